@@ -1,0 +1,257 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// The endpoints of a login, as KSeF's documentation names them.
+const (
+	EndpointChallenge    = "POST /auth/challenge"
+	EndpointXAdES        = "POST /auth/xades-signature"
+	EndpointKSeFToken    = "POST /auth/ksef-token"
+	EndpointLoginStatus  = "GET /auth/{referenceNumber}"
+	EndpointRedeem       = "POST /auth/token/redeem"
+	EndpointRefresh      = "POST /auth/token/refresh"
+	EndpointEndSession   = "DELETE /auth/sessions/current"
+	EndpointPublicKeys   = "GET /security/public-key-certificates"
+	publicKeyUsageTokens = "KsefTokenEncryption"
+)
+
+// Challenge is what a login signs. It can be used once, within ten minutes.
+type Challenge struct {
+	Challenge string `json:"challenge"`
+	// Timestamp is KSeF's clock when it made the challenge.
+	Timestamp   time.Time `json:"timestamp"`
+	TimestampMs int64     `json:"timestampMs"`
+	// ClientIP is the address from which KSeF sees us.
+	ClientIP string `json:"clientIp"`
+}
+
+// Bearer is a JWT with its end.
+type Bearer struct {
+	Token      Secret    `json:"token"`
+	ValidUntil time.Time `json:"validUntil"`
+}
+
+// Operation is a login that has been submitted and is being decided.
+type Operation struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	Token           Bearer `json:"authenticationToken"`
+}
+
+// LoginPending is the status code of a login that KSeF has not decided yet;
+// LoginDone that of one that has succeeded. All others are final refusals.
+const (
+	LoginPending = 100
+	LoginDone    = 200
+)
+
+// LoginStatus is where a submitted login stands.
+type LoginStatus struct {
+	Code        int      `json:"code"`
+	Description string   `json:"description"`
+	Details     []string `json:"details"`
+}
+
+// LoginError is a login that KSeF has decided against.
+type LoginError struct {
+	ReferenceNumber string
+	Status          LoginStatus
+}
+
+func (e *LoginError) Error() string {
+	text := fmt.Sprintf("KSeF refused the login %s: %d %s", e.ReferenceNumber, e.Status.Code, clip(e.Status.Description))
+	for i, detail := range e.Status.Details[:min(len(e.Status.Details), 5)] {
+		separator := "; "
+		if i == 0 {
+			separator = ": "
+		}
+		text += separator + clip(detail)
+	}
+	if sentence := e.explain(); sentence != "" {
+		text += ". " + sentence
+	}
+	return text
+}
+
+// explain speaks of the status codes that KSeF's OpenAPI lists for a login.
+func (e *LoginError) explain() string {
+	switch e.Status.Code {
+	case 415:
+		return "The subject has no permission in this context: grant it one in KSeF first."
+	case 425:
+		return "The login has been revoked."
+	case 450:
+		return "The KSeF token was not accepted."
+	case 460:
+		return "The certificate was not accepted; one that was just issued may need an hour or two."
+	case 480:
+		return "KSeF has blocked this subject after a security incident."
+	case 500, 550:
+		return "KSeF could not finish the login; try again."
+	}
+	return ""
+}
+
+// Tokens are what a login is redeemed for.
+type Tokens struct {
+	Access  Bearer `json:"accessToken"`
+	Refresh Bearer `json:"refreshToken"`
+}
+
+// Challenge asks for a challenge.
+func (c *Client) Challenge(ctx context.Context) (*Challenge, error) {
+	var out Challenge
+	err := c.do(ctx, call{endpoint: EndpointChallenge, method: http.MethodPost, path: "/auth/challenge"}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// SubmitXAdES begins a login with a signed AuthTokenRequest. The document is
+// sent byte for byte: any change would break its signature.
+func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, error) {
+	var out Operation
+	err := c.do(ctx, call{
+		endpoint: EndpointXAdES, method: http.MethodPost, path: "/auth/xades-signature",
+		contentType: "application/xml", body: signed,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF
+// asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge".
+func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, in Context, token Secret, key *PublicKey) (*Operation, error) {
+	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
+	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
+	if err != nil {
+		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
+	}
+	request, err := jsonCall(EndpointKSeFToken, http.MethodPost, "/auth/ksef-token", "", struct {
+		Challenge      string  `json:"challenge"`
+		Context        Context `json:"contextIdentifier"`
+		EncryptedToken []byte  `json:"encryptedToken"`
+		PublicKeyID    string  `json:"publicKeyId,omitempty"`
+	}{challenge.Challenge, in, encrypted, key.ID})
+	if err != nil {
+		return nil, err
+	}
+	var out Operation
+	if err := c.do(ctx, request, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// LoginStatus asks where a submitted login stands.
+func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginStatus, error) {
+	var out struct {
+		Status LoginStatus `json:"status"`
+	}
+	err := c.do(ctx, call{
+		endpoint: EndpointLoginStatus, method: http.MethodGet,
+		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), bearer: operation.Token.Token,
+	}, &out)
+	return out.Status, err
+}
+
+// Redeem exchanges a login that has succeeded for its tokens. KSeF allows it
+// once: where the answer is lost, only a new login helps.
+func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, error) {
+	var out Tokens
+	err := c.do(ctx, call{
+		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", bearer: operation.Token.Token,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// Refresh gets a new access token. A refresh token that has ended is a 400
+// with 21301, 21304 or 21308, not a 401.
+func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
+	var out struct {
+		Access Bearer `json:"accessToken"`
+	}
+	err := c.do(ctx, call{
+		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", bearer: refresh,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out.Access, nil
+}
+
+// EndSession ends the session that the token, access or refresh, belongs to.
+// Access tokens stay valid to their own end, up to 15 minutes.
+func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
+	return c.do(ctx, call{
+		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", bearer: bearer,
+	}, nil)
+}
+
+// PublicKey is a key of KSeF's for encrypting what is sent to it.
+type PublicKey struct {
+	ID  string
+	key *rsa.PublicKey
+}
+
+var errNoTokenKey = errors.New("KSeF publishes no RSA key that is valid now for encrypting tokens")
+
+// TokenKey fetches the key with which a KSeF token is encrypted for a login.
+func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
+	var out []struct {
+		Certificate string    `json:"certificate"`
+		PublicKeyID string    `json:"publicKeyId"`
+		ValidFrom   time.Time `json:"validFrom"`
+		ValidTo     time.Time `json:"validTo"`
+		Usage       []string  `json:"usage"`
+	}
+	err := c.do(ctx, call{endpoint: EndpointPublicKeys, method: http.MethodGet, path: "/security/public-key-certificates"}, &out)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, candidate := range out {
+		if now.Before(candidate.ValidFrom) || now.After(candidate.ValidTo) || !slices.Contains(candidate.Usage, publicKeyUsageTokens) {
+			continue
+		}
+		if key := rsaKey(candidate.Certificate); key != nil {
+			return &PublicKey{ID: candidate.PublicKeyID, key: key}, nil
+		}
+	}
+	return nil, errNoTokenKey
+}
+
+func rsaKey(certificate string) *rsa.PublicKey {
+	der, err := base64.StdEncoding.DecodeString(certificate)
+	if err != nil {
+		return nil
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil
+	}
+	key, _ := parsed.PublicKey.(*rsa.PublicKey)
+	return key
+}

@@ -1,0 +1,185 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package client speaks KSeF's HTTP API: logging in, KSeF tokens, limits.
+//
+// It holds no session and takes no decisions: who logs in, when to wait and
+// what to try again are the callers' business. Secrets travel as [Secret],
+// which prints as a placeholder.
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// DefaultRequestTimeout bounds one HTTP exchange with KSeF.
+const DefaultRequestTimeout = 30 * time.Second
+
+// Environment addresses, as KSeF's page on environments gives them.
+const (
+	TestURL       = "https://api-test.ksef.mf.gov.pl/v2"
+	DemoURL       = "https://api-demo.ksef.mf.gov.pl/v2"
+	ProductionURL = "https://api.ksef.mf.gov.pl/v2"
+)
+
+// Config says how to reach one KSeF API.
+type Config struct {
+	// URL is the API's base address including the version, such as TestURL.
+	// Plain http is accepted for loopback hosts only.
+	URL string
+	// CACertificate holds PEM certificates that are trusted besides the
+	// system's own. Empty means the system's alone.
+	CACertificate string
+	// RequestTimeout bounds one HTTP exchange, body included; 0 means
+	// DefaultRequestTimeout.
+	RequestTimeout time.Duration
+	// UserAgent is sent with each request.
+	UserAgent string
+	// OnWarning is called for each X-System-Warning that KSeF sends. It may be
+	// called from several goroutines at once.
+	OnWarning func(Warning)
+	// Transport replaces the network, for tests.
+	Transport http.RoundTripper
+}
+
+// Warning is what KSeF says in the header X-System-Warning: the request
+// succeeded, but something about it will be refused one day.
+type Warning struct {
+	Endpoint string
+	Text     string
+	At       time.Time
+}
+
+// Client calls one KSeF API. It is safe for concurrent use.
+type Client struct {
+	base      string
+	http      *http.Client
+	timeout   time.Duration
+	userAgent string
+	onWarning func(Warning)
+	gate      Gate
+}
+
+// New checks the configuration and returns a client. It sends nothing. Errors
+// are an *InputError, which names the field at fault.
+func New(config Config) (*Client, error) {
+	base, err := ParseURL(config.URL)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := rootPool(config.CACertificate)
+	if err != nil {
+		return nil, err
+	}
+	transport := config.Transport
+	if transport == nil {
+		transport = newTransport(roots)
+	}
+	client := &Client{
+		base:      base,
+		http:      &http.Client{Transport: transport, CheckRedirect: refuseRedirect},
+		timeout:   config.RequestTimeout,
+		userAgent: config.UserAgent,
+		onWarning: config.OnWarning,
+		gate:      openGate{},
+	}
+	if client.timeout <= 0 {
+		client.timeout = DefaultRequestTimeout
+	}
+	if client.onWarning == nil {
+		client.onWarning = func(Warning) {}
+	}
+	return client, nil
+}
+
+// URL is the base address, without a trailing slash.
+func (c *Client) URL() string { return c.base }
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// refuseRedirect stops at the first redirect: KSeF documents none, and one
+// would carry a bearer token to a host that nobody configured.
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// ParseURL checks a base address and returns it without a trailing slash.
+func ParseURL(raw string) (string, error) {
+	remedy := "give KSeF's base address with its version, such as " + TestURL
+	parsed, err := url.Parse(raw)
+	if err != nil || parsed.Host == "" {
+		return "", &InputError{Field: "url", Fault: "is not an absolute URL", Remedy: remedy}
+	}
+	if parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
+		return "", &InputError{Field: "url", Fault: "carries a user, a query or a fragment", Remedy: remedy}
+	}
+	switch {
+	case parsed.Scheme == "https":
+	case parsed.Scheme == "http" && isLoopback(parsed.Hostname()):
+	case parsed.Scheme == "http":
+		return "", &InputError{
+			Field: "url", Fault: "is plain http to a host that is not this machine",
+			Remedy: "use https; plain http is for loopback addresses only",
+		}
+	default:
+		return "", &InputError{Field: "url", Fault: fmt.Sprintf("has the scheme %q", parsed.Scheme), Remedy: "use https"}
+	}
+	return strings.TrimRight(parsed.String(), "/"), nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func newTransport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   10 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+// rootPool returns nil, the system's own roots, where nothing is added.
+func rootPool(caCertificate string) (*x509.CertPool, error) {
+	if caCertificate == "" {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM([]byte(caCertificate)) {
+		return nil, &InputError{
+			Field: "ca_certificate", Fault: "holds no certificate",
+			Remedy: "give one or more PEM certificates (-----BEGIN CERTIFICATE-----)",
+		}
+	}
+	return pool, nil
+}
+
+// InputError is a user's mistake: which field, what is wrong with it, and what
+// would be right.
+type InputError struct {
+	Field  string
+	Fault  string
+	Remedy string
+}
+
+func (e *InputError) Error() string {
+	return fmt.Sprintf("%s: %s; %s", e.Field, e.Fault, e.Remedy)
+}

@@ -1,0 +1,90 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"regexp"
+	"strings"
+)
+
+// ContextType is the kind of identifier in whose context a login happens.
+type ContextType string
+
+// The types of context in which KSeF makes tokens (26002 refuses others).
+const (
+	ContextNIP        ContextType = "Nip"
+	ContextInternalID ContextType = "InternalId"
+)
+
+// Context is whose invoices a session or token is about.
+type Context struct {
+	Type  ContextType `json:"type"`
+	Value string      `json:"value"`
+}
+
+// String is "Nip:5265877635", the form in which contexts key storage and limits.
+func (c Context) String() string { return string(c.Type) + ":" + c.Value }
+
+// IsZero says that no context was given.
+func (c Context) IsZero() bool { return c == Context{} }
+
+// NIP is the taxpayer number of the context's owner; both types begin with it.
+func (c Context) NIP() string {
+	nip, _, _ := strings.Cut(c.Value, "-")
+	return nip
+}
+
+// The patterns of KSeF's schema (types TNIP and TIID).
+var (
+	nipPattern        = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}$`)
+	internalIDPattern = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}-\d{5}$`)
+)
+
+// ParseNIP checks a taxpayer number: ten digits, the last of them a checksum.
+func ParseNIP(value string) (Context, error) {
+	if !nipPattern.MatchString(value) {
+		return Context{}, &InputError{Field: "nip", Fault: "is not ten digits", Remedy: "give the ten digits without dashes or a country code"}
+	}
+	if !validNIP(value) {
+		return Context{}, &InputError{Field: "nip", Fault: "has a wrong checksum", Remedy: "check the number for a typing error"}
+	}
+	return Context{Type: ContextNIP, Value: value}, nil
+}
+
+// ParseInternalID checks the identifier of an internal unit: a NIP, a dash and
+// five digits, the last of them a checksum.
+func ParseInternalID(value string) (Context, error) {
+	if !internalIDPattern.MatchString(value) {
+		return Context{}, &InputError{Field: "internal_id", Fault: "is not a NIP, a dash and five digits", Remedy: "give it as KSeF shows it, such as 5265877635-12346"}
+	}
+	if !validNIP(value[:10]) {
+		return Context{}, &InputError{Field: "internal_id", Fault: "begins with a NIP whose checksum is wrong", Remedy: "check the number for a typing error"}
+	}
+	if !validInternalID(value) {
+		return Context{}, &InputError{Field: "internal_id", Fault: "has a wrong last digit, which is a checksum", Remedy: "check the number for a typing error"}
+	}
+	return Context{Type: ContextInternalID, Value: value}, nil
+}
+
+// validNIP weighs the first nine digits and compares their sum modulo 11 with
+// the tenth.
+func validNIP(nip string) bool {
+	sum := 0
+	for i, weight := range [...]int{6, 5, 7, 2, 3, 4, 5, 6, 7} {
+		sum += weight * int(nip[i]-'0')
+	}
+	return sum%11 == int(nip[9]-'0')
+}
+
+// validInternalID weighs all digits but the last with 1 and 3 in turn, modulo
+// 10 (KSeF's OpenAPI, granting of rights to a subunit's administrator).
+func validInternalID(id string) bool {
+	digits := strings.Replace(id, "-", "", 1)
+	last := len(digits) - 1
+	sum := 0
+	for i := range last {
+		sum += int(digits[i]-'0') * (1 + 2*(i%2))
+	}
+	return sum%10 == int(digits[last]-'0')
+}

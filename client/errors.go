@@ -1,0 +1,202 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Problem is one entry of KSeF's list of errors.
+type Problem struct {
+	// Code is KSeF's exception code, such as 26001.
+	Code int
+	// Description is KSeF's text, in Polish.
+	Description string
+	// Details are KSeF's own remarks, in Polish.
+	Details []string
+}
+
+// APIError is a refusal by KSeF: it has answered, and said no.
+type APIError struct {
+	Endpoint string
+	// Status is the HTTP status.
+	Status int
+	// Problems are KSeF's codes and texts, where it gave any.
+	Problems []Problem
+	// Detail is the text of a problem that carries no code (401, 403, 429).
+	Detail string
+	// ReasonCode says why a 403 was given, such as missing-permissions.
+	ReasonCode string
+	// TraceID is what KSeF's support asks for.
+	TraceID string
+	// RetryAfter is how long a 429 wants us to stay away: a minute where it does
+	// not say. 0 for other refusals.
+	RetryAfter time.Duration
+}
+
+func (e *APIError) Error() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "KSeF refused %s with status %d", e.Endpoint, e.Status)
+	for _, problem := range e.Problems {
+		fmt.Fprintf(&text, ": %d %s", problem.Code, problem.Description)
+		if len(problem.Details) > 0 {
+			fmt.Fprintf(&text, " (%s)", strings.Join(problem.Details, "; "))
+		}
+	}
+	if e.ReasonCode != "" {
+		fmt.Fprintf(&text, ": %s", e.ReasonCode)
+	}
+	if e.Detail != "" && len(e.Problems) == 0 {
+		fmt.Fprintf(&text, ": %s", e.Detail)
+	}
+	if sentence := e.Explain(); sentence != "" {
+		fmt.Fprintf(&text, ". %s", sentence)
+	}
+	if e.TraceID != "" {
+		fmt.Fprintf(&text, " [trace id %s]", e.TraceID)
+	}
+	return text.String()
+}
+
+// Has says whether KSeF gave this exception code.
+func (e *APIError) Has(code int) bool {
+	for _, problem := range e.Problems {
+		if problem.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// TransportError is an exchange that did not come to an understandable end: it
+// is unknown whether KSeF has acted on the request.
+type TransportError struct {
+	Endpoint string
+	Err      error
+}
+
+func (e *TransportError) Error() string {
+	return fmt.Sprintf("KSeF could not be reached for %s, or its answer was lost: %v", e.Endpoint, e.Err)
+}
+
+func (e *TransportError) Unwrap() error { return e.Err }
+
+// IsRefusal says that KSeF has answered with a 4xx: the request has had no
+// effect. Every other error of a sent request leaves that open.
+func IsRefusal(err error) bool {
+	var refused *APIError
+	return errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 &&
+		refused.Status != http.StatusRequestTimeout
+}
+
+// IsUnauthorized says that KSeF did not accept the bearer token (401).
+func IsUnauthorized(err error) bool { return hasStatus(err, http.StatusUnauthorized) }
+
+// IsRateLimited says that KSeF answered 429.
+func IsRateLimited(err error) bool { return hasStatus(err, http.StatusTooManyRequests) }
+
+func hasStatus(err error, status int) bool {
+	var refused *APIError
+	return errors.As(err, &refused) && refused.Status == status
+}
+
+// problemDetails covers the four shapes of application/problem+json that the
+// OpenAPI names; legacyFailure and legacyLimit the two older ones.
+type problemDetails struct {
+	Title      string        `json:"title"`
+	Detail     string        `json:"detail"`
+	ReasonCode string        `json:"reasonCode"`
+	TraceID    string        `json:"traceId"`
+	Errors     []problemItem `json:"errors"`
+
+	Exception *struct {
+		List []struct {
+			Code        int      `json:"exceptionCode"`
+			Description string   `json:"exceptionDescription"`
+			Details     []string `json:"details"`
+		} `json:"exceptionDetailList"`
+		ServiceCode string `json:"serviceCode"`
+	} `json:"exception"`
+}
+
+type problemItem struct {
+	Code        int      `json:"code"`
+	Description string   `json:"description"`
+	Details     []string `json:"details"`
+}
+
+// legacyLimit is the older body of a 429. There, status is an object; in a
+// problem document it is a number, so the two cannot share one type.
+type legacyLimit struct {
+	Status struct {
+		Details []string `json:"details"`
+	} `json:"status"`
+}
+
+// decodeFailure reads either error format. A body that is neither leaves the
+// status alone: it is enough to decide by.
+func decodeFailure(endpoint string, response *http.Response, body []byte) *APIError {
+	failure := &APIError{Endpoint: endpoint, Status: response.StatusCode}
+	if response.StatusCode == http.StatusTooManyRequests {
+		failure.RetryAfter = parseRetryAfter(response.Header)
+		if failure.RetryAfter == 0 {
+			failure.RetryAfter = blockUnlessTold
+		}
+	}
+	var limit legacyLimit
+	if json.Unmarshal(body, &limit) == nil && len(limit.Status.Details) > 0 {
+		failure.Detail = clip(strings.Join(limit.Status.Details, "; "))
+		return failure
+	}
+	var details problemDetails
+	if json.Unmarshal(body, &details) != nil {
+		return failure
+	}
+	failure.Detail = clip(firstOf(details.Detail, details.Title))
+	failure.ReasonCode = clip(details.ReasonCode)
+	failure.TraceID = clip(details.TraceID)
+	for _, item := range details.Errors {
+		failure.add(item.Code, item.Description, item.Details)
+	}
+	if details.Exception != nil {
+		failure.TraceID = clip(firstOf(failure.TraceID, details.Exception.ServiceCode))
+		for _, item := range details.Exception.List {
+			failure.add(item.Code, item.Description, item.Details)
+		}
+	}
+	return failure
+}
+
+func (e *APIError) add(code int, description string, details []string) {
+	const most = 10
+	if len(e.Problems) == most {
+		return
+	}
+	problem := Problem{Code: code, Description: clip(description)}
+	for _, detail := range details[:min(len(details), most)] {
+		problem.Details = append(problem.Details, clip(detail))
+	}
+	e.Problems = append(e.Problems, problem)
+}
+
+// clip bounds what of KSeF's text reaches answers, logs and storage.
+func clip(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+func firstOf(first, second string) string {
+	if first != "" {
+		return first
+	}
+	return second
+}

@@ -1,0 +1,81 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import "net/http"
+
+// Explain says in one English sentence what KSeF's refusal means for whoever
+// runs this engine; "" where KSeF's own text is all there is to say.
+func (e *APIError) Explain() string {
+	for _, problem := range e.Problems {
+		if sentence := explainCode(problem.Code); sentence != "" {
+			return sentence
+		}
+	}
+	if e.Status == http.StatusForbidden {
+		return explainReason(e.ReasonCode)
+	}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return "KSeF did not accept the session's token."
+	case http.StatusTooManyRequests:
+		return "KSeF's request limit is used up for this context."
+	case http.StatusUnsupportedMediaType:
+		return "KSeF did not accept the content type."
+	}
+	return ""
+}
+
+// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login or a
+// token operation can meet.
+func explainCode(code int) string {
+	switch code {
+	case 9101, 9102, 9103:
+		return "The signed document is not XML with exactly one signature."
+	case 9105:
+		return "The signature did not verify, or its format is not an accepted XAdES profile."
+	case 21111:
+		return "The challenge is unknown, older than ten minutes or already used."
+	case 21115:
+		return "KSeF does not accept the certificate: check its subject, its validity and that it belongs to this environment."
+	case 21117:
+		return "The context identifier is not valid for its type: check the NIP or the internal id."
+	case 21217:
+		return "The document is not UTF-8."
+	case 21301, 21304, 21308:
+		return "The login can no longer be used; a new one is needed."
+	case 21401:
+		return "The document does not follow KSeF's schema."
+	case 21405:
+		return "KSeF found a value in the request invalid."
+	case 21406:
+		return "The kind of certificate does not fit subject_identifier_type."
+	case 21418:
+		return "The continuation token is not valid: it belongs to another query, or is too old."
+	case 26001:
+		return "The signing subject cannot grant a permission that it does not hold in this context."
+	case 26002:
+		return "KSeF makes tokens only in the context of a NIP or an internal id."
+	}
+	return ""
+}
+
+// explainReason speaks of the reason codes that KSeF documents for a 403.
+func explainReason(reason string) string {
+	switch reason {
+	case "missing-permissions":
+		return "The signing subject lacks a permission in this context."
+	case "ip-not-allowed":
+		return "The session is bound to other IP addresses."
+	case "insufficient-resource-access":
+		return "The signing subject has no access to this resource."
+	case "auth-method-not-allowed":
+		return "KSeF asks for another way of logging in: tokens are made under a XAdES signature only."
+	case "security-service-blocked":
+		return "KSeF has blocked this subject for security reasons."
+	case "context-type-not-allowed":
+		return "This type of context cannot do that."
+	}
+	return "The signing subject may not do this."
+}

@@ -1,0 +1,36 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// Gate admits requests: it knows KSeF's limits and says when one may go.
+type Gate interface {
+	// Admit waits until a request to the endpoint may be sent. Where it
+	// returns nil, the pass is closed exactly once.
+	Admit(ctx context.Context, endpoint string) (Pass, error)
+}
+
+// Pass is the permission to send one request.
+type Pass interface {
+	// Done says that the exchange has ended. retryAfter is what a 429 asked
+	// for, 0 otherwise.
+	Done(retryAfter time.Duration)
+}
+
+// Through returns a client that sends each request through the gate.
+func (c *Client) Through(gate Gate) *Client {
+	gated := *c
+	gated.gate = gate
+	return &gated
+}
+
+type openGate struct{}
+
+func (openGate) Admit(context.Context, string) (Pass, error) { return openGate{}, nil }
+
+func (openGate) Done(time.Duration) {}

@@ -1,0 +1,215 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The endpoints of KSeF tokens, as KSeF's documentation names them. Each has
+// limits of its own in each context.
+const (
+	EndpointGenerateToken = "POST /tokens"
+	EndpointQueryTokens   = "GET /tokens"
+	EndpointToken         = "GET /tokens/{referenceNumber}"
+	EndpointRevokeToken   = "DELETE /tokens/{referenceNumber}"
+)
+
+// Limits of a token's description, in characters (OpenAPI, GenerateTokenRequest).
+const (
+	MinDescription = 5
+	MaxDescription = 256
+)
+
+// Limits of a page of tokens (OpenAPI, GET /tokens).
+const (
+	MinPageSize     = 10
+	MaxPageSize     = 100
+	DefaultPageSize = 10
+)
+
+// Permissions returns the permissions that a KSeF token can carry (OpenAPI
+// 2.7.0, TokenPermissionType).
+func Permissions() []string {
+	return []string{
+		"InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage",
+		"EnforcementOperations", "Introspection", "CollectiveIdentifierManage",
+	}
+}
+
+// TokenStatus is where a token stands in its life. Values that are not listed
+// here may come one day and are passed on.
+type TokenStatus string
+
+// The statuses that KSeF documents.
+const (
+	StatusPending  TokenStatus = "Pending"
+	StatusActive   TokenStatus = "Active"
+	StatusRevoking TokenStatus = "Revoking"
+	StatusRevoked  TokenStatus = "Revoked"
+	StatusFailed   TokenStatus = "Failed"
+)
+
+// TokenStatuses returns the statuses that KSeF documents.
+func TokenStatuses() []string {
+	return []string{
+		string(StatusPending), string(StatusActive), string(StatusRevoking), string(StatusRevoked), string(StatusFailed),
+	}
+}
+
+// Dead says that the token can no longer log in and never will again. That
+// holds in Revoking already (OpenAPI, AuthenticationTokenStatus).
+func (s TokenStatus) Dead() bool {
+	return s == StatusRevoking || s == StatusRevoked || s == StatusFailed
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Permissions []string `json:"permissions"`
+	Description string   `json:"description"`
+}
+
+// NewToken is the answer to a TokenRequest. KSeF shows the token this once.
+type NewToken struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	Token           Secret `json:"token"`
+}
+
+// Identifier is who made a token, or whose it is.
+type Identifier struct {
+	Type  string `json:"type"`
+	Value string `json:"value"`
+}
+
+// Token is what KSeF tells about a token.
+type Token struct {
+	ReferenceNumber string      `json:"referenceNumber"`
+	Author          Identifier  `json:"authorIdentifier"`
+	Context         Identifier  `json:"contextIdentifier"`
+	Description     string      `json:"description"`
+	Permissions     []string    `json:"requestedPermissions"`
+	Created         time.Time   `json:"dateCreated"`
+	LastUsed        *time.Time  `json:"lastUseDate"`
+	Status          TokenStatus `json:"status"`
+	StatusDetails   []string    `json:"statusDetails"`
+}
+
+// TokenQuery filters KSeF's list of tokens. Zero values do not filter.
+type TokenQuery struct {
+	Statuses []string
+	// Description matches any part, in any case; at least 3 characters.
+	Description string
+	// Author is an identifier of at least 3 characters, AuthorType its kind:
+	// Nip, Pesel or Fingerprint.
+	Author     string
+	AuthorType string
+	// PageSize is 10 to 100; 0 means 10.
+	PageSize int
+	// Continuation is what the page before gave; "" asks for the first.
+	Continuation string
+}
+
+// TokenPage is a page of the list, newest first.
+type TokenPage struct {
+	Tokens []Token `json:"tokens"`
+	// Continuation leads to the next page; "" on the last.
+	Continuation string `json:"continuationToken"`
+}
+
+// GenerateToken makes a token. It is Pending at first and cannot log in
+// before it is Active.
+func (c *Client) GenerateToken(ctx context.Context, access Secret, request TokenRequest) (*NewToken, error) {
+	post, err := jsonCall(EndpointGenerateToken, http.MethodPost, "/tokens", access, request)
+	if err != nil {
+		return nil, err
+	}
+	var out NewToken
+	if err := c.do(ctx, post, &out); err != nil {
+		return nil, err
+	}
+	if out.ReferenceNumber == "" || out.Token == "" {
+		return nil, &TransportError{Endpoint: EndpointGenerateToken, Err: errUnreadable}
+	}
+	return &out, nil
+}
+
+// QueryTokens returns a page of the context's tokens, foreign ones included,
+// as far as the caller may see them.
+func (c *Client) QueryTokens(ctx context.Context, access Secret, query TokenQuery) (*TokenPage, error) {
+	values := url.Values{}
+	for _, status := range query.Statuses {
+		values.Add("status", status)
+	}
+	setIf(values, "description", query.Description)
+	setIf(values, "authorIdentifier", query.Author)
+	setIf(values, "authorIdentifierType", query.AuthorType)
+	if query.PageSize > 0 {
+		values.Set("pageSize", strconv.Itoa(query.PageSize))
+	}
+	get := call{endpoint: EndpointQueryTokens, method: http.MethodGet, path: "/tokens", bearer: access}
+	if len(values) > 0 {
+		get.path += "?" + values.Encode()
+	}
+	if query.Continuation != "" {
+		get.header = map[string]string{"x-continuation-token": query.Continuation}
+	}
+	var out TokenPage
+	if err := c.do(ctx, get, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+func setIf(values url.Values, name, value string) {
+	if value != "" {
+		values.Set(name, value)
+	}
+}
+
+// Token returns what KSeF tells about one token.
+func (c *Client) Token(ctx context.Context, access Secret, referenceNumber string) (*Token, error) {
+	var out Token
+	err := c.do(ctx, call{
+		endpoint: EndpointToken, method: http.MethodGet,
+		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	if out.ReferenceNumber != referenceNumber || out.Status == "" {
+		return nil, &TransportError{Endpoint: EndpointToken, Err: errUnreadable}
+	}
+	return &out, nil
+}
+
+// RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted
+// (204). KSeF has no 404: see TokenStatus.Dead for what else proves an end.
+func (c *Client) RevokeToken(ctx context.Context, access Secret, referenceNumber string) error {
+	return c.do(ctx, call{
+		endpoint: EndpointRevokeToken, method: http.MethodDelete,
+		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access,
+	}, nil)
+}
+
+// referencePattern is what KSeF's reference numbers look like: a date, a kind
+// and groups, 36 characters together (OpenAPI, ReferenceNumber, and its examples).
+var referencePattern = regexp.MustCompile(`^[0-9]{8}-[A-Z]{2}-[0-9A-Z-]{24}$`)
+
+// ParseReferenceNumber checks a reference number that a person has typed.
+func ParseReferenceNumber(value string) (string, error) {
+	upper := strings.ToUpper(strings.TrimSpace(value))
+	if !referencePattern.MatchString(upper) {
+		return "", &InputError{
+			Field: "reference_number", Fault: "is not a KSeF reference number",
+			Remedy: "give 36 characters such as 20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E",
+		}
+	}
+	return upper, nil
+}
