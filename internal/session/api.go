@@ -1,0 +1,82 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// API is KSeF in one context, under that context's session. Each call whose
+// access token KSeF refuses is tried once more with a new one.
+type API struct {
+	manager *Manager
+	client  *client.Client
+	context client.Context
+}
+
+// In returns the API in a context; its requests pass the gate.
+func (m *Manager) In(in client.Context, gate client.Gate) *API {
+	return &API{manager: m, client: m.Client.Through(gate), context: in}
+}
+
+// Ready makes sure that there is a session, without asking KSeF where one is
+// at hand.
+func (a *API) Ready(ctx context.Context) error {
+	_, err := a.manager.Access(ctx, a.context)
+	return err
+}
+
+// GenerateToken is client.Client.GenerateToken under the session.
+func (a *API) GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error) {
+	return with(ctx, a, func(access client.Secret) (*client.NewToken, error) {
+		return a.client.GenerateToken(ctx, access, request)
+	})
+}
+
+// QueryTokens is client.Client.QueryTokens under the session.
+func (a *API) QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error) {
+	return with(ctx, a, func(access client.Secret) (*client.TokenPage, error) {
+		return a.client.QueryTokens(ctx, access, query)
+	})
+}
+
+// Token is client.Client.Token under the session.
+func (a *API) Token(ctx context.Context, referenceNumber string) (*client.Token, error) {
+	return with(ctx, a, func(access client.Secret) (*client.Token, error) {
+		return a.client.Token(ctx, access, referenceNumber)
+	})
+}
+
+// RevokeToken is client.Client.RevokeToken under the session.
+func (a *API) RevokeToken(ctx context.Context, referenceNumber string) error {
+	_, err := with(ctx, a, func(access client.Secret) (struct{}, error) {
+		return struct{}{}, a.client.RevokeToken(ctx, access, referenceNumber)
+	})
+	return err
+}
+
+// RateLimits is client.Client.RateLimits under the session.
+func (a *API) RateLimits(ctx context.Context) (client.RateLimits, error) {
+	return with(ctx, a, func(access client.Secret) (client.RateLimits, error) {
+		return a.client.RateLimits(ctx, access)
+	})
+}
+
+func with[T any](ctx context.Context, a *API, call func(client.Secret) (T, error)) (T, error) {
+	var none T
+	access, err := a.manager.Access(ctx, a.context)
+	if err != nil {
+		return none, err
+	}
+	out, err := call(access)
+	if !client.IsUnauthorized(err) {
+		return out, err
+	}
+	if access, err = a.manager.Replace(ctx, a.context, access); err != nil {
+		return none, err
+	}
+	return call(access)
+}

@@ -1,0 +1,114 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+const (
+	// loginTimeout bounds a whole login; Vault gives a request 90 seconds.
+	loginTimeout = 60 * time.Second
+	// signingTimeLead is how far before the challenge a signature is dated:
+	// KSeF refuses one from its future, and its official client leads by as much.
+	signingTimeLead = time.Minute
+
+	firstPoll   = 500 * time.Millisecond
+	longestPoll = 5 * time.Second
+
+	// redeemAttempts covers the moment in which a login is done but not yet
+	// known everywhere in KSeF (21301).
+	redeemAttempts = 3
+	notYetRedeem   = 21301
+)
+
+// login signs a challenge and sees the login through to its tokens.
+func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	session, err := m.beginLogin(ctx, in)
+	if err != nil {
+		err = fmt.Errorf("logging in to KSeF in %s: %w", in, err)
+		m.OnLogin(in, err)
+		return nil, err
+	}
+	s.set(session)
+	m.OnLogin(in, nil)
+	return session, nil
+}
+
+func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, error) {
+	challenge, err := m.auth.Challenge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := m.Signer.SignLogin(challenge.Challenge, in, challenge.Timestamp.Add(-signingTimeLead))
+	if err != nil {
+		return nil, fmt.Errorf("signing the login: %w", err)
+	}
+	operation, err := m.auth.SubmitXAdES(ctx, signed)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := Finish(ctx, m.auth, operation)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{
+		ReferenceNumber: operation.ReferenceNumber, Context: in,
+		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(),
+	}, nil
+}
+
+// Finish waits until KSeF has decided a submitted login and redeems it. A
+// refusal is a *client.LoginError. It ends with ctx.
+func Finish(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
+	wait := firstPoll
+	for {
+		status, err := api.LoginStatus(ctx, operation)
+		if err != nil {
+			return nil, err
+		}
+		switch status.Code {
+		case client.LoginDone:
+			return redeem(ctx, api, operation)
+		case client.LoginPending:
+		default:
+			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: status}
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, err)
+		}
+		wait = min(wait*3/2, longestPoll)
+	}
+}
+
+func redeem(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
+	for attempt := 1; ; attempt++ {
+		tokens, err := api.Redeem(ctx, operation)
+		var refused *client.APIError
+		if err == nil || attempt == redeemAttempts || !errors.As(err, &refused) || !refused.Has(notYetRedeem) {
+			return tokens, err
+		}
+		if err := pause(ctx, firstPoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
