@@ -1,0 +1,56 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import "time"
+
+// deadlineGrace is how long after its lease's end a token may live before the
+// pump revokes it by itself: Vault's own six attempts take about ten minutes,
+// and clocks differ.
+const deadlineGrace = time.Hour
+
+// agenda says when each folder of live records must be looked at next: not
+// before the first deadline in it, and its grace, have passed.
+type agenda map[string]time.Time
+
+func newAgenda() agenda { return make(agenda) }
+
+// note makes sure that the bucket is visited no later than the time given.
+func (a agenda) note(bucket string, visit time.Time) (earlier bool) {
+	known, noted := a[bucket]
+	if noted && !visit.Before(known) {
+		return false
+	}
+	a[bucket] = visit
+	return true
+}
+
+func (a agenda) due(now time.Time) []string {
+	var buckets []string
+	for bucket, visit := range a {
+		if !visit.After(now) {
+			buckets = append(buckets, bucket)
+		}
+	}
+	return buckets
+}
+
+func (a agenda) earliest() (visit time.Time, any bool) {
+	for _, candidate := range a {
+		if !any || candidate.Before(visit) {
+			visit, any = candidate, true
+		}
+	}
+	return visit, any
+}
+
+// expect notes a live record's deadline.
+func (p *pump) expect(record *Record) {
+	p.mu.Lock()
+	earlier := p.agenda.note(record.Nonce[:bucketDigits], record.Deadline.Add(deadlineGrace))
+	p.mu.Unlock()
+	if earlier {
+		p.poke()
+	}
+}

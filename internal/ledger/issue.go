@@ -1,0 +1,214 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// issuePatience is how long a request for a token waits for KSeF's limits
+// before it is refused; Vault gives the whole request 90 seconds.
+const issuePatience = 10 * time.Second
+
+// IssueRequest asks for a token.
+type IssueRequest struct {
+	Target      Target
+	Role        string
+	Permissions []string
+	// Description is the user's part; the marker is added.
+	Description string
+	// TTL is the lease's duration.
+	TTL time.Duration
+	// ActivationTimeout bounds the wait for Active; 0 does not wait.
+	ActivationTimeout time.Duration
+}
+
+// Issued is a token with its record. This is the only place where the ledger
+// has the token itself.
+type Issued struct {
+	Record Record
+	Token  client.Secret
+	// Status is Active, or Pending where the wait was too short.
+	Status client.TokenStatus
+	// Waited is why the status is not Active; nil where nobody waited.
+	Waited error
+}
+
+// LostReplyError says that KSeF may have made a token whose reply was lost. The
+// pump looks for it and revokes it.
+type LostReplyError struct {
+	Nonce string
+	Err   error
+}
+
+func (e *LostReplyError) Error() string {
+	return fmt.Sprintf("the reply to the request for a token was lost, so nobody has the token; "+
+		"if KSeF made one, it carries the mark %s and will be found and revoked. Ask again for another: %v", e.Nonce, e.Err)
+}
+
+func (e *LostReplyError) Unwrap() error { return e.Err }
+
+// ErrFailed is a token that KSeF has made and then not activated.
+var ErrFailed = errors.New("KSeF reports that the token's activation has failed; ask again for another")
+
+// Issue has KSeF make a token. The intent is recorded before KSeF is asked.
+// Errors: a *budget.ExhaustedError where KSeF's limits leave no room soon, a
+// *client.APIError where KSeF refuses, a *LostReplyError where it is not known
+// whether KSeF made a token, ErrFailed, or a fault of storage.
+func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, error) {
+	api, err := l.Open(ctx, request.Target, budget.Wait{AtMost: issuePatience})
+	if err != nil {
+		return nil, err
+	}
+	if err := api.Ready(ctx); err != nil {
+		return nil, err
+	}
+	record, err := l.intend(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	defer l.land(record.Nonce)
+
+	token, err := api.GenerateToken(ctx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
+	if err != nil {
+		return nil, l.notIssued(ctx, record, err)
+	}
+	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
+		return nil, err
+	}
+	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
+	if request.ActivationTimeout > 0 {
+		issued.Status, issued.Waited = l.awaitActive(ctx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+	}
+	if err := l.settleIssue(ctx, issued); err != nil {
+		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
+		return nil, err
+	}
+	l.OnEvent(Event{Kind: EventIssue, Record: *record})
+	return issued, nil
+}
+
+// intend writes the record that leads back to the token, whatever happens next.
+func (l *Ledger) intend(ctx context.Context, request IssueRequest) (*Record, error) {
+	mountID, err := l.id(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	deadline := now.Add(request.TTL)
+	nonce, err := newNonce(deadline)
+	if err != nil {
+		return nil, err
+	}
+	record := &Record{
+		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target,
+		Role: request.Role, Permissions: request.Permissions,
+		Description: request.Description + " " + marker(mountID, nonce),
+		Created:     now.UTC(), Deadline: deadline.UTC(),
+	}
+	l.launch(nonce)
+	if err := l.store.put(ctx, record); err != nil {
+		l.land(nonce)
+		return nil, fmt.Errorf("no token was asked for: %w", err)
+	}
+	return record, nil
+}
+
+// notIssued settles an intent whose POST has failed.
+func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
+	if mayHaveMadeToken(cause) {
+		l.pump.recover(record)
+		lost := &LostReplyError{Nonce: record.Nonce, Err: cause}
+		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: lost})
+		return lost
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err := l.store.remove(ctx, record.key()); err != nil {
+		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
+		l.pump.recover(record)
+	}
+	l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: cause})
+	return cause
+}
+
+// mayHaveMadeToken says whether KSeF may have acted on the POST: it was sent,
+// and was not refused.
+func mayHaveMadeToken(err error) bool {
+	var lost *client.TransportError
+	if errors.As(err, &lost) {
+		return lost.Endpoint == client.EndpointGenerateToken
+	}
+	var refused *client.APIError
+	return errors.As(err, &refused) && refused.Endpoint == client.EndpointGenerateToken && !client.IsRefusal(err)
+}
+
+// enterLive records the token's reference number. Where that fails the token is
+// revoked: without a record it would live for ever.
+func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	intent := record.key()
+	record.State, record.ReferenceNumber = Live, referenceNumber
+	if err := l.store.put(ctx, record); err != nil {
+		record.State = Issuing
+		l.pump.recover(record)
+		return fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err)
+	}
+	l.pump.expect(record)
+	if err := l.store.remove(ctx, intent); err != nil {
+		// The record is live already; a later look at the intent finds that.
+		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
+	}
+	return nil
+}
+
+// settleIssue decides what becomes of a token after the wait for Active.
+func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
+	if issued.Status == client.StatusActive || (issued.Status == client.StatusPending && ctx.Err() == nil) {
+		return nil
+	}
+	detachedCtx, cancel := detached(ctx)
+	defer cancel()
+	if issued.Status == client.StatusFailed {
+		if err := l.store.remove(detachedCtx, issued.Record.key()); err != nil {
+			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", issued.Record.ReferenceNumber, "error", err)
+		}
+		return fmt.Errorf("token %s: %w", issued.Record.ReferenceNumber, ErrFailed)
+	}
+	reason := fmt.Errorf("the token %s became %s while it was being issued", issued.Record.ReferenceNumber, issued.Status)
+	if err := ctx.Err(); err != nil {
+		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", issued.Record.ReferenceNumber, err)
+	}
+	if err := l.abandon(detachedCtx, &issued.Record, "nobody received the token"); err != nil {
+		return errors.Join(reason, err)
+	}
+	return reason
+}
+
+// launch marks an intent as being worked on, so that the pump leaves it alone.
+func (l *Ledger) launch(nonce string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flights[nonce] = struct{}{}
+}
+
+func (l *Ledger) land(nonce string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.flights, nonce)
+}
+
+func (l *Ledger) inFlight(nonce string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, flying := l.flights[nonce]
+	return flying
+}

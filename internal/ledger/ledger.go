@@ -1,0 +1,155 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package ledger follows every token from intent to death.
+//
+// A record is written before KSeF is asked for a token and stays until KSeF has
+// confirmed the token's end, so that a lost reply, a crash or a lease that
+// vanished never leaves a token that nobody knows. What is begun and not
+// finished is finished by a pump that belongs to the ledger.
+package ledger
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/singleflight"
+)
+
+// Upstream is KSeF in one context.
+type Upstream interface {
+	// Ready makes sure that there is a login.
+	Ready(ctx context.Context) error
+	GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error)
+	QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error)
+	Token(ctx context.Context, referenceNumber string) (*client.Token, error)
+	RevokeToken(ctx context.Context, referenceNumber string) error
+}
+
+// Options are what a Ledger works with.
+type Options struct {
+	Storage logical.Storage
+	// Open gives access to KSeF at the target; requests wait for the budget as
+	// the Wait says. It fails where the configuration no longer leads there.
+	Open func(ctx context.Context, target Target, wait budget.Wait) (Upstream, error)
+	// NextSlot tells when a request to the endpoint could go that has so many
+	// others before it.
+	NextSlot func(target Target, endpoint string, ahead int) time.Time
+	// OnEvent is told what happened to a token; nil is allowed.
+	OnEvent func(Event)
+	Logger  hclog.Logger
+}
+
+// Event is something that happened to a token.
+type Event struct {
+	// Kind is a name such as "token-revoke".
+	Kind string
+	// Record is the token's, as it stands now.
+	Record Record
+	// Err is why a kind that ends in "-fail" or "-wait" happened.
+	Err error
+}
+
+// The kinds of event.
+const (
+	EventIssue      = "token-issue"
+	EventIssueFail  = "token-issue-fail"
+	EventRevoke     = "token-revoke"
+	EventRevokeWait = "token-revoke-wait"
+	EventRevokeFail = "token-revoke-fail"
+	EventRecover    = "token-recover"
+)
+
+// Ledger is safe for concurrent use. It works from Start to Stop.
+type Ledger struct {
+	Options
+	store store
+
+	ctx  context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup
+	pump *pump
+
+	mountID atomic.Pointer[string]
+	makeID  singleflight.Group
+
+	mu      sync.Mutex
+	flights map[string]struct{}
+	watches map[Target]*watch
+	started bool
+}
+
+// New returns a ledger over the storage. It reads nothing yet.
+func New(options Options) *Ledger {
+	if options.Logger == nil {
+		options.Logger = hclog.NewNullLogger()
+	}
+	if options.OnEvent == nil {
+		options.OnEvent = func(Event) {}
+	}
+	if options.NextSlot == nil {
+		options.NextSlot = func(Target, string, int) time.Time { return time.Now() }
+	}
+	ledger := &Ledger{
+		Options: options, store: store{options.Storage},
+		flights: make(map[string]struct{}), watches: make(map[Target]*watch),
+	}
+	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
+	ledger.pump = newPump(ledger)
+	return ledger
+}
+
+// Start lets the pump take up what is pending and due. It is called where
+// storage can be written, and does nothing the second time.
+func (l *Ledger) Start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.started || l.ctx.Err() != nil {
+		return
+	}
+	l.started = true
+	l.work.Go(l.pump.run)
+}
+
+// Stop ends the pump and all that it has begun, and waits for that. What is not
+// finished is taken up by the next Start on the same storage.
+func (l *Ledger) Stop() {
+	l.stop()
+	l.work.Wait()
+}
+
+// Wake lets the pump look at once for work that is due.
+func (l *Ledger) Wake() { l.pump.poke() }
+
+// id returns the mount's identifier. It is read, and at the very first use
+// made, once.
+func (l *Ledger) id(ctx context.Context) (string, error) {
+	if id := l.mountID.Load(); id != nil {
+		return *id, nil
+	}
+	made, err, _ := l.makeID.Do("", func() (any, error) {
+		id, err := l.store.mountID(ctx)
+		if err == nil {
+			l.mountID.Store(&id)
+		}
+		return id, err
+	})
+	if err != nil {
+		return "", err
+	}
+	return made.(string), nil
+}
+
+// detached gives a bounded context that outlives the caller's, for what must
+// not be left half done because a caller has gone.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	const bound = 30 * time.Second
+	return context.WithTimeout(context.WithoutCancel(ctx), bound)
+}

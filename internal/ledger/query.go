@@ -1,0 +1,154 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// ReferenceNumbers lists the tokens of this mount that are not yet dead.
+func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
+	buckets, err := l.store.buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]struct{})
+	var all []string
+	folders := make([]string, 0, len(buckets)+1)
+	for _, bucket := range buckets {
+		folders = append(folders, livePrefix+bucket+"/")
+	}
+	for _, folder := range append(folders, endingPrefix) {
+		names, err := l.store.names(ctx, folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if _, twice := seen[name]; !twice {
+				seen[name] = struct{}{}
+				all = append(all, name)
+			}
+		}
+	}
+	return all, nil
+}
+
+// Find returns the record of a token, or nil where this mount has none.
+func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
+	record, err := l.store.get(ctx, endingKey(referenceNumber))
+	if err != nil || record != nil {
+		return record, err
+	}
+	buckets, err := l.store.buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, bucket := range buckets {
+		record, err := l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber)
+		if err != nil || record != nil {
+			return record, err
+		}
+	}
+	return nil, nil
+}
+
+// Open counts what is not finished, for guards on the configuration.
+type Open struct {
+	Issuing, Live, Revoking int
+}
+
+// Any says that there is a token, or that there may be one.
+func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking > 0 }
+
+// CountOpen counts the records that stand for tokens which may be alive.
+func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
+	var open Open
+	issuing, err := l.store.names(ctx, issuingPrefix)
+	if err != nil {
+		return open, err
+	}
+	open.Issuing = len(issuing)
+	buckets, err := l.store.buckets(ctx)
+	if err != nil {
+		return open, err
+	}
+	for _, bucket := range buckets {
+		names, err := l.store.names(ctx, livePrefix+bucket+"/")
+		if err != nil {
+			return open, err
+		}
+		open.Live += len(names)
+	}
+	ending, err := l.store.all(ctx, endingPrefix)
+	if err != nil {
+		return open, err
+	}
+	for _, record := range ending {
+		if record.State == Revoking {
+			open.Revoking++
+		}
+	}
+	return open, nil
+}
+
+// Pending tells of the pump's work.
+type Pending struct {
+	// Revoking and Searching count the jobs in hand.
+	Revoking, Searching int
+	// Oldest is the oldest revocation in hand; nil where there is none.
+	Oldest *PendingError
+	// OldestSince is when it was asked for.
+	OldestSince time.Time
+	// Alive says that the pump runs; Reviewed is when it last read the ledger,
+	// and ReviewErr what went wrong then.
+	Alive     bool
+	Reviewed  time.Time
+	ReviewErr error
+}
+
+// Pending returns what the pump has in hand. It reads no storage.
+func (l *Ledger) Pending() Pending {
+	p := l.pump
+	p.mu.Lock()
+	pending := Pending{
+		Revoking: len(p.revoking), Searching: len(p.lost),
+		Reviewed: p.review.at, ReviewErr: p.review.err,
+	}
+	var oldest *job
+	for _, job := range p.revoking {
+		if oldest == nil || job.since.Before(oldest.since) {
+			oldest = job
+		}
+	}
+	p.mu.Unlock()
+	l.mu.Lock()
+	pending.Alive = l.started && l.ctx.Err() == nil
+	l.mu.Unlock()
+	if oldest != nil {
+		pending.Oldest, pending.OldestSince = p.describe(oldest), oldest.since
+	}
+	return pending
+}
+
+// Adopt makes a record of a token that carries this mount's mark. It returns
+// nil for every other token.
+func (l *Ledger) Adopt(ctx context.Context, api string, token *client.Token) (*Record, error) {
+	mountID, err := l.id(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mount, nonce, marked := parseMarker(token.Description)
+	if !marked || mount != mountID {
+		return nil, nil
+	}
+	return &Record{
+		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: token.ReferenceNumber,
+		Target:      Target{API: api, Context: client.Context{Type: client.ContextType(token.Context.Type), Value: token.Context.Value}},
+		Permissions: token.Permissions, Description: token.Description,
+		Created: token.Created, Deadline: token.Created,
+	}, nil
+}

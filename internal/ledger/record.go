@@ -1,0 +1,120 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// State is where a token stands in the ledger.
+type State string
+
+// A record begins as issuing and goes to live; from there to revoking, where
+// that takes longer than its caller waits, and to dead; then it is removed. An
+// issuing record whose token was never made is removed.
+const (
+	// Issuing: KSeF has been or is being asked for the token.
+	Issuing State = "issuing"
+	// Live: KSeF has made the token, and a lease may hold it.
+	Live State = "live"
+	// Revoking: the token must die, and KSeF has not confirmed that yet.
+	Revoking State = "revoking"
+	// Dead: KSeF has confirmed the end, and the lease has not asked yet.
+	Dead State = "dead"
+)
+
+const recordVersion = 1
+
+// Record is one token from intent to death. It never holds the token itself.
+type Record struct {
+	Version int    `json:"version"`
+	State   State  `json:"state"`
+	Nonce   string `json:"nonce"`
+	// ReferenceNumber is KSeF's; "" while Issuing.
+	ReferenceNumber string   `json:"reference_number,omitempty"`
+	Target          Target   `json:"target"`
+	Role            string   `json:"role,omitempty"`
+	Permissions     []string `json:"permissions"`
+	// Description is as KSeF has it, the marker included.
+	Description string    `json:"description"`
+	Created     time.Time `json:"created"`
+	// Deadline is the lease's end, as issued or as last renewed.
+	Deadline time.Time `json:"deadline"`
+	// Ended is when the revocation was asked for, or, once Dead, confirmed.
+	Ended time.Time `json:"ended,omitzero"`
+	// Cause says who asked for the end.
+	Cause string `json:"cause,omitempty"`
+}
+
+// Target is where a token lives: an API and a context there.
+type Target struct {
+	API     string         `json:"api"`
+	Context client.Context `json:"context"`
+}
+
+func (t Target) String() string { return t.Context.String() + " at " + t.API }
+
+// bucketWidth is the span of deadlines whose records lie in one storage folder.
+const bucketWidth = time.Hour
+
+// A nonce is the number of the bucket in which its record lies and 64 random
+// bits, in hexadecimal. So the marker in KSeF's list alone leads to the record,
+// and the folders alone tell which records may be due.
+const (
+	bucketDigits = 6
+	randomBytes  = 8
+	nonceLength  = bucketDigits + 2*randomBytes
+)
+
+func newNonce(deadline time.Time) (string, error) {
+	random := make([]byte, randomBytes)
+	if _, err := rand.Read(random); err != nil {
+		return "", fmt.Errorf("making a nonce: %w", err)
+	}
+	return bucketOf(deadline) + hex.EncodeToString(random), nil
+}
+
+func bucketOf(deadline time.Time) string {
+	return fmt.Sprintf("%0*x", bucketDigits, deadline.Unix()/int64(bucketWidth/time.Second))
+}
+
+// bucketStart is the earliest deadline that a bucket's records were issued with.
+func bucketStart(bucket string) (time.Time, error) {
+	number, err := strconv.ParseInt(bucket, 16, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the ledger has a bucket with the name %q: %w", bucket, err)
+	}
+	return time.Unix(number*int64(bucketWidth/time.Second), 0), nil
+}
+
+// mountIDBytes makes two mounts in one context tell their tokens apart.
+const mountIDBytes = 6
+
+// markerLength is what the marker takes of a token's description.
+const markerLength = len(" [vault::]") + 2*mountIDBytes + nonceLength
+
+// MaxDescription is how many characters of a token's description are left to
+// the user: KSeF's limit less the marker.
+const MaxDescription = client.MaxDescription - markerLength
+
+// marker ties a token in KSeF to its record, whatever else was lost.
+func marker(mountID, nonce string) string { return fmt.Sprintf("[vault:%s:%s]", mountID, nonce) }
+
+var markerPattern = regexp.MustCompile(`\[vault:([0-9a-f]{12}):([0-9a-f]{22})\]$`)
+
+// parseMarker returns the mount and the nonce that a description ends with.
+func parseMarker(description string) (mountID, nonce string, ok bool) {
+	found := markerPattern.FindStringSubmatch(description)
+	if found == nil {
+		return "", "", false
+	}
+	return found[1], found[2], true
+}

@@ -1,0 +1,179 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// Lease is what a Vault lease knows of its token: enough to find the record,
+// and to revoke the token where the record is gone.
+type Lease struct {
+	Nonce           string
+	ReferenceNumber string
+	Target          Target
+	Role            string
+}
+
+var errBadLease = errors.New("the lease does not say which token it holds")
+
+// revokePatience is how long a revocation waits for KSeF before its caller is
+// told that it goes on without him.
+const revokePatience = 5 * time.Second
+
+// PendingError says that KSeF has not confirmed a revocation yet, and that the
+// ledger goes on until it does.
+type PendingError struct {
+	ReferenceNumber string
+	Context         client.Context
+	// Position counts from 1 among the context's pending revocations.
+	Position, Pending int
+	// Next is about when this one will be tried.
+	Next time.Time
+	// Err is the last failure; nil where only KSeF's limits hold it up.
+	Err error
+}
+
+func (e *PendingError) Error() string {
+	text := fmt.Sprintf("KSeF has not yet confirmed that the token %s is revoked: it is number %d of %d pending in %s, next attempt about %s. "+
+		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt, "+
+		"at once with: vault lease revoke -sync <lease id>",
+		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339))
+	if e.Err != nil {
+		text += fmt.Sprintf(" (last error: %v)", e.Err)
+	}
+	return text
+}
+
+func (e *PendingError) Unwrap() error { return e.Err }
+
+// RevokeLease sees to it that a lease's token dies. nil means that KSeF has
+// confirmed it and that the record is gone. A *PendingError means that the
+// record says so and the pump goes on; the lease must stay.
+func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
+	record, err := l.recordOf(ctx, lease)
+	if err != nil {
+		return err
+	}
+	if record.State == Dead {
+		return l.store.remove(ctx, record.key())
+	}
+	return l.revoke(ctx, record, "the lease has ended", true)
+}
+
+// RevokeToken revokes a token of this mount by hand. Its lease, if there is
+// one, ends later without another request to KSeF.
+func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
+	if record.State == Dead {
+		return nil
+	}
+	return l.revoke(ctx, record, "it was deleted by hand", false)
+}
+
+// revoke hands the record to the pump and waits a little for the outcome.
+func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
+	job := l.pump.revoke(record, cause, byLease)
+	defer job.leave(byLease)
+	// Vault brings up to 200 revocations at once: who cannot be served soon is
+	// told so at once and does not keep one of its workers.
+	_, _, next, _ := l.pump.forecast(job)
+	patience := revokePatience
+	if time.Until(next) > revokePatience {
+		patience = 0
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-job.done:
+		return nil
+	case <-job.stuck:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.ctx.Done():
+	}
+	if err := l.persistEnding(ctx, job); err != nil {
+		return err
+	}
+	pending := l.pump.describe(job)
+	l.OnEvent(Event{Kind: EventRevokeWait, Record: job.snapshot(), Err: pending})
+	return pending
+}
+
+// persistEnding writes down that the token must die, once per revocation.
+func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
+	record, first := job.claimPersist()
+	if !first {
+		return nil
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	err := l.store.put(ctx, &record)
+	job.endPersist(err == nil)
+	if err != nil {
+		return fmt.Errorf("the revocation of %s goes on, but could not be recorded: %w", record.ReferenceNumber, err)
+	}
+	live := liveKey(record.Nonce, record.ReferenceNumber)
+	if err := l.store.remove(ctx, live); err != nil {
+		l.Logger.Warn("a live record is left beside its revocation", "reference_number", record.ReferenceNumber, "error", err)
+	}
+	return nil
+}
+
+// abandon has the pump revoke a token that no lease will ever hold.
+func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) error {
+	job := l.pump.revoke(record, cause, false)
+	defer job.leave(false)
+	return l.persistEnding(ctx, job)
+}
+
+// recordOf finds a lease's record. A record that is missing proves nothing
+// about the token, so one is made from what the lease knows.
+func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
+	if len(lease.Nonce) != nonceLength || lease.ReferenceNumber == "" {
+		return nil, errBadLease
+	}
+	record, err := l.find(ctx, lease.Nonce, lease.ReferenceNumber)
+	if err != nil || record != nil {
+		return record, err
+	}
+	now := time.Now().UTC()
+	return &Record{
+		Version: recordVersion, State: Live, Nonce: lease.Nonce, ReferenceNumber: lease.ReferenceNumber,
+		Target: lease.Target, Role: lease.Role, Created: now, Deadline: now,
+	}, nil
+}
+
+func (l *Ledger) find(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
+	record, err := l.store.get(ctx, endingKey(referenceNumber))
+	if err != nil || record != nil {
+		return record, err
+	}
+	return l.store.get(ctx, liveKey(nonce, referenceNumber))
+}
+
+// ErrRevoked says that a token has been revoked, so that its lease cannot be
+// renewed.
+var ErrRevoked = errors.New("the token has been revoked in KSeF, or is about to be")
+
+// Renew moves a lease's end.
+func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) error {
+	record, err := l.recordOf(ctx, lease)
+	if err != nil {
+		return err
+	}
+	if record.State != Live || l.pump.isEnding(lease.ReferenceNumber) {
+		return fmt.Errorf("%s: %w", lease.ReferenceNumber, ErrRevoked)
+	}
+	record.Deadline = deadline.UTC()
+	if err := l.store.put(ctx, record); err != nil {
+		return err
+	}
+	l.pump.expect(record)
+	return nil
+}

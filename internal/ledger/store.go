@@ -1,0 +1,146 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// The layout: a record's folder says its state, and that of a live one when it
+// may be due. So start-up and each minute's work list and read what is pending
+// or due, however many tokens live.
+//
+//	ledger/issuing/<nonce>
+//	ledger/live/<bucket>/<reference number>
+//	ledger/ending/<reference number>         revoking or dead
+//
+// A record moves by writing the new entry before deleting the old one. Where a
+// crash leaves both, the later state counts.
+const (
+	StoragePrefix = "ledger/"
+	issuingPrefix = StoragePrefix + "issuing/"
+	livePrefix    = StoragePrefix + "live/"
+	endingPrefix  = StoragePrefix + "ending/"
+	mountIDKey    = "mount-id"
+)
+
+type store struct{ logical.Storage }
+
+func issuingKey(nonce string) string { return issuingPrefix + nonce }
+
+func liveKey(nonce, referenceNumber string) string {
+	return livePrefix + nonce[:bucketDigits] + "/" + referenceNumber
+}
+
+func endingKey(referenceNumber string) string { return endingPrefix + referenceNumber }
+
+func (r *Record) key() string {
+	switch r.State {
+	case Issuing:
+		return issuingKey(r.Nonce)
+	case Live:
+		return liveKey(r.Nonce, r.ReferenceNumber)
+	default:
+		return endingKey(r.ReferenceNumber)
+	}
+}
+
+func (s store) put(ctx context.Context, record *Record) error {
+	entry, err := logical.StorageEntryJSON(record.key(), record)
+	if err != nil {
+		return fmt.Errorf("encoding the ledger's record %s: %w", record.Nonce, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("writing the ledger's record %s: %w", record.Nonce, err)
+	}
+	return nil
+}
+
+// get returns nil where there is no record.
+func (s store) get(ctx context.Context, key string) (*Record, error) {
+	entry, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger's %s: %w", key, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	return decodeRecord(key, entry.Value)
+}
+
+func (s store) remove(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := s.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting the ledger's %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// all reads each record of a folder; what another has removed meanwhile is
+// left out.
+func (s store) all(ctx context.Context, prefix string) ([]*Record, error) {
+	keys, err := s.names(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*Record, 0, len(keys))
+	for _, key := range keys {
+		record, err := s.get(ctx, prefix+key)
+		if err != nil {
+			return nil, err
+		}
+		if record != nil {
+			records = append(records, record)
+		}
+	}
+	return records, nil
+}
+
+func (s store) names(ctx context.Context, prefix string) ([]string, error) {
+	keys, err := s.List(ctx, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ledger's %s: %w", prefix, err)
+	}
+	return keys, nil
+}
+
+// buckets returns the names of the folders that hold live records, earliest
+// deadline first.
+func (s store) buckets(ctx context.Context) ([]string, error) {
+	names, err := s.names(ctx, livePrefix)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		names[i] = strings.TrimSuffix(name, "/")
+	}
+	return names, nil
+}
+
+// mountID returns the mount's identifier, made once.
+func (s store) mountID(ctx context.Context) (string, error) {
+	entry, err := s.Get(ctx, mountIDKey)
+	if err != nil {
+		return "", fmt.Errorf("reading the mount's id: %w", err)
+	}
+	if entry != nil {
+		return string(entry.Value), nil
+	}
+	random := make([]byte, mountIDBytes)
+	if _, err := rand.Read(random); err != nil {
+		return "", fmt.Errorf("making the mount's id: %w", err)
+	}
+	id := hex.EncodeToString(random)
+	if err := s.Put(ctx, &logical.StorageEntry{Key: mountIDKey, Value: []byte(id)}); err != nil {
+		return "", fmt.Errorf("writing the mount's id: %w", err)
+	}
+	return id, nil
+}
