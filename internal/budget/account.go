@@ -1,0 +1,228 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrClosed is the answer of an account that has been closed.
+var ErrClosed = errors.New("the budget account is closed")
+
+// Account is one user's way to the windows of a key. Its methods may be called from any goroutine.
+type Account struct {
+	mu      *sync.Mutex // the registry's
+	pool    *pool
+	id      string
+	journal Journal
+	books   map[*endpoint]*book
+	closed  bool
+
+	version uint64 // counts the changes that the journal should know
+	saved   uint64 // the version that the journal has
+	writes  uint64 // writes begun
+	writing *write // the one that is under way
+}
+
+// Wait says how long a request may wait for its slot.
+type Wait struct {
+	// AtMost bounds the time in the queue; 0 or less takes a slot only if one is free now. The time that the
+	// journal takes to write is not part of it.
+	AtMost time.Duration
+	// Background requests go only when no other waits at the endpoint.
+	Background bool
+}
+
+// Slot is the right to send one request. End it with [Slot.Done] or [Slot.Cancel].
+type Slot struct {
+	account  *Account
+	endpoint *endpoint
+	reserved bool // counted by the journal
+	ended    bool
+}
+
+// Acquire takes a slot for one request to an endpoint such as "DELETE /tokens/{referenceNumber}", and waits for it in
+// order of arrival, for the time that wait allows or until ctx ends. It returns an [ExhaustedError] as soon as it is
+// certain that the slot cannot come in time, [ErrClosed] if the account is or gets closed, or the error of the journal:
+// a request that the next process would not know must not go.
+func (a *Account) Acquire(ctx context.Context, endpoint string, wait Wait) (*Slot, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, ErrClosed
+	}
+	e := a.pool.endpoint(endpoint)
+	w := e.arrive(a, wait, time.Now())
+	for {
+		if err := a.await(ctx, e, w); err != nil {
+			return nil, err
+		}
+		s := &Slot{account: a, endpoint: e}
+		if err := a.reserve(ctx, s); err != nil {
+			e.leave(w)
+			a.pool.dropIfIdle()
+			return nil, err
+		}
+		// KSeF may have told us to stop while the journal was being written.
+		if !e.blocked.After(time.Now()) {
+			return s, nil
+		}
+		s.cancel()
+	}
+}
+
+// await returns when the waiter has been granted a slot.
+func (a *Account) await(ctx context.Context, e *endpoint, w *waiter) error {
+	if ctx.Err() != nil {
+		return waitingEnded(ctx, e)
+	}
+	if a.closed {
+		return ErrClosed
+	}
+	e.enqueue(w)
+	e.settle(time.Now())
+	if !w.over() {
+		w.done = make(chan struct{})
+		a.mu.Unlock()
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+		}
+		a.mu.Lock()
+	}
+	if w.err != nil {
+		return w.err
+	}
+	if ctx.Err() != nil {
+		e.leave(w)
+		a.pool.dropIfIdle()
+		return waitingEnded(ctx, e)
+	}
+	return nil
+}
+
+func waitingEnded(ctx context.Context, e *endpoint) error {
+	return fmt.Errorf("waiting for a slot of %s: %w", e.name, context.Cause(ctx))
+}
+
+// Done ends a slot whose reply has arrived or whose request has failed. From now on it counts for the length of
+// each window. Further calls do nothing.
+func (s *Slot) Done() {
+	a := s.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	now := time.Now()
+	s.endpoint.record(stamp{at: now, account: a.id})
+	a.book(s.endpoint).inFlight--
+	s.release(now)
+}
+
+// Cancel gives back a slot whose request was certainly never sent. Further calls do nothing, as after [Slot.Done].
+func (s *Slot) Cancel() {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	if !s.ended {
+		s.cancel()
+	}
+}
+
+func (s *Slot) cancel() {
+	s.ended = true
+	b := s.account.book(s.endpoint)
+	b.inFlight--
+	if s.reserved && !s.account.closed {
+		b.reserved++
+	}
+	s.release(time.Now())
+}
+
+func (s *Slot) release(now time.Time) {
+	s.endpoint.inFlight--
+	if s.reserved {
+		s.account.version++
+	}
+	s.endpoint.settle(now)
+	s.account.pool.dropIfIdle()
+}
+
+// Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and refuses those who cannot
+// wait that long. It never shortens an earlier block. An error says that the journal could not be written; the
+// block holds in this process all the same.
+func (a *Account) Block(ctx context.Context, endpoint string, until time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.pool.endpoint(endpoint)
+	now := time.Now()
+	b := a.book(e)
+	// Seen from now, the moment moves with the monotonic clock, whatever becomes of the wall clock.
+	if until = now.Add(until.Sub(now)); until.After(now) && until.After(e.blocked) {
+		e.blocked = until
+		e.settle(now)
+		a.version++
+		b.blocked = a.version
+	}
+	if a.closed {
+		return ErrClosed
+	}
+	if err := a.persist(ctx, func() bool { return a.saved >= b.blocked }); err != nil {
+		return fmt.Errorf("recording that %s is blocked until %s: %w", endpoint, until.UTC().Format(time.RFC3339), err)
+	}
+	return nil
+}
+
+// SetLimits sets the limits of an endpoint for all accounts of the key, as KSeF has told them. A negative limit is no
+// limit. The journal learns of them with its next write.
+func (a *Account) SetLimits(endpoint string, limits Limits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.pool.endpoint(endpoint)
+	limits = limits.withoutNegatives()
+	if e.limits == limits {
+		return
+	}
+	now := time.Now()
+	e.limits, e.told = limits, now
+	a.version++
+	e.settle(now)
+}
+
+// NextSlot returns the moment at which a request would go that has so many others before it, if each of these and those
+// in flight were answered at once. Those who wait in [Account.Acquire] are not added to ahead.
+func (a *Account) NextSlot(endpoint string, ahead int) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pool.endpoint(endpoint).project(time.Now()).after(ahead)
+}
+
+// Close refuses the waiters of this account and writes its exact state to the journal. Slots that are still in flight
+// must be ended all the same. Further calls do nothing.
+func (a *Account) Close(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	a.dropReserved()
+	for _, e := range a.pool.endpoints {
+		e.dismiss(a, ErrClosed)
+	}
+	last := a.version
+	err := a.persist(ctx, func() bool { return a.saved >= last })
+	delete(a.pool.accounts, a.id)
+	a.pool.unsaved = a.pool.unsaved || err != nil
+	a.pool.dropIfIdle()
+	if err != nil {
+		return fmt.Errorf("closing the budget account: %w", err)
+	}
+	return nil
+}

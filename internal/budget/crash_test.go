@@ -1,0 +1,214 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// step is one thing that happens to a process with two accounts on one key.
+type step struct {
+	Kind       string
+	Account    int
+	Pause      time.Duration // before the step
+	AtMost     time.Duration
+	Background bool
+	Latency    time.Duration // between request and reply
+	Cancel     bool          // the request is never sent
+	For        time.Duration // of a block
+	Save       time.Duration // that the journals take from now on
+	Early      bool          // whether a write is there from its beginning
+}
+
+func drawStep(t *rapid.T) step {
+	return step{
+		Kind: rapid.SampledFrom([]string{
+			"send", "send", "send", "send", "send", "send", "send", "send", "burst", "burst",
+			"block", "elsewhere", "crash", "crash", "close", "journal", "failing", "failing",
+		}).Draw(t, "kind"),
+		Account:    rapid.IntRange(0, 1).Draw(t, "account"),
+		Pause:      rapid.OneOf(millis(0, 0), millis(0, 2000), millis(0, 120_000), millis(0, 3_700_000)).Draw(t, "pause"),
+		AtMost:     rapid.OneOf(millis(0, 0), millis(0, 4000), millis(0, 7_200_000)).Draw(t, "at most"),
+		Background: rapid.Bool().Draw(t, "background"),
+		Latency:    rapid.OneOf(millis(0, 0), millis(0, 500), millis(0, 90_000)).Draw(t, "latency"),
+		Cancel:     rapid.IntRange(0, 9).Draw(t, "cancel") == 0,
+		For:        millis(0, 600_000).Draw(t, "block for"),
+		Save:       rapid.OneOf(millis(0, 0), millis(0, 3000)).Draw(t, "save"),
+		Early:      rapid.Bool().Draw(t, "early"),
+	}
+}
+
+// process is a sequence of processes: each takes over the journals that the one before has left.
+type process struct {
+	t        *testing.T
+	limits   budget.Limits
+	accounts []*budget.Account
+	journals []*memory
+	stop     context.CancelFunc
+	ctx      context.Context
+
+	mu       sync.Mutex
+	sent     []request
+	inFlight map[int]bool // of the process that runs, by index into sent
+	blocks   []request    // from the end of Block to the end of the block
+}
+
+func TestNoWindowIsEverOverfullWhateverHappensToTheProcess(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		limits := drawLimits(rt)
+		if limits.PerHour == 0 {
+			limits.PerMinute++ // a second alone does not survive a restart, by intent
+		}
+		steps := rapid.SliceOfN(rapid.Custom(drawStep), 1, 60).Draw(rt, "steps")
+		var p *process
+		synctest.Test(t, func(t *testing.T) {
+			p = &process{t: t, limits: limits, journals: []*memory{{}, {}}}
+			p.run(steps)
+		})
+		for _, s := range spans(limits) {
+			require.LessOrEqual(rt, fullest(p.sent, s.length), s.limit, s.name)
+		}
+		for _, b := range p.blocks {
+			for _, r := range p.sent {
+				require.False(rt, r.sent.After(b.sent) && r.sent.Before(b.done), "sent at %s, blocked %s to %s", r.sent, b.sent, b.done)
+			}
+		}
+	})
+}
+
+func (p *process) run(steps []step) {
+	p.start()
+	for _, s := range steps {
+		time.Sleep(s.Pause)
+		p.do(s)
+	}
+	time.Sleep(5 * time.Hour)
+	for _, a := range p.accounts {
+		for _, u := range a.Usage() {
+			require.Zero(p.t, u.InFlight, u.Endpoint)
+			require.Zero(p.t, u.Waiting, u.Endpoint)
+			require.Zero(p.t, u.Hour.Used, u.Endpoint)
+		}
+	}
+	p.stop()
+}
+
+func (p *process) start() {
+	r := budget.NewRegistry()
+	p.ctx, p.stop = context.WithCancel(ctx())
+	p.accounts, p.inFlight = nil, map[int]bool{}
+	for _, j := range p.journals {
+		p.accounts = append(p.accounts, open(p.t, r, j))
+	}
+	p.accounts[0].SetLimits(revoke, p.limits)
+}
+
+func (p *process) do(s step) {
+	switch s.Kind {
+	case "send":
+		go p.send(p.ctx, p.accounts[s.Account], s)
+	case "burst":
+		for range 12 {
+			go p.send(p.ctx, p.accounts[s.Account], s)
+		}
+	case "block":
+		if until := time.Now().Add(s.For); p.accounts[s.Account].Block(p.ctx, revoke, until) == nil {
+			p.mu.Lock()
+			p.blocks = append(p.blocks, request{time.Now(), until})
+			p.mu.Unlock()
+		}
+	case "elsewhere": // has the journal written while requests are reserved
+		if err := p.accounts[s.Account].Block(p.ctx, "POST /tokens", time.Now().Add(s.For)); err != nil {
+			require.ErrorIs(p.t, err, p.journals[s.Account].err)
+		}
+	case "crash":
+		p.crash()
+	case "close":
+		for i, a := range p.accounts {
+			if err := a.Close(p.ctx); err != nil {
+				require.ErrorIs(p.t, err, p.journals[i].err)
+			}
+		}
+		p.crash()
+	case "journal":
+		for _, j := range p.journals {
+			j.setSpeed(s.Save, s.Early)
+		}
+	case "failing":
+		j := p.journals[s.Account]
+		if j.err == nil {
+			j.fail(errors.New("storage fails"))
+		} else {
+			j.fail(nil)
+		}
+	}
+}
+
+// crash ends the process here and now. Its requests in flight may have been counted until this moment.
+func (p *process) crash() {
+	p.mu.Lock()
+	for i := range p.inFlight {
+		p.sent[i].done = time.Now()
+	}
+	p.inFlight = map[int]bool{}
+	for i, j := range p.journals {
+		p.journals[i] = j.copy()
+	}
+	p.stop()
+	p.mu.Unlock()
+	synctest.Wait()
+	p.start()
+}
+
+func (p *process) send(c context.Context, a *budget.Account, s step) {
+	slot, err := a.Acquire(c, revoke, budget.Wait{AtMost: s.AtMost, Background: s.Background})
+	if err != nil {
+		return
+	}
+	if s.Cancel {
+		slot.Cancel()
+		return
+	}
+	i, alive := p.begin(c)
+	if !alive {
+		return
+	}
+	time.Sleep(s.Latency)
+	if p.end(c, i) {
+		slot.Done()
+	}
+}
+
+func (p *process) begin(c context.Context) (int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Err() != nil {
+		return 0, false
+	}
+	i := len(p.sent)
+	p.sent = append(p.sent, request{sent: time.Now()})
+	p.inFlight[i] = true
+	return i, true
+}
+
+func (p *process) end(c context.Context, i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Err() != nil {
+		return false
+	}
+	p.sent[i].done = time.Now()
+	delete(p.inFlight, i)
+	return true
+}

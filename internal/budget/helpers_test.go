@@ -1,0 +1,225 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+const revoke = "DELETE /tokens/{referenceNumber}"
+
+var (
+	ctx  = context.Background
+	now  = budget.Wait{}
+	hour = budget.Wait{AtMost: time.Hour}
+	key  = budget.Key{API: "https://ksef.example/v2", Context: "Nip:5265877635"}
+)
+
+// memory is a journal that can be slow, can fail, and can be taken over by the next process.
+type memory struct {
+	mu    sync.Mutex
+	data  []byte
+	saves int
+	err   error
+	takes time.Duration
+	early bool // a write is there from its beginning, not only at its end
+}
+
+func (m *memory) Load(context.Context) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.data), m.err
+}
+
+func (m *memory) Save(ctx context.Context, data []byte) error {
+	err, takes, early := m.begin()
+	if early && err == nil {
+		m.store(data)
+	}
+	if takes > 0 {
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err == nil {
+		m.store(data)
+	}
+	return err
+}
+
+func (m *memory) begin() (error, time.Duration, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saves++
+	return m.err, m.takes, m.early
+}
+
+func (m *memory) store(data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.data = data
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func (m *memory) setSpeed(takes time.Duration, early bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.takes, m.early = takes, early
+}
+
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.saves
+}
+
+// copy is what the next process finds after a crash.
+func (m *memory) copy() *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memory{data: slices.Clone(m.data)}
+}
+
+func open(t testing.TB, r *budget.Registry, j budget.Journal) *budget.Account {
+	t.Helper()
+	a, err := r.Open(ctx(), key, j)
+	require.NoError(t, err)
+	return a
+}
+
+func acquire(t testing.TB, a *budget.Account, w budget.Wait) *budget.Slot {
+	t.Helper()
+	s, err := a.Acquire(ctx(), revoke, w)
+	require.NoError(t, err)
+	return s
+}
+
+// send makes n requests that are answered at once.
+func send(t testing.TB, a *budget.Account, n int) {
+	t.Helper()
+	for range n {
+		acquire(t, a, hour).Done()
+	}
+}
+
+func refused(t testing.TB, err error) *budget.ExhaustedError {
+	t.Helper()
+	var e *budget.ExhaustedError
+	require.ErrorAs(t, err, &e)
+	return e
+}
+
+func usage(t testing.TB, a *budget.Account, endpoint string) budget.Usage {
+	t.Helper()
+	for _, u := range a.Usage() {
+		if u.Endpoint == endpoint {
+			return u
+		}
+	}
+	require.Fail(t, "no usage", endpoint)
+	return budget.Usage{}
+}
+
+// result is what a waiter got, and when.
+type result struct {
+	slot *budget.Slot
+	err  error
+	at   time.Time
+}
+
+// waiting asks for a slot in a goroutine and returns once that waits or is answered.
+func waiting(c context.Context, a *budget.Account, w budget.Wait, settled func()) <-chan result {
+	answer := make(chan result, 1)
+	go func() {
+		s, err := a.Acquire(c, revoke, w)
+		answer <- result{s, err, time.Now()}
+	}()
+	settled()
+	return answer
+}
+
+// request is one request as KSeF may have counted it: at any moment from sent to done.
+type request struct {
+	sent, done time.Time
+}
+
+// fullest is the highest number of requests that KSeF can have counted in any window of that length.
+func fullest(all []request, length time.Duration) int {
+	most := 0
+	for _, first := range all {
+		n := 0
+		for _, r := range all {
+			if !r.done.Before(first.done) && r.sent.Before(first.done.Add(length)) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+type span struct {
+	name   string
+	length time.Duration
+	limit  int
+}
+
+func spans(l budget.Limits) []span {
+	all := []span{{"second", time.Second, l.PerSecond}, {"minute", time.Minute, l.PerMinute}, {"hour", time.Hour, l.PerHour}}
+	return slices.DeleteFunc(all, func(s span) bool { return s.limit == 0 })
+}
+
+// earliest is when the next request can go at best, by trying every moment at which one of the earlier ones leaves a window.
+func earliest(l budget.Limits, earlier []request, from time.Time) time.Time {
+	candidates := []time.Time{from}
+	for _, r := range earlier {
+		for _, s := range spans(l) {
+			if at := r.done.Add(s.length); at.After(from) {
+				candidates = append(candidates, at)
+			}
+		}
+	}
+	slices.SortFunc(candidates, time.Time.Compare)
+	for _, at := range candidates {
+		if allowed(l, earlier, at) {
+			return at
+		}
+	}
+	panic("no moment is free")
+}
+
+func allowed(l budget.Limits, earlier []request, at time.Time) bool {
+	for _, s := range spans(l) {
+		n := 0
+		for _, r := range earlier {
+			if r.done.Add(s.length).After(at) {
+				n++
+			}
+		}
+		if n >= s.limit {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,197 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Journal keeps the state of one account across restarts.
+type Journal interface {
+	// Load returns what was saved last; nil when nothing has been.
+	Load(ctx context.Context) ([]byte, error)
+	// Save replaces it. It is never called twice at the same time.
+	Save(ctx context.Context, data []byte) error
+}
+
+const (
+	recordVersion = 1
+	// maxPending is more than could ever be in flight; it bounds what a damaged journal makes us allocate.
+	maxPending = 1 << 16
+	// maxMillis is a hundred years: longer times are taken for that, so that sums of them stay within a time.Duration.
+	maxMillis = 100 * 365 * 24 * 3600 * 1000
+)
+
+// record is what a journal holds. All times but one are in milliseconds before or after that one, and rounded so
+// that a request looks younger and a block longer.
+type record struct {
+	Version   int              `json:"version"`
+	Account   string           `json:"account"`
+	Saved     int64            `json:"saved"` // milliseconds since 1970
+	Endpoints map[string]entry `json:"endpoints"`
+}
+
+type entry struct {
+	Ages    []int64     `json:"ages,omitempty"`    // of the requests that have ended
+	Pending int         `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
+	Blocked int64       `json:"blocked,omitempty"` // for so long
+	Limits  *toldLimits `json:"limits,omitempty"`
+}
+
+type toldLimits struct {
+	Limits
+	Age int64 `json:"age"`
+}
+
+func (r record) encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the budget journal: %w", err)
+	}
+	return data, nil
+}
+
+// decode reads a record; no data is an empty one.
+func decode(data []byte) (record, error) {
+	r := record{Version: recordVersion}
+	if len(data) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return record{}, fmt.Errorf("decoding the budget journal: %w", err)
+	}
+	if err := r.check(); err != nil {
+		return record{}, fmt.Errorf("the budget journal cannot be used, delete it when no request has been sent for an hour: %w", err)
+	}
+	return r, nil
+}
+
+func (r record) check() error {
+	if r.Version != recordVersion {
+		return fmt.Errorf("its version is %d, known is %d", r.Version, recordVersion)
+	}
+	if r.Account == "" || r.Saved < 0 || r.Saved > maxMillis {
+		return errors.New("account or saved is missing or out of range")
+	}
+	for name, e := range r.Endpoints {
+		if err := e.check(); err != nil {
+			return fmt.Errorf("endpoint %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (e entry) check() error {
+	if e.Pending < 0 || e.Pending > maxPending {
+		return fmt.Errorf("pending is %d, must be 0 to %d", e.Pending, maxPending)
+	}
+	if e.Blocked < 0 {
+		return fmt.Errorf("blocked is %d, must not be negative", e.Blocked)
+	}
+	for _, age := range e.Ages {
+		if age < 0 {
+			return fmt.Errorf("an age is %d, must not be negative", age)
+		}
+	}
+	if e.Limits != nil && (e.Limits.Age < 0 || e.Limits.Limits != e.Limits.withoutNegatives()) {
+		return errors.New("limits must not be negative")
+	}
+	return nil
+}
+
+// snapshot is the state to save: what has ended, and as pending all that is in flight, reserved or about to be.
+func (a *Account) snapshot(now time.Time) record {
+	r := record{
+		Version:   recordVersion,
+		Account:   a.id,
+		Saved:     ceilMillis(time.Duration(now.UnixNano())),
+		Endpoints: map[string]entry{},
+	}
+	for name, e := range a.pool.endpoints {
+		if n, known := a.entry(e, now); known {
+			r.Endpoints[name] = n
+		}
+	}
+	return r
+}
+
+func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
+	if e.limits.outliveRestart() {
+		b := a.book(e)
+		n.Pending = b.inFlight + b.reserved
+		if b.short > 0 && !a.closed {
+			n.Pending += reserveAhead
+		}
+		e.prune(now)
+		for _, s := range e.sent {
+			if s.account == a.id {
+				n.Ages = append(n.Ages, now.Sub(s.at).Milliseconds())
+			}
+		}
+	}
+	if e.blocked.After(now) {
+		n.Blocked = ceilMillis(e.blocked.Sub(now))
+	}
+	if !e.told.IsZero() {
+		n.Limits = &toldLimits{Limits: e.limits, Age: now.Sub(e.told).Milliseconds()}
+	}
+	return n, n.Pending > 0 || len(n.Ages) > 0 || n.Blocked > 0 || n.Limits != nil
+}
+
+// restore puts what the journal knows into the windows. Requests that may or may not have been sent count from now on.
+func (a *Account) restore(r record) {
+	now := time.Now()
+	// Where the clock has been set back, the time since the last write is unknown and taken for none.
+	since := max(0, now.Sub(time.UnixMilli(r.Saved)))
+	for name, n := range r.Endpoints {
+		a.pool.endpoint(name).adopt(n, now, since)
+		if n.Pending > 0 {
+			a.version++
+		}
+	}
+	for name, e := range a.pool.endpoints {
+		e.replace(a.id, e.stamps(r.Endpoints[name], a.id, now, since))
+		e.settle(now)
+	}
+}
+
+// adopt takes the later of two blocks and the newer of two limits.
+func (e *endpoint) adopt(n entry, now time.Time, since time.Duration) {
+	if n.Blocked > 0 {
+		e.blocked = later(e.blocked, now.Add(millis(n.Blocked)-since))
+	}
+	if n.Limits == nil {
+		return
+	}
+	if told := now.Add(-millis(n.Limits.Age) - since); told.After(e.told) {
+		e.limits, e.told = n.Limits.Limits, told
+	}
+}
+
+func (e *endpoint) stamps(n entry, account string, now time.Time, since time.Duration) []stamp {
+	var stamps []stamp
+	for _, age := range n.Ages {
+		stamps = append(stamps, stamp{at: now.Add(-millis(age) - since), account: account})
+	}
+	for range n.Pending {
+		stamps = append(stamps, stamp{at: now, account: account})
+	}
+	return stamps
+}
+
+func ceilMillis(d time.Duration) int64 {
+	ms := d.Milliseconds()
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
+}
+
+func millis(ms int64) time.Duration {
+	return time.Duration(min(ms, maxMillis)) * time.Millisecond
+}

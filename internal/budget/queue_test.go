@@ -1,0 +1,203 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// one makes an account that may send one request a second, and has just done so.
+func one(t *testing.T) *budget.Account {
+	t.Helper()
+	a := open(t, budget.NewRegistry(), &memory{})
+	a.SetLimits(revoke, budget.Limits{PerSecond: 1})
+	send(t, a, 1)
+	return a
+}
+
+func TestWaitersGoInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := budget.NewRegistry()
+		accounts := []*budget.Account{open(t, r, &memory{}), open(t, r, &memory{})}
+		accounts[0].SetLimits(revoke, budget.Limits{PerSecond: 1, PerHour: 100})
+		begin := time.Now()
+		var waiters []<-chan result
+		for i := range 50 {
+			waiters = append(waiters, waiting(ctx(), accounts[i%2], hour, synctest.Wait))
+		}
+		for i, w := range waiters {
+			r := <-w
+			require.NoError(t, r.err)
+			require.Equal(t, begin.Add(time.Duration(i)*time.Second), r.at, i)
+			r.slot.Done()
+		}
+	})
+}
+
+func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		waiters  int
+		atMost   time.Duration
+		position int // 0: it goes
+	}{
+		"no time to wait":          {0, 0, 1},
+		"a negative time":          {0, -time.Second, 1},
+		"just too little":          {0, time.Second - 1, 1},
+		"just enough":              {0, time.Second, 0},
+		"too little for the queue": {3, 4*time.Second - 1, 4},
+		"enough for the queue":     {3, 4 * time.Second, 0},
+		"all the time there is":    {3, 1<<63 - 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := one(t)
+				begin := time.Now()
+				for range c.waiters {
+					w := waiting(ctx(), a, hour, synctest.Wait)
+					go func() {
+						if r := <-w; r.err == nil {
+							r.slot.Done()
+						}
+					}()
+				}
+				next := begin.Add(time.Duration(c.waiters+1) * time.Second)
+				slot, err := a.Acquire(ctx(), revoke, budget.Wait{AtMost: c.atMost})
+				if c.position == 0 {
+					require.NoError(t, err)
+					require.Equal(t, next, time.Now())
+					slot.Done()
+					return
+				}
+				require.Equal(t, &budget.ExhaustedError{Endpoint: revoke, Next: next, Position: c.position}, refused(t, err))
+				require.Equal(t, begin, time.Now())
+				require.NoError(t, a.Close(ctx()))
+			})
+		})
+	}
+}
+
+func TestExhaustedErrorNamesEndpointPositionAndTime(t *testing.T) {
+	err := &budget.ExhaustedError{Endpoint: revoke, Next: time.Date(2026, 9, 1, 14, 20, 0, 0, time.UTC), Position: 340}
+	require.EqualError(t, err,
+		"KSeF's limit for DELETE /tokens/{referenceNumber} is used up: position 340 in the queue, next slot at 2026-09-01T14:20:00Z")
+}
+
+func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		time.Sleep(time.Second)
+		hanging := acquire(t, a, now)
+		begin := time.Now()
+		w := waiting(ctx(), a, budget.Wait{AtMost: 5 * time.Second}, synctest.Wait)
+		r := <-w
+		require.Equal(t, 1, refused(t, r.err).Position)
+		require.Equal(t, begin.Add(5*time.Second), r.at)
+		hanging.Done()
+		_, err := a.Acquire(ctx(), revoke, now)
+		require.Equal(t, time.Now().Add(time.Second), refused(t, err).Next)
+	})
+}
+
+func TestCancellationFreesThePlaceInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		begin := time.Now()
+		c, cancel := context.WithCancelCause(ctx())
+		first := waiting(c, a, hour, synctest.Wait)
+		second := waiting(ctx(), a, hour, synctest.Wait)
+		why := errors.New("the caller has gone")
+		cancel(why)
+		require.ErrorIs(t, (<-first).err, why)
+		require.Equal(t, 1, usage(t, a, revoke).Waiting)
+		r := <-second
+		require.NoError(t, r.err)
+		require.Equal(t, begin.Add(time.Second), r.at)
+		r.slot.Done()
+
+		_, err := a.Acquire(c, revoke, hour)
+		require.ErrorIs(t, err, why, "a context that has ended takes no place")
+		require.Zero(t, usage(t, a, revoke).InFlight)
+	})
+}
+
+func TestASlotThatComesAfterTheContextHasEndedIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, budget.NewRegistry(), &memory{})
+		a.SetLimits(revoke, budget.Limits{PerHour: 1})
+		s := acquire(t, a, now)
+		c, cancel := context.WithCancel(ctx())
+		w := waiting(c, a, budget.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		cancel()
+		s.Cancel()
+		require.ErrorIs(t, (<-w).err, context.Canceled)
+		require.Zero(t, usage(t, a, revoke).InFlight)
+	})
+}
+
+func TestACancelledSlotCountsNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, budget.NewRegistry(), &memory{})
+		a.SetLimits(revoke, budget.Limits{PerHour: 1})
+		s := acquire(t, a, now)
+		w := waiting(ctx(), a, budget.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		s.Cancel()
+		s.Cancel()
+		s.Done()
+		r := <-w
+		require.NoError(t, r.err)
+		r.slot.Done()
+		r.slot.Done()
+		r.slot.Cancel()
+		require.Equal(t, budget.Share{Used: 1, Limit: 1}, usage(t, a, revoke).Hour)
+		require.NoError(t, a.Close(ctx()))
+	})
+}
+
+func TestBackgroundRequestsYield(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		begin := time.Now()
+		patient := waiting(ctx(), a, budget.Wait{AtMost: hour.AtMost, Background: true}, synctest.Wait)
+		hasty := waiting(ctx(), a, budget.Wait{AtMost: 2 * time.Second, Background: true}, synctest.Wait)
+		foreground := waiting(ctx(), a, hour, synctest.Wait)
+
+		r := <-hasty
+		require.Equal(t, &budget.ExhaustedError{Endpoint: revoke, Next: begin.Add(3 * time.Second), Position: 3}, refused(t, r.err))
+		require.Equal(t, begin, r.at, "who is pushed beyond its time is refused at once")
+		for i, w := range []<-chan result{foreground, patient} {
+			r := <-w
+			require.NoError(t, r.err)
+			require.Equal(t, begin.Add(time.Duration(i+1)*time.Second), r.at)
+			r.slot.Done()
+		}
+	})
+}
+
+func TestCloseRefusesItsOwnWaitersOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := budget.NewRegistry()
+		a, b := open(t, r, &memory{}), open(t, r, &memory{})
+		send(t, a, 10)
+		begin := time.Now()
+		mine, theirs := waiting(ctx(), a, hour, synctest.Wait), waiting(ctx(), b, hour, synctest.Wait)
+		require.NoError(t, a.Close(ctx()))
+		require.NoError(t, a.Close(ctx()))
+		require.ErrorIs(t, (<-mine).err, budget.ErrClosed)
+		got := <-theirs
+		require.NoError(t, got.err)
+		require.Equal(t, begin.Add(time.Second), got.at)
+		_, err := a.Acquire(ctx(), revoke, hour)
+		require.ErrorIs(t, err, budget.ErrClosed)
+		require.ErrorIs(t, a.Block(ctx(), revoke, time.Now().Add(time.Minute)), budget.ErrClosed)
+		require.NotZero(t, usage(t, b, revoke).BlockedUntil, "what KSeF said holds although the account has gone")
+	})
+}

@@ -1,0 +1,106 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// ErrJournalInUse is the answer to opening a journal that an open account writes to.
+var ErrJournalInUse = errors.New("the budget journal is in use by another open account: close that first")
+
+// Key says what KSeF counts together.
+type Key struct {
+	// API is the base URL of KSeF's API.
+	API string
+	// Context is the taxpayer's context, such as "Nip:5265877635". It is empty for the endpoints
+	// before login, which KSeF counts per source address.
+	Context string
+}
+
+// Registry holds the windows of a process, so that all mounts which use the same KSeF context share them.
+type Registry struct {
+	mu    sync.Mutex // guards everything below the registry; never held across a call to a journal
+	pools map[Key]*pool
+}
+
+// pool is what the accounts of one key share.
+type pool struct {
+	registry  *Registry
+	key       Key
+	endpoints map[string]*endpoint
+	accounts  map[string]*Account // open ones
+	unsaved   bool                // an account could not write its last state
+}
+
+// NewRegistry makes an empty registry. A process has one.
+func NewRegistry() *Registry {
+	return &Registry{pools: map[Key]*pool{}}
+}
+
+// Open opens an account on the windows of a key and adds to them what its journal knows. Each account needs a journal of
+// its own: [ErrJournalInUse] if another open account of that key has it. Other errors come from loading the journal.
+// All accounts of a key should be open before the first request after a restart, since each knows only its own requests.
+func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Account, error) {
+	data, err := journal.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading the budget journal: %w", err)
+	}
+	rec, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Account == "" {
+		rec.Account = rand.Text()
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pool(key)
+	if p.accounts[rec.Account] != nil {
+		return nil, ErrJournalInUse
+	}
+	a := &Account{mu: &r.mu, pool: p, id: rec.Account, journal: journal, books: map[*endpoint]*book{}}
+	p.accounts[a.id] = a
+	a.restore(rec)
+	return a, nil
+}
+
+func (r *Registry) pool(key Key) *pool {
+	p := r.pools[key]
+	if p == nil {
+		p = &pool{registry: r, key: key, endpoints: map[string]*endpoint{}, accounts: map[string]*Account{}}
+		r.pools[key] = p
+	}
+	return p
+}
+
+func (p *pool) endpoint(name string) *endpoint {
+	e := p.endpoints[name]
+	if e == nil {
+		e = &endpoint{name: name, mu: &p.registry.mu, windows: windows{limits: DocumentedLimits(name)}}
+		p.endpoints[name] = e
+	}
+	return e
+}
+
+// dropIfIdle forgets a pool that nobody uses, once the journals have all of it and no request is in flight that
+// a journal would date too early.
+func (p *pool) dropIfIdle() {
+	if len(p.accounts) > 0 || p.unsaved {
+		return
+	}
+	for _, e := range p.endpoints {
+		if e.inFlight > 0 {
+			return
+		}
+	}
+	if p.registry.pools[p.key] == p {
+		delete(p.registry.pools, p.key)
+	}
+}

@@ -1,0 +1,126 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget
+
+import (
+	"slices"
+	"time"
+)
+
+// windows are the sliding windows of one endpoint.
+type windows struct {
+	limits   Limits
+	told     time.Time // when the limits were set; zero while the documented ones hold
+	sent     []stamp   // ended requests that still count, oldest first
+	inFlight int
+	blocked  time.Time // nothing goes before
+}
+
+// stamp is the end of a request, and the account that sent it.
+type stamp struct {
+	at      time.Time
+	account string
+}
+
+// opens returns the moment from which a request can go; false while only the end of one in flight can tell.
+func (w *windows) opens() (time.Time, bool) {
+	at := w.blocked
+	for _, x := range w.limits.windows() {
+		if x.limit <= 0 {
+			continue
+		}
+		if w.inFlight >= x.limit {
+			return time.Time{}, false
+		}
+		if i := len(w.sent) + w.inFlight - x.limit; i >= 0 {
+			at = later(at, w.sent[i].at.Add(x.length))
+		}
+	}
+	return at, true
+}
+
+func (w *windows) open(now time.Time) bool {
+	at, known := w.opens()
+	return known && !at.After(now)
+}
+
+func (w *windows) record(s stamp) {
+	if w.limits.reach() > 0 {
+		w.sent = append(w.sent, s)
+	}
+}
+
+// replace puts the stamps of an account in place of those known so far.
+func (w *windows) replace(account string, stamps []stamp) {
+	w.sent = slices.DeleteFunc(w.sent, func(s stamp) bool { return s.account == account })
+	w.sent = append(w.sent, stamps...)
+	slices.SortStableFunc(w.sent, func(a, b stamp) int { return a.at.Compare(b.at) })
+}
+
+// prune forgets what no window reaches any more.
+func (w *windows) prune(now time.Time) {
+	w.sent = w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
+}
+
+// used counts the ended requests in the window of that length which ends now.
+func (w *windows) used(now time.Time, length time.Duration) int {
+	begin := now.Add(-length)
+	first, _ := slices.BinarySearchFunc(w.sent, begin, func(s stamp, begin time.Time) int {
+		if s.at.After(begin) {
+			return 1
+		}
+		return -1
+	})
+	return len(w.sent) - first
+}
+
+// projection runs the windows ahead as if every reply came at once, which none can do better than.
+type projection struct {
+	limits Limits
+	sent   []time.Time
+	from   time.Time
+}
+
+func (w *windows) project(now time.Time) *projection {
+	p := &projection{limits: w.limits, from: later(now, w.blocked), sent: make([]time.Time, 0, len(w.sent)+w.inFlight)}
+	for _, s := range w.sent {
+		p.sent = append(p.sent, s.at)
+	}
+	for range w.inFlight {
+		p.sent = append(p.sent, now)
+	}
+	return p
+}
+
+// next is the moment at which the next request can go.
+func (p *projection) next() time.Time {
+	at := p.from
+	for _, x := range p.limits.windows() {
+		if x.limit > 0 && len(p.sent) >= x.limit {
+			at = later(at, p.sent[len(p.sent)-x.limit].Add(x.length))
+		}
+	}
+	return at
+}
+
+// send lets the next request go.
+func (p *projection) send() {
+	p.from = p.next()
+	p.sent = append(p.sent, p.from)
+}
+
+// after is the moment at which a request can go that has so many others before it.
+func (p *projection) after(ahead int) time.Time {
+	for range ahead {
+		p.send()
+	}
+	return p.next()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
