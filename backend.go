@@ -1,0 +1,171 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package ksef is a Vault secrets engine for KSeF, Poland's e-invoice system: it
+// has KSeF make tokens, hands them out as leases, and revokes them in KSeF when
+// the leases end.
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/session"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	// operationPrefix begins the names of operations in the OpenAPI document
+	// that Vault makes of this engine.
+	operationPrefix = "ksef"
+	// cleanupTimeout bounds what a mount writes when it is unloaded.
+	cleanupTimeout = 5 * time.Second
+)
+
+// NewFactory returns the factory of the engine's mounts. version is what Vault
+// shows as the running version. All mounts that one factory makes share the
+// budgets of KSeF's request limits, as KSeF counts them together.
+func NewFactory(version string) logical.Factory {
+	return newFactory(version, budget.NewRegistry(), nil)
+}
+
+// newFactory also takes the transport for KSeF, which tests replace.
+func newFactory(version string, budgets *budget.Registry, transport http.RoundTripper) logical.Factory {
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		b := newBackend(version, conf.StorageView, budgets, transport)
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
+		}
+		b.openLedger()
+		return b, nil
+	}
+}
+
+// backend is one mount of the engine.
+type backend struct {
+	*framework.Backend
+	storage    logical.Storage
+	userAgent  string
+	transport  http.RoundTripper
+	budgets    *budgets
+	ledger     *ledger.Ledger
+	connection connections
+	notices    notices
+}
+
+func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {
+	b := &backend{
+		storage:   storage,
+		userAgent: "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
+		transport: transport,
+		budgets:   newBudgets(registry, storage),
+	}
+	b.connection.turn = make(chan struct{}, 1)
+	b.Backend = &framework.Backend{
+		Help:           strings.TrimSpace(helpMount),
+		BackendType:    logical.TypeLogical,
+		RunningVersion: version,
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{configKey, session.StoragePrefix},
+		},
+		Paths: framework.PathAppend(
+			b.pathConfig(),
+			b.pathRoles(),
+			b.pathCreds(),
+			b.pathTokens(),
+			b.pathToken(),
+			b.pathStatus(),
+		),
+		Secrets:        []*framework.Secret{b.secretToken()},
+		InitializeFunc: b.initialize,
+		PeriodicFunc:   b.periodic,
+		Invalidate:     b.invalidate,
+		Clean:          b.clean,
+	}
+	return b
+}
+
+func (b *backend) openLedger() {
+	b.ledger = ledger.New(ledger.Options{
+		Storage:  b.storage,
+		Open:     b.openUpstream,
+		NextSlot: b.nextSlot,
+		OnEvent:  b.onLedgerEvent,
+		Logger:   b.Logger().Named("ledger"),
+	})
+}
+
+// initialize starts the pump where this node may write.
+func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
+	if b.WriteSafeReplicationState() {
+		b.ledger.Start()
+	}
+	return nil
+}
+
+// periodic wakes the pump: Vault calls it each minute.
+func (b *backend) periodic(context.Context, *logical.Request) error {
+	if b.WriteSafeReplicationState() {
+		b.ledger.Start()
+		b.ledger.Wake()
+	}
+	return nil
+}
+
+// invalidate drops what another node has changed in storage.
+func (b *backend) invalidate(_ context.Context, key string) {
+	switch {
+	case key == configKey:
+		b.connection.drop()
+	case strings.HasPrefix(key, session.StoragePrefix):
+		b.connection.forget(strings.TrimPrefix(key, session.StoragePrefix))
+	}
+}
+
+// clean stops the pump and writes what must survive.
+func (b *backend) clean(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	b.ledger.Stop()
+	if err := b.budgets.close(ctx); err != nil {
+		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
+	}
+	b.connection.drop()
+}
+
+// HandleRequest refuses fields that a path does not have, and keeps a panic in
+// one mount from ending the process that serves them all.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			b.Logger().Error("a request panicked", "path", req.Path, "operation", req.Operation, "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+			resp, err = nil, fmt.Errorf("the KSeF secrets engine failed at %s; its log has the stack", req.Path)
+		}
+	}()
+	if refusal := b.refuseUnknownFields(req); refusal != nil {
+		return refusal, nil
+	}
+	return b.Backend.HandleRequest(ctx, req)
+}
+
+const helpMount = `
+The KSeF secrets engine hands out KSeF tokens as leases. KSeF is Poland's
+e-invoice system; a program logs in to it with a token that never expires by
+itself, carries fixed permissions in one taxpayer's context, and is shown once.
+
+With this engine such tokens live only as long as their leases: reading
+creds/<role> or writing to tokens has KSeF make one, and when the lease ends, is
+revoked or its owner's Vault token dies, the engine has KSeF revoke it. The
+credential that makes the tokens, a certificate with its private key, is given
+to config once and never comes out again.
+
+Begin with config, then write a role, then read creds/<role>.
+`

@@ -1,0 +1,165 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// budgetPrefix is where the state of KSeF's limits lies, so that a restart does
+// not forget what was already sent.
+const budgetPrefix = "budget/"
+
+// authPatience is how long a request of a login waits for KSeF's limits.
+const authPatience = 20 * time.Second
+
+// budgets are the mount's accounts with KSeF's request limits, one per API and
+// context.
+type budgets struct {
+	registry *budget.Registry
+	storage  logical.Storage
+
+	mu       sync.Mutex
+	accounts map[budget.Key]*budget.Account
+}
+
+func newBudgets(registry *budget.Registry, storage logical.Storage) *budgets {
+	return &budgets{registry: registry, storage: storage, accounts: make(map[budget.Key]*budget.Account)}
+}
+
+// account opens the account of a context at its first use.
+func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account, error) {
+	if account := b.opened(key); account != nil {
+		return account, nil
+	}
+	opened, err := b.registry.Open(ctx, key, journal{b.storage, journalKey(key)})
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
+	}
+	b.mu.Lock()
+	first := b.accounts[key]
+	if first == nil {
+		b.accounts[key] = opened
+	}
+	b.mu.Unlock()
+	if first == nil {
+		return opened, nil
+	}
+	// Another request has opened it meanwhile; this one was never used.
+	return first, opened.Close(ctx)
+}
+
+func (b *budgets) opened(key budget.Key) *budget.Account {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.accounts[key]
+}
+
+// usage returns the state of every account that is open.
+func (b *budgets) usage() map[budget.Key][]budget.Usage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	usage := make(map[budget.Key][]budget.Usage, len(b.accounts))
+	for key, account := range b.accounts {
+		usage[key] = account.Usage()
+	}
+	return usage
+}
+
+func (b *budgets) close(ctx context.Context) error {
+	b.mu.Lock()
+	accounts := b.accounts
+	b.accounts = make(map[budget.Key]*budget.Account)
+	b.mu.Unlock()
+	failures := make([]error, 0, len(accounts))
+	for _, account := range accounts {
+		failures = append(failures, account.Close(ctx))
+	}
+	return errors.Join(failures...)
+}
+
+// gate admits requests in one context. The zero context is that of logins,
+// which KSeF counts per address.
+func (b *budgets) gate(api string, in client.Context, wait budget.Wait) client.Gate {
+	key := budget.Key{API: api}
+	if !in.IsZero() {
+		key.Context = in.String()
+	}
+	return gate{budgets: b, key: key, wait: wait}
+}
+
+type gate struct {
+	budgets *budgets
+	key     budget.Key
+	wait    budget.Wait
+}
+
+func (g gate) Admit(ctx context.Context, endpoint string) (client.Pass, error) {
+	account, err := g.budgets.account(ctx, g.key)
+	if err != nil {
+		return nil, err
+	}
+	slot, err := account.Acquire(ctx, endpoint, g.wait)
+	if err != nil {
+		return nil, err
+	}
+	return pass{account: account, slot: slot, endpoint: endpoint}, nil
+}
+
+type pass struct {
+	account  *budget.Account
+	slot     *budget.Slot
+	endpoint string
+}
+
+// Done gives the slot back. The block is set first, so that nobody slips in
+// between.
+func (p pass) Done(retryAfter time.Duration) {
+	defer p.slot.Done()
+	if retryAfter <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	// In memory the block holds whatever becomes of the write.
+	_ = p.account.Block(ctx, p.endpoint, time.Now().Add(retryAfter))
+}
+
+// journal keeps an account's state in the mount's storage.
+type journal struct {
+	storage logical.Storage
+	key     string
+}
+
+func journalKey(key budget.Key) string {
+	api := sha256.Sum256([]byte(key.API))
+	in := key.Context
+	if in == "" {
+		in = "login"
+	}
+	return budgetPrefix + hex.EncodeToString(api[:8]) + "/" + in
+}
+
+func (j journal) Load(ctx context.Context) ([]byte, error) {
+	entry, err := j.storage.Get(ctx, j.key)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return entry.Value, nil
+}
+
+func (j journal) Save(ctx context.Context, data []byte) error {
+	return j.storage.Put(ctx, &logical.StorageEntry{Key: j.key, Value: data})
+}

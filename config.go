@@ -1,0 +1,94 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// configKey is where the configuration lies. It holds a private key and is
+// seal-wrapped.
+const configKey = "config"
+
+const configVersion = 1
+
+// defaultActivationTimeout is how long an answer waits for a token to become
+// Active; KSeF takes seconds.
+const defaultActivationTimeout = 30 * time.Second
+
+// config is the configuration as stored. It is never printed: a read is built
+// from it field by field.
+type config struct {
+	Version               int            `json:"version"`
+	Environment           string         `json:"environment,omitempty"`
+	URL                   string         `json:"url"`
+	CACertificate         string         `json:"ca_certificate,omitempty"`
+	Context               client.Context `json:"context"`
+	Certificate           string         `json:"certificate"`
+	PrivateKey            string         `json:"private_key"`
+	SubjectIdentifierType string         `json:"subject_identifier_type"`
+	RequestTimeout        time.Duration  `json:"request_timeout"`
+	ActivationTimeout     time.Duration  `json:"activation_timeout"`
+}
+
+// readConfig returns nil where nothing is configured.
+func readConfig(ctx context.Context, storage logical.Storage) (*config, error) {
+	entry, err := storage.Get(ctx, configKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	var stored config
+	if err := entry.DecodeJSON(&stored); err != nil {
+		return nil, fmt.Errorf("decoding the configuration: %w", err)
+	}
+	if stored.Version != configVersion {
+		return nil, fmt.Errorf("the stored configuration has version %d; this plugin reads version %d", stored.Version, configVersion)
+	}
+	return &stored, nil
+}
+
+func (c *config) store(ctx context.Context, storage logical.Storage) error {
+	entry, err := logical.StorageEntryJSON(configKey, c)
+	if err != nil {
+		return fmt.Errorf("encoding the configuration: %w", err)
+	}
+	if err := storage.Put(ctx, entry); err != nil {
+		return fmt.Errorf("storing the configuration: %w", err)
+	}
+	return nil
+}
+
+// credential reads the signing credential, also one that has expired: a session
+// that is still open can go on revoking tokens.
+func (c *config) credential() (*credential.Credential, error) {
+	return credential.Read(credential.Source{Certificate: c.Certificate, PrivateKey: c.PrivateKey})
+}
+
+// environments maps the names that config takes to KSeF's addresses.
+func environments() map[string]string {
+	return map[string]string{
+		"test":       client.TestURL,
+		"demo":       client.DemoURL,
+		"production": client.ProductionURL,
+	}
+}
+
+func environmentOf(url string) string {
+	for name, address := range environments() {
+		if address == url {
+			return name
+		}
+	}
+	return ""
+}

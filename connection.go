@@ -1,0 +1,203 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/session"
+)
+
+// errNotConfigured is the answer of every path that needs KSeF.
+var errNotConfigured = &client.InputError{
+	Field: "config", Fault: "has not been written yet",
+	Remedy: "give the engine a signing credential: vault write <mount>/config environment=... certificate=@... private_key=@...",
+}
+
+// errOtherAPI is what a token of another environment meets.
+var errOtherAPI = errors.New("the configuration leads to another KSeF environment than the one that this token lives in")
+
+// connection is a configuration in force with all that hangs on it.
+type connection struct {
+	config   *config
+	client   *client.Client
+	sessions *session.Manager
+}
+
+// connections holds the connection in force. turn lets one at a time build or
+// replace it.
+type connections struct {
+	turn chan struct{}
+
+	mu      sync.Mutex
+	current *connection
+}
+
+func (c *connections) get() *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
+}
+
+// swap puts a connection in force and returns the one before.
+func (c *connections) swap(next *connection) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	previous := c.current
+	c.current = next
+	return previous
+}
+
+func (c *connections) drop() {
+	if previous := c.swap(nil); previous != nil {
+		previous.client.Close()
+	}
+}
+
+func (c *connections) forget(in string) {
+	if current := c.get(); current != nil {
+		current.sessions.Forget(in)
+	}
+}
+
+func (c *connections) take(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the configuration: %w", ctx.Err())
+	}
+}
+
+func (c *connections) release() { <-c.turn }
+
+// connect returns the connection in force, reading the configuration at the
+// first use. It fails with errNotConfigured where there is none.
+func (b *backend) connect(ctx context.Context) (*connection, error) {
+	if current := b.connection.get(); current != nil {
+		return current, nil
+	}
+	if err := b.connection.take(ctx); err != nil {
+		return nil, err
+	}
+	defer b.connection.release()
+	return b.connectInTurn(ctx)
+}
+
+// connectInTurn is connect for whoever has the turn.
+func (b *backend) connectInTurn(ctx context.Context) (*connection, error) {
+	if current := b.connection.get(); current != nil {
+		return current, nil
+	}
+	stored, err := readConfig(ctx, b.storage)
+	if err != nil {
+		return nil, err
+	}
+	if stored == nil {
+		return nil, errNotConfigured
+	}
+	built, err := b.build(stored)
+	if err != nil {
+		return nil, fmt.Errorf("the stored configuration cannot be used: %w", err)
+	}
+	b.connection.swap(built)
+	return built, nil
+}
+
+// build makes a connection of a configuration. It sends and stores nothing.
+func (b *backend) build(c *config) (*connection, error) {
+	held, err := c.credential()
+	if err != nil {
+		return nil, err
+	}
+	signer, err := newLoginSigner(held, c.SubjectIdentifierType)
+	if err != nil {
+		return nil, err
+	}
+	api, err := client.New(client.Config{
+		URL: c.URL, CACertificate: c.CACertificate, RequestTimeout: c.RequestTimeout,
+		UserAgent: b.userAgent, OnWarning: b.onWarning, Transport: b.transport,
+	})
+	if err != nil {
+		return nil, err
+	}
+	sessions := session.NewManager(session.Options{
+		Client: api,
+		Gate: func(in client.Context) client.Gate {
+			return b.budgets.gate(c.URL, in, budget.Wait{AtMost: authPatience})
+		},
+		Signer:   signer,
+		Storage:  b.storage,
+		Identity: c.identity(),
+		OnLogin:  b.onLogin,
+		Logger:   b.Logger().Named("session"),
+	})
+	return &connection{config: c, client: api, sessions: sessions}, nil
+}
+
+// identity changes with what a session depends on: the API, and who signs.
+func (c *config) identity() string {
+	sum := sha256.Sum256([]byte(c.URL + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate))
+	return hex.EncodeToString(sum[:])
+}
+
+// openUpstream gives the ledger KSeF at a target.
+func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait budget.Wait) (ledger.Upstream, error) {
+	current, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if target.API != current.config.URL {
+		return nil, fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, target.API, current.config.URL)
+	}
+	return current.in(b, target.Context, wait), nil
+}
+
+// in is KSeF in a context, each request waiting for the limits as wait says.
+func (c *connection) in(b *backend, in client.Context, wait budget.Wait) *session.API {
+	return c.sessions.In(in, b.budgets.gate(c.config.URL, in, wait))
+}
+
+// nextSlot tells when a request that has others before it could go.
+func (b *backend) nextSlot(target ledger.Target, endpoint string, ahead int) time.Time {
+	account := b.budgets.opened(budget.Key{API: target.API, Context: target.Context.String()})
+	if account == nil {
+		return time.Now()
+	}
+	return account.NextSlot(endpoint, ahead)
+}
+
+// loginSigner signs logins with the configured credential.
+type loginSigner struct {
+	signer      *xades.Signer
+	subjectType string
+}
+
+func newLoginSigner(held *credential.Credential, subjectType string) (*loginSigner, error) {
+	signer, err := xades.NewSigner(held.Certificate, held.Key)
+	if err != nil {
+		return nil, fmt.Errorf("the credential cannot sign: %w", err)
+	}
+	return &loginSigner{signer: signer, subjectType: subjectType}, nil
+}
+
+// SignLogin implements session.Signer.
+func (s *loginSigner) SignLogin(challenge string, in client.Context, signingTime time.Time) ([]byte, error) {
+	return s.signer.Sign(xades.Request{
+		Challenge:             challenge,
+		Context:               xades.Context{Type: string(in.Type), Value: in.Value},
+		SubjectIdentifierType: s.subjectType,
+	}, signingTime)
+}

@@ -1,0 +1,42 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"errors"
+	"net/http"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/credential"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// answerError turns an error into what Vault's user gets: a 400 for a mistake
+// of his and for what KSeF refuses, with KSeF's own code and text; a 429 where
+// KSeF's limits leave no room; everything else is a fault of ours or of KSeF.
+func answerError(err error) (*logical.Response, error) {
+	var exhausted *budget.ExhaustedError
+	var refused *client.APIError
+	var login *client.LoginError
+	switch {
+	case isInputError(err):
+		return logical.ErrorResponse(err.Error()), nil
+	case errors.As(err, &exhausted), client.IsRateLimited(err):
+		return nil, logical.CodedError(http.StatusTooManyRequests, err.Error())
+	case errors.As(err, &login):
+		return logical.ErrorResponse(err.Error()), nil
+	case errors.As(err, &refused) && client.IsRefusal(err) && refused.Status != http.StatusUnauthorized:
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	return nil, err
+}
+
+// isInputError says that an error is the user's mistake.
+func isInputError(err error) bool {
+	var input *client.InputError
+	var held *credential.InputError
+	return errors.As(err, &input) || errors.As(err, &held)
+}

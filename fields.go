@@ -1,0 +1,129 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// withContextFields adds the two fields that name a context.
+func withContextFields(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	fields["nip"] = &framework.FieldSchema{
+		Type:        framework.TypeString,
+		Description: "Taxpayer in whose context tokens live, ten digits. Give this or internal_id.",
+	}
+	fields["internal_id"] = &framework.FieldSchema{
+		Type:        framework.TypeString,
+		Description: "Internal unit in whose context tokens live: NIP, dash, five digits. Give this or nip.",
+	}
+	return fields
+}
+
+// addContext shows a context under the name of its field.
+func addContext(answer map[string]any, in client.Context) {
+	switch in.Type {
+	case client.ContextNIP:
+		answer["nip"] = in.Value
+	case client.ContextInternalID:
+		answer["internal_id"] = in.Value
+	}
+}
+
+// permissionsFrom reads the field permissions, in the order of KSeF's list and
+// each once.
+func permissionsFrom(data *framework.FieldData) ([]string, error) {
+	given := data.Get("permissions").([]string)
+	if len(given) == 0 {
+		return nil, &client.InputError{Field: "permissions", Fault: "is empty", Remedy: "give one or more of " + strings.Join(client.Permissions(), ", ")}
+	}
+	known := client.Permissions()
+	for _, permission := range given {
+		if !slices.Contains(known, permission) {
+			return nil, &client.InputError{
+				Field: "permissions", Fault: fmt.Sprintf("names %q, which KSeF does not know", permission),
+				Remedy: "give one or more of " + strings.Join(known, ", "),
+			}
+		}
+	}
+	return slices.DeleteFunc(known, func(permission string) bool { return !slices.Contains(given, permission) }), nil
+}
+
+// permissionsField is the schema of permissions.
+func permissionsField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:        framework.TypeCommaStringSlice,
+		Description: "What the token may do: " + strings.Join(client.Permissions(), ", ") + ".",
+	}
+}
+
+// refuseUnknownFields answers a request that has a field its path does not
+// know: a typing error in a field's name must not go unnoticed. nil lets the
+// request pass.
+func (b *backend) refuseUnknownFields(req *logical.Request) *logical.Response {
+	switch req.Operation {
+	case logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation, logical.ListOperation:
+	default:
+		return nil
+	}
+	path := b.Route(req.Path)
+	if path == nil {
+		return nil
+	}
+	for field := range req.Data {
+		if path.Fields[field] == nil {
+			known := slices.Sorted(maps.Keys(path.Fields))
+			return logical.ErrorResponse("%s: is not a field of this path; use %s", field, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// The operations of a path. Those that write go to the node that may write.
+
+func readOperation(callback framework.OperationFunc, verb string, answer map[int][]framework.Response) *framework.PathOperation {
+	return &framework.PathOperation{
+		Callback: callback, Responses: answer,
+		DisplayAttrs: &framework.DisplayAttributes{OperationVerb: verb},
+	}
+}
+
+func writeOperation(callback framework.OperationFunc, verb string, answer map[int][]framework.Response) *framework.PathOperation {
+	operation := readOperation(callback, verb, answer)
+	operation.ForwardPerformanceStandby, operation.ForwardPerformanceSecondary = true, true
+	return operation
+}
+
+func deleteOperation(callback framework.OperationFunc, verb string) *framework.PathOperation {
+	return writeOperation(callback, verb, noContent())
+}
+
+// noContent is the schema of an operation that answers nothing.
+func noContent() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusNoContent: {{Description: "Empty body"}}}
+}
+
+// listAnswer is the schema of a list.
+func listAnswer(what string) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields:      map[string]*framework.FieldSchema{"keys": {Type: framework.TypeStringSlice, Description: what}},
+	}}}
+}
+
+func addWarnings(response *logical.Response, warnings ...string) {
+	for _, warning := range warnings {
+		if warning != "" {
+			response.AddWarning(warning)
+		}
+	}
+}

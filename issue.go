@@ -1,0 +1,88 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// order is what a token is asked for with.
+type order struct {
+	role        string
+	permissions []string
+	context     client.Context
+	description string
+	ttl, maxTTL time.Duration
+}
+
+// issue has KSeF make a token and answers with it as a lease.
+func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error) {
+	current, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	if o.context.IsZero() {
+		o.context = current.config.Context
+	}
+	lease, warnings, err := framework.CalculateTTL(b.System(), 0, o.ttl, 0, o.maxTTL, 0, time.Time{})
+	if err != nil {
+		return nil, fmt.Errorf("calculating the lease: %w", err)
+	}
+	issued, err := b.ledger.Issue(ctx, ledger.IssueRequest{
+		Target: ledger.Target{API: current.config.URL, Context: o.context},
+		Role:   o.role, Permissions: o.permissions, Description: o.description,
+		TTL: lease, ActivationTimeout: current.config.ActivationTimeout,
+	})
+	if err != nil {
+		return answerError(err)
+	}
+	response := b.Secret(secretTokenType).Response(tokenAnswer(issued), leaseData(&issued.Record, o).internal())
+	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
+	addWarnings(response, warnings...)
+	if issued.Waited != nil {
+		addWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
+	}
+	return response, nil
+}
+
+func tokenAnswer(issued *ledger.Issued) map[string]any {
+	answer := map[string]any{
+		"token":            issued.Token.Reveal(),
+		"reference_number": issued.Record.ReferenceNumber,
+		"permissions":      issued.Record.Permissions,
+		"description":      issued.Record.Description,
+		"status":           string(issued.Status),
+		"issued_at":        issued.Record.Created.Format(time.RFC3339),
+	}
+	addContext(answer, issued.Record.Target.Context)
+	return answer
+}
+
+// tokenFields are what an answer with a token holds.
+func tokenFields() map[string]*framework.FieldSchema {
+	return withContextFields(map[string]*framework.FieldSchema{
+		"token": {
+			Type: framework.TypeString, Description: "The KSeF token. KSeF shows it once, and so does Vault.",
+			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+		},
+		"reference_number": {Type: framework.TypeString, Description: "KSeF's number of the token."},
+		"permissions":      {Type: framework.TypeStringSlice, Description: "What the token may do."},
+		"description":      {Type: framework.TypeString, Description: "The token's description in KSeF, the engine's mark included."},
+		"status":           {Type: framework.TypeString, Description: "Active, or Pending where activation_timeout was too short."},
+		"issued_at":        {Type: framework.TypeTime, Description: "When the token was asked for."},
+	})
+}
+
+func issueAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: tokenFields()}}}
+}

@@ -1,0 +1,153 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		read := m.must(m.read("config", nil)).Data
+		require.Equal(t, testURL, read["url"])
+		require.Equal(t, testNIP, read["nip"])
+		require.Equal(t, "seal", read["signer_kind"])
+		require.Equal(t, testNIP, read["signer_identifier"])
+		require.Equal(t, "certificateSubject", read["subject_identifier_type"])
+		require.Equal(t, int64(30), read["request_timeout"])
+		require.Positive(t, read["certificate_days_left"])
+		for field, value := range read {
+			require.NotContains(t, field, "private")
+			text, _ := value.(string)
+			require.NotContains(t, text, "PRIVATE KEY")
+		}
+	})
+}
+
+func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
+		read := m.must(m.read("config", nil)).Data
+		require.Equal(t, int64(7), read["activation_timeout"])
+		require.Equal(t, testURL, read["url"])
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		m.must(m.write("config", map[string]any{"url": testURL, "certificate": m.cert, "private_key": m.key}))
+		require.Equal(t, testNIP, m.must(m.read("config", nil)).Data["nip"])
+	})
+}
+
+func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		stranger, key := w.certificate(simulator.CertificateOptions{NIP: "1111111111"})
+		data := map[string]any{"url": testURL, "nip": testNIP, "certificate": stranger, "private_key": key}
+		text := m.refused(m.write("config", data))
+		require.Contains(t, text, "was not stored")
+		require.Contains(t, text, "415")
+		require.Contains(t, text, "grant it one in KSeF")
+		require.Nil(t, m.must(m.read("config", nil)))
+
+		data["verify"] = false
+		response := m.must(m.write("config", data))
+		require.Contains(t, strings.Join(response.Warnings, " "), "without logging in")
+		require.NotNil(t, m.must(m.read("config", nil)))
+	})
+}
+
+func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		require.NoError(t, w.ksef.AddFault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1}))
+		data := map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}
+		_, err := m.write("config", data)
+		require.ErrorContains(t, err, "was not stored")
+		require.ErrorContains(t, err, "could not be reached")
+		require.Nil(t, m.must(m.read("config", nil)))
+
+		data["verify"] = false
+		m.must(m.write("config", data))
+		w.ksef.ClearFaults()
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.cert, m.key = m.certificate(simulator.CertificateOptions{NIP: testNIP, Key: "rsa"})
+		m.configure()
+		require.Equal(t, 1, m.openSessions())
+		m.must(m.delete("config"))
+		require.Equal(t, 0, m.openSessions())
+		m.requireNothingLeftOf("sessions/", "config")
+	})
+}
+
+func TestOpenTokensGuardTheConfig(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		issued := m.issue()
+		text := m.refused(m.write("config", map[string]any{"environment": "demo", "verify": false}))
+		require.Contains(t, text, "1 live tokens")
+		require.Contains(t, text, "force=true")
+		require.Contains(t, m.refused(m.delete("config")), "1 live tokens")
+
+		response := m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 1 live tokens")
+		require.Error(t, m.revoke(m.lease(issued)), "a lease never ends while its token lives")
+		m.configure()
+		require.Eventually(t, func() bool { m.elapse(time.Minute); return m.revoke(m.lease(issued)) == nil }, time.Hour, time.Second)
+		m.requireLoginRefused(issued.Data["token"])
+	})
+}
+
+func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
+	withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+		text := m.refused(m.read("creds/writer", nil))
+		require.Contains(t, text, "26001")
+		require.Contains(t, text, "Nie można nadać tokenowi uprawnień")
+		require.Contains(t, text, "cannot grant a permission that it does not hold")
+		m.requireEmptyLedger()
+		status := m.must(m.read("status", nil)).Data
+		require.Contains(t, status["last_error"].(map[string]any)["text"], "26001")
+	})
+}
+
+// openSessions counts KSeF's sessions that were opened with a signature and
+// can still be refreshed.
+func (w *world) openSessions() int {
+	open := 0
+	for _, session := range w.ksef.State().Sessions {
+		if session.Active && session.TokenReferenceNumber == "" {
+			open++
+		}
+	}
+	return open
+}
+
+func (m *mount) requireNothingLeftOf(prefixes ...string) {
+	m.t.Helper()
+	keys, err := logical.CollectKeys(m.t.Context(), m.storage)
+	require.NoError(m.t, err)
+	for _, key := range keys {
+		for _, prefix := range prefixes {
+			require.False(m.t, strings.HasPrefix(key, prefix), key)
+		}
+	}
+}

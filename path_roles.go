@@ -1,0 +1,224 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const rolesPrefix = "roles/"
+
+func (b *backend) pathRoles() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern:      rolesPrefix + framework.GenericNameRegex("name"),
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
+			Fields: withContextFields(map[string]*framework.FieldSchema{
+				"name":        {Type: framework.TypeLowerCaseString, Required: true, Description: "Name of the role."},
+				"permissions": permissionsField(),
+				"description": {
+					Type:        framework.TypeString,
+					Default:     defaultDescription,
+					Description: "Template of the description that a token has in KSeF's list. Values: {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}.",
+				},
+				"ttl":     {Type: framework.TypeDurationSecond, Description: "Default lease of a token; 0 takes the mount's."},
+				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's."},
+			}),
+			ExistenceCheck: b.roleExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.CreateOperation: writeOperation(b.pathRoleWrite, "write", noContent()),
+				logical.UpdateOperation: writeOperation(b.pathRoleWrite, "write", noContent()),
+				logical.ReadOperation:   readOperation(b.pathRoleRead, "read", roleAnswer()),
+				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
+			},
+			HelpSynopsis:    "What tokens an application may have, and for how long.",
+			HelpDescription: strings.TrimSpace(helpRole),
+		},
+		{
+			Pattern:      rolesPrefix + "?$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: readOperation(b.pathRoleList, "list", listAnswer("Names of the roles.")),
+			},
+			HelpSynopsis: "The names of the roles.",
+		},
+	}
+}
+
+func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *framework.FieldData) (bool, error) {
+	role, err := readRole(ctx, req.Storage, data.Get("name").(string))
+	return role != nil, err
+}
+
+func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get("name").(string)
+	current, err := readRole(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	next, err := applyRole(name, current, data)
+	if err != nil {
+		return answerError(err)
+	}
+	if err := next.store(ctx, req.Storage, name); err != nil {
+		return nil, err
+	}
+	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
+	if longest := b.System().MaxLeaseTTL(); next.MaxTTL > longest {
+		response := &logical.Response{}
+		response.AddWarning(fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
+		return response, nil
+	}
+	return nil, nil
+}
+
+func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	role, err := readRole(ctx, req.Storage, data.Get("name").(string))
+	if err != nil || role == nil {
+		return nil, err
+	}
+	answer := map[string]any{
+		"permissions": role.Permissions,
+		"description": role.Description,
+		"ttl":         int64(role.TTL / time.Second),
+		"max_ttl":     int64(role.MaxTTL / time.Second),
+	}
+	addContext(answer, role.Context)
+	return &logical.Response{Data: answer}, nil
+}
+
+func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get("name").(string)
+	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
+		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
+	}
+	b.sendEvent(ctx, "role-delete", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
+	return nil, nil
+}
+
+func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := req.Storage.List(ctx, rolesPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the roles: %w", err)
+	}
+	return logical.ListResponse(names), nil
+}
+
+// role is a role as stored.
+type role struct {
+	Permissions []string       `json:"permissions"`
+	Context     client.Context `json:"context"`
+	Description string         `json:"description"`
+	TTL         time.Duration  `json:"ttl"`
+	MaxTTL      time.Duration  `json:"max_ttl"`
+}
+
+// readRole returns nil where there is no such role.
+func readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
+	entry, err := storage.Get(ctx, rolesPrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the role %s: %w", name, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	var stored role
+	if err := entry.DecodeJSON(&stored); err != nil {
+		return nil, fmt.Errorf("decoding the role %s: %w", name, err)
+	}
+	return &stored, nil
+}
+
+func (r *role) store(ctx context.Context, storage logical.Storage, name string) error {
+	entry, err := logical.StorageEntryJSON(rolesPrefix+name, r)
+	if err != nil {
+		return fmt.Errorf("encoding the role %s: %w", name, err)
+	}
+	if err := storage.Put(ctx, entry); err != nil {
+		return fmt.Errorf("storing the role %s: %w", name, err)
+	}
+	return nil
+}
+
+// applyRole returns what a role becomes when the fields are written to it.
+func applyRole(name string, current *role, data *framework.FieldData) (*role, error) {
+	next := role{Description: defaultDescription}
+	if current != nil {
+		next = *current
+	}
+	var err error
+	if _, given := data.GetOk("permissions"); given || current == nil {
+		if next.Permissions, err = permissionsFrom(data); err != nil {
+			return nil, err
+		}
+	}
+	in, err := contextFrom(data)
+	if err != nil {
+		return nil, err
+	}
+	if !in.IsZero() {
+		next.Context = in
+	}
+	if template, given := data.GetOk("description"); given {
+		next.Description = template.(string)
+	}
+	if err := checkDescriptionTemplate(next.Description, name); err != nil {
+		return nil, err
+	}
+	if next.TTL, next.MaxTTL, err = ttlsFrom(data, next.TTL, next.MaxTTL); err != nil {
+		return nil, err
+	}
+	return &next, nil
+}
+
+// ttlsFrom reads ttl and max_ttl; what is not given stays as it is.
+func ttlsFrom(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
+	for field, target := range map[string]*time.Duration{"ttl": &ttl, "max_ttl": &maxTTL} {
+		raw, given := data.GetOk(field)
+		if !given {
+			continue
+		}
+		*target = time.Duration(raw.(int)) * time.Second
+		if *target < 0 {
+			return 0, 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
+		}
+	}
+	if maxTTL > 0 && ttl > maxTTL {
+		return 0, 0, &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + maxTTL.String() + " or less"}
+	}
+	return ttl, maxTTL, nil
+}
+
+func roleAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
+			"description": {Type: framework.TypeString, Description: "Template of a token's description."},
+			"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
+			"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
+		}),
+	}}}
+}
+
+const helpRole = `
+A role fixes the permissions of a token, the context it lives in, its
+description in KSeF and its lease. Whoever may read creds/<role> gets exactly
+that:
+
+  vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h
+
+A context, with nip or internal_id, makes the role's tokens live with another
+taxpayer than config's. Changing or deleting a role leaves its tokens as they
+are: they end with their leases.
+`

@@ -1,0 +1,183 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"net/http"
+	"sort"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathStatus() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "status",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: writeOperation(b.pathStatusRead, "read", statusAnswer()),
+		},
+		HelpSynopsis:    "How the mount is: credential, sessions, KSeF's limits, tokens, what is pending and why.",
+		HelpDescription: strings.TrimSpace(helpStatus),
+	}}
+}
+
+func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	stored, err := readConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	open, err := b.ledger.CountOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer := map[string]any{
+		"version": b.RunningVersion,
+		"tokens":  map[string]any{"issuing": open.Issuing, "live": open.Live, "revoking": open.Revoking},
+		"budgets": b.budgetStatus(),
+		"pump":    b.pumpStatus(),
+	}
+	if stored != nil {
+		answer["config"] = stored.answer()
+		answer["sessions"] = b.sessionStatus()
+	}
+	b.addNotices(answer)
+	response := &logical.Response{Data: answer}
+	if stored == nil {
+		response.AddWarning(errNotConfigured.Error())
+	} else {
+		addWarnings(response, stored.expiryWarning(time.Now()))
+	}
+	return response, nil
+}
+
+func (b *backend) sessionStatus() []map[string]any {
+	current := b.connection.get()
+	if current == nil {
+		return nil
+	}
+	sessions := current.sessions.Sessions()
+	sort.Slice(sessions, func(i, j int) bool { return sessions[i].Context.String() < sessions[j].Context.String() })
+	shown := make([]map[string]any, 0, len(sessions))
+	for _, session := range sessions {
+		one := map[string]any{
+			"reference_number": session.ReferenceNumber,
+			"since":            session.Since.UTC().Format(time.RFC3339),
+			"access_until":     session.Access.ValidUntil.UTC().Format(time.RFC3339),
+			"refresh_until":    session.Refresh.ValidUntil.UTC().Format(time.RFC3339),
+		}
+		addContext(one, session.Context)
+		shown = append(shown, one)
+	}
+	return shown
+}
+
+func (b *backend) budgetStatus() []map[string]any {
+	shown := make([]map[string]any, 0)
+	for key, usages := range b.budgets.usage() {
+		for _, usage := range usages {
+			shown = append(shown, usageAnswer(key, usage))
+		}
+	}
+	sort.Slice(shown, func(i, j int) bool {
+		left, right := shown[i], shown[j]
+		if left["context"] != right["context"] {
+			return left["context"].(string) < right["context"].(string)
+		}
+		return left["endpoint"].(string) < right["endpoint"].(string)
+	})
+	return shown
+}
+
+func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
+	answer := map[string]any{
+		"context":   key.Context,
+		"endpoint":  usage.Endpoint,
+		"second":    shareAnswer(usage.Second),
+		"minute":    shareAnswer(usage.Minute),
+		"hour":      shareAnswer(usage.Hour),
+		"waiting":   usage.Waiting,
+		"next_slot": usage.Next.UTC().Format(time.RFC3339),
+	}
+	if !usage.BlockedUntil.IsZero() {
+		answer["blocked_until"] = usage.BlockedUntil.UTC().Format(time.RFC3339)
+	}
+	return answer
+}
+
+// shareAnswer leaves out a window without a limit.
+func shareAnswer(share budget.Share) map[string]any {
+	if share.Limit == 0 {
+		return nil
+	}
+	return map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
+}
+
+func (b *backend) pumpStatus() map[string]any {
+	pending := b.ledger.Pending()
+	shown := map[string]any{
+		"alive":     pending.Alive,
+		"revoking":  pending.Revoking,
+		"searching": pending.Searching,
+	}
+	if !pending.Reviewed.IsZero() {
+		shown["reviewed_at"] = pending.Reviewed.UTC().Format(time.RFC3339)
+	}
+	if pending.ReviewErr != nil {
+		shown["review_error"] = pending.ReviewErr.Error()
+	}
+	if oldest := pending.Oldest; oldest != nil {
+		one := map[string]any{
+			"reference_number": oldest.ReferenceNumber,
+			"since":            pending.OldestSince.UTC().Format(time.RFC3339),
+			"next_attempt":     oldest.Next.UTC().Format(time.RFC3339),
+		}
+		addContext(one, oldest.Context)
+		if oldest.Err != nil {
+			one["last_error"] = oldest.Err.Error()
+		}
+		shown["oldest"] = one
+	}
+	return shown
+}
+
+func (b *backend) addNotices(answer map[string]any) {
+	warning, failed := b.notices.last()
+	if warning != nil {
+		answer["last_warning"] = map[string]any{
+			"at": warning.At.UTC().Format(time.RFC3339), "endpoint": warning.Endpoint, "text": warning.Text,
+		}
+	}
+	if failed != nil {
+		answer["last_error"] = map[string]any{"at": failed.at.UTC().Format(time.RFC3339), "text": failed.err.Error()}
+	}
+}
+
+func statusAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: map[string]*framework.FieldSchema{
+			"version":      {Type: framework.TypeString, Description: "The plugin's version."},
+			"config":       {Type: framework.TypeMap, Description: "As config reads, the certificate's end included."},
+			"sessions":     {Type: framework.TypeSlice, Description: "The logins in hand: context, number and ends."},
+			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot."},
+			"tokens":       {Type: framework.TypeMap, Description: "The ledger's open records by state."},
+			"pump":         {Type: framework.TypeMap, Description: "What the engine is finishing by itself; the oldest revocation with its last error."},
+			"last_warning": {Type: framework.TypeMap, Description: "The last X-System-Warning of KSeF."},
+			"last_error":   {Type: framework.TypeMap, Description: "The last failure, with KSeF's trace id where it gave one."},
+		},
+	}}}
+}
+
+const helpStatus = `
+A read shows all that one wants to know when something is wrong, without asking
+KSeF: the credential and when it expires, the sessions, what of KSeF's limits is
+used and free, the tokens by state, the oldest revocation that KSeF has not
+confirmed and why, and the last error and warning.
+`

@@ -1,0 +1,138 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathToken() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "tokens/(?P<reference_number>[^/]+)",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "token"},
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   writeOperation(b.pathTokenRead, "read", tokenAnswerSchema()),
+			logical.DeleteOperation: deleteOperation(b.pathTokenDelete, "revoke"),
+		},
+		HelpSynopsis:    "What KSeF and this mount know of a token; or its end, now.",
+		HelpDescription: strings.TrimSpace(helpToken),
+	}}
+}
+
+func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
+	if err != nil {
+		return answerError(err)
+	}
+	record, err := b.ledger.Find(ctx, referenceNumber)
+	if err != nil {
+		return nil, err
+	}
+	token, err := b.askToken(ctx, data, referenceNumber, record)
+	if err != nil {
+		return answerError(err)
+	}
+	answer := metadataAnswer(token)
+	if record != nil {
+		answer["state"] = string(record.State)
+		answer["role"] = record.Role
+		answer["lease_end"] = record.Deadline.Format(time.RFC3339)
+	}
+	return &logical.Response{Data: answer}, nil
+}
+
+// askToken reads a token from KSeF: in the context that its record names, or
+// that the request or the configuration does.
+func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, error) {
+	in, err := contextFrom(data)
+	if err != nil {
+		return nil, err
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case record != nil:
+		in = record.Target.Context
+	case in.IsZero():
+		in = current.config.Context
+	}
+	return current.in(b, in, budget.Wait{AtMost: queryPatience}).Token(ctx, referenceNumber)
+}
+
+func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
+	if err != nil {
+		return answerError(err)
+	}
+	record, err := b.ledger.Find(ctx, referenceNumber)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil {
+		return b.deleteWithoutRecord(ctx, data, referenceNumber)
+	}
+	return nil, b.ledger.RevokeToken(ctx, record)
+}
+
+// deleteWithoutRecord revokes a token that carries this mount's mark although
+// the ledger no longer knows it, and refuses every other: what others have made
+// is not ours to end.
+func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.FieldData, referenceNumber string) (*logical.Response, error) {
+	token, err := b.askToken(ctx, data, referenceNumber, nil)
+	if err != nil {
+		return answerError(err)
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	record, err := b.ledger.Adopt(ctx, current.config.URL, token)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil {
+		return answerError(&client.InputError{
+			Field: "reference_number", Fault: fmt.Sprintf("%s was not made by this mount, which touches no other's tokens", referenceNumber),
+			Remedy: "revoke it in KSeF, or where it was made",
+		})
+	}
+	if token.Status.Dead() {
+		return nil, nil
+	}
+	return nil, b.ledger.RevokeToken(ctx, record)
+}
+
+func tokenAnswerSchema() map[int][]framework.Response {
+	fields := metadataFields()
+	fields["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Where the token stands in this mount's ledger: issuing, live, revoking or dead. Missing for tokens of others."}
+	fields["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role under which it was made; empty for one made by tokens."}
+	fields["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends."}
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+}
+
+const helpToken = `
+A read asks KSeF about a token, and adds what this mount's ledger says: its
+state, its role and the end of its lease.
+
+  vault read ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E
+
+A delete revokes a token of this mount in KSeF now. Its lease then ends without
+another request. Tokens that this mount has not made are refused.
+`

@@ -1,0 +1,146 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// secretTokenType names the leases of this engine.
+const secretTokenType = "ksef_token"
+
+func (b *backend) secretToken() *framework.Secret {
+	return &framework.Secret{
+		Type:   secretTokenType,
+		Fields: tokenFields(),
+		Renew:  b.tokenRenew,
+		Revoke: b.tokenRevoke,
+	}
+}
+
+// lease is what a lease keeps of its token: enough to revoke it without its
+// role, and without its record.
+type lease struct {
+	Version         int            `json:"version"`
+	Nonce           string         `json:"nonce"`
+	ReferenceNumber string         `json:"reference_number"`
+	API             string         `json:"api"`
+	Context         client.Context `json:"context"`
+	Role            string         `json:"role"`
+	TTL             time.Duration  `json:"ttl"`
+	MaxTTL          time.Duration  `json:"max_ttl"`
+}
+
+const leaseVersion = 1
+
+var errUnknownLease = errors.New("the lease was written by a version of this plugin that is not known here")
+
+func leaseData(record *ledger.Record, o order) lease {
+	return lease{
+		Version: leaseVersion, Nonce: record.Nonce, ReferenceNumber: record.ReferenceNumber,
+		API: record.Target.API, Context: record.Target.Context, Role: record.Role, TTL: o.ttl, MaxTTL: o.maxTTL,
+	}
+}
+
+// internal is the lease as Vault stores it: flat, of types that survive JSON.
+func (l lease) internal() map[string]any {
+	return map[string]any{
+		"version": l.Version, "nonce": l.Nonce, "reference_number": l.ReferenceNumber, "api": l.API,
+		"context": map[string]any{"type": string(l.Context.Type), "value": l.Context.Value},
+		"role":    l.Role, "ttl": int64(l.TTL), "max_ttl": int64(l.MaxTTL),
+	}
+}
+
+// decodeLease reads what Vault hands back, in which numbers and slices have
+// become what JSON makes of them.
+func decodeLease(secret *logical.Secret) (*lease, error) {
+	if secret == nil {
+		return nil, errUnknownLease
+	}
+	encoded, err := json.Marshal(secret.InternalData)
+	if err != nil {
+		return nil, fmt.Errorf("reading the lease: %w", err)
+	}
+	var decoded lease
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		return nil, fmt.Errorf("reading the lease: %w", err)
+	}
+	if decoded.Version != leaseVersion || decoded.ReferenceNumber == "" || decoded.Context.IsZero() {
+		return nil, errUnknownLease
+	}
+	return &decoded, nil
+}
+
+func (l *lease) forLedger() ledger.Lease {
+	return ledger.Lease{
+		Nonce: l.Nonce, ReferenceNumber: l.ReferenceNumber,
+		Target: ledger.Target{API: l.API, Context: l.Context}, Role: l.Role,
+	}
+}
+
+// tokenRevoke ends a lease. It succeeds only when KSeF has confirmed that the
+// token is dead; until then the ledger goes on by itself.
+func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	held, err := decodeLease(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	return nil, b.ledger.RevokeLease(ctx, held.forLedger())
+}
+
+// tokenRenew moves a lease's end. The token itself knows no end.
+func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	held, err := decodeLease(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	ttl, maxTTL, err := b.renewalTTLs(ctx, req.Storage, held)
+	if err != nil {
+		return answerError(err)
+	}
+	// Vault computes the end the same way from what is answered here.
+	granted, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, ttl, 0, maxTTL, 0, req.Secret.IssueTime)
+	if err != nil {
+		return nil, fmt.Errorf("calculating the lease: %w", err)
+	}
+	if err := b.ledger.Renew(ctx, held.forLedger(), time.Now().Add(granted)); err != nil {
+		if errors.Is(err, ledger.ErrRevoked) {
+			return logical.ErrorResponse(err.Error()), nil
+		}
+		return nil, err
+	}
+	response := &logical.Response{Secret: req.Secret}
+	response.Secret.TTL, response.Secret.MaxTTL = ttl, maxTTL
+	addWarnings(response, warnings...)
+	return response, nil
+}
+
+// renewalTTLs takes a role's lease as it is now; a role that is gone ends its
+// leases at their time.
+func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, held *lease) (ttl, maxTTL time.Duration, err error) {
+	if held.Role == "" {
+		return held.TTL, held.MaxTTL, nil
+	}
+	current, err := readRole(ctx, storage, held.Role)
+	if err != nil {
+		return 0, 0, err
+	}
+	if current == nil {
+		return 0, 0, &client.InputError{
+			Field: "role", Fault: fmt.Sprintf("%q no longer exists, so its leases cannot be renewed", held.Role),
+			Remedy: "write the role again, or ask for a token under another",
+		}
+	}
+	return current.TTL, current.MaxTTL, nil
+}

@@ -1,0 +1,223 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// queryPatience is how long a question that somebody asks by hand waits for
+// KSeF's limits.
+const queryPatience = 10 * time.Second
+
+func (b *backend) pathTokens() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "tokens/?$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "tokens"},
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"permissions": permissionsField(),
+			"description": {
+				Type:        framework.TypeString,
+				Description: "Write: the new token's description in KSeF. Read: part of the description to look for, 3 characters or more.",
+			},
+			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's."},
+			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 takes the mount's."},
+			"status": {
+				Type:        framework.TypeCommaStringSlice,
+				Description: "Read: only tokens in these states: " + strings.Join(client.TokenStatuses(), ", ") + ".",
+			},
+			"author":             {Type: framework.TypeString, Description: "Read: only tokens made by this NIP, PESEL or fingerprint, 3 characters or more."},
+			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: what author is: Nip, Pesel or Fingerprint."},
+			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens in an answer, 10 to 100."},
+			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page."},
+		}),
+		ExistenceCheck: never,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathTokensWrite, "generate", issueAnswer()),
+			logical.ReadOperation:   writeOperation(b.pathTokensRead, "query", tokensAnswer()),
+			logical.ListOperation:   readOperation(b.pathTokensList, "list", listAnswer("Reference numbers of this mount's tokens.")),
+		},
+		HelpSynopsis:    "Make a token with permissions of one's own, or look at KSeF's list.",
+		HelpDescription: strings.TrimSpace(helpTokens),
+	}}
+}
+
+// never says that a path whose writes always make something new has nothing
+// that exists: a policy grants them as update.
+func never(context.Context, *logical.Request, *framework.FieldData) (bool, error) { return true, nil }
+
+func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	if err := refuseFields(data, "a write", "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
+		return answerError(err)
+	}
+	permissions, err := permissionsFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	in, err := contextFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	description := data.Get("description").(string)
+	if err := checkDescription(description); err != nil {
+		return answerError(err)
+	}
+	ttl, maxTTL, err := ttlsFrom(data, 0, 0)
+	if err != nil {
+		return answerError(err)
+	}
+	return b.issue(ctx, order{permissions: permissions, context: in, description: description, ttl: ttl, maxTTL: maxTTL})
+}
+
+// refuseFields answers fields that the path has for its other operation.
+func refuseFields(data *framework.FieldData, operation string, fields ...string) error {
+	for _, field := range fields {
+		if _, given := data.Raw[field]; given {
+			return &client.InputError{Field: field, Fault: "means nothing in " + operation, Remedy: "leave it out"}
+		}
+	}
+	return nil
+}
+
+func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	query, err := queryFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	in, err := contextFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	if in.IsZero() {
+		in = current.config.Context
+	}
+	page, err := current.in(b, in, budget.Wait{AtMost: queryPatience}).QueryTokens(ctx, query)
+	if err != nil {
+		return answerError(err)
+	}
+	tokens := make([]map[string]any, 0, len(page.Tokens))
+	for _, token := range page.Tokens {
+		tokens = append(tokens, metadataAnswer(&token))
+	}
+	return &logical.Response{Data: map[string]any{"tokens": tokens, "continuation_token": page.Continuation}}, nil
+}
+
+func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
+	query := client.TokenQuery{
+		Statuses:     data.Get("status").([]string),
+		Description:  data.Get("description").(string),
+		Author:       data.Get("author").(string),
+		AuthorType:   data.Get("author_type").(string),
+		PageSize:     data.Get("page_size").(int),
+		Continuation: data.Get("continuation_token").(string),
+	}
+	if err := refuseFields(data, "a read", "permissions", "ttl", "max_ttl"); err != nil {
+		return query, err
+	}
+	for _, status := range query.Statuses {
+		if !slices.Contains(client.TokenStatuses(), status) {
+			return query, &client.InputError{
+				Field: "status", Fault: fmt.Sprintf("is %q", status),
+				Remedy: "give one or more of " + strings.Join(client.TokenStatuses(), ", "),
+			}
+		}
+	}
+	if query.PageSize < client.MinPageSize || query.PageSize > client.MaxPageSize {
+		return query, &client.InputError{Field: "page_size", Fault: fmt.Sprintf("is %d", query.PageSize), Remedy: "give 10 to 100"}
+	}
+	for field, value := range map[string]string{"description": query.Description, "author": query.Author} {
+		if value != "" && len([]rune(value)) < minFilter {
+			return query, &client.InputError{Field: field, Fault: "is too short to look for", Remedy: "give 3 characters or more"}
+		}
+	}
+	if query.AuthorType != "" && !slices.Contains([]string{"Nip", "Pesel", "Fingerprint"}, query.AuthorType) {
+		return query, &client.InputError{Field: "author_type", Fault: fmt.Sprintf("is %q", query.AuthorType), Remedy: "give Nip, Pesel or Fingerprint"}
+	}
+	return query, nil
+}
+
+// minFilter is the shortest text that KSeF looks for (OpenAPI, GET /tokens).
+const minFilter = 3
+
+// metadataAnswer shows what KSeF tells about a token.
+func metadataAnswer(token *client.Token) map[string]any {
+	answer := map[string]any{
+		"reference_number": token.ReferenceNumber,
+		"author":           token.Author.Value,
+		"author_type":      token.Author.Type,
+		"permissions":      token.Permissions,
+		"description":      token.Description,
+		"status":           string(token.Status),
+		"issued_at":        token.Created.UTC().Format(time.RFC3339),
+	}
+	addContext(answer, client.Context{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
+	if token.LastUsed != nil {
+		answer["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
+	}
+	if len(token.StatusDetails) > 0 {
+		answer["status_details"] = token.StatusDetails
+	}
+	return answer
+}
+
+func (b *backend) pathTokensList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	referenceNumbers, err := b.ledger.ReferenceNumbers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return logical.ListResponse(referenceNumbers), nil
+}
+
+func metadataFields() map[string]*framework.FieldSchema {
+	return withContextFields(map[string]*framework.FieldSchema{
+		"reference_number": {Type: framework.TypeString, Description: "KSeF's number of the token."},
+		"author":           {Type: framework.TypeString, Description: "Who made the token."},
+		"author_type":      {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
+		"permissions":      {Type: framework.TypeStringSlice, Description: "What the token may do."},
+		"description":      {Type: framework.TypeString, Description: "The token's description in KSeF."},
+		"status":           {Type: framework.TypeString, Description: "Pending, Active, Revoking, Revoked or Failed."},
+		"status_details":   {Type: framework.TypeStringSlice, Description: "KSeF's remarks on the status."},
+		"issued_at":        {Type: framework.TypeTime, Description: "When KSeF made the token."},
+		"last_used_at":     {Type: framework.TypeTime, Description: "When the token last logged in."},
+	})
+}
+
+func tokensAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: map[string]*framework.FieldSchema{
+			"tokens":             {Type: framework.TypeSlice, Description: "The tokens, newest first; the fields of each are those of tokens/<reference_number>."},
+			"continuation_token": {Type: framework.TypeString, Description: "Leads to the next page; empty on the last."},
+		},
+	}}}
+}
+
+const helpTokens = `
+A write has KSeF make a token with the permissions and description given, and
+answers with it as a lease. It is for those who may choose; applications are
+better served by creds/<role>.
+
+  vault write ksef/tokens permissions=InvoiceRead description="Monthly report" ttl=2h
+
+A read shows KSeF's own list, newest first, with tokens that others have made:
+
+  vault read ksef/tokens status=Active page_size=100
+
+A list shows the reference numbers of this mount's tokens, without asking KSeF.
+`
