@@ -1,0 +1,116 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package contract holds HTTP traffic against KSeF's OpenAPI document. It is
+// meant for tests, and for them alone.
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+)
+
+// fileName is how KSeF names its document, by version.
+const fileName = "ksef-openapi-*.json"
+
+// Contract is what KSeF promises of its API. It may be used by several
+// goroutines at once.
+type Contract struct {
+	router  routers.Router
+	base    string
+	options *openapi3filter.Options
+}
+
+// Load reads the OpenAPI document in a directory, which has to hold exactly one.
+func Load(dir string) (*Contract, error) {
+	found, err := filepath.Glob(filepath.Join(dir, fileName))
+	if err != nil {
+		return nil, fmt.Errorf("looking for %s in %s: %w", fileName, dir, err)
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%s holds %d files named %s, not one", dir, len(found), fileName)
+	}
+	text, err := os.ReadFile(found[0]) //nolint:gosec // a test names the directory
+	if err != nil {
+		return nil, fmt.Errorf("reading the contract: %w", err)
+	}
+	document, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", found[0], err)
+	}
+	// Some of KSeF's examples do not fit its own schemas.
+	if err := document.Validate(context.Background(), openapi3.DisableExamplesValidation()); err != nil {
+		return nil, fmt.Errorf("checking %s: %w", found[0], err)
+	}
+	return compile(document)
+}
+
+// compile makes the contract apply to any host under the path of KSeF's server.
+func compile(document *openapi3.T) (*Contract, error) {
+	if len(document.Servers) == 0 {
+		return nil, errors.New("the document names no server")
+	}
+	server, err := url.Parse(document.Servers[0].URL)
+	if err != nil {
+		return nil, fmt.Errorf("address of the server: %w", err)
+	}
+	base := strings.TrimSuffix(server.Path, "/")
+	document.Servers = openapi3.Servers{{URL: base + "/"}}
+	forgetXML(document)
+	router, err := gorillamux.NewRouter(document)
+	if err != nil {
+		return nil, fmt.Errorf("routes of the document: %w", err)
+	}
+	options := &openapi3filter.Options{
+		MultiError:                        true,
+		IncludeResponseStatus:             true,
+		RejectWhenRequestBodyNotSpecified: true,
+		SkipSettingDefaults:               true,
+		AuthenticationFunc:                requireBearer,
+	}
+	options.WithCustomSchemaErrorFunc(explain)
+	return &Contract{router: router, base: base, options: options}, nil
+}
+
+// forgetXML drops the schemas of XML bodies, which say no more than "string":
+// there is no decoder for XML, and none is needed to check the content type.
+func forgetXML(document *openapi3.T) {
+	for _, path := range document.Paths.Map() {
+		for _, operation := range path.Operations() {
+			if operation.RequestBody == nil {
+				continue
+			}
+			if content := operation.RequestBody.Value.Content["application/xml"]; content != nil {
+				content.Schema = nil
+			}
+		}
+	}
+}
+
+// requireBearer is what KSeF's only security scheme asks for.
+func requireBearer(_ context.Context, input *openapi3filter.AuthenticationInput) error {
+	token, isBearer := strings.CutPrefix(input.RequestValidationInput.Request.Header.Get("Authorization"), "Bearer ")
+	if !isBearer || token == "" {
+		return errors.New("the request has no bearer token")
+	}
+	return nil
+}
+
+// explain says what is wrong where, without the value: it may be a secret.
+func explain(err *openapi3.SchemaError) string {
+	text := "/" + strings.Join(err.JSONPointer(), "/") + ": " + err.Reason
+	if err.Origin != nil {
+		text += " (" + err.Origin.Error() + ")"
+	}
+	return text
+}

@@ -1,0 +1,118 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package contract
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3filter"
+)
+
+// Disagreement is a request or response that the contract does not provide for.
+type Disagreement struct {
+	Method, Path string
+	// Status is that of the response, or zero if the request is at fault.
+	Status int
+	Err    error
+}
+
+// Error reads "POST /v2/tokens: response 202: ..." or "...: request: ...".
+func (d *Disagreement) Error() string {
+	if d.Status == 0 {
+		return fmt.Sprintf("%s %s: request: %v", d.Method, d.Path, d.Err)
+	}
+	return fmt.Sprintf("%s %s: response %d: %v", d.Method, d.Path, d.Status, d.Err)
+}
+
+func (d *Disagreement) Unwrap() error { return d.Err }
+
+// Middleware checks each request for a path of the API before next has it, and
+// each response after next has given it, and reports what does not agree with
+// the contract, as *Disagreement. Neither is changed. A response that next
+// breaks off (by a panic) or takes over (by hijacking) is not checked. report is
+// called from the goroutines of the requests.
+func (c *Contract) Middleware(next http.Handler, report func(error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, c.base+"/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		disagree := func(status int, err error) {
+			if err != nil {
+				report(&Disagreement{Method: r.Method, Path: r.URL.Path, Status: status, Err: err})
+			}
+		}
+		input, err := c.input(r)
+		if err != nil {
+			disagree(0, err)
+			next.ServeHTTP(w, r)
+			return
+		}
+		disagree(0, openapi3filter.ValidateRequest(r.Context(), input))
+		recorder := &recorder{ResponseWriter: w}
+		next.ServeHTTP(recorder, r)
+		if !recorder.hijacked {
+			recorder.begin(http.StatusOK)
+			disagree(recorder.status, c.checkResponse(input, recorder))
+		}
+	})
+}
+
+// input finds the operation of a request, and copies the request for the
+// validation, which consumes it.
+func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInput, error) {
+	route, parameters, err := c.router.FindRoute(r)
+	if err != nil {
+		return nil, err
+	}
+	copied := r.Clone(r.Context())
+	if r.Body != nil && r.Body != http.NoBody {
+		body, err := io.ReadAll(r.Body)
+		r.Body = &replay{Reader: io.MultiReader(bytes.NewReader(body), failing{err}), Closer: r.Body}
+		if err != nil {
+			return nil, fmt.Errorf("reading the body: %w", err)
+		}
+		copied.Body, copied.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return &openapi3filter.RequestValidationInput{
+		Request: copied, Route: route, PathParams: parameters, Options: c.options,
+	}, nil
+}
+
+func (c *Contract) checkResponse(input *openapi3filter.RequestValidationInput, got *recorder) error {
+	// The validator lets redirections pass that are not documented, and bodies
+	// where none is.
+	documented := input.Route.Operation.Responses.Status(got.status)
+	if documented == nil {
+		return errors.New("the status is not documented")
+	}
+	if len(documented.Value.Content) == 0 && got.body.Len() > 0 {
+		return errors.New("it has a body, and none is documented")
+	}
+	response := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: got.status, Header: got.header, Options: c.options,
+	}
+	return openapi3filter.ValidateResponse(input.Request.Context(), response.SetBodyBytes(got.body.Bytes()))
+}
+
+// replay is a request's body after it has been read.
+type replay struct {
+	io.Reader
+	io.Closer
+}
+
+// failing ends a replayed body as it ended the first time.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
+}

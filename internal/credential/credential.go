@@ -1,0 +1,105 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package credential reads the certificate and private key with which one logs
+// in to KSeF, and finds out as whom KSeF will see their holder.
+package credential
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+)
+
+// Source is a credential as its holder gives it: either Certificate with
+// PrivateKey, or PKCS12.
+type Source struct {
+	// Certificate is PEM. Issuers' certificates may stand with it, in any order.
+	Certificate string
+	// PrivateKey is PEM: PKCS#8, encrypted PKCS#8 (PBES2), PKCS#1 or SEC 1.
+	PrivateKey string
+	// PrivateKeyPassword belongs to an encrypted PrivateKey.
+	PrivateKeyPassword string
+	// PKCS12 is DER.
+	PKCS12         []byte
+	PKCS12Password string
+}
+
+// Credential is a certificate that can log in to KSeF, with its private key. It
+// prints, logs and marshals without the key.
+type Credential struct {
+	Certificate *x509.Certificate
+	// Chain holds the other certificates that were given, in their order.
+	Chain []*x509.Certificate
+	// Key is RSA of at least 2048 bits or ECDSA on P-256, and fits Certificate.
+	Key      crypto.Signer
+	Identity Identity
+
+	field string
+}
+
+// Parse reads a credential that is to be used at the time now. What is wrong
+// with it comes as an *InputError, with ErrNotYetValid as cause where the
+// certificate's time has not come.
+func Parse(source Source, now time.Time) (*Credential, error) {
+	credential, err := Read(source)
+	if err != nil {
+		return nil, err
+	}
+	if err := credential.CheckValidity(now); err != nil {
+		return nil, err
+	}
+	return credential, nil
+}
+
+// Read is Parse for a credential whose certificate need not be valid now.
+func Read(source Source) (*Credential, error) {
+	m, err := source.read()
+	if err != nil {
+		return nil, err
+	}
+	credential := &Credential{Key: m.key, field: m.certificateField}
+	for _, certificate := range m.certificates {
+		if credential.Certificate == nil && fits(m.key, certificate) {
+			credential.Certificate = certificate
+			continue
+		}
+		credential.Chain = append(credential.Chain, certificate)
+	}
+	if credential.Certificate == nil {
+		return nil, &InputError{
+			Field: m.keyField, Fault: "does not belong to the certificate",
+			Remedy: "give the key that the certificate was issued for",
+		}
+	}
+	if err := credential.checkUse(); err != nil {
+		return nil, err
+	}
+	credential.Identity = identify(credential.Certificate)
+	return credential, nil
+}
+
+func fits(key crypto.Signer, certificate *x509.Certificate) bool {
+	public, known := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return known && public.Equal(certificate.PublicKey)
+}
+
+// PEM returns the credential in the form in which it is stored and Parse takes
+// it back: the certificate followed by its chain, and the key as PKCS#8, which
+// is not encrypted.
+func (c *Credential) PEM() (certificate, key string, err error) {
+	var certificates bytes.Buffer
+	for _, one := range append([]*x509.Certificate{c.Certificate}, c.Chain...) {
+		if err := pem.Encode(&certificates, &pem.Block{Type: blockCertificate, Bytes: one.Raw}); err != nil {
+			return "", "", fmt.Errorf("encoding the certificate: %w", err)
+		}
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(c.Key)
+	if err != nil {
+		return "", "", fmt.Errorf("encoding the private key: %w", err)
+	}
+	return certificates.String(), string(pem.EncodeToMemory(&pem.Block{Type: blockPKCS8, Bytes: der})), nil
+}

@@ -1,0 +1,55 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package credential
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// String names the certificate by kind and serial number; it shows neither the
+// key nor whose certificate it is.
+func (c Credential) String() string {
+	if c.Certificate == nil {
+		return "no credential"
+	}
+	return fmt.Sprintf("%s certificate %X with private key %s", c.Identity.Kind, c.Certificate.SerialNumber, redacted)
+}
+
+// GoString keeps %#v from showing the key.
+func (c Credential) GoString() string { return c.String() }
+
+// Format keeps every verb from showing the key.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue keeps structured logs from showing the key.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON gives the identity, with a placeholder for the key. PEM gives the
+// credential itself.
+func (c Credential) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Identity
+		PrivateKey string `json:"private_key"`
+	}{c.Identity, redacted})
+}
+
+// String shows nothing of a source, which holds keys and passwords.
+func (s Source) String() string { return redacted }
+
+// GoString keeps %#v from showing keys and passwords.
+func (s Source) GoString() string { return redacted }
+
+// Format keeps every verb from showing keys and passwords.
+func (s Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue keeps structured logs from showing keys and passwords.
+func (s Source) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON keeps encoders from showing keys and passwords.
+func (s Source) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
