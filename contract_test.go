@@ -4,16 +4,47 @@
 package ksef
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"vault-plugin-secrets-ksef/internal/contract"
+
+	"github.com/stretchr/testify/require"
 )
 
-// checkedByContract holds every request and answer of a test against KSeF's
-// OpenAPI document, where KSEF_CONTRACTS names the folder that it lies in.
-func checkedByContract(t *testing.T, next http.Handler) http.Handler {
-	if os.Getenv("KSEF_CONTRACTS") == "" {
+// judge holds every request and answer of a test against KSeF's OpenAPI
+// document, where KSEF_CONTRACTS names the folder that it lies in.
+type judge struct {
+	// faulty is set once a test makes answers go wrong: from then on only the
+	// requests are judged.
+	faulty atomic.Bool
+}
+
+// loadContract reads the document once for all tests; it takes a second. It
+// returns nil where no folder is named.
+var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
+	folder := os.Getenv("KSEF_CONTRACTS")
+	if folder == "" {
+		return nil, nil
+	}
+	return contract.Load(folder)
+})
+
+func (j *judge) over(t *testing.T, next http.Handler) http.Handler {
+	document, err := loadContract()
+	require.NoError(t, err)
+	if document == nil {
 		return next
 	}
-	return next
+	return document.Middleware(next, func(err error) {
+		var disagreement *contract.Disagreement
+		if errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load() {
+			return
+		}
+		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+	})
 }

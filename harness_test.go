@@ -37,6 +37,7 @@ type world struct {
 	transport http.RoundTripper
 	registry  *budget.Registry
 	logs      *syncBuffer
+	judge     judge
 	cert, key string
 
 	mu      sync.Mutex
@@ -58,7 +59,7 @@ func newWorld(t *testing.T, options simulator.Options) *world {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
 	w := &world{t: t, ksef: ksef, registry: budget.NewRegistry(), logs: &syncBuffer{}}
-	w.transport = simulator.NewTransport(checkedByContract(t, ksef.Handler()))
+	w.transport = simulator.NewTransport(w.judge.over(t, ksef.Handler()))
 	w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: testNIP})
 	return w
 }
@@ -310,6 +311,13 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.all.String()
+}
+
+// fault makes KSeF's next answers go wrong.
+func (w *world) fault(fault simulator.Fault) {
+	w.t.Helper()
+	w.judge.faulty.Store(true)
+	require.NoError(w.t, w.ksef.AddFault(fault))
 }
 
 // elapse lets time pass, and whoever has work at the end of it finish.

@@ -74,7 +74,7 @@ func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
 	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
-		require.NoError(t, w.ksef.AddFault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1}))
+		w.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		data := map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}
 		_, err := m.write("config", data)
 		require.ErrorContains(t, err, "was not stored")
