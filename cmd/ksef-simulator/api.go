@@ -1,0 +1,115 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of one request: the time it may take and the size of an answer.
+const (
+	requestTimeout = 30 * time.Second
+	maxAnswer      = 1 << 20
+)
+
+// api is a small client of KSeF's API.
+type api struct {
+	url    string
+	client *http.Client
+}
+
+func newAPI(url, caFile string) (*api, error) {
+	a := &api{strings.TrimSuffix(url, "/"), &http.Client{Timeout: requestTimeout}}
+	if caFile == "" {
+		return a, nil
+	}
+	data, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("--ca: %s has no certificate in PEM", caFile)
+	}
+	a.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return a, nil
+}
+
+// call sends a request, with a JSON body unless it is nil, and reads the answer into a value unless that is nil.
+func (a *api) call(ctx context.Context, method, path, bearer string, body, into any) error {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, a.url+path, reader)
+	if err != nil {
+		return fmt.Errorf("--url: %w", err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("%s %s was answered with %s: %s", method, path, response.Status, data)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s %s: the answer cannot be read: %w", method, path, err)
+	}
+	return nil
+}
+
+// publicKey fetches the key that tokens are encrypted with, and its identifier.
+func (a *api) publicKey(ctx context.Context) (*rsa.PublicKey, string, error) {
+	var keys []struct {
+		Certificate []byte
+		PublicKeyID string
+		Usage       []string
+	}
+	if err := a.call(ctx, "GET", "/security/public-key-certificates", "", nil, &keys); err != nil {
+		return nil, "", err
+	}
+	for _, key := range keys {
+		if !slices.Contains(key.Usage, "KsefTokenEncryption") {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(key.Certificate)
+		if err != nil {
+			return nil, "", fmt.Errorf("read KSeF's public key: %w", err)
+		}
+		if public, ok := certificate.PublicKey.(*rsa.PublicKey); ok {
+			return public, key.PublicKeyID, nil
+		}
+	}
+	return nil, "", errors.New("KSeF has no public key for tokens")
+}

@@ -1,0 +1,78 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+// serverLifetime is how long the certificates of NewServerCertificate are good.
+const serverLifetime = 365 * 24 * time.Hour
+
+// NewServerCertificate makes a certificate authority and, under it, a certificate for the given host names and IP
+// addresses, both good for a year. caPEM is what a client has to trust. The key of the authority is thrown away.
+func NewServerCertificate(hosts ...string) (caPEM []byte, server tls.Certificate, err error) {
+	if len(hosts) == 0 {
+		return nil, tls.Certificate{}, errors.New("a server certificate needs at least one host name or IP address")
+	}
+	root := serverTemplate(1, "Symulator KSeF CA")
+	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
+	root, rootKey, err := signCertificate(root, nil, nil)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	leaf := serverTemplate(2, "Symulator KSeF")
+	leaf.KeyUsage, leaf.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			leaf.IPAddresses = append(leaf.IPAddresses, ip)
+		} else {
+			leaf.DNSNames = append(leaf.DNSNames, host)
+		}
+	}
+	leaf, leafKey, err := signCertificate(leaf, root, rootKey)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})
+	return caPEM, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey, Leaf: leaf}, nil
+}
+
+func serverTemplate(serial int64, name string) *x509.Certificate {
+	start := time.Now().Add(-time.Hour)
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		NotBefore: start, NotAfter: start.Add(serverLifetime),
+	}
+}
+
+// signCertificate makes a key and a certificate for it; a nil issuer makes it self-signed.
+func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
+	key, err := newKey("ec")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key: %w", err)
+	}
+	if issuer == nil {
+		issuer, issuerKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), issuerKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create a certificate: %w", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the new certificate: %w", err)
+	}
+	return certificate, key, nil
+}

@@ -1,0 +1,150 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/beevik/etree"
+
+	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
+)
+
+// The namespaces of the two versions of the login document. The structure is the same in both.
+const (
+	authNamespace20 = "http://ksef.mf.gov.pl/auth/token/2.0"
+	authNamespace21 = "http://ksef.mf.gov.pl/auth/token/2.1"
+	xsiNamespace    = "http://www.w3.org/2001/XMLSchema-instance"
+)
+
+var challengePattern = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
+
+// authRequest is the content of an AuthTokenRequest.
+type authRequest struct {
+	challenge   string
+	context     Identifier
+	subjectType string
+	policy      ipPolicy
+}
+
+// newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or schemat_auth_v2-1.xsd. For IP addresses
+// it takes the patterns of 2.1 with both.
+func newAuthRequest(root *etree.Element) (authRequest, *apiError) {
+	read, err := readAuthRequest(root)
+	if err != nil {
+		return authRequest{}, &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
+	}
+	return read, nil
+}
+
+func readAuthRequest(root *etree.Element) (authRequest, error) {
+	namespace := root.NamespaceURI()
+	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
+		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s", authNamespace20, authNamespace21)
+	}
+	if err := onlySchemaAttributes(root); err != nil {
+		return authRequest{}, err
+	}
+	parts, err := xmltree.Sequence(root, namespace,
+		xmltree.Item{Tag: "Challenge", Min: 1, Max: 1}, xmltree.Item{Tag: "ContextIdentifier", Min: 1, Max: 1},
+		xmltree.Item{Tag: "SubjectIdentifierType", Min: 1, Max: 1}, xmltree.Item{Tag: "AuthorizationPolicy", Max: 1})
+	if err != nil {
+		return authRequest{}, err
+	}
+	var read authRequest
+	if read.challenge, err = tokenText(parts["Challenge"][0]); err != nil {
+		return authRequest{}, err
+	}
+	if !challengePattern.MatchString(read.challenge) {
+		return authRequest{}, fmt.Errorf("the value of Challenge does not match its pattern")
+	}
+	if read.context, err = readContext(parts["ContextIdentifier"][0], namespace); err != nil {
+		return authRequest{}, err
+	}
+	if read.subjectType, err = tokenText(parts["SubjectIdentifierType"][0]); err != nil {
+		return authRequest{}, err
+	}
+	if read.subjectType != "certificateSubject" && read.subjectType != "certificateFingerprint" {
+		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be certificateSubject or certificateFingerprint")
+	}
+	for _, policy := range parts["AuthorizationPolicy"] {
+		if read.policy, err = readPolicy(policy, namespace); err != nil {
+			return authRequest{}, err
+		}
+	}
+	return read, nil
+}
+
+// onlySchemaAttributes refuses attributes that the schema does not know. It has none, so only those of XML Schema itself
+// can occur.
+func onlySchemaAttributes(root *etree.Element) error {
+	var err error
+	xmltree.Walk(root, func(element *etree.Element) {
+		for _, attribute := range element.Attr {
+			_, declaration := xmltree.DeclaredPrefix(attribute)
+			if !declaration && (attribute.Space == "" || attribute.NamespaceURI() != xsiNamespace) {
+				err = fmt.Errorf("the element %s cannot have the attribute %s", element.Tag, attribute.FullKey())
+			}
+		}
+	})
+	return err
+}
+
+func readContext(element *etree.Element, namespace string) (Identifier, error) {
+	parts, err := xmltree.Sequence(element, namespace,
+		xmltree.Item{Tag: TypeNIP, Max: 1}, xmltree.Item{Tag: TypeInternalID, Max: 1},
+		xmltree.Item{Tag: TypeNIPVatUE, Max: 1}, xmltree.Item{Tag: TypePeppolID, Max: 1})
+	if err != nil {
+		return Identifier{}, err
+	}
+	if len(parts) != 1 {
+		return Identifier{}, fmt.Errorf("ContextIdentifier must have exactly one of Nip, InternalId, NipVatUe, PeppolId")
+	}
+	var context Identifier
+	for kind, found := range parts {
+		context.Type = kind
+		if context.Value, err = xmltree.Text(found[0]); err != nil {
+			return Identifier{}, err
+		}
+	}
+	if !context.wellFormed() {
+		return Identifier{}, fmt.Errorf("the value of %s does not match its pattern", context.Type)
+	}
+	return context, nil
+}
+
+func readPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
+	parts, err := xmltree.Sequence(element, namespace, xmltree.Item{Tag: "AllowedIps", Min: 1, Max: 1})
+	if err != nil {
+		return nil, err
+	}
+	lists, err := xmltree.Sequence(parts["AllowedIps"][0], namespace,
+		xmltree.Item{Tag: "Ip4Address", Max: maxPolicyEntries}, xmltree.Item{Tag: "Ip4Range", Max: maxPolicyEntries},
+		xmltree.Item{Tag: "Ip4Mask", Max: maxPolicyEntries})
+	if err != nil {
+		return nil, err
+	}
+	var allowed allowedIPs
+	for tag, into := range map[string]*[]string{"Ip4Address": &allowed.Addresses, "Ip4Range": &allowed.Ranges, "Ip4Mask": &allowed.Masks} {
+		for _, entry := range lists[tag] {
+			text, err := tokenText(entry)
+			if err != nil {
+				return nil, err
+			}
+			*into = append(*into, text)
+		}
+	}
+	policy, fault := allowed.policy()
+	if fault != "" {
+		return nil, fmt.Errorf("%s", fault)
+	}
+	return policy, nil
+}
+
+// tokenText reads a value of the type xsd:token.
+func tokenText(element *etree.Element) (string, error) {
+	text, err := xmltree.Text(element)
+	return xmltree.Collapse(text), err
+}

@@ -1,0 +1,94 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
+)
+
+// call is one request to the API while it is answered.
+type call struct {
+	*http.Request
+	now            time.Time
+	login          *login // set when the endpoint asks for a bearer token
+	failActivation bool   // the fault fail-activation has been hit
+}
+
+// clientIP is the address of the other side; a proxy's headers are not believed.
+func (c *call) clientIP() string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr)
+	if err != nil {
+		return c.RemoteAddr
+	}
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().String()
+	}
+	return host
+}
+
+// hasContentType tells whether the body is declared to be of a media type.
+func (c *call) hasContentType(want string) bool {
+	kind, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	return err == nil && kind == want
+}
+
+// body reads the request body, one byte beyond the largest that is accepted at most.
+func (c *call) body() ([]byte, *apiError) {
+	data, err := io.ReadAll(io.LimitReader(c.Body, xmltree.MaxSize+1))
+	if err != nil {
+		return nil, badInput("Nie udało się odczytać treści żądania.")
+	}
+	return data, nil
+}
+
+// decode reads a JSON body. Unknown fields are ignored, as KSeF does.
+func (c *call) decode(into any) *apiError {
+	data, refused := c.body()
+	if refused != nil {
+		return refused
+	}
+	if len(data) > xmltree.MaxSize {
+		return badInput("Treść żądania jest zbyt duża.")
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return badInput("Treść żądania nie jest poprawnym dokumentem JSON.")
+	}
+	return nil
+}
+
+// bearer returns the token of the Authorization header, "" when there is none.
+func (c *call) bearer() string {
+	kind, token, _ := strings.Cut(c.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(kind, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// wantsProblems tells whether errors are asked for as problem details.
+func (c *call) wantsProblems() bool {
+	return strings.EqualFold(c.Header.Get("X-Error-Format"), "problem-details")
+}
+
+// apiError is an error of KSeF with its code. Its JSON form is ApiError of the OpenAPI.
+type apiError struct {
+	Code        int      `json:"code"`
+	Description string   `json:"description"`
+	Details     []string `json:"details,omitempty"`
+}
+
+// badInput is the error for everything that does not pass validation.
+func badInput(format string, arguments ...any) *apiError {
+	return &apiError{21405, "Błąd walidacji danych wejściowych.", []string{fmt.Sprintf(format, arguments...)}}
+}

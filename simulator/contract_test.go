@@ -1,0 +1,128 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/stretchr/testify/require"
+)
+
+// loadContract reads KSeF's OpenAPI from the directory that KSEF_CONTRACTS names; nil when it is not set.
+var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
+	directory := os.Getenv("KSEF_CONTRACTS")
+	if directory == "" {
+		return nil, nil
+	}
+	return openapi3.NewLoader().LoadFromFile(filepath.Join(directory, "ksef-openapi-2.7.0.json"))
+})
+
+// undocumented are the statuses that the OpenAPI does not list, and that the simulator gives nevertheless.
+var undocumented = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusInternalServerError, http.StatusServiceUnavailable}
+
+// contractTransport holds every answer of the API against the OpenAPI.
+type contractTransport struct {
+	t    testing.TB
+	next http.RoundTripper
+}
+
+func (c contractTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := c.next.RoundTrip(request)
+	contract, loadErr := loadContract()
+	require.NoError(c.t, loadErr)
+	path, isAPI := strings.CutPrefix(request.URL.Path, "/v2")
+	if err != nil || contract == nil || !isAPI || slices.Contains(undocumented, response.StatusCode) {
+		return response, err
+	}
+	body, readErr := io.ReadAll(response.Body)
+	response.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failingReader{readErr}))
+	if readErr != nil || bytes.Contains(body, []byte("garbage")) {
+		return response, err
+	}
+	require.NoError(c.t, checkAnswer(contract, request.Method, path, response, body), "%s %s answered %d %s", request.Method, path, response.StatusCode, body)
+	return response, nil
+}
+
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) {
+	if f.err == nil {
+		return 0, io.EOF
+	}
+	return 0, f.err
+}
+
+func checkAnswer(contract *openapi3.T, method, path string, response *http.Response, body []byte) error {
+	operation := findOperation(contract, method, path)
+	if operation == nil {
+		return fmt.Errorf("no such operation")
+	}
+	documented := operation.Responses.Status(response.StatusCode)
+	if documented == nil {
+		return fmt.Errorf("the status is not documented")
+	}
+	if len(documented.Value.Content) == 0 {
+		if len(body) > 0 {
+			return fmt.Errorf("no body is documented")
+		}
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	media := documented.Value.Content.Get(kind)
+	if media == nil {
+		return fmt.Errorf("the media type %s is not documented", kind)
+	}
+	var value any
+	if err := json.Unmarshal(body, &value); err != nil {
+		return err
+	}
+	return media.Schema.Value.VisitJSON(value, openapi3.VisitAsResponse(), openapi3.MultiErrors(), openapi3.EnableFormatValidation())
+}
+
+func findOperation(contract *openapi3.T, method, path string) *openapi3.Operation {
+	if item := contract.Paths.Value(path); item != nil {
+		return item.GetOperation(method)
+	}
+	for template, item := range contract.Paths.Map() {
+		pattern := "^" + regexp.MustCompile(`\{[^}]+\}`).ReplaceAllString(template, "[^/]+") + "$"
+		if regexp.MustCompile(pattern).MatchString(path) && item.GetOperation(method) != nil {
+			return item.GetOperation(method)
+		}
+	}
+	return nil
+}
+
+func TestTheContractCheckerFindsFaults(t *testing.T) {
+	contract, err := loadContract()
+	require.NoError(t, err)
+	if contract == nil {
+		return // the checks are off
+	}
+	response := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
+	check := func(body string) error {
+		return checkAnswer(contract, "GET", "/tokens/20250625-EC-20F5EE4000-DA48AE4124-46", response, []byte(body))
+	}
+	const valid = `{"referenceNumber":"20250625-EC-20F5EE4000-DA48AE4124-46","authorIdentifier":{"type":"Nip","value":"1"},"contextIdentifier":{"type":"Nip","value":"1"},
+		"description":"abcde","requestedPermissions":["InvoiceRead"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","status":"Active"}`
+	require.NoError(t, check(valid))
+	for old, replacement := range map[string]string{`"Active"`: `"Alive"`, "-46": "-4", "2025-07-11T": "yesterday ", `"Nip"`: `"Ship"`, "status": "state"} {
+		require.Error(t, check(strings.Replace(valid, old, replacement, 1)), "%s", replacement)
+	}
+}

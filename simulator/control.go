@@ -1,0 +1,83 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// maxControlBody bounds the body of a control request.
+const maxControlBody = 64 << 10
+
+// addControl serves the control of the simulator. Answers are JSON, or 204; a mistake is 400 with {"error": ...}.
+func (s *Simulator) addControl(mux *http.ServeMux) {
+	mux.HandleFunc("GET /simulator/state", func(w http.ResponseWriter, _ *http.Request) { answerControl(w, s.State(), nil) })
+	mux.HandleFunc("GET /simulator/signed-requests", func(w http.ResponseWriter, _ *http.Request) {
+		answerControl(w, s.SignedRequests(), nil)
+	})
+	mux.HandleFunc("POST /simulator/faults", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postFault(r)) })
+	mux.HandleFunc("DELETE /simulator/faults", func(w http.ResponseWriter, _ *http.Request) {
+		s.ClearFaults()
+		answerControl(w, nil, nil)
+	})
+	mux.HandleFunc("POST /simulator/clock", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postClock(r)) })
+	mux.HandleFunc("POST /simulator/reset", func(w http.ResponseWriter, _ *http.Request) {
+		s.Reset()
+		answerControl(w, nil, nil)
+	})
+}
+
+func (s *Simulator) postFault(r *http.Request) error {
+	var fault Fault
+	if err := readControl(r, &fault); err != nil {
+		return err
+	}
+	return s.AddFault(fault)
+}
+
+func (s *Simulator) postClock(r *http.Request) error {
+	var form struct {
+		Advance string `json:"advance"`
+	}
+	if err := readControl(r, &form); err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(form.Advance)
+	if err != nil {
+		return fmt.Errorf("advance %q is not a duration such as 1h: %w", form.Advance, err)
+	}
+	if d < 0 {
+		return fmt.Errorf("advance %q is not valid: the clock goes forward only", form.Advance)
+	}
+	s.Advance(d)
+	return nil
+}
+
+func readControl(r *http.Request, into any) error {
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody))
+	if err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("the request is not valid JSON: %w", err)
+	}
+	return nil
+}
+
+func answerControl(w http.ResponseWriter, body any, mistake error) {
+	answer := reply{status: http.StatusOK, body: body}
+	switch {
+	case mistake != nil:
+		answer = reply{status: http.StatusBadRequest, body: map[string]string{"error": mistake.Error()}}
+	case body == nil:
+		answer = noContent()
+	}
+	data := answer.encode()
+	answer.writeHeader(w, len(data))
+	_, _ = w.Write(data) // the other side may have gone; nobody is left to tell
+}

@@ -1,0 +1,167 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+// control sends a control request with a body of text and returns the answer's status and body.
+func (a *api) control(method, path, body string) (int, string) {
+	a.t.Helper()
+	request, err := http.NewRequestWithContext(a.t.Context(), method, "http://ksef.test/simulator/"+path, strings.NewReader(body))
+	require.NoError(a.t, err)
+	response, err := a.client.Do(request)
+	require.NoError(a.t, err)
+	data, err := io.ReadAll(response.Body)
+	require.NoError(a.t, err)
+	require.NoError(a.t, response.Body.Close())
+	return response.StatusCode, string(data)
+}
+
+func TestTheStateShowsTokensSessionsAndRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, simulator.Options{})
+		s := a.login(seal(t), nipXML)
+		reference, token := a.issue(s, "InvoiceRead", "InvoiceWrite")
+
+		status, body := a.control("GET", "state", "")
+		require.Equal(t, http.StatusOK, status)
+		want := fmt.Sprintf(`{
+			"tokens": [{"referenceNumber": %q, "status": "Pending", "description": "Token testowy",
+				"contextIdentifier": {"type": "Nip", "value": "5265877635"},
+				"requestedPermissions": ["InvoiceRead", "InvoiceWrite"], "dateCreated": "2000-01-01T00:00:00.0000000+00:00"}],
+			"sessions": [{"referenceNumber": %q, "status": 200, "contextIdentifier": {"type": "Nip", "value": "5265877635"},
+				"identifier": {"type": "Nip", "value": "5265877635"}, "tokenReferenceNumber": "",
+				"startDate": "2000-01-01T00:00:00.0000000+00:00", "isTokenRedeemed": true, "active": true}],
+			"certificates": [],
+			"requests": {"POST /auth/challenge": {"200": 1}, "POST /auth/xades-signature": {"202": 1},
+				"POST /auth/token/redeem": {"200": 1}, "POST /tokens": {"202": 1}}}`, reference, s.reference)
+		require.JSONEq(t, want, body)
+		for _, secret := range []string{token, token[len(token)-64:], s.access, s.refresh} {
+			require.NotContains(t, body, secret)
+		}
+	})
+}
+
+func TestSignedRequestsComeAsBase64InTheOrderTheyCame(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	first, second := a.sign(a.request(seal(t), nipXML)), []byte("<a/>")
+	a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", first)
+	a.refused(a.do("POST", "/auth/xades-signature", "", second), 9102, "")
+
+	_, body := a.control("GET", "signed-requests", "")
+	var documents [][]byte
+	require.NoError(t, json.Unmarshal([]byte(body), &documents))
+	require.Equal(t, [][]byte{first, second}, documents)
+	require.Equal(t, documents, a.sim.SignedRequests())
+}
+
+func TestFaultsAndTheClockAreSetOverHTTP(t *testing.T) {
+	a := newAPI(t, simulator.Options{ActivationDelay: time.Hour})
+	s := a.login(seal(t), nipXML)
+	status, _ := a.control("POST", "faults", `{"endpoint":"POST /tokens","kind":"status","status":503,"retry_after":60,"times":-1}`)
+	require.Equal(t, http.StatusNoContent, status)
+	require.Equal(t, "60", a.want(503, "POST", "/tokens", s.access, tokenBody).header.Get("Retry-After"))
+	status, _ = a.control("DELETE", "faults", "")
+	require.Equal(t, http.StatusNoContent, status)
+	a.issue(s, "InvoiceRead")
+
+	status, _ = a.control("POST", "clock", `{"advance":"1h"}`)
+	require.Equal(t, http.StatusNoContent, status)
+	require.Equal(t, "Active", a.sim.State().Tokens[0].Status)
+}
+
+func TestControlSaysWhatIsWrong(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	tests := []struct{ path, body, want string }{
+		{"faults", `{"endpoint":"*","kind":"delay","delay":"soon"}`, "delay"},
+		{"faults", `{"endpoint":"*"}`, "kind"},
+		{"faults", "{", "JSON"},
+		{"clock", `{"advance":"-1h"}`, "forward only"},
+		{"clock", `{"advance":"late"}`, "not a duration"},
+	}
+	for _, test := range tests {
+		status, body := a.control("POST", test.path, test.body)
+		require.Equal(t, http.StatusBadRequest, status, test.body)
+		require.Contains(t, body, test.want)
+	}
+}
+
+func TestResetForgetsEverything(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	s := a.login(seal(t), nipXML)
+	a.issue(s, "InvoiceRead")
+	require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultGarbage}))
+	a.sim.Advance(time.Hour)
+	status, _ := a.control("POST", "reset", "")
+	require.Equal(t, http.StatusNoContent, status)
+
+	empty := newAPI(t, simulator.Options{})
+	require.Equal(t, empty.sim.State(), a.sim.State())
+	require.Empty(t, a.sim.SignedRequests())
+	a.want(http.StatusUnauthorized, "GET", "/tokens", s.access, nil)
+	a.login(seal(t), nipXML)
+}
+
+func TestOptionsThatAreNotValidAreNamed(t *testing.T) {
+	tests := map[string]simulator.Options{
+		"\"205\"":      {DeleteDeadToken: "205"},
+		"\"Anything\"": {OwnerPermissions: []string{"Anything"}},
+		"grant 0":      {Grants: []simulator.Grant{{Context: simulator.Identifier{Type: "Nip", Value: "1"}}}},
+	}
+	for text, options := range tests {
+		_, err := simulator.New(options)
+		require.ErrorContains(t, err, text)
+	}
+}
+
+// Many clients at once: nothing is lost or made twice. The race detector watches.
+func TestServesManyAtOnce(t *testing.T) {
+	const clients, each = 8, 5
+	a := newAPI(t, simulator.Options{Limits: unlimited()})
+	c := seal(t)
+	var wait sync.WaitGroup
+	for range clients {
+		wait.Go(func() {
+			s := a.login(c, nipXML)
+			for range each {
+				reference, _ := a.issue(s, "InvoiceRead")
+				a.tokenStatus(s, reference)
+				a.do("GET", "/tokens", s.access, nil)
+				a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, s.access, nil)
+				a.sim.State()
+			}
+			a.sim.SetLimits(unlimited())
+			a.want(http.StatusNoContent, "DELETE", "/auth/sessions/current", s.refresh, nil)
+		})
+	}
+	wait.Wait()
+	state := a.sim.State()
+	require.Len(t, state.Tokens, clients*each)
+	require.Equal(t, clients*each, state.Requests["DELETE /tokens/{referenceNumber}"]["204"])
+}
+
+func TestAChallengeIsSpentOnceEvenWhenTwoComeTogether(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	document := a.sign(a.request(seal(t), nipXML))
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() { a.do("POST", "/auth/xades-signature", "", document) })
+	}
+	wait.Wait()
+	require.Equal(t, map[string]int{"202": 1, "400": 3}, a.sim.State().Requests["POST /auth/xades-signature"])
+}

@@ -1,0 +1,140 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// FaultKind is what goes wrong.
+type FaultKind string
+
+// The kinds of faults. All but the first two let the request pass the rate limits and take effect.
+const (
+	FaultDropRequest    FaultKind = "drop-request"    // the connection is closed before the request is looked at
+	FaultStatus         FaultKind = "status"          // answered with Status at once, in KSeF's format
+	FaultDropReply      FaultKind = "drop-reply"      // the connection is closed instead of the answer
+	FaultDelay          FaultKind = "delay"           // looked at only after Delay, of package time
+	FaultTruncate       FaultKind = "truncate"        // half of the body under the length of the whole; without a body, as drop-reply
+	FaultGarbage        FaultKind = "garbage"         // a body that is not JSON, under a status of success
+	FaultFailActivation FaultKind = "fail-activation" // on POST /tokens: the token ends as Failed instead of Active
+)
+
+// Fault makes the next requests to an endpoint go wrong. A request hits one fault: of those that fit, the first added.
+type Fault struct {
+	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
+	Endpoint string
+	Kind     FaultKind
+	// Status is 400 to 599, for FaultStatus.
+	Status int
+	// RetryAfter is a header in whole seconds, for FaultStatus; 0 leaves it out.
+	RetryAfter int
+	// Delay is positive, for FaultDelay.
+	Delay time.Duration
+	// Times is how many requests are hit: 1 when zero, all until ClearFaults or Reset when negative.
+	Times int
+}
+
+// faultJSON is the form of a fault in the control API.
+type faultJSON struct {
+	Endpoint   string    `json:"endpoint"`
+	Kind       FaultKind `json:"kind"`
+	Status     int       `json:"status"`
+	RetryAfter int       `json:"retry_after"`
+	Delay      string    `json:"delay"`
+	Times      int       `json:"times"`
+}
+
+// UnmarshalJSON reads the form of the control API, where the delay is a string such as "2s".
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	var form faultJSON
+	if err := json.Unmarshal(data, &form); err != nil {
+		return err
+	}
+	*f = Fault{Endpoint: form.Endpoint, Kind: form.Kind, Status: form.Status, RetryAfter: form.RetryAfter, Times: form.Times}
+	if form.Delay == "" {
+		return nil
+	}
+	delay, err := time.ParseDuration(form.Delay)
+	if err != nil {
+		return fmt.Errorf("delay %q is not a duration such as 2s: %w", form.Delay, err)
+	}
+	f.Delay = delay
+	return nil
+}
+
+// AddFault puts a fault in the queue. The error says what is wrong with it.
+func (s *Simulator) AddFault(fault Fault) error {
+	if err := s.checkFault(fault); err != nil {
+		return err
+	}
+	if fault.Times == 0 {
+		fault.Times = 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &fault)
+	return nil
+}
+
+// ClearFaults removes all faults.
+func (s *Simulator) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+func (s *Simulator) checkFault(f Fault) error {
+	known := f.Endpoint == "*" || slices.ContainsFunc(s.endpoints(), func(e endpoint) bool { return e.name == f.Endpoint })
+	switch {
+	case !known:
+		return fmt.Errorf("endpoint %q is not known: use a method and path such as \"GET /tokens/{referenceNumber}\", or *", f.Endpoint)
+	case f.RetryAfter < 0:
+		return fmt.Errorf("retry_after %d is not valid: use 0 or more seconds", f.RetryAfter)
+	}
+	switch f.Kind {
+	case FaultDropRequest, FaultDropReply, FaultTruncate, FaultGarbage:
+		return nil
+	case FaultStatus:
+		if f.Status < http.StatusBadRequest || f.Status > 599 {
+			return fmt.Errorf("status %d is not valid: use 400 to 599", f.Status)
+		}
+		return nil
+	case FaultDelay:
+		if f.Delay <= 0 {
+			return fmt.Errorf("delay %v is not valid: use a positive duration", f.Delay)
+		}
+		return nil
+	case FaultFailActivation:
+		if f.Endpoint != issueTokenEndpoint {
+			return fmt.Errorf("kind %q is for the endpoint %q only", f.Kind, issueTokenEndpoint)
+		}
+		return nil
+	}
+	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage or fail-activation", f.Kind)
+}
+
+// takeFault returns the fault that the next request to an endpoint hits; its kind is empty when there is none.
+func (s *Simulator) takeFault(name string) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, fault := range s.faults {
+		if fault.Endpoint != "*" && fault.Endpoint != name {
+			continue
+		}
+		hit := *fault
+		if fault.Times > 0 {
+			fault.Times--
+		}
+		if fault.Times == 0 {
+			s.faults = slices.Delete(s.faults, i, i+1)
+		}
+		return hit
+	}
+	return Fault{}
+}

@@ -1,0 +1,173 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+var tokenBody = map[string]any{"permissions": []string{"InvoiceRead"}, "description": "Token testowy"}
+
+// overSocket and inProcess are the two ways to reach a simulator; faults must look the same in both.
+func transports(t *testing.T, sim *simulator.Simulator) map[string]*http.Client {
+	server := httptest.NewServer(sim.Handler())
+	t.Cleanup(server.Close)
+	socket := server.Client().Transport
+	redirect := roundTripper(func(r *http.Request) (*http.Response, error) {
+		r.URL.Host = strings.TrimPrefix(server.URL, "http://")
+		return socket.RoundTrip(r)
+	})
+	return map[string]*http.Client{"socket": {Transport: redirect}, "process": {Transport: sim.Transport()}}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
+	tests := map[string]struct {
+		fault  simulator.Fault
+		tokens int // made in spite of it
+		count  string
+		check  func(t *testing.T, response *http.Response, err error)
+	}{
+		"drop-request": {simulator.Fault{Kind: simulator.FaultDropRequest}, 0, "dropped", func(t *testing.T, _ *http.Response, err error) {
+			require.ErrorIs(t, err, io.EOF)
+		}},
+		"drop-reply": {simulator.Fault{Kind: simulator.FaultDropReply}, 1, "dropped", func(t *testing.T, _ *http.Response, err error) {
+			require.ErrorIs(t, err, io.EOF)
+		}},
+		"status": {simulator.Fault{Kind: simulator.FaultStatus, Status: 503, RetryAfter: 60}, 0, "503", func(t *testing.T, response *http.Response, err error) {
+			require.NoError(t, err)
+			require.Equal(t, 503, response.StatusCode)
+			require.Equal(t, "60", response.Header.Get("Retry-After"))
+		}},
+		"truncate": {simulator.Fault{Kind: simulator.FaultTruncate}, 1, "202", func(t *testing.T, response *http.Response, err error) {
+			require.NoError(t, err)
+			require.Equal(t, 202, response.StatusCode)
+			data, err := io.ReadAll(response.Body)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.Len(t, data, int(response.ContentLength)/2)
+		}},
+		"garbage": {simulator.Fault{Kind: simulator.FaultGarbage}, 1, "202", func(t *testing.T, response *http.Response, err error) {
+			require.NoError(t, err)
+			require.Equal(t, 202, response.StatusCode)
+			data, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.False(t, json.Valid(data))
+		}},
+		"delay": {simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Millisecond}, 1, "202", func(t *testing.T, response *http.Response, err error) {
+			require.NoError(t, err)
+			require.Equal(t, 202, response.StatusCode)
+		}},
+	}
+	for name, test := range tests {
+		for _, way := range []string{"socket", "process"} {
+			t.Run(name+" "+way, func(t *testing.T) {
+				a := newAPI(t, simulator.Options{})
+				s := a.login(seal(t), nipXML)
+				test.fault.Endpoint = "POST /tokens"
+				require.NoError(t, a.sim.AddFault(test.fault))
+				a.client = transports(t, a.sim)[way]
+				response, err := a.send("POST", "/v2/tokens", s.access, tokenBody)
+				if err == nil {
+					defer func() { require.NoError(t, response.Body.Close()) }()
+				}
+				test.check(t, response, err)
+				require.Len(t, a.sim.State().Tokens, test.tokens)
+				require.Equal(t, map[string]int{test.count: 1}, a.sim.State().Requests["POST /tokens"])
+				a.want(http.StatusAccepted, "POST", "/tokens", s.access, tokenBody)
+			})
+		}
+	}
+}
+
+func TestFaultsHitAsOftenAsTheySayInTheOrderTheyWereAdded(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	s := a.login(seal(t), nipXML)
+	for _, fault := range []simulator.Fault{
+		{Endpoint: "GET /tokens", Kind: simulator.FaultStatus, Status: 500, Times: 2},
+		{Endpoint: "*", Kind: simulator.FaultStatus, Status: 503, Times: -1},
+		{Endpoint: "GET /tokens", Kind: simulator.FaultStatus, Status: 429},
+	} {
+		require.NoError(t, a.sim.AddFault(fault))
+	}
+	for _, want := range []int{500, 500, 503, 503, 503} {
+		a.want(want, "GET", "/tokens", s.access, nil)
+	}
+	a.want(503, "POST", "/auth/challenge", "", nil)
+	a.sim.ClearFaults()
+	a.want(200, "GET", "/tokens", s.access, nil)
+}
+
+func TestEveryStatusFaultHasKSeFsBody(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	s := a.login(seal(t), nipXML)
+	o := a.begin(seal(t), nipXML)
+	for _, format := range []string{"", "problem-details"} {
+		a.header.Set("X-Error-Format", format)
+		for _, status := range []int{400, 401, 403, 429, 500} {
+			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /tokens", Kind: simulator.FaultStatus, Status: status}))
+			require.NotEmpty(t, a.want(status, "GET", "/tokens", s.access, nil).body)
+		}
+		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /auth/{referenceNumber}", Kind: simulator.FaultStatus, Status: 410}))
+		require.Equal(t, "Gone", a.want(410, "GET", "/auth/"+o.reference, o.token, nil).text("title"))
+	}
+}
+
+func TestADelayEndsWithTheRequestsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, simulator.Options{})
+		s := a.login(seal(t), nipXML)
+		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay, Delay: time.Minute, Times: 2}))
+		a.client.Timeout = 10 * time.Second
+		begin := time.Now()
+		_, err := a.send("POST", "/v2/tokens", s.access, tokenBody) //nolint:bodyclose // there is no response
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 10*time.Second, time.Since(begin))
+		require.Empty(t, a.sim.State().Tokens)
+		require.Equal(t, map[string]int{"dropped": 1}, a.sim.State().Requests["POST /tokens"])
+
+		a.client.Timeout = 2 * time.Minute
+		begin = time.Now()
+		a.want(http.StatusAccepted, "POST", "/tokens", s.access, tokenBody)
+		require.Equal(t, time.Minute, time.Since(begin))
+	})
+}
+
+func TestRefusesFaultsThatCannotBe(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	tests := map[string]simulator.Fault{
+		"endpoint \"POST /token\"": {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
+		"kind \"explode\"":         {Endpoint: "*", Kind: "explode"},
+		"status 200":               {Endpoint: "*", Kind: simulator.FaultStatus, Status: 200},
+		"delay 0s":                 {Endpoint: "*", Kind: simulator.FaultDelay},
+		"retry_after -1":           {Endpoint: "*", Kind: simulator.FaultStatus, Status: 503, RetryAfter: -1},
+		"is for the endpoint":      {Endpoint: "GET /tokens", Kind: simulator.FaultFailActivation},
+	}
+	for text, fault := range tests {
+		require.ErrorContains(t, a.sim.AddFault(fault), text)
+	}
+}
+
+func TestATransportPassesOnThePanicsOfItsHandler(t *testing.T) {
+	fault := errors.New("a fault of the handler")
+	transport := simulator.NewTransport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) }))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://ksef.test/", nil)
+	require.NoError(t, err)
+	require.PanicsWithError(t, fault.Error(), func() { _, _ = transport.RoundTrip(request) }) //nolint:bodyclose // it panics
+}

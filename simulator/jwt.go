@@ -1,0 +1,102 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+)
+
+// Lifetimes of KSeF's JWTs, as seen in real ones.
+const (
+	operationLifetime = 45 * time.Minute
+	accessLifetime    = 15 * time.Minute
+	refreshLifetime   = 7 * 24 * time.Hour
+)
+
+// The kinds of JWT (claim typ).
+const (
+	operationJWT = "AuthenticationToken"
+	accessJWT    = "ContextToken"
+	refreshJWT   = "RefreshToken"
+)
+
+// claims are the claims of KSeF's JWTs that are of interest here.
+type claims struct {
+	Type         string `json:"typ"`
+	Reference    string `json:"arn"`
+	ContextType  string `json:"cit,omitempty"`
+	ContextValue string `json:"civ,omitempty"`
+	Method       string `json:"aum,omitempty"`
+	Issued       int64  `json:"iat"`
+	Expires      int64  `json:"exp"`
+	Issuer       string `json:"iss"`
+	Audience     string `json:"aud"`
+}
+
+var (
+	errBadJWT     = errors.New("not a token of this simulator")
+	errExpiredJWT = errors.New("the token has expired")
+)
+
+// tokenInfo is a JWT in an answer.
+type tokenInfo struct {
+	Token      string    `json:"token"`
+	ValidUntil timestamp `json:"validUntil"`
+}
+
+// issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one kind made in the same
+// second are equal.
+func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Duration) tokenInfo {
+	expires := now.Add(lifetime).Truncate(time.Second)
+	c := claims{
+		Type: kind, Reference: l.reference, Issued: expires.Add(-lifetime).Unix(), Expires: expires.Unix(),
+		Issuer: "ksef-simulator", Audience: "ksef-simulator",
+	}
+	if kind == accessJWT {
+		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		panic("claims cannot fail to marshal: " + err.Error())
+	}
+	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	return tokenInfo{signed + "." + base64.RawURLEncoding.EncodeToString(s.mac(signed)), timestamp(expires)}
+}
+
+// parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time is over.
+func (s *Simulator) parse(jwt string, now time.Time) (claims, error) {
+	end := strings.LastIndexByte(jwt, '.')
+	start := strings.IndexByte(jwt, '.')
+	if start < 0 || start == end {
+		return claims{}, errBadJWT
+	}
+	mac, err := base64.RawURLEncoding.DecodeString(jwt[end+1:])
+	if err != nil || !hmac.Equal(mac, s.mac(jwt[:end])) {
+		return claims{}, errBadJWT
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(jwt[start+1 : end])
+	if err != nil {
+		return claims{}, errBadJWT
+	}
+	var c claims
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return claims{}, errBadJWT
+	}
+	if !now.Before(time.Unix(c.Expires, 0)) {
+		return c, errExpiredJWT
+	}
+	return c, nil
+}
+
+func (s *Simulator) mac(text string) []byte {
+	mac := hmac.New(sha256.New, s.jwtKey)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}

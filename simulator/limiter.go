@@ -1,0 +1,114 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"sort"
+	"time"
+)
+
+// A request during a block lengthens the block by blockExtension, up to longestBlock from that moment. KSeF says that
+// blocks grow on repetition (limity-api.md), but not how.
+const (
+	blockExtension = 10 * time.Second
+	longestBlock   = time.Hour
+)
+
+// window is one sliding window: at most limit requests in any stretch of this length.
+type window struct {
+	length time.Duration
+	limit  int // 0 or less: no limit
+	name   string
+}
+
+// limiter counts requests in sliding windows and blocks whoever exceeds one.
+type limiter struct {
+	limits Limits
+	meters map[string]*meter
+}
+
+// meter is one counter: the times of the admitted requests, oldest first, and the block that is on.
+type meter struct {
+	admitted     []time.Time
+	blockedUntil time.Time
+	exceeded     window
+}
+
+func newLimiter(limits Limits) *limiter {
+	return &limiter{limits: limits.withDefaults(), meters: map[string]*meter{}}
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{Context: l.Context.or(Windows{10, 30, 120}), Client: l.Client.or(Windows{60, -1, -1})}
+}
+
+func (w Windows) or(standard Windows) Windows {
+	return Windows{
+		cmp.Or(w.PerSecond, standard.PerSecond),
+		cmp.Or(w.PerMinute, standard.PerMinute),
+		cmp.Or(w.PerHour, standard.PerHour),
+	}
+}
+
+func (w Windows) list() []window {
+	return []window{{time.Second, w.PerSecond, "sekundę"}, {time.Minute, w.PerMinute, "minutę"}, {time.Hour, w.PerHour, "godzinę"}}
+}
+
+// admit counts a request, or refuses it and returns how many seconds to wait and why.
+func (l *limiter) admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
+	m := l.meters[key]
+	if m == nil {
+		m = &meter{}
+		l.meters[key] = m
+	}
+	if now.Before(m.blockedUntil) {
+		m.blockedUntil = earlier(m.blockedUntil.Add(blockExtension), now.Add(longestBlock))
+		return m.refusal(now)
+	}
+	m.forget(now.Add(-time.Hour))
+	for _, w := range windows.list() {
+		if free := m.free(w, now); free.After(m.blockedUntil) && free.After(now) {
+			m.blockedUntil, m.exceeded = free, w
+		}
+	}
+	if now.Before(m.blockedUntil) {
+		return m.refusal(now)
+	}
+	m.admitted = append(m.admitted, now)
+	return 0, "", true
+}
+
+// free returns when a window has room for one more request; the zero time when it has.
+func (m *meter) free(w window, now time.Time) time.Time {
+	within := len(m.admitted) - m.count(now.Add(-w.length))
+	if w.limit <= 0 || within < w.limit {
+		return time.Time{}
+	}
+	return m.admitted[len(m.admitted)-w.limit].Add(w.length)
+}
+
+// count returns how many requests were admitted up to a time.
+func (m *meter) count(until time.Time) int {
+	return sort.Search(len(m.admitted), func(i int) bool { return m.admitted[i].After(until) })
+}
+
+func (m *meter) forget(until time.Time) {
+	m.admitted = m.admitted[m.count(until):]
+}
+
+func (m *meter) refusal(now time.Time) (int, string, bool) {
+	seconds := max(1, int(math.Ceil(m.blockedUntil.Sub(now).Seconds())))
+	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", m.exceeded.limit, m.exceeded.name, seconds)
+	return seconds, detail, false
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,94 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"time"
+)
+
+// authenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the newer one.
+type authenticationMethod struct {
+	legacy string
+	info   methodInfo
+}
+
+// methodInfo is AuthenticationMethodInfo.
+type methodInfo struct {
+	Category    string `json:"category"`
+	Code        string `json:"code"`
+	DisplayName string `json:"displayName"`
+}
+
+func signatureMethod(who signer) authenticationMethod {
+	if who.person {
+		return authenticationMethod{"QualifiedSignature", methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
+	}
+	return authenticationMethod{"QualifiedSeal", methodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
+}
+
+func tokenMethod() authenticationMethod {
+	return authenticationMethod{"Token", methodInfo{"Token", "token.ksef", "Token KSeF"}}
+}
+
+func (s *Simulator) loginEndpoints() []endpoint {
+	return []endpoint{
+		{name: "POST /auth/xades-signature", scope: perClient, serve: s.loginBySignature},
+		{name: "POST /auth/ksef-token", scope: perClient, serve: s.loginByToken},
+		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{operationJWT}, serve: s.loginStatus},
+		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{operationJWT}, serve: s.redeem},
+		{name: "POST /auth/token/refresh", scope: perClient, serve: s.refresh},
+	}
+}
+
+// initResponse is AuthenticationInitResponse.
+type initResponse struct {
+	ReferenceNumber     string    `json:"referenceNumber"`
+	AuthenticationToken tokenInfo `json:"authenticationToken"`
+}
+
+// begin records a login that will be decided after the login delay. The caller holds the lock.
+func (s *Simulator) begin(c *call, l *login) reply {
+	l.reference = newReference(loginKind, c.now)
+	l.started, l.decided = c.now, c.now.Add(s.options.LoginDelay)
+	s.store.addLogin(l)
+	return accepted(initResponse{l.reference, s.issue(operationJWT, l, c.now, operationLifetime)})
+}
+
+// operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
+type operationStatus struct {
+	StartDate              timestamp  `json:"startDate"`
+	AuthenticationMethod   string     `json:"authenticationMethod"`
+	MethodInfo             methodInfo `json:"authenticationMethodInfo"`
+	Status                 statusInfo `json:"status"`
+	IsTokenRedeemed        bool       `json:"isTokenRedeemed"`
+	LastTokenRefreshDate   timestamp  `json:"lastTokenRefreshDate"`
+	RefreshTokenValidUntil timestamp  `json:"refreshTokenValidUntil"`
+}
+
+func (l *login) operationStatus(now time.Time) operationStatus {
+	status := operationStatus{
+		StartDate: timestamp(l.started), AuthenticationMethod: l.method.legacy, MethodInfo: l.method.info,
+		Status: l.status(now), IsTokenRedeemed: !l.redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.refreshed),
+	}
+	if status.IsTokenRedeemed {
+		status.RefreshTokenValidUntil = timestamp(l.redeemed.Add(refreshLifetime).Truncate(time.Second))
+	}
+	return status
+}
+
+// loginStatus is GET /auth/{referenceNumber}. After 45 minutes the operation's own token is worth nothing any more, so that
+// the documented 410 (after 7 days) can be had from a fault only.
+func (s *Simulator) loginStatus(c *call) reply {
+	reference := c.PathValue("referenceNumber")
+	if reference != c.login.reference {
+		return c.failed(unknownLogin(reference))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ok(c.login.operationStatus(c.now))
+}
+
+func unknownLogin(reference string) *apiError {
+	return &apiError{21304, "Brak uwierzytelnienia.", []string{"Operacja uwierzytelniania o numerze referencyjnym " + reference + " nie została znaleziona."}}
+}

@@ -1,0 +1,71 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"errors"
+	"fmt"
+)
+
+// tokensResponse is AuthenticationTokensResponse.
+type tokensResponse struct {
+	AccessToken  tokenInfo `json:"accessToken"`
+	RefreshToken tokenInfo `json:"refreshToken"`
+}
+
+// redeem is POST /auth/token/redeem: the tokens of a login that has succeeded can be fetched once.
+func (s *Simulator) redeem(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := c.login
+	switch status := l.status(c.now).Code; {
+	case status != 200:
+		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
+	case s.tokenRevoked(l):
+		return c.failed(noAuthorization("Token KSeF został unieważniony."))
+	case !l.redeemed.IsZero():
+		return c.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
+	}
+	l.redeemed = c.now
+	return ok(tokensResponse{
+		AccessToken:  s.issue(accessJWT, l, c.now, accessLifetime),
+		RefreshToken: s.issue(refreshJWT, l, c.now, refreshLifetime),
+	})
+}
+
+// refreshResponse is AuthenticationTokenRefreshResponse.
+type refreshResponse struct {
+	AccessToken tokenInfo `json:"accessToken"`
+}
+
+// refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401 (ksef-api issues 336 and 694).
+func (s *Simulator) refresh(c *call) reply {
+	found, err := s.parse(c.bearer(), c.now)
+	if found.Type != refreshJWT {
+		return c.unauthorized()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.store.logins[found.Reference]
+	if errors.Is(err, errExpiredJWT) || l == nil {
+		return c.failed(unknownLogin(found.Reference))
+	}
+	if status := l.status(c.now).Code; status != 200 {
+		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
+	}
+	if s.tokenRevoked(l) {
+		return c.failed(noAuthorization("Token KSeF został unieważniony."))
+	}
+	l.refreshed = c.now
+	return ok(refreshResponse{s.issue(accessJWT, l, c.now, accessLifetime)})
+}
+
+// tokenRevoked tells whether a login was opened with a token that has been revoked since. The caller holds the lock.
+func (s *Simulator) tokenRevoked(l *login) bool {
+	return l.token != "" && !s.store.tokens[l.token].revoked.IsZero()
+}
+
+func noAuthorization(format string, arguments ...any) *apiError {
+	return &apiError{21301, "Brak autoryzacji.", []string{fmt.Sprintf(format, arguments...)}}
+}

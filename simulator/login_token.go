@@ -1,0 +1,135 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tokenLoginRequest is InitTokenAuthenticationRequest.
+type tokenLoginRequest struct {
+	Challenge           string      `json:"challenge"`
+	ContextIdentifier   *Identifier `json:"contextIdentifier"`
+	EncryptedToken      string      `json:"encryptedToken"`
+	PublicKeyID         *string     `json:"publicKeyId"`
+	AuthorizationPolicy *struct {
+		AllowedIPs *allowedIPs `json:"allowedIps"`
+	} `json:"authorizationPolicy"`
+}
+
+// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login ends with status 450.
+func (s *Simulator) loginByToken(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request tokenLoginRequest
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	policy, encrypted, refused := request.read()
+	if refused != nil {
+		return c.failed(refused)
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+	}
+	if id := request.PublicKeyID; id != nil && *id != keys.token.publicKeyID() {
+		return c.failed(&apiError{21470, "Przesłany identyfikator klucza jest nieznany lub wskazuje na wycofany klucz.",
+			[]string{"Klucz o identyfikatorze " + *id + " nie jest wspierany."}})
+	}
+	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.token.private, encrypted, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made, refused := s.store.useChallenge(request.Challenge, c.now)
+	if refused != nil {
+		return c.failed(refused)
+	}
+	login := &login{owner: owner{context: *request.ContextIdentifier}, method: tokenMethod(), policy: policy}
+	if err != nil {
+		login.failure = badToken("Nieprawidłowe szyfrowanie tokena")
+	} else {
+		s.enter(login, string(plain), made, c.now)
+	}
+	return s.begin(c, login)
+}
+
+// read validates the request. The public key's identifier is compared by the caller.
+func (r tokenLoginRequest) read() (ipPolicy, []byte, *apiError) {
+	if len(r.Challenge) != 36 {
+		return nil, nil, badInput("Pole challenge musi mieć 36 znaków.")
+	}
+	if r.ContextIdentifier == nil || !r.ContextIdentifier.wellFormed() || !r.ContextIdentifier.valid() {
+		return nil, nil, badInput("Pole contextIdentifier jest nieprawidłowe.")
+	}
+	if r.PublicKeyID != nil && len(*r.PublicKeyID) != 44 {
+		return nil, nil, badInput("Pole publicKeyId musi mieć 44 znaki.")
+	}
+	encrypted, err := base64.StdEncoding.DecodeString(r.EncryptedToken)
+	if err != nil || len(encrypted) == 0 {
+		return nil, nil, badInput("Pole encryptedToken musi być zapisane w base64.")
+	}
+	if r.AuthorizationPolicy == nil || r.AuthorizationPolicy.AllowedIPs == nil {
+		return nil, encrypted, nil
+	}
+	policy, fault := r.AuthorizationPolicy.AllowedIPs.policy()
+	if fault != "" {
+		return nil, nil, badInput("%s", fault)
+	}
+	return policy, encrypted, nil
+}
+
+func badToken(detail string) *statusInfo {
+	return &statusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
+}
+
+// enter gives a login what the token opens, or the reason why it opens nothing. The caller holds the lock.
+func (s *Simulator) enter(l *login, plain string, challenged, now time.Time) {
+	cut := strings.LastIndexByte(plain, '|')
+	if cut < 0 {
+		l.failure = badToken("Nieprawidłowe kodowanie tokena")
+		return
+	}
+	secret, sent := plain[:cut], plain[cut+1:]
+	reference, _, parts := strings.Cut(secret, "|")
+	milliseconds, err := strconv.ParseInt(sent, 10, 64)
+	if err != nil || !parts {
+		l.failure = badToken("Nieprawidłowe kodowanie tokena")
+		return
+	}
+	known := s.store.tokens[reference]
+	hash := sha256.Sum256([]byte(secret))
+	switch {
+	case milliseconds != challenged.UnixMilli():
+		l.failure = badToken("Nieprawidłowy czas tokena")
+	case known == nil || subtle.ConstantTimeCompare(hash[:], known.hash[:]) != 1:
+		l.failure = badToken("Nieprawidłowy token")
+	case known.context != l.context:
+		l.failure = badToken("Token nie może być użyty w kontekście " + l.context.Type + ": " + l.context.Value)
+	default:
+		l.failure = tokenFailure(known.status(now))
+	}
+	if l.failure == nil {
+		known.lastUse = now
+		l.owner = owner{known.context, known.author, known.reference}
+		l.permissions = known.permissions
+	}
+}
+
+func tokenFailure(status string) *statusInfo {
+	switch status {
+	case statusRevoking, statusRevoked:
+		return badToken("Token unieważniony")
+	case statusPending, statusFailed:
+		return badToken("Token nieaktywny")
+	}
+	return nil
+}

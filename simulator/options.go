@@ -1,0 +1,149 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Options are the switches of a simulator. The zero value behaves as KSeF does, or is thought to where nobody knows.
+type Options struct {
+	// ActivationDelay is how long a new token is Pending: 1 s when zero, not at all when negative.
+	ActivationDelay time.Duration
+	// RevocationDelay is how long a revoked token is Revoking before it is Revoked: 1 s when zero, not at all when negative.
+	RevocationDelay time.Duration
+	// LoginDelay is how long a login has status 100 before it is decided. By default it is decided at once.
+	LoginDelay time.Duration
+	// SigningTimeTolerance is how far in the future a SigningTime may lie: 1 min when zero, not at all when negative. KSeF
+	// publishes no number.
+	SigningTimeTolerance time.Duration
+
+	// OwnerPermissions are the permissions of a signer who owns the context; nil gives all of them.
+	OwnerPermissions []string
+	// Grants give others permissions in a context.
+	Grants []Grant
+	// RequireGrants turns away persons (PESEL) without a grant, with login status 415. By default any such person has all
+	// permissions in every context, so that a certificate made for tests works at once. Other NIPs and fingerprints
+	// always need a grant.
+	RequireGrants bool
+
+	// TokensMayIssueTokens allows POST /tokens after a login with a token. By default the answer is 403
+	// auth-method-not-allowed: tokens can be made after an XAdES login only (tokeny-ksef.md).
+	TokensMayIssueTokens bool
+	// DeleteUnknownToken is the answer to DELETE of a token that is not in the context; "" is AnswerBadRequest.
+	DeleteUnknownToken DeleteAnswer
+	// DeleteDeadToken is the answer to DELETE of a token that is Revoking, Revoked or Failed; "" is AnswerBadRequest.
+	DeleteDeadToken DeleteAnswer
+	// DeletePendingToken is the answer to DELETE of a token that is Pending; "" is AnswerNoContent, which also revokes it.
+	DeletePendingToken DeleteAnswer
+
+	// Limits are the rate limits; the zero value has KSeF's.
+	Limits Limits
+}
+
+// Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil gives all of them.
+type Grant struct {
+	Identifier  Identifier
+	Context     Identifier
+	Permissions []string
+}
+
+// DeleteAnswer is an answer to DELETE /tokens/{referenceNumber} that KSeF's documentation leaves open.
+type DeleteAnswer string
+
+// The answers that can be chosen.
+const (
+	AnswerNoContent  DeleteAnswer = "204"
+	AnswerBadRequest DeleteAnswer = "400" // code 21405
+	AnswerForbidden  DeleteAnswer = "403" // reason insufficient-resource-access
+)
+
+// Limits are the two groups of rate limits that the simulator's endpoints belong to.
+type Limits struct {
+	// Context bounds each endpoint per login context; KSeF has 10/s, 30/min and 120/h (group "other").
+	Context Windows
+	// Client bounds each endpoint that needs no context per client address; KSeF has 60/s.
+	Client Windows
+}
+
+// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative number lifts the limit.
+type Windows struct {
+	PerSecond, PerMinute, PerHour int
+}
+
+// allPermissions are the permissions that a token can have (TokenPermissionType of OpenAPI 2.7.0).
+func allPermissions() []string {
+	return []string{
+		"InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage",
+		"SubunitManage", "EnforcementOperations", "Introspection", "CollectiveIdentifierManage",
+	}
+}
+
+// withDefaults returns the options with their defaults filled in, or says which of them is not valid.
+func (o Options) withDefaults() (Options, error) {
+	o.ActivationDelay = delayOr(o.ActivationDelay, time.Second)
+	o.RevocationDelay = delayOr(o.RevocationDelay, time.Second)
+	o.LoginDelay = max(o.LoginDelay, 0)
+	o.SigningTimeTolerance = delayOr(o.SigningTimeTolerance, time.Minute)
+	o.DeleteUnknownToken = cmp.Or(o.DeleteUnknownToken, AnswerBadRequest)
+	o.DeleteDeadToken = cmp.Or(o.DeleteDeadToken, AnswerBadRequest)
+	o.DeletePendingToken = cmp.Or(o.DeletePendingToken, AnswerNoContent)
+	if o.OwnerPermissions == nil {
+		o.OwnerPermissions = allPermissions()
+	}
+	o.Grants = slices.Clone(o.Grants)
+	for i := range o.Grants {
+		if !o.Grants[i].Context.wellFormed() {
+			return Options{}, fmt.Errorf("grant %d: the context %v is not a valid identifier of a context", i, o.Grants[i].Context)
+		}
+		if o.Grants[i].Permissions == nil {
+			o.Grants[i].Permissions = allPermissions()
+		}
+	}
+	return o, o.check()
+}
+
+func (o Options) check() error {
+	for _, answer := range []DeleteAnswer{o.DeleteUnknownToken, o.DeleteDeadToken, o.DeletePendingToken} {
+		if !slices.Contains([]DeleteAnswer{AnswerNoContent, AnswerBadRequest, AnswerForbidden}, answer) {
+			return fmt.Errorf("the answer %q to DELETE is not known: use 204, 400 or 403", answer)
+		}
+	}
+	sets := [][]string{o.OwnerPermissions}
+	for _, grant := range o.Grants {
+		sets = append(sets, grant.Permissions)
+	}
+	for _, permission := range slices.Concat(sets...) {
+		if !slices.Contains(allPermissions(), permission) {
+			return fmt.Errorf("the permission %q is not known: use %v", permission, allPermissions())
+		}
+	}
+	return nil
+}
+
+func delayOr(delay, standard time.Duration) time.Duration {
+	if delay == 0 {
+		return standard
+	}
+	return max(delay, 0)
+}
+
+// permissionsIn returns what a signer may do in a context; nil when it may not log in there.
+func (o Options) permissionsIn(context Identifier, who signer) []string {
+	if who.identifier.Type == TypeNIP && who.identifier.Value == context.nip() {
+		return o.OwnerPermissions
+	}
+	for _, grant := range o.Grants {
+		if grant.Identifier == who.identifier && grant.Context == context {
+			return grant.Permissions
+		}
+	}
+	if who.identifier.Type == TypePESEL && !o.RequireGrants {
+		return allPermissions()
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Page sizes that lists accept.
+const (
+	minPageSize     = 10
+	maxPageSize     = 100
+	defaultPageSize = 10
+)
+
+// page is which part of a list is asked for.
+type page struct {
+	kind   string
+	before int // items at lower positions only, newest first
+	size   int
+}
+
+// newPage reads the page size and the continuation token of a request for a list that has this many items in all.
+func (c *call) newPage(kind string, items int) (page, *apiError) {
+	size, refused := pageSize(c.URL.Query())
+	if refused != nil {
+		return page{}, refused
+	}
+	wanted := page{kind, items, size}
+	token := c.Header.Get("x-continuation-token")
+	if token == "" {
+		return wanted, nil
+	}
+	plain, err := base64.StdEncoding.DecodeString(token)
+	position, found := strings.CutPrefix(string(plain), kind+":")
+	before, numberErr := strconv.Atoi(position)
+	if err != nil || !found || numberErr != nil || before < 0 || before > items {
+		return page{}, &apiError{Code: 21418, Description: "Przekazany token kontynuacji ma nieprawidłowy format."}
+	}
+	wanted.before = before
+	return wanted, nil
+}
+
+func pageSize(query url.Values) (int, *apiError) {
+	if !query.Has("pageSize") {
+		return defaultPageSize, nil
+	}
+	size, err := strconv.Atoi(query.Get("pageSize"))
+	if err != nil || size < minPageSize || size > maxPageSize {
+		return 0, badInput("Parametr pageSize musi mieć wartość od %d do %d.", minPageSize, maxPageSize)
+	}
+	return size, nil
+}
+
+// pick returns the positions of the items on a page, newest first, and the token of the next page; "" when there is none.
+func (p page) pick(matches func(position int) bool) (positions []int, next string) {
+	for position := p.before - 1; position >= 0; position-- {
+		if !matches(position) {
+			continue
+		}
+		if len(positions) == p.size {
+			return positions, base64.StdEncoding.EncodeToString([]byte(p.kind + ":" + strconv.Itoa(position+1)))
+		}
+		positions = append(positions, position)
+	}
+	return positions, ""
+}

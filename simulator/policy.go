@@ -1,0 +1,79 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// maxPolicyEntries is how many addresses, ranges and masks each a policy may have.
+const maxPolicyEntries = 10
+
+const ip4Pattern = `((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
+
+var (
+	ip4Address = regexp.MustCompile("^" + ip4Pattern + "$")
+	ip4Range   = regexp.MustCompile("^" + ip4Pattern + "-" + ip4Pattern + "$")
+	ip4Mask    = regexp.MustCompile("^" + ip4Pattern + "/(0|[1-9]|[12][0-9]|3[0-2])$")
+)
+
+// allowedIPs is AllowedIps of the OpenAPI and of the login document.
+type allowedIPs struct {
+	Addresses []string `json:"ip4Addresses"`
+	Ranges    []string `json:"ip4Ranges"`
+	Masks     []string `json:"ip4Masks"`
+}
+
+// ipPolicy says from where the access tokens of a login can be used. The empty one allows all addresses.
+type ipPolicy []func(netip.Addr) bool
+
+// policy reads the list; the error text says which entry is wrong.
+func (a allowedIPs) policy() (ipPolicy, string) {
+	for _, list := range [][]string{a.Addresses, a.Ranges, a.Masks} {
+		if len(list) > maxPolicyEntries {
+			return nil, "Lista adresów IP może mieć najwyżej 10 pozycji."
+		}
+	}
+	var policy ipPolicy
+	for _, text := range a.Addresses {
+		if !ip4Address.MatchString(text) {
+			return nil, "Nieprawidłowy adres IPv4 " + text + "."
+		}
+		address := netip.MustParseAddr(text)
+		policy = append(policy, func(client netip.Addr) bool { return client == address })
+	}
+	for _, text := range a.Ranges {
+		if !ip4Range.MatchString(text) {
+			return nil, "Nieprawidłowy zakres adresów IPv4 " + text + "."
+		}
+		first, last, _ := strings.Cut(text, "-")
+		from, to := netip.MustParseAddr(first), netip.MustParseAddr(last)
+		policy = append(policy, func(client netip.Addr) bool { return client.Compare(from) >= 0 && client.Compare(to) <= 0 })
+	}
+	for _, text := range a.Masks {
+		if !ip4Mask.MatchString(text) {
+			return nil, "Nieprawidłowa maska adresów IPv4 " + text + "."
+		}
+		policy = append(policy, netip.MustParsePrefix(text).Contains)
+	}
+	return policy, ""
+}
+
+func (p ipPolicy) allows(client string) bool {
+	if len(p) == 0 {
+		return true
+	}
+	address, err := netip.ParseAddr(client)
+	if err != nil {
+		return false
+	}
+	for _, allows := range p {
+		if allows(address) {
+			return true
+		}
+	}
+	return false
+}

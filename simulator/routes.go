@@ -1,0 +1,48 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// scope is what the rate limit of an endpoint is counted by.
+type scope int
+
+const (
+	perContext scope = iota
+	perClient
+)
+
+// endpoint is one operation of the API.
+type endpoint struct {
+	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
+	scope  scope
+	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
+	serve  func(*call) reply
+}
+
+// endpoints lists the API, one group per file.
+func (s *Simulator) endpoints() []endpoint {
+	return slices.Concat(
+		s.challengeEndpoints(),
+		s.loginEndpoints(),
+		s.sessionEndpoints(),
+		s.tokenEndpoints(),
+		s.securityEndpoints(),
+		s.rateLimitEndpoints(),
+	)
+}
+
+func (s *Simulator) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, e := range s.endpoints() {
+		method, path, _ := strings.Cut(e.name, " ")
+		mux.HandleFunc(method+" /v2"+path, func(w http.ResponseWriter, r *http.Request) { s.serve(e, w, r) })
+	}
+	s.addControl(mux)
+	return mux
+}

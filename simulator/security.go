@@ -1,0 +1,94 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net/http"
+	"time"
+)
+
+// publicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices. They are made when
+// first asked for.
+type publicKeys struct {
+	token, invoices keyPair
+}
+
+type keyPair struct {
+	private     *rsa.PrivateKey
+	certificate *x509.Certificate
+}
+
+func newPublicKeys(now time.Time) (publicKeys, error) {
+	token, err := newKeyPair(1, now)
+	if err != nil {
+		return publicKeys{}, err
+	}
+	invoices, err := newKeyPair(2, now)
+	return publicKeys{token, invoices}, err
+}
+
+func newKeyPair(serial int64, now time.Time) (keyPair, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return keyPair{}, fmt.Errorf("make a public key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{Country: []string{"PL"}, Organization: []string{"Symulator KSeF"}, CommonName: "Symulator KSeF"},
+		NotBefore:    now.AddDate(0, 0, -1), NotAfter: now.AddDate(2, 0, 0),
+		KeyUsage: x509.KeyUsageKeyEncipherment,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return keyPair{}, fmt.Errorf("make the certificate of a public key: %w", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	return keyPair{key, certificate}, err
+}
+
+func (k keyPair) publicKeyID() string {
+	return digest64(k.certificate.RawSubjectPublicKeyInfo)
+}
+
+func digest64(data []byte) string {
+	sum := sha256.Sum256(data)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (s *Simulator) securityEndpoints() []endpoint {
+	return []endpoint{{name: "GET /security/public-key-certificates", scope: perClient, serve: s.publicKeyCertificates}}
+}
+
+// publicKeyCertificate is PublicKeyCertificate.
+type publicKeyCertificate struct {
+	Certificate   string    `json:"certificate"`
+	CertificateID string    `json:"certificateId"`
+	PublicKeyID   string    `json:"publicKeyId"`
+	ValidFrom     timestamp `json:"validFrom"`
+	ValidTo       timestamp `json:"validTo"`
+	Usage         []string  `json:"usage"`
+}
+
+func (k keyPair) describe(usage string) publicKeyCertificate {
+	return publicKeyCertificate{
+		base64.StdEncoding.EncodeToString(k.certificate.Raw), digest64(k.certificate.Raw), k.publicKeyID(),
+		timestamp(k.certificate.NotBefore), timestamp(k.certificate.NotAfter), []string{usage},
+	}
+}
+
+func (s *Simulator) publicKeyCertificates(c *call) reply {
+	keys, err := s.keys()
+	if err != nil {
+		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+	}
+	return ok([]publicKeyCertificate{keys.invoices.describe("SymmetricKeyEncryption"), keys.token.describe("KsefTokenEncryption")})
+}

@@ -1,0 +1,138 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// serve answers one request: faults around, limits and login before the endpoint itself.
+func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
+	fault := s.takeFault(e.name)
+	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !wait(r.Context(), fault.Delay)) {
+		s.drop(e)
+	}
+	c := &call{Request: r, now: s.now(), failActivation: fault.Kind == FaultFailActivation}
+	answer := s.answer(e, c, fault)
+	body := answer.encode()
+	length := len(body)
+	switch {
+	case fault.Kind == FaultDropReply || (fault.Kind == FaultTruncate && length == 0):
+		s.drop(e)
+	case fault.Kind == FaultTruncate:
+		body = body[:length/2]
+	case fault.Kind == FaultGarbage:
+		answer, body = garbage(answer)
+		length = len(body)
+	}
+	if warning := r.Header.Get("X-Test-System-Warning"); warning != "" {
+		w.Header().Set("X-System-Warning", warning)
+	}
+	s.count(e, strconv.Itoa(answer.status))
+	answer.writeHeader(w, length)
+	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
+}
+
+// garbage turns an answer into one of success whose body is not JSON.
+func garbage(answer reply) (reply, []byte) {
+	body := []byte("<html>garbage</html>")
+	if answer.status == http.StatusNoContent || answer.status >= http.StatusMultipleChoices {
+		answer.status = http.StatusOK
+	}
+	return reply{status: answer.status, body: body}, body
+}
+
+// drop closes the connection without an answer.
+func (s *Simulator) drop(e endpoint) {
+	s.count(e, "dropped")
+	panic(http.ErrAbortHandler)
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Simulator) count(e endpoint, result string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests[e.name] == nil {
+		s.requests[e.name] = map[string]int{}
+	}
+	s.requests[e.name][result]++
+}
+
+func (s *Simulator) answer(e endpoint, c *call, fault Fault) reply {
+	if fault.Kind == FaultStatus {
+		return c.anyFailure(fault.Status, fault.RetryAfter)
+	}
+	if e.scope == perClient {
+		if refused := s.admit(c, e, c.clientIP()); refused != nil {
+			return *refused
+		}
+	}
+	if len(e.bearer) > 0 {
+		if refused := s.authenticate(c, e.bearer); refused != nil {
+			return *refused
+		}
+	}
+	if e.scope == perContext {
+		if refused := s.admit(c, e, c.login.context.Type+" "+c.login.context.Value); refused != nil {
+			return *refused
+		}
+	}
+	return e.serve(c)
+}
+
+// admit checks the rate limit of an endpoint for one client or context.
+func (s *Simulator) admit(c *call, e endpoint, who string) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	windows := s.limiter.limits.Context
+	if e.scope == perClient {
+		windows = s.limiter.limits.Client
+	}
+	retryAfter, detail, admitted := s.limiter.admit(e.name+" "+who, windows, c.now)
+	if admitted {
+		return nil
+	}
+	refused := c.tooMany(detail, retryAfter)
+	return &refused
+}
+
+// authenticate finds the login of the bearer token. An access token is good until it expires, whatever becomes of its session.
+func (s *Simulator) authenticate(c *call, kinds []string) *reply {
+	found, err := s.parse(c.bearer(), c.now)
+	if err != nil || !slices.Contains(kinds, found.Type) {
+		refused := c.unauthorized()
+		return &refused
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.store.logins[found.Reference]
+	switch {
+	case known == nil && found.Type == accessJWT:
+		refused := c.unauthorized()
+		return &refused
+	case known == nil:
+		refused := c.failed(unknownLogin(found.Reference))
+		return &refused
+	case found.Type == accessJWT && !known.policy.allows(c.clientIP()):
+		refused := c.forbidden("ip-not-allowed", "Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
+			map[string]any{"clientIp": c.clientIP()})
+		return &refused
+	}
+	c.login = known
+	return nil
+}

@@ -1,0 +1,64 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+func (s *Simulator) sessionEndpoints() []endpoint {
+	access := []string{accessJWT}
+	return []endpoint{
+		{name: "GET /auth/sessions", bearer: access, serve: s.listSessions},
+		{name: "DELETE /auth/sessions/current", bearer: []string{accessJWT, refreshJWT}, serve: s.endCurrentSession},
+		{name: "DELETE /auth/sessions/{referenceNumber}", bearer: access, serve: s.endSession},
+	}
+}
+
+// sessionItem is AuthenticationListItem.
+type sessionItem struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	IsCurrent       bool   `json:"isCurrent"`
+	operationStatus
+}
+
+// sessionList is AuthenticationListResponse.
+type sessionList struct {
+	ContinuationToken string        `json:"continuationToken,omitempty"`
+	Items             []sessionItem `json:"items"`
+}
+
+// listSessions is GET /auth/sessions: the active sessions of the caller in its context, newest first.
+func (s *Simulator) listSessions(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.store.owned[c.login.owner]
+	wanted, refused := c.newPage("sessions", len(own))
+	if refused != nil {
+		return c.failed(refused)
+	}
+	positions, next := wanted.pick(func(i int) bool { return own[i].active(c.now) })
+	list := sessionList{ContinuationToken: next, Items: []sessionItem{}}
+	for _, i := range positions {
+		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == c.login, own[i].operationStatus(c.now)})
+	}
+	return ok(list)
+}
+
+func (s *Simulator) endCurrentSession(c *call) reply {
+	return s.end(c, c.login.reference)
+}
+
+func (s *Simulator) endSession(c *call) reply {
+	return s.end(c, c.PathValue("referenceNumber"))
+}
+
+// end ends a session of the caller. One that is not active any more is answered as one that does not exist: what KSeF
+// does is not documented.
+func (s *Simulator) end(c *call, reference string) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.store.logins[reference]
+	if l == nil || l.owner != c.login.owner || !l.active(c.now) {
+		return c.failed(badInput("Sesja o numerze referencyjnym %s nie istnieje albo nie jest aktywna.", reference))
+	}
+	l.revoked = true
+	return noContent()
+}

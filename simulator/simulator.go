@@ -1,0 +1,86 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package simulator is KSeF in a process: logins, sessions and tokens as KSeF's OpenAPI 2.7.0 describes them.
+//
+// It is for tests and for people who try the engine. It is a reading of the contract of its own: it imports nothing from
+// the rest of the module. Everything that takes time is decided when somebody asks, from the clock of package time plus
+// what Advance has added; there are no goroutines and no timers (but for the fault "delay"), so it runs in a
+// testing/synctest bubble. A Simulator is safe for concurrent use.
+package simulator
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Simulator is one KSeF environment.
+type Simulator struct {
+	options Options
+	jwtKey  []byte
+	keys    func() (publicKeys, error)
+	handler http.Handler
+	ahead   atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
+
+	mu       sync.Mutex
+	store    *store
+	limiter  *limiter
+	faults   []*Fault
+	requests map[string]map[string]int
+}
+
+// New makes a simulator without any tokens or logins. The error says which option is not valid.
+func New(options Options) (*Simulator, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("simulator options: %w", err)
+	}
+	s := &Simulator{options: options, jwtKey: make([]byte, 32)}
+	_, _ = rand.Read(s.jwtKey) // crypto/rand.Read never returns an error
+	s.keys = sync.OnceValues(func() (publicKeys, error) { return newPublicKeys(s.now()) })
+	s.handler = s.routes()
+	s.Reset()
+	return s, nil
+}
+
+// Handler serves KSeF's API under /v2 and the control of the simulator under /simulator/.
+func (s *Simulator) Handler() http.Handler {
+	return s.handler
+}
+
+// Transport runs requests in the calling goroutine, without sockets. See NewTransport.
+func (s *Simulator) Transport() http.RoundTripper {
+	return NewTransport(s.handler)
+}
+
+// Reset forgets all tokens, logins, counts, faults and blocks, and sets the clock and the limits back. Access tokens from
+// before are worth nothing afterwards. The public keys stay.
+func (s *Simulator) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead.Store(0)
+	s.store = newStore()
+	s.limiter = newLimiter(s.options.Limits)
+	s.faults = nil
+	s.requests = map[string]map[string]int{}
+}
+
+// Advance moves the clock of the simulator forward; a negative duration is ignored.
+func (s *Simulator) Advance(d time.Duration) {
+	s.ahead.Add(int64(max(d, 0)))
+}
+
+// SetLimits replaces the rate limits. Blocks end and the windows start empty.
+func (s *Simulator) SetLimits(limits Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limiter = newLimiter(limits)
+}
+
+func (s *Simulator) now() time.Time {
+	return time.Now().Add(time.Duration(s.ahead.Load())).UTC()
+}

@@ -1,0 +1,75 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"maps"
+	"slices"
+)
+
+// State is what the simulator holds, for tests and for looking inside. It has no secrets.
+type State struct {
+	Tokens       []TokenState   `json:"tokens"`   // oldest first
+	Sessions     []SessionState `json:"sessions"` // oldest first
+	Certificates []any          `json:"certificates"`
+	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed without an answer.
+	Requests map[string]map[string]int `json:"requests"`
+}
+
+// TokenState is one token.
+type TokenState struct {
+	ReferenceNumber      string     `json:"referenceNumber"`
+	Status               string     `json:"status"`
+	Description          string     `json:"description"`
+	ContextIdentifier    Identifier `json:"contextIdentifier"`
+	RequestedPermissions []string   `json:"requestedPermissions"`
+	DateCreated          string     `json:"dateCreated"`
+}
+
+// SessionState is one login, in progress, failed, alive or ended.
+type SessionState struct {
+	ReferenceNumber      string     `json:"referenceNumber"`
+	Status               int        `json:"status"` // 100, 200, 415, 425, 450 or 460
+	ContextIdentifier    Identifier `json:"contextIdentifier"`
+	Identifier           Identifier `json:"identifier"`           // of who has logged in
+	TokenReferenceNumber string     `json:"tokenReferenceNumber"` // "" after a login with a signature
+	StartDate            string     `json:"startDate"`
+	IsTokenRedeemed      bool       `json:"isTokenRedeemed"`
+	Active               bool       `json:"active"` // the session can still be refreshed
+}
+
+// State returns a copy of what the simulator holds at this moment.
+func (s *Simulator) State() State {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []any{}, Requests: map[string]map[string]int{}}
+	for _, t := range s.store.all {
+		state.Tokens = append(state.Tokens, TokenState{
+			t.reference, t.status(now), t.description, t.context, slices.Clone(t.permissions), t.created.Format(timeLayout),
+		})
+	}
+	for _, l := range s.store.order {
+		state.Sessions = append(state.Sessions, SessionState{
+			ReferenceNumber: l.reference, Status: l.status(now).Code, ContextIdentifier: l.context, Identifier: l.identifier,
+			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout), IsTokenRedeemed: !l.redeemed.IsZero(),
+			Active: l.active(now),
+		})
+	}
+	for name, counts := range s.requests {
+		state.Requests[name] = maps.Clone(counts)
+	}
+	return state
+}
+
+// SignedRequests returns the last thousand documents that were sent to POST /auth/xades-signature, as received, newest last.
+func (s *Simulator) SignedRequests() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	documents := make([][]byte, len(s.store.signed))
+	for i, document := range s.store.signed {
+		documents[i] = slices.Clone(document)
+	}
+	return documents
+}

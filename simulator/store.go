@@ -1,0 +1,162 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/sha256"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// maxSignedRequests bounds the memory that signed login documents take.
+const maxSignedRequests = 1000
+
+// store is everything that KSeF remembers.
+type store struct {
+	challenges map[string]time.Time // those not yet used, with the time of their making
+	logins     map[string]*login
+	order      []*login
+	owned      map[owner][]*login // oldest first
+	tokens     map[string]*token
+	lists      map[Identifier][]*token // per context, oldest first
+	all        []*token
+	signed     [][]byte
+}
+
+func newStore() *store {
+	return &store{
+		challenges: map[string]time.Time{},
+		logins:     map[string]*login{},
+		owned:      map[owner][]*login{},
+		tokens:     map[string]*token{},
+		lists:      map[Identifier][]*token{},
+	}
+}
+
+func (s *store) addLogin(l *login) {
+	s.logins[l.reference] = l
+	s.order = append(s.order, l)
+	s.owned[l.owner] = append(s.owned[l.owner], l)
+}
+
+func (s *store) addToken(t *token) {
+	s.tokens[t.reference] = t
+	s.lists[t.context] = append(s.lists[t.context], t)
+	s.all = append(s.all, t)
+}
+
+func (s *store) addSigned(document []byte) {
+	if len(s.signed) == maxSignedRequests {
+		s.signed = s.signed[1:]
+	}
+	s.signed = append(s.signed, document)
+}
+
+// newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36 characters.
+func newReference(kind string, now time.Time) string {
+	digits := strings.ToUpper(randomHex(22))
+	return strings.Join([]string{now.Format("20060102"), kind, digits[:10], digits[10:20], digits[20:]}, "-")
+}
+
+var referencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]{10}-[0-9A-F]{2}$`)
+
+// The kinds of reference numbers.
+const (
+	challengeKind = "CR"
+	loginKind     = "AU"
+	tokenKind     = "EC"
+)
+
+// token is a KSeF token. Its status follows from the times.
+type token struct {
+	reference   string
+	hash        [sha256.Size]byte
+	context     Identifier
+	author      Identifier
+	description string
+	folded      string // the description in lower case
+	permissions []string
+	created     time.Time
+	decided     time.Time // when it stops being Pending
+	fails       bool
+	revoked     time.Time // when it was revoked; zero if it was not
+	dead        time.Time // when it stops being Revoking
+	lastUse     time.Time
+}
+
+// The statuses of a token (AuthenticationTokenStatus).
+const (
+	statusPending  = "Pending"
+	statusActive   = "Active"
+	statusRevoking = "Revoking"
+	statusRevoked  = "Revoked"
+	statusFailed   = "Failed"
+)
+
+func (t *token) status(now time.Time) string {
+	switch {
+	case !t.revoked.IsZero() && now.Before(t.dead):
+		return statusRevoking
+	case !t.revoked.IsZero():
+		return statusRevoked
+	case now.Before(t.decided):
+		return statusPending
+	case t.fails:
+		return statusFailed
+	}
+	return statusActive
+}
+
+// owner is whose a login is: sessions are listed and ended by the same one only. A login with a token belongs to that token.
+type owner struct {
+	context, identifier Identifier
+	token               string
+}
+
+// login is an authentication operation, and the session that grows out of it.
+type login struct {
+	owner
+	reference   string
+	method      authenticationMethod
+	permissions []string
+	policy      ipPolicy
+	started     time.Time
+	decided     time.Time   // when it stops being in progress
+	failure     *statusInfo // nil when it succeeds
+	redeemed    time.Time   // zero while its tokens have not been fetched
+	refreshed   time.Time
+	revoked     bool
+}
+
+// statusInfo is a status with its code.
+type statusInfo struct {
+	Code        int      `json:"code"`
+	Description string   `json:"description"`
+	Details     []string `json:"details,omitempty"`
+}
+
+func (l *login) status(now time.Time) statusInfo {
+	switch {
+	case l.revoked:
+		return statusInfo{425, "Uwierzytelnienie unieważnione",
+			[]string{"Uwierzytelnienie i powiązane refresh tokeny zostały unieważnione przez użytkownika"}}
+	case now.Before(l.decided):
+		return statusInfo{Code: 100, Description: "Uwierzytelnianie w toku"}
+	case l.failure != nil:
+		return *l.failure
+	}
+	return statusInfo{Code: 200, Description: "Uwierzytelnianie zakończone sukcesem"}
+}
+
+// active tells whether the session belongs in the list of sessions.
+func (l *login) active(now time.Time) bool {
+	if l.status(now).Code != 200 {
+		return false
+	}
+	if l.redeemed.IsZero() {
+		return now.Before(l.started.Add(operationLifetime))
+	}
+	return now.Before(l.redeemed.Add(refreshLifetime))
+}

@@ -1,0 +1,176 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const issueTokenEndpoint = "POST /tokens"
+
+// Lengths of a token's description, in characters.
+const (
+	minDescription = 5
+	maxDescription = 256
+)
+
+func (s *Simulator) tokenEndpoints() []endpoint {
+	access := []string{accessJWT}
+	return []endpoint{
+		{name: issueTokenEndpoint, bearer: access, serve: s.issueToken},
+		{name: "GET /tokens", bearer: access, serve: s.listTokens},
+		{name: "GET /tokens/{referenceNumber}", bearer: access, serve: s.tokenStatus},
+		{name: "DELETE /tokens/{referenceNumber}", bearer: access, serve: s.revokeToken},
+	}
+}
+
+// generateRequest is GenerateTokenRequest.
+type generateRequest struct {
+	Permissions []string `json:"permissions"`
+	Description string   `json:"description"`
+}
+
+// generateResponse is GenerateTokenResponse.
+type generateResponse struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	Token           string `json:"token"`
+}
+
+// issueToken is POST /tokens.
+func (s *Simulator) issueToken(c *call) reply {
+	if c.login.token != "" && !s.options.TokensMayIssueTokens {
+		return c.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
+			map[string]any{"authenticationMethodCategory": c.login.method.info.Category})
+	}
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request generateRequest
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	if refused := request.check(c.login); refused != nil {
+		return c.failed(refused)
+	}
+	made, secret := s.newToken(c, request)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store.addToken(made)
+	return reply{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
+}
+
+func (r generateRequest) check(l *login) *apiError {
+	if len(r.Permissions) == 0 {
+		return badInput("Pole permissions musi zawierać co najmniej jedno uprawnienie.")
+	}
+	var missing []string
+	for _, permission := range r.Permissions {
+		if !slices.Contains(allPermissions(), permission) {
+			return badInput("Uprawnienie %q jest nieznane.", permission)
+		}
+		if !slices.Contains(l.permissions, permission) {
+			missing = append(missing, permission)
+		}
+	}
+	if length := utf8.RuneCountInString(r.Description); length < minDescription || length > maxDescription {
+		return badInput("Pole description musi mieć od %d do %d znaków.", minDescription, maxDescription)
+	}
+	if l.context.Type != TypeNIP && l.context.Type != TypeInternalID {
+		return &apiError{26002, "Nie można wygenerować tokena dla obecnego typu kontekstu.",
+			[]string{"Obecny typ kontekstu: " + l.context.Type + ". Dozwolone typy kontekstu: Nip, InternalId."}}
+	}
+	if len(missing) > 0 {
+		return &apiError{26001, "Nie można nadać tokenowi uprawnień których nie posiadasz.",
+			[]string{"Brakujące uprawnienia: " + strings.Join(missing, ", ") + "."}}
+	}
+	return nil
+}
+
+// newToken makes a token and the secret, which has the form that real ones have:
+// <reference number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
+func (s *Simulator) newToken(c *call, request generateRequest) (*token, string) {
+	context := "nip-" + c.login.context.Value
+	if c.login.context.Type == TypeInternalID {
+		context = "internalId-" + c.login.context.Value
+	}
+	reference := newReference(tokenKind, c.now)
+	secret := reference + "|" + context + "|" + randomHex(64)
+	return &token{
+		reference: reference, hash: sha256.Sum256([]byte(secret)),
+		context: c.login.context, author: c.login.identifier,
+		description: request.Description, folded: strings.ToLower(request.Description),
+		permissions: request.Permissions,
+		created:     c.now, decided: c.now.Add(s.options.ActivationDelay), fails: c.failActivation,
+	}, secret
+}
+
+// tokenItem is QueryTokensResponseItem and TokenStatusResponse.
+type tokenItem struct {
+	ReferenceNumber      string     `json:"referenceNumber"`
+	AuthorIdentifier     Identifier `json:"authorIdentifier"`
+	ContextIdentifier    Identifier `json:"contextIdentifier"`
+	Description          string     `json:"description"`
+	RequestedPermissions []string   `json:"requestedPermissions"`
+	DateCreated          timestamp  `json:"dateCreated"`
+	LastUseDate          timestamp  `json:"lastUseDate"`
+	Status               string     `json:"status"`
+	StatusDetails        []string   `json:"statusDetails"`
+}
+
+func (c *call) item(t *token) tokenItem {
+	status := t.status(c.now)
+	details := []string{}
+	if status == statusFailed {
+		details = append(details, "Nie udało się aktywować tokena.")
+	}
+	return tokenItem{
+		t.reference, t.author, t.context, t.description, t.permissions,
+		timestamp(t.created), timestamp(t.lastUse), status, details,
+	}
+}
+
+// sees tells whether the caller may see or revoke a token of its context: with one of the permissions any token; else
+// with a token login only that token, and with a signature only the tokens of the same author.
+func (l *login) sees(t *token, permissions ...string) bool {
+	for _, permission := range permissions {
+		if slices.Contains(l.permissions, permission) {
+			return true
+		}
+	}
+	if l.token != "" {
+		return t.reference == l.token
+	}
+	return t.author == l.identifier
+}
+
+// tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this one.
+func (s *Simulator) tokenStatus(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, refused := s.findToken(c)
+	if refused != nil {
+		return c.failed(refused)
+	}
+	if !c.login.sees(found, "CredentialsManage", "CredentialsRead") {
+		return c.missingPermissions("CredentialsManage", "CredentialsRead")
+	}
+	return ok(c.item(found))
+}
+
+// findToken returns the token of the path. The caller holds the lock.
+func (s *Simulator) findToken(c *call) (*token, *apiError) {
+	reference := c.PathValue("referenceNumber")
+	if !referencePattern.MatchString(reference) {
+		return nil, badInput("Numer referencyjny ma nieprawidłowy format.")
+	}
+	found := s.store.tokens[reference]
+	if found == nil || found.context != c.login.context {
+		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)
+	}
+	return found, nil
+}

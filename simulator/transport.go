@@ -1,0 +1,118 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+)
+
+// NewTransport makes a RoundTripper that runs a handler in the calling goroutine, without sockets, so that clients can be
+// tested in a testing/synctest bubble. The handler sees the address 127.0.0.1 and the request's context. What a server on
+// a socket does is done here too: http.ErrAbortHandler becomes io.EOF, a body shorter than its Content-Length ends with
+// io.ErrUnexpectedEOF, and a request whose context has ended gets the error of the context even if it took effect.
+func NewTransport(h http.Handler) http.RoundTripper {
+	return transport{h}
+}
+
+type transport struct{ handler http.Handler }
+
+// RoundTrip answers one request.
+func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Body != nil {
+		defer func() { _ = request.Body.Close() }() // nothing was written, so nothing can be lost
+	}
+	if err := request.Context().Err(); err != nil {
+		return nil, err
+	}
+	recorder := &recorder{header: http.Header{}}
+	aborted := t.run(recorder, incoming(request))
+	if err := request.Context().Err(); err != nil {
+		return nil, err
+	}
+	if aborted && recorder.status == 0 {
+		return nil, fmt.Errorf("the connection was closed without an answer: %w", io.EOF)
+	}
+	return recorder.response(request, aborted), nil
+}
+
+// run calls the handler and tells whether it aborted the connection. Any other panic is a fault of the handler and goes on.
+func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err, isError := fault.(error)
+			if !isError || !errors.Is(err, http.ErrAbortHandler) {
+				panic(fault)
+			}
+			aborted = true
+		}
+	}()
+	t.handler.ServeHTTP(w, r)
+	return false
+}
+
+// incoming makes of a client's request what a server would see.
+func incoming(request *http.Request) *http.Request {
+	seen := request.Clone(request.Context())
+	seen.RequestURI = request.URL.RequestURI()
+	seen.RemoteAddr = "127.0.0.1:1"
+	if seen.Host == "" {
+		seen.Host = request.URL.Host
+	}
+	if seen.Body == nil {
+		seen.Body = http.NoBody
+	}
+	return seen
+}
+
+// recorder is the ResponseWriter of a request in this process.
+type recorder struct {
+	status int // 0 until the header is written
+	header http.Header
+	sent   http.Header
+	body   bytes.Buffer
+}
+
+// Header returns the header that WriteHeader will send.
+func (r *recorder) Header() http.Header { return r.header }
+
+// WriteHeader sends the header; only the first call counts.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status, r.sent = status, r.header.Clone()
+	}
+}
+
+// Write adds to the body.
+func (r *recorder) Write(data []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(data)
+}
+
+// response is what the client gets. The body ends with an error where a connection would have been closed too early.
+func (r *recorder) response(request *http.Request, aborted bool) *http.Response {
+	r.WriteHeader(http.StatusOK)
+	written := r.body.Len()
+	response := &http.Response{
+		Status: strconv.Itoa(r.status) + " " + http.StatusText(r.status), StatusCode: r.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: r.sent, Body: io.NopCloser(&r.body), ContentLength: int64(written), Request: request,
+	}
+	declared, err := strconv.Atoi(r.sent.Get("Content-Length"))
+	if err == nil {
+		response.ContentLength = int64(declared)
+	}
+	if aborted || (err == nil && written < declared) {
+		response.Body = io.NopCloser(io.MultiReader(&r.body, brokenReader{}))
+	}
+	return response
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
