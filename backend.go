@@ -83,6 +83,7 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 			b.pathTokens(),
 			b.pathToken(),
 			b.pathStatus(),
+			b.pathTidy(),
 		),
 		Secrets:        []*framework.Secret{b.secretToken()},
 		InitializeFunc: b.initialize,

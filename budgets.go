@@ -61,6 +61,22 @@ func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account,
 	return first, opened.Close(ctx)
 }
 
+// setLimits puts KSeF's own numbers in place of the documented ones, for the
+// endpoints that KSeF counts in the group "other".
+func (b *budgets) setLimits(ctx context.Context, key budget.Key, limits client.RateLimits) error {
+	account, err := b.account(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, endpoint := range []string{
+		client.EndpointGenerateToken, client.EndpointQueryTokens, client.EndpointToken, client.EndpointRevokeToken,
+		client.EndpointEndSession, client.EndpointRateLimits,
+	} {
+		account.SetLimits(endpoint, budget.Limits(limits))
+	}
+	return nil
+}
+
 func (b *budgets) opened(key budget.Key) *budget.Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -142,7 +142,10 @@ func (b *backend) build(c *config) (*connection, error) {
 		Storage:  b.storage,
 		Identity: c.identity(),
 		OnLogin:  b.onLogin,
-		Logger:   b.Logger().Named("session"),
+		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
+			b.learnLimits(ctx, api, in, access)
+		},
+		Logger: b.Logger().Named("session"),
 	})
 	return &connection{config: c, client: api, sessions: sessions}, nil
 }
@@ -200,4 +203,16 @@ func (s *loginSigner) SignLogin(challenge string, in client.Context, signingTime
 		Context:               xades.Context{Type: string(in.Type), Value: in.Value},
 		SubjectIdentifierType: s.subjectType,
 	}, signingTime)
+}
+
+// learnLimits asks KSeF once per login what limits hold for the context. Where
+// it does not tell, the documented ones go on.
+func (b *backend) learnLimits(ctx context.Context, api *client.Client, in client.Context, access client.Secret) {
+	limits, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access)
+	if err == nil && limits.PerSecond > 0 && limits.PerMinute > 0 && limits.PerHour > 0 {
+		err = b.budgets.setLimits(ctx, budget.Key{API: api.URL(), Context: in.String()}, limits)
+	}
+	if err != nil {
+		b.Logger().Warn("KSeF did not tell its request limits; the documented ones hold", "context", in.String(), "error", err)
+	}
 }

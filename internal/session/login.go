@@ -40,6 +40,7 @@ func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Sessi
 	}
 	s.set(session)
 	m.OnLogin(in, nil)
+	m.Learn(ctx, in, session.Access.Token)
 	return session, nil
 }
 

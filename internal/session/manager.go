@@ -57,7 +57,10 @@ type Options struct {
 	Identity string
 	// OnLogin is called after each new login and each that failed; nil is allowed.
 	OnLogin func(client.Context, error)
-	Logger  hclog.Logger
+	// Learn is called with the access token of each new login, to ask KSeF what
+	// holds for it; nil is allowed.
+	Learn  func(ctx context.Context, in client.Context, access client.Secret)
+	Logger hclog.Logger
 }
 
 // Manager keeps the sessions of one configuration. It is safe for concurrent
@@ -87,6 +90,9 @@ func NewManager(options Options) *Manager {
 	}
 	if manager.OnLogin == nil {
 		manager.OnLogin = func(client.Context, error) {}
+	}
+	if manager.Learn == nil {
+		manager.Learn = func(context.Context, client.Context, client.Secret) {}
 	}
 	if manager.Logger == nil {
 		manager.Logger = hclog.NewNullLogger()

@@ -1,0 +1,214 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// TidyReport is what holding the ledger against KSeF's list has found.
+type TidyReport struct {
+	// Orphans are living tokens with this mount's mark and no record.
+	Orphans []string
+	// Ghosts have a record that says live, while KSeF says that they are dead.
+	Ghosts []string
+	// Overdue have outlived their lease and its grace.
+	Overdue []string
+	// Known counts living tokens with a record, Foreign those without this
+	// mount's mark, which are never touched.
+	Known, Foreign int
+	// Revoking counts orphans whose revocation has begun, Closed ghosts whose
+	// record was closed. Both are 0 in a dry run.
+	Revoking, Closed int
+	// Incomplete is why not everything was looked at; nil when it was.
+	Incomplete error
+}
+
+// tidyPatience is how long one request of a tidy waits. It goes only when
+// nobody else wants the slot.
+const tidyPatience = 20 * time.Second
+
+// Tidy holds the ledger against KSeF's list in one context. A dry run changes
+// nothing. What could not be looked at before ctx ended, or because KSeF's
+// limits are used up, is said in the report.
+func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
+	api, err := l.Open(ctx, target, budget.Wait{AtMost: tidyPatience, Background: true})
+	if err != nil {
+		return nil, err
+	}
+	mountID, err := l.id(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tidy := &tidy{
+		ledger: l, api: api, target: target, mountID: mountID, dryRun: dryRun,
+		began: time.Now(), alive: make(map[string]struct{}),
+	}
+	if err := tidy.tokens(ctx); err != nil {
+		return tidy.interrupted(err)
+	}
+	if err := tidy.records(ctx); err != nil {
+		return tidy.interrupted(err)
+	}
+	return &tidy.report, nil
+}
+
+// tidy is one run.
+type tidy struct {
+	ledger  *Ledger
+	api     Upstream
+	target  Target
+	mountID string
+	dryRun  bool
+	began   time.Time
+	alive   map[string]struct{}
+	report  TidyReport
+}
+
+// interrupted keeps what was found where only time or KSeF's limits ran out.
+func (t *tidy) interrupted(err error) (*TidyReport, error) {
+	var exhausted *budget.ExhaustedError
+	if errors.As(err, &exhausted) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
+		t.report.Incomplete = err
+		return &t.report, nil
+	}
+	return nil, err
+}
+
+// tokens goes through KSeF's living tokens.
+func (t *tidy) tokens(ctx context.Context) error {
+	query := client.TokenQuery{
+		Statuses: []string{string(client.StatusPending), string(client.StatusActive)},
+		PageSize: client.MaxPageSize,
+	}
+	for {
+		page, err := t.api.QueryTokens(ctx, query)
+		if err != nil {
+			return fmt.Errorf("reading KSeF's list: %w", err)
+		}
+		for _, token := range page.Tokens {
+			if err := t.token(ctx, &token); err != nil {
+				return err
+			}
+		}
+		if page.Continuation == "" {
+			return nil
+		}
+		query.Continuation = page.Continuation
+	}
+}
+
+func (t *tidy) token(ctx context.Context, token *client.Token) error {
+	t.alive[token.ReferenceNumber] = struct{}{}
+	mount, nonce, marked := parseMarker(token.Description)
+	if !marked || mount != t.mountID {
+		t.report.Foreign++
+		return nil
+	}
+	known, err := t.isKnown(ctx, nonce, token.ReferenceNumber)
+	if err != nil {
+		return err
+	}
+	if known {
+		t.report.Known++
+		return nil
+	}
+	t.report.Orphans = append(t.report.Orphans, token.ReferenceNumber)
+	if t.dryRun {
+		return nil
+	}
+	record, err := t.ledger.Adopt(ctx, t.target.API, token)
+	if err != nil || record == nil {
+		return err
+	}
+	if err := t.ledger.abandon(ctx, record, "tidy found it without a record"); err != nil {
+		return err
+	}
+	t.report.Revoking++
+	return nil
+}
+
+// isKnown also takes an intent for a record: a request for the token is under
+// way, or the pump is looking for it.
+func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
+	record, err := t.ledger.find(ctx, nonce, referenceNumber)
+	if err != nil || record != nil {
+		return record != nil, err
+	}
+	record, err = t.ledger.store.get(ctx, issuingKey(nonce))
+	return record != nil, err
+}
+
+// records goes through the live records that KSeF's list did not hold.
+func (t *tidy) records(ctx context.Context) error {
+	buckets, err := t.ledger.store.buckets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		folder := livePrefix + bucket + "/"
+		referenceNumbers, err := t.ledger.store.names(ctx, folder)
+		if err != nil {
+			return err
+		}
+		for _, referenceNumber := range referenceNumbers {
+			if err := t.record(ctx, folder+referenceNumber, referenceNumber); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
+	_, alive := t.alive[referenceNumber]
+	start, err := bucketStart(key[len(livePrefix) : len(livePrefix)+bucketDigits])
+	if err != nil {
+		return err
+	}
+	mayBeOverdue := start.Add(deadlineGrace).Before(t.began)
+	if alive && !mayBeOverdue {
+		return nil
+	}
+	record, err := t.ledger.store.get(ctx, key)
+	if err != nil || record == nil || record.Target != t.target || record.Created.After(t.began) {
+		return err
+	}
+	if alive {
+		if record.Deadline.Add(deadlineGrace).Before(t.began) {
+			t.report.Overdue = append(t.report.Overdue, referenceNumber)
+		}
+		return nil
+	}
+	return t.ghost(ctx, record)
+}
+
+// ghost asks KSeF about a record that its list did not hold: a token that was
+// made during the run may be missing there.
+func (t *tidy) ghost(ctx context.Context, record *Record) error {
+	token, err := t.api.Token(ctx, record.ReferenceNumber)
+	if err != nil {
+		return fmt.Errorf("asking about %s: %w", record.ReferenceNumber, err)
+	}
+	if !token.Status.Dead() {
+		return nil
+	}
+	t.report.Ghosts = append(t.report.Ghosts, record.ReferenceNumber)
+	if t.dryRun || t.ledger.pump.isEnding(record.ReferenceNumber) {
+		return nil
+	}
+	live := record.key()
+	record.State, record.Ended, record.Cause = Dead, time.Now().UTC(), "KSeF says that it is "+string(token.Status)
+	if err := t.ledger.store.put(ctx, record); err != nil {
+		return err
+	}
+	t.report.Closed++
+	return t.ledger.store.remove(ctx, live)
+}

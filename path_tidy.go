@@ -1,0 +1,111 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// tidyTimeout keeps a tidy within the 90 seconds that Vault gives a request.
+const tidyTimeout = 75 * time.Second
+
+func (b *backend) pathTidy() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "tidy",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy"},
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done."},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathTidyWrite, "tidy", tidyAnswer()),
+		},
+		HelpSynopsis:    "Hold this mount's ledger against KSeF's list.",
+		HelpDescription: strings.TrimSpace(helpTidy),
+	}}
+}
+
+func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	in, err := contextFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	if in.IsZero() {
+		in = current.config.Context
+	}
+	dryRun := data.Get("dry_run").(bool)
+	bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
+	defer cancel()
+	report, err := b.ledger.Tidy(bounded, ledger.Target{API: current.config.URL, Context: in}, dryRun)
+	if err != nil {
+		return answerError(err)
+	}
+	response := &logical.Response{Data: reportAnswer(report, in, dryRun)}
+	if report.Incomplete != nil {
+		response.AddWarning(fmt.Sprintf("Not everything was looked at; write to tidy again later: %v", report.Incomplete))
+	}
+	if !dryRun {
+		b.sendEvent(ctx, "tidy", "tidy", logical.EventMetadataModified, "true", "context", in.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
+	}
+	return response, nil
+}
+
+func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map[string]any {
+	answer := map[string]any{
+		"dry_run":  dryRun,
+		"complete": report.Incomplete == nil,
+		"orphans":  report.Orphans,
+		"ghosts":   report.Ghosts,
+		"overdue":  report.Overdue,
+		"known":    report.Known,
+		"foreign":  report.Foreign,
+		"revoking": report.Revoking,
+		"closed":   report.Closed,
+	}
+	addContext(answer, in)
+	return answer
+}
+
+func tidyAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"dry_run":  {Type: framework.TypeBool, Description: "Nothing was changed."},
+			"complete": {Type: framework.TypeBool, Description: "Everything was looked at."},
+			"orphans":  {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
+			"ghosts":   {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
+			"overdue":  {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
+			"known":    {Type: framework.TypeInt, Description: "Living tokens with a record."},
+			"foreign":  {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
+			"revoking": {Type: framework.TypeInt, Description: "Orphans whose revocation has begun."},
+			"closed":   {Type: framework.TypeInt, Description: "Ghosts whose record was closed."},
+		}),
+	}}}
+}
+
+const helpTidy = `
+A write goes through KSeF's list of living tokens in one context, config's unless
+nip or internal_id names another, and holds it against this mount's ledger:
+
+  vault write ksef/tidy
+  vault write ksef/tidy dry_run=false
+
+Orphans carry this mount's mark and have no record, as after a restore from an
+old snapshot; they are revoked. Ghosts have a record and are dead in KSeF; their
+record is closed. Tokens of others are counted and never touched. The requests
+go only when nothing more urgent wants KSeF's limits.
+`
