@@ -1,0 +1,57 @@
+# What a person or a machine does with this repository. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+BIN := $(CURDIR)/bin
+VERSION := $(shell scripts/version)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+
+# KSeF's TEST environment, the only public one where anybody may log in with a certificate of their own.
+KSEF_URL ?= https://api-test.ksef.mf.gov.pl/v2
+FUZZTIME ?= 30s
+IMAGE ?= vault-plugin-secrets-ksef/vault:local
+
+.PHONY: help build demo dev test testacc lint fuzz bench compose-image compose-check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the plugin and the simulator into ./bin
+	$(GO_BUILD) -o $(BIN)/ ./cmd/...
+
+demo: build ## Show the whole life of a token with a real Vault, step by step, and end
+	@scripts/demo
+
+dev: build ## Start Vault with the engine configured and the simulator beside it, until Ctrl-C
+	@scripts/dev
+
+test: build ## Run every test with the race detector, those against a real Vault included
+	vault=$$(scripts/vault-binary) && KSEF_URL= VAULT_BIN=$$vault go test -race -tags e2e ./...
+
+testacc: build ## Run the acceptance test against KSeF's TEST environment (KSEF_URL=... for another)
+	vault=$$(scripts/vault-binary) && KSEF_URL=$(KSEF_URL) VAULT_BIN=$$vault \
+	  go test -tags e2e -count 1 -v -run TestAcceptance ./e2e/...
+
+lint: ## Check style, mistakes and the architecture
+	go tool -modfile=tools/lint/go.mod golangci-lint run ./...
+	scripts/sleepless
+
+fuzz: ## Run each fuzz target for FUZZTIME (30s unless told)
+	@grep -rEo --include='*_test.go' --exclude-dir=.cache '^func Fuzz[A-Za-z0-9_]+' . | sort | \
+	while IFS=: read -r file name; do \
+	  echo "== $${name#func } in $$(dirname "$$file")"; \
+	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
+	done
+
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+compose-image: ## Make a Vault image for docker-compose.yml where none can be pulled
+	scripts/compose-image $(IMAGE)
+
+compose-check: build ## Prove that docker-compose.yml gives a working engine
+	scripts/compose-check
+
+clean: ## Remove what was built, the cached Vault included
+	rm -rf bin .cache
