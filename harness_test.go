@@ -289,7 +289,7 @@ func (w *world) requireLoginRefused(token any) {
 func (w *world) statusInKSeF(referenceNumber any) string {
 	for _, token := range w.ksef.State().Tokens {
 		if token.ReferenceNumber == referenceNumber {
-			return string(token.Status)
+			return token.Status
 		}
 	}
 	return ""

@@ -241,6 +241,14 @@ func (c *config) answer() map[string]any {
 	return answer
 }
 
+// summary is what status shows of the configuration: no long texts.
+func (c *config) summary() map[string]any {
+	summary := c.answer()
+	delete(summary, "certificate")
+	delete(summary, "ca_certificate")
+	return summary
+}
+
 // expiryNotice is how long before the certificate's end a read of config warns.
 const expiryNotice = 30 * 24 * time.Hour
 

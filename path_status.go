@@ -44,7 +44,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 		"pump":    b.pumpStatus(),
 	}
 	if stored != nil {
-		answer["config"] = stored.answer()
+		answer["config"] = stored.summary()
 		answer["sessions"] = b.sessionStatus()
 	}
 	b.addNotices(answer)
@@ -82,6 +82,9 @@ func (b *backend) budgetStatus() []map[string]any {
 	shown := make([]map[string]any, 0)
 	for key, usages := range b.budgets.usage() {
 		for _, usage := range usages {
+			if isIdle(usage) {
+				continue
+			}
 			shown = append(shown, usageAnswer(key, usage))
 		}
 	}
@@ -99,11 +102,13 @@ func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
 	answer := map[string]any{
 		"context":   key.Context,
 		"endpoint":  usage.Endpoint,
-		"second":    shareAnswer(usage.Second),
-		"minute":    shareAnswer(usage.Minute),
-		"hour":      shareAnswer(usage.Hour),
 		"waiting":   usage.Waiting,
 		"next_slot": usage.Next.UTC().Format(time.RFC3339),
+	}
+	for window, share := range map[string]budget.Share{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
+		if share.Limit > 0 {
+			answer[window] = map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
+		}
 	}
 	if !usage.BlockedUntil.IsZero() {
 		answer["blocked_until"] = usage.BlockedUntil.UTC().Format(time.RFC3339)
@@ -111,12 +116,10 @@ func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
 	return answer
 }
 
-// shareAnswer leaves out a window without a limit.
-func shareAnswer(share budget.Share) map[string]any {
-	if share.Limit == 0 {
-		return nil
-	}
-	return map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
+// isIdle says that an endpoint's limits are of no interest: nothing is used,
+// and nobody waits.
+func isIdle(usage budget.Usage) bool {
+	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
 func (b *backend) pumpStatus() map[string]any {
@@ -164,9 +167,9 @@ func statusAnswer() map[int][]framework.Response {
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{
 			"version":      {Type: framework.TypeString, Description: "The plugin's version."},
-			"config":       {Type: framework.TypeMap, Description: "As config reads, the certificate's end included."},
+			"config":       {Type: framework.TypeMap, Description: "Where the mount leads, who signs, and how many days the certificate is still valid."},
 			"sessions":     {Type: framework.TypeSlice, Description: "The logins in hand: context, number and ends."},
-			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot."},
+			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot. What is not in use is left out."},
 			"tokens":       {Type: framework.TypeMap, Description: "The ledger's open records by state."},
 			"pump":         {Type: framework.TypeMap, Description: "What the engine is finishing by itself; the oldest revocation with its last error."},
 			"last_warning": {Type: framework.TypeMap, Description: "The last X-System-Warning of KSeF."},
@@ -177,7 +180,9 @@ func statusAnswer() map[int][]framework.Response {
 
 const helpStatus = `
 A read shows all that one wants to know when something is wrong, without asking
-KSeF: the credential and when it expires, the sessions, what of KSeF's limits is
+KSeF; it reads best with: vault read -format=yaml ksef/status
+
+It has the credential and when it expires, the sessions, what of KSeF's limits is
 used and free, the tokens by state, the oldest revocation that KSeF has not
 confirmed and why, and the last error and warning.
 `

@@ -59,6 +59,8 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 // programs are the files that a script's PATH and Vault's plugin folder need.
 type programs struct {
 	vault, folder string
+	// plugins is Vault's plugin folder.
+	plugins string
 }
 
 func findPrograms(t *testing.T) programs {
@@ -68,5 +70,5 @@ func findPrograms(t *testing.T) programs {
 	folder, err := filepath.Abs(filepath.Join("..", "bin"))
 	require.NoError(t, err)
 	require.FileExists(t, filepath.Join(folder, "vault-plugin-secrets-ksef"), "run make build first")
-	return programs{vault: vault, folder: folder}
+	return programs{vault: vault, folder: folder, plugins: folder}
 }

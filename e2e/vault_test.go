@@ -40,7 +40,7 @@ func startVault(env *testscript.Env, programs programs, secrets *secrets) error 
 		return err
 	}
 	config := filepath.Join(env.WorkDir, "vault.hcl")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "plugin_directory = %q\n", programs.folder), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "plugin_directory = %q\n", programs.plugins), 0o600); err != nil {
 		return err
 	}
 	server := exec.Command(programs.vault, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id="+rootToken, //nolint:noctx // ends with the script, by Defer
@@ -96,8 +96,7 @@ func freeAddress() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	return listener.Addr().String(), listener.Close()
 }
 
 func awaitVault(address string) error {

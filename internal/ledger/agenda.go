@@ -36,13 +36,15 @@ func (a agenda) due(now time.Time) []string {
 	return buckets
 }
 
-func (a agenda) earliest() (visit time.Time, any bool) {
+// earliest returns the zero time where nothing is noted.
+func (a agenda) earliest() time.Time {
+	var visit time.Time
 	for _, candidate := range a {
-		if !any || candidate.Before(visit) {
-			visit, any = candidate, true
+		if visit.IsZero() || candidate.Before(visit) {
+			visit = candidate
 		}
 	}
-	return visit, any
+	return visit
 }
 
 // expect notes a live record's deadline.

@@ -89,7 +89,7 @@ func (p *pump) run() {
 
 func (p *pump) rest(ctx context.Context, next time.Time) bool {
 	p.mu.Lock()
-	if due, any := p.agenda.earliest(); any && due.Before(next) {
+	if due := p.agenda.earliest(); !due.IsZero() && due.Before(next) {
 		next = due
 	}
 	p.mu.Unlock()
