@@ -5,6 +5,7 @@ package budget_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ var (
 	key  = budget.Key{API: "https://ksef.example/v2", Context: "Nip:5265877635"}
 )
 
+var errStorage = errors.New("storage fails")
+
 // memory is a journal that can be slow, can fail, and can be taken over by the next process.
 type memory struct {
 	mu    sync.Mutex
@@ -46,7 +49,7 @@ func (m *memory) Load(context.Context) ([]byte, error) {
 }
 
 func (m *memory) Save(ctx context.Context, data []byte) error {
-	err, takes, early := m.begin()
+	takes, early, err := m.begin()
 	if early && err == nil {
 		m.store(data)
 	}
@@ -63,11 +66,11 @@ func (m *memory) Save(ctx context.Context, data []byte) error {
 	return err
 }
 
-func (m *memory) begin() (error, time.Duration, bool) {
+func (m *memory) begin() (takes time.Duration, early bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.saves++
-	return m.err, m.takes, m.early
+	return m.takes, m.early, m.err
 }
 
 func (m *memory) store(data []byte) {
@@ -82,10 +85,13 @@ func (m *memory) fail(err error) {
 	m.err = err
 }
 
-func (m *memory) setSpeed(takes time.Duration, early bool) {
+func (m *memory) become(takes time.Duration, early, failing bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.takes, m.early = takes, early
+	m.takes, m.early, m.err = takes, early, nil
+	if failing {
+		m.err = errStorage
+	}
 }
 
 func (m *memory) count() int {
@@ -94,8 +100,8 @@ func (m *memory) count() int {
 	return m.saves
 }
 
-// copy is what the next process finds after a crash.
-func (m *memory) copy() *memory {
+// left is what the next process finds after a crash.
+func (m *memory) left() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &memory{data: slices.Clone(m.data)}

@@ -98,7 +98,7 @@ func TestCloseDuringAWriteLeavesTheExactState(t *testing.T) {
 		for _, w := range waiters {
 			require.ErrorIs(t, (<-w).err, budget.ErrClosed)
 		}
-		require.Empty(t, open(t, budget.NewRegistry(), j.copy()).Usage())
+		require.Empty(t, open(t, budget.NewRegistry(), j.left()).Usage())
 	})
 }
 

@@ -68,7 +68,7 @@ func TestSetLimits(t *testing.T) {
 			require.Equal(t, 2, usage(t, b, revoke).Minute.Limit)
 			send(t, a, 1)
 
-			a = open(t, budget.NewRegistry(), j.copy())
+			a = open(t, budget.NewRegistry(), j.left())
 			u := usage(t, a, revoke)
 			require.Equal(t, []int{0, 2, 3}, []int{u.Second.Limit, u.Minute.Limit, u.Hour.Limit})
 		})

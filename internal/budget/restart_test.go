@@ -23,7 +23,7 @@ func TestACleanCloseKeepsTheExactWindows(t *testing.T) {
 		}
 		want := a.Usage()
 		require.NoError(t, a.Close(ctx()))
-		again := []*budget.Account{open(t, r, j), open(t, budget.NewRegistry(), j.copy())}
+		again := []*budget.Account{open(t, r, j), open(t, budget.NewRegistry(), j.left())}
 		for _, a := range again {
 			got := a.Usage()
 			require.True(t, want[0].Next.Equal(got[0].Next))
@@ -38,7 +38,7 @@ func TestAfterACrashWhatMayHaveBeenSentCountsFromTheLoadOn(t *testing.T) {
 		j := &memory{}
 		a := open(t, budget.NewRegistry(), j)
 		for sent := range 30 {
-			next := open(t, budget.NewRegistry(), j.copy())
+			next := open(t, budget.NewRegistry(), j.left())
 			used := 0
 			if sent > 0 {
 				used = usage(t, next, revoke).Hour.Used
@@ -48,7 +48,7 @@ func TestAfterACrashWhatMayHaveBeenSentCountsFromTheLoadOn(t *testing.T) {
 			send(t, a, 1)
 		}
 		time.Sleep(30 * time.Minute)
-		next := open(t, budget.NewRegistry(), j.copy())
+		next := open(t, budget.NewRegistry(), j.left())
 		require.Equal(t, 8, usage(t, next, revoke).Minute.Used, "8 that may have been sent just before the crash")
 		require.NoError(t, next.Close(ctx()))
 	})
@@ -62,7 +62,7 @@ func TestAfterACrashWhatWasInFlightOrReservedAtAnyLaterWriteCountsToo(t *testing
 		require.NoError(t, a.Block(ctx(), "POST /tokens", time.Now().Add(time.Hour)))
 		send(t, a, 7)
 		require.Equal(t, 2, j.count())
-		require.Equal(t, 8, usage(t, open(t, budget.NewRegistry(), j.copy()), revoke).Hour.Used)
+		require.Equal(t, 8, usage(t, open(t, budget.NewRegistry(), j.left()), revoke).Hour.Used)
 	})
 }
 
@@ -85,7 +85,7 @@ func TestAMinuteSurvivesARestart(t *testing.T) {
 		a := open(t, budget.NewRegistry(), j)
 		a.SetLimits(revoke, budget.Limits{PerMinute: 20})
 		send(t, a, 8)
-		require.Equal(t, 8, usage(t, open(t, budget.NewRegistry(), j.copy()), revoke).Minute.Used)
+		require.Equal(t, 8, usage(t, open(t, budget.NewRegistry(), j.left()), revoke).Minute.Used)
 	})
 }
 
@@ -106,8 +106,8 @@ func TestInterleavedJournalsMakeTheSameWindows(t *testing.T) {
 		}
 		for first := range 2 {
 			r = budget.NewRegistry()
-			open(t, r, journals[first].copy())
-			a := open(t, r, journals[1-first].copy())
+			open(t, r, journals[first].left())
+			a := open(t, r, journals[1-first].left())
 			for i := range want {
 				require.Equal(t, want[i], a.NextSlot(revoke, i))
 			}
