@@ -104,11 +104,20 @@ func (b *backend) openLedger() {
 	})
 }
 
-// initialize starts the pump where this node may write.
-func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
-	if b.WriteSafeReplicationState() {
-		b.ledger.Start()
+// initialize starts the pump where this node may write. What cannot be read now
+// is read when it is needed: a mount that is in trouble must still load.
+func (b *backend) initialize(ctx context.Context, _ *logical.InitializationRequest) error {
+	if !b.WriteSafeReplicationState() {
+		return nil
 	}
+	stored, err := readConfig(ctx, b.storage)
+	if err == nil && stored != nil {
+		err = b.budgets.openStored(ctx, stored.URL)
+	}
+	if err != nil {
+		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
+	}
+	b.ledger.Start()
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/budget"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/singleflight"
 )
 
 // budgetPrefix is where the state of KSeF's limits lies, so that a restart does
@@ -31,6 +32,7 @@ type budgets struct {
 	registry *budget.Registry
 	storage  logical.Storage
 
+	opening  singleflight.Group
 	mu       sync.Mutex
 	accounts map[budget.Key]*budget.Account
 }
@@ -39,26 +41,48 @@ func newBudgets(registry *budget.Registry, storage logical.Storage) *budgets {
 	return &budgets{registry: registry, storage: storage, accounts: make(map[budget.Key]*budget.Account)}
 }
 
-// account opens the account of a context at its first use.
+// account opens the account of a context at its first use, once.
 func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account, error) {
 	if account := b.opened(key); account != nil {
 		return account, nil
 	}
-	opened, err := b.registry.Open(ctx, key, journal{b.storage, journalKey(key)})
+	opened, err, _ := b.opening.Do(journalKey(key), func() (any, error) {
+		if account := b.opened(key); account != nil {
+			return account, nil
+		}
+		account, err := b.registry.Open(ctx, key, journal{b.storage, journalKey(key)})
+		if err != nil {
+			return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.accounts[key] = account
+		return account, nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
+		return nil, err
 	}
-	b.mu.Lock()
-	first := b.accounts[key]
-	if first == nil {
-		b.accounts[key] = opened
+	return opened.(*budget.Account), nil
+}
+
+// openStored opens the accounts of an API that the process before has used, so
+// that other mounts which share their contexts know of those requests too.
+func (b *budgets) openStored(ctx context.Context, api string) error {
+	folder := journalFolder(api)
+	contexts, err := b.storage.List(ctx, folder)
+	if err != nil {
+		return fmt.Errorf("listing the state of KSeF's request limits: %w", err)
 	}
-	b.mu.Unlock()
-	if first == nil {
-		return opened, nil
+	for _, in := range contexts {
+		key := budget.Key{API: api, Context: in}
+		if in == loginJournal {
+			key.Context = ""
+		}
+		if _, err := b.account(ctx, key); err != nil {
+			return err
+		}
 	}
-	// Another request has opened it meanwhile; this one was never used.
-	return first, opened.Close(ctx)
+	return nil
 }
 
 // setLimits puts KSeF's own numbers in place of the documented ones, for the
@@ -159,13 +183,19 @@ type journal struct {
 	key     string
 }
 
+// loginJournal stands for the requests of logins, which have no context.
+const loginJournal = "login"
+
+func journalFolder(api string) string {
+	sum := sha256.Sum256([]byte(api))
+	return budgetPrefix + hex.EncodeToString(sum[:8]) + "/"
+}
+
 func journalKey(key budget.Key) string {
-	api := sha256.Sum256([]byte(key.API))
-	in := key.Context
-	if in == "" {
-		in = "login"
+	if key.Context == "" {
+		return journalFolder(key.API) + loginJournal
 	}
-	return budgetPrefix + hex.EncodeToString(api[:8]) + "/" + in
+	return journalFolder(key.API) + key.Context
 }
 
 func (j journal) Load(ctx context.Context) ([]byte, error) {
