@@ -72,7 +72,7 @@ func TestTheWriteOfOneThatGivesUpIsTakenOverByTheNext(t *testing.T) {
 				patient = waiting(ctx(), a, hour, synctest.Wait)
 			}
 			c, cancel := context.WithTimeout(ctx(), time.Duration(i+1)*time.Second)
-			defer cancel()
+			t.Cleanup(cancel)
 			hasty = append(hasty, waiting(c, a, hour, synctest.Wait))
 		}
 		for _, w := range hasty {

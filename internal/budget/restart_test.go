@@ -167,7 +167,7 @@ func TestAccountsOfAKeyShareItsWindows(t *testing.T) {
 		send(t, a, 6)
 		send(t, b, 4)
 		_, err := b.Acquire(ctx(), revoke, now)
-		refused(t, err)
+		require.ErrorAs(t, err, new(*budget.ExhaustedError))
 
 		require.NoError(t, a.Close(ctx()))
 		require.Equal(t, 10, usage(t, b, revoke).Hour.Used, "what has been sent counts when the account has gone")

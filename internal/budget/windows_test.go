@@ -153,7 +153,7 @@ func TestKeysAndEndpointsHaveWindowsOfTheirOwn(t *testing.T) {
 		a := open(t, r, &memory{})
 		send(t, a, 10)
 		_, err := a.Acquire(ctx(), revoke, now)
-		refused(t, err)
+		require.ErrorAs(t, err, new(*budget.ExhaustedError))
 		_, err = a.Acquire(ctx(), "POST /tokens", now)
 		require.NoError(t, err)
 		for _, other := range []budget.Key{{API: key.API, Context: "Nip:1111111111"}, {API: "https://other.example", Context: key.Context}} {

@@ -1,0 +1,18 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session_test
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// open is a gate that admits everything.
+type open struct{}
+
+func (open) Admit(context.Context, string) (client.Pass, error) { return open{}, nil }
+
+func (open) Done(time.Duration) {}
