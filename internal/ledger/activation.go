@@ -124,7 +124,8 @@ func (l *Ledger) tell(w *watch, statuses map[string]client.TokenStatus, err erro
 
 // look asks for one token by its number and for many by pages of the list,
 // newest first, until all have been seen.
-func (l *Ledger) look(target Target, waiting map[string]struct{}) (map[string]client.TokenStatus, error) {
+func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[string]client.TokenStatus, err error) {
+	defer contain(&err)
 	api, err := l.Open(l.ctx, target, budget.Wait{AtMost: pollPatience})
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ package ledger
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,6 +147,14 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return made.(string), nil
+}
+
+// contain turns a panic into an error: the process serves other mounts too. The
+// value of the panic stays out of it, since it may hold anything.
+func contain(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("the engine panicked (%T): %s", cause, debug.Stack())
+	}
 }
 
 // detached gives a bounded context that outlives the caller's, for what must

@@ -72,7 +72,7 @@ func (p *pump) run() {
 		now := time.Now()
 		if !next.After(now) {
 			next = now.Add(reviewEvery)
-			if err := p.reviewPending(ctx); err != nil {
+			if err := p.reviewPending(ctx); err != nil && ctx.Err() == nil {
 				p.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
 				next = now.Add(reviewRetry)
 			}
@@ -229,6 +229,7 @@ func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
 }
 
 func (p *pump) work(ctx context.Context, key laneKey, job *job) (finished bool, err error) {
+	defer contain(&err)
 	api, err := p.ledger.Open(ctx, key.target, budget.Wait{AtMost: pumpPatience})
 	if err != nil {
 		return false, err

@@ -18,8 +18,9 @@ const deadRetention = 7 * 24 * time.Hour
 // reviewPending takes up what the folders of pending records hold and nobody
 // works on, and notes when live records may be due. It reads pending records
 // only, not live ones.
-func (p *pump) reviewPending(ctx context.Context) error {
-	err := errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.noteBuckets(ctx))
+func (p *pump) reviewPending(ctx context.Context) (err error) {
+	defer contain(&err)
+	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.noteBuckets(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.review = reviewState{at: time.Now(), err: err}
@@ -101,7 +102,8 @@ func (p *pump) noteBuckets(ctx context.Context) error {
 }
 
 // visitDue looks into the folders in which a deadline has passed.
-func (p *pump) visitDue(ctx context.Context, now time.Time) error {
+func (p *pump) visitDue(ctx context.Context, now time.Time) (err error) {
+	defer contain(&err)
 	p.mu.Lock()
 	buckets := p.agenda.due(now)
 	p.mu.Unlock()

@@ -1,0 +1,84 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheMarkerLeadsFromKSeFsListToTheRecord(t *testing.T) {
+	deadline := time.Date(2026, 11, 23, 14, 59, 59, 0, time.UTC)
+	nonce, err := newNonce(deadline)
+	require.NoError(t, err)
+	mount, found, ok := parseMarker("Monthly report [vault:0123456789ab:ffffffffffffffffffffff] " + marker("0123456789ab", nonce))
+	require.True(t, ok)
+	require.Equal(t, "0123456789ab", mount)
+	require.Equal(t, nonce, found, "the engine's own marker is the last one")
+
+	start, err := bucketStart(nonce[:bucketDigits])
+	require.NoError(t, err)
+	require.Equal(t, deadline.Truncate(bucketWidth), start.UTC())
+	for _, foreign := range []string{"", "Report", marker("0123456789ab", nonce) + " and more", "[vault:0123456789ab:xyz]"} {
+		_, _, ok := parseMarker(foreign)
+		require.False(t, ok, foreign)
+	}
+}
+
+func TestADescriptionAlwaysFitsKSeFsLimit(t *testing.T) {
+	nonce, err := newNonce(time.Now())
+	require.NoError(t, err)
+	whole := strings.Repeat("x", MaxDescription) + " " + marker("0123456789ab", nonce)
+	require.Len(t, whole, client.MaxDescription)
+}
+
+func TestBackoffGrowsToItsLimitAndIsSpread(t *testing.T) {
+	require.LessOrEqual(t, backoff(0), shortestBackoff)
+	for failures := range 200 {
+		pause := backoff(failures)
+		require.GreaterOrEqual(t, pause, shortestBackoff/2)
+		require.LessOrEqual(t, pause, longestBackoff)
+	}
+	seen := map[time.Duration]bool{}
+	for range 50 {
+		seen[backoff(10)] = true
+	}
+	require.Greater(t, len(seen), 40)
+}
+
+// FuzzRecord holds that no entry makes the ledger panic, and that what it takes
+// for a record is one that lies where it belongs.
+func FuzzRecord(f *testing.F) {
+	nonce, err := newNonce(time.Unix(1_800_000_000, 0))
+	if err != nil {
+		f.Fatal(err)
+	}
+	record := Record{
+		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
+		Target: Target{API: client.TestURL, Context: client.Context{Type: client.ContextNIP, Value: "5265877635"}},
+	}
+	encoded, err := json.Marshal(record)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record.key(), encoded)
+	f.Add(issuingKey(nonce), []byte(`{"version":1,"state":"issuing","nonce":"`+nonce+`"}`))
+	f.Add("ledger/ending/x", []byte(`{"state":"dead"}`))
+	f.Add("", []byte("\x00"))
+	f.Fuzz(func(t *testing.T, key string, data []byte) {
+		decoded, err := decodeRecord(key, data)
+		if err != nil {
+			return
+		}
+		require.Equal(t, key, decoded.key())
+		require.False(t, decoded.Target.Context.IsZero())
+		_, _ = bucketStart(decoded.Nonce[:bucketDigits])
+	})
+}

@@ -1,0 +1,197 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryAnswerIsAsItsSchemaSays(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		issued := m.issue()
+		token := "tokens/" + issued.Data["reference_number"].(string)
+		for _, step := range []struct {
+			operation logical.Operation
+			path      string
+			data      map[string]any
+		}{
+			{logical.UpdateOperation, "config", map[string]any{"activation_timeout": "20s"}},
+			{logical.ReadOperation, "config", nil},
+			{logical.UpdateOperation, "roles/invoices", map[string]any{"ttl": "2h"}},
+			{logical.ReadOperation, "roles/invoices", nil},
+			{logical.ListOperation, "roles/", nil},
+			{logical.ReadOperation, "creds/invoices", nil},
+			{logical.UpdateOperation, "creds/invoices", map[string]any{"ttl": "5m"}},
+			{logical.UpdateOperation, "tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report"}},
+			{logical.ReadOperation, "tokens", nil},
+			{logical.ListOperation, "tokens/", nil},
+			{logical.ReadOperation, token, nil},
+			{logical.ReadOperation, "status", nil},
+			{logical.UpdateOperation, "tidy", nil},
+			{logical.DeleteOperation, token, nil},
+			{logical.DeleteOperation, "roles/invoices", nil},
+		} {
+			response := m.must(m.request(step.operation, step.path, step.data))
+			t.Log(step.operation, step.path)
+			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.backend.Route(step.path), step.operation), response, true)
+		}
+	})
+}
+
+func TestEveryOperationIsNamedAndExplained(t *testing.T) {
+	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)
+	for _, path := range b.Paths {
+		require.NotEmpty(t, path.HelpSynopsis, path.Pattern)
+		require.NotNil(t, path.DisplayAttrs, path.Pattern)
+		for field, fieldSchema := range path.Fields {
+			require.NotEmpty(t, fieldSchema.Description, "%s %s", path.Pattern, field)
+			secret := strings.Contains(field, "password") || field == "private_key" || field == "pkcs12"
+			require.Equal(t, secret, fieldSchema.DisplayAttrs != nil && fieldSchema.DisplayAttrs.Sensitive, "%s %s", path.Pattern, field)
+		}
+		for operation, handler := range path.Operations {
+			properties := handler.Properties()
+			require.NotEmpty(t, properties.Responses, "%s %s", operation, path.Pattern)
+			writes := operation != logical.ListOperation && path.Pattern != "config" && !strings.HasPrefix(path.Pattern, rolesPrefix) || operation == logical.UpdateOperation
+			if writes {
+				require.True(t, properties.ForwardPerformanceStandby, "%s %s", operation, path.Pattern)
+				require.True(t, properties.ForwardPerformanceSecondary, "%s %s", operation, path.Pattern)
+			}
+		}
+	}
+	require.Equal(t, "v1.2.3", b.PluginVersion().Version)
+	require.Equal(t, logical.TypeLogical, b.Type())
+}
+
+// Whatever is secret lies under a path that Vault seal-wraps: exact, or with a
+// slash at its end.
+func TestWhatIsSecretInStorageIsSealWrapped(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		m.rememberSessions()
+		keys, err := logical.CollectKeys(t.Context(), m.storage)
+		require.NoError(t, err)
+		wrapped := 0
+		for _, key := range keys {
+			if m.isSealWrapped(key) {
+				wrapped++
+				continue
+			}
+			entry, err := m.storage.Get(t.Context(), key)
+			require.NoError(t, err)
+			require.NotContains(t, string(entry.Value), "PRIVATE KEY", key)
+			for _, secret := range m.secrets {
+				require.NotContains(t, string(entry.Value), secret, key)
+			}
+		}
+		require.Equal(t, 2, wrapped, "the configuration and the session")
+	})
+}
+
+func (m *mount) isSealWrapped(key string) bool {
+	return slices.ContainsFunc(m.backend.SpecialPaths().SealWrapStorage, func(path string) bool {
+		return key == path || (strings.HasSuffix(path, "/") && strings.HasPrefix(key, path))
+	})
+}
+
+func TestEventsTellWhatHappenedAndNoSecret(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		issued := m.issue()
+		require.NoError(t, m.revoke(m.lease(issued)))
+		m.must(m.delete("config"))
+		m.rememberSessions()
+		seen := map[string]string{}
+		for _, event := range m.events.Events {
+			metadata, err := json.Marshal(event.Event.Metadata.AsMap())
+			require.NoError(t, err)
+			seen[string(event.Type)] = string(metadata)
+			for _, secret := range m.secrets {
+				require.NotContains(t, string(metadata), secret)
+			}
+		}
+		for _, kind := range []string{"ksef/config-write", "ksef/login", "ksef/role-write", "ksef/token-issue", "ksef/token-revoke", "ksef/config-delete"} {
+			require.Contains(t, seen, kind)
+		}
+		require.Contains(t, seen["ksef/token-issue"], issued.Data["reference_number"])
+		require.Contains(t, seen["ksef/token-issue"], `"data_path":"tokens"`)
+	})
+}
+
+func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
+	for name, test := range map[string]struct {
+		state consts.ReplicationState
+		local bool
+		runs  bool
+	}{
+		"primary":                        {consts.ReplicationPerformancePrimary, false, true},
+		"unreplicated":                   {0, false, true},
+		"performance standby":            {consts.ReplicationPerformanceStandby, false, false},
+		"performance secondary":          {consts.ReplicationPerformanceSecondary, false, false},
+		"local mount on a secondary":     {consts.ReplicationPerformanceSecondary, true, true},
+		"disaster recovery secondary":    {consts.ReplicationDRSecondary, false, false},
+		"local mount on a standby still": {consts.ReplicationPerformanceStandby, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+				m := w.mount(&logical.InmemStorage{})
+				m.stop()
+				made, err := newFactory("v1", w.registry, w.transport)(t.Context(), &logical.BackendConfig{
+					StorageView: m.storage, Logger: hclog.NewNullLogger(),
+					System: &logical.StaticSystemView{ReplicationStateVal: test.state, LocalMountVal: test.local},
+				})
+				require.NoError(t, err)
+				defer made.Cleanup(t.Context())
+				require.NoError(t, made.Initialize(t.Context(), &logical.InitializationRequest{Storage: m.storage}))
+				require.Equal(t, test.runs, made.(*backend).ledger.Pending().Alive)
+			})
+		})
+	}
+}
+
+func TestAChangeOnAnotherNodeIsTakenUp(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		other := m.world.mount(m.storage)
+		other.must(other.write("config", map[string]any{"activation_timeout": 0}))
+		other.stop()
+		m.backend.InvalidateKey(t.Context(), configKey)
+		require.Equal(t, "Pending", m.issue().Data["status"])
+	})
+}
+
+func TestAPanicStaysInItsRequest(t *testing.T) {
+	logs := &syncBuffer{}
+	b := newBackend("v1", &logical.InmemStorage{}, nil, nil)
+	b.Paths = append(b.Paths, panicking())
+	require.NoError(t, b.Setup(t.Context(), &logical.BackendConfig{
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: logs}), System: logical.TestSystemView(),
+	}))
+	_, err := b.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "panics"})
+	require.ErrorContains(t, err, "failed at panics")
+	require.Contains(t, logs.String(), "a request panicked")
+	require.NotContains(t, logs.String(), "the-secret-in-the-panic")
+}
+
+func panicking() *framework.Path {
+	return &framework.Path{
+		Pattern: "panics",
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: readOperation(func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+				panic("the-secret-in-the-panic")
+			}, "panic", nil),
+		},
+	}
+}
