@@ -134,7 +134,7 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
-		b.connection.drop()
+		b.connection.replace(nil)
 	case strings.HasPrefix(key, session.StoragePrefix):
 		b.connection.forget(strings.TrimPrefix(key, session.StoragePrefix))
 	}
@@ -148,7 +148,7 @@ func (b *backend) clean(ctx context.Context) {
 	if err := b.budgets.close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
-	b.connection.drop()
+	b.connection.replace(nil)
 }
 
 // HandleRequest refuses fields that a path does not have, and keeps a panic in

@@ -34,6 +34,7 @@ type budgets struct {
 
 	opening  singleflight.Group
 	mu       sync.Mutex
+	closed   bool
 	accounts map[budget.Key]*budget.Account
 }
 
@@ -54,15 +55,25 @@ func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account,
 		if err != nil {
 			return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.accounts[key] = account
+		if !b.keep(key, account) {
+			return nil, errors.Join(budget.ErrClosed, account.Close(ctx))
+		}
 		return account, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return opened.(*budget.Account), nil
+}
+
+// keep is false once the mount has been unloaded.
+func (b *budgets) keep(key budget.Key, account *budget.Account) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.accounts[key] = account
+	}
+	return !b.closed
 }
 
 // openStored opens the accounts of an API that the process before has used, so
@@ -73,16 +84,16 @@ func (b *budgets) openStored(ctx context.Context, api string) error {
 	if err != nil {
 		return fmt.Errorf("listing the state of KSeF's request limits: %w", err)
 	}
+	failures := make([]error, 0, len(contexts))
 	for _, in := range contexts {
 		key := budget.Key{API: api, Context: in}
 		if in == loginJournal {
 			key.Context = ""
 		}
-		if _, err := b.account(ctx, key); err != nil {
-			return err
-		}
+		_, err := b.account(ctx, key)
+		failures = append(failures, err)
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 // setLimits puts KSeF's own numbers in place of the documented ones, for the
@@ -120,6 +131,7 @@ func (b *budgets) usage() map[budget.Key][]budget.Usage {
 
 func (b *budgets) close(ctx context.Context) error {
 	b.mu.Lock()
+	b.closed = true
 	accounts := b.accounts
 	b.accounts = make(map[budget.Key]*budget.Account)
 	b.mu.Unlock()
@@ -164,7 +176,10 @@ type pass struct {
 	endpoint string
 }
 
-// Done gives the slot back. The block is set first, so that nobody slips in
+// Cancel gives the slot back as never used.
+func (p pass) Cancel() { p.slot.Cancel() }
+
+// Done ends the slot. The block is set first, so that nobody slips in
 // between.
 func (p pass) Done(retryAfter time.Duration) {
 	defer p.slot.Done()

@@ -51,17 +51,13 @@ func (c *connections) get() *connection {
 	return c.current
 }
 
-// swap puts a connection in force and returns the one before.
-func (c *connections) swap(next *connection) *connection {
+// replace puts a connection in force, nil for none, and closes the one before.
+func (c *connections) replace(next *connection) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	previous := c.current
 	c.current = next
-	return previous
-}
-
-func (c *connections) drop() {
-	if previous := c.swap(nil); previous != nil {
+	c.mu.Unlock()
+	if previous != nil && previous != next {
 		previous.client.Close()
 	}
 }
@@ -112,7 +108,7 @@ func (b *backend) connectInTurn(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the stored configuration cannot be used: %w", err)
 	}
-	b.connection.swap(built)
+	b.connection.replace(built)
 	return built, nil
 }
 
@@ -141,6 +137,7 @@ func (b *backend) build(c *config) (*connection, error) {
 		Signer:   signer,
 		Storage:  b.storage,
 		Identity: c.identity(),
+		Author:   author(held),
 		OnLogin:  b.onLogin,
 		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
 			b.learnLimits(ctx, api, in, access)
@@ -154,6 +151,11 @@ func (b *backend) build(c *config) (*connection, error) {
 func (c *config) identity() string {
 	sum := sha256.Sum256([]byte(c.URL + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate))
 	return hex.EncodeToString(sum[:])
+}
+
+// author identifies the signer as KSeF knows him, whatever his certificate.
+func author(held *credential.Credential) string {
+	return held.Identity.IdentifierType + ":" + held.Identity.Identifier
 }
 
 // openUpstream gives the ledger KSeF at a target.
@@ -179,8 +181,14 @@ func (b *backend) nextSlot(target ledger.Target, endpoint string, ahead int) tim
 	if account == nil {
 		return time.Now()
 	}
-	return account.NextSlot(endpoint, ahead)
+	// What lies beyond an hour's windows goes at the hour's pace; to play it
+	// through would take longer than the answer is worth.
+	beyond := max(0, ahead-slotsForeseen)
+	return account.NextSlot(endpoint, ahead-beyond).Add(time.Duration(beyond) * time.Hour / time.Duration(budget.StandardLimits().PerHour))
 }
+
+// slotsForeseen is how many requests ahead are played through exactly.
+const slotsForeseen = 360
 
 // loginSigner signs logins with the configured credential.
 type loginSigner struct {
@@ -208,7 +216,7 @@ func (s *loginSigner) SignLogin(challenge string, in client.Context, signingTime
 // learnLimits asks KSeF once per login what limits hold for the context. Where
 // it does not tell, the documented ones go on.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, in client.Context, access client.Secret) {
-	limits, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access)
+	limits, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access.Bearing())
 	if err == nil && limits.PerSecond > 0 && limits.PerMinute > 0 && limits.PerHour > 0 {
 		err = b.budgets.setLimits(ctx, budget.Key{API: api.URL(), Context: in.String()}, limits)
 	}

@@ -10,6 +10,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -26,6 +28,8 @@ func answerError(err error) (*logical.Response, error) {
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &exhausted), client.IsRateLimited(err):
 		return nil, logical.CodedError(http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded):
+		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
 	case errors.As(err, &login):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &refused) && client.IsRefusal(err) && refused.Status != http.StatusUnauthorized:

@@ -88,7 +88,9 @@ func (b *backend) onLedgerEvent(event ledger.Event) {
 		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", record.Role,
 	}
 	if event.Err != nil {
-		b.notices.setFailure(event.Err)
+		if event.Kind != ledger.EventRevokeWait {
+			b.notices.setFailure(event.Err)
+		}
 		b.Logger().Warn(event.Kind, append(fields, "error", event.Err)...)
 	} else {
 		b.Logger().Info(event.Kind, fields...)

@@ -112,6 +112,13 @@ func noContent() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusNoContent: {{Description: "Empty body"}}}
 }
 
+// noContentOrWarnings is the schema of one that answers with warnings only.
+func noContentOrWarnings() map[int][]framework.Response {
+	answers := noContent()
+	answers[http.StatusOK] = []framework.Response{{Description: "Warnings"}}
+	return answers
+}
+
 // listAnswer is the schema of a list.
 func listAnswer(what string) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{

@@ -89,7 +89,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			logical.CreateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
 			logical.UpdateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
 			logical.ReadOperation:   readOperation(b.pathConfigRead, "read", configAnswer()),
-			logical.DeleteOperation: deleteOperation(b.pathConfigDelete, "delete"),
+			logical.DeleteOperation: writeOperation(b.pathConfigDelete, "delete", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "The KSeF environment, and the credential that signs logins.",
 		HelpDescription: strings.TrimSpace(helpConfig),
@@ -97,8 +97,8 @@ func (b *backend) pathConfig() []*framework.Path {
 }
 
 func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
-	stored, err := readConfig(ctx, req.Storage)
-	return stored != nil, err
+	entry, err := req.Storage.Get(ctx, configKey)
+	return entry != nil, err
 }
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -106,25 +106,24 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		return nil, err
 	}
 	defer b.connection.release()
-	current, err := readConfig(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
+	// One that cannot be read is replaced as a whole; its sessions are lost.
+	current, readErr := readConfig(ctx, req.Storage)
 	next, err := applyConfig(current, data)
 	if err != nil {
-		return answerError(err)
+		return answerError(errors.Join(err, readErr))
 	}
-	warning, err := b.guardConfig(ctx, current, next, data.Get("force").(bool))
+	release, warning, err := b.guardConfig(ctx, current, next, data.Get("force").(bool))
 	if err != nil {
 		return answerError(err)
 	}
+	defer release()
 	built, err := b.build(next)
 	if err != nil {
 		return answerError(err)
 	}
 	verify := data.Get("verify").(bool)
 	if verify {
-		if err := built.sessions.Login(ctx, next.Context); err != nil {
+		if err := built.prove(ctx, current); err != nil {
 			return answerError(fmt.Errorf("the configuration was not stored, because it does not work: %w", err))
 		}
 	}
@@ -140,14 +139,27 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	return response, nil
 }
 
-// adopt stores a configuration, ends the sessions of the one before, and puts
-// the new one in force.
+// prove logs in. Where only other settings change, the session that there is
+// proves it by a refresh.
+func (c *connection) prove(ctx context.Context, before *config) error {
+	if before != nil && before.identity() == c.config.identity() {
+		return c.sessions.Verify(ctx, c.config.Context)
+	}
+	return c.sessions.Login(ctx, c.config.Context)
+}
+
+// adopt stores a configuration, ends the sessions of another signer or API, and
+// puts the new one in force.
 func (b *backend) adopt(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
+	replaces := current != nil && current.identity() != built.config.identity()
 	if err := built.config.store(ctx, b.storage); err != nil {
-		return nil, errors.Join(err, built.sessions.End(ctx))
+		if current == nil || replaces {
+			err = errors.Join(err, built.sessions.End(ctx))
+		}
+		return nil, err
 	}
 	response := &logical.Response{}
-	if current != nil {
+	if replaces {
 		if err := b.endSessions(ctx, current); err != nil {
 			addWarnings(response, fmt.Sprintf("A session of the configuration before may still be open in KSeF until it ends by itself, after 7 days at most: %v", err))
 		}
@@ -155,8 +167,8 @@ func (b *backend) adopt(ctx context.Context, current *config, built *connection)
 	if err := built.sessions.Save(ctx, built.config.Context); err != nil {
 		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
 	}
-	b.connection.drop()
-	b.connection.swap(built)
+	b.connection.replace(built)
+	b.ledger.Wake()
 	response.Data = built.config.answer()
 	return response, nil
 }
@@ -196,15 +208,16 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	if err != nil || current == nil {
 		return nil, err
 	}
-	warning, err := b.guardConfig(ctx, current, nil, data.Get("force").(bool))
+	release, warning, err := b.guardConfig(ctx, current, nil, data.Get("force").(bool))
 	if err != nil {
 		return answerError(err)
 	}
-	ended := b.endSessions(ctx, current)
+	defer release()
 	if err := req.Storage.Delete(ctx, configKey); err != nil {
 		return nil, fmt.Errorf("deleting the configuration: %w", err)
 	}
-	b.connection.drop()
+	ended := b.endSessions(ctx, current)
+	b.connection.replace(nil)
 	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	response := &logical.Response{}
 	addWarnings(response, warning)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"vault-plugin-secrets-ksef/client"
 
@@ -44,7 +43,10 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 			Remedy: "write it first, or list the roles that there are",
 		})
 	}
-	ttl, err := requestedTTL(data, stored)
+	ttl, err := ttlFrom(data, "ttl", stored.TTL)
+	if err == nil {
+		err = checkTTL(ttl, stored.MaxTTL)
+	}
 	if err != nil {
 		return answerError(err)
 	}
@@ -56,22 +58,6 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 		role: name, permissions: stored.Permissions, context: stored.Context,
 		description: description, ttl: ttl, maxTTL: stored.MaxTTL,
 	})
-}
-
-// requestedTTL lets a request ask for another lease than the role's default.
-func requestedTTL(data *framework.FieldData, stored *role) (time.Duration, error) {
-	ttl, _, err := ttlsFrom(&framework.FieldData{
-		Raw:    onlyTTL(data),
-		Schema: map[string]*framework.FieldSchema{"ttl": data.Schema["ttl"], "max_ttl": data.Schema["ttl"]},
-	}, stored.TTL, stored.MaxTTL)
-	return ttl, err
-}
-
-func onlyTTL(data *framework.FieldData) map[string]any {
-	if raw, given := data.Raw["ttl"]; given {
-		return map[string]any{"ttl": raw}
-	}
-	return nil
 }
 
 const helpCreds = `

@@ -36,8 +36,8 @@ func (b *backend) pathRoles() []*framework.Path {
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: writeOperation(b.pathRoleWrite, "write", noContent()),
-				logical.UpdateOperation: writeOperation(b.pathRoleWrite, "write", noContent()),
+				logical.CreateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
+				logical.UpdateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
 				logical.ReadOperation:   readOperation(b.pathRoleRead, "read", roleAnswer()),
 				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
 			},
@@ -183,20 +183,33 @@ func applyRole(name string, current *role, data *framework.FieldData) (*role, er
 
 // ttlsFrom reads ttl and max_ttl; what is not given stays as it is.
 func ttlsFrom(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
-	for field, target := range map[string]*time.Duration{"ttl": &ttl, "max_ttl": &maxTTL} {
-		raw, given := data.GetOk(field)
-		if !given {
-			continue
-		}
-		*target = time.Duration(raw.(int)) * time.Second
-		if *target < 0 {
-			return 0, 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
-		}
+	ttl, err := ttlFrom(data, "ttl", ttl)
+	if err != nil {
+		return 0, 0, err
 	}
+	if maxTTL, err = ttlFrom(data, "max_ttl", maxTTL); err != nil {
+		return 0, 0, err
+	}
+	return ttl, maxTTL, checkTTL(ttl, maxTTL)
+}
+
+func ttlFrom(data *framework.FieldData, field string, otherwise time.Duration) (time.Duration, error) {
+	raw, given := data.GetOk(field)
+	if !given {
+		return otherwise, nil
+	}
+	ttl := time.Duration(raw.(int)) * time.Second
+	if ttl < 0 {
+		return 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
+	}
+	return ttl, nil
+}
+
+func checkTTL(ttl, maxTTL time.Duration) error {
 	if maxTTL > 0 && ttl > maxTTL {
-		return 0, 0, &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + maxTTL.String() + " or less"}
+		return &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + maxTTL.String() + " or less"}
 	}
-	return ttl, maxTTL, nil
+	return nil
 }
 
 func roleAnswer() map[int][]framework.Response {

@@ -39,7 +39,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	}
 	answer := map[string]any{
 		"version": b.RunningVersion,
-		"tokens":  map[string]any{"issuing": open.Issuing, "live": open.Live, "revoking": open.Revoking},
+		"tokens":  map[string]any{"issuing": open.Issuing, "live": open.Live, "revoking": open.Revoking, "unreadable": open.Unreadable},
 		"budgets": b.budgetStatus(),
 		"pump":    b.pumpStatus(),
 	}

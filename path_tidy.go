@@ -68,9 +68,10 @@ func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map
 	answer := map[string]any{
 		"dry_run":  dryRun,
 		"complete": report.Incomplete == nil,
-		"orphans":  report.Orphans,
-		"ghosts":   report.Ghosts,
-		"overdue":  report.Overdue,
+		"orphans":  orEmpty(report.Orphans),
+		"ghosts":   orEmpty(report.Ghosts),
+		"overdue":  orEmpty(report.Overdue),
+		"unknown":  orEmpty(report.Unknown),
 		"known":    report.Known,
 		"foreign":  report.Foreign,
 		"revoking": report.Revoking,
@@ -78,6 +79,13 @@ func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map
 	}
 	addContext(answer, in)
 	return answer
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }
 
 func tidyAnswer() map[int][]framework.Response {
@@ -89,6 +97,7 @@ func tidyAnswer() map[int][]framework.Response {
 			"orphans":  {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
 			"ghosts":   {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
 			"overdue":  {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
+			"unknown":  {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
 			"known":    {Type: framework.TypeInt, Description: "Living tokens with a record."},
 			"foreign":  {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
 			"revoking": {Type: framework.TypeInt, Description: "Orphans whose revocation has begun."},

@@ -112,7 +112,7 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 	// Vault computes the end the same way from what is answered here.
 	granted, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, ttl, 0, maxTTL, 0, req.Secret.IssueTime)
 	if err != nil {
-		return nil, fmt.Errorf("calculating the lease: %w", err)
+		return logical.ErrorResponse("the lease cannot be renewed: %s", err), nil
 	}
 	if err := b.ledger.Renew(ctx, held.forLedger(), time.Now().Add(granted)); err != nil {
 		if errors.Is(err, ledger.ErrRevoked) {

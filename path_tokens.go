@@ -43,7 +43,6 @@ func (b *backend) pathTokens() []*framework.Path {
 			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens in an answer, 10 to 100."},
 			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page."},
 		}),
-		ExistenceCheck: never,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTokensWrite, "generate", issueAnswer()),
 			logical.ReadOperation:   writeOperation(b.pathTokensRead, "query", tokensAnswer()),
@@ -53,10 +52,6 @@ func (b *backend) pathTokens() []*framework.Path {
 		HelpDescription: strings.TrimSpace(helpTokens),
 	}}
 }
-
-// never says that a path whose writes always make something new has nothing
-// that exists: a policy grants them as update.
-func never(context.Context, *logical.Request, *framework.FieldData) (bool, error) { return true, nil }
 
 func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	if err := refuseFields(data, "a write", "status", "author", "author_type", "page_size", "continuation_token"); err != nil {

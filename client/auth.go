@@ -117,7 +117,7 @@ type Tokens struct {
 // Challenge asks for a challenge.
 func (c *Client) Challenge(ctx context.Context) (*Challenge, error) {
 	var out Challenge
-	err := c.do(ctx, call{endpoint: EndpointChallenge, method: http.MethodPost, path: "/auth/challenge"}, &out)
+	err := c.do(ctx, call{endpoint: EndpointChallenge, method: http.MethodPost, path: "/auth/challenge", success: http.StatusOK}, &out)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (c *Client) Challenge(ctx context.Context) (*Challenge, error) {
 func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, error) {
 	var out Operation
 	err := c.do(ctx, call{
-		endpoint: EndpointXAdES, method: http.MethodPost, path: "/auth/xades-signature",
+		endpoint: EndpointXAdES, method: http.MethodPost, path: "/auth/xades-signature", success: http.StatusAccepted,
 		contentType: "application/xml", body: signed,
 	}, &out)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, in Conte
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
 	}
-	request, err := jsonCall(EndpointKSeFToken, http.MethodPost, "/auth/ksef-token", "", struct {
+	request, err := jsonCall(EndpointKSeFToken, "/auth/ksef-token", nil, struct {
 		Challenge      string  `json:"challenge"`
 		Context        Context `json:"contextIdentifier"`
 		EncryptedToken []byte  `json:"encryptedToken"`
@@ -169,7 +169,7 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 	}
 	err := c.do(ctx, call{
 		endpoint: EndpointLoginStatus, method: http.MethodGet,
-		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), bearer: operation.Token.Token,
+		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK, bearer: operation.Token.Token.Bearing(),
 	}, &out)
 	return out.Status, err
 }
@@ -179,7 +179,7 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, error) {
 	var out Tokens
 	err := c.do(ctx, call{
-		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", bearer: operation.Token.Token,
+		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", success: http.StatusOK, bearer: operation.Token.Token.Bearing(),
 	}, &out)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 		Access Bearer `json:"accessToken"`
 	}
 	err := c.do(ctx, call{
-		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", bearer: refresh,
+		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", success: http.StatusOK, bearer: refresh.Bearing(),
 	}, &out)
 	if err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 // Access tokens stay valid to their own end, up to 15 minutes.
 func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
 	return c.do(ctx, call{
-		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", bearer: bearer,
+		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Bearing(),
 	}, nil)
 }
 
@@ -227,7 +227,7 @@ func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
 		ValidTo     time.Time `json:"validTo"`
 		Usage       []string  `json:"usage"`
 	}
-	err := c.do(ctx, call{endpoint: EndpointPublicKeys, method: http.MethodGet, path: "/security/public-key-certificates"}, &out)
+	err := c.do(ctx, call{endpoint: EndpointPublicKeys, method: http.MethodGet, path: "/security/public-key-certificates", success: http.StatusOK}, &out)
 	if err != nil {
 		return nil, err
 	}

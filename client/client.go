@@ -130,7 +130,16 @@ func ParseURL(raw string) (string, error) {
 	default:
 		return "", &InputError{Field: "url", Fault: fmt.Sprintf("has the scheme %q", parsed.Scheme), Remedy: "use https"}
 	}
-	return strings.TrimRight(parsed.String(), "/"), nil
+	return normalized(parsed), nil
+}
+
+// normalized gives one API one address: limits and records are kept under it.
+func normalized(address *url.URL) string {
+	address.Host = strings.ToLower(address.Host)
+	if port := map[string]string{"https": ":443", "http": ":80"}[address.Scheme]; address.Port() != "" {
+		address.Host = strings.TrimSuffix(address.Host, port)
+	}
+	return strings.TrimRight(address.JoinPath().String(), "/")
 }
 
 func isLoopback(host string) bool {

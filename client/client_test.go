@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,6 +39,8 @@ func (a *answering) RoundTrip(request *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
+func access() Bearing { return Secret("access").Bearing() }
+
 func newClient(t *testing.T, transport http.RoundTripper) *Client {
 	t.Helper()
 	made, err := New(Config{URL: TestURL, Transport: transport, UserAgent: "test/1"})
@@ -54,7 +57,7 @@ func TestBothErrorFormatsAreRead(t *testing.T) {
 		"serviceCode":"abc-1","timestamp":"2026-01-01T00:00:00Z"}}`
 	for name, body := range map[string]string{"problem details": problem, "legacy": legacy} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newClient(t, &answering{status: 400, body: body}).GenerateToken(t.Context(), "access", TokenRequest{})
+			_, err := newClient(t, &answering{status: 400, body: body}).GenerateToken(t.Context(), access(), TokenRequest{})
 			var refused *APIError
 			require.ErrorAs(t, err, &refused)
 			require.True(t, refused.Has(26001))
@@ -71,7 +74,7 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 	_, err := newClient(t, &answering{
 		status: 403,
 		body:   `{"title":"Forbidden","status":403,"detail":"Brak uprawnień","reasonCode":"missing-permissions","security":{"requiredAnyOfPermissions":["CredentialsManage"]},"timestamp":"2026-01-01T00:00:00Z"}`,
-	}).Token(t.Context(), "access", "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+	}).Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	var refused *APIError
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, "missing-permissions", refused.ReasonCode)
@@ -92,7 +95,7 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			gate := &recordingGate{}
 			api := newClient(t, &answering{status: 429, header: test.header, body: test.body}).Through(gate)
-			err := api.RevokeToken(t.Context(), "access", "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+			err := api.RevokeToken(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 			require.True(t, IsRateLimited(err))
 			require.True(t, IsRefusal(err))
 			require.Equal(t, []string{EndpointRevokeToken}, gate.admitted)
@@ -105,6 +108,8 @@ type recordingGate struct {
 	admitted []string
 	done     []time.Duration
 	refuse   error
+
+	cancelled int
 }
 
 func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) {
@@ -117,11 +122,54 @@ func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) 
 
 func (g *recordingGate) Done(retryAfter time.Duration) { g.done = append(g.done, retryAfter) }
 
+func (g *recordingGate) Cancel() { g.cancelled++ }
+
 func TestNothingIsSentPastAGateThatRefuses(t *testing.T) {
 	server := &answering{status: 204}
 	closed := errors.New("no slot")
-	require.ErrorIs(t, newClient(t, server).Through(&recordingGate{refuse: closed}).RevokeToken(t.Context(), "access", "x"), closed)
+	require.ErrorIs(t, newClient(t, server).Through(&recordingGate{refuse: closed}).RevokeToken(t.Context(), access(), "x"), closed)
 	require.Nil(t, server.seen)
+}
+
+func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	noBearer := errors.New("no login")
+	for name, test := range map[string]struct {
+		transport http.RoundTripper
+		bearer    Bearing
+		sent      bool
+	}{
+		"no connection": {brokenTransport{dial}, access(), false},
+		"no login":      {&answering{status: 204}, func(context.Context) (Secret, error) { return "", noBearer }, false},
+		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, access(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gate := &recordingGate{}
+			err := newClient(t, test.transport).Through(gate).RevokeToken(t.Context(), test.bearer, "x")
+			require.Error(t, err)
+			require.Equal(t, test.sent, len(gate.done) == 1)
+			require.Equal(t, !test.sent, gate.cancelled == 1)
+			var lost *TransportError
+			require.Equal(t, test.sent, errors.As(err, &lost) && lost.Sent)
+		})
+	}
+}
+
+func TestOnlyTheDocumentedStatusIsASuccess(t *testing.T) {
+	for _, status := range []int{200, 202, 206} {
+		err := newClient(t, &answering{status: status, body: "<html>blocked</html>"}).RevokeToken(t.Context(), access(), "x")
+		var lost *TransportError
+		require.ErrorAs(t, err, &lost)
+	}
+	require.NoError(t, newClient(t, &answering{status: 204}).RevokeToken(t.Context(), access(), "x"))
+}
+
+func TestOneApiHasOneAddress(t *testing.T) {
+	for _, same := range []string{TestURL, TestURL + "/", "https://API-test.ksef.mf.gov.pl:443/v2", "https://api-test.ksef.mf.gov.pl/./v2//"} {
+		address, err := ParseURL(same)
+		require.NoError(t, err)
+		require.Equal(t, TestURL, address)
+	}
 }
 
 func TestWhatCannotBeUnderstoodIsNoRefusal(t *testing.T) {
@@ -134,7 +182,7 @@ func TestWhatCannotBeUnderstoodIsNoRefusal(t *testing.T) {
 		"a timeout of KSeF's": {status: 408},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newClient(t, server).GenerateToken(t.Context(), "access", TokenRequest{})
+			_, err := newClient(t, server).GenerateToken(t.Context(), access(), TokenRequest{})
 			require.Error(t, err)
 			require.False(t, IsRefusal(err))
 		})
@@ -146,7 +194,7 @@ func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
 		"authorIdentifier":{"type":"Robot","value":"1"},"contextIdentifier":{"type":"Planet","value":"Mars"},"description":"d",
 		"requestedPermissions":["FlyToTheMoon"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","lastUseDate":null,
 		"status":"Sleeping","statusDetails":null,"validTo":"2027-01-01T00:00:00Z","extra":{"a":[1]}}`}).
-		Token(t.Context(), "access", "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+		Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.NoError(t, err)
 	require.Equal(t, TokenStatus("Sleeping"), token.Status)
 	require.False(t, token.Status.Dead())
@@ -154,13 +202,13 @@ func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
 
 func TestAnAnswerAboutAnotherTokenIsNotBelieved(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-46","status":"Revoked"}`}).
-		Token(t.Context(), "access", "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+		Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.Error(t, err)
 }
 
 func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"tokens":[],"continuationToken":"` + strings.Repeat("x", maxBody) + `"}`}).
-		QueryTokens(t.Context(), "access", TokenQuery{})
+		QueryTokens(t.Context(), access(), TokenQuery{})
 	require.Error(t, err)
 }
 
@@ -169,7 +217,7 @@ func TestRequestsCarryWhatKSeFAsksFor(t *testing.T) {
 	var warnings []Warning
 	api, err := New(Config{URL: TestURL + "/", Transport: server, OnWarning: func(w Warning) { warnings = append(warnings, w) }})
 	require.NoError(t, err)
-	_, err = api.QueryTokens(t.Context(), "secret-access", TokenQuery{
+	_, err = api.QueryTokens(t.Context(), Secret("secret-access").Bearing(), TokenQuery{
 		Statuses: []string{"Active", "Pending"}, Description: "raport żółty", PageSize: 50, Continuation: "next",
 		Author: testAuthor, AuthorType: "Nip",
 	})
@@ -194,7 +242,7 @@ func (b brokenTransport) RoundTrip(*http.Request) (*http.Response, error) { retu
 
 func TestATransportErrorHasItsCauseAndNoAddress(t *testing.T) {
 	cause := errors.New("connection reset")
-	_, err := newClient(t, brokenTransport{cause}).QueryTokens(t.Context(), "access", TokenQuery{Description: "private words"})
+	_, err := newClient(t, brokenTransport{cause}).QueryTokens(t.Context(), access(), TokenQuery{Description: "private words"})
 	var lost *TransportError
 	require.ErrorAs(t, err, &lost)
 	require.ErrorIs(t, err, cause)
@@ -275,7 +323,7 @@ func FuzzAnswers(f *testing.F) {
 			status = 200 + (status&0x7fffffff)%400
 		}
 		api := newClient(t, &answering{status: status, body: body, header: http.Header{"Retry-After": {retryAfter}}})
-		if token, err := api.GenerateToken(t.Context(), "access", TokenRequest{}); err == nil {
+		if token, err := api.GenerateToken(t.Context(), access(), TokenRequest{}); err == nil {
 			require.NotEmpty(t, token.ReferenceNumber)
 			require.NotEmpty(t, token.Token)
 		} else {
@@ -283,8 +331,8 @@ func FuzzAnswers(f *testing.F) {
 			var refused *APIError
 			require.True(t, !errors.As(err, &refused) || (refused.RetryAfter >= 0 && refused.RetryAfter <= maxRetryAfter))
 		}
-		_, _ = api.QueryTokens(t.Context(), "access", TokenQuery{})
-		_, _ = api.Token(t.Context(), "access", "x")
+		_, _ = api.QueryTokens(t.Context(), access(), TokenQuery{})
+		_, _ = api.Token(t.Context(), access(), "x")
 		_, _ = api.TokenKey(t.Context())
 		_, _ = api.Challenge(t.Context())
 	})

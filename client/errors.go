@@ -74,11 +74,13 @@ func (e *APIError) Has(code int) bool {
 	return false
 }
 
-// TransportError is an exchange that did not come to an understandable end: it
-// is unknown whether KSeF has acted on the request.
+// TransportError is an exchange that did not come to an understandable end.
 type TransportError struct {
 	Endpoint string
-	Err      error
+	// Sent says that the request may have reached KSeF, so that it is unknown
+	// whether KSeF has acted on it. Without a connection it is false.
+	Sent bool
+	Err  error
 }
 
 func (e *TransportError) Error() string {

@@ -20,6 +20,8 @@ type Pass interface {
 	// Done says that the exchange has ended. retryAfter is what a 429 asked
 	// for, 0 otherwise.
 	Done(retryAfter time.Duration)
+	// Cancel says that the request was certainly never sent.
+	Cancel()
 }
 
 // Through returns a client that sends each request through the gate.
@@ -34,3 +36,5 @@ type openGate struct{}
 func (openGate) Admit(context.Context, string) (Pass, error) { return openGate{}, nil }
 
 func (openGate) Done(time.Duration) {}
+
+func (openGate) Cancel() {}

@@ -21,12 +21,12 @@ type RateLimits struct {
 
 // RateLimits returns the limits in force for endpoints that have no group of
 // their own: those of tokens, sessions and certificates.
-func (c *Client) RateLimits(ctx context.Context, access Secret) (RateLimits, error) {
+func (c *Client) RateLimits(ctx context.Context, access Bearing) (RateLimits, error) {
 	var out struct {
 		Other RateLimits `json:"other"`
 	}
 	err := c.do(ctx, call{
-		endpoint: EndpointRateLimits, method: http.MethodGet, path: "/rate-limits", bearer: access,
+		endpoint: EndpointRateLimits, method: http.MethodGet, path: "/rate-limits", bearer: access, success: http.StatusOK,
 	}, &out)
 	return out.Other, err
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,23 +32,33 @@ type call struct {
 	endpoint    string // "GET /tokens/{referenceNumber}"
 	method      string
 	path        string
-	bearer      Secret
+	success     int // the status that KSeF documents for a success
+	bearer      Bearing
 	header      map[string]string
 	contentType string
 	body        []byte
 }
 
+// Bearing gives the bearer token of a request at the moment in which it is
+// sent: a wait for KSeF's limits may outlast a token.
+type Bearing func(ctx context.Context) (Secret, error)
+
+// Bearing returns the secret itself as the bearer token.
+func (s Secret) Bearing() Bearing {
+	return func(context.Context) (Secret, error) { return s, nil }
+}
+
 // errUnreadable marks a success whose body was not whole or not as documented.
 var errUnreadable = errors.New("the answer ended early or is not the JSON that was expected")
 
-// jsonCall makes a call with a JSON body.
-func jsonCall(endpoint, method, path string, bearer Secret, body any) (call, error) {
+// jsonCall makes a POST with a JSON body, which KSeF answers with 202.
+func jsonCall(endpoint, path string, bearer Bearing, body any) (call, error) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return call{}, fmt.Errorf("encoding the request for %s: %w", endpoint, err)
 	}
 	return call{
-		endpoint: endpoint, method: method, path: path, bearer: bearer,
+		endpoint: endpoint, method: http.MethodPost, path: path, success: http.StatusAccepted, bearer: bearer,
 		contentType: "application/json", body: encoded,
 	}, nil
 }
@@ -56,46 +67,80 @@ func jsonCall(endpoint, method, path string, bearer Secret, body any) (call, err
 // window that is most likely to be full.
 const blockUnlessTold = time.Minute
 
-// do sends the call and decodes a success into out (nil: the body is ignored).
+// do sends the call and decodes a success into out (nil: there is no body).
 func (c *Client) do(ctx context.Context, call call, out any) error {
 	pass, err := c.gate.Admit(ctx, call.endpoint)
 	if err != nil {
 		return err
 	}
-	var retryAfter time.Duration
-	defer func() { pass.Done(retryAfter) }()
-
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	response, err := c.send(ctx, call)
+	request, cancel, err := c.request(ctx, call)
 	if err != nil {
-		return &TransportError{Endpoint: call.endpoint, Err: err}
+		pass.Cancel()
+		return err
+	}
+	defer cancel()
+	response, err := c.http.Do(request)
+	if err != nil {
+		lost := &TransportError{Endpoint: call.endpoint, Sent: !isDialError(err), Err: withoutURL(err)}
+		settle(pass, lost)
+		return lost
 	}
 	defer response.Body.Close()
+	err = c.read(call, response, out)
+	settle(pass, err)
+	return err
+}
 
+// settle closes a pass: with what a 429 asked for, or as never used.
+func settle(pass Pass, err error) {
+	var lost *TransportError
+	var refused *APIError
+	switch {
+	case errors.As(err, &lost) && !lost.Sent:
+		pass.Cancel()
+	case errors.As(err, &refused):
+		pass.Done(refused.RetryAfter)
+	default:
+		pass.Done(0)
+	}
+}
+
+// read turns an answer into out, or into an error.
+func (c *Client) read(call call, response *http.Response, out any) error {
 	c.noteWarning(call.endpoint, response.Header)
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		failure := decodeFailure(call.endpoint, response, body)
-		retryAfter = failure.RetryAfter
-		return failure
+		return decodeFailure(call.endpoint, response, body)
 	}
-	if err != nil {
-		return &TransportError{Endpoint: call.endpoint, Err: err}
-	}
-	if out == nil {
+	switch {
+	case err != nil:
+	case response.StatusCode != call.success:
+		// Whoever answered was not KSeF: a proxy's page must not pass for a 204.
+		err = errUnreadable
+	case out == nil:
 		return nil
+	default:
+		if json.Unmarshal(body, out) == nil {
+			return nil
+		}
+		err = errUnreadable
 	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return &TransportError{Endpoint: call.endpoint, Err: fmt.Errorf("status %d: %w", response.StatusCode, errUnreadable)}
-	}
-	return nil
+	return &TransportError{Endpoint: call.endpoint, Sent: true, Err: fmt.Errorf("status %d: %w", response.StatusCode, err)}
 }
 
-func (c *Client) send(ctx context.Context, call call) (*http.Response, error) {
+func (c *Client) request(ctx context.Context, call call) (*http.Request, context.CancelFunc, error) {
+	var bearer Secret
+	if call.bearer != nil {
+		var err error
+		if bearer, err = call.bearer(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	request, err := http.NewRequestWithContext(ctx, call.method, c.base+call.path, bytes.NewReader(call.body))
 	if err != nil {
-		return nil, err
+		cancel()
+		return nil, nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("X-Error-Format", "problem-details")
@@ -105,17 +150,19 @@ func (c *Client) send(ctx context.Context, call call) (*http.Response, error) {
 	if call.contentType != "" {
 		request.Header.Set("Content-Type", call.contentType)
 	}
-	if call.bearer != "" {
-		request.Header.Set("Authorization", "Bearer "+call.bearer.Reveal())
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer.Reveal())
 	}
 	for name, value := range call.header {
 		request.Header.Set(name, value)
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	return response, nil
+	return request, cancel, nil
+}
+
+// isDialError says that there was no connection, so that nothing was sent.
+func isDialError(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && failed.Op == "dial"
 }
 
 // withoutURL drops the address from net/http's error: the endpoint is named
@@ -130,7 +177,7 @@ func withoutURL(err error) error {
 
 func (c *Client) noteWarning(endpoint string, header http.Header) {
 	for _, text := range header.Values("X-System-Warning") {
-		c.onWarning(Warning{Endpoint: endpoint, Text: text, At: time.Now()})
+		c.onWarning(Warning{Endpoint: endpoint, Text: clip(text), At: time.Now()})
 	}
 }
 

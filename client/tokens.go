@@ -125,8 +125,8 @@ type TokenPage struct {
 
 // GenerateToken makes a token. It is Pending at first and cannot log in
 // before it is Active.
-func (c *Client) GenerateToken(ctx context.Context, access Secret, request TokenRequest) (*NewToken, error) {
-	post, err := jsonCall(EndpointGenerateToken, http.MethodPost, "/tokens", access, request)
+func (c *Client) GenerateToken(ctx context.Context, access Bearing, request TokenRequest) (*NewToken, error) {
+	post, err := jsonCall(EndpointGenerateToken, "/tokens", access, request)
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +135,14 @@ func (c *Client) GenerateToken(ctx context.Context, access Secret, request Token
 		return nil, err
 	}
 	if out.ReferenceNumber == "" || out.Token == "" {
-		return nil, &TransportError{Endpoint: EndpointGenerateToken, Err: errUnreadable}
+		return nil, &TransportError{Endpoint: EndpointGenerateToken, Sent: true, Err: errUnreadable}
 	}
 	return &out, nil
 }
 
 // QueryTokens returns a page of the context's tokens, foreign ones included,
 // as far as the caller may see them.
-func (c *Client) QueryTokens(ctx context.Context, access Secret, query TokenQuery) (*TokenPage, error) {
+func (c *Client) QueryTokens(ctx context.Context, access Bearing, query TokenQuery) (*TokenPage, error) {
 	values := url.Values{}
 	for _, status := range query.Statuses {
 		values.Add("status", status)
@@ -153,7 +153,7 @@ func (c *Client) QueryTokens(ctx context.Context, access Secret, query TokenQuer
 	if query.PageSize > 0 {
 		values.Set("pageSize", strconv.Itoa(query.PageSize))
 	}
-	get := call{endpoint: EndpointQueryTokens, method: http.MethodGet, path: "/tokens", bearer: access}
+	get := call{endpoint: EndpointQueryTokens, method: http.MethodGet, path: "/tokens", bearer: access, success: http.StatusOK}
 	if len(values) > 0 {
 		get.path += "?" + values.Encode()
 	}
@@ -174,27 +174,27 @@ func setIf(values url.Values, name, value string) {
 }
 
 // Token returns what KSeF tells about one token.
-func (c *Client) Token(ctx context.Context, access Secret, referenceNumber string) (*Token, error) {
+func (c *Client) Token(ctx context.Context, access Bearing, referenceNumber string) (*Token, error) {
 	var out Token
 	err := c.do(ctx, call{
 		endpoint: EndpointToken, method: http.MethodGet,
-		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access,
+		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusOK,
 	}, &out)
 	if err != nil {
 		return nil, err
 	}
 	if out.ReferenceNumber != referenceNumber || out.Status == "" {
-		return nil, &TransportError{Endpoint: EndpointToken, Err: errUnreadable}
+		return nil, &TransportError{Endpoint: EndpointToken, Sent: true, Err: errUnreadable}
 	}
 	return &out, nil
 }
 
 // RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted
 // (204). KSeF has no 404: see TokenStatus.Dead for what else proves an end.
-func (c *Client) RevokeToken(ctx context.Context, access Secret, referenceNumber string) error {
+func (c *Client) RevokeToken(ctx context.Context, access Bearing, referenceNumber string) error {
 	return c.do(ctx, call{
 		endpoint: EndpointRevokeToken, method: http.MethodDelete,
-		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access,
+		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusNoContent,
 	}, nil)
 }
 

@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,13 +16,17 @@ import (
 // pollPatience is how long a look at pending tokens waits for KSeF's limits.
 const pollPatience = 5 * time.Second
 
+// answerMargin is left of the caller's time for answering with a token that is
+// still Pending.
+const answerMargin = 2 * time.Second
+
 // pollPause is the time between two looks; tokens are Pending for seconds.
 func pollPause(looks int) time.Duration {
-	pauses := [...]time.Duration{time.Second, time.Second, 2 * time.Second, 3 * time.Second}
+	pauses := [...]time.Duration{time.Second, time.Second, 2 * time.Second}
 	if looks < len(pauses) {
 		return pauses[looks]
 	}
-	return 5 * time.Second
+	return 3 * time.Second
 }
 
 // watch is the poller that all who wait in one context share: a request for
@@ -34,7 +39,11 @@ type watch struct {
 // awaitActive waits until KSeF reports another status than Pending, at most for
 // the timeout. The error says why the answer is still Pending.
 func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.TokenStatus, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	end := time.Now().Add(timeout)
+	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-answerMargin).Before(end) {
+		end = bound.Add(-answerMargin)
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	decided := l.watch(target, referenceNumber)
 	select {
@@ -125,7 +134,7 @@ func (l *Ledger) tell(w *watch, statuses map[string]client.TokenStatus, err erro
 // look asks for one token by its number and for many by pages of the list,
 // newest first, until all have been seen.
 func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[string]client.TokenStatus, err error) {
-	defer contain(&err)
+	defer l.contain(&err)
 	api, err := l.Open(l.ctx, target, budget.Wait{AtMost: pollPatience})
 	if err != nil {
 		return nil, err
@@ -133,10 +142,13 @@ func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[
 	if len(waiting) == 1 {
 		for referenceNumber := range waiting {
 			token, err := api.Token(l.ctx, referenceNumber)
-			if err != nil {
+			if err == nil {
+				return map[string]client.TokenStatus{referenceNumber: token.Status}, nil
+			}
+			// The list has a limit of its own.
+			if exhausted := new(*budget.ExhaustedError); !errors.As(err, exhausted) {
 				return nil, err
 			}
-			return map[string]client.TokenStatus{referenceNumber: token.Status}, nil
 		}
 	}
 	return l.lookAtList(api, waiting)

@@ -5,10 +5,14 @@ package ledger
 
 import "time"
 
-// deadlineGrace is how long after its lease's end a token may live before the
-// pump revokes it by itself: Vault's own six attempts take about ten minutes,
-// and clocks differ.
-const deadlineGrace = time.Hour
+// After its lease's end a token may live for an hour before the pump revokes it
+// by itself: Vault's own six attempts take about ten minutes, and clocks differ.
+// It is noticed some time before that and must still be overdue then.
+const (
+	overdueNotice  = 50 * time.Minute
+	overdueConfirm = 10 * time.Minute
+	deadlineGrace  = overdueNotice + overdueConfirm
+)
 
 // agenda says when each folder of live records must be looked at next: not
 // before the first deadline in it, and its grace, have passed.
@@ -50,7 +54,8 @@ func (a agenda) earliest() time.Time {
 // expect notes a live record's deadline.
 func (p *pump) expect(record *Record) {
 	p.mu.Lock()
-	earlier := p.agenda.note(record.Nonce[:bucketDigits], record.Deadline.Add(deadlineGrace))
+	delete(p.overdue, record.ReferenceNumber)
+	earlier := p.agenda.note(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
 	p.mu.Unlock()
 	if earlier {
 		p.poke()

@@ -63,6 +63,13 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // *client.APIError where KSeF refuses, a *LostReplyError where it is not known
 // whether KSeF made a token, ErrFailed, or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, error) {
+	if err := l.beginIssue(); err != nil {
+		return nil, err
+	}
+	defer l.endIssue()
+	if next := l.NextSlot(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issuePatience {
+		return nil, &budget.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
+	}
 	api, err := l.Open(ctx, request.Target, budget.Wait{AtMost: issuePatience})
 	if err != nil {
 		return nil, err
@@ -70,7 +77,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	if err := api.Ready(ctx); err != nil {
 		return nil, err
 	}
-	record, err := l.intend(ctx, request)
+	record, err := l.intend(ctx, request, api.Author())
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +88,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 		return nil, l.notIssued(ctx, record, err)
 	}
 	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
+		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, err
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
@@ -96,7 +104,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 }
 
 // intend writes the record that leads back to the token, whatever happens next.
-func (l *Ledger) intend(ctx context.Context, request IssueRequest) (*Record, error) {
+func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func (l *Ledger) intend(ctx context.Context, request IssueRequest) (*Record, err
 		return nil, err
 	}
 	record := &Record{
-		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target,
+		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target, Author: author,
 		Role: request.Role, Permissions: request.Permissions,
 		Description: request.Description + " " + marker(mountID, nonce),
 		Created:     now.UTC(), Deadline: deadline.UTC(),
@@ -144,53 +152,51 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 func mayHaveMadeToken(err error) bool {
 	var lost *client.TransportError
 	if errors.As(err, &lost) {
-		return lost.Endpoint == client.EndpointGenerateToken
+		return lost.Sent && lost.Endpoint == client.EndpointGenerateToken
 	}
 	var refused *client.APIError
 	return errors.As(err, &refused) && refused.Endpoint == client.EndpointGenerateToken && !client.IsRefusal(err)
 }
 
-// enterLive records the token's reference number. Where that fails the token is
-// revoked: without a record it would live for ever.
+// enterLive records the token's reference number and closes the intent. Where
+// one of that fails, though it may have happened all the same, nobody gets the
+// token and it is revoked: an intent that is still there always means that.
 func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	intent := record.key()
 	record.State, record.ReferenceNumber = Live, referenceNumber
-	if err := l.store.put(ctx, record); err != nil {
-		record.State = Issuing
-		l.pump.recover(record)
-		return fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err)
+	err := l.store.put(ctx, record)
+	if err == nil {
+		l.pump.expect(record)
+		err = l.store.remove(ctx, intent)
 	}
-	l.pump.expect(record)
-	if err := l.store.remove(ctx, intent); err != nil {
-		// The record is live already; a later look at the intent finds that.
-		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	abandoned := l.abandon(ctx, record, "it could not be recorded")
+	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), abandoned)
 }
 
 // settleIssue decides what becomes of a token after the wait for Active.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
-	if issued.Status == client.StatusActive || (issued.Status == client.StatusPending && ctx.Err() == nil) {
+	gone := ctx.Err()
+	if gone == nil && !issued.Status.Dead() {
 		return nil
 	}
-	detachedCtx, cancel := detached(ctx)
+	ctx, cancel := detached(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
-		if err := l.store.remove(detachedCtx, issued.Record.key()); err != nil {
+		if err := l.store.remove(ctx, issued.Record.key()); err != nil {
 			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", issued.Record.ReferenceNumber, "error", err)
 		}
 		return fmt.Errorf("token %s: %w", issued.Record.ReferenceNumber, ErrFailed)
 	}
 	reason := fmt.Errorf("the token %s became %s while it was being issued", issued.Record.ReferenceNumber, issued.Status)
-	if err := ctx.Err(); err != nil {
-		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", issued.Record.ReferenceNumber, err)
+	if gone != nil {
+		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", issued.Record.ReferenceNumber, gone)
 	}
-	if err := l.abandon(detachedCtx, &issued.Record, "nobody received the token"); err != nil {
-		return errors.Join(reason, err)
-	}
-	return reason
+	return errors.Join(reason, l.abandon(ctx, &issued.Record, "nobody received the token"))
 }
 
 // launch marks an intent as being worked on, so that the pump leaves it alone.

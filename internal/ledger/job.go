@@ -60,15 +60,38 @@ func (j *job) leave(byLease bool) {
 	j.leases--
 }
 
-// claimPersist gives the record to write to the first who asks.
+// claimPersist gives the record to write to one caller. The others wait until
+// it is written; it is false where nothing is left to write.
 func (j *job) claimPersist() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.persisted || j.persisting != nil || isClosed(j.done) {
+	j.awaitPersist()
+	if j.persisted {
 		return Record{}, false
 	}
 	j.persisting = make(chan struct{})
 	return j.record, true
+}
+
+// awaitPersist waits, without the lock, until nobody writes the record.
+func (j *job) awaitPersist() {
+	for j.persisting != nil {
+		writing := j.persisting
+		j.mu.Unlock()
+		<-writing
+		j.mu.Lock()
+	}
+}
+
+// die marks the record dead, so that nobody writes it as revoking any more, and
+// says whether its lease is waiting for that.
+func (j *job) die() (Record, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.awaitPersist()
+	j.persisted = true
+	j.record.State, j.record.Ended = Dead, time.Now().UTC()
+	return j.record, j.leases > 0
 }
 
 func (j *job) endPersist(written bool) {
@@ -77,20 +100,6 @@ func (j *job) endPersist(written bool) {
 	j.persisted = written
 	close(j.persisting)
 	j.persisting = nil
-}
-
-// settledPersist waits until nobody is writing the record, so that it is not
-// written once more after it was removed.
-func (j *job) settledPersist() {
-	for {
-		j.mu.Lock()
-		writing := j.persisting
-		j.mu.Unlock()
-		if writing == nil {
-			return
-		}
-		<-writing
-	}
 }
 
 func (j *job) fail(err error, due time.Time) {
@@ -112,10 +121,11 @@ func (j *job) postpone(due time.Time) {
 	j.due = due
 }
 
-func (j *job) isDue(now time.Time) (time.Time, bool) {
+// standing says when the job is due, and whether KSeF has failed it before.
+func (j *job) standing() (due time.Time, hasFailed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.due, !j.due.After(now)
+	return j.due, j.lastErr != nil
 }
 
 func (j *job) failure() (attempts int, lastErr error) {

@@ -7,10 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"time"
-
-	"vault-plugin-secrets-ksef/client"
 )
 
 // kill has KSeF revoke the job's token. nil means that KSeF has confirmed it,
@@ -18,10 +14,10 @@ import (
 func (p *pump) kill(ctx context.Context, api Upstream, job *job) error {
 	record := job.snapshot()
 	err := api.RevokeToken(ctx, record.ReferenceNumber)
-	if err != nil && isOurs(err) {
-		return err
-	}
 	if err != nil {
+		if scopeOf(err) != ofJob && !isUnclear(err) {
+			return err
+		}
 		if err := p.confirm(ctx, api, &record, err); err != nil {
 			return err
 		}
@@ -31,37 +27,22 @@ func (p *pump) kill(ctx context.Context, api Upstream, job *job) error {
 }
 
 // confirm decides by the token's status after a DELETE that was refused or
-// whose reply was lost: KSeF has no status that would say "already revoked".
+// whose reply was lost: KSeF has no answer that would say "already revoked".
 func (p *pump) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
 	token, err := api.Token(ctx, record.ReferenceNumber)
-	if err != nil {
-		if client.IsRefusal(err) && !isOurs(err) {
-			return &jobError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w", record.ReferenceNumber, errors.Join(cause, err))}
-		}
-		return errors.Join(cause, err)
-	}
-	if token.Status.Dead() {
+	switch {
+	case err == nil && token.Status.Dead():
 		return nil
-	}
-	if !client.IsRefusal(cause) {
+	case err == nil && scopeOf(cause) == ofJob:
+		return &jobError{fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
+	case err == nil:
+		return cause
+	case scopeOf(err) == ofJob && scopeOf(cause) == ofJob:
+		return &jobError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w", record.ReferenceNumber, errors.Join(cause, err))}
+	case scopeOf(err) == ofJob:
 		return cause
 	}
-	return &jobError{fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
-}
-
-// isOurs says that an error speaks of our login, our rights or our limits and
-// not of the token: never a sign that the token is gone.
-func isOurs(err error) bool {
-	var refused *client.APIError
-	if !errors.As(err, &refused) {
-		var lost *client.TransportError
-		return !errors.As(err, &lost) || lost.Endpoint != client.EndpointRevokeToken
-	}
-	switch refused.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
-		return true
-	}
-	return refused.Endpoint != client.EndpointRevokeToken
+	return fmt.Errorf("%w (and its status could not be asked for: %w)", err, cause)
 }
 
 // bury records that a token is dead. With its lease waiting no record is
@@ -70,7 +51,6 @@ func isOurs(err error) bool {
 func (p *pump) bury(ctx context.Context, job *job) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	job.settledPersist()
 	record, collected := job.die()
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	var err error
@@ -83,12 +63,4 @@ func (p *pump) bury(ctx context.Context, job *job) {
 		p.ledger.Logger.Warn("a dead token's record could not be brought up to date", "reference_number", record.ReferenceNumber, "error", err)
 	}
 	p.ledger.OnEvent(Event{Kind: EventRevoke, Record: record})
-}
-
-// die marks the record dead and says whether its lease is waiting for that.
-func (j *job) die() (Record, bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.record.State, j.record.Ended = Dead, time.Now().UTC()
-	return j.record, j.leases > 0
 }

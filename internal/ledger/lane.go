@@ -48,7 +48,7 @@ type lane struct {
 	wake     chan struct{}
 }
 
-func newLane(key laneKey) *lane { return &lane{key: key, wake: make(chan struct{}, 1)} }
+func newLane(key laneKey) *lane { return &lane{key: key, wake: make(chan struct{}, laneWorkers)} }
 
 func (l *lane) add(j *job) {
 	at := sort.Search(len(l.queue), func(i int) bool { return l.queue[i].since.After(j.since) })
@@ -58,33 +58,51 @@ func (l *lane) add(j *job) {
 	l.nudge()
 }
 
-// nudge tells a waiting worker to look again.
+// nudge tells the waiting workers to look again.
 func (l *lane) nudge() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	for range laneWorkers {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+			return
+		}
 	}
 }
 
-// next takes the oldest job that is due. Where none is, it says how long to
-// wait.
+// next takes a job that is due: the oldest, but those that have failed before
+// come after those that have not, so that they cannot keep the others from
+// their turn. Where none is due, it says how long to wait.
 func (l *lane) next(now time.Time) (*job, time.Duration) {
 	if wait := l.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
-	shortest := time.Duration(-1)
+	if l.failures > 0 && l.running > 0 {
+		// One job finds out whether things work again; it nudges the others.
+		return nil, longestBackoff
+	}
+	best, shortest := -1, time.Duration(0)
 	for i, candidate := range l.queue {
-		due, ready := candidate.isDue(now)
-		if ready {
-			l.queue = append(l.queue[:i], l.queue[i+1:]...)
-			l.running++
-			return candidate, 0
+		due, hasFailed := candidate.standing()
+		if wait := due.Sub(now); wait > 0 {
+			if shortest == 0 || wait < shortest {
+				shortest = wait
+			}
+			continue
 		}
-		if wait := due.Sub(now); shortest < 0 || wait < shortest {
-			shortest = wait
+		if best < 0 || !hasFailed {
+			best = i
+		}
+		if !hasFailed {
+			break
 		}
 	}
-	return nil, shortest
+	if best < 0 {
+		return nil, shortest
+	}
+	job := l.queue[best]
+	l.queue = append(l.queue[:best], l.queue[best+1:]...)
+	l.running++
+	return job, 0
 }
 
 // position counts a job from 1 among all that the lane has to do.
@@ -111,6 +129,7 @@ func (l *lane) failed(now time.Time, err error) {
 func (l *lane) succeeded() {
 	l.failures, l.lastErr = 0, nil
 	l.retryAt = time.Time{}
+	l.nudge()
 }
 
 // backoff doubles with each failure and is spread over its upper half, so that

@@ -29,6 +29,8 @@ import (
 type Upstream interface {
 	// Ready makes sure that there is a login.
 	Ready(ctx context.Context) error
+	// Author identifies who logs in. Another may not see this one's tokens.
+	Author() string
 	GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error)
 	QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error)
 	Token(ctx context.Context, referenceNumber string) (*client.Token, error)
@@ -86,6 +88,7 @@ type Ledger struct {
 	flights map[string]struct{}
 	watches map[Target]*watch
 	started bool
+	issues  issues
 }
 
 // New returns a ledger over the storage. It reads nothing yet.
@@ -123,7 +126,11 @@ func (l *Ledger) Start() {
 // Stop ends the pump and all that it has begun, and waits for that. What is not
 // finished is taken up by the next Start on the same storage.
 func (l *Ledger) Stop() {
+	l.mu.Lock()
+	l.pump.mu.Lock()
 	l.stop()
+	l.pump.mu.Unlock()
+	l.mu.Unlock()
 	l.work.Wait()
 }
 
@@ -151,9 +158,10 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 
 // contain turns a panic into an error: the process serves other mounts too. The
 // value of the panic stays out of it, since it may hold anything.
-func contain(err *error) {
+func (l *Ledger) contain(err *error) {
 	if cause := recover(); cause != nil {
-		*err = fmt.Errorf("the engine panicked (%T): %s", cause, debug.Stack())
+		l.Logger.Error("the ledger panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+		*err = &jobError{fmt.Errorf("the engine failed (%T); its log has the stack", cause)}
 	}
 }
 

@@ -5,7 +5,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -39,7 +38,9 @@ type pump struct {
 	revoking map[string]*job
 	lost     map[string]*job
 	agenda   agenda
-	review   reviewState
+	// overdue holds when a token was first seen to have outlived its lease.
+	overdue map[string]time.Time
+	review  reviewState
 }
 
 // reviewState is what the last review found.
@@ -52,7 +53,7 @@ func newPump(l *Ledger) *pump {
 	return &pump{
 		ledger: l, wake: make(chan struct{}, 1),
 		lanes: make(map[laneKey]*lane), revoking: make(map[string]*job), lost: make(map[string]*job),
-		agenda: newAgenda(),
+		agenda: newAgenda(), overdue: make(map[string]time.Time),
 	}
 }
 
@@ -212,24 +213,34 @@ func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
 		p.requeue(lane, job)
 		return
 	}
-	var own *jobError
-	switch {
-	case err == nil && finished:
+	if err == nil && finished {
 		p.complete(lane, job)
-	case err == nil:
-		p.requeue(lane, job)
-	case errors.As(err, &own):
-		attempts, _ := job.failure()
-		job.fail(own.err, now.Add(min(longestJobRetry, jobRetry<<min(attempts, 6))))
-		p.report(job, own.err)
-		p.requeue(lane, job)
-	default:
-		p.laneFailed(lane, job, now, err)
+		return
 	}
+	if err == nil {
+		p.requeue(lane, job)
+		return
+	}
+	attempts, _ := job.failure()
+	switch scopeOf(err) {
+	case ofJob:
+		job.fail(err, now.Add(growing(attempts, longestJobRetry)))
+		p.requeue(lane, job)
+	case ofService:
+		p.laneFailed(lane, job, err, now.Add(growing(attempts, longestBackoff)))
+	default:
+		p.laneFailed(lane, job, err, now)
+	}
+	p.report(job, err)
+}
+
+// growing doubles a job's own pause with each of its attempts, to a limit.
+func growing(attempts int, most time.Duration) time.Duration {
+	return min(most, jobRetry<<min(attempts, 10))
 }
 
 func (p *pump) work(ctx context.Context, key laneKey, job *job) (finished bool, err error) {
-	defer contain(&err)
+	defer p.ledger.contain(&err)
 	api, err := p.ledger.Open(ctx, key.target, budget.Wait{AtMost: pumpPatience})
 	if err != nil {
 		return false, err
@@ -245,7 +256,6 @@ func (p *pump) complete(lane *lane, job *job) {
 	defer p.mu.Unlock()
 	lane.running--
 	lane.succeeded()
-	lane.nudge()
 	record := job.snapshot()
 	if lane.key.kind == kindRecover {
 		delete(p.lost, record.Nonce)
@@ -255,23 +265,23 @@ func (p *pump) complete(lane *lane, job *job) {
 	close(job.done)
 }
 
+// requeue puts a job back after KSeF has answered: the lane works.
 func (p *pump) requeue(lane *lane, job *job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	lane.running--
+	lane.succeeded()
 	lane.add(job)
 }
 
-// laneFailed stops the whole lane for a while: what failed for this job would
-// fail for the next.
-func (p *pump) laneFailed(lane *lane, job *job, now time.Time, err error) {
+// laneFailed stops the whole lane for a while, and this job until it is due.
+func (p *pump) laneFailed(lane *lane, job *job, err error, due time.Time) {
 	p.mu.Lock()
-	lane.failed(now, err)
-	job.fail(err, now)
+	defer p.mu.Unlock()
+	lane.failed(time.Now(), err)
+	job.fail(err, due)
 	lane.running--
 	lane.add(job)
-	p.mu.Unlock()
-	p.report(job, err)
 }
 
 func (p *pump) report(job *job, err error) {
@@ -299,7 +309,7 @@ func (p *pump) forecast(job *job) (position, pending int, next time.Time, err er
 	target := job.lane.key.target
 	p.mu.Unlock()
 	next = p.ledger.NextSlot(target, client.EndpointRevokeToken, position-1)
-	due, _ := job.isDue(time.Now())
+	due, _ := job.standing()
 	for _, later := range []time.Time{retryAt, due} {
 		if later.After(next) {
 			next = later

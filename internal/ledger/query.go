@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -39,30 +40,36 @@ func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
 
 // Find returns the record of a token, or nil where this mount has none.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
-	record, err := l.store.get(ctx, endingKey(referenceNumber))
-	if err != nil || record != nil {
-		return record, err
-	}
 	buckets, err := l.store.buckets(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var live *Record
 	for _, bucket := range buckets {
-		record, err := l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber)
-		if err != nil || record != nil {
-			return record, err
+		if live, err = l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber); err != nil {
+			return nil, err
+		}
+		if live != nil {
+			break
 		}
 	}
-	return nil, nil
+	// Read last: a record moves from live to ending.
+	ending, err := l.store.get(ctx, endingKey(referenceNumber))
+	if err != nil || ending != nil {
+		return ending, err
+	}
+	return live, nil
 }
 
 // Open counts what is not finished, for guards on the configuration.
 type Open struct {
 	Issuing, Live, Revoking int
+	// Unreadable records may stand for tokens too.
+	Unreadable int
 }
 
 // Any says that there is a token, or that there may be one.
-func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking > 0 }
+func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
 
 // CountOpen counts the records that stand for tokens which may be alive.
 func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
@@ -83,12 +90,18 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 		}
 		open.Live += len(names)
 	}
-	ending, err := l.store.all(ctx, endingPrefix)
+	ending, err := l.store.names(ctx, endingPrefix)
 	if err != nil {
 		return open, err
 	}
-	for _, record := range ending {
-		if record.State == Revoking {
+	for _, referenceNumber := range ending {
+		record, err := l.store.get(ctx, endingKey(referenceNumber))
+		switch {
+		case errors.Is(err, errBadRecord):
+			open.Unreadable++
+		case err != nil:
+			return open, err
+		case record != nil && record.State == Revoking:
 			open.Revoking++
 		}
 	}

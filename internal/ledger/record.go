@@ -39,10 +39,12 @@ type Record struct {
 	State   State  `json:"state"`
 	Nonce   string `json:"nonce"`
 	// ReferenceNumber is KSeF's; "" while Issuing.
-	ReferenceNumber string   `json:"reference_number,omitempty"`
-	Target          Target   `json:"target"`
-	Role            string   `json:"role,omitempty"`
-	Permissions     []string `json:"permissions"`
+	ReferenceNumber string `json:"reference_number,omitempty"`
+	Target          Target `json:"target"`
+	Role            string `json:"role,omitempty"`
+	// Author identifies whose login made the token, as the session tells it.
+	Author      string   `json:"author,omitempty"`
+	Permissions []string `json:"permissions"`
 	// Description is as KSeF has it, the marker included.
 	Description string    `json:"description"`
 	Created     time.Time `json:"created"`

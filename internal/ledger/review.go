@@ -19,7 +19,7 @@ const deadRetention = 7 * 24 * time.Hour
 // works on, and notes when live records may be due. It reads pending records
 // only, not live ones.
 func (p *pump) reviewPending(ctx context.Context) (err error) {
-	defer contain(&err)
+	defer p.ledger.contain(&err)
 	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.noteBuckets(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,50 +28,47 @@ func (p *pump) reviewPending(ctx context.Context) (err error) {
 }
 
 func (p *pump) reviewIssuing(ctx context.Context) error {
-	nonces, err := p.ledger.store.names(ctx, issuingPrefix)
-	if err != nil {
-		return err
-	}
-	for _, nonce := range nonces {
-		// Looked at before reading: a request that has landed has also written.
-		if p.ledger.inFlight(nonce) {
-			continue
-		}
-		record, err := p.ledger.store.get(ctx, issuingKey(nonce))
-		if err != nil {
-			return err
-		}
-		if record != nil {
-			p.recover(record)
-		}
-	}
-	return nil
+	return p.each(ctx, issuingPrefix, p.ledger.inFlight, func(record *Record) error {
+		p.recover(record)
+		return nil
+	})
 }
 
 func (p *pump) reviewEnding(ctx context.Context) error {
-	referenceNumbers, err := p.ledger.store.names(ctx, endingPrefix)
+	return p.each(ctx, endingPrefix, p.isEnding, func(record *Record) error {
+		return p.takeUpEnding(ctx, record)
+	})
+}
+
+// each goes through a folder's records, but those that somebody works on. That
+// is asked before reading: who has finished with a record has also written it.
+// A record that cannot be read keeps no other from its turn.
+func (p *pump) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
+	names, err := p.ledger.store.names(ctx, folder)
 	if err != nil {
 		return err
 	}
-	for _, referenceNumber := range referenceNumbers {
-		if p.isEnding(referenceNumber) {
+	var failures []error
+	for _, name := range names {
+		if taken(name) {
 			continue
 		}
-		record, err := p.ledger.store.get(ctx, endingKey(referenceNumber))
-		if err != nil {
-			return err
+		record, err := p.ledger.store.get(ctx, folder+name)
+		if err == nil && record != nil {
+			err = do(record)
 		}
-		if err := p.takeUpEnding(ctx, record); err != nil {
-			return err
+		if err != nil {
+			failures = append(failures, err)
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func (p *pump) takeUpEnding(ctx context.Context, record *Record) error {
 	switch {
-	case record == nil:
-		return nil
 	case record.State == Revoking:
 		p.revoke(record, record.Cause, false)
 		return nil
@@ -86,69 +83,91 @@ func (p *pump) noteBuckets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, bucket := range buckets {
-		if _, noted := p.agenda[bucket]; noted {
+		if p.isNoted(bucket) {
 			continue
 		}
-		start, err := bucketStart(bucket)
+		visit, err := p.ledger.store.visit(ctx, bucket)
 		if err != nil {
 			return err
 		}
-		p.agenda.note(bucket, start.Add(deadlineGrace))
+		p.mu.Lock()
+		p.agenda.note(bucket, visit)
+		p.mu.Unlock()
 	}
 	return nil
+}
+
+func (p *pump) isNoted(bucket string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, noted := p.agenda[bucket]
+	return noted
 }
 
 // visitDue looks into the folders in which a deadline has passed.
 func (p *pump) visitDue(ctx context.Context, now time.Time) (err error) {
-	defer contain(&err)
+	defer p.ledger.contain(&err)
 	p.mu.Lock()
 	buckets := p.agenda.due(now)
 	p.mu.Unlock()
+	failures := make([]error, 0, len(buckets))
 	for _, bucket := range buckets {
-		if err := p.visit(ctx, bucket, now); err != nil {
-			return err
-		}
+		failures = append(failures, p.visit(ctx, bucket, now))
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
-// visit revokes what has outlived its lease and notes when to come again.
+// visit revokes what has outlived its lease and notes when to come again, in
+// memory and, where live records stay, in storage: the next start need not read
+// them then.
 func (p *pump) visit(ctx context.Context, bucket string, now time.Time) error {
 	p.mu.Lock()
 	// A deadline that is noted during the visit is one that this visit may miss.
 	delete(p.agenda, bucket)
 	p.mu.Unlock()
-	folder := livePrefix + bucket + "/"
-	referenceNumbers, err := p.ledger.store.names(ctx, folder)
-	for _, referenceNumber := range referenceNumbers {
-		if err != nil {
-			break
-		}
-		if p.isEnding(referenceNumber) {
-			continue
-		}
-		var record *Record
-		if record, err = p.ledger.store.get(ctx, folder+referenceNumber); err == nil && record != nil {
-			p.judge(record, now)
-		}
-	}
+	err := p.each(ctx, livePrefix+bucket+"/", p.isEnding, func(record *Record) error {
+		p.judge(record, now)
+		return nil
+	})
+	p.mu.Lock()
 	if err != nil {
-		p.mu.Lock()
 		p.agenda.note(bucket, now.Add(reviewRetry))
-		p.mu.Unlock()
 	}
-	return err
+	next, stays := p.agenda[bucket]
+	p.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case stays:
+		return p.ledger.store.putVisit(ctx, bucket, next)
+	}
+	return p.ledger.store.forgetVisit(ctx, bucket)
 }
 
+// judge has a token revoked that has been seen overdue for a while: by this
+// process' own clock, so that a wall clock that jumps kills no token.
 func (p *pump) judge(record *Record, now time.Time) {
-	if overdue := record.Deadline.Add(deadlineGrace); overdue.After(now) {
+	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
 		p.expect(record)
 		return
 	}
-	p.revoke(record, "its lease has ended and Vault has not revoked it", false)
+	p.mu.Lock()
+	seen, before := p.overdue[record.ReferenceNumber]
+	if !before {
+		seen = now
+		p.overdue[record.ReferenceNumber] = now
+	}
+	ripe := now.Sub(seen) >= overdueConfirm
+	if ripe {
+		delete(p.overdue, record.ReferenceNumber)
+	} else {
+		p.agenda.note(record.Nonce[:bucketDigits], seen.Add(overdueConfirm))
+	}
+	p.mu.Unlock()
+	if ripe {
+		p.revoke(record, "its lease has ended and Vault has not revoked it", false)
+	}
 }
 
 func later(a, b time.Time) time.Time {

@@ -62,7 +62,7 @@ func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 		return err
 	}
 	if record.State == Dead {
-		return l.store.remove(ctx, record.key())
+		return l.store.remove(ctx, liveKey(record.Nonce, record.ReferenceNumber), record.key())
 	}
 	return l.revoke(ctx, record, "the lease has ended", true)
 }
@@ -107,8 +107,8 @@ func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLea
 
 // persistEnding writes down that the token must die, once per revocation.
 func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
-	record, first := job.claimPersist()
-	if !first {
+	record, claimed := job.claimPersist()
+	if !claimed {
 		return nil
 	}
 	ctx, cancel := detached(ctx)
@@ -138,8 +138,11 @@ func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 	if len(lease.Nonce) != nonceLength || lease.ReferenceNumber == "" {
 		return nil, errBadLease
 	}
-	record, err := l.find(ctx, lease.Nonce, lease.ReferenceNumber)
-	if err != nil || record != nil {
+	record, err := l.store.locate(ctx, lease.Nonce, lease.ReferenceNumber)
+	switch {
+	case errors.Is(err, errBadRecord):
+		l.Logger.Error("a record cannot be read; the lease's own data is used", "reference_number", lease.ReferenceNumber, "error", err)
+	case err != nil || record != nil:
 		return record, err
 	}
 	now := time.Now().UTC()
@@ -147,14 +150,6 @@ func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 		Version: recordVersion, State: Live, Nonce: lease.Nonce, ReferenceNumber: lease.ReferenceNumber,
 		Target: lease.Target, Role: lease.Role, Created: now, Deadline: now,
 	}, nil
-}
-
-func (l *Ledger) find(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
-	record, err := l.store.get(ctx, endingKey(referenceNumber))
-	if err != nil || record != nil {
-		return record, err
-	}
-	return l.store.get(ctx, liveKey(nonce, referenceNumber))
 }
 
 // ErrRevoked says that a token has been revoked, so that its lease cannot be
@@ -170,10 +165,14 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) err
 	if record.State != Live || l.pump.isEnding(lease.ReferenceNumber) {
 		return fmt.Errorf("%s: %w", lease.ReferenceNumber, ErrRevoked)
 	}
+	sooner := deadline.Before(record.Deadline)
 	record.Deadline = deadline.UTC()
 	if err := l.store.put(ctx, record); err != nil {
 		return err
 	}
 	l.pump.expect(record)
+	if sooner {
+		return l.store.forgetVisit(ctx, record.Nonce[:bucketDigits])
+	}
 	return nil
 }

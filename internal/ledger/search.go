@@ -18,8 +18,7 @@ const absentAfter = time.Hour
 // nextLook grows with the age of the request: a token that KSeF was slow to
 // make is found soon, one that it never made costs few requests.
 func nextLook(created, now time.Time) time.Time {
-	ages := [...]time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, absentAfter}
-	for _, age := range ages {
+	for _, age := range [...]time.Duration{time.Minute, 10 * time.Minute, absentAfter} {
 		if look := created.Add(age); look.After(now) {
 			return look
 		}
@@ -38,6 +37,10 @@ func (p *pump) search(ctx context.Context, api Upstream, job *job) (finished boo
 	if token == nil && time.Since(record.Created) < absentAfter {
 		job.postpone(nextLook(record.Created, time.Now()))
 		return false, nil
+	}
+	if token == nil && record.Author != api.Author() {
+		return false, &jobError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
+			"the configured signer may not see it, so that it cannot be told whether it exists", record.Nonce, record.Author)}
 	}
 	if token != nil {
 		if err := p.takeUpFound(ctx, record, token); err != nil {
@@ -67,15 +70,11 @@ func (p *pump) findToken(ctx context.Context, api Upstream, nonce string) (*clie
 	return nil, nil
 }
 
-// takeUpFound has a token that was found revoked, unless its record had become
-// live and only the intent was left behind.
+// takeUpFound has a token that was found revoked. An intent that still exists
+// means that nobody has received the token, also where its record is live.
 func (p *pump) takeUpFound(ctx context.Context, record Record, token *client.Token) error {
-	live, err := p.ledger.store.get(ctx, liveKey(record.Nonce, token.ReferenceNumber))
-	if err != nil {
-		return err
-	}
-	if live != nil || token.Status.Dead() {
-		return nil
+	if token.Status.Dead() {
+		return p.ledger.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))
 	}
 	record.State, record.ReferenceNumber = Live, token.ReferenceNumber
 	if err := p.ledger.abandon(ctx, &record, "the reply to its request was lost"); err != nil {

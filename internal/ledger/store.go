@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -75,6 +76,20 @@ func (s store) get(ctx context.Context, key string) (*Record, error) {
 	return decodeRecord(key, entry.Value)
 }
 
+// locate finds a token's record. It reads in the order in which records move,
+// so that one that moves meanwhile is not missed; the later state counts.
+func (s store) locate(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
+	live, err := s.get(ctx, liveKey(nonce, referenceNumber))
+	if err != nil && !errors.Is(err, errBadRecord) {
+		return nil, err
+	}
+	ending, endingErr := s.get(ctx, endingKey(referenceNumber))
+	if endingErr != nil || ending != nil {
+		return ending, endingErr
+	}
+	return live, err
+}
+
 func (s store) remove(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := s.Delete(ctx, key); err != nil {
@@ -82,26 +97,6 @@ func (s store) remove(ctx context.Context, keys ...string) error {
 		}
 	}
 	return nil
-}
-
-// all reads each record of a folder; what another has removed meanwhile is
-// left out.
-func (s store) all(ctx context.Context, prefix string) ([]*Record, error) {
-	keys, err := s.names(ctx, prefix)
-	if err != nil {
-		return nil, err
-	}
-	records := make([]*Record, 0, len(keys))
-	for _, key := range keys {
-		record, err := s.get(ctx, prefix+key)
-		if err != nil {
-			return nil, err
-		}
-		if record != nil {
-			records = append(records, record)
-		}
-	}
-	return records, nil
 }
 
 func (s store) names(ctx context.Context, prefix string) ([]string, error) {

@@ -15,12 +15,14 @@ import (
 
 // TidyReport is what holding the ledger against KSeF's list has found.
 type TidyReport struct {
-	// Orphans are living tokens with this mount's mark and no record.
+	// Orphans are living tokens with this mount's mark and no open record.
 	Orphans []string
 	// Ghosts have a record that says live, while KSeF says that they are dead.
 	Ghosts []string
 	// Overdue have outlived their lease and its grace.
 	Overdue []string
+	// Unknown have a record that says live, and KSeF does not tell of them.
+	Unknown []string
 	// Known counts living tokens with a record, Foreign those without this
 	// mount's mark, which are never touched.
 	Known, Foreign int
@@ -136,14 +138,15 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 }
 
 // isKnown also takes an intent for a record: a request for the token is under
-// way, or the pump is looking for it.
+// way, or the pump is looking for it. It reads in the order in which records
+// move. A record that says dead of a living token does not count.
 func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
-	record, err := t.ledger.find(ctx, nonce, referenceNumber)
-	if err != nil || record != nil {
-		return record != nil, err
+	intent, err := t.ledger.store.get(ctx, issuingKey(nonce))
+	if err != nil || intent != nil {
+		return intent != nil, err
 	}
-	record, err = t.ledger.store.get(ctx, issuingKey(nonce))
-	return record != nil, err
+	record, err := t.ledger.store.locate(ctx, nonce, referenceNumber)
+	return record != nil && record.State != Dead, err
 }
 
 // records goes through the live records that KSeF's list did not hold.
@@ -194,6 +197,10 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 // made during the run may be missing there.
 func (t *tidy) ghost(ctx context.Context, record *Record) error {
 	token, err := t.api.Token(ctx, record.ReferenceNumber)
+	if err != nil && scopeOf(err) == ofJob {
+		t.report.Unknown = append(t.report.Unknown, record.ReferenceNumber)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("asking about %s: %w", record.ReferenceNumber, err)
 	}

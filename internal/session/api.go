@@ -31,52 +31,54 @@ func (a *API) Ready(ctx context.Context) error {
 
 // GenerateToken is client.Client.GenerateToken under the session.
 func (a *API) GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error) {
-	return with(ctx, a, func(access client.Secret) (*client.NewToken, error) {
+	return with(ctx, a, func(access client.Bearing) (*client.NewToken, error) {
 		return a.client.GenerateToken(ctx, access, request)
 	})
 }
 
 // QueryTokens is client.Client.QueryTokens under the session.
 func (a *API) QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error) {
-	return with(ctx, a, func(access client.Secret) (*client.TokenPage, error) {
+	return with(ctx, a, func(access client.Bearing) (*client.TokenPage, error) {
 		return a.client.QueryTokens(ctx, access, query)
 	})
 }
 
 // Token is client.Client.Token under the session.
 func (a *API) Token(ctx context.Context, referenceNumber string) (*client.Token, error) {
-	return with(ctx, a, func(access client.Secret) (*client.Token, error) {
+	return with(ctx, a, func(access client.Bearing) (*client.Token, error) {
 		return a.client.Token(ctx, access, referenceNumber)
 	})
 }
 
 // RevokeToken is client.Client.RevokeToken under the session.
 func (a *API) RevokeToken(ctx context.Context, referenceNumber string) error {
-	_, err := with(ctx, a, func(access client.Secret) (struct{}, error) {
+	_, err := with(ctx, a, func(access client.Bearing) (struct{}, error) {
 		return struct{}{}, a.client.RevokeToken(ctx, access, referenceNumber)
 	})
 	return err
 }
 
-// RateLimits is client.Client.RateLimits under the session.
-func (a *API) RateLimits(ctx context.Context) (client.RateLimits, error) {
-	return with(ctx, a, func(access client.Secret) (client.RateLimits, error) {
-		return a.client.RateLimits(ctx, access)
-	})
-}
+// Author identifies who logs in: what another may not see or revoke.
+func (a *API) Author() string { return a.manager.Author }
 
-func with[T any](ctx context.Context, a *API, call func(client.Secret) (T, error)) (T, error) {
-	var none T
-	access, err := a.manager.Access(ctx, a.context)
-	if err != nil {
-		return none, err
+// with calls KSeF with an access token that is fetched when the request's turn
+// has come. A 401 is answered by a refresh, a second one by a login.
+func with[T any](ctx context.Context, a *API, call func(client.Bearing) (T, error)) (T, error) {
+	var used client.Secret
+	out, err := call(func(ctx context.Context) (client.Secret, error) {
+		var err error
+		used, err = a.manager.Access(ctx, a.context)
+		return used, err
+	})
+	for range 2 {
+		if !client.IsUnauthorized(err) {
+			break
+		}
+		out, err = call(func(ctx context.Context) (client.Secret, error) {
+			var err error
+			used, err = a.manager.Replace(ctx, a.context, used)
+			return used, err
+		})
 	}
-	out, err := call(access)
-	if !client.IsUnauthorized(err) {
-		return out, err
-	}
-	if access, err = a.manager.Replace(ctx, a.context, access); err != nil {
-		return none, err
-	}
-	return call(access)
+	return out, err
 }

@@ -40,7 +40,9 @@ func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Sessi
 	}
 	s.set(session)
 	m.OnLogin(in, nil)
-	m.Learn(ctx, in, session.Access.Token)
+	learning, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	m.Learn(learning, in, session.Access.Token)
 	return session, nil
 }
 

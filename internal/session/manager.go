@@ -10,7 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -27,6 +30,12 @@ const StoragePrefix = "sessions/"
 // live for 15 minutes.
 const refreshMargin = 90 * time.Second
 
+// learnTimeout bounds what is asked besides a login, which does not depend on it.
+const learnTimeout = 5 * time.Second
+
+// ErrEnded is the answer of a manager whose configuration has gone.
+var ErrEnded = errors.New("the configuration has changed meanwhile; ask again")
+
 // Signer makes the signed document of a login.
 type Signer interface {
 	// SignLogin returns the AuthTokenRequest for the challenge and context,
@@ -42,6 +51,9 @@ type Session struct {
 	Access          client.Bearer
 	Refresh         client.Bearer
 	Since           time.Time
+
+	// replaced says that the access token stands for one that KSeF refused.
+	replaced bool
 }
 
 // Options are what a Manager works with.
@@ -55,6 +67,8 @@ type Options struct {
 	// Identity tells apart logins made under different configurations: a
 	// stored session with another identity is not used.
 	Identity string
+	// Author identifies who signs, as KSeF knows him.
+	Author string
 	// OnLogin is called after each new login and each that failed; nil is allowed.
 	OnLogin func(client.Context, error)
 	// Learn is called with the access token of each new login, to ask KSeF what
@@ -67,19 +81,11 @@ type Options struct {
 // use and has no goroutine of its own.
 type Manager struct {
 	Options
-	auth *client.Client
+	auth  *client.Client
+	ended atomic.Bool
 
 	mu       sync.Mutex
 	contexts map[client.Context]*slot
-}
-
-// slot holds the session of one context. turn is held by whoever reads,
-// refreshes or logs in; the others wait for it with their own contexts.
-type slot struct {
-	turn    chan struct{}
-	mu      sync.Mutex
-	current *Session
-	loaded  bool
 }
 
 // NewManager returns a manager without any session in memory.
@@ -101,49 +107,64 @@ func NewManager(options Options) *Manager {
 }
 
 // Access returns an access token for the context that is valid now, logging in
-// or refreshing where needed.
+// or refreshing where needed. A failure is remembered for a while: those who
+// have waited for it share it, and a login that KSeF refuses is not repeated
+// with each request.
 func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret, error) {
+	if m.ended.Load() {
+		return "", ErrEnded
+	}
 	s := m.slot(in)
 	if session := s.get(); session.fresh() {
 		return session.Access.Token, nil
 	}
-	if err := s.take(ctx); err != nil {
-		return "", err
-	}
-	defer s.release()
-	if err := m.load(ctx, s, in); err != nil {
-		return "", err
-	}
-	if session := s.get(); session.fresh() {
-		return session.Access.Token, nil
-	}
-	return m.renew(ctx, s, in)
+	return m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+		if session := s.get(); session.fresh() {
+			return session.Access.Token, nil
+		}
+		if err := s.recentFailure(); err != nil {
+			return "", err
+		}
+		return m.renew(ctx, s, in)
+	})
 }
 
 // Replace returns an access token after KSeF has refused the given one with a
-// 401: a refreshed one, or that of a new login. Callers try once with it and
-// then give up, so that a refusal never becomes a loop.
+// 401: a refreshed one, and where that is refused too, that of a new login.
 func (m *Manager) Replace(ctx context.Context, in client.Context, refused client.Secret) (client.Secret, error) {
-	s := m.slot(in)
-	if err := s.take(ctx); err != nil {
-		return "", err
-	}
-	defer s.release()
-	if session := s.get(); session != nil && session.Access.Token != refused && session.fresh() {
-		return session.Access.Token, nil
-	}
-	return m.renew(ctx, s, in)
+	return m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+		session := s.get()
+		if session.fresh() && session.Access.Token != refused {
+			return session.Access.Token, nil
+		}
+		if err := s.recentFailure(); err != nil {
+			return "", err
+		}
+		if session != nil && session.replaced {
+			return m.loginAgain(ctx, s, in)
+		}
+		access, err := m.renew(ctx, s, in)
+		if err == nil {
+			s.markReplaced()
+		}
+		return access, err
+	})
+}
+
+// Verify proves that the session can be used: by a refresh, or by a login where
+// there is none.
+func (m *Manager) Verify(ctx context.Context, in client.Context) error {
+	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) { return m.renew(ctx, s, in) })
+	return err
 }
 
 // Login makes a new login, whatever there is, and keeps it in memory. It
 // writes nothing: Save does, once the configuration has been stored.
 func (m *Manager) Login(ctx context.Context, in client.Context) error {
-	s := m.slot(in)
-	if err := s.take(ctx); err != nil {
-		return err
-	}
-	defer s.release()
-	_, err := m.login(ctx, s, in)
+	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+		_, err := m.login(ctx, s, in)
+		return "", err
+	})
 	return err
 }
 
@@ -158,14 +179,8 @@ func (m *Manager) Save(ctx context.Context, in client.Context) error {
 
 // Sessions returns what is in memory, without secrets that print.
 func (m *Manager) Sessions() []Session {
-	m.mu.Lock()
-	slots := make([]*slot, 0, len(m.contexts))
-	for _, s := range m.contexts {
-		slots = append(slots, s)
-	}
-	m.mu.Unlock()
 	var sessions []Session
-	for _, s := range slots {
+	for _, s := range m.slots() {
 		if session := s.get(); session != nil {
 			sessions = append(sessions, *session)
 		}
@@ -185,6 +200,23 @@ func (m *Manager) Forget(in string) {
 	}
 }
 
+// inTurn does something about a context's session while nobody else does, what
+// storage knows of it being loaded.
+func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) (client.Secret, error)) (client.Secret, error) {
+	s := m.slot(in)
+	if err := s.take(ctx); err != nil {
+		return "", err
+	}
+	defer s.release()
+	if m.ended.Load() {
+		return "", ErrEnded
+	}
+	if err := m.load(ctx, s, in); err != nil {
+		return "", err
+	}
+	return do(s)
+}
+
 // renew replaces the session's access token: by a refresh while there is a
 // refresh token, otherwise, or if KSeF refuses it, by one login.
 func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
@@ -196,13 +228,24 @@ func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (client
 			return access.Token, nil
 		}
 		if !client.IsRefusal(err) || client.IsRateLimited(err) {
-			return "", fmt.Errorf("refreshing the KSeF session in %s: %w", in, err)
+			err = fmt.Errorf("refreshing the KSeF session in %s: %w", in, err)
+			s.fail(ctx, err)
+			return "", err
 		}
 		m.Logger.Info("KSeF no longer accepts the session, logging in anew", "context", in, "reason", err)
 	}
+	return m.loginAgain(ctx, s, in)
+}
+
+// loginAgain logs in and stores the session.
+func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
 	session, err := m.login(ctx, s, in)
 	if err != nil {
+		s.fail(ctx, err)
 		return "", err
+	}
+	if m.ended.Load() {
+		return "", errors.Join(ErrEnded, m.end(ctx, session))
 	}
 	if err := save(ctx, m.Storage, m.Identity, session); err != nil {
 		// The login holds in memory; losing it costs one more login later.
@@ -224,47 +267,6 @@ func (m *Manager) load(ctx context.Context, s *slot, in client.Context) error {
 	return nil
 }
 
-// End ends the sessions of all contexts, in storage and in KSeF. The records
-// go even where KSeF cannot be told; those errors are returned together.
-func (m *Manager) End(ctx context.Context) error {
-	stored, err := list(ctx, m.Storage, m.Identity)
-	if err != nil {
-		return err
-	}
-	ending := make(map[client.Context]*Session)
-	for _, session := range stored {
-		ending[session.Context] = session
-	}
-	for _, session := range m.Sessions() {
-		ending[session.Context] = &session
-	}
-	m.mu.Lock()
-	m.contexts = make(map[client.Context]*slot)
-	m.mu.Unlock()
-	failures := make([]error, 0, len(ending))
-	for _, session := range ending {
-		failures = append(failures, m.end(ctx, session))
-	}
-	return errors.Join(failures...)
-}
-
-func (m *Manager) end(ctx context.Context, session *Session) error {
-	if err := m.Storage.Delete(ctx, storageKey(session.Context)); err != nil {
-		return fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
-	}
-	if time.Now().After(session.Refresh.ValidUntil) {
-		return nil
-	}
-	api := m.Client
-	if m.Gate != nil {
-		api = api.Through(m.Gate(session.Context))
-	}
-	if err := api.EndSession(ctx, session.Refresh.Token); err != nil {
-		return fmt.Errorf("ending the KSeF session of %s: %w", session.Context, err)
-	}
-	return nil
-}
-
 func (m *Manager) slot(in client.Context) *slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -276,50 +278,8 @@ func (m *Manager) slot(in client.Context) *slot {
 	return s
 }
 
-func (s *slot) take(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the KSeF login: %w", ctx.Err())
-	}
-}
-
-func (s *slot) release() { <-s.turn }
-
-func (s *slot) get() *Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current
-}
-
-func (s *slot) set(session *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.current, s.loaded = session, true
-}
-
-func (s *slot) isLoaded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.loaded
-}
-
-func (s *slot) finishLoad(session *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loaded = true
-	if s.current == nil {
-		s.current = session
-	}
-}
-
-func (s *Session) fresh() bool {
-	return s != nil && time.Until(s.Access.ValidUntil) > refreshMargin
-}
-
-func (s *Session) withAccess(access client.Bearer) *Session {
-	next := *s
-	next.Access = access
-	return &next
+func (m *Manager) slots() []*slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.contexts))
 }

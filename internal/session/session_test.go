@@ -135,7 +135,7 @@ func TestASessionThatWasEndedElsewhereIsReplacedByOneLogin(t *testing.T) {
 	})
 }
 
-func TestA401IsAnsweredWithOneRefreshAndNeverWithALoop(t *testing.T) {
+func TestA401IsAnsweredWithOneRefreshThenOneLoginAndNeverWithALoop(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -148,7 +148,8 @@ func TestA401IsAnsweredWithOneRefreshAndNeverWithALoop(t *testing.T) {
 		before := f.count("GET /tokens")
 		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
 		require.True(t, client.IsUnauthorized(err))
-		require.Equal(t, before+2, f.count("GET /tokens"))
+		require.Equal(t, before+3, f.count("GET /tokens"))
+		require.Equal(t, 2, f.count(submit))
 	})
 }
 
@@ -161,6 +162,7 @@ func TestAnOutageDoesNotCostALogin(t *testing.T) {
 		_, err := m.Access(t.Context(), taxpayer)
 		require.Error(t, err)
 		f.ksef.ClearFaults()
+		elapse(5 * time.Second)
 		f.works(m)
 		require.Equal(t, 1, f.count(submit))
 	})
@@ -203,6 +205,7 @@ func TestALostRedeemNeedsANewLogin(t *testing.T) {
 		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply}))
 		_, err := m.Access(t.Context(), taxpayer)
 		require.Error(t, err)
+		elapse(5 * time.Second)
 		f.works(m)
 		require.Equal(t, 2, f.count(submit))
 	})
@@ -218,6 +221,34 @@ func TestALoginThatKSeFRefusesSaysWhy(t *testing.T) {
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, 415, refused.Status.Code)
 		require.ErrorIs(t, told, err)
+	})
+}
+
+func TestARefusedLoginIsNotRepeatedWithEachRequest(t *testing.T) {
+	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+		m := session.NewManager(f.options)
+		for range 50 {
+			_, err := m.Access(t.Context(), client.Context{Type: client.ContextNIP, Value: "1111111111"})
+			require.Error(t, err)
+		}
+		require.Equal(t, 1, f.count(submit))
+		elapse(time.Minute)
+		_, err := m.Access(t.Context(), client.Context{Type: client.ContextNIP, Value: "1111111111"})
+		require.Error(t, err)
+		require.Equal(t, 2, f.count(submit))
+	})
+}
+
+func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
+	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+		m := session.NewManager(f.options)
+		f.works(m)
+		require.NoError(t, m.End(t.Context()))
+		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
+		require.ErrorIs(t, err, session.ErrEnded)
+		_, err = m.Replace(t.Context(), taxpayer, "old")
+		require.ErrorIs(t, err, session.ErrEnded)
+		require.Equal(t, 1, f.count(submit))
 	})
 }
 

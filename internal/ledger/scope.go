@@ -1,0 +1,58 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"errors"
+	"net/http"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// scope is what an error in the pump speaks of.
+type scope int
+
+const (
+	// ofLane is our login, our limits, our configuration, KSeF's reach: what
+	// failed for this job would fail for the next.
+	ofLane scope = iota
+	// ofService is a fault of KSeF's, which may be this token's or everybody's.
+	ofService
+	// ofJob is KSeF's answer about this token.
+	ofJob
+)
+
+// scopeOf decides by who was asked, and what he answered. 401 and 429 speak of
+// us; a 403 may be about this token alone, as when another subject made it.
+func scopeOf(err error) scope {
+	var own *jobError
+	if errors.As(err, &own) {
+		return ofJob
+	}
+	var refused *client.APIError
+	if !errors.As(err, &refused) {
+		return ofLane
+	}
+	switch refused.Endpoint {
+	case client.EndpointRevokeToken, client.EndpointToken, client.EndpointQueryTokens:
+	default:
+		return ofLane
+	}
+	switch {
+	case refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
+		return ofLane
+	case client.IsRefusal(err):
+		return ofJob
+	}
+	return ofService
+}
+
+// isUnclear says that KSeF may have acted on a DELETE, whose reply told nothing.
+func isUnclear(err error) bool {
+	var lost *client.TransportError
+	if errors.As(err, &lost) {
+		return lost.Sent && lost.Endpoint == client.EndpointRevokeToken
+	}
+	return scopeOf(err) == ofService
+}

@@ -1,0 +1,40 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"errors"
+	"testing"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnErrorSpeaksOfWhomItNames(t *testing.T) {
+	answer := func(endpoint string, status int) error { return &client.APIError{Endpoint: endpoint, Status: status} }
+	for name, test := range map[string]struct {
+		err     error
+		scope   scope
+		unclear bool
+	}{
+		"DELETE refused":           {answer(client.EndpointRevokeToken, 400), ofJob, false},
+		"DELETE forbidden":         {answer(client.EndpointRevokeToken, 403), ofJob, false},
+		"DELETE without login":     {answer(client.EndpointRevokeToken, 401), ofLane, false},
+		"DELETE beyond the limit":  {answer(client.EndpointRevokeToken, 429), ofLane, false},
+		"DELETE fails in KSeF":     {answer(client.EndpointRevokeToken, 503), ofService, true},
+		"GET refused":              {answer(client.EndpointToken, 400), ofJob, false},
+		"login refused":            {answer(client.EndpointXAdES, 400), ofLane, false},
+		"refresh refused":          {answer(client.EndpointRefresh, 400), ofLane, false},
+		"login decided against":    {&client.LoginError{}, ofLane, false},
+		"DELETE's reply lost":      {&client.TransportError{Endpoint: client.EndpointRevokeToken, Sent: true}, ofLane, true},
+		"DELETE never sent":        {&client.TransportError{Endpoint: client.EndpointRevokeToken}, ofLane, false},
+		"refresh's reply lost":     {&client.TransportError{Endpoint: client.EndpointRefresh, Sent: true}, ofLane, false},
+		"a failure of the storage": {errors.New("storage"), ofLane, false},
+		"a failure of one job":     {&jobError{errors.New("job")}, ofJob, false},
+	} {
+		require.Equal(t, test.scope, scopeOf(test.err), name)
+		require.Equal(t, test.unclear, isUnclear(test.err), name)
+	}
+}

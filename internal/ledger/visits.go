@@ -1,0 +1,53 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// visitsPrefix keeps when a folder of live records must be looked at next,
+// where that is later than its own name says: renewals move deadlines, and a
+// start must not read every renewed record to learn that.
+const visitsPrefix = "visits/"
+
+// visit returns when a bucket must be looked at.
+func (s store) visit(ctx context.Context, bucket string) (time.Time, error) {
+	start, err := bucketStart(bucket)
+	if err != nil {
+		return time.Time{}, err
+	}
+	named := start.Add(overdueNotice)
+	if named.After(time.Now()) {
+		return named, nil
+	}
+	entry, err := s.Get(ctx, visitsPrefix+bucket)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading the next visit of %s: %w", bucket, err)
+	}
+	if entry == nil {
+		return named, nil
+	}
+	noted, err := time.Parse(time.RFC3339, string(entry.Value))
+	if err != nil {
+		return named, nil //nolint:nilerr // a note that cannot be read costs one early visit
+	}
+	return noted, nil
+}
+
+func (s store) putVisit(ctx context.Context, bucket string, next time.Time) error {
+	err := s.Put(ctx, &logical.StorageEntry{Key: visitsPrefix + bucket, Value: []byte(next.UTC().Format(time.RFC3339))})
+	if err != nil {
+		return fmt.Errorf("noting the next visit of %s: %w", bucket, err)
+	}
+	return nil
+}
+
+func (s store) forgetVisit(ctx context.Context, bucket string) error {
+	return s.remove(ctx, visitsPrefix+bucket)
+}

@@ -1,0 +1,117 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// How long a failure speaks for the requests that come after it: one of KSeF's
+// reach only for those who have waited for it, a refusal for some time more.
+const (
+	failureLasts = 3 * time.Second
+	refusalLasts = 30 * time.Second
+)
+
+// slot holds the session of one context. turn is held by whoever reads,
+// refreshes or logs in; the others wait for it with their own contexts.
+type slot struct {
+	turn chan struct{}
+
+	mu          sync.Mutex
+	current     *Session
+	loaded      bool
+	failure     error
+	failureEnds time.Time
+}
+
+func (s *slot) take(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the KSeF login: %w", ctx.Err())
+	}
+}
+
+func (s *slot) release() { <-s.turn }
+
+func (s *slot) get() *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+func (s *slot) set(session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.loaded, s.failure = session, true, nil
+}
+
+// markReplaced notes that the access token stands for one that KSeF refused.
+func (s *slot) markReplaced() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		replaced := *s.current
+		replaced.replaced = true
+		s.current = &replaced
+	}
+}
+
+func (s *slot) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
+}
+
+func (s *slot) finishLoad(session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = true
+	if s.current == nil {
+		s.current = session
+	}
+}
+
+// fail remembers why there is no session, unless it is only that the caller has
+// gone.
+func (s *slot) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	lasts := failureLasts
+	var login *client.LoginError
+	if errors.As(err, &login) || client.IsRefusal(err) {
+		lasts = refusalLasts
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure, s.failureEnds = err, time.Now().Add(lasts)
+}
+
+func (s *slot) recentFailure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Now().Before(s.failureEnds) {
+		return s.failure
+	}
+	return nil
+}
+
+func (s *Session) fresh() bool {
+	return s != nil && time.Until(s.Access.ValidUntil) > refreshMargin
+}
+
+func (s *Session) withAccess(access client.Bearer) *Session {
+	next := *s
+	next.Access, next.replaced = access, false
+	return &next
+}
