@@ -133,12 +133,3 @@ func (j *job) failure() (attempts int, lastErr error) {
 	defer j.mu.Unlock()
 	return j.attempts, j.lastErr
 }
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}

@@ -31,28 +31,28 @@ func (a *API) Ready(ctx context.Context) error {
 
 // GenerateToken is client.Client.GenerateToken under the session.
 func (a *API) GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error) {
-	return with(ctx, a, func(access client.Bearing) (*client.NewToken, error) {
+	return with(a, func(access client.Bearing) (*client.NewToken, error) {
 		return a.client.GenerateToken(ctx, access, request)
 	})
 }
 
 // QueryTokens is client.Client.QueryTokens under the session.
 func (a *API) QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error) {
-	return with(ctx, a, func(access client.Bearing) (*client.TokenPage, error) {
+	return with(a, func(access client.Bearing) (*client.TokenPage, error) {
 		return a.client.QueryTokens(ctx, access, query)
 	})
 }
 
 // Token is client.Client.Token under the session.
 func (a *API) Token(ctx context.Context, referenceNumber string) (*client.Token, error) {
-	return with(ctx, a, func(access client.Bearing) (*client.Token, error) {
+	return with(a, func(access client.Bearing) (*client.Token, error) {
 		return a.client.Token(ctx, access, referenceNumber)
 	})
 }
 
 // RevokeToken is client.Client.RevokeToken under the session.
 func (a *API) RevokeToken(ctx context.Context, referenceNumber string) error {
-	_, err := with(ctx, a, func(access client.Bearing) (struct{}, error) {
+	_, err := with(a, func(access client.Bearing) (struct{}, error) {
 		return struct{}{}, a.client.RevokeToken(ctx, access, referenceNumber)
 	})
 	return err
@@ -63,7 +63,7 @@ func (a *API) Author() string { return a.manager.Author }
 
 // with calls KSeF with an access token that is fetched when the request's turn
 // has come. A 401 is answered by a refresh, a second one by a login.
-func with[T any](ctx context.Context, a *API, call func(client.Bearing) (T, error)) (T, error) {
+func with[T any](a *API, call func(client.Bearing) (T, error)) (T, error) {
 	var used client.Secret
 	out, err := call(func(ctx context.Context) (client.Secret, error) {
 		var err error
