@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,28 @@ func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
 	})
 }
 
+func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		certificate, key := m.certificate(simulator.CertificateOptions{PESEL: "90010112345"})
+		response := m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
+		text := m.refused(m.write("config", map[string]any{"nip": "1111111111"}))
+		require.Contains(t, text, "nip: would leave 1 live tokens")
+	})
+}
+
+func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		logins := m.requests("POST /auth/xades-signature")
+		m.must(m.write("config", map[string]any{"activation_timeout": "10s"}))
+		m.issue()
+		require.Equal(t, logins, m.requests("POST /auth/xades-signature"))
+		require.Equal(t, 1, m.requests("POST /auth/token/refresh"), "a refresh proves the session")
+	})
+}
+
 func TestOpenTokensGuardTheConfig(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		issued := m.issue()
@@ -116,7 +139,31 @@ func TestOpenTokensGuardTheConfig(t *testing.T) {
 	})
 }
 
+// warning is a KSeF that answers everything and warns of it.
+type warning struct{ http.RoundTripper }
+
+func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := w.RoundTripper.RoundTrip(request)
+	if err == nil {
+		response.Header.Set("X-System-Warning", "[sig-001]: Format podpisu niezgodny")
+	}
+	return response, err
+}
+
 func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		w.transport = warning{w.transport}
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		response := m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "[sig-001]: Format podpisu niezgodny")
+		status := m.must(m.read("status", nil)).Data
+		require.Equal(t, "[sig-001]: Format podpisu niezgodny", status["last_warning"].(map[string]any)["text"])
+		require.Contains(t, m.logs.String(), "KSeF warns")
+	})
+}
+
+func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T) {
 	withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
 		m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
 		text := m.refused(m.read("creds/writer", nil))
