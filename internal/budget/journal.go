@@ -171,6 +171,10 @@ func (e *endpoint) adopt(n entry, now time.Time, since time.Duration) {
 	if told := now.Add(-millis(n.Limits.Age) - since); told.After(e.told) {
 		e.limits, e.told = n.Limits.Limits, told
 	}
+	if e.limits.PerSecond > 0 && !e.limits.outliveRestart() {
+		// Requests that only a second remembers are not journalled, and a process that was killed can be back sooner.
+		e.blocked = later(e.blocked, now.Add(time.Second))
+	}
 }
 
 func (e *endpoint) stamps(n entry, account string, now time.Time, since time.Duration) []stamp {

@@ -197,3 +197,22 @@ func TestWindowsGoWhenNothingInThemMattersAnyMore(t *testing.T) {
 		require.Empty(t, open(t, r, &memory{}).Usage())
 	})
 }
+
+func TestAQuickRestartDoesNotOverfillALimitOfSecondsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{}
+		a := open(t, budget.NewRegistry(), j)
+		a.SetLimits(revoke, budget.Limits{PerSecond: 5})
+		require.NoError(t, a.Block(ctx(), "another", time.Now().Add(time.Minute)), "the journal learns of the limits with its next write")
+		send(t, a, 5)
+
+		b := open(t, budget.NewRegistry(), j)
+		_, err := b.Acquire(ctx(), revoke, now)
+		require.ErrorAs(t, err, new(*budget.ExhaustedError))
+		began := time.Now()
+		slot, err := b.Acquire(ctx(), revoke, budget.Wait{AtMost: time.Minute})
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(began))
+		slot.Done()
+	})
+}
