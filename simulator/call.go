@@ -20,9 +20,9 @@ import (
 // call is one request to the API while it is answered.
 type call struct {
 	*http.Request
-	now            time.Time
-	login          *login // set when the endpoint asks for a bearer token
-	failActivation bool   // the fault fail-activation has been hit
+	now   time.Time
+	login *login // set when the endpoint asks for a bearer token
+	fault Fault  // the one that this request has hit; its kind is empty when there is none
 }
 
 // clientIP is the address of the other side; a proxy's headers are not believed.
@@ -58,6 +58,19 @@ func (c *call) decode(into any) *apiError {
 	if refused != nil {
 		return refused
 	}
+	return parseJSON(data, into)
+}
+
+// decodeOptional reads a JSON body that may be left out.
+func (c *call) decodeOptional(into any) *apiError {
+	data, refused := c.body()
+	if refused != nil || len(data) == 0 {
+		return refused
+	}
+	return parseJSON(data, into)
+}
+
+func parseJSON(data []byte, into any) *apiError {
 	if len(data) > xmltree.MaxSize {
 		return badInput("Treść żądania jest zbyt duża.")
 	}

@@ -23,6 +23,7 @@ const (
 	FaultTruncate       FaultKind = "truncate"        // half of the body under the length of the whole; without a body, as drop-reply
 	FaultGarbage        FaultKind = "garbage"         // a body that is not JSON, under a status of success
 	FaultFailActivation FaultKind = "fail-activation" // on POST /tokens: the token ends as Failed instead of Active
+	FaultFailEnrollment FaultKind = "fail-enrollment" // on POST /certificates/enrollments: the request ends with Status instead of 200
 )
 
 // Fault makes the next requests to an endpoint go wrong. A request hits one fault: of those that fit, the first added.
@@ -30,7 +31,7 @@ type Fault struct {
 	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
 	Endpoint string
 	Kind     FaultKind
-	// Status is 400 to 599, for FaultStatus.
+	// Status is 400 to 599 for FaultStatus, and 400, 500 or 550 for FaultFailEnrollment.
 	Status int
 	// RetryAfter is a header in whole seconds, for FaultStatus; 0 leaves it out.
 	RetryAfter int
@@ -115,8 +116,16 @@ func (s *Simulator) checkFault(f Fault) error {
 			return fmt.Errorf("kind %q is for the endpoint %q only", f.Kind, issueTokenEndpoint)
 		}
 		return nil
+	case FaultFailEnrollment:
+		if f.Endpoint != enrollEndpoint {
+			return fmt.Errorf("kind %q is for the endpoint %q only", f.Kind, enrollEndpoint)
+		}
+		if !slices.Contains([]int{400, 500, 550}, f.Status) {
+			return fmt.Errorf("status %d is not valid: use 400, 500 or 550", f.Status)
+		}
+		return nil
 	}
-	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage or fail-activation", f.Kind)
+	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage, fail-activation or fail-enrollment", f.Kind)
 }
 
 // takeFault returns the fault that the next request to an endpoint hits; its kind is empty when there is none.

@@ -152,12 +152,14 @@ func TestADelayEndsWithTheRequestsContext(t *testing.T) {
 func TestRefusesFaultsThatCannotBe(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	tests := map[string]simulator.Fault{
-		"endpoint \"POST /token\"": {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
-		"kind \"explode\"":         {Endpoint: "*", Kind: "explode"},
-		"status 200":               {Endpoint: "*", Kind: simulator.FaultStatus, Status: 200},
-		"delay 0s":                 {Endpoint: "*", Kind: simulator.FaultDelay},
-		"retry_after -1":           {Endpoint: "*", Kind: simulator.FaultStatus, Status: 503, RetryAfter: -1},
-		"is for the endpoint":      {Endpoint: "GET /tokens", Kind: simulator.FaultFailActivation},
+		"endpoint \"POST /token\"":             {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
+		"kind \"explode\"":                     {Endpoint: "*", Kind: "explode"},
+		"status 200":                           {Endpoint: "*", Kind: simulator.FaultStatus, Status: 200},
+		"delay 0s":                             {Endpoint: "*", Kind: simulator.FaultDelay},
+		"retry_after -1":                       {Endpoint: "*", Kind: simulator.FaultStatus, Status: 503, RetryAfter: -1},
+		"is for the endpoint \"POST /tokens\"": {Endpoint: "GET /tokens", Kind: simulator.FaultFailActivation},
+		"is for the endpoint \"POST /certificates/enrollments\"": {Endpoint: "*", Kind: simulator.FaultFailEnrollment, Status: 500},
+		"status 503": {Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: 503},
 	}
 	for text, fault := range tests {
 		require.ErrorContains(t, a.sim.AddFault(fault), text)

@@ -20,7 +20,10 @@ type methodInfo struct {
 	DisplayName string `json:"displayName"`
 }
 
-func signatureMethod(who signer) authenticationMethod {
+func signatureMethod(who signer, issued *ksefCertificate) authenticationMethod {
+	if issued != nil {
+		return authenticationMethod{"InternalCertificate", methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
+	}
 	if who.person {
 		return authenticationMethod{"QualifiedSignature", methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
 	}
@@ -51,6 +54,9 @@ type initResponse struct {
 func (s *Simulator) begin(c *call, l *login) reply {
 	l.reference = newReference(loginKind, c.now)
 	l.started, l.decided = c.now, c.now.Add(s.options.LoginDelay)
+	if l.signed != nil && l.issued == nil {
+		l.decided = l.decided.Add(s.options.QualifiedLoginDelay)
+	}
 	s.store.addLogin(l)
 	return accepted(initResponse{l.reference, s.issue(operationJWT, l, c.now, operationLifetime)})
 }

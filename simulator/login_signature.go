@@ -29,24 +29,27 @@ func (s *Simulator) loginBySignature(c *call) reply {
 	s.mu.Lock()
 	s.store.addSigned(data)
 	s.mu.Unlock()
-	login, challenge, refused := s.readSigned(data, c.now, chain)
-	if refused != nil {
-		return c.failed(refused)
+	document, err := xadesverify.Verify(data, c.now, s.options.SigningTimeTolerance)
+	if err != nil {
+		return c.failed(signatureError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	login, challenge, refused := s.readSigned(document, c.now, chain)
+	if refused != nil {
+		return c.failed(refused)
+	}
 	if _, refused := s.store.useChallenge(challenge, c.now); refused != nil {
 		return c.failed(refused)
+	}
+	if login.issued != nil && login.failure == nil {
+		login.issued.lastUse = c.now
 	}
 	return s.begin(c, login)
 }
 
-// readSigned makes a login from a signed document, all but its times.
-func (s *Simulator) readSigned(data []byte, now time.Time, chain bool) (*login, string, *apiError) {
-	document, err := xadesverify.Verify(data, now, s.options.SigningTimeTolerance)
-	if err != nil {
-		return nil, "", signatureError(err)
-	}
+// readSigned makes a login from a document whose signature holds, all but its times. The caller holds the lock.
+func (s *Simulator) readSigned(document *xadesverify.Document, now time.Time, chain bool) (*login, string, *apiError) {
 	request, refused := newAuthRequest(document.Content)
 	if refused != nil {
 		return nil, "", refused
@@ -55,16 +58,24 @@ func (s *Simulator) readSigned(data []byte, now time.Time, chain bool) (*login, 
 	if refused != nil {
 		return nil, "", refused
 	}
+	issued, refused := s.ownCertificate(document.Certificate)
+	if refused != nil {
+		return nil, "", refused
+	}
+	if issued != nil {
+		who.identifier = issued.subject
+	}
 	if !request.context.valid() {
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
 			[]string{"Suma kontrolna identyfikatora " + request.context.Value + " jest nieprawidłowa."}}
 	}
-	permissions := s.options.permissionsIn(request.context, who)
-	return &login{
-		owner: owner{context: request.context, identifier: who.identifier}, method: signatureMethod(who),
-		permissions: permissions, policy: request.policy,
-		failure: loginFailure(document.Certificate, permissions, now, chain),
-	}, request.challenge, nil
+	made := &login{
+		owner: owner{context: request.context, identifier: who.identifier}, method: signatureMethod(who, issued),
+		permissions: s.options.permissionsIn(request.context, who), policy: request.policy,
+		signed: document.Certificate, issued: issued,
+	}
+	made.failure = made.signatureFailure(now, chain)
+	return made, request.challenge, nil
 }
 
 // signatureError gives a refusal of the verifier the description that the OpenAPI has for its code.
@@ -85,20 +96,24 @@ func signatureError(err error) *apiError {
 	return &apiError{refused.Code, descriptions[refused.Code], refused.Details}
 }
 
-// loginFailure is how a login with a well signed document ends; nil when it succeeds. No certificate has a chain that the
-// simulator trusts, so a login that asks for the chain to be verified fails.
-func loginFailure(certificate *x509.Certificate, permissions []string, now time.Time, chain bool) *statusInfo {
+// signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the chains of KSeF's own
+// certificates are trusted, so a login with another that asks for the chain to be verified fails.
+func (l *login) signatureFailure(now time.Time, chain bool) *statusInfo {
 	badCertificate := func(detail string) *statusInfo {
 		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu", []string{detail}}
 	}
-	switch {
+	switch certificate := l.signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):
 		return badCertificate("Nieważny certyfikat")
+	case l.issued != nil && now.Before(l.issued.accepted):
+		return badCertificate("Nieważny certyfikat")
+	case l.issued != nil && !l.issued.revoked.IsZero():
+		return badCertificate("Certyfikat odwołany")
 	case certificate.KeyUsage != 0 && certificate.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0:
 		return badCertificate("Niepoprawny certyfikat")
-	case chain:
+	case chain && l.issued == nil:
 		return badCertificate("Niezaufany łańcuch certyfikatów")
-	case len(permissions) == 0:
+	case len(l.permissions) == 0:
 		return &statusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
 	}
 	return nil

@@ -14,10 +14,19 @@ import (
 type Options struct {
 	// ActivationDelay is how long a new token is Pending: 1 s when zero, not at all when negative.
 	ActivationDelay time.Duration
-	// RevocationDelay is how long a revoked token is Revoking before it is Revoked: 1 s when zero, not at all when negative.
+	// RevocationDelay is how long a revoked token is Revoking, and a revoked certificate Blocked, before it is Revoked: 1 s
+	// when zero, not at all when negative.
 	RevocationDelay time.Duration
 	// LoginDelay is how long a login has status 100 before it is decided. By default it is decided at once.
 	LoginDelay time.Duration
+	// QualifiedLoginDelay comes on top of LoginDelay with a certificate that KSeF has not issued: its issuer is asked first,
+	// which can take minutes (ksef-api issue 567). By default it takes no time.
+	QualifiedLoginDelay time.Duration
+	// EnrollmentDelay is how long a request for a certificate has status 100: 1 s when zero, not at all when negative.
+	EnrollmentDelay time.Duration
+	// CertificateAcceptanceDelay is how long after its issue a certificate of KSeF is held for not yet valid: logins with it end
+	// with status 460, "Nieważny certyfikat", as in ksef-api issue 160. By default it is accepted at once.
+	CertificateAcceptanceDelay time.Duration
 	// SigningTimeTolerance is how far in the future a SigningTime may lie: 1 min when zero, not at all when negative. KSeF
 	// publishes no number.
 	SigningTimeTolerance time.Duration
@@ -41,8 +50,18 @@ type Options struct {
 	// DeletePendingToken is the answer to DELETE of a token that is Pending; "" is AnswerNoContent, which also revokes it.
 	DeletePendingToken DeleteAnswer
 
+	// CertificateQuota bounds the certificates of each subject.
+	CertificateQuota CertificateQuota
+
 	// Limits are the rate limits; the zero value has KSeF's.
 	Limits Limits
+}
+
+// CertificateQuota is what a subject may have. Zero is KSeF's value: 300 requests and 100 certificates for a NIP, 12 and 6 for
+// a PESEL or a fingerprint. A negative number allows none.
+type CertificateQuota struct {
+	Requests     int // in any 30 days; revoking a certificate does not give one back
+	Certificates int // active at a time
 }
 
 // Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil gives all of them.
@@ -88,6 +107,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.ActivationDelay = delayOr(o.ActivationDelay, time.Second)
 	o.RevocationDelay = delayOr(o.RevocationDelay, time.Second)
 	o.LoginDelay = max(o.LoginDelay, 0)
+	o.QualifiedLoginDelay = max(o.QualifiedLoginDelay, 0)
+	o.EnrollmentDelay = delayOr(o.EnrollmentDelay, time.Second)
+	o.CertificateAcceptanceDelay = max(o.CertificateAcceptanceDelay, 0)
 	o.SigningTimeTolerance = delayOr(o.SigningTimeTolerance, time.Minute)
 	o.DeleteUnknownToken = cmp.Or(o.DeleteUnknownToken, AnswerBadRequest)
 	o.DeleteDeadToken = cmp.Or(o.DeleteDeadToken, AnswerBadRequest)

@@ -15,6 +15,8 @@ const (
 	minPageSize     = 10
 	maxPageSize     = 100
 	defaultPageSize = 10
+
+	maxNumberedPageSize = 50 // where pages are numbered
 )
 
 // page is which part of a list is asked for.
@@ -26,7 +28,7 @@ type page struct {
 
 // newPage reads the page size and the continuation token of a request for a list that has this many items in all.
 func (c *call) newPage(kind string, items int) (page, *apiError) {
-	size, refused := pageSize(c.URL.Query())
+	size, refused := pageSize(c.URL.Query(), maxPageSize)
 	if refused != nil {
 		return page{}, refused
 	}
@@ -45,15 +47,27 @@ func (c *call) newPage(kind string, items int) (page, *apiError) {
 	return wanted, nil
 }
 
-func pageSize(query url.Values) (int, *apiError) {
+func pageSize(query url.Values, largest int) (int, *apiError) {
 	if !query.Has("pageSize") {
 		return defaultPageSize, nil
 	}
 	size, err := strconv.Atoi(query.Get("pageSize"))
-	if err != nil || size < minPageSize || size > maxPageSize {
-		return 0, badInput("Parametr pageSize musi mieć wartość od %d do %d.", minPageSize, maxPageSize)
+	if err != nil || size < minPageSize || size > largest {
+		return 0, badInput("Parametr pageSize musi mieć wartość od %d do %d.", minPageSize, largest)
 	}
 	return size, nil
+}
+
+// numberedPage reads the page size and the number of the page, from 0, of a request for a list with numbered pages.
+func numberedPage(query url.Values) (size, number int, refused *apiError) {
+	if size, refused = pageSize(query, maxNumberedPageSize); refused != nil || !query.Has("pageOffset") {
+		return size, 0, refused
+	}
+	offset, err := strconv.ParseInt(query.Get("pageOffset"), 10, 32)
+	if err != nil || offset < 0 {
+		return 0, 0, badInput("Parametr pageOffset musi być liczbą nieujemną.")
+	}
+	return size, int(offset), nil
 }
 
 // pick returns the positions of the items on a page, newest first, and the token of the next page; "" when there is none.

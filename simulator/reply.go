@@ -142,6 +142,12 @@ func (c *call) missingPermissions(required ...string) reply {
 		map[string]any{"requiredAnyOfPermissions": required, "presentPermissions": c.login.permissions})
 }
 
+// methodNotAllowed is the answer to a login that was not made in the way that the operation asks for.
+func (c *call) methodNotAllowed() reply {
+	return c.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
+		map[string]any{"authenticationMethodCategory": c.login.method.info.Category})
+}
+
 // tooMany is the answer 429.
 func (c *call) tooMany(detail string, retryAfter int) reply {
 	if c.wantsProblems() {

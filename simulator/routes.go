@@ -32,6 +32,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.loginEndpoints(),
 		s.sessionEndpoints(),
 		s.tokenEndpoints(),
+		s.certificateEndpoints(),
 		s.securityEndpoints(),
 		s.rateLimitEndpoints(),
 	)

@@ -17,8 +17,8 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !wait(r.Context(), fault.Delay)) {
 		s.drop(e)
 	}
-	c := &call{Request: r, now: s.now(), failActivation: fault.Kind == FaultFailActivation}
-	answer := s.answer(e, c, fault)
+	c := &call{Request: r, now: s.now(), fault: fault}
+	answer := s.answer(e, c)
 	body := answer.encode()
 	length := len(body)
 	switch {
@@ -73,9 +73,9 @@ func (s *Simulator) count(e endpoint, result string) {
 	s.requests[e.name][result]++
 }
 
-func (s *Simulator) answer(e endpoint, c *call, fault Fault) reply {
-	if fault.Kind == FaultStatus {
-		return c.anyFailure(fault.Status, fault.RetryAfter)
+func (s *Simulator) answer(e endpoint, c *call) reply {
+	if c.fault.Kind == FaultStatus {
+		return c.anyFailure(c.fault.Status, c.fault.RetryAfter)
 	}
 	if e.scope == perClient {
 		if refused := s.admit(c, e, c.clientIP()); refused != nil {

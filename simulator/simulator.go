@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package simulator is KSeF in a process: logins, sessions and tokens as KSeF's OpenAPI 2.7.0 describes them.
+// Package simulator is KSeF in a process: logins, sessions, tokens and certificates as KSeF's OpenAPI 2.7.0 describes them.
 //
 // It is for tests and for people who try the engine. It is a reading of the contract of its own: it imports nothing from
 // the rest of the module. Everything that takes time is decided when somebody asks, from the clock of package time plus
@@ -20,11 +20,12 @@ import (
 
 // Simulator is one KSeF environment.
 type Simulator struct {
-	options Options
-	jwtKey  []byte
-	keys    func() (publicKeys, error)
-	handler http.Handler
-	ahead   atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
+	options   Options
+	jwtKey    []byte
+	keys      func() (publicKeys, error)
+	authority certificateAuthority
+	handler   http.Handler
+	ahead     atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
 
 	mu       sync.Mutex
 	store    *store
@@ -33,7 +34,7 @@ type Simulator struct {
 	requests map[string]map[string]int
 }
 
-// New makes a simulator without any tokens or logins. The error says which option is not valid.
+// New makes a simulator without any tokens, certificates or logins. The error says which option is not valid.
 func New(options Options) (*Simulator, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -42,6 +43,9 @@ func New(options Options) (*Simulator, error) {
 	s := &Simulator{options: options, jwtKey: make([]byte, 32)}
 	_, _ = rand.Read(s.jwtKey) // crypto/rand.Read never returns an error
 	s.keys = sync.OnceValues(func() (publicKeys, error) { return newPublicKeys(s.now()) })
+	if s.authority, err = newCertificateAuthority(s.now()); err != nil {
+		return nil, err
+	}
 	s.handler = s.routes()
 	s.Reset()
 	return s, nil
@@ -57,8 +61,8 @@ func (s *Simulator) Transport() http.RoundTripper {
 	return NewTransport(s.handler)
 }
 
-// Reset forgets all tokens, logins, counts, faults and blocks, and sets the clock and the limits back. Access tokens from
-// before are worth nothing afterwards. The public keys stay.
+// Reset forgets all tokens, certificates, logins, counts, faults and blocks, and sets the clock and the limits back. Access tokens from
+// before are worth nothing afterwards. The public keys and the authority of certificates stay.
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 
 // State is what the simulator holds, for tests and for looking inside. It has no secrets.
 type State struct {
-	Tokens       []TokenState   `json:"tokens"`   // oldest first
-	Sessions     []SessionState `json:"sessions"` // oldest first
-	Certificates []any          `json:"certificates"`
+	Tokens       []TokenState       `json:"tokens"`       // oldest first
+	Sessions     []SessionState     `json:"sessions"`     // oldest first
+	Certificates []CertificateState `json:"certificates"` // that KSeF has issued, those requested first first
 	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed without an answer.
 	Requests map[string]map[string]int `json:"requests"`
 }
@@ -39,12 +39,23 @@ type SessionState struct {
 	Active               bool       `json:"active"` // the session can still be refreshed
 }
 
+// CertificateState is one certificate that KSeF has issued.
+type CertificateState struct {
+	SerialNumber      string     `json:"certificateSerialNumber"`
+	Status            string     `json:"status"` // Active, Blocked, Revoked or Expired
+	Name              string     `json:"name"`
+	Type              string     `json:"type"` // Authentication or Offline
+	SubjectIdentifier Identifier `json:"subjectIdentifier"`
+	ValidFrom         string     `json:"validFrom"`
+	ValidTo           string     `json:"validTo"`
+}
+
 // State returns a copy of what the simulator holds at this moment.
 func (s *Simulator) State() State {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []any{}, Requests: map[string]map[string]int{}}
+	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Requests: map[string]map[string]int{}}
 	for _, t := range s.store.all {
 		state.Tokens = append(state.Tokens, TokenState{
 			t.reference, t.status(now), t.description, t.context, slices.Clone(t.permissions), t.created.Format(timeLayout),
@@ -56,6 +67,14 @@ func (s *Simulator) State() State {
 			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout), IsTokenRedeemed: !l.redeemed.IsZero(),
 			Active: l.active(now),
 		})
+	}
+	for _, e := range s.store.certificates.order {
+		if k := e.issued(now); k != nil {
+			state.Certificates = append(state.Certificates, CertificateState{
+				k.serial, k.status(now), k.name, k.kind, k.subject,
+				k.leaf.NotBefore.Format(timeLayout), k.leaf.NotAfter.Format(timeLayout),
+			})
+		}
 	}
 	for name, counts := range s.requests {
 		state.Requests[name] = maps.Clone(counts)

@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"regexp"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ type store struct {
 	lists      map[Identifier][]*token // per context, oldest first
 	all        []*token
 	signed     [][]byte
+
+	certificates certificateStore
 }
 
 func newStore() *store {
@@ -32,6 +35,8 @@ func newStore() *store {
 		owned:      map[owner][]*login{},
 		tokens:     map[string]*token{},
 		lists:      map[Identifier][]*token{},
+
+		certificates: newCertificateStore(),
 	}
 }
 
@@ -64,9 +69,10 @@ var referencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]
 
 // The kinds of reference numbers.
 const (
-	challengeKind = "CR"
-	loginKind     = "AU"
-	tokenKind     = "EC"
+	challengeKind  = "CR"
+	loginKind      = "AU"
+	tokenKind      = "EC"
+	enrollmentKind = "EH"
 )
 
 // token is a KSeF token. Its status follows from the times.
@@ -122,6 +128,8 @@ type login struct {
 	method      authenticationMethod
 	permissions []string
 	policy      ipPolicy
+	signed      *x509.Certificate // that it was signed with; nil after a login with a token
+	issued      *ksefCertificate  // what is known of that certificate if KSeF has issued it
 	started     time.Time
 	decided     time.Time   // when it stops being in progress
 	failure     *statusInfo // nil when it succeeds

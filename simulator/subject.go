@@ -50,7 +50,7 @@ type signer struct {
 // is a conflict (21406), and so is one with an identifier under certificateFingerprint.
 func identify(certificate *x509.Certificate, subjectType string) (signer, *apiError) {
 	attributes := subjectAttributes(certificate)
-	person := attributes[oidGivenName] != "" || attributes[oidSurname] != ""
+	person := isPerson(attributes)
 	identifier, readable := subjectIdentifier(attributes, person)
 	if subjectType == "certificateFingerprint" {
 		if readable {
@@ -69,6 +69,11 @@ func identify(certificate *x509.Certificate, subjectType string) (signer, *apiEr
 		return signer{}, badCertificate("Nieznany prefiks identyfikatora podmiotu.")
 	}
 	return signer{}, conflict("Certyfikat nie zawiera identyfikatora podmiotu: użyj certificateFingerprint.")
+}
+
+// isPerson tells a person's certificate from a seal.
+func isPerson(attributes map[string]string) bool {
+	return attributes[oidGivenName] != "" || attributes[oidSurname] != ""
 }
 
 func subjectIdentifier(attributes map[string]string, person bool) (Identifier, bool) {

@@ -44,8 +44,7 @@ type generateResponse struct {
 // issueToken is POST /tokens.
 func (s *Simulator) issueToken(c *call) reply {
 	if c.login.token != "" && !s.options.TokensMayIssueTokens {
-		return c.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
-			map[string]any{"authenticationMethodCategory": c.login.method.info.Category})
+		return c.methodNotAllowed()
 	}
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")
@@ -105,7 +104,7 @@ func (s *Simulator) newToken(c *call, request generateRequest) (*token, string) 
 		context: c.login.context, author: c.login.identifier,
 		description: request.Description, folded: strings.ToLower(request.Description),
 		permissions: request.Permissions,
-		created:     c.now, decided: c.now.Add(s.options.ActivationDelay), fails: c.failActivation,
+		created:     c.now, decided: c.now.Add(s.options.ActivationDelay), fails: c.fault.Kind == FaultFailActivation,
 	}, secret
 }
 

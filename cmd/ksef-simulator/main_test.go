@@ -8,7 +8,9 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 )
 
@@ -105,6 +108,25 @@ func logInWithSignature(t *testing.T, client *api, pair tls.Certificate) string 
 	var tokens struct{ AccessToken struct{ Token string } }
 	require.NoError(t, client.call(t.Context(), "POST", "/auth/token/redeem", begun.AuthenticationToken.Token, nil, &tokens))
 	return tokens.AccessToken.Token
+}
+
+func TestServesCertificatesAtOnceWithoutAnEnrollmentDelay(t *testing.T) {
+	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	require.NoError(t, err)
+	client, err := newAPI(startServer(t, "--enrollment-delay", "0"), "")
+	require.NoError(t, err)
+	defer client.client.CloseIdleConnections()
+	access := logInWithSignature(t, client, pair)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: pair.Leaf.RawSubject}, pair.PrivateKey)
+	require.NoError(t, err)
+	body := map[string]any{"certificateName": "Certyfikat testowy", "certificateType": "Authentication", "csr": csr}
+	var begun struct{ ReferenceNumber string }
+	require.NoError(t, client.call(t.Context(), "POST", "/certificates/enrollments", access, body, &begun))
+	var ended struct{ CertificateSerialNumber string }
+	require.NoError(t, client.call(t.Context(), "GET", "/certificates/enrollments/"+begun.ReferenceNumber, access, nil, &ended))
+	require.Regexp(t, "^[0-9A-F]{16}$", ended.CertificateSerialNumber)
 }
 
 func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {

@@ -40,8 +40,11 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.StringVar(&f.hosts, "tls-host", "127.0.0.1,localhost", "host `names` and addresses of the server's certificate, with --tls")
 	flags.StringVar(&f.caOut, "ca-out", "", "`file` to write the authority's certificate to, with --tls; it is overwritten")
 	flags.DurationVar(&f.options.ActivationDelay, "activation-delay", time.Second, "how long a new token is Pending")
-	flags.DurationVar(&f.options.RevocationDelay, "revocation-delay", time.Second, "how long a revoked token is Revoking")
+	flags.DurationVar(&f.options.RevocationDelay, "revocation-delay", time.Second, "how long a revoked token is Revoking, and a revoked certificate Blocked")
 	flags.DurationVar(&f.options.LoginDelay, "login-delay", 0, "how long a login is in progress (status 100)")
+	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0, "how much longer a login is in progress with a certificate that KSeF has not issued")
+	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second, "how long a request for a certificate is in progress")
+	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
 	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL), who may otherwise do everything in every context")
 	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false, "allow POST /tokens after a login with a token")
 	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400", "answer to DELETE of an unknown token: 204, 400 or 403")
@@ -61,6 +64,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	}
 	f.options.ActivationDelay = noneWhenZero(f.options.ActivationDelay)
 	f.options.RevocationDelay = noneWhenZero(f.options.RevocationDelay)
+	f.options.EnrollmentDelay = noneWhenZero(f.options.EnrollmentDelay)
 	if f.noLimits {
 		none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
 		f.options.Limits = simulator.Limits{Context: none, Client: none}

@@ -1,0 +1,92 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+)
+
+// authorityYears is how long KSeF's own authority is good.
+const authorityYears = 50
+
+// certificateYears is how long KSeF's certificates are good.
+const certificateYears = 2
+
+// certificateAuthority is KSeF's own: it issues the certificates that subjects ask for.
+type certificateAuthority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+// newCertificateAuthority makes an authority with the name that the one of KSeF's TEST environment has.
+func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject: pkix.Name{
+			Country: []string{"PL"}, Organization: []string{"Ministerstwo Finansów"},
+			OrganizationalUnit: []string{"Krajowa Administracja Skarbowa"}, CommonName: "TEST CCK KSeF",
+		},
+		NotBefore: now.AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	certificate, key, err := signCertificate(template, nil, nil)
+	if err != nil {
+		return certificateAuthority{}, fmt.Errorf("make the authority of KSeF's certificates: %w", err)
+	}
+	return certificateAuthority{certificate, key}, nil
+}
+
+// issue makes a certificate. One of the type Authentication is for digitalSignature, one of the type Offline for
+// nonRepudiation (certyfikaty-KSeF.md).
+func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time) (*x509.Certificate, error) {
+	octets := make([]byte, 8)
+	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
+	octets[0] = 1            // so that the number is positive and has 16 digits, as real ones
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(octets), Subject: pkix.Name{ExtraNames: subject},
+		NotBefore: from, NotAfter: from.AddDate(certificateYears, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	if kind == typeOffline {
+		template.KeyUsage = x509.KeyUsageContentCommitment
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue a certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// serialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal digits.
+func serialNumber(certificate *x509.Certificate) string {
+	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
+}
+
+// ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says it has another
+// issuer. One under KSeF's name that this simulator has not made is of another environment, and refused. So is one of
+// the type Offline, which is not for logins; KSeF's code for that is not documented. The caller holds the lock.
+func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*ksefCertificate, *apiError) {
+	if !bytes.Equal(leaf.RawIssuer, s.authority.certificate.RawSubject) {
+		return nil, nil
+	}
+	if err := leaf.CheckSignatureFrom(s.authority.certificate); err != nil {
+		return nil, badCertificate("Certyfikat KSeF pochodzi z innego środowiska.")
+	}
+	known := s.store.certificates.issued[serialNumber(leaf)]
+	switch {
+	case known == nil:
+		return nil, badCertificate("Certyfikat KSeF jest nieznany.")
+	case known.certificate.kind == typeOffline:
+		return nil, badCertificate("Certyfikat KSeF typu Offline nie służy do uwierzytelnienia.")
+	}
+	return known.certificate, nil
+}

@@ -1,0 +1,105 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const oidUniqueIdentifier = "2.5.4.45"
+
+// suffixOf is what KSeF's authority appends to the common name (ksef-api issue 378).
+func suffixOf(kind string) string {
+	if kind == typeOffline {
+		return " (offline)"
+	}
+	return " (uwierzytelnienie)"
+}
+
+// enrollmentData is CertificateEnrollmentDataResponse: the subject that a request for a certificate must have.
+type enrollmentData struct {
+	CommonName             string `json:"commonName"`
+	CountryName            string `json:"countryName"`
+	GivenName              string `json:"givenName,omitempty"`
+	Surname                string `json:"surname,omitempty"`
+	SerialNumber           string `json:"serialNumber,omitempty"`
+	UniqueIdentifier       string `json:"uniqueIdentifier,omitempty"`
+	OrganizationName       string `json:"organizationName,omitempty"`
+	OrganizationIdentifier string `json:"organizationIdentifier,omitempty"`
+}
+
+// enrollmentData is GET /certificates/enrollments/data.
+func (s *Simulator) enrollmentData(c *call) reply {
+	if c.login.signed == nil {
+		return c.failed(&apiError{Code: 25001, Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
+	}
+	return ok(c.login.enrollmentData())
+}
+
+// enrollmentData reads the subject of the certificate that the login was signed with, by the table of certyfikaty-KSeF.md.
+// NIP and PESEL come in the form that they have in KSeF's certificates, whatever their prefix was (ksef-api issue 187).
+// How KSeF names a subject without either is not documented: here the fingerprint is the unique identifier.
+func (l *login) enrollmentData() enrollmentData {
+	attributes := subjectAttributes(l.signed)
+	person := isPerson(attributes)
+	data := enrollmentData{
+		CommonName: attributes[oidCommonName], CountryName: attributes[oidCountry], UniqueIdentifier: attributes[oidUniqueIdentifier],
+	}
+	if l.issued != nil {
+		data.CommonName = strings.TrimSuffix(data.CommonName, suffixOf(l.issued.kind))
+	}
+	if person {
+		data.GivenName, data.Surname, data.SerialNumber = attributes[oidGivenName], attributes[oidSurname], attributes[oidSerialNumber]
+	} else {
+		data.OrganizationName, data.OrganizationIdentifier = attributes[oidOrganization], attributes[oidOrganizationIdentifier]
+	}
+	switch {
+	case l.identifier.Type == TypePESEL:
+		data.SerialNumber = "PNOPL-" + l.identifier.Value
+	case l.identifier.Type == TypeFingerprint:
+		data.UniqueIdentifier = l.identifier.Value
+	case person:
+		data.SerialNumber = "TINPL-" + l.identifier.Value
+	default:
+		data.OrganizationIdentifier = "VATPL-" + l.identifier.Value
+	}
+	return data
+}
+
+// attributes lists the subject in the order of KSeF's certificates, without what is empty.
+func (d enrollmentData) attributes() []pkix.AttributeTypeAndValue {
+	var list []pkix.AttributeTypeAndValue
+	for _, attribute := range []struct {
+		last  int
+		value string
+	}{
+		{6, d.CountryName}, {97, d.OrganizationIdentifier}, {10, d.OrganizationName}, {4, d.Surname}, {42, d.GivenName},
+		{5, d.SerialNumber}, {45, d.UniqueIdentifier}, {3, d.CommonName},
+	} {
+		if attribute.value != "" {
+			oid := asn1.ObjectIdentifier{2, 5, 4, attribute.last}
+			list = append(list, pkix.AttributeTypeAndValue{Type: oid, Value: attribute.value})
+		}
+	}
+	return list
+}
+
+// matches tells whether a request names exactly this subject; the order of the attributes is free.
+func (d enrollmentData) matches(csr *x509.CertificateRequest) bool {
+	return slices.Equal(written(d.attributes()), written(csr.Subject.Names))
+}
+
+func written(attributes []pkix.AttributeTypeAndValue) []string {
+	var list []string
+	for _, attribute := range attributes {
+		list = append(list, fmt.Sprint(attribute.Type, "=", attribute.Value))
+	}
+	slices.Sort(list)
+	return list
+}

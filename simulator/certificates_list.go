@@ -1,0 +1,145 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxRetrieved is how many certificates can be fetched at once.
+const maxRetrieved = 10
+
+var serialPattern = regexp.MustCompile(`^[0-9A-F]{16}$`)
+
+// retrievedCertificate is RetrieveCertificatesListItem.
+type retrievedCertificate struct {
+	Certificate  []byte `json:"certificate"`
+	Name         string `json:"certificateName"`
+	SerialNumber string `json:"certificateSerialNumber"`
+	Type         string `json:"certificateType"`
+}
+
+// retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate of are left out: what KSeF
+// does with them is not documented.
+func (s *Simulator) retrieveCertificates(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request struct {
+		SerialNumbers []string `json:"certificateSerialNumbers"`
+	}
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	if count := len(request.SerialNumbers); count < 1 || count > maxRetrieved {
+		return c.failed(badInput("Pole certificateSerialNumbers musi zawierać od 1 do %d numerów.", maxRetrieved))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := []retrievedCertificate{}
+	for _, serial := range request.SerialNumbers {
+		if !serialPattern.MatchString(serial) {
+			return c.failed(badSerial())
+		}
+		if k := s.store.certificates.find(serial, c.login.identifier, c.now); k != nil {
+			found = append(found, retrievedCertificate{k.leaf.Raw, k.name, k.serial, k.kind})
+		}
+	}
+	return ok(map[string]any{"certificates": found})
+}
+
+func badSerial() *apiError {
+	return badInput("Numer seryjny certyfikatu musi mieć 16 cyfr szesnastkowych.")
+}
+
+// certificateFilter is QueryCertificatesRequest.
+type certificateFilter struct {
+	SerialNumber *string    `json:"certificateSerialNumber"`
+	Name         string     `json:"name"`
+	Type         *string    `json:"type"`
+	Status       *string    `json:"status"`
+	ExpiresAfter *time.Time `json:"expiresAfter"`
+}
+
+func (f certificateFilter) check() *apiError {
+	statuses := []string{certificateActive, certificateBlocked, certificateRevoked, certificateExpired}
+	switch {
+	case f.SerialNumber != nil && !serialPattern.MatchString(*f.SerialNumber):
+		return badSerial()
+	case f.Type != nil && !slices.Contains([]string{typeAuthentication, typeOffline}, *f.Type):
+		return badInput("Typ certyfikatu %q jest nieznany.", *f.Type)
+	case f.Status != nil && !slices.Contains(statuses, *f.Status):
+		return badInput("Status %q jest nieznany.", *f.Status)
+	}
+	return nil
+}
+
+func (f certificateFilter) matches(k *ksefCertificate, now time.Time) bool {
+	return (f.SerialNumber == nil || *f.SerialNumber == k.serial) &&
+		(f.Type == nil || *f.Type == k.kind) &&
+		(f.Status == nil || *f.Status == k.status(now)) &&
+		(f.ExpiresAfter == nil || k.leaf.NotAfter.After(*f.ExpiresAfter)) &&
+		strings.Contains(k.name, f.Name)
+}
+
+// certificateItem is CertificateListItem.
+type certificateItem struct {
+	SerialNumber      string     `json:"certificateSerialNumber"`
+	Name              string     `json:"name"`
+	Type              string     `json:"type"`
+	CommonName        string     `json:"commonName"`
+	Status            string     `json:"status"`
+	SubjectIdentifier Identifier `json:"subjectIdentifier"`
+	ValidFrom         timestamp  `json:"validFrom"`
+	ValidTo           timestamp  `json:"validTo"`
+	LastUseDate       timestamp  `json:"lastUseDate"`
+	RequestDate       timestamp  `json:"requestDate"`
+}
+
+// certificateList is QueryCertificatesResponse.
+type certificateList struct {
+	Certificates []certificateItem `json:"certificates"`
+	HasMore      bool              `json:"hasMore"`
+}
+
+// queryCertificates is POST /certificates/query: the certificates of the subject, those requested last first.
+func (s *Simulator) queryCertificates(c *call) reply {
+	var filter certificateFilter
+	if refused := c.decodeOptional(&filter); refused != nil {
+		return c.failed(refused)
+	}
+	size, offset, refused := numberedPage(c.URL.Query())
+	if refused == nil {
+		refused = filter.check()
+	}
+	if refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := certificateList{Certificates: []certificateItem{}}
+	skip := size * offset
+	for _, e := range slices.Backward(s.store.certificates.enrolled[c.login.identifier]) {
+		k := e.issued(c.now)
+		if k == nil || !filter.matches(k, c.now) {
+			continue
+		}
+		if skip > 0 {
+			skip--
+			continue
+		}
+		if len(list.Certificates) == size {
+			list.HasMore = true
+			break
+		}
+		list.Certificates = append(list.Certificates, certificateItem{
+			k.serial, k.name, k.kind, k.commonName, k.status(c.now), k.subject,
+			timestamp(k.leaf.NotBefore), timestamp(k.leaf.NotAfter), timestamp(k.lastUse), timestamp(k.requested),
+		})
+	}
+	return ok(list)
+}
