@@ -111,7 +111,7 @@ func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string
 	}
 	now := time.Now()
 	deadline := now.Add(request.TTL)
-	nonce, err := newNonce(deadline)
+	nonce, err := newNonce(later(deadline, now.Add(bucketLead)))
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,12 @@ func (t Target) String() string { return t.Context.String() + " at " + t.API }
 // bucketWidth is the span of deadlines whose records lie in one storage folder.
 const bucketWidth = time.Hour
 
+// bucketLead keeps new records out of folders that may have been looked at
+// already: from overdueNotice after its start on, a note may say that nothing in
+// a folder is due for long. The five minutes are for the time between the choice
+// of a folder and the writing there.
+const bucketLead = bucketWidth - overdueNotice + 5*time.Minute
+
 // A nonce is the number of the bucket in which its record lies and 64 random
 // bits, in hexadecimal. So the marker in KSeF's list alone leads to the record,
 // and the folders alone tell which records may be due.
@@ -88,7 +94,8 @@ func bucketOf(deadline time.Time) string {
 	return fmt.Sprintf("%0*x", bucketDigits, deadline.Unix()/int64(bucketWidth/time.Second))
 }
 
-// bucketStart is the earliest deadline that a bucket's records were issued with.
+// bucketStart is the earliest deadline that a bucket's records were issued with,
+// but for leases so short that bucketLead put them into a later one.
 func bucketStart(bucket string) (time.Time, error) {
 	number, err := strconv.ParseInt(bucket, 16, 64)
 	if err != nil {

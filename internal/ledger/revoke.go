@@ -156,7 +156,9 @@ func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 // renewed.
 var ErrRevoked = errors.New("the token has been revoked in KSeF, or is about to be")
 
-// Renew moves a lease's end.
+// Renew moves a lease's end further away. A closer end is not recorded: where
+// the answer is lost Vault keeps the former one, and until then the token must
+// live.
 func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) error {
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {
@@ -165,14 +167,13 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) err
 	if record.State != Live || l.pump.isEnding(lease.ReferenceNumber) {
 		return fmt.Errorf("%s: %w", lease.ReferenceNumber, ErrRevoked)
 	}
-	sooner := deadline.Before(record.Deadline)
+	if !deadline.After(record.Deadline) {
+		return nil
+	}
 	record.Deadline = deadline.UTC()
 	if err := l.store.put(ctx, record); err != nil {
 		return err
 	}
 	l.pump.expect(record)
-	if sooner {
-		return l.store.forgetVisit(ctx, record.Nonce[:bucketDigits])
-	}
 	return nil
 }
