@@ -59,6 +59,7 @@ type backend struct {
 	ledger     *ledger.Ledger
 	connection connections
 	notices    notices
+	templates  templates
 }
 
 func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"testing"
 
 	"vault-plugin-secrets-ksef/internal/contract"
 
@@ -34,7 +33,7 @@ var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
 	return contract.Load(folder)
 })
 
-func (j *judge) over(t *testing.T, next http.Handler) http.Handler {
+func (j *judge) over(t tester, next http.Handler) http.Handler {
 	document, err := loadContract()
 	require.NoError(t, err)
 	if document == nil {

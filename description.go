@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"vault-plugin-secrets-ksef/client"
@@ -25,9 +26,14 @@ type describer struct {
 	MountPoint  string
 }
 
+// templates keeps parsed description templates by their text: parsing one takes
+// longer than all else that a request for a token computes.
+type templates struct{ parsed sync.Map }
+
 // describe fills in a role's template for a request.
-func describe(text, roleName string, req *logical.Request) (string, error) {
-	filled, err := fill(text, describer{
+func (t *templates) describe(text, roleName string, req *logical.Request) (string, error) {
+	parse := func() (template.StringTemplate, error) { return t.parse(text) }
+	filled, err := fill(parse, describer{
 		RoleName: roleName, DisplayName: req.DisplayName, EntityID: req.EntityID, MountPoint: req.MountPoint,
 	})
 	if err != nil {
@@ -38,7 +44,8 @@ func describe(text, roleName string, req *logical.Request) (string, error) {
 
 // checkDescriptionTemplate tries a template with sample values.
 func checkDescriptionTemplate(text, roleName string) error {
-	filled, err := fill(text, describer{
+	parse := func() (template.StringTemplate, error) { return template.NewTemplate(template.Template(text)) }
+	filled, err := fill(parse, describer{
 		RoleName: roleName, DisplayName: "token-sample", EntityID: "00000000-0000-0000-0000-000000000000", MountPoint: "ksef/",
 	})
 	if err != nil {
@@ -47,8 +54,19 @@ func checkDescriptionTemplate(text, roleName string) error {
 	return checkDescription(filled)
 }
 
-func fill(text string, values describer) (string, error) {
+func (t *templates) parse(text string) (template.StringTemplate, error) {
+	if known, ok := t.parsed.Load(text); ok {
+		return known.(template.StringTemplate), nil
+	}
 	parsed, err := template.NewTemplate(template.Template(text))
+	if err == nil {
+		t.parsed.Store(text, parsed)
+	}
+	return parsed, err
+}
+
+func fill(parse func() (template.StringTemplate, error), values describer) (string, error) {
+	parsed, err := parse()
 	if err == nil {
 		var filled string
 		if filled, err = parsed.Generate(values); err == nil {

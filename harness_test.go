@@ -30,9 +30,16 @@ const (
 	testURL = "https://ksef.test/v2"
 )
 
+// tester is what a test, or one run of a property, offers.
+type tester interface {
+	require.TestingT
+	Helper()
+	Context() context.Context
+}
+
 // world is KSeF with what everybody in a test can see of it.
 type world struct {
-	t         *testing.T
+	t         tester
 	ksef      *simulator.Simulator
 	transport http.RoundTripper
 	registry  *budget.Registry
@@ -55,7 +62,7 @@ func inWorld(t *testing.T, options simulator.Options, test func(t *testing.T, w 
 	})
 }
 
-func newWorld(t *testing.T, options simulator.Options) *world {
+func newWorld(t tester, options simulator.Options) *world {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
 	w := &world{t: t, ksef: ksef, registry: budget.NewRegistry(), logs: &syncBuffer{}}
@@ -98,22 +105,36 @@ func (w *world) requireNoSecretInLogs() {
 	}
 }
 
-// mount is one mount of the engine, with the leases that Vault would hold.
+// mount is one mount of the engine, in a process that has a registry of its own
+// and a way to KSeF.
 type mount struct {
 	*world
-	storage logical.Storage
-	backend *backend
-	events  *logical.MockEventSender
+	ctx       context.Context // of the requests that Vault makes
+	storage   logical.Storage
+	transport http.RoundTripper
+	registry  *budget.Registry
+	backend   *backend
+	events    *logical.MockEventSender
 }
 
 // mount makes a mount on the storage and starts it as Vault does.
 func (w *world) mount(storage logical.Storage) *mount {
-	m := &mount{world: w, storage: storage, events: logical.NewMockEventSender()}
+	m := &mount{
+		world: w, ctx: w.t.Context(), storage: storage, transport: w.transport, registry: w.registry,
+		events: logical.NewMockEventSender(),
+	}
 	m.start()
 	return m
 }
 
 func (m *mount) start() {
+	m.load()
+	m.initialize()
+}
+
+// load is the first half of a start: Vault loads all mounts and then
+// initializes them.
+func (m *mount) load() {
 	made, err := newFactory("v1.2.3", m.registry, m.transport)(m.t.Context(), &logical.BackendConfig{
 		StorageView:  m.storage,
 		System:       &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour},
@@ -122,7 +143,10 @@ func (m *mount) start() {
 	})
 	require.NoError(m.t, err)
 	m.backend = made.(*backend)
-	m.backend.Logger().Trace("mount started")
+	m.backend.Logger().Trace("mount loaded")
+}
+
+func (m *mount) initialize() {
 	require.NoError(m.t, m.backend.Initialize(m.t.Context(), &logical.InitializationRequest{Storage: m.storage}))
 }
 
@@ -160,7 +184,12 @@ func withMount(t *testing.T, options simulator.Options, test func(t *testing.T, 
 }
 
 func (m *mount) configure() {
-	m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}))
+	m.must(m.write("config", m.fields()))
+}
+
+// fields are a configuration that works.
+func (w *world) fields() map[string]any {
+	return map[string]any{"url": testURL, "nip": testNIP, "certificate": w.cert, "private_key": w.key}
 }
 
 func (m *mount) request(operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
@@ -169,7 +198,7 @@ func (m *mount) request(operation logical.Operation, path string, data map[strin
 		DisplayName: "token-app", MountPoint: "ksef/",
 	}
 	if operation == logical.UpdateOperation {
-		checked, exists, err := m.backend.HandleExistenceCheck(m.t.Context(), request)
+		checked, exists, err := m.backend.HandleExistenceCheck(m.ctx, request)
 		var mistake errutil.UserError
 		if errors.As(err, &mistake) {
 			return logical.ErrorResponse(mistake.Error()), nil
@@ -181,7 +210,7 @@ func (m *mount) request(operation logical.Operation, path string, data map[strin
 			request.Operation = logical.CreateOperation
 		}
 	}
-	response, err := m.backend.HandleRequest(m.t.Context(), request)
+	response, err := m.backend.HandleRequest(m.ctx, request)
 	if response != nil && response.Secret != nil {
 		m.remember(response.Data["token"].(string))
 	}
@@ -247,7 +276,7 @@ func (m *mount) lease(response *logical.Response) *logical.Secret {
 func (m *mount) revoke(secret *logical.Secret) error {
 	request := logical.RevokeRequest("creds/invoices", secret, nil)
 	request.Storage = m.storage
-	response, err := m.backend.HandleRequest(m.t.Context(), request)
+	response, err := m.backend.HandleRequest(m.ctx, request)
 	if err == nil && response != nil {
 		err = response.Error()
 	}
@@ -259,7 +288,7 @@ func (m *mount) renew(secret *logical.Secret, increment time.Duration) (*logical
 	secret.Increment = increment
 	request := logical.RenewRequest("creds/invoices", secret, nil)
 	request.Storage = m.storage
-	return m.backend.HandleRequest(m.t.Context(), request)
+	return m.backend.HandleRequest(m.ctx, request)
 }
 
 // login logs in with a KSeF token as a program does, and returns KSeF's verdict.

@@ -50,7 +50,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
-	description, err := describe(stored.Description, name, req)
+	description, err := b.templates.describe(stored.Description, name, req)
 	if err != nil {
 		return answerError(err)
 	}

@@ -1,0 +1,144 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"encoding/pem"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// noLimits lifts KSeF's limits, so that a figure shows the engine's own work.
+func noLimits() simulator.Limits {
+	none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
+	return simulator.Limits{Context: none, Client: none}
+}
+
+// BenchmarkIssue compares a read of creds/<role> with the request to KSeF that
+// it needs: client.GenerateToken through a client and a session that are open.
+// Both go over HTTPS on loopback and neither waits for Active.
+func BenchmarkIssue(b *testing.B) {
+	f := newIssuance(b)
+	engine := f.mount(&logical.InmemStorage{})
+	defer engine.stop()
+	f.configure(engine)
+	ratio := inTurn(b, func() { f.renew(engine) }, func() { f.issue(engine) }, f.bare(engine))
+	b.ReportMetric(ratio, "time/bare")
+}
+
+// BenchmarkIssueBesideManyRecords compares a read of creds/<role> in a mount
+// with many live records with one in an empty mount.
+func BenchmarkIssueBesideManyRecords(b *testing.B) {
+	f := newIssuance(b)
+	storage := &logical.InmemStorage{}
+	populate(b, storage, f.url, manyRecords)
+	full, empty := f.mount(storage), f.mount(&logical.InmemStorage{})
+	defer full.stop()
+	defer empty.stop()
+	f.configure(full)
+	f.configure(empty)
+	renew := func() { f.renew(full, empty) }
+	ratio := inTurn(b, renew, func() { f.issue(full) }, func() { f.issue(empty) })
+	b.ReportMetric(ratio, "time/empty")
+}
+
+// issuance is a KSeF without delays or limits, over HTTPS on loopback.
+type issuance struct {
+	*world
+	url, authority string
+}
+
+func newIssuance(b *testing.B) *issuance {
+	w := newWorld(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
+	server := httptest.NewTLSServer(w.ksef.Handler())
+	b.Cleanup(server.Close)
+	w.transport = nil
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	return &issuance{world: w, url: server.URL + "/v2", authority: string(authority)}
+}
+
+func (f *issuance) configure(m *mount) {
+	m.must(m.write("config", map[string]any{
+		"url": f.url, "ca_certificate": f.authority, "nip": testNIP, "certificate": f.cert, "private_key": f.key,
+		"activation_timeout": 0,
+	}))
+	m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
+}
+
+func (f *issuance) issue(m *mount) { m.must(m.read("creds/invoices", nil)) }
+
+// bare returns the request that issuing needs, made by the client alone under
+// the mount's session.
+func (f *issuance) bare(m *mount) func() {
+	alone, err := client.New(client.Config{URL: f.url, CACertificate: f.authority})
+	require.NoError(f.t, err)
+	current := m.backend.connection.get()
+	access, err := current.sessions.Access(f.t.Context(), current.config.Context)
+	require.NoError(f.t, err)
+	request := client.TokenRequest{
+		Permissions: []string{"InvoiceRead", "InvoiceWrite"},
+		Description: "Vault role invoices [vault:000000000000:0000000000000000000000]",
+	}
+	return func() {
+		_, err := alone.GenerateToken(f.t.Context(), access.Bearing(), request)
+		require.NoError(f.t, err)
+	}
+}
+
+// renew starts the mounts anew as after an hour without requests, and issues
+// once.
+func (f *issuance) renew(mounts ...*mount) {
+	ctx := f.t.Context()
+	for _, m := range mounts {
+		m.stop()
+		require.NoError(f.t, logical.ClearView(ctx, logical.NewStorageView(m.storage, budgetPrefix)))
+		m.registry = budget.NewRegistry()
+		m.start()
+		in := client.Context{Type: client.ContextNIP, Value: testNIP}
+		const lifted = 1 << 30
+		require.NoError(f.t, m.backend.budgets.setLimits(ctx, budget.Key{API: f.url, Context: in.String()},
+			client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}))
+		f.issue(m)
+	}
+}
+
+// hourOfRequests is how many requests of one kind KSeF lets a context make in an
+// hour: never more of them are on the engine's books.
+const hourOfRequests = 120
+
+// inTurn does the two in turn, so that both meet the same load of the machine,
+// and returns how many times as long the first takes, by their medians. It
+// renews the state before each hour of requests.
+func inTurn(b *testing.B, renew, first, second func()) float64 {
+	times := [2][]time.Duration{}
+	work := [2]func(){first, second}
+	b.ResetTimer()
+	for i := range b.N {
+		if i%hourOfRequests == 0 {
+			b.StopTimer()
+			renew()
+			b.StartTimer()
+		}
+		for _, side := range [2]int{i % 2, 1 - i%2} {
+			start := time.Now()
+			work[side]()
+			times[side] = append(times[side], time.Since(start))
+		}
+	}
+	return float64(median(times[0])) / float64(median(times[1]))
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
+}

@@ -1,0 +1,242 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// flows are those whose every step the crash matrix goes through.
+func flows() []flow { return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), upkeepFlows()) }
+
+// issuing are the kinds of points at which a token is made.
+func issuing(more ...string) []string {
+	return append(more, "put ledger/issuing/*", "POST /tokens", "put ledger/live/*", "delete ledger/issuing/*", "GET /tokens/{referenceNumber}")
+}
+
+// revoking are those at which a token is ended.
+func revoking(more ...string) []string {
+	return append(more, "put budget/*", "DELETE /tokens/{referenceNumber}", "delete ledger/live/*")
+}
+
+// loggingIn are those at which a session is made.
+func loggingIn(more ...string) []string {
+	return append(more, "POST /auth/challenge", "POST /auth/xades-signature", "GET /auth/{referenceNumber}",
+		"POST /auth/token/redeem", "GET /rate-limits", "put sessions/*")
+}
+
+func issueFlows() []flow {
+	return []flow{{
+		name:    "issue",
+		prepare: func(s *scene) { s.restart() },
+		run:     func(s *scene) { s.tryIssue() },
+		kinds:   issuing("put budget/*"),
+	}, {
+		name:    "issue the first token of a mount",
+		prepare: func(s *scene) { s.wipe("mount-id"); s.restart() },
+		run:     func(s *scene) { s.tryIssue() },
+		kinds:   issuing("put mount-id", "put budget/*"),
+	}, {
+		name:    "issue to somebody who leaves",
+		options: simulator.Options{ActivationDelay: 10 * time.Second},
+		run: func(s *scene) {
+			_, _ = s.vault().issue(leaving(context.Background(), 500*time.Millisecond), "invoices", time.Hour)
+			s.elapse(time.Minute)
+		},
+		kinds: revoking("put ledger/issuing/*", "POST /tokens", "put ledger/live/*", "delete ledger/issuing/*", "put ledger/ending/*"),
+	}, {
+		name: "issue a token that KSeF does not activate",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultFailActivation})
+			s.tryIssue()
+		},
+		kinds: issuing("delete ledger/live/*"),
+	}, {
+		name: "issue a token that KSeF refuses",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultStatus, Status: 403})
+			s.tryIssue()
+		},
+		kinds: []string{"put ledger/issuing/*", "POST /tokens", "delete ledger/issuing/*"},
+	}, {
+		name: "recover a token whose reply was lost",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropReply})
+			s.tryIssue()
+			s.elapse(10 * time.Minute)
+		},
+		kinds: revoking("put ledger/issuing/*", "POST /tokens", "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
+	}, {
+		name: "look for a token that was never made",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropRequest})
+			s.tryIssue()
+			s.elapse(2 * time.Hour)
+		},
+		kinds: []string{"put ledger/issuing/*", "POST /tokens", "put budget/*", "GET /tokens", "POST /auth/token/refresh", "delete ledger/issuing/*"},
+	}}
+}
+
+func leaseFlows() []flow {
+	oneHour := func(s *scene) { s.mustIssue(time.Hour) }
+	return []flow{{
+		name:    "renew",
+		prepare: oneHour,
+		run:     func(s *scene) { _ = s.vault().renew(s.newest(), 10*time.Hour) },
+		kinds:   []string{"put ledger/live/*"},
+	}, {
+		name:    "revoke by the lease",
+		prepare: oneHour,
+		run:     func(s *scene) { s.vault().end(s.newest()); s.elapse(time.Minute) },
+		kinds:   revoking("delete ledger/ending/*"),
+	}, {
+		name:    "revoke by the lease while KSeF is away",
+		prepare: oneHour,
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest})
+			s.fault(simulator.Fault{Endpoint: "GET /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest})
+			s.vault().end(s.newest())
+			s.elapse(10 * time.Minute)
+		},
+		kinds: revoking("GET /tokens/{referenceNumber}", "put ledger/ending/*", "delete ledger/ending/*"),
+	}, {
+		name:    "revoke by the lease where the reply is lost",
+		prepare: oneHour,
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropReply})
+			s.vault().end(s.newest())
+			s.elapse(10 * time.Minute)
+		},
+		kinds: revoking("GET /tokens/{referenceNumber}", "delete ledger/ending/*"),
+	}, {
+		name:    "delete by hand before the lease ends",
+		prepare: oneHour,
+		run: func(s *scene) {
+			_ = s.vault().delete(s.newest())
+			s.elapse(2 * time.Hour)
+		},
+		kinds: revoking("put ledger/ending/*", "delete ledger/ending/*", "delete visits/*"),
+	}, {
+		name:    "revoke when Vault has lost the lease",
+		prepare: func(s *scene) { oneHour(s); s.vault().lose(s.newest()) },
+		run:     func(s *scene) { s.elapse(9 * 24 * time.Hour) },
+		kinds:   revoking("POST /auth/token/refresh", "put ledger/ending/*", "delete ledger/ending/*", "put visits/*", "delete visits/*"),
+	}}
+}
+
+func loginFlows() []flow {
+	longAgo := func(s *scene) { s.elapse(8 * 24 * time.Hour) }
+	return []flow{{
+		name: "configure for the first time",
+		prepare: func(s *scene) {
+			s.onMount(0, func(m *mount) { m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true})) })
+		},
+		run:   func(s *scene) { s.insist("config", s.fields()) },
+		kinds: loggingIn("put config"),
+	}, {
+		name:  "configure anew",
+		run:   func(s *scene) { s.insist("config", s.fields()) },
+		kinds: []string{"POST /auth/token/refresh", "put config", "put sessions/*"},
+	}, {
+		name:    "configure another certificate",
+		prepare: func(s *scene) { s.cert, s.key = s.certificate(simulator.CertificateOptions{NIP: testNIP}) },
+		run:     func(s *scene) { s.insist("config", s.fields()) },
+		kinds:   loggingIn("put config", "delete sessions/*", "put budget/*", "DELETE /auth/sessions/current"),
+	}, {
+		name:    "log in for the first time",
+		prepare: func(s *scene) { s.wipe(session.StoragePrefix); s.restart() },
+		run:     func(s *scene) { s.tryIssue() },
+		kinds:   issuing(loggingIn("put budget/*")...),
+	}, {
+		name:    "refresh the login",
+		prepare: func(s *scene) { s.elapse(20 * time.Minute) },
+		run:     func(s *scene) { s.tryIssue() },
+		kinds:   issuing("POST /auth/token/refresh"),
+	}, {
+		name:    "log in again",
+		prepare: longAgo,
+		run:     func(s *scene) { s.tryIssue() },
+		kinds:   issuing(loggingIn()...),
+	}, {
+		name:    "log in where the reply with the session is lost",
+		prepare: longAgo,
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
+			s.tryIssue()
+			s.elapse(time.Minute)
+			s.tryIssue()
+		},
+		kinds: issuing(loggingIn()...),
+	}}
+}
+
+func upkeepFlows() []flow {
+	return []flow{{
+		name:  "unload and load",
+		run:   func(s *scene) { s.restart() },
+		kinds: []string{"put budget/*"},
+	}, {
+		name: "tidy up a token that the ledger has lost",
+		prepare: func(s *scene) {
+			lost := s.mustIssue(time.Hour)
+			s.vault().lose(lost)
+			s.wipe(lost.number)
+		},
+		run:   func(s *scene) { s.insist("tidy", map[string]any{"dry_run": false}); s.elapse(time.Minute) },
+		kinds: revoking("GET /tokens", "put ledger/ending/*"),
+	}}
+}
+
+// tryIssue asks for a token; whoever asked may never learn what came of it.
+func (s *scene) tryIssue() { _, _ = s.vault().issue(context.Background(), "invoices", time.Hour) }
+
+// leaving is the context of a request whose caller goes after a while.
+func leaving(ctx context.Context, patience time.Duration) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	time.AfterFunc(patience, cancel)
+	return ctx
+}
+
+// newest is the lease that was made last.
+func (s *scene) newest() *held {
+	leases := s.vault().all()
+	return leases[len(leases)-1]
+}
+
+func (s *scene) restart() {
+	s.engine.stop()
+	s.engine.start()
+}
+
+// wipe removes from the first mount's storage what has the part in its key.
+func (s *scene) wipe(part string) {
+	ctx := context.Background()
+	keys, err := logical.CollectKeys(ctx, s.disks[0])
+	require.NoError(s.t, err)
+	for _, key := range keys {
+		if strings.Contains(key, part) {
+			require.NoError(s.t, s.disks[0].Delete(ctx, key))
+		}
+	}
+}
+
+// insist writes as an operator does: again, where the answer did not come.
+func (s *scene) insist(path string, fields map[string]any) {
+	for range 2 {
+		_, err := s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.write(path, fields) })
+		if err == nil {
+			return
+		}
+		s.elapse(time.Second)
+	}
+}

@@ -1,0 +1,115 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// flow is something that the engine does in several steps, at each of which its
+// process may die.
+type flow struct {
+	name    string
+	options simulator.Options
+	// prepare comes before the steps are counted; nil is nothing.
+	prepare func(s *scene)
+	run     func(s *scene)
+	// kinds are the kinds of points that run comes to, each once.
+	kinds []string
+}
+
+// fate is the death of a process at a point; the zero fate is none.
+type fate struct {
+	when moment
+	at   point
+}
+
+func (f fate) String() string { return fmt.Sprintf("a death %s %s", f.when, f.at) }
+
+func TestADeathAtAnyPointLosesNoTokenAndKillsNone(t *testing.T) {
+	for _, f := range flows() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			points := f.play(t, fate{})
+			require.ElementsMatch(t, f.kinds, kindsOf(points), "the kinds of points that this flow comes to are not those that it names")
+			for _, at := range points {
+				f.play(t, fate{justBefore, at})
+				f.play(t, fate{justAfter, at})
+			}
+			t.Logf("died just before and just after each of these %d points: %v", len(points), points)
+		})
+	}
+}
+
+// play runs the flow in a process that meets its fate, with another to take
+// over, and checks what comes of it. It returns the points of the flow.
+func (f flow) play(t *testing.T, end fate) (points []point) {
+	inScene(t, f.options, func(t *testing.T, s *scene) {
+		bystander := s.mustIssue(20 * 24 * time.Hour)
+		if f.prepare != nil {
+			f.prepare(s)
+		}
+		first, _ := s.engine.current()
+		met := fate{}
+		first.watch(func(here point) moment {
+			if here != end.at {
+				return lives
+			}
+			met = end
+			return end.when
+		})
+		f.run(s)
+		points = first.passed()
+		first.watch(alive)
+		s.ksef.ClearFaults()
+
+		require.Equal(t, end, met)
+		require.NoError(t, s.settle(), "after %s", end)
+		require.True(t, s.vault().isLive(bystander))
+		require.NoError(t, s.endAll(), "after %s", end)
+	})
+	return points
+}
+
+// settle lets the engine bring to an end what it has begun.
+func (s *scene) settle() error {
+	for range 26 * 6 {
+		if err := s.broken(); err != nil {
+			return err
+		}
+		s.elapse(10 * time.Minute)
+	}
+	return s.unsettled(0)
+}
+
+// endAll proves that the engine still works, and that nothing is left when all
+// leases have ended.
+func (s *scene) endAll() error {
+	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
+		return fmt.Errorf("no token can be made any more: %w", err)
+	}
+	s.vault().end(s.vault().all()...)
+	s.elapse(time.Hour)
+	if leases, living := s.vault().all(), s.living(); len(leases)+len(living) > 0 {
+		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(living))
+	}
+	return s.unsettled(0)
+}
+
+func kindsOf(points []point) []string {
+	var kinds []string
+	for _, p := range points {
+		if p.number == 1 {
+			kinds = append(kinds, p.kind)
+		}
+	}
+	return kinds
+}

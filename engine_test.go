@@ -1,0 +1,175 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// engine is the plugin as Vault runs it: one process at a time, which serves
+// all mounts from their storages. When it dies another takes its place.
+type engine struct {
+	*world
+	disks []logical.Storage
+	// onEnd is called when a process has ended; nil is allowed.
+	onEnd func()
+
+	takeOvers sync.WaitGroup
+	mu        sync.Mutex
+	process   *process // nil while none runs
+	mounts    []*mount
+	downtime  time.Duration // until the next process runs
+	closed    bool
+}
+
+var errNoProcess = errors.New("no process of the plugin runs")
+
+// maxRequest is how long Vault lets a request take.
+const maxRequest = 90 * time.Second
+
+func (w *world) engine(disks ...logical.Storage) *engine {
+	e := &engine{world: w, disks: disks}
+	e.start()
+	return e
+}
+
+// start runs a new process: it loads all mounts and then initializes them, as
+// Vault does.
+func (e *engine) start() {
+	p := e.world.process()
+	mounts := make([]*mount, 0, len(e.disks))
+	for _, storage := range e.disks {
+		m := &mount{
+			world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
+			events: logical.NewMockEventSender(),
+		}
+		m.load()
+		mounts = append(mounts, m)
+	}
+	for _, m := range mounts {
+		m.initialize()
+	}
+	e.mu.Lock()
+	e.process, e.mounts = p, mounts
+	e.mu.Unlock()
+	e.takeOvers.Go(func() { e.takeOver(p) })
+}
+
+func (e *engine) current() (*process, []*mount) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process, e.mounts
+}
+
+// withdraw lets no further request reach the process.
+func (e *engine) withdraw() (*process, []*mount) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.process
+	e.process = nil
+	return p, e.mounts
+}
+
+// stop unloads all mounts as Vault does: once their requests are through.
+func (e *engine) stop() {
+	p, mounts := e.withdraw()
+	if p == nil {
+		return
+	}
+	p.requests.Wait()
+	e.cleanUp(mounts)
+	p.end()
+}
+
+func (e *engine) cleanUp(mounts []*mount) {
+	for _, m := range mounts {
+		m.backend.Cleanup(context.Background())
+	}
+	if e.onEnd != nil {
+		e.onEnd()
+	}
+}
+
+// takeOver waits until a process ends, and where it has died runs another.
+func (e *engine) takeOver(p *process) {
+	<-p.ctx.Done()
+	if current, _ := e.current(); current != p {
+		return
+	}
+	_, mounts := e.withdraw()
+	e.cleanUp(mounts)
+	e.mu.Lock()
+	downtime := e.downtime
+	e.mu.Unlock()
+	<-time.After(downtime)
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if !closed {
+		e.start()
+	}
+}
+
+// setDowntime says how long nothing runs after the next death.
+func (e *engine) setDowntime(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.downtime = d
+}
+
+// close stops the engine for good.
+func (e *engine) close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.stop()
+	e.takeOvers.Wait()
+}
+
+// answer is what a process gives to a request.
+type answer struct {
+	response *logical.Response
+	err      error
+}
+
+// call has the process serve one of Vault's requests. What a process that died
+// meanwhile has answered, nobody has received.
+func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
+	e.mu.Lock()
+	p := e.process
+	if p == nil {
+		e.mu.Unlock()
+		return nil, errNoProcess
+	}
+	p.requests.Add(1)
+	served := *e.mounts[number]
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, maxRequest)
+	served.ctx = ctx
+	answers := make(chan answer, 1)
+	go func() {
+		defer p.requests.Done()
+		defer cancel()
+		response, err := do(&served)
+		if response != nil && err == nil {
+			err = response.Error()
+		}
+		answers <- answer{response, err}
+	}()
+	select {
+	case <-p.ctx.Done():
+		return nil, errDead
+	case given := <-answers:
+		if p.isDead() {
+			return nil, errDead
+		}
+		return given.response, given.err
+	}
+}

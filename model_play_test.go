@@ -1,0 +1,166 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// run plays a scenario. Requests go on beside one another, as users make them.
+type run struct {
+	*scene
+	users sync.WaitGroup
+	// cutOff counts requests for a token whose outcome Vault never learned.
+	cutOff atomic.Int64
+	// tight says that KSeF's limits are less than its documentation says: the
+	// engine knows them only where it has asked, as it has in one context.
+	tight bool
+}
+
+// play returns the promise that was broken first.
+func (r *run) play(steps []step) error {
+	for _, s := range steps {
+		r.do(s)
+		r.elapse(s.Then)
+		if err := r.broken(); err != nil {
+			return err
+		}
+	}
+	return r.calm()
+}
+
+// calm ends all that is wrong with the world, and lets the engine, KSeF's hourly
+// limits and Vault's daily attempts come to their ends: once those of the short
+// leases, and then of all.
+func (r *run) calm() error {
+	r.network.heal()
+	r.ksef.ClearFaults()
+	for _, storage := range r.disks {
+		storage.fail(none, "")
+	}
+	if process, _ := r.engine.current(); process != nil {
+		process.watch(alive)
+	}
+	for range 60 {
+		r.elapse(time.Hour)
+		if err := r.broken(); err != nil {
+			return err
+		}
+	}
+	if err := r.unsettled(int(r.cutOff.Load())); err != nil {
+		return err
+	}
+	r.elapse(20 * 24 * time.Hour)
+	if len(r.living()) > 0 || len(r.leases()) > 0 {
+		return errors.New("tokens or leases are left when all have ended")
+	}
+	return r.unsettled(0)
+}
+
+func (r *run) do(s step) {
+	v := r.vaults[s.Pick%len(r.vaults)]
+	switch s.Do {
+	case anIssue:
+		for range s.Count {
+			r.user(func(ctx context.Context) { r.issue(ctx, v, s.Where, s.For) })
+		}
+	case aLeaving:
+		r.user(func(ctx context.Context) { r.issue(leaving(ctx, s.For), v, s.Where, 240*time.Hour) })
+	case aTidy:
+		r.user(func(ctx context.Context) {
+			_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) {
+				return m.write("tidy", map[string]any{"dry_run": false})
+			})
+		})
+	case aRenewal, anEnd, aDeletion:
+		r.doToLease(s)
+	default:
+		r.doToWorld(s)
+	}
+}
+
+func (r *run) doToLease(s step) {
+	v := r.vaults[s.Pick%len(r.vaults)]
+	leases := v.all()
+	if len(leases) == 0 {
+		return
+	}
+	lease := leases[s.Pick%len(leases)]
+	switch s.Do {
+	case aRenewal:
+		r.user(func(context.Context) { _ = v.renew(lease, s.For) })
+	case anEnd:
+		v.end(lease)
+	case aDeletion:
+		r.user(func(context.Context) { _ = v.delete(lease) })
+	}
+}
+
+func (r *run) doToWorld(s step) {
+	switch s.Do {
+	case aCrash:
+		r.crash(s)
+	case aRestart:
+		if process, _ := r.engine.current(); process != nil {
+			r.engine.stop()
+			r.engine.start()
+		}
+	case anOutage:
+		r.network.set(outage(s.How))
+		time.AfterFunc(s.For, func() { r.network.set(reachable) })
+	case aBlock:
+		for range s.Count {
+			r.network.refuse(busy{s.Where, s.For})
+		}
+	case aFault:
+		r.fault(faultOf(s))
+	case aJump:
+		r.ksef.Advance(s.For)
+	case aDiskFail:
+		r.network.doubt()
+		storage := r.disks[s.Pick%len(r.disks)]
+		storage.fail(trouble(s.How), s.Where)
+		time.AfterFunc(s.For, func() { storage.fail(none, "") })
+	}
+}
+
+// crash lets the process die at a point to come; at 0 it dies at once.
+func (r *run) crash(s step) {
+	process, _ := r.engine.current()
+	if process == nil {
+		return
+	}
+	r.engine.setDowntime(s.For)
+	if s.Count == 0 {
+		process.end()
+		return
+	}
+	left := s.Count
+	process.watch(func(point) moment {
+		if left--; left > 0 {
+			return lives
+		}
+		return moment(s.How)
+	})
+}
+
+func (r *run) user(do func(ctx context.Context)) {
+	r.users.Go(func() { do(r.t.Context()) })
+}
+
+func (r *run) issue(ctx context.Context, v *vault, role string, ttl time.Duration) {
+	if r.tight {
+		role = "invoices"
+	}
+	_, err := v.issue(ctx, role, ttl)
+	if errors.Is(err, errDead) || errors.Is(err, errGone) {
+		r.cutOff.Add(1)
+	}
+}

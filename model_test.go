@@ -1,0 +1,47 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// shards times rapid's own number of checks (100 unless -rapid.checks says
+// otherwise) are the runs of the model.
+const shards = 11
+
+// TestThePromisesHoldWhateverHappens plays scenarios that mix what users,
+// operators and Vault do with crashes and with all that can go wrong at KSeF, on
+// the way there and in storage, over two mounts that share a taxpayer's context.
+// At the end of each, tokens alive in KSeF are leases alive in Vault.
+func TestThePromisesHoldWhateverHappens(t *testing.T) {
+	var runs atomic.Int64
+	t.Run("shards", func(t *testing.T) {
+		for range shards {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				rapid.Check(t, func(t *rapid.T) {
+					drawn := scenarios().Draw(t, "scenario")
+					rapid.SyncTest(t, func(t *rapid.T) { playAll(t, drawn) })
+					runs.Add(1)
+				})
+			})
+		}
+	})
+	t.Logf("%d runs", runs.Load())
+}
+
+func playAll(t *rapid.T, drawn scenario) {
+	s := newScene(t, drawn.KSeF, 2)
+	defer s.close()
+	r := &run{scene: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	if err := r.play(drawn.Steps); err != nil {
+		t.Fatalf("%v", err)
+	}
+	r.users.Wait()
+	s.requireNoSecretInLogs()
+}

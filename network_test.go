@@ -1,0 +1,189 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// network lies between a world's processes and KSeF. It loses what it is told to
+// lose, refuses with 429 as KSeF does, watches that nobody comes back before
+// the time named there, and notes each secret that passes.
+type network struct {
+	world *world
+	ksef  http.RoundTripper
+
+	mu       sync.Mutex
+	outage   outage
+	busy     []busy
+	blocks   map[string]block
+	doubted  time.Time
+	trespass error
+}
+
+// outage is how KSeF is out of reach.
+type outage string
+
+const (
+	reachable outage = ""
+	refusing  outage = "refusing" // each connection is closed at once
+	silent    outage = "silent"   // nothing ever comes back
+)
+
+// busy makes KSeF refuse the next request to an endpoint.
+type busy struct {
+	endpoint   string
+	retryAfter time.Duration
+}
+
+// block is what a 429 has demanded.
+type block struct{ since, until time.Time }
+
+// throughNetwork puts a network before the world's KSeF.
+func (w *world) throughNetwork() *network {
+	n := &network{world: w, ksef: w.transport, blocks: make(map[string]block)}
+	w.transport = n
+	return n
+}
+
+func (n *network) set(state outage) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.outage = state
+}
+
+func (n *network) refuse(next busy) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy = append(n.busy, next)
+}
+
+// heal ends all that was ordered; what a 429 has demanded still holds.
+func (n *network) heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.outage, n.busy = reachable, nil
+}
+
+// doubt says that from now on a process may fail to write down what a 429 has
+// demanded.
+func (n *network) doubt() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.doubted.IsZero() {
+		n.doubted = time.Now()
+	}
+}
+
+// forget is for the end of a process: what it has learned at this moment, or may
+// have failed to write down, the next one cannot know.
+func (n *network) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	since := time.Now()
+	if !n.doubted.IsZero() {
+		since = n.doubted
+	}
+	for who, demand := range n.blocks {
+		if !demand.since.Before(since) {
+			delete(n.blocks, who)
+		}
+	}
+}
+
+func (n *network) RoundTrip(request *http.Request) (*http.Response, error) {
+	state, refusal := n.arrive(request)
+	switch {
+	case state == silent:
+		<-request.Context().Done()
+		return nil, context.Cause(request.Context())
+	case state == refusing:
+		return nil, fmt.Errorf("the connection was closed: %w", io.EOF)
+	case refusal != nil:
+		return refusal, nil
+	}
+	response, err := n.ksef.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	return response, n.note(response)
+}
+
+func (n *network) arrive(request *http.Request) (outage, *http.Response) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	endpoint, now := endpointOf(request), time.Now()
+	if n.outage != reachable {
+		return n.outage, nil
+	}
+	who := endpoint + " in " + contextOf(request)
+	if demand := n.blocks[who]; now.After(demand.since) && now.Before(demand.until) {
+		n.trespass = fmt.Errorf("%s at %s, though KSeF has asked at %s to stay away until %s", who, now, demand.since, demand.until)
+	}
+	for i, next := range n.busy {
+		if next.endpoint == endpoint {
+			n.busy = append(n.busy[:i], n.busy[i+1:]...)
+			n.blocks[who] = block{now, now.Add(next.retryAfter)}
+			return reachable, tooManyRequests(request, next.retryAfter)
+		}
+	}
+	return reachable, nil
+}
+
+func tooManyRequests(request *http.Request, retryAfter time.Duration) *http.Response {
+	return &http.Response{
+		Status: "429 Too Many Requests", StatusCode: http.StatusTooManyRequests, Request: request,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Retry-After": {strconv.Itoa(int(retryAfter / time.Second))}},
+		Body:   io.NopCloser(strings.NewReader("")),
+	}
+}
+
+// contextOf reads whose limits a request spends from its bearer token; "" where
+// KSeF counts per address.
+func contextOf(request *http.Request) string {
+	parts := strings.Split(request.Header.Get("Authorization"), ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	var claims struct {
+		Value string `json:"civ"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return ""
+	}
+	return claims.Value
+}
+
+var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
+
+// note remembers the tokens and JWTs of a reply, whoever gets to see it.
+func (n *network) note(response *http.Response) error {
+	body, err := io.ReadAll(response.Body)
+	for _, found := range secretInReply.FindAllSubmatch(body, -1) {
+		n.world.remember(string(found[1]))
+	}
+	broken := io.Reader(bytes.NewReader(body))
+	if err != nil {
+		broken = io.MultiReader(broken, brokenOff{err})
+	}
+	response.Body = io.NopCloser(broken)
+	return nil
+}
+
+type brokenOff struct{ err error }
+
+func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }

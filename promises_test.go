@@ -1,0 +1,161 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// broken says which of the promises that hold at every moment does not; nil
+// where all do.
+func (s *scene) broken() error {
+	synctest.Wait() // nobody is in the middle of anything
+	living := s.living()
+	return errors.Join(s.tokenWithoutRecord(living), s.leaseWithoutToken(living), s.limitExceeded())
+}
+
+// tokenWithoutRecord looks for a living token that nothing in storage leads to.
+func (s *scene) tokenWithoutRecord(living []simulator.TokenState) error {
+	open, err := s.openRecords()
+	if err != nil {
+		return err
+	}
+	for _, token := range living {
+		if open[token.ReferenceNumber] == nil && open[nonceOf(token)] == nil {
+			return fmt.Errorf("the token %s is %s, and no open record leads to it", token.ReferenceNumber, token.Status)
+		}
+	}
+	return nil
+}
+
+// leaseWithoutToken looks for a lease in force whose token KSeF would not let
+// in, though nobody has deleted it and KSeF has made it properly; and for one
+// that ended before its token.
+func (s *scene) leaseWithoutToken(living []simulator.TokenState) error {
+	alive := make(map[string]bool)
+	for _, token := range living {
+		alive[token.ReferenceNumber] = true
+	}
+	for _, v := range s.vaults {
+		if err := v.letGoEarly(); err != nil {
+			return err
+		}
+		for _, lease := range v.all() {
+			if v.isLive(lease) && !lease.byHand && !alive[lease.number] && s.statusInKSeF(lease.number) != "Failed" {
+				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.statusInKSeF(lease.number))
+			}
+		}
+	}
+	return nil
+}
+
+// limitExceeded looks for a 429 that KSeF has given of its own accord, and for a
+// request that came before a Retry-After was over.
+func (s *scene) limitExceeded() error {
+	for endpoint, counts := range s.ksef.State().Requests {
+		if counts["429"] > 0 {
+			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
+		}
+	}
+	s.network.mu.Lock()
+	defer s.network.mu.Unlock()
+	return s.network.trespass
+}
+
+// unsettled says what is left open that should have come to its end; nil where
+// nothing is. Tokens whose lease Vault never got may live on until the end that
+// their record names, if they are no more than the requests that were cut off.
+func (s *scene) unsettled(cutOff int) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	open, err := s.openRecords()
+	if err != nil {
+		return err
+	}
+	leased := make(map[string]bool)
+	for _, v := range s.vaults {
+		for _, lease := range v.all() {
+			if !v.isLive(lease) {
+				return fmt.Errorf("the lease of %s has ended at %s and is still there", lease.number, v.expiry(lease))
+			}
+			leased[lease.number] = true
+		}
+	}
+	alive := make(map[string]bool)
+	for _, token := range s.living() {
+		alive[token.ReferenceNumber] = true
+		if leased[token.ReferenceNumber] {
+			continue
+		}
+		record := open[token.ReferenceNumber]
+		cutOff--
+		if record == nil || record.State != ledger.Live || isOverdue(record) || cutOff < 0 {
+			return fmt.Errorf("the token %s is %s without a lease", token.ReferenceNumber, token.Status)
+		}
+	}
+	for _, record := range open {
+		if record.State != ledger.Live || (!alive[record.ReferenceNumber] && !leased[record.ReferenceNumber] && isOverdue(record)) {
+			return fmt.Errorf("the record of %q is still open as %s", record.ReferenceNumber, record.State)
+		}
+	}
+	return nil
+}
+
+// isOverdue says that the pump should have ended the token, its grace of an hour
+// and some time for KSeF's limits included.
+func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }
+
+// openRecords reads the ledgers of all mounts, by reference number, and where
+// there is none yet by nonce.
+func (s *scene) openRecords() (map[string]*ledger.Record, error) {
+	open := make(map[string]*ledger.Record)
+	ctx := context.Background()
+	for _, flaky := range s.disks {
+		storage := flaky.Storage
+		keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
+		if err != nil {
+			return nil, err
+		}
+		// A record that is there twice counts in its later state.
+		slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
+		for _, key := range keys {
+			entry, err := storage.Get(ctx, key)
+			if err != nil {
+				return nil, err
+			}
+			var record ledger.Record
+			if err := json.Unmarshal(entry.Value, &record); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			switch record.State {
+			case ledger.Issuing:
+				open[record.Nonce] = &record
+			case ledger.Live, ledger.Revoking:
+				open[record.ReferenceNumber] = &record
+			case ledger.Dead:
+				delete(open, record.ReferenceNumber)
+			}
+		}
+	}
+	return open, nil
+}
+
+// nonceOf is the nonce in a token's mark.
+func nonceOf(token simulator.TokenState) string {
+	at := strings.LastIndex(token.Description, ":")
+	return strings.TrimSuffix(token.Description[at+1:], "]")
+}

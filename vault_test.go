@@ -1,0 +1,239 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// What Vault's expiration manager does with a lease that has ended
+// (vault/expiration.go, 1.21): six attempts with growing pauses, then one a day.
+const (
+	maxRevokeAttempts = 6
+	revokeRetryBase   = 10 * time.Second
+	irrevocablePause  = 24 * time.Hour
+)
+
+// vault holds the leases of one mount as Vault does. A lease exists once the
+// request that made it has returned.
+type vault struct {
+	engine *engine
+	mount  int
+	sealed context.Context
+	seal   context.CancelFunc
+	keeper sync.WaitGroup
+
+	mu     sync.Mutex
+	leases []*held
+	// early is a lease that was let go while its token lived.
+	early error
+}
+
+// held is a lease. Its fields belong to the vault's lock.
+type held struct {
+	number  string // of its token
+	secret  *logical.Secret
+	expires time.Time
+	// byHand says that somebody has deleted the token under the lease.
+	byHand  bool
+	changed chan struct{}
+	lost    chan struct{} // closed when Vault has lost the lease
+}
+
+var (
+	errLeaseOver = errors.New("the lease has ended")
+	errGone      = errors.New("the token was made, and whoever asked for it has gone")
+)
+
+func (e *engine) vault(mount int) *vault {
+	sealed, seal := context.WithCancel(e.t.Context())
+	return &vault{engine: e, mount: mount, sealed: sealed, seal: seal}
+}
+
+// close stops Vault's own work, so that nothing is left of it in the bubble.
+func (v *vault) close() {
+	v.seal()
+	v.keeper.Wait()
+}
+
+// request is one that a user makes.
+func (v *vault) request(ctx context.Context, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
+	return v.engine.call(ctx, v.mount, do)
+}
+
+// issue has a token made under a role and holds its lease. Where the user has
+// gone before the answer came there is no lease.
+func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*held, error) {
+	response, err := v.request(ctx, func(m *mount) (*logical.Response, error) {
+		return m.write("creds/"+role, map[string]any{"ttl": ttl.String()})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, errGone
+	}
+	_, mounts := v.engine.current()
+	lease := &held{
+		number: response.Data["reference_number"].(string), secret: mounts[v.mount].lease(response),
+		expires: time.Now().Add(response.Secret.TTL), changed: make(chan struct{}, 1), lost: make(chan struct{}),
+	}
+	v.mu.Lock()
+	v.leases = append(v.leases, lease)
+	v.mu.Unlock()
+	v.keeper.Go(func() { v.keep(lease) })
+	return lease, nil
+}
+
+// renew moves the end of a lease that has not ended.
+func (v *vault) renew(lease *held, increment time.Duration) error {
+	if !v.isLive(lease) {
+		return errLeaseOver
+	}
+	secret := *lease.secret
+	response, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return m.renew(&secret, increment) })
+	if err != nil {
+		return err
+	}
+	_, mounts := v.engine.current()
+	system := mounts[v.mount].backend.System()
+	ttl, _, err := framework.CalculateTTL(system, increment, response.Secret.TTL, 0, response.Secret.MaxTTL, 0, secret.IssueTime)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if lease.expires.After(time.Now()) {
+		lease.set(time.Now().Add(ttl))
+	}
+	return nil
+}
+
+// end is an operator revoking a lease, or hurrying one that Vault could not
+// revoke so far.
+func (v *vault) end(leases ...*held) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, lease := range leases {
+		lease.set(earlier(lease.expires, time.Now()))
+	}
+}
+
+// delete is an operator deleting the token of a lease by hand.
+func (v *vault) delete(lease *held) error {
+	v.mu.Lock()
+	lease.byHand = true
+	v.mu.Unlock()
+	_, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return m.delete("tokens/" + lease.number) })
+	return err
+}
+
+// keep revokes a lease when it has ended, and again until that succeeds.
+func (v *vault) keep(lease *held) {
+	for v.isLive(lease) {
+		if !v.wait(lease, time.Until(v.expiry(lease))) {
+			return
+		}
+	}
+	for attempt := 1; v.revoke(lease) != nil; attempt++ {
+		pause := revokeRetryBase << attempt
+		if attempt >= maxRevokeAttempts {
+			pause = irrevocablePause
+		}
+		if !v.wait(lease, pause) {
+			return
+		}
+	}
+	v.letGo(lease)
+}
+
+// letGo removes a lease whose revocation was answered with success. Then the
+// token must be dead.
+func (v *vault) letGo(lease *held) {
+	if status := v.engine.statusInKSeF(lease.number); status == "Pending" || status == "Active" {
+		v.mu.Lock()
+		v.early = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
+		v.mu.Unlock()
+	}
+	v.remove(lease)
+}
+
+func (v *vault) letGoEarly() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.early
+}
+
+// lose is Vault crashing before it has written the lease down, or coming back
+// from an old snapshot.
+func (v *vault) lose(lease *held) {
+	v.remove(lease)
+	close(lease.lost)
+}
+
+func (v *vault) remove(lease *held) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.leases = slices.DeleteFunc(v.leases, func(other *held) bool { return other == lease })
+}
+
+// wait returns false where Vault stops meanwhile, or loses the lease.
+func (v *vault) wait(lease *held, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-lease.changed:
+	case <-lease.lost:
+		return false
+	case <-v.sealed.Done():
+		return false
+	}
+	return true
+}
+
+func (v *vault) revoke(lease *held) error {
+	_, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return nil, m.revoke(lease.secret) })
+	return err
+}
+
+func (v *vault) expiry(lease *held) time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return lease.expires
+}
+
+func (v *vault) isLive(lease *held) bool { return v.expiry(lease).After(time.Now()) }
+
+// all returns the leases that there are, those that have ended and are not yet
+// revoked included.
+func (v *vault) all() []*held {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.leases)
+}
+
+// set moves the end of a lease. The caller holds the lock.
+func (h *held) set(expires time.Time) {
+	h.expires = expires
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
