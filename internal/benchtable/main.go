@@ -1,0 +1,63 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command benchtable reads the output of go test -v -bench and prints the table of docs/benchmarks.md. What it reads goes
+// on to standard error. It fails where a figure is missing or a test has failed; a goal that is missed is only marked.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	if err := run(os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "benchtable:", err)
+		os.Exit(1)
+	}
+}
+
+func run(in io.Reader, out, progress io.Writer) error {
+	measured, failure := read(io.TeeReader(in, progress))
+	table, err := render(figures(), measured)
+	if err != nil {
+		return errors.Join(err, failure)
+	}
+	fmt.Fprint(out, table)
+	return failure
+}
+
+// read collects what benchmarks and tests report, to the end whatever fails.
+func read(in io.Reader) (numbers, error) {
+	measured := make(numbers)
+	var failure error
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 0 && fields[0] == "FAIL" {
+			failure = errors.New("a test or a benchmark has failed")
+		}
+		if err := measured.add(fields); err != nil {
+			failure = fmt.Errorf("%w in %q", err, lines.Text())
+		}
+	}
+	return measured, errors.Join(failure, lines.Err())
+}
+
+// render makes the Markdown table.
+func render(rows []figure, measured numbers) (string, error) {
+	var table strings.Builder
+	table.WriteString("| figure | goal | measured |\n|---|---|---|\n")
+	for _, row := range rows {
+		cell, err := row.cell(measured)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", row.name, row.goal, cell)
+	}
+	return table.String(), nil
+}
