@@ -117,7 +117,7 @@ func (p *process) RoundTrip(request *http.Request) (response *http.Response, err
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
 	err = p.pass(endpointOf(request), func() error {
-		response, err = p.ksef.RoundTrip(request.WithContext(ctx))
+		response, err = p.ksef.RoundTrip(request.WithContext(ctx)) //nolint:bodyclose // its caller closes it
 		return err
 	})
 	if err != nil {
