@@ -40,10 +40,14 @@ func (j *judge) over(t tester, next http.Handler) http.Handler {
 		return next
 	}
 	return document.Middleware(next, func(err error) {
-		var disagreement *contract.Disagreement
-		provoked := errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load()
-		if !provoked {
+		if !j.provoked(err) {
 			t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
 		}
 	})
+}
+
+// provoked says that an answer is wrong because the test asked for that.
+func (j *judge) provoked(err error) bool {
+	var disagreement *contract.Disagreement
+	return errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load()
 }
