@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/contract"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,7 +42,7 @@ func (j *judge) over(t tester, next http.Handler) http.Handler {
 	}
 	return document.Middleware(next, func(err error) {
 		if !j.provoked(err) {
-			t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+			assert.NoError(t, err, "the exchange is not as KSeF's OpenAPI says")
 		}
 	})
 }
