@@ -158,45 +158,56 @@ func mayHaveMadeToken(err error) bool {
 	return errors.As(err, &refused) && refused.Endpoint == client.EndpointGenerateToken && !client.IsRefusal(err)
 }
 
-// enterLive records the token's reference number and closes the intent. Where
-// one of that fails, though it may have happened all the same, nobody gets the
-// token and it is revoked: an intent that is still there always means that.
+// enterLive records the token's reference number. The intent stays until the
+// token is handed out. Where the record may not have been written, nobody gets
+// the token and it is revoked.
 func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	intent := record.key()
 	record.State, record.ReferenceNumber = Live, referenceNumber
 	err := l.store.put(ctx, record)
 	if err == nil {
 		l.pump.expect(record)
-		err = l.store.remove(ctx, intent)
-	}
-	if err == nil {
 		return nil
 	}
 	abandoned := l.abandon(ctx, record, "it could not be recorded")
 	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), abandoned)
 }
 
-// settleIssue decides what becomes of a token after the wait for Active.
+// settleIssue decides what becomes of a token after the wait for Active. Closing
+// the intent comes last before the answer: one that is still there always means
+// that nobody has received the token, whoever has died meanwhile.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
+	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	gone := ctx.Err()
-	if gone == nil && !issued.Status.Dead() {
-		return nil
-	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
-		if err := l.store.remove(ctx, issued.Record.key()); err != nil {
-			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", issued.Record.ReferenceNumber, "error", err)
+		if err := l.store.remove(ctx, record.key(), intent); err != nil {
+			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", record.ReferenceNumber, "error", err)
 		}
-		return fmt.Errorf("token %s: %w", issued.Record.ReferenceNumber, ErrFailed)
+		return fmt.Errorf("token %s: %w", record.ReferenceNumber, ErrFailed)
 	}
-	reason := fmt.Errorf("the token %s became %s while it was being issued", issued.Record.ReferenceNumber, issued.Status)
-	if gone != nil {
-		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", issued.Record.ReferenceNumber, gone)
+	var reason error
+	switch {
+	case gone != nil:
+		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, gone)
+	case issued.Status.Dead():
+		reason = fmt.Errorf("the token %s became %s while it was being issued", record.ReferenceNumber, issued.Status)
+	default:
+		err := l.store.remove(ctx, intent)
+		if err == nil {
+			return nil
+		}
+		reason = fmt.Errorf("KSeF has made the token %s, but that could not be recorded; it will be revoked: %w", record.ReferenceNumber, err)
 	}
-	return errors.Join(reason, l.abandon(ctx, &issued.Record, "nobody received the token"))
+	if err := l.abandon(ctx, record, "nobody received the token"); err != nil {
+		return errors.Join(reason, err)
+	}
+	if err := l.store.remove(ctx, intent); err != nil {
+		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
+	}
+	return reason
 }
 
 // launch marks an intent as being worked on, so that the pump leaves it alone.

@@ -95,7 +95,7 @@ func (p *pump) noteBuckets(ctx context.Context) error {
 		p.agenda.note(bucket, visit)
 		p.mu.Unlock()
 	}
-	return nil
+	return p.ledger.store.keepVisits(ctx, buckets)
 }
 
 func (p *pump) isNoted(bucket string) bool {

@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -50,4 +51,22 @@ func (s store) putVisit(ctx context.Context, bucket string, next time.Time) erro
 
 func (s store) forgetVisit(ctx context.Context, bucket string) error {
 	return s.remove(ctx, visitsPrefix+bucket)
+}
+
+// keepVisits forgets the notes of all buckets but these: one whose records have
+// gone is not visited again.
+func (s store) keepVisits(ctx context.Context, buckets []string) error {
+	noted, err := s.names(ctx, visitsPrefix)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range noted {
+		if slices.Contains(buckets, bucket) {
+			continue
+		}
+		if err := s.forgetVisit(ctx, bucket); err != nil {
+			return err
+		}
+	}
+	return nil
 }
