@@ -21,12 +21,12 @@ func flows() []flow { return slices.Concat(issueFlows(), leaseFlows(), loginFlow
 
 // issuing are the kinds of points at which a token is made.
 func issuing(more ...string) []string {
-	return append(more, "put ledger/issuing/*", "POST /tokens", "put ledger/live/*", "delete ledger/issuing/*", "GET /tokens/{referenceNumber}")
+	return append(more, "put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*", statusEndpoint)
 }
 
 // revoking are those at which a token is ended.
 func revoking(more ...string) []string {
-	return append(more, "put budget/*", "DELETE /tokens/{referenceNumber}", "delete ledger/live/*")
+	return append(more, "put budget/*", revokeEndpoint, "delete ledger/live/*")
 }
 
 // loggingIn are those at which a session is made.
@@ -53,37 +53,37 @@ func issueFlows() []flow {
 			_, _ = s.vault().issue(leaving(context.Background(), 500*time.Millisecond), "invoices", time.Hour)
 			s.elapse(time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", "POST /tokens", "put ledger/live/*", "delete ledger/issuing/*", "put ledger/ending/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*", "put ledger/ending/*"),
 	}, {
 		name: "issue a token that KSeF does not activate",
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultFailActivation})
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultFailActivation})
 			s.tryIssue()
 		},
 		kinds: issuing("delete ledger/live/*"),
 	}, {
 		name: "issue a token that KSeF refuses",
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultStatus, Status: 403})
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: 403})
 			s.tryIssue()
 		},
-		kinds: []string{"put ledger/issuing/*", "POST /tokens", "delete ledger/issuing/*"},
+		kinds: []string{"put ledger/issuing/*", issueEndpoint, "delete ledger/issuing/*"},
 	}, {
 		name: "recover a token whose reply was lost",
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropReply})
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply})
 			s.tryIssue()
 			s.elapse(10 * time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", "POST /tokens", "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
 	}, {
 		name: "look for a token that was never made",
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropRequest})
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropRequest})
 			s.tryIssue()
 			s.elapse(2 * time.Hour)
 		},
-		kinds: []string{"put ledger/issuing/*", "POST /tokens", "put budget/*", "GET /tokens", "POST /auth/token/refresh", "delete ledger/issuing/*"},
+		kinds: []string{"put ledger/issuing/*", issueEndpoint, "put budget/*", "GET /tokens", "POST /auth/token/refresh", "delete ledger/issuing/*"},
 	}}
 }
 
@@ -103,21 +103,21 @@ func leaseFlows() []flow {
 		name:    "revoke by the lease while KSeF is away",
 		prepare: oneHour,
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest})
-			s.fault(simulator.Fault{Endpoint: "GET /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest})
+			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest})
+			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropRequest})
 			s.vault().end(s.newest())
 			s.elapse(10 * time.Minute)
 		},
-		kinds: revoking("GET /tokens/{referenceNumber}", "put ledger/ending/*", "delete ledger/ending/*"),
+		kinds: revoking(statusEndpoint, "put ledger/ending/*", "delete ledger/ending/*"),
 	}, {
 		name:    "revoke by the lease where the reply is lost",
 		prepare: oneHour,
 		run: func(s *scene) {
-			s.fault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropReply})
+			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropReply})
 			s.vault().end(s.newest())
 			s.elapse(10 * time.Minute)
 		},
-		kinds: revoking("GET /tokens/{referenceNumber}", "delete ledger/ending/*"),
+		kinds: revoking(statusEndpoint, "delete ledger/ending/*"),
 	}, {
 		name:    "delete by hand before the lease ends",
 		prepare: oneHour,

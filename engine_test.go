@@ -45,6 +45,9 @@ func (e *engine) start() {
 	p := e.world.process()
 	mounts := make([]*mount, 0, len(e.disks))
 	for _, storage := range e.disks {
+		if flaky, ok := storage.(*flakyDisk); ok {
+			flaky.mendReads()
+		}
 		m := &mount{
 			world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
 			events: logical.NewMockEventSender(),

@@ -38,7 +38,7 @@ func (r *run) play(steps []step) error {
 
 // calm ends all that is wrong with the world, and lets the engine, KSeF's hourly
 // limits and Vault's daily attempts come to their ends: once those of the short
-// leases, and then of all.
+// leases, and then of all. Nothing may be left then.
 func (r *run) calm() error {
 	r.network.heal()
 	r.ksef.ClearFaults()
@@ -58,10 +58,7 @@ func (r *run) calm() error {
 		return err
 	}
 	r.elapse(20 * 24 * time.Hour)
-	if len(r.living()) > 0 || len(r.leases()) > 0 {
-		return errors.New("tokens or leases are left when all have ended")
-	}
-	return r.unsettled(0)
+	return errors.Join(r.unsettled(0), r.leftovers())
 }
 
 func (r *run) do(s step) {

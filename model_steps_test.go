@@ -161,7 +161,7 @@ func faults() *rapid.Generator[step] {
 			Do: aFault, Where: endpoint(t), How: rapid.SampledFrom(kinds).Draw(t, "fault"), Count: rapid.IntRange(1, 5).Draw(t, "replies"),
 			For: rapid.SampledFrom([]time.Duration{3 * time.Second, 20 * time.Second, 50 * time.Second}).Draw(t, "delay"),
 		}
-		if s.Where == "POST /tokens" && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
+		if s.Where == issueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
 			s.How = string(simulator.FaultFailActivation)
 		}
 		return s
@@ -171,8 +171,8 @@ func faults() *rapid.Generator[step] {
 // endpoint draws the more important ones more often.
 func endpoint(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
-		"POST /tokens", "DELETE /tokens/{referenceNumber}", "GET /tokens", "GET /tokens/{referenceNumber}",
-		"POST /tokens", "DELETE /tokens/{referenceNumber}", "POST /auth/token/redeem", "POST /auth/token/refresh",
+		issueEndpoint, revokeEndpoint, "GET /tokens", statusEndpoint,
+		issueEndpoint, revokeEndpoint, "POST /auth/token/redeem", "POST /auth/token/refresh",
 		"POST /auth/xades-signature", "GET /rate-limits",
 	}).Draw(t, "endpoint")
 }

@@ -15,11 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const (
-	issueEndpoint  = "POST /tokens"
-	revokeEndpoint = "DELETE /tokens/{referenceNumber}"
-)
-
 func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 	faults := map[string]simulator.Fault{
 		"no reply":      {Kind: simulator.FaultDropReply},
@@ -59,6 +54,21 @@ func TestATokenThatIsBeingMadeIsNotTakenForALostOne(t *testing.T) {
 		require.NoError(t, s.broken())
 		require.Len(t, s.living(), 1)
 		require.Zero(t, s.requests("GET /tokens"))
+	})
+}
+
+func TestAPageInPlaceOfARefusalEndsNoToken(t *testing.T) {
+	options := simulator.Options{ActivationDelay: 20 * time.Second, DeletePendingToken: simulator.AnswerBadRequest}
+	inScene(t, options, func(t *testing.T, s *scene) {
+		s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultGarbage})
+		_, err := s.vault().issue(leaving(context.Background(), time.Second), "invoices", 240*time.Hour)
+		require.Error(t, err)
+		s.elapse(time.Second)
+		require.Equal(t, map[string]int{"200": 1}, s.ksef.State().Requests[revokeEndpoint])
+		require.Len(t, s.living(), 1)
+		require.NoError(t, s.broken())
+		s.elapse(10 * time.Minute)
+		require.Empty(t, s.living())
 	})
 }
 

@@ -126,6 +126,13 @@ func (p *process) RoundTrip(request *http.Request) (response *http.Response, err
 	return response, nil
 }
 
+// Endpoints as KSeF's documentation names them.
+const (
+	issueEndpoint  = "POST /tokens"
+	revokeEndpoint = "DELETE /tokens/{referenceNumber}"
+	statusEndpoint = "GET /tokens/{referenceNumber}"
+)
+
 var referenceInPath = regexp.MustCompile(`\d{8}-[A-Z]{2}-[0-9A-F-]{24}`)
 
 // endpointOf names a request as KSeF's documentation does.

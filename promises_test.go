@@ -115,6 +115,22 @@ func (s *scene) unsettled(cutOff int) error {
 	return nil
 }
 
+// leftovers says what is there when all leases have ended long ago.
+func (s *scene) leftovers() error {
+	if leases, living := s.leases(), s.living(); len(leases)+len(living) > 0 {
+		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(living))
+	}
+	for _, flaky := range s.disks {
+		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
+			keys, err := logical.CollectKeysWithPrefix(context.Background(), flaky.Storage, folder)
+			if err != nil || len(keys) > 0 {
+				return errors.Join(err, fmt.Errorf("storage keeps %v at the end", keys))
+			}
+		}
+	}
+	return nil
+}
+
 // isOverdue says that the pump should have ended the token, its grace of an hour
 // and some time for KSeF's limits included.
 func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }

@@ -22,7 +22,7 @@ func TestNoTokenIsAskedForWhereTheIntentCannotBeWritten(t *testing.T) {
 				require.ErrorContains(t, err, "no token was asked for")
 				s.disks[0].fail(none, "")
 				require.NoError(t, s.settle())
-				require.Zero(t, s.requests("POST /tokens"))
+				require.Zero(t, s.requests(issueEndpoint))
 			})
 		})
 	}
@@ -33,7 +33,7 @@ func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
 		s.disks[0].fail(refused, "put budget/")
 		_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
 		require.ErrorIs(t, err, errDisk)
-		require.Zero(t, s.requests("POST /tokens"))
+		require.Zero(t, s.requests(issueEndpoint))
 		require.NoError(t, s.settle())
 	})
 }
@@ -41,7 +41,7 @@ func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
 // TestATokenThatCannotBeRecordedIsRevoked has storage fail from a point of the
 // issue on, for ten minutes.
 func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
-	for _, from := range []string{"POST /tokens", "put ledger/live/*", "delete ledger/issuing/*"} {
+	for _, from := range []string{issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*"} {
 		for _, how := range []trouble{refused, unsaid} {
 			t.Run(string(how)+" from "+from, func(t *testing.T) {
 				inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
@@ -52,7 +52,7 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 					s.elapse(10 * time.Minute)
 					s.disks[0].fail(none, "")
 					s.elapse(10 * time.Minute)
-					require.Equal(t, 1, s.requests("POST /tokens"))
+					require.Equal(t, 1, s.requests(issueEndpoint))
 					require.Empty(t, s.living())
 					require.NoError(t, s.settle())
 				})
@@ -68,7 +68,7 @@ func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
 		t.Run(string(how), func(t *testing.T) {
 			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
 				s.failFrom("put ledger/live/*", how)
-				s.fault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest, Times: -1})
+				s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
 				_, err := s.vault().issue(context.Background(), "invoices", 240*time.Hour)
 				require.ErrorContains(t, err, "it will be revoked")
 				process, _ := s.engine.current()
