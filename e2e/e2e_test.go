@@ -51,6 +51,7 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 			"issue":        issue,
 			"await":        await,
 			"await-status": awaitStatus,
+			"await-ksef":   awaitKSeF,
 			"control":      control,
 		},
 	})

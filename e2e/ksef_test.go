@@ -6,16 +6,12 @@
 package e2e
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +19,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 )
 
 // startKSeF starts a simulator for one script. What passes is held against
@@ -30,21 +27,26 @@ import (
 // secret that it hands out is noted.
 func startKSeF(t *testing.T, env *testscript.Env, secrets *secrets) string {
 	ksef, err := simulator.New(simulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler := secrets.noting(ksef.Handler())
-	if folder := os.Getenv("KSEF_CONTRACTS"); folder != "" {
-		document, err := contract.Load(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		handler = document.Middleware(handler, func(err error) { t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err) })
-	}
+	require.NoError(t, err)
+	handler := underContract(t, secrets.noting(ksef.Handler()), func(err error) {
+		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+	})
 	server := httptest.NewServer(handler)
 	env.Defer(server.Close)
 	env.Setenv("KSEF_CONTROL", server.URL+"/simulator")
 	return server.URL + "/v2"
+}
+
+// underContract holds what passes against KSeF's OpenAPI document where
+// KSEF_CONTRACTS names its folder.
+func underContract(t *testing.T, next http.Handler, report func(error)) http.Handler {
+	folder := os.Getenv("KSEF_CONTRACTS")
+	if folder == "" {
+		return next
+	}
+	document, err := contract.Load(folder)
+	require.NoError(t, err)
+	return document.Middleware(next, report)
 }
 
 // control calls the simulator's control endpoints: control METHOD path [body].
@@ -53,11 +55,12 @@ func control(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: control METHOD path [body]")
 	}
-	var body io.Reader
-	if len(args) > 2 {
-		body = strings.NewReader(args[2])
-	}
-	request, err := http.NewRequest(args[0], ts.Getenv("KSEF_CONTROL")+"/"+args[1], body) //nolint:noctx // bounded by the client
+	_, err := ts.Stdout().Write(callControl(ts, args[0], args[1], strings.Join(args[2:], " ")))
+	ts.Check(err)
+}
+
+func callControl(ts *testscript.TestScript, method, path, body string) []byte {
+	request, err := http.NewRequest(method, ts.Getenv("KSEF_CONTROL")+"/"+path, strings.NewReader(body)) //nolint:noctx // bounded by the client
 	ts.Check(err)
 	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
 	ts.Check(err)
@@ -65,81 +68,25 @@ func control(ts *testscript.TestScript, neg bool, args []string) {
 	answer, err := io.ReadAll(response.Body)
 	ts.Check(err)
 	if response.StatusCode > 299 {
-		ts.Fatalf("control %v: %s: %s", args, response.Status, answer)
+		ts.Fatalf("control %s %s: %s: %s", method, path, response.Status, answer)
 	}
-	_, err = ts.Stdout().Write(answer)
+	return answer
+}
+
+// awaitKSeF waits until what the simulator holds matches a regular expression,
+// or no longer does where negated: await-ksef REGEXP. It waits longer than the
+// longest pause that the engine makes after a failure, 4 minutes.
+func awaitKSeF(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: await-ksef REGEXP")
+	}
+	pattern, err := regexp.Compile(args[0])
 	ts.Check(err)
-}
-
-// secrets are all tokens and JWTs that a simulator has handed out.
-type secrets struct {
-	mu  sync.Mutex
-	all []string
-}
-
-// noting remembers what stands in each answer's fields named token.
-func (s *secrets) noting(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		copied := &copyingWriter{ResponseWriter: w}
-		next.ServeHTTP(copied, r)
-		var answer any
-		if json.Unmarshal(copied.body.Bytes(), &answer) == nil {
-			s.collect(answer)
-		}
-	})
-}
-
-func (s *secrets) collect(value any) {
-	switch value := value.(type) {
-	case []any:
-		for _, item := range value {
-			s.collect(item)
-		}
-	case map[string]any:
-		for name, item := range value {
-			if text, ok := item.(string); ok && name == "token" {
-				s.mu.Lock()
-				s.all = append(s.all, text)
-				s.mu.Unlock()
-			}
-			s.collect(item)
+	const limit = 5 * time.Minute
+	for end := time.Now().Add(limit); time.Now().Before(end); <-time.After(200 * time.Millisecond) {
+		if pattern.Match(callControl(ts, http.MethodGet, "state", "")) != neg {
+			return
 		}
 	}
+	ts.Fatalf("waited %s in vain for the simulator's state: %s", limit, args[0])
 }
-
-var privateKey = regexp.MustCompile(`(?s)-----BEGIN[A-Z ]* PRIVATE KEY-----(.*?)-----END`)
-
-// mustNotBeIn searches files for the secrets, and for private keys.
-func (s *secrets) mustNotBeIn(t testscript.T, files ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, secret := range s.all {
-			if bytes.Contains(content, []byte(secret)) {
-				t.Fatal(fmt.Sprintf("a secret of KSeF is in %s", file))
-			}
-		}
-		if privateKey.Match(content) {
-			t.Fatal(fmt.Sprintf("a private key is in %s", file))
-		}
-	}
-}
-
-type copyingWriter struct {
-	http.ResponseWriter
-	body bytes.Buffer
-}
-
-func (w *copyingWriter) Write(p []byte) (int, error) {
-	w.body.Write(p)
-	return w.ResponseWriter.Write(p)
-}
-
-func (w *copyingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,63 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTwoMountsOfOneContextShareItsLimit has two mounts ask for more tokens in a
+// minute than KSeF allows a context. One process serves both, so that together
+// they stay within the limit, and who comes too late is told when to come again.
+func TestTwoMountsOfOneContextShareItsLimit(t *testing.T) {
+	const each, perMinute = 25, 30
+	mounts := []string{"accounting", "warehouse"}
+	ksef, err := simulator.New(simulator.Options{})
+	require.NoError(t, err)
+	secrets := &secrets{}
+	listener := httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
+		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+	}))
+	t.Cleanup(listener.Close)
+	vault := startServer(t, secrets)
+	for _, mount := range mounts {
+		vault.enable(t, mount, listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+	}
+	require.Len(t, childrenOf(vault.process.Process.Pid, processesOf(vault.plugin)), 1, "one process serves both mounts")
+
+	answers := make(chan error, each*len(mounts))
+	for number := range each * len(mounts) {
+		go func() {
+			_, err := vault.Logical().WriteWithContext(t.Context(), mounts[number%len(mounts)]+"/tokens", map[string]any{
+				"permissions": "InvoiceRead", "description": "Shared limit",
+			})
+			answers <- err
+		}()
+	}
+	issued := 0
+	for range each * len(mounts) {
+		err := <-answers
+		if err == nil {
+			issued++
+			continue
+		}
+		require.Equal(t, http.StatusTooManyRequests, statusOf(err), "%v", err)
+		require.ErrorContains(t, err, "KSeF's limit for POST /tokens is used up")
+		require.ErrorContains(t, err, "next slot at 20")
+	}
+	require.Equal(t, perMinute, issued)
+	requests := ksef.State().Requests
+	require.Equal(t, map[string]int{"202": perMinute}, requests["POST /tokens"])
+	for endpoint, answered := range requests {
+		require.NotContains(t, answered, "429", endpoint)
+	}
+}
