@@ -19,7 +19,7 @@ import (
 // authorityYears is how long KSeF's own authority is good.
 const authorityYears = 50
 
-// certificateYears is how long KSeF's certificates are good.
+// certificateYears is how long KSeF's certificates are good, unless told otherwise.
 const certificateYears = 2
 
 // certificateAuthority is KSeF's own: it issues the certificates that subjects ask for.
@@ -47,14 +47,18 @@ func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
 }
 
 // issue makes a certificate. One of the type Authentication is for digitalSignature, one of the type Offline for
-// nonRepudiation (certyfikaty-KSeF.md).
-func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time) (*x509.Certificate, error) {
+// nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years when that is zero.
+func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+	to := from.AddDate(certificateYears, 0, 0)
+	if lifetime > 0 {
+		to = from.Add(lifetime)
+	}
 	octets := make([]byte, 8)
 	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
 	octets[0] = 1            // so that the number is positive and has 16 digits, as real ones
 	template := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(octets), Subject: pkix.Name{ExtraNames: subject},
-		NotBefore: from, NotAfter: from.AddDate(certificateYears, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: from, NotAfter: to, KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 	if kind == typeOffline {
 		template.KeyUsage = x509.KeyUsageContentCommitment

@@ -114,7 +114,7 @@ func (s *Simulator) newEnrollment(c *call, request enrollRequest, csr *x509.Cert
 	}
 	data.CommonName += suffixOf(request.Type)
 	var err error
-	if certificate.leaf, err = s.authority.issue(request.Type, data.attributes(), csr.PublicKey, from); err != nil {
+	if certificate.leaf, err = s.authority.issue(request.Type, data.attributes(), csr.PublicKey, from, s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
 	certificate.serial = serialNumber(certificate.leaf)

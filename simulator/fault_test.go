@@ -173,3 +173,23 @@ func TestATransportPassesOnThePanicsOfItsHandler(t *testing.T) {
 	require.NoError(t, err)
 	require.PanicsWithError(t, fault.Error(), func() { _, _ = transport.RoundTrip(request) }) //nolint:bodyclose // it panics
 }
+
+// A client that has gone is noticed while its request is delayed, also one whose body nobody has read yet: it must not
+// be counted when its sender is long dead.
+func TestADelayedRequestOfAClientThatHasGoneIsDropped(t *testing.T) {
+	sim, err := simulator.New(simulator.Options{})
+	require.NoError(t, err)
+	server := httptest.NewServer(sim.Handler())
+	defer server.Close()
+	require.NoError(t, sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay, Delay: time.Hour}))
+	ctx, leave := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v2/tokens", strings.NewReader(`{"permissions":["InvoiceRead"]}`))
+	require.NoError(t, err)
+	time.AfterFunc(50*time.Millisecond, leave)
+	response, err := http.DefaultClient.Do(request)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return sim.State().Requests["POST /tokens"]["dropped"] == 1 }, 5*time.Second, 10*time.Millisecond)
+}

@@ -24,6 +24,8 @@ type Options struct {
 	QualifiedLoginDelay time.Duration
 	// EnrollmentDelay is how long a request for a certificate has status 100: 1 s when zero, not at all when negative.
 	EnrollmentDelay time.Duration
+	// CertificateLifetime is how long a certificate of KSeF is good: two years when zero, as KSeF's are.
+	CertificateLifetime time.Duration
 	// CertificateAcceptanceDelay is how long after its issue a certificate of KSeF is held for not yet valid: logins with it end
 	// with status 460, "Nieważny certyfikat", as in ksef-api issue 160. By default it is accepted at once.
 	CertificateAcceptanceDelay time.Duration
@@ -109,6 +111,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.LoginDelay = max(o.LoginDelay, 0)
 	o.QualifiedLoginDelay = max(o.QualifiedLoginDelay, 0)
 	o.EnrollmentDelay = delayOr(o.EnrollmentDelay, time.Second)
+	o.CertificateLifetime = max(o.CertificateLifetime, 0)
 	o.CertificateAcceptanceDelay = max(o.CertificateAcceptanceDelay, 0)
 	o.SigningTimeTolerance = delayOr(o.SigningTimeTolerance, time.Minute)
 	o.DeleteUnknownToken = cmp.Or(o.DeleteUnknownToken, AnswerBadRequest)

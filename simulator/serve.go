@@ -4,17 +4,21 @@
 package simulator
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
 // serve answers one request: faults around, limits and login before the endpoint itself.
 func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	fault := s.takeFault(e.name)
-	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !wait(r.Context(), fault.Delay)) {
+	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !delay(r, fault.Delay)) {
 		s.drop(e)
 	}
 	c := &call{Request: r, now: s.now(), fault: fault}
@@ -36,6 +40,16 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	s.count(e, strconv.Itoa(answer.status))
 	answer.writeHeader(w, length)
 	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
+}
+
+// delay holds a request up; false when its client has gone. The server notices that only once the body has been read.
+func delay(r *http.Request, d time.Duration) bool {
+	data, err := io.ReadAll(io.LimitReader(r.Body, xmltree.MaxSize+1))
+	if err != nil {
+		return false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return wait(r.Context(), d)
 }
 
 // garbage turns an answer into one of success whose body is not JSON.

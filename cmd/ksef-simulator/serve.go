@@ -44,6 +44,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.LoginDelay, "login-delay", 0, "how long a login is in progress (status 100)")
 	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0, "how much longer a login is in progress with a certificate that KSeF has not issued")
 	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second, "how long a request for a certificate is in progress")
+	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0, "how long a certificate of KSeF's is good; 0 is two years")
 	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
 	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL), who may otherwise do everything in every context")
 	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false, "allow POST /tokens after a login with a token")
