@@ -37,7 +37,7 @@ type record struct {
 }
 
 type entry struct {
-	Ages    []int64     `json:"ages,omitempty"`    // of the requests that have ended
+	Ages    []int64     `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
 	Pending int         `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
 	Blocked int64       `json:"blocked,omitempty"` // for so long
 	Limits  *toldLimits `json:"limits,omitempty"`
@@ -94,8 +94,8 @@ func (e entry) check() error {
 		return fmt.Errorf("blocked is %d, must not be negative", e.Blocked)
 	}
 	for _, age := range e.Ages {
-		if age < 0 {
-			return fmt.Errorf("an age is %d, must not be negative", age)
+		if age < -stillOnItsWay.Milliseconds() {
+			return fmt.Errorf("an age is %d, must not be below -%d", age, stillOnItsWay.Milliseconds())
 		}
 	}
 	if e.Limits != nil && (e.Limits.Age < 0 || e.Limits.Limits != e.Limits.withoutNegatives()) {
@@ -130,7 +130,7 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 		e.prune(now)
 		for _, s := range e.sent {
 			if s.account == a.id {
-				n.Ages = append(n.Ages, now.Sub(s.at).Milliseconds())
+				n.Ages = append(n.Ages, floorMillis(now.Sub(s.at)))
 			}
 		}
 	}
@@ -143,7 +143,11 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 	return n, n.Pending > 0 || len(n.Ages) > 0 || n.Blocked > 0 || n.Limits != nil
 }
 
-// restore puts what the journal knows into the windows. Requests that may or may not have been sent count from now on.
+// stillOnItsWay is how long after a start KSeF may still count a request of a process that has died.
+const stillOnItsWay = 2 * time.Second
+
+// restore puts what the journal knows into the windows. Requests that may or may not have been sent count from the moment
+// on when the last of them has arrived.
 func (a *Account) restore(r record) {
 	now := time.Now()
 	// Where the clock has been set back, the time since the last write is unknown and taken for none.
@@ -183,9 +187,13 @@ func (e *endpoint) stamps(n entry, account string, now time.Time, since time.Dur
 		stamps = append(stamps, stamp{at: now.Add(-millis(age) - since), account: account})
 	}
 	for range n.Pending {
-		stamps = append(stamps, stamp{at: now, account: account})
+		stamps = append(stamps, stamp{at: now.Add(stillOnItsWay), account: account})
 	}
 	return stamps
+}
+
+func floorMillis(d time.Duration) int64 {
+	return -ceilMillis(-d)
 }
 
 func ceilMillis(d time.Duration) int64 {

@@ -47,7 +47,11 @@ func (w *windows) open(now time.Time) bool {
 
 func (w *windows) record(s stamp) {
 	if w.limits.reach() > 0 {
-		w.sent = append(w.sent, s)
+		at := len(w.sent)
+		for at > 0 && w.sent[at-1].at.After(s.at) {
+			at--
+		}
+		w.sent = slices.Insert(w.sent, at, s)
 	}
 }
 
