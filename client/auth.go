@@ -61,28 +61,35 @@ const (
 	LoginDone    = 200
 )
 
-// LoginStatus is where a submitted login stands.
-type LoginStatus struct {
+// Status is where something stands that KSeF decides in its own time: a login,
+// a request for a certificate.
+type Status struct {
 	Code        int      `json:"code"`
 	Description string   `json:"description"`
 	Details     []string `json:"details"`
 }
 
-// LoginError is a login that KSeF has decided against.
-type LoginError struct {
-	ReferenceNumber string
-	Status          LoginStatus
-}
-
-func (e *LoginError) Error() string {
-	text := fmt.Sprintf("KSeF refused the login %s: %d %s", e.ReferenceNumber, e.Status.Code, clip(e.Status.Description))
-	for i, detail := range e.Status.Details[:min(len(e.Status.Details), 5)] {
+// String is the code with KSeF's text, in Polish.
+func (s Status) String() string {
+	text := fmt.Sprintf("%d %s", s.Code, clip(s.Description))
+	for i, detail := range s.Details[:min(len(s.Details), 5)] {
 		separator := "; "
 		if i == 0 {
 			separator = ": "
 		}
 		text += separator + clip(detail)
 	}
+	return text
+}
+
+// LoginError is a login that KSeF has decided against.
+type LoginError struct {
+	ReferenceNumber string
+	Status          Status
+}
+
+func (e *LoginError) Error() string {
+	text := fmt.Sprintf("KSeF refused the login %s: %s", e.ReferenceNumber, e.Status)
 	if sentence := e.explain(); sentence != "" {
 		text += ". " + sentence
 	}
@@ -163,9 +170,9 @@ func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, in Conte
 }
 
 // LoginStatus asks where a submitted login stands.
-func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginStatus, error) {
+func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (Status, error) {
 	var out struct {
-		Status LoginStatus `json:"status"`
+		Status Status `json:"status"`
 	}
 	err := c.do(ctx, call{
 		endpoint: EndpointLoginStatus, method: http.MethodGet,

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package client speaks KSeF's HTTP API: logging in, KSeF tokens, limits.
+// Package client speaks KSeF's HTTP API: logging in, KSeF tokens, certificates,
+// limits.
 //
 // It holds no session and takes no decisions: who logs in, when to wait and
 // what to try again are the callers' business. Secrets travel as [Secret],

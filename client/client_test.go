@@ -317,6 +317,9 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(400, "", `{"exception":{"exceptionDetailList":[{"exceptionCode":1}],"serviceCode":"s"}}`)
 	f.Add(429, "30", `{"status":{"code":429,"details":["d"]}}`)
 	f.Add(200, "", `{"tokens":[{"status":"Active"}],"continuationToken":null}`)
+	f.Add(200, "", `{"status":{"code":200},"certificateSerialNumber":"0123456789ABCDEF"}`)
+	f.Add(200, "", `{"certificates":[{"certificateSerialNumber":"0123456789ABCDEF","certificate":"MA=="}],"hasMore":false}`)
+	f.Add(200, "", `{"canRequest":true,"enrollment":{"remaining":1,"limit":2}}`)
 	f.Add(503, "Wed, 21 Oct 2099 07:28:00 GMT", "\xff")
 	f.Fuzz(func(t *testing.T, status int, retryAfter, body string) {
 		if status < 200 || status > 599 {
@@ -335,5 +338,25 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = api.Token(t.Context(), access(), "x")
 		_, _ = api.TokenKey(t.Context())
 		_, _ = api.Challenge(t.Context())
+		fuzzCertificates(t, api)
 	})
+}
+
+// fuzzCertificates holds that no answer passes for a certificate that was not
+// asked for.
+func fuzzCertificates(t *testing.T, api *Client) {
+	const serial = "0123456789ABCDEF"
+	if number, err := api.Enroll(t.Context(), access(), EnrollmentRequest{}); err == nil {
+		require.NotEmpty(t, number)
+	}
+	if enrollment, err := api.Enrollment(t.Context(), access(), "x"); err == nil {
+		require.NotZero(t, enrollment.Status.Code)
+	}
+	if certificate, err := api.RetrieveCertificate(t.Context(), access(), serial); err == nil {
+		require.NotNil(t, certificate)
+	}
+	_, _ = api.QueryCertificates(t.Context(), access(), CertificateQuery{Name: serial})
+	_, _ = api.CertificateLimits(t.Context(), access())
+	_, _ = api.EnrollmentData(t.Context(), access())
+	_ = api.RevokeCertificate(t.Context(), access(), serial, RevokedSuperseded)
 }

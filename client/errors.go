@@ -97,6 +97,23 @@ func IsRefusal(err error) bool {
 		refused.Status != http.StatusRequestTimeout
 }
 
+// MayHaveActed says of a failed request to the endpoint that changes something
+// whether KSeF may have done so: it was sent, and was not refused.
+func MayHaveActed(err error, endpoint string) bool {
+	var lost *TransportError
+	if errors.As(err, &lost) {
+		return lost.Sent && lost.Endpoint == endpoint
+	}
+	var refused *APIError
+	return errors.As(err, &refused) && refused.Endpoint == endpoint && !IsRefusal(err)
+}
+
+// HasCode says that KSeF has refused with one of its exception codes.
+func HasCode(err error, code int) bool {
+	var refused *APIError
+	return errors.As(err, &refused) && refused.Has(code)
+}
+
 // IsUnauthorized says that KSeF did not accept the bearer token (401).
 func IsUnauthorized(err error) bool { return hasStatus(err, http.StatusUnauthorized) }
 

@@ -27,8 +27,8 @@ func (e *APIError) Explain() string {
 	return ""
 }
 
-// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login or a
-// token operation can meet.
+// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login, a
+// token or a certificate can meet.
 func explainCode(code int) string {
 	switch code {
 	case 9101, 9102, 9103:
@@ -53,6 +53,20 @@ func explainCode(code int) string {
 		return "The kind of certificate does not fit subject_identifier_type."
 	case 21418:
 		return "The continuation token is not valid: it belongs to another query, or is too old."
+	case 25001, 25002:
+		return "KSeF certifies a key only for whoever has logged in with a certificate."
+	case 25003:
+		return "The request for a certificate does not name the subject as KSeF wants it."
+	case 25004, 25010, 25011:
+		return "KSeF does not accept the request for a certificate or its key."
+	case 25005:
+		return "KSeF does not know this request for a certificate."
+	case 25006:
+		return "The subject has made as many requests for certificates as KSeF allows in 30 days."
+	case 25007:
+		return "The subject has as many active certificates as KSeF allows: revoke one that is no longer used."
+	case 25008, 25009:
+		return "KSeF does not know the certificate, or it has already been revoked."
 	case 26001:
 		return "The signing subject cannot grant a permission that it does not hold in this context."
 	case 26002:

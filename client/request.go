@@ -51,7 +51,13 @@ func (s Secret) Bearing() Bearing {
 // errUnreadable marks a success whose body was not whole or not as documented.
 var errUnreadable = errors.New("the answer ended early or is not the JSON that was expected")
 
-// jsonCall makes a POST with a JSON body, which KSeF answers with 202.
+// unreadable is a success that says nothing that could be used.
+func unreadable(endpoint string) error {
+	return &TransportError{Endpoint: endpoint, Sent: true, Err: errUnreadable}
+}
+
+// jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless
+// said otherwise.
 func jsonCall(endpoint, path string, bearer Bearing, body any) (call, error) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
@@ -141,6 +147,11 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, context
 	if err != nil {
 		cancel()
 		return nil, nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
+	}
+	if call.method == http.MethodGet {
+		// net/http would send it again by itself where a connection that it had
+		// kept breaks, past the gate. It does not with a body that it cannot rewind.
+		request.Body, request.GetBody = io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("X-Error-Format", "problem-details")

@@ -135,7 +135,7 @@ func (c *Client) GenerateToken(ctx context.Context, access Bearing, request Toke
 		return nil, err
 	}
 	if out.ReferenceNumber == "" || out.Token == "" {
-		return nil, &TransportError{Endpoint: EndpointGenerateToken, Sent: true, Err: errUnreadable}
+		return nil, unreadable(EndpointGenerateToken)
 	}
 	return &out, nil
 }
@@ -184,7 +184,7 @@ func (c *Client) Token(ctx context.Context, access Bearing, referenceNumber stri
 		return nil, err
 	}
 	if out.ReferenceNumber != referenceNumber || out.Status == "" {
-		return nil, &TransportError{Endpoint: EndpointToken, Sent: true, Err: errUnreadable}
+		return nil, unreadable(EndpointToken)
 	}
 	return &out, nil
 }

@@ -1,0 +1,257 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+// The endpoints of KSeF certificates, as KSeF's documentation names them. They
+// speak of the subject that is logged in, whatever the context.
+const (
+	EndpointCertificateLimits = "GET /certificates/limits"
+	EndpointEnrollmentData    = "GET /certificates/enrollments/data"
+	EndpointEnroll            = "POST /certificates/enrollments"
+	EndpointEnrollment        = "GET /certificates/enrollments/{referenceNumber}"
+	EndpointRetrieve          = "POST /certificates/retrieve"
+	EndpointQueryCertificates = "POST /certificates/query"
+	EndpointRevokeCertificate = "POST /certificates/{certificateSerialNumber}/revoke"
+)
+
+// typeAuthentication is the type of certificate that can log in; KSeF's other one
+// is for invoices made offline.
+const typeAuthentication = "Authentication"
+
+// RevokedSuperseded says of a certificate that another has taken its place.
+const RevokedSuperseded = "Superseded"
+
+// CertificateLimit is how much of something is left.
+type CertificateLimit struct {
+	Remaining int `json:"remaining"`
+	Limit     int `json:"limit"`
+}
+
+// CertificateLimits are what KSeF still allows the subject.
+type CertificateLimits struct {
+	// CanRequest says that a certificate can be asked for now.
+	CanRequest bool `json:"canRequest"`
+	// Enrollment counts requests in any 30 days; revoking gives none back.
+	Enrollment CertificateLimit `json:"enrollment"`
+	// Certificate counts active certificates.
+	Certificate CertificateLimit `json:"certificate"`
+}
+
+// EnrollmentData is the subject that a request for a certificate must name,
+// attribute by attribute. "" stands for one that it must not have.
+type EnrollmentData struct {
+	CommonName             string `json:"commonName"`
+	CountryName            string `json:"countryName"`
+	GivenName              string `json:"givenName"`
+	Surname                string `json:"surname"`
+	SerialNumber           string `json:"serialNumber"`
+	UniqueIdentifier       string `json:"uniqueIdentifier"`
+	OrganizationName       string `json:"organizationName"`
+	OrganizationIdentifier string `json:"organizationIdentifier"`
+}
+
+// EnrollmentRequest asks for a certificate of type Authentication, valid from
+// its issue.
+type EnrollmentRequest struct {
+	// Name is 5 to 100 letters, digits, blanks, dashes and underscores.
+	Name string
+	// CSR is a PKCS#10 request, DER.
+	CSR []byte
+}
+
+// The status codes of a request for a certificate. All others are final
+// refusals.
+const (
+	EnrollmentPending = 100
+	EnrollmentDone    = 200
+)
+
+// Enrollment is where a request for a certificate stands.
+type Enrollment struct {
+	Status Status `json:"status"`
+	// SerialNumber is that of the certificate, 16 upper-case hexadecimal digits;
+	// "" until it is issued.
+	SerialNumber string `json:"certificateSerialNumber"`
+}
+
+// EnrollmentError is a request for a certificate that KSeF has decided against.
+type EnrollmentError struct {
+	ReferenceNumber string
+	Status          Status
+}
+
+func (e *EnrollmentError) Error() string {
+	text := fmt.Sprintf("KSeF refused the request %s for a certificate: %s", e.ReferenceNumber, e.Status)
+	if sentence := e.explain(); sentence != "" {
+		text += ". " + sentence
+	}
+	return text
+}
+
+// explain speaks of the status codes that KSeF's OpenAPI lists for a request for
+// a certificate.
+func (e *EnrollmentError) explain() string {
+	switch e.Status.Code {
+	case http.StatusBadRequest:
+		return "The subject has as many certificates as it may have, or the key belongs to another."
+	case http.StatusInternalServerError, 550:
+		return "KSeF could not finish it; rotate again later."
+	}
+	return ""
+}
+
+// Certificate is what KSeF's list tells about a certificate of its own.
+type Certificate struct {
+	SerialNumber string `json:"certificateSerialNumber"`
+	Name         string `json:"name"`
+}
+
+// CertificateQuery filters KSeF's list of the subject's certificates.
+type CertificateQuery struct {
+	// Name matches any part of a certificate's name; "" does not filter.
+	Name string `json:"name,omitempty"`
+}
+
+// CertificatePage is the first page of the list, ten certificates at most, the
+// one requested last first.
+type CertificatePage struct {
+	Certificates []Certificate `json:"certificates"`
+}
+
+// CertificateLimits asks what KSeF still allows the subject.
+func (c *Client) CertificateLimits(ctx context.Context, access Bearing) (*CertificateLimits, error) {
+	var out CertificateLimits
+	err := c.do(ctx, call{
+		endpoint: EndpointCertificateLimits, method: http.MethodGet, path: "/certificates/limits", bearer: access, success: http.StatusOK,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// EnrollmentData asks for the subject that a request for a certificate must
+// name. KSeF tells only whoever has logged in with a signature (25001).
+func (c *Client) EnrollmentData(ctx context.Context, access Bearing) (*EnrollmentData, error) {
+	var out EnrollmentData
+	err := c.do(ctx, call{
+		endpoint: EndpointEnrollmentData, method: http.MethodGet, path: "/certificates/enrollments/data", bearer: access, success: http.StatusOK,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// Enroll asks for a certificate. KSeF answers at once with a reference number
+// and decides later; each call may lead to a certificate of its own.
+func (c *Client) Enroll(ctx context.Context, access Bearing, request EnrollmentRequest) (referenceNumber string, err error) {
+	post, err := jsonCall(EndpointEnroll, "/certificates/enrollments", access, struct {
+		Name string `json:"certificateName"`
+		Type string `json:"certificateType"`
+		CSR  []byte `json:"csr"`
+	}{request.Name, typeAuthentication, request.CSR})
+	if err != nil {
+		return "", err
+	}
+	var out struct {
+		ReferenceNumber string `json:"referenceNumber"`
+	}
+	if err := c.do(ctx, post, &out); err != nil {
+		return "", err
+	}
+	if out.ReferenceNumber == "" {
+		return "", unreadable(EndpointEnroll)
+	}
+	return out.ReferenceNumber, nil
+}
+
+// Enrollment asks where a request for a certificate stands. KSeF keeps that for
+// 30 days (410 Gone afterwards).
+func (c *Client) Enrollment(ctx context.Context, access Bearing, referenceNumber string) (*Enrollment, error) {
+	var out Enrollment
+	err := c.do(ctx, call{
+		endpoint: EndpointEnrollment, method: http.MethodGet,
+		path: "/certificates/enrollments/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusOK,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	if out.Status.Code == 0 {
+		return nil, unreadable(EndpointEnrollment)
+	}
+	return &out, nil
+}
+
+// ErrNoCertificate says that KSeF knows no certificate of the subject's under the
+// number.
+var ErrNoCertificate = errors.New("KSeF has no such certificate of the subject's")
+
+// RetrieveCertificate fetches a certificate of the subject's. It fails with
+// ErrNoCertificate where there is none.
+func (c *Client) RetrieveCertificate(ctx context.Context, access Bearing, serialNumber string) (*x509.Certificate, error) {
+	post, err := jsonCall(EndpointRetrieve, "/certificates/retrieve", access, struct {
+		SerialNumbers []string `json:"certificateSerialNumbers"`
+	}{[]string{serialNumber}})
+	if err != nil {
+		return nil, err
+	}
+	post.success = http.StatusOK
+	var out struct {
+		Certificates []struct {
+			Certificate  []byte `json:"certificate"`
+			SerialNumber string `json:"certificateSerialNumber"`
+		} `json:"certificates"`
+	}
+	if err := c.do(ctx, post, &out); err != nil {
+		return nil, err
+	}
+	for _, found := range out.Certificates {
+		if found.SerialNumber != serialNumber {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(found.Certificate)
+		if err != nil {
+			return nil, fmt.Errorf("reading KSeF's certificate %s: %w", serialNumber, err)
+		}
+		return certificate, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNoCertificate, serialNumber)
+}
+
+// QueryCertificates lists the subject's certificates.
+func (c *Client) QueryCertificates(ctx context.Context, access Bearing, query CertificateQuery) (*CertificatePage, error) {
+	post, err := jsonCall(EndpointQueryCertificates, "/certificates/query", access, query)
+	if err != nil {
+		return nil, err
+	}
+	post.success = http.StatusOK
+	var out CertificatePage
+	if err := c.do(ctx, post, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// RevokeCertificate revokes a certificate of the subject's; reason is one of
+// KSeF's, such as RevokedSuperseded. Sessions that were opened with it go on.
+func (c *Client) RevokeCertificate(ctx context.Context, access Bearing, serialNumber, reason string) error {
+	post, err := jsonCall(EndpointRevokeCertificate, "/certificates/"+url.PathEscape(serialNumber)+"/revoke", access, struct {
+		Reason string `json:"revocationReason"`
+	}{reason})
+	if err != nil {
+		return err
+	}
+	post.success = http.StatusNoContent
+	return c.do(ctx, post, nil)
+}
