@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/wait"
 )
 
 // pollPatience is how long a look at pending tokens waits for KSeF's limits.
@@ -90,7 +91,7 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 // poll looks until nobody waits any more.
 func (l *Ledger) poll(target Target, w *watch) {
 	for looks := 0; ; looks++ {
-		if !pause(l.ctx, pollPause(looks)) {
+		if !wait.For(l.ctx, pollPause(looks)) {
 			return
 		}
 		waiting := l.stillWaiting(target, w)
@@ -180,16 +181,4 @@ func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[stri
 		query.Continuation = page.Continuation
 	}
 	return seen, nil
-}
-
-// pause returns false where ctx ended first.
-func pause(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/detach"
 )
 
 // issuePatience is how long a request for a token waits for KSeF's limits
@@ -131,13 +132,13 @@ func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string
 
 // notIssued settles an intent whose POST has failed.
 func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
-	if mayHaveMadeToken(cause) {
+	if client.MayHaveActed(cause, client.EndpointGenerateToken) {
 		l.pump.recover(record)
 		lost := &LostReplyError{Nonce: record.Nonce, Err: cause}
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: lost})
 		return lost
 	}
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	if err := l.store.remove(ctx, record.key()); err != nil {
 		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
@@ -147,22 +148,11 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 	return cause
 }
 
-// mayHaveMadeToken says whether KSeF may have acted on the POST: it was sent,
-// and was not refused.
-func mayHaveMadeToken(err error) bool {
-	var lost *client.TransportError
-	if errors.As(err, &lost) {
-		return lost.Sent && lost.Endpoint == client.EndpointGenerateToken
-	}
-	var refused *client.APIError
-	return errors.As(err, &refused) && refused.Endpoint == client.EndpointGenerateToken && !client.IsRefusal(err)
-}
-
 // enterLive records the token's reference number. The intent stays until the
 // token is handed out. Where the record may not have been written, nobody gets
 // the token and it is revoked.
 func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	record.State, record.ReferenceNumber = Live, referenceNumber
 	err := l.store.put(ctx, record)
@@ -180,7 +170,7 @@ func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber 
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	gone := ctx.Err()
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
 		if err := l.store.remove(ctx, record.key(), intent); err != nil {

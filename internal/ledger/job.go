@@ -113,6 +113,15 @@ func (j *job) fail(err error, due time.Time) {
 	}
 }
 
+// retry makes a job due that KSeF has failed.
+func (j *job) retry() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.isStuck {
+		j.due = time.Time{}
+	}
+}
+
 // postpone sets the next attempt of a job that has not failed.
 func (j *job) postpone(due time.Time) {
 	j.mu.Lock()

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"vault-plugin-secrets-ksef/internal/detach"
 )
 
 // kill has KSeF revoke the job's token. nil means that KSeF has confirmed it,
@@ -49,7 +51,7 @@ func (p *pump) confirm(ctx context.Context, api Upstream, record *Record, cause 
 // needed; otherwise one stays, so that the lease can end without asking KSeF
 // again. A failure here leaves a record that leads to the same end later.
 func (p *pump) bury(ctx context.Context, job *job) {
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	record, collected := job.die()
 	live := liveKey(record.Nonce, record.ReferenceNumber)

@@ -137,6 +137,13 @@ func (l *Ledger) Stop() {
 // Wake lets the pump look at once for work that is due.
 func (l *Ledger) Wake() { l.pump.poke() }
 
+// Retry lets what has failed be tried again at once: what it failed for may be
+// mended.
+func (l *Ledger) Retry() {
+	l.pump.retry()
+	l.pump.poke()
+}
+
 // id returns the mount's identifier. It is read, and at the very first use
 // made, once.
 func (l *Ledger) id(ctx context.Context) (string, error) {
@@ -163,11 +170,4 @@ func (l *Ledger) contain(err *error) {
 		l.Logger.Error("the ledger panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
 		*err = &jobError{fmt.Errorf("the engine failed (%T); its log has the stack", cause)}
 	}
-}
-
-// detached gives a bounded context that outlives the caller's, for what must
-// not be left half done because a caller has gone.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	const bound = 30 * time.Second
-	return context.WithTimeout(context.WithoutCancel(ctx), bound)
 }

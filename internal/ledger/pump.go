@@ -234,6 +234,18 @@ func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
 	p.report(job, err)
 }
 
+func (p *pump) retry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, lane := range p.lanes {
+		lane.retryAt = time.Time{}
+		for _, job := range lane.queue {
+			job.retry()
+		}
+		lane.nudge()
+	}
+}
+
 // growing doubles a job's own pause with each of its attempts, to a limit.
 func growing(attempts int, most time.Duration) time.Duration {
 	return min(most, jobRetry<<min(attempts, 10))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/detach"
 )
 
 // Lease is what a Vault lease knows of its token: enough to find the record,
@@ -111,7 +112,7 @@ func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
 	if !claimed {
 		return nil
 	}
-	ctx, cancel := detached(ctx)
+	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	err := l.store.put(ctx, &record)
 	job.endPersist(err == nil)
