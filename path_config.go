@@ -154,7 +154,7 @@ func (b *backend) adopt(ctx context.Context, current *config, built *connection)
 	replaces := current != nil && current.identity() != built.config.identity()
 	if err := built.config.store(ctx, b.storage); err != nil {
 		if current == nil || replaces {
-			err = errors.Join(err, built.sessions.End(ctx))
+			err = errors.Join(err, built.sessions.End(ctx, false))
 		}
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (b *backend) endSessions(ctx context.Context, current *config) error {
 		}
 		connected = built
 	}
-	return connected.sessions.End(ctx)
+	return connected.sessions.End(ctx, true)
 }
 
 func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {

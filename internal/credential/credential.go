@@ -78,7 +78,7 @@ func Read(source Source) (*Credential, error) {
 	if err := credential.checkUse(); err != nil {
 		return nil, err
 	}
-	credential.Identity = identify(credential.Certificate)
+	credential.Identity = Identify(credential.Certificate)
 	return credential, nil
 }
 

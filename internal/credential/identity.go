@@ -46,6 +46,10 @@ type Identity struct {
 	Name string `json:"name"`
 }
 
+// Subject names the identity in one word, such as "Nip:5265877635": two
+// certificates with the same Subject are the same to KSeF.
+func (i Identity) Subject() string { return i.IdentifierType + ":" + i.Identifier }
+
 // SubjectIdentifierType is how a login with the certificate has to tell KSeF to
 // find the identity: xades.CertificateSubject or xades.CertificateFingerprint.
 func (i Identity) SubjectIdentifierType() string {
@@ -62,18 +66,23 @@ var (
 	sealNIP     = regexp.MustCompile(`VATPL.*?(\d{10})`)
 	personPESEL = regexp.MustCompile(`(?:PNOPL|PESEL).*?(\d{11})`)
 	personNIP   = regexp.MustCompile(`(?:TINPL|NIP).*?(\d{10})`)
+	// A certificate that KSeF issues to somebody whom it knows by a fingerprint
+	// carries that fingerprint. KSeF's documentation names the attribute and not
+	// its content.
+	foreignFingerprint = regexp.MustCompile(`^([0-9A-Fa-f]{64})$`)
 )
 
 const (
 	oidSurname                = "2.5.4.4"
 	oidSerialNumber           = "2.5.4.5"
 	oidGivenName              = "2.5.4.42"
+	oidUniqueIdentifier       = "2.5.4.45"
 	oidOrganizationIdentifier = "2.5.4.97"
 )
 
-// identify applies KSeF's rules: the certificate of a company has no names of a
+// Identify applies KSeF's rules: the certificate of a company has no names of a
 // person, and a certificate without a Polish number counts by its fingerprint.
-func identify(certificate *x509.Certificate) Identity {
+func Identify(certificate *x509.Certificate) Identity {
 	name := certificate.Subject.CommonName
 	isPerson := len(values(certificate, oidGivenName))+len(values(certificate, oidSurname)) > 0
 	if nip := number(sealNIP, values(certificate, oidOrganizationIdentifier)); nip != "" && !isPerson {
@@ -85,6 +94,9 @@ func identify(certificate *x509.Certificate) Identity {
 	}
 	if nip := number(personNIP, serials); nip != "" {
 		return Identity{KindPerson, IdentifierNIP, nip, name}
+	}
+	if carried := number(foreignFingerprint, values(certificate, oidUniqueIdentifier)); carried != "" {
+		return Identity{KindFingerprint, IdentifierFingerprint, strings.ToUpper(carried), name}
 	}
 	return Identity{KindFingerprint, IdentifierFingerprint, fingerprint(certificate), name}
 }

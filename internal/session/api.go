@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"crypto/x509"
 
 	"vault-plugin-secrets-ksef/client"
 )
@@ -59,7 +60,57 @@ func (a *API) RevokeToken(ctx context.Context, referenceNumber string) error {
 }
 
 // Author identifies who logs in: what another may not see or revoke.
-func (a *API) Author() string { return a.manager.Author }
+func (a *API) Author() string { return a.manager.AuthorIn(a.context) }
+
+// CertificateLimits is client.Client.CertificateLimits under the session.
+func (a *API) CertificateLimits(ctx context.Context) (*client.CertificateLimits, error) {
+	return with(a, func(access client.Bearing) (*client.CertificateLimits, error) {
+		return a.client.CertificateLimits(ctx, access)
+	})
+}
+
+// EnrollmentData is client.Client.EnrollmentData under the session.
+func (a *API) EnrollmentData(ctx context.Context) (*client.EnrollmentData, error) {
+	return with(a, func(access client.Bearing) (*client.EnrollmentData, error) {
+		return a.client.EnrollmentData(ctx, access)
+	})
+}
+
+// Enroll is client.Client.Enroll under the session.
+func (a *API) Enroll(ctx context.Context, request client.EnrollmentRequest) (referenceNumber string, err error) {
+	return with(a, func(access client.Bearing) (string, error) {
+		return a.client.Enroll(ctx, access, request)
+	})
+}
+
+// Enrollment is client.Client.Enrollment under the session.
+func (a *API) Enrollment(ctx context.Context, referenceNumber string) (*client.Enrollment, error) {
+	return with(a, func(access client.Bearing) (*client.Enrollment, error) {
+		return a.client.Enrollment(ctx, access, referenceNumber)
+	})
+}
+
+// RetrieveCertificate is client.Client.RetrieveCertificate under the session.
+func (a *API) RetrieveCertificate(ctx context.Context, serialNumber string) (*x509.Certificate, error) {
+	return with(a, func(access client.Bearing) (*x509.Certificate, error) {
+		return a.client.RetrieveCertificate(ctx, access, serialNumber)
+	})
+}
+
+// QueryCertificates is client.Client.QueryCertificates under the session.
+func (a *API) QueryCertificates(ctx context.Context, query client.CertificateQuery) (*client.CertificatePage, error) {
+	return with(a, func(access client.Bearing) (*client.CertificatePage, error) {
+		return a.client.QueryCertificates(ctx, access, query)
+	})
+}
+
+// RevokeCertificate is client.Client.RevokeCertificate under the session.
+func (a *API) RevokeCertificate(ctx context.Context, serialNumber, reason string) error {
+	_, err := with(a, func(access client.Bearing) (struct{}, error) {
+		return struct{}{}, a.client.RevokeCertificate(ctx, access, serialNumber, reason)
+	})
+	return err
+}
 
 // with calls KSeF with an access token that is fetched when the request's turn
 // has come. A 401 is answered by a refresh, a second one by a login.

@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,11 +21,13 @@ import (
 const endTimeout = 10 * time.Second
 
 // End ends the sessions of all contexts, in storage and in KSeF, and the
-// manager with them: whoever still holds it gets ErrEnded. The records go even
+// manager with them: whoever still holds it gets ErrEnded. Sessions of other
+// configurations, and logins that were signed outside of Vault, are left for the
+// next configuration of the same API, unless all are to go. The records go even
 // where KSeF cannot be told; those errors are returned together.
-func (m *Manager) End(ctx context.Context) error {
+func (m *Manager) End(ctx context.Context, all bool) error {
 	m.ended.Store(true)
-	ending, err := m.collect(ctx)
+	ending, err := m.collect(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -37,34 +42,85 @@ func (m *Manager) End(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// collect takes all sessions out of storage and memory.
-func (m *Manager) collect(ctx context.Context) ([]*Session, error) {
-	stored, err := list(ctx, m.Storage, m.Identity)
+// collect takes the sessions out of storage and memory.
+func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
+	stored, err := m.listed(ctx, all)
 	if err != nil {
 		return nil, err
 	}
 	byNumber := make(map[string]*Session)
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
-		if err := m.Storage.Delete(ctx, storageKey(session.Context)); err != nil {
+		if err := m.Storage.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}
 	}
 	for _, session := range m.Sessions() {
-		byNumber[session.ReferenceNumber] = &session
+		if !session.Outside || all {
+			byNumber[session.ReferenceNumber] = &session
+		}
 	}
 	m.mu.Lock()
 	m.contexts = make(map[client.Context]*slot)
 	m.mu.Unlock()
-	ending := make([]*Session, 0, len(byNumber))
-	for _, session := range byNumber {
-		ending = append(ending, session)
-	}
-	return ending, nil
+	return slices.Collect(maps.Values(byNumber)), nil
 }
 
-// end ends a session that came too late.
-func (m *Manager) end(ctx context.Context, session *Session) error {
+// listed are the manager's own sessions in storage, or all that are of its API.
+func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
+	if !all {
+		return list(ctx, m.Storage, folder(m.Identity))
+	}
+	stored, err := listAll(ctx, m.Storage)
+	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.Client.URL() }), err
+}
+
+// Supersede ends the sessions that the manager's own logins have taken the
+// place of: those of other credentials, and those that its subject has signed
+// outside of Vault. Each is forgotten once KSeF knows; the others stay for the
+// next call, and their errors are returned together.
+func (m *Manager) Supersede(ctx context.Context) error {
+	stored, err := listAll(ctx, m.Storage)
+	if err != nil {
+		return err
+	}
+	telling, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	var failures []error
+	for _, session := range stored {
+		if !m.supersedes(session) {
+			continue
+		}
+		if err := m.tell(telling, session); err != nil && !hasEnded(err) {
+			failures = append(failures, err)
+			continue
+		}
+		if err := m.Storage.Delete(ctx, session.key); err != nil {
+			failures = append(failures, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err))
+		}
+		m.Forget(session.Context.String())
+	}
+	return errors.Join(failures...)
+}
+
+// hasEnded says that KSeF has refused to end a session since it knows none.
+func hasEnded(err error) bool {
+	var refused *client.APIError
+	return errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusUnauthorized || refused.Status == http.StatusGone)
+}
+
+func (m *Manager) supersedes(session *Session) bool {
+	switch {
+	case session.API != m.Client.URL():
+		return false // another KSeF must not see its tokens
+	case session.Outside:
+		return session.Author == m.Author
+	}
+	return storageKey(m.Identity, session.Context) != session.key
+}
+
+// Discard ends a session in KSeF that nobody keeps.
+func (m *Manager) Discard(ctx context.Context, session *Session) error {
 	telling, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	return m.tell(telling, session)

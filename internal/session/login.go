@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/wait"
 )
 
 const (
-	// loginTimeout bounds a whole login; Vault gives a request 90 seconds.
-	loginTimeout = 60 * time.Second
+	// loginTimeout bounds a whole login; Vault's client gives a request 60 seconds.
+	loginTimeout = 50 * time.Second
 	// signingTimeLead is how far before the challenge a signature is dated:
 	// KSeF refuses one from its future, and its official client leads by as much.
 	signingTimeLead = time.Minute
@@ -40,13 +41,20 @@ func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Sessi
 	}
 	s.set(session)
 	m.OnLogin(in, nil)
-	learning, cancel := context.WithTimeout(ctx, learnTimeout)
-	defer cancel()
-	m.Learn(learning, in, session.Access.Token)
+	m.learn(ctx, session)
 	return session, nil
 }
 
+func (m *Manager) learn(ctx context.Context, session *Session) {
+	learning, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	m.Learn(learning, session.Context, session.Access.Token)
+}
+
 func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, error) {
+	if m.Signer == nil {
+		return nil, nobody(in)
+	}
 	challenge, err := m.auth.Challenge(ctx)
 	if err != nil {
 		return nil, err
@@ -65,14 +73,22 @@ func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, 
 	}
 	return &Session{
 		ReferenceNumber: operation.ReferenceNumber, Context: in,
-		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(),
+		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(), API: m.Client.URL(), Author: m.Author,
 	}, nil
+}
+
+// nobody tells the operator what only a person can do.
+func nobody(in client.Context) error {
+	return &client.InputError{
+		Field: "login", Fault: "has ended, or has never been made, in " + in.String() + ", and config has no certificate to log in with",
+		Remedy: "have a person sign the answer of login/begin and bring it to login/complete, or write a certificate to config",
+	}
 }
 
 // Finish waits until KSeF has decided a submitted login and redeems it. A
 // refusal is a *client.LoginError. It ends with ctx.
 func Finish(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
-	wait := firstPoll
+	poll := firstPoll
 	for {
 		status, err := api.LoginStatus(ctx, operation)
 		if err != nil {
@@ -85,10 +101,10 @@ func Finish(ctx context.Context, api *client.Client, operation *client.Operation
 		default:
 			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: status}
 		}
-		if err := pause(ctx, wait); err != nil {
-			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, err)
+		if !wait.For(ctx, poll) {
+			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, ctx.Err())
 		}
-		wait = min(wait*3/2, longestPoll)
+		poll = min(poll*3/2, longestPoll)
 	}
 }
 
@@ -99,19 +115,8 @@ func redeem(ctx context.Context, api *client.Client, operation *client.Operation
 		if err == nil || attempt == redeemAttempts || !errors.As(err, &refused) || !refused.Has(notYetRedeem) {
 			return tokens, err
 		}
-		if err := pause(ctx, firstPoll); err != nil {
-			return nil, err
+		if !wait.For(ctx, firstPoll) {
+			return nil, ctx.Err()
 		}
-	}
-}
-
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -51,9 +52,19 @@ type Session struct {
 	Access          client.Bearer
 	Refresh         client.Bearer
 	Since           time.Time
+	// API is the base address of the KSeF that has opened it.
+	API string
+	// Author is who has signed the login, as KSeF knows him; "" where the
+	// signature does not tell.
+	Author string
+	// Outside says that a person has signed the login outside of Vault: it
+	// cannot be repeated without him.
+	Outside bool
 
 	// replaced says that the access token stands for one that KSeF refused.
 	replaced bool
+	// key is where the session was read from; "" for one in memory alone.
+	key string
 }
 
 // Options are what a Manager works with.
@@ -61,12 +72,17 @@ type Options struct {
 	Client *client.Client
 	// Gate admits the manager's own requests. The zero context is that of
 	// logins, which KSeF counts per address. nil admits all.
-	Gate    func(client.Context) client.Gate
+	Gate func(client.Context) client.Gate
+	// Signer is nil where the configuration has no credential: then there are
+	// only the logins that a person has signed.
 	Signer  Signer
 	Storage logical.Storage
 	// Identity tells apart logins made under different configurations: a
 	// stored session with another identity is not used.
 	Identity string
+	// Outside is the identity of logins signed outside of Vault, which every
+	// configuration of the same API may use. It differs from Identity.
+	Outside string
 	// Author identifies who signs, as KSeF knows him.
 	Author string
 	// OnLogin is called after each new login and each that failed; nil is allowed.
@@ -83,6 +99,7 @@ type Manager struct {
 	Options
 	auth  *client.Client
 	ended atomic.Bool
+	heir  atomic.Pointer[Manager]
 
 	mu       sync.Mutex
 	contexts map[client.Context]*slot
@@ -111,6 +128,14 @@ func NewManager(options Options) *Manager {
 // have waited for it share it, and a login that KSeF refuses is not repeated
 // with each request.
 func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret, error) {
+	access, err := m.access(ctx, in)
+	if heir := m.heirAfter(err); heir != nil {
+		return heir.Access(ctx, in)
+	}
+	return access, err
+}
+
+func (m *Manager) access(ctx context.Context, in client.Context) (client.Secret, error) {
 	if m.ended.Load() {
 		return "", ErrEnded
 	}
@@ -132,6 +157,14 @@ func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret,
 // Replace returns an access token after KSeF has refused the given one with a
 // 401: a refreshed one, and where that is refused too, that of a new login.
 func (m *Manager) Replace(ctx context.Context, in client.Context, refused client.Secret) (client.Secret, error) {
+	access, err := m.replace(ctx, in, refused)
+	if heir := m.heirAfter(err); heir != nil {
+		return heir.Replace(ctx, in, refused)
+	}
+	return access, err
+}
+
+func (m *Manager) replace(ctx context.Context, in client.Context, refused client.Secret) (client.Secret, error) {
 	return m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
 		session := s.get()
 		if session.fresh() && session.Access.Token != refused {
@@ -168,14 +201,40 @@ func (m *Manager) Login(ctx context.Context, in client.Context) error {
 	return err
 }
 
-// Save stores the context's session.
+// Prove makes sure that the manager's own signer can log in, whoever else has: by
+// a login, or by a refresh of one that it has stored before. It stores the login
+// at once, so that none is made twice and none is left behind.
+func (m *Manager) Prove(ctx context.Context, in client.Context) error {
+	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+		own, err := load(ctx, m.Storage, m.Identity, in)
+		if err != nil {
+			return "", err
+		}
+		if own != nil {
+			s.set(own)
+			return m.renew(ctx, s, in)
+		}
+		session, err := m.login(ctx, s, in)
+		if err != nil {
+			return "", err
+		}
+		return "", save(ctx, m.Storage, m.Identity, session)
+	})
+	return err
+}
+
+// Save stores the context's session, unless a person has signed it: then it has
+// been stored, and may have been replaced since.
 func (m *Manager) Save(ctx context.Context, in client.Context) error {
 	session := m.slot(in).get()
-	if session == nil {
+	if session == nil || session.Outside {
 		return nil
 	}
 	return save(ctx, m.Storage, m.Identity, session)
 }
+
+// Auth is KSeF for the requests of logins.
+func (m *Manager) Auth() *client.Client { return m.auth }
 
 // Sessions returns what is in memory, without secrets that print.
 func (m *Manager) Sessions() []Session {
@@ -204,10 +263,10 @@ func (m *Manager) Forget(in string) {
 // storage knows of it being loaded.
 func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) (client.Secret, error)) (client.Secret, error) {
 	s := m.slot(in)
-	if err := s.take(ctx); err != nil {
+	if err := s.turn.Take(ctx); err != nil {
 		return "", err
 	}
-	defer s.release()
+	defer s.turn.Release()
 	if m.ended.Load() {
 		return "", ErrEnded
 	}
@@ -233,19 +292,25 @@ func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (client
 			return "", err
 		}
 		m.Logger.Info("KSeF no longer accepts the session, logging in anew", "context", in, "reason", err)
+		m.drop(ctx, s, session)
 	}
 	return m.loginAgain(ctx, s, in)
 }
 
-// loginAgain logs in and stores the session.
+// loginAgain logs in and stores the session. Where only a person can do that, he
+// may have brought a login past this manager.
 func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
+	if brought := m.brought(ctx, s, in); brought != nil {
+		s.set(brought)
+		return m.renew(ctx, s, in)
+	}
 	session, err := m.login(ctx, s, in)
 	if err != nil {
 		s.fail(ctx, err)
 		return "", err
 	}
 	if m.ended.Load() {
-		return "", errors.Join(ErrEnded, m.end(ctx, session))
+		return "", errors.Join(ErrEnded, m.Discard(ctx, session))
 	}
 	if err := save(ctx, m.Storage, m.Identity, session); err != nil {
 		// The login holds in memory; losing it costs one more login later.
@@ -259,7 +324,7 @@ func (m *Manager) load(ctx context.Context, s *slot, in client.Context) error {
 	if s.isLoaded() {
 		return nil
 	}
-	session, err := load(ctx, m.Storage, m.Identity, in)
+	session, err := m.stored(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -272,7 +337,7 @@ func (m *Manager) slot(in client.Context) *slot {
 	defer m.mu.Unlock()
 	s := m.contexts[in]
 	if s == nil {
-		s = &slot{turn: make(chan struct{}, 1)}
+		s = &slot{turn: turn.New("the KSeF login")}
 		m.contexts[in] = s
 	}
 	return s

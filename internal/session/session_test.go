@@ -243,7 +243,7 @@ func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
-		require.NoError(t, m.End(t.Context()))
+		require.NoError(t, m.End(t.Context(), false))
 		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
 		require.ErrorIs(t, err, session.ErrEnded)
 		_, err = m.Replace(t.Context(), taxpayer, "old")
@@ -257,7 +257,7 @@ func TestALoginThatNeverEndsIsGivenUpWithinVaultsTime(t *testing.T) {
 		begin := time.Now()
 		_, err := session.NewManager(f.options).Access(t.Context(), taxpayer)
 		require.ErrorContains(t, err, "has not decided the login")
-		require.LessOrEqual(t, time.Since(begin), 61*time.Second)
+		require.LessOrEqual(t, time.Since(begin), 51*time.Second)
 	})
 }
 
@@ -265,7 +265,7 @@ func TestEndEndsEverySessionInStorageAndInKSeF(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
-		require.NoError(t, session.NewManager(f.options).End(t.Context()))
+		require.NoError(t, session.NewManager(f.options).End(t.Context(), false))
 		for _, one := range f.ksef.State().Sessions {
 			require.False(t, one.Active)
 		}

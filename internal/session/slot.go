@@ -6,11 +6,11 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/turn"
 )
 
 // How long a failure speaks for the requests that come after it: one of KSeF's
@@ -23,7 +23,7 @@ const (
 // slot holds the session of one context. turn is held by whoever reads,
 // refreshes or logs in; the others wait for it with their own contexts.
 type slot struct {
-	turn chan struct{}
+	turn turn.Turn
 
 	mu          sync.Mutex
 	current     *Session
@@ -31,17 +31,6 @@ type slot struct {
 	failure     error
 	failureEnds time.Time
 }
-
-func (s *slot) take(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the KSeF login: %w", ctx.Err())
-	}
-}
-
-func (s *slot) release() { <-s.turn }
 
 func (s *slot) get() *Session {
 	s.mu.Lock()
@@ -89,7 +78,8 @@ func (s *slot) fail(ctx context.Context, err error) {
 	}
 	lasts := failureLasts
 	var login *client.LoginError
-	if errors.As(err, &login) || client.IsRefusal(err) {
+	var nobody *client.InputError
+	if errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err) {
 		lasts = refusalLasts
 	}
 	s.mu.Lock()

@@ -5,7 +5,12 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -25,18 +30,32 @@ type stored struct {
 	Refresh         string         `json:"refresh"`
 	RefreshUntil    time.Time      `json:"refresh_until"`
 	Since           time.Time      `json:"since"`
+	API             string         `json:"api"`
+	Author          string         `json:"author,omitempty"`
+	Outside         bool           `json:"outside,omitempty"`
 }
 
 const storedVersion = 1
 
-func storageKey(in client.Context) string { return StoragePrefix + in.String() }
+// folder keeps the logins of one configuration apart from those of the next, so
+// that both can be open while one takes the other's place.
+func folder(identity string) string {
+	sum := sha256.Sum256([]byte(identity))
+	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
+}
+
+func storageKey(identity string, in client.Context) string { return folder(identity) + in.String() }
+
+// ContextOf returns the context whose session lies at a key below
+// StoragePrefix, in the form of client.Context.String.
+func ContextOf(key string) string { return path.Base(key) }
 
 func save(ctx context.Context, storage logical.Storage, identity string, session *Session) error {
-	entry, err := logical.StorageEntryJSON(storageKey(session.Context), stored{
+	entry, err := logical.StorageEntryJSON(storageKey(identity, session.Context), stored{
 		Version: storedVersion, Identity: identity, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
 		Access: session.Access.Token.Reveal(), AccessUntil: session.Access.ValidUntil,
 		Refresh: session.Refresh.Token.Reveal(), RefreshUntil: session.Refresh.ValidUntil,
-		Since: session.Since,
+		Since: session.Since, API: session.API, Author: session.Author, Outside: session.Outside,
 	})
 	if err != nil {
 		return fmt.Errorf("encoding the session of %s: %w", session.Context, err)
@@ -47,42 +66,47 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 	return nil
 }
 
-// load returns nil where nothing is stored, or only what another
-// configuration has left.
+// load returns nil where nothing is stored.
 func load(ctx context.Context, storage logical.Storage, identity string, in client.Context) (*Session, error) {
-	entry, err := storage.Get(ctx, storageKey(in))
+	session, err := read(ctx, storage, storageKey(identity, in))
 	if err != nil {
 		return nil, fmt.Errorf("reading the session of %s: %w", in, err)
 	}
-	if entry == nil {
-		return nil, nil
+	return session, nil
+}
+
+func read(ctx context.Context, storage logical.Storage, key string) (*Session, error) {
+	entry, err := storage.Get(ctx, key)
+	if err != nil || entry == nil {
+		return nil, err
 	}
 	var found stored
 	if err := entry.DecodeJSON(&found); err != nil {
-		return nil, fmt.Errorf("decoding the session of %s: %w", in, err)
+		return nil, fmt.Errorf("decoding it: %w", err)
 	}
-	if found.Identity != identity || found.Version != storedVersion {
+	if found.Version != storedVersion {
 		return nil, nil
 	}
 	return &Session{
 		ReferenceNumber: found.ReferenceNumber, Context: found.Context,
 		Access:  client.Bearer{Token: client.Secret(found.Access), ValidUntil: found.AccessUntil},
 		Refresh: client.Bearer{Token: client.Secret(found.Refresh), ValidUntil: found.RefreshUntil},
-		Since:   found.Since,
+		Since:   found.Since, API: found.API, Author: found.Author, Outside: found.Outside,
+		key: key,
 	}, nil
 }
 
 // list returns the stored sessions of one configuration.
-func list(ctx context.Context, storage logical.Storage, identity string) ([]*Session, error) {
-	keys, err := storage.List(ctx, StoragePrefix)
+func list(ctx context.Context, storage logical.Storage, folder string) ([]*Session, error) {
+	names, err := storage.List(ctx, folder)
 	if err != nil {
 		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
 	var sessions []*Session
-	for _, key := range keys {
-		session, err := load(ctx, storage, identity, parseContext(key))
+	for _, name := range names {
+		session, err := read(ctx, storage, folder+name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("reading the session of %s: %w", name, err)
 		}
 		if session != nil {
 			sessions = append(sessions, session)
@@ -91,12 +115,21 @@ func list(ctx context.Context, storage logical.Storage, identity string) ([]*Ses
 	return sessions, nil
 }
 
-// parseContext is the inverse of Context.String.
-func parseContext(key string) client.Context {
-	for i := range key {
-		if key[i] == ':' {
-			return client.Context{Type: client.ContextType(key[:i]), Value: key[i+1:]}
-		}
+// listAll returns the stored sessions of all configurations.
+func listAll(ctx context.Context, storage logical.Storage) ([]*Session, error) {
+	folders, err := storage.List(ctx, StoragePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
-	return client.Context{}
+	var sessions []*Session
+	failures := make([]error, 0, len(folders))
+	for _, folder := range folders {
+		if !strings.HasSuffix(folder, "/") {
+			continue
+		}
+		found, err := list(ctx, storage, StoragePrefix+folder)
+		failures = append(failures, err)
+		sessions = append(sessions, found...)
+	}
+	return sessions, errors.Join(failures...)
 }

@@ -1,0 +1,68 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// Known returns the session of a context as memory or storage has it, nil for
+// none. It asks nothing of KSeF.
+func (m *Manager) Known(ctx context.Context, in client.Context) (*Session, error) {
+	if session := m.slot(in).get(); session != nil {
+		return session, nil
+	}
+	return m.stored(ctx, in)
+}
+
+// All returns the sessions of all contexts that have not ended, as memory or
+// storage has them, without secrets that print. It asks nothing of KSeF.
+func (m *Manager) All(ctx context.Context) ([]Session, error) {
+	known := make(map[client.Context]*Session)
+	for _, folder := range []string{folder(m.Identity), folder(m.Outside)} {
+		stored, err := list(ctx, m.Storage, folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, session := range stored {
+			known[session.Context] = newest(known[session.Context], session)
+		}
+	}
+	for _, session := range m.Sessions() {
+		known[session.Context] = &session
+	}
+	sessions := make([]Session, 0, len(known))
+	for _, session := range known {
+		if session != nil && time.Now().Before(session.Refresh.ValidUntil) {
+			sessions = append(sessions, *session)
+		}
+	}
+	return sessions, nil
+}
+
+func (m *Manager) stored(ctx context.Context, in client.Context) (*Session, error) {
+	own, err := load(ctx, m.Storage, m.Identity, in)
+	if err != nil {
+		return nil, err
+	}
+	outside, err := load(ctx, m.Storage, m.Outside, in)
+	if err != nil {
+		return nil, err
+	}
+	return newest(own, outside), nil
+}
+
+// newest prefers the login that was made last among those that live.
+func newest(own, outside *Session) *Session {
+	switch {
+	case outside == nil || time.Now().After(outside.Refresh.ValidUntil):
+		return own
+	case own == nil || own.Since.Before(outside.Since):
+		return outside
+	}
+	return own
+}

@@ -1,0 +1,90 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// ErrNotStored says of a login that it works until the process ends.
+var ErrNotStored = errors.New("the login works until the next start, but could not be stored")
+
+// Adopt keeps a login that was signed outside of Vault, and ends the one of the
+// same kind that it takes the place of. It fails with ErrNotStored where only
+// memory holds the login, and otherwise only where nothing does.
+func (m *Manager) Adopt(ctx context.Context, session *Session) error {
+	before, err := load(ctx, m.Storage, m.Outside, session.Context)
+	if err == nil {
+		err = save(ctx, m.Storage, m.Outside, session)
+	}
+	held := m.hold(ctx, session)
+	switch {
+	case err != nil && held != nil:
+		return errors.Join(err, held)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrNotStored, err)
+	}
+	m.OnLogin(session.Context, nil)
+	if before != nil && before.ReferenceNumber != session.ReferenceNumber {
+		if err := m.Discard(ctx, before); err != nil {
+			m.Logger.Warn("the session before could not be ended; it ends by itself after 7 days", "context", session.Context, "error", err)
+		}
+	}
+	m.learn(ctx, session)
+	return nil
+}
+
+// hold puts a login in memory, that of the heir where there is one.
+func (m *Manager) hold(ctx context.Context, session *Session) error {
+	_, err := m.inTurn(ctx, session.Context, func(s *slot) (client.Secret, error) {
+		s.set(session)
+		return "", nil
+	})
+	if heir := m.heirAfter(err); heir != nil {
+		return heir.hold(ctx, session)
+	}
+	return err
+}
+
+// drop forgets a person's login that KSeF no longer knows, so that nobody takes
+// it for one that works.
+func (m *Manager) drop(ctx context.Context, s *slot, session *Session) {
+	if !session.Outside {
+		return
+	}
+	s.set(nil)
+	stored, err := load(ctx, m.Storage, m.Outside, session.Context)
+	if err == nil && stored != nil && stored.ReferenceNumber == session.ReferenceNumber {
+		err = m.Storage.Delete(ctx, stored.key)
+	}
+	if err != nil {
+		m.Logger.Warn("a login that KSeF no longer knows could not be forgotten", "context", session.Context, "error", err)
+	}
+}
+
+// AuthorIn tells who is logged in in a context, or would be, as far as memory
+// knows.
+func (m *Manager) AuthorIn(in client.Context) string {
+	if session := m.slot(in).get(); session != nil && session.Outside {
+		return session.Author
+	}
+	return m.Author
+}
+
+// brought is a stored login that is newer than the one in memory; nil for none.
+func (m *Manager) brought(ctx context.Context, s *slot, in client.Context) *Session {
+	if m.Signer != nil {
+		return nil
+	}
+	stored, err := m.stored(ctx, in)
+	current := s.get()
+	if err != nil || stored == nil || (current != nil && !stored.Since.After(current.Since)) {
+		return nil
+	}
+	return stored
+}
