@@ -1,0 +1,234 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package outside carries logins that a person signs outside of Vault, with a
+// card or a cloud signature, from the request that is to be signed to the
+// session. What KSeF takes minutes to decide goes on without the caller, in
+// whatever process.
+package outside
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/detach"
+	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/turn"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// challengeLasts is how long KSeF takes the signature of a challenge.
+const challengeLasts = 10 * time.Minute
+
+// Upstream is KSeF as the configuration leads to it.
+type Upstream struct {
+	// Client sends the requests of logins.
+	Client *client.Client
+	// Adopt keeps the session of a login. It fails with session.ErrNotStored
+	// where only memory holds it, and otherwise only where nothing does.
+	Adopt func(context.Context, *session.Session) error
+	// Discard ends a session that nobody keeps.
+	Discard func(context.Context, *session.Session) error
+}
+
+// Options are what Logins work with.
+type Options struct {
+	Storage logical.Storage
+	Open    func(ctx context.Context) (*Upstream, error)
+	// Admit may refuse a signer before anything is sent; nil is allowed. The
+	// signer is nil where the signature carries no certificate.
+	Admit func(ctx context.Context, in client.Context, signer *credential.Identity) error
+	// OnFail is told of a submitted login that came to nothing; nil is allowed.
+	OnFail func(client.Context, error)
+	Logger hclog.Logger
+}
+
+// Logins are those of one mount. They are safe for concurrent use and have no
+// goroutine of their own.
+type Logins struct {
+	Options
+	// turn is held by whoever takes a step.
+	turn turn.Turn
+
+	mu    sync.Mutex
+	paces map[string]pace
+}
+
+// New returns the logins that lie in the storage. It reads nothing yet.
+func New(options Options) *Logins {
+	if options.OnFail == nil {
+		options.OnFail = func(client.Context, error) {}
+	}
+	if options.Admit == nil {
+		options.Admit = func(context.Context, client.Context, *credential.Identity) error { return nil }
+	}
+	if options.Logger == nil {
+		options.Logger = hclog.NewNullLogger()
+	}
+	return &Logins{Options: options, turn: turn.New("another login"), paces: make(map[string]pace)}
+}
+
+// Begun is a login that waits for its signature.
+type Begun struct {
+	// Document is the request to be signed, as it is.
+	Document    []byte
+	Challenge   string
+	Context     client.Context
+	SubjectType string
+	ValidUntil  time.Time
+	// ClientIP is the address from which KSeF sees us.
+	ClientIP string
+}
+
+// Begin asks KSeF for a challenge and makes the request that is to be signed.
+// subjectType is one of the xades package's.
+func (l *Logins) Begin(ctx context.Context, in client.Context, subjectType string) (*Begun, error) {
+	if err := l.turn.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer l.turn.Release()
+	upstream, err := l.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.tidy(ctx, in); err != nil {
+		return nil, err
+	}
+	challenge, err := upstream.Client.Challenge(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking KSeF for a challenge: %w", err)
+	}
+	now := time.Now().UTC()
+	login := &record{
+		Version: storedVersion, API: upstream.Client.URL(), Context: in, SubjectType: subjectType,
+		Challenge: challenge.Challenge, Began: now, ValidUntil: now.Add(challengeLasts),
+	}
+	document, err := xades.Request{
+		Challenge: login.Challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value}, SubjectIdentifierType: subjectType,
+	}.Document()
+	if err != nil {
+		return nil, fmt.Errorf("making the request that is to be signed: %w", err)
+	}
+	if err := l.save(ctx, login); err != nil {
+		return nil, err
+	}
+	return &Begun{
+		Document: document, Challenge: login.Challenge, Context: in, SubjectType: subjectType,
+		ValidUntil: login.ValidUntil, ClientIP: challenge.ClientIP,
+	}, nil
+}
+
+// tidy drops what nobody needs any more, and what came to nothing in a context
+// where somebody begins again.
+func (l *Logins) tidy(ctx context.Context, in client.Context) error {
+	logins, err := l.all(ctx)
+	if err != nil {
+		return err
+	}
+	for _, login := range logins {
+		if !login.isOver(time.Now()) && (login.Context != in || login.Failed.IsZero()) {
+			continue
+		}
+		if err := l.drop(ctx, login); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Submitted is a login that KSeF has taken.
+type Submitted struct {
+	Challenge, ReferenceNumber string
+	Context                    client.Context
+	// Signer is whose certificate the signature carries; nil where it carries
+	// none.
+	Signer *credential.Identity
+}
+
+// Submit checks a signed request and sends it to KSeF. A *client.InputError says
+// what is wrong with it; then nothing was sent.
+func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error) {
+	found, err := read(document)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.turn.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer l.turn.Release()
+	login, err := l.load(ctx, found.challenge)
+	if err != nil {
+		return nil, err
+	}
+	upstream, err := l.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := login.fits(found, upstream.Client.URL(), time.Now()); err != nil {
+		return nil, err
+	}
+	submitted := &Submitted{Challenge: login.Challenge, Context: login.Context}
+	if found.signer != nil {
+		signer := credential.Identify(found.signer)
+		submitted.Signer, login.Author = &signer, signer.Subject()
+	}
+	if err := l.Admit(ctx, login.Context, submitted.Signer); err != nil {
+		return nil, err
+	}
+	operation, err := upstream.Client.SubmitXAdES(ctx, document)
+	if err != nil {
+		return nil, fmt.Errorf("submitting the signed request: %w", err)
+	}
+	login.Submitted, login.ReferenceNumber = time.Now().UTC(), operation.ReferenceNumber
+	login.Operation, login.OperationUntil = operation.Token.Token.Reveal(), operation.Token.ValidUntil
+	submitted.ReferenceNumber = operation.ReferenceNumber
+	ctx, cancel := detach.From(ctx)
+	defer cancel()
+	return submitted, l.save(ctx, login)
+}
+
+// fits says whether a signed request is one that was given out and can still be
+// sent. The record is nil where nothing is known of its challenge.
+func (r *record) fits(found *signed, api string, now time.Time) error {
+	const beginAgain = "begin again with login/begin, and bring its answer signed within ten minutes"
+	switch {
+	case r == nil:
+		return fault("carries a challenge that this mount has not given out, or whose login is over", beginAgain)
+	case r.ReferenceNumber != "":
+		return fault("was already brought, as the login "+r.ReferenceNumber, "look at status for what became of it, or begin again with login/begin")
+	case r.API != api:
+		return fault("was begun for "+r.API+", and config leads to "+api, beginAgain)
+	case now.After(r.ValidUntil):
+		return fault("came too late: its challenge ended at "+r.ValidUntil.Format(time.RFC3339), beginAgain)
+	case found.context != r.Context:
+		return fault("was altered: it is for the context "+found.context.String()+", and was begun for "+r.Context.String(), signAgain)
+	case found.subjectType != r.SubjectType:
+		return fault("was altered: its SubjectIdentifierType is "+found.subjectType+", and was begun as "+r.SubjectType, signAgain)
+	}
+	return nil
+}
+
+// Abandon forgets all logins under way.
+func (l *Logins) Abandon(ctx context.Context) error {
+	if err := l.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer l.turn.Release()
+	logins, err := l.all(ctx)
+	if err != nil {
+		return err
+	}
+	for _, login := range logins {
+		if err := l.drop(ctx, login); err != nil {
+			return err
+		}
+	}
+	return nil
+}

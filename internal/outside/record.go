@@ -1,0 +1,120 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package outside
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// StoragePrefix is where logins under way lie. They hold bearer tokens: the
+// prefix belongs among the seal-wrapped paths.
+const StoragePrefix = "logins/"
+
+const storedVersion = 1
+
+// record is a login between its beginning and its end. Its challenge, which
+// nobody else has, names it. It is never printed.
+type record struct {
+	Version     int            `json:"version"`
+	API         string         `json:"api"`
+	Context     client.Context `json:"context"`
+	SubjectType string         `json:"subject_identifier_type"`
+	Challenge   string         `json:"challenge"`
+	Began       time.Time      `json:"began"`
+	// ValidUntil is when KSeF no longer takes the signed request.
+	ValidUntil time.Time `json:"valid_until"`
+
+	// Submitted is when KSeF has taken it; what follows is empty before.
+	Submitted       time.Time `json:"submitted,omitzero"`
+	Author          string    `json:"author,omitempty"`
+	ReferenceNumber string    `json:"reference_number,omitempty"`
+	Operation       string    `json:"operation,omitempty"`
+	OperationUntil  time.Time `json:"operation_until,omitzero"`
+
+	// Failed is when it came to nothing, Failure why.
+	Failed  time.Time `json:"failed,omitzero"`
+	Failure string    `json:"failure,omitempty"`
+}
+
+func (r *record) isPending() bool { return r.ReferenceNumber != "" && r.Failed.IsZero() }
+
+func (r *record) operation() *client.Operation {
+	return &client.Operation{
+		ReferenceNumber: r.ReferenceNumber,
+		Token:           client.Bearer{Token: client.Secret(r.Operation), ValidUntil: r.OperationUntil},
+	}
+}
+
+// failuresShown is how long status tells of a login that came to nothing.
+const failuresShown = 24 * time.Hour
+
+// isOver says that nobody needs the record any more.
+func (r *record) isOver(now time.Time) bool {
+	if !r.Failed.IsZero() {
+		return now.Sub(r.Failed) > failuresShown
+	}
+	return r.ReferenceNumber == "" && now.After(r.ValidUntil)
+}
+
+func (l *Logins) load(ctx context.Context, challenge string) (*record, error) {
+	entry, err := l.Storage.Get(ctx, StoragePrefix+challenge)
+	if err != nil {
+		return nil, fmt.Errorf("reading the login under way: %w", err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	var found record
+	if err := entry.DecodeJSON(&found); err != nil {
+		return nil, fmt.Errorf("decoding the login under way: %w", err)
+	}
+	if found.Version != storedVersion {
+		return nil, nil
+	}
+	return &found, nil
+}
+
+func (l *Logins) save(ctx context.Context, login *record) error {
+	entry, err := logical.StorageEntryJSON(StoragePrefix+login.Challenge, login)
+	if err != nil {
+		return fmt.Errorf("encoding the login under way: %w", err)
+	}
+	if err := l.Storage.Put(ctx, entry); err != nil {
+		return fmt.Errorf("recording the login under way: %w", err)
+	}
+	return nil
+}
+
+func (l *Logins) drop(ctx context.Context, login *record) error {
+	if err := l.Storage.Delete(ctx, StoragePrefix+login.Challenge); err != nil {
+		return fmt.Errorf("dropping the login under way: %w", err)
+	}
+	l.forget(login.Challenge)
+	return nil
+}
+
+// all reads the records, oldest first: challenges begin with their date.
+func (l *Logins) all(ctx context.Context) ([]*record, error) {
+	challenges, err := l.Storage.List(ctx, StoragePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the logins under way: %w", err)
+	}
+	var logins []*record
+	for _, challenge := range challenges {
+		login, err := l.load(ctx, challenge)
+		if err != nil {
+			return nil, err
+		}
+		if login != nil {
+			logins = append(logins, login)
+		}
+	}
+	return logins, nil
+}
