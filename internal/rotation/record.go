@@ -1,0 +1,133 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package rotation
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// StorageKey is where the rotation under way lies. It holds a private key: the
+// key belongs among the seal-wrapped paths.
+const StorageKey = "rotation"
+
+const storedVersion = 1
+
+// Step is what a rotation does next.
+type Step string
+
+// The steps, in their order.
+const (
+	// StepEnroll asks KSeF for the certificate, or finds out whether it was
+	// already asked.
+	StepEnroll Step = "enroll"
+	// StepAwait waits for KSeF to decide, and fetches the certificate.
+	StepAwait Step = "await"
+	// StepProve logs in with the new certificate and puts it in force.
+	StepProve Step = "prove"
+	// StepRetire revokes the certificate before and ends its sessions.
+	StepRetire Step = "retire"
+)
+
+// stored is all that a mount knows of its rotations.
+type stored struct {
+	Version int      `json:"version"`
+	Current *record  `json:"current,omitempty"`
+	Last    *Outcome `json:"last,omitempty"`
+}
+
+// record is a rotation under way. It is never printed.
+type record struct {
+	Step      Step      `json:"step"`
+	Began     time.Time `json:"began"`
+	Automatic bool      `json:"automatic,omitempty"`
+	// Subject is who the certificate is for; it stays the same.
+	Subject string `json:"subject"`
+	// PreviousSerial and PreviousDigest tell the certificate before; empty where
+	// there was none.
+	PreviousSerial string `json:"previous_serial,omitempty"`
+	PreviousDigest string `json:"previous_digest,omitempty"`
+
+	// Name is the certificate's own in KSeF, unlike that of any other.
+	Name       string `json:"name"`
+	PrivateKey string `json:"private_key,omitempty"`
+	Request    []byte `json:"request,omitempty"`
+	// Asked is when the request was last sent, and Remaining how many more
+	// KSeF would have taken just before.
+	Asked     time.Time `json:"asked,omitzero"`
+	Remaining int       `json:"remaining"`
+
+	ReferenceNumber string `json:"reference_number,omitempty"`
+	SerialNumber    string `json:"serial_number,omitempty"`
+	Certificate     string `json:"certificate,omitempty"`
+}
+
+// Outcome is how the last rotation ended.
+type Outcome struct {
+	At        time.Time `json:"at"`
+	Automatic bool      `json:"automatic,omitempty"`
+	Name      string    `json:"name"`
+	// SerialNumber is that of the new certificate, Retired that of the one
+	// that was revoked; "" where there is none.
+	SerialNumber string `json:"serial_number,omitempty"`
+	Retired      string `json:"retired,omitempty"`
+	// Previous is the digest of the certificate that was to be replaced.
+	Previous string `json:"previous,omitempty"`
+	// Error is why it failed; "" for success.
+	Error string `json:"error,omitempty"`
+	// Warning is what a success has left undone; "" for nothing.
+	Warning string `json:"warning,omitempty"`
+	// Failures counts how often nothing came of replacing that certificate, this
+	// time included.
+	Failures int `json:"failures,omitempty"`
+}
+
+// Concerns says that the certificate was the one to be replaced.
+func (o *Outcome) Concerns(certificate *x509.Certificate) bool {
+	return o.Previous == digest(certificate)
+}
+
+// outcome is that of a rotation that has come to nothing.
+func (c *record) outcome(before *stored) *Outcome {
+	outcome := &Outcome{
+		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, SerialNumber: c.SerialNumber, Previous: c.PreviousDigest, Failures: 1,
+	}
+	if last := before.Last; last != nil && last.Previous == outcome.Previous {
+		outcome.Failures += last.Failures
+	}
+	return outcome
+}
+
+func (r *Rotation) load(ctx context.Context) (*stored, error) {
+	entry, err := r.Storage.Get(ctx, StorageKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading the rotation under way: %w", err)
+	}
+	if entry == nil {
+		return &stored{Version: storedVersion}, nil
+	}
+	var found stored
+	if err := entry.DecodeJSON(&found); err != nil {
+		return nil, fmt.Errorf("decoding the rotation under way: %w", err)
+	}
+	if found.Version != storedVersion {
+		return nil, fmt.Errorf("the rotation under way has version %d; this plugin reads version %d", found.Version, storedVersion)
+	}
+	return &found, nil
+}
+
+func (r *Rotation) save(ctx context.Context, state *stored) error {
+	entry, err := logical.StorageEntryJSON(StorageKey, state)
+	if err != nil {
+		return fmt.Errorf("encoding the rotation: %w", err)
+	}
+	if err := r.Storage.Put(ctx, entry); err != nil {
+		return fmt.Errorf("recording the rotation: %w", err)
+	}
+	return nil
+}
