@@ -16,7 +16,10 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/outside"
+	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -45,6 +48,7 @@ func newFactory(version string, budgets *budget.Registry, transport http.RoundTr
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
 		b.openLedger()
+		b.openSigning()
 		return b, nil
 	}
 }
@@ -58,6 +62,9 @@ type backend struct {
 	budgets    *budgets
 	ledger     *ledger.Ledger
 	connection connections
+	rotation   *rotation.Rotation
+	logins     *outside.Logins
+	upkeep     *upkeep
 	notices    notices
 	templates  templates
 }
@@ -69,16 +76,18 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 		transport: transport,
 		budgets:   newBudgets(registry, storage),
 	}
-	b.connection.turn = make(chan struct{}, 1)
+	b.connection.turn = turn.New("the configuration")
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configKey, session.StoragePrefix},
+			SealWrapStorage: []string{configKey, session.StoragePrefix, outside.StoragePrefix, rotation.StorageKey},
 		},
 		Paths: framework.PathAppend(
 			b.pathConfig(),
+			b.pathRotateRoot(),
+			b.pathLogin(),
 			b.pathRoles(),
 			b.pathCreds(),
 			b.pathTokens(),
@@ -86,11 +95,12 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 			b.pathStatus(),
 			b.pathTidy(),
 		),
-		Secrets:        []*framework.Secret{b.secretToken()},
-		InitializeFunc: b.initialize,
-		PeriodicFunc:   b.periodic,
-		Invalidate:     b.invalidate,
-		Clean:          b.clean,
+		Secrets:          []*framework.Secret{b.secretToken()},
+		InitializeFunc:   b.initialize,
+		PeriodicFunc:     b.periodic,
+		RotateCredential: b.rotateCredential,
+		Invalidate:       b.invalidate,
+		Clean:            b.clean,
 	}
 	return b
 }
@@ -105,7 +115,18 @@ func (b *backend) openLedger() {
 	})
 }
 
-// initialize starts the pump where this node may write. What cannot be read now
+// openSigning makes what sees to the credential.
+func (b *backend) openSigning() {
+	b.rotation = rotation.New(rotation.Options{
+		Storage: b.storage, Mount: &rotationMount{backend: b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
+	})
+	b.logins = outside.New(outside.Options{
+		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onLogin, Logger: b.Logger().Named("login"),
+	})
+	b.upkeep = newUpkeep(b)
+}
+
+// initialize starts the pump and the upkeep where this node may write. What cannot be read now
 // is read when it is needed: a mount that is in trouble must still load.
 func (b *backend) initialize(ctx context.Context, _ *logical.InitializationRequest) error {
 	if !b.WriteSafeReplicationState() {
@@ -119,14 +140,17 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
 	}
 	b.ledger.Start()
+	b.upkeep.start()
 	return nil
 }
 
-// periodic wakes the pump: Vault calls it each minute.
+// periodic wakes the pump and the upkeep: Vault calls it each minute.
 func (b *backend) periodic(context.Context, *logical.Request) error {
 	if b.WriteSafeReplicationState() {
 		b.ledger.Start()
 		b.ledger.Wake()
+		b.upkeep.start()
+		b.upkeep.nudge()
 	}
 	return nil
 }
@@ -137,14 +161,15 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	case key == configKey:
 		b.connection.replace(nil)
 	case strings.HasPrefix(key, session.StoragePrefix):
-		b.connection.forget(strings.TrimPrefix(key, session.StoragePrefix))
+		b.connection.forget(session.ContextOf(key))
 	}
 }
 
-// clean stops the pump and writes what must survive.
+// clean stops the pump and the upkeep, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
+	b.upkeep.close()
 	b.ledger.Stop()
 	if err := b.budgets.close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
@@ -176,7 +201,8 @@ With this engine such tokens live only as long as their leases: reading
 creds/<role> or writing to tokens has KSeF make one, and when the lease ends, is
 revoked or its owner's Vault token dies, the engine has KSeF revoke it. The
 credential that makes the tokens, a certificate with its private key, is given
-to config once and never comes out again.
+to config once and never comes out again; or a person signs one login
+(login/begin), and config/rotate-root makes a key that never leaves Vault.
 
 Begin with config, then write a role, then read creds/<role>.
 `

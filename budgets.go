@@ -106,6 +106,8 @@ func (b *budgets) setLimits(ctx context.Context, key budget.Key, limits client.R
 	for _, endpoint := range []string{
 		client.EndpointGenerateToken, client.EndpointQueryTokens, client.EndpointToken, client.EndpointRevokeToken,
 		client.EndpointEndSession, client.EndpointRateLimits,
+		client.EndpointCertificateLimits, client.EndpointEnrollmentData, client.EndpointEnroll, client.EndpointEnrollment,
+		client.EndpointRetrieve, client.EndpointQueryCertificates, client.EndpointRevokeCertificate,
 	} {
 		account.SetLimits(endpoint, budget.Limits(limits))
 	}

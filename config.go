@@ -10,7 +10,9 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/rotation"
 
+	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -24,19 +26,44 @@ const configVersion = 1
 // Active; KSeF takes seconds.
 const defaultActivationTimeout = 30 * time.Second
 
+// defaultRenewBefore is how long before its end a KSeF certificate is renewed.
+const defaultRenewBefore = 30 * 24 * time.Hour
+
 // config is the configuration as stored. It is never printed: a read is built
 // from it field by field.
 type config struct {
-	Version               int            `json:"version"`
-	Environment           string         `json:"environment,omitempty"`
-	URL                   string         `json:"url"`
-	CACertificate         string         `json:"ca_certificate,omitempty"`
-	Context               client.Context `json:"context"`
-	Certificate           string         `json:"certificate"`
-	PrivateKey            string         `json:"private_key"`
-	SubjectIdentifierType string         `json:"subject_identifier_type"`
-	RequestTimeout        time.Duration  `json:"request_timeout"`
-	ActivationTimeout     time.Duration  `json:"activation_timeout"`
+	Version       int            `json:"version"`
+	Environment   string         `json:"environment,omitempty"`
+	URL           string         `json:"url"`
+	CACertificate string         `json:"ca_certificate,omitempty"`
+	Context       client.Context `json:"context"`
+	// Certificate and PrivateKey are empty where a person signs logins outside
+	// of Vault.
+	Certificate           string        `json:"certificate"`
+	PrivateKey            string        `json:"private_key"`
+	SubjectIdentifierType string        `json:"subject_identifier_type"`
+	RequestTimeout        time.Duration `json:"request_timeout"`
+	ActivationTimeout     time.Duration `json:"activation_timeout"`
+
+	// What follows is for KSeF certificates that the engine asks for by itself.
+	RenewBefore     time.Duration    `json:"certificate_renew_before"`
+	KeyType         rotation.KeyType `json:"certificate_key_type"`
+	CertificateName string           `json:"certificate_name"`
+	automatedrotationutil.AutomatedRotationParams
+}
+
+// The ways in which logins are signed.
+const (
+	signingCertificate = "certificate"
+	signingExternal    = "external"
+)
+
+// signing tells who signs logins: the engine, or a person outside of Vault.
+func (c *config) signing() string {
+	if c.Certificate == "" {
+		return signingExternal
+	}
+	return signingCertificate
 }
 
 // readConfig returns nil where nothing is configured.
@@ -70,8 +97,11 @@ func (c *config) store(ctx context.Context, storage logical.Storage) error {
 }
 
 // credential reads the signing credential, also one that has expired: a session
-// that is still open can go on revoking tokens.
+// that is still open can go on revoking tokens. It is nil where a person signs.
 func (c *config) credential() (*credential.Credential, error) {
+	if c.signing() == signingExternal {
+		return nil, nil
+	}
 	return credential.Read(credential.Source{Certificate: c.Certificate, PrivateKey: c.PrivateKey})
 }
 

@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -29,9 +30,13 @@ const (
 // those that are not given stay as they are. Errors are the user's mistakes.
 func applyConfig(current *config, data *framework.FieldData) (*config, error) {
 	next := config{
-		Version:           configVersion,
-		RequestTimeout:    client.DefaultRequestTimeout,
-		ActivationTimeout: defaultActivationTimeout,
+		Version:               configVersion,
+		SubjectIdentifierType: xades.CertificateSubject,
+		RequestTimeout:        client.DefaultRequestTimeout,
+		ActivationTimeout:     defaultActivationTimeout,
+		RenewBefore:           defaultRenewBefore,
+		KeyType:               rotation.KeyP256,
+		CertificateName:       defaultCertificateName,
 	}
 	if current != nil {
 		next = *current
@@ -50,6 +55,9 @@ func applyConfig(current *config, data *framework.FieldData) (*config, error) {
 		return nil, err
 	}
 	if err := applySubjectType(&next, data, held); err != nil {
+		return nil, err
+	}
+	if err := applyRenewal(&next, data); err != nil {
 		return nil, err
 	}
 	return &next, nil
@@ -111,19 +119,20 @@ func credentialFields() []string {
 	}
 }
 
+// applyCredential returns nil where there is none: then a person signs logins.
 func applyCredential(next *config, data *framework.FieldData) (*credential.Credential, error) {
 	given := slices.ContainsFunc(credentialFields(), func(field string) bool {
 		_, ok := data.GetOk(field)
 		return ok
 	})
-	if !given && next.Certificate != "" {
+	if !given {
 		return next.credential()
 	}
 	source := credential.Source{
 		Certificate:        data.Get("certificate").(string),
 		PrivateKey:         data.Get("private_key").(string),
-		PrivateKeyPassword: data.Get("private_key_password").(string),
-		PKCS12Password:     data.Get("pkcs12_password").(string),
+		PrivateKeyPassword: password(data, "private_key_password"),
+		PKCS12Password:     password(data, "pkcs12_password"),
 	}
 	if raw := data.Get("pkcs12").(string); raw != "" {
 		decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(raw), ""))
@@ -143,6 +152,11 @@ func applyCredential(next *config, data *framework.FieldData) (*credential.Crede
 	return held, nil
 }
 
+// password leaves out the end of the line that an editor puts into a file.
+func password(data *framework.FieldData, field string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(data.Get(field).(string), "\n"), "\r")
+}
+
 // applyContext falls back on the certificate's own NIP: a company's seal logs
 // in to the company's context.
 func applyContext(next *config, data *framework.FieldData, held *credential.Credential) error {
@@ -154,6 +168,11 @@ func applyContext(next *config, data *framework.FieldData, held *credential.Cred
 	case !given.IsZero():
 		next.Context = given
 	case !next.Context.IsZero():
+	case held == nil:
+		return &client.InputError{
+			Field: "nip", Fault: "is missing, and there is no certificate that could name one",
+			Remedy: "give nip or internal_id: the taxpayer in whose context tokens are made",
+		}
 	case held.Identity.IdentifierType == credential.IdentifierNIP:
 		if next.Context, err = client.ParseNIP(held.Identity.Identifier); err != nil {
 			return fmt.Errorf("the certificate's own NIP cannot be the default context: %w", err)
@@ -177,7 +196,7 @@ func applySubjectType(next *config, data *framework.FieldData, held *credential.
 	case xades.CertificateFingerprint:
 		return nil
 	case xades.CertificateSubject:
-		if held.Identity.SubjectIdentifierType() == xades.CertificateSubject {
+		if held == nil || held.Identity.SubjectIdentifierType() == xades.CertificateSubject {
 			return nil
 		}
 		return &client.InputError{

@@ -16,9 +16,9 @@ import (
 // unless forced. next is nil for a deletion. Until release is called no token is
 // issued, so that none slips in. The text is a warning of what is left behind.
 func (b *backend) guardConfig(ctx context.Context, current, next *config, force bool) (release func(), warning string, err error) {
-	changed := whatChanges(current, next)
-	if changed == "" {
-		return func() {}, "", nil
+	changed, err := b.whatChanges(ctx, current, next)
+	if err != nil || changed == "" {
+		return func() {}, "", err
 	}
 	release, err = b.ledger.Hold(ctx)
 	if err != nil {
@@ -35,25 +35,35 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, force 
 	return release, warning, nil
 }
 
-// whatChanges names the field that would strand tokens, or ""; subject stands
-// for a signer whom KSeF may not let revoke what another has made.
-func whatChanges(current, next *config) string {
+// whatChanges names the field that would strand tokens, or ""; fieldSubject
+// stands for a signer whom KSeF may not let revoke what another has made. It is
+// for whoever has the connection's turn.
+func (b *backend) whatChanges(ctx context.Context, current, next *config) (string, error) {
 	switch {
 	case current == nil:
-		return ""
+		return "", nil
 	case next == nil:
-		return fieldForce
+		return fieldForce, nil
 	case next.URL != current.URL:
-		return "url"
+		return "url", nil
 	case next.Context.NIP() != current.Context.NIP():
-		return "nip"
+		return "nip", nil
+	case next.Certificate == current.Certificate:
+		return "", nil
 	}
-	before, beforeErr := current.credential()
-	after, afterErr := next.credential()
-	if beforeErr != nil || afterErr != nil || author(before) == author(after) {
-		return ""
+	connected, err := b.connectInTurn(ctx)
+	if err != nil {
+		return "", nil //nolint:nilerr // what cannot be used strands nothing that it could end
 	}
-	return fieldSubject
+	before, err := connected.subject(ctx, current.Context)
+	if err != nil {
+		return "", err
+	}
+	after, err := next.credential()
+	if err != nil || before == "" || before == after.Identity.Subject() {
+		return "", err
+	}
+	return fieldSubject, nil
 }
 
 const (
@@ -64,7 +74,7 @@ const (
 func judgeChange(changed, left string, current *config, force bool) (warning string, err error) {
 	switch {
 	case changed == fieldSubject:
-		return "The signer is another than before. It can revoke " + left + " only if it holds CredentialsManage in their context.", nil
+		return otherSigner(left), nil
 	case force:
 		return "Left behind: " + left + ". The engine cannot revoke them unless config leads back to " + current.URL + ".", nil
 	}
@@ -74,7 +84,39 @@ func judgeChange(changed, left string, current *config, force bool) (warning str
 	}
 }
 
+func otherSigner(left string) string {
+	return "The signer is another than before. It can revoke " + left + " only if it holds CredentialsManage in their context."
+}
+
 func leftBehind(open ledger.Open) string {
 	return fmt.Sprintf("%d live tokens, %d being revoked and %d requests with an unknown outcome",
 		open.Live, open.Revoking+open.Unreadable, open.Issuing)
+}
+
+// guardRotation refuses to pull the ground from under a rotation that is under
+// way, unless forced. abandon says that the rotation must be given up before the
+// configuration is stored: whoever forces asks for that. next is nil for a
+// deletion. It is for whoever holds the rotation.
+func (b *backend) guardRotation(ctx context.Context, current, next *config, force bool) (abandon bool, err error) {
+	state, err := b.rotation.State(ctx)
+	if err != nil || state.Step == "" {
+		return false, err
+	}
+	if force || standsOn(state.Subject, current, next) {
+		return force, nil
+	}
+	return false, &client.InputError{
+		Field: fieldForce, Fault: "is needed while the rotation to the certificate " + state.Name + " is under way",
+		Remedy: "wait until status shows its end, or give force=true, which gives it up and leaves what KSeF has issued for it without use",
+	}
+}
+
+// standsOn says that a rotation for the subject can go on under the next
+// configuration.
+func standsOn(subject string, current, next *config) bool {
+	if current == nil || next == nil || next.URL != current.URL || next.Context != current.Context {
+		return false
+	}
+	held, err := next.credential()
+	return err == nil && (held == nil || held.Identity.Subject() == subject)
 }

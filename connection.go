@@ -18,16 +18,17 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/turn"
 )
 
 // errNotConfigured is the answer of every path that needs KSeF.
 var errNotConfigured = &client.InputError{
 	Field: "config", Fault: "has not been written yet",
-	Remedy: "give the engine a signing credential: vault write <mount>/config environment=... certificate=@... private_key=@...",
+	Remedy: "vault write <mount>/config environment=... nip=..., with certificate=@... private_key=@... or, for a login that a person signs, without",
 }
 
-// errOtherAPI is what a token of another environment meets.
-var errOtherAPI = errors.New("the configuration leads to another KSeF environment than the one that this token lives in")
+// errOtherAPI is what a token or login of another environment meets.
+var errOtherAPI = errors.New("the configuration leads to another KSeF environment")
 
 // connection is a configuration in force with all that hangs on it.
 type connection struct {
@@ -39,7 +40,7 @@ type connection struct {
 // connections holds the connection in force. turn lets one at a time build or
 // replace it.
 type connections struct {
-	turn chan struct{}
+	turn turn.Turn
 
 	mu      sync.Mutex
 	current *connection
@@ -68,27 +69,16 @@ func (c *connections) forget(in string) {
 	}
 }
 
-func (c *connections) take(ctx context.Context) error {
-	select {
-	case c.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the configuration: %w", ctx.Err())
-	}
-}
-
-func (c *connections) release() { <-c.turn }
-
 // connect returns the connection in force, reading the configuration at the
 // first use. It fails with errNotConfigured where there is none.
 func (b *backend) connect(ctx context.Context) (*connection, error) {
 	if current := b.connection.get(); current != nil {
 		return current, nil
 	}
-	if err := b.connection.take(ctx); err != nil {
+	if err := b.connection.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer b.connection.release()
+	defer b.connection.turn.Release()
 	return b.connectInTurn(ctx)
 }
 
@@ -114,11 +104,7 @@ func (b *backend) connectInTurn(ctx context.Context) (*connection, error) {
 
 // build makes a connection of a configuration. It sends and stores nothing.
 func (b *backend) build(c *config) (*connection, error) {
-	held, err := c.credential()
-	if err != nil {
-		return nil, err
-	}
-	signer, err := newLoginSigner(held, c.SubjectIdentifierType)
+	signer, subject, err := c.signer()
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +123,8 @@ func (b *backend) build(c *config) (*connection, error) {
 		Signer:   signer,
 		Storage:  b.storage,
 		Identity: c.identity(),
-		Author:   author(held),
+		Outside:  "outside " + c.URL,
+		Author:   subject,
 		OnLogin:  b.onLogin,
 		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
 			b.learnLimits(ctx, api, in, access)
@@ -153,9 +140,39 @@ func (c *config) identity() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// author identifies the signer as KSeF knows him, whatever his certificate.
-func author(held *credential.Credential) string {
-	return held.Identity.IdentifierType + ":" + held.Identity.Identifier
+// signer signs logins as the subject; nil and "" where a person does.
+func (c *config) signer() (signer session.Signer, subject string, err error) {
+	held, err := c.credential()
+	if err != nil || held == nil {
+		return nil, "", err
+	}
+	signer, err = newLoginSigner(held, c.SubjectIdentifierType)
+	return signer, held.Identity.Subject(), err
+}
+
+// subject is who is logged in in a context, or would be; "" where nobody knows.
+func (c *connection) subject(ctx context.Context, in client.Context) (string, error) {
+	known, err := c.sessions.Known(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	if known != nil && known.Outside {
+		return known.Author, nil
+	}
+	return c.sessions.Author, nil
+}
+
+// adoptLogin keeps a login that a person has signed.
+func (b *backend) adoptLogin(ctx context.Context, login *session.Session) error {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if connected.config.URL != login.API {
+		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, connected.config.URL)
+	}
+	defer b.ledger.Retry()
+	return connected.sessions.Adopt(ctx, login)
 }
 
 // openUpstream gives the ledger KSeF at a target.

@@ -17,7 +17,9 @@ import (
 )
 
 // flows are those whose every step the crash matrix goes through.
-func flows() []flow { return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), upkeepFlows()) }
+func flows() []flow {
+	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), personFlows(), rotationFlows(), upkeepFlows())
+}
 
 // issuing are the kinds of points at which a token is made.
 func issuing(more ...string) []string {

@@ -19,11 +19,16 @@ import (
 type flow struct {
 	name    string
 	options simulator.Options
-	// prepare comes before the steps are counted; nil is nothing.
+	// history comes before anything else, and prepare before the steps are
+	// counted; nil is nothing.
+	history func(s *scene)
 	prepare func(s *scene)
 	run     func(s *scene)
 	// kinds are the kinds of points that run comes to, each once.
 	kinds []string
+	// soon is checked when the process that died has been replaced, and check
+	// when all has settled; nil is nothing.
+	soon, check func(s *scene) error
 }
 
 // fate is the death of a process at a point; the zero fate is none.
@@ -53,6 +58,9 @@ func TestADeathAtAnyPointLosesNoTokenAndKillsNone(t *testing.T) {
 // over, and checks what comes of it. It returns the points of the flow.
 func (f flow) play(t *testing.T, end fate) (points []point) {
 	inScene(t, f.options, func(t *testing.T, s *scene) {
+		if f.history != nil {
+			f.history(s)
+		}
 		bystander := s.mustIssue(20 * 24 * time.Hour)
 		if f.prepare != nil {
 			f.prepare(s)
@@ -72,8 +80,15 @@ func (f flow) play(t *testing.T, end fate) (points []point) {
 		s.ksef.ClearFaults()
 
 		require.Equal(t, end, met)
+		if f.soon != nil {
+			s.elapse(time.Second)
+			require.NoError(t, f.soon(s), "after %s", end)
+		}
 		require.NoError(t, s.settle(), "after %s", end)
 		require.True(t, s.vault().isLive(bystander))
+		if f.check != nil {
+			require.NoError(t, f.check(s), "after %s", end)
+		}
 		require.NoError(t, s.endAll(), "after %s", end)
 	})
 	return points

@@ -11,6 +11,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/outside"
+	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -23,6 +25,9 @@ func answerError(err error) (*logical.Response, error) {
 	var exhausted *budget.ExhaustedError
 	var refused *client.APIError
 	var login *client.LoginError
+	var enrollment *client.EnrollmentError
+	var rotationFailed *rotation.FailedError
+	var loginFailed *outside.FailedError
 	switch {
 	case isInputError(err):
 		return logical.ErrorResponse(err.Error()), nil
@@ -30,7 +35,7 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, logical.CodedError(http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
-	case errors.As(err, &login):
+	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &refused) && client.IsRefusal(err) && refused.Status != http.StatusUnauthorized:
 		return logical.ErrorResponse(err.Error()), nil

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +23,22 @@ type notices struct {
 	mu      sync.Mutex
 	warning *client.Warning
 	failure *failure
+	// told is when something was last told that is told once a day.
+	told map[string]time.Time
+}
+
+// daily is true once a day for each subject.
+func (n *notices) daily(subject string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.told[subject]) < 24*time.Hour {
+		return false
+	}
+	if n.told == nil {
+		n.told = make(map[string]time.Time)
+	}
+	n.told[subject] = time.Now()
+	return true
 }
 
 // failure is the last error that KSeF has given.
@@ -74,11 +89,11 @@ func (b *backend) onLogin(in client.Context, err error) {
 	if err != nil {
 		b.notices.setFailure(err)
 		b.Logger().Error("the login to KSeF failed", "context", in.String(), "error", err)
-		b.sendBackgroundEvent("login-fail", "context", in.String(), "error", err.Error())
+		b.sendBackgroundEvent("login-fail", "config", "context", in.String(), "error", err.Error())
 		return
 	}
 	b.Logger().Info("logged in to KSeF", "context", in.String())
-	b.sendBackgroundEvent("login", "context", in.String())
+	b.sendBackgroundEvent("login", "config", "context", in.String())
 }
 
 // onLedgerEvent logs and publishes what happened to a token.
@@ -102,19 +117,15 @@ func (b *backend) onLedgerEvent(event ledger.Event) {
 	if event.Err != nil {
 		metadata = append(metadata, "error", event.Err.Error())
 	}
-	b.sendBackgroundEvent(event.Kind, metadata...)
+	b.sendBackgroundEvent(event.Kind, "tokens", metadata...)
 }
 
 // eventTimeout bounds the sending of an event that no request waits for.
 const eventTimeout = 5 * time.Second
 
-func (b *backend) sendBackgroundEvent(kind string, metadata ...string) {
+func (b *backend) sendBackgroundEvent(kind, path string, metadata ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 	defer cancel()
-	path := "tokens"
-	if strings.HasPrefix(kind, "login") {
-		path = "config"
-	}
 	b.sendEvent(ctx, kind, path, metadata...)
 }
 

@@ -75,6 +75,9 @@ func (b *backend) refuseUnknownFields(req *logical.Request) *logical.Response {
 	default:
 		return nil
 	}
+	if len(req.Data) == 0 {
+		return nil
+	}
 	path := b.Route(req.Path)
 	if path == nil {
 		return nil

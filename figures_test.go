@@ -100,8 +100,8 @@ func readsOfARestart(t *testing.T, records int) (reads restartReads) {
 			_, err := m.request(logical.RollbackOperation, "", nil)
 			require.NoError(t, err)
 		}
-		m.stop()
 		reads.hour = storage.reset()
+		m.stop()
 	})
 	return reads
 }

@@ -48,8 +48,8 @@ func (r *run) calm() error {
 	if process, _ := r.engine.current(); process != nil {
 		process.watch(alive)
 	}
-	for range 60 {
-		r.elapse(time.Hour)
+	for range 20 {
+		r.elapse(3 * time.Hour)
 		if err := r.broken(); err != nil {
 			return err
 		}

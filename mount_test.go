@@ -5,13 +5,15 @@ package ksef
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -71,20 +73,33 @@ func (m *mount) stop() {
 	m.rememberSessions()
 }
 
-// rememberSessions notes the bearer tokens that lie in storage.
+// rememberSessions notes the secrets that lie in storage.
 func (m *mount) rememberSessions() {
-	keys, err := m.storage.List(context.Background(), session.StoragePrefix)
+	ctx := context.Background()
+	keys, err := logical.CollectKeys(ctx, m.storage)
 	require.NoError(m.t, err)
 	for _, key := range keys {
-		entry, err := m.storage.Get(context.Background(), session.StoragePrefix+key)
+		entry, err := m.storage.Get(ctx, key)
 		require.NoError(m.t, err)
-		var stored struct {
-			Access  string `json:"access"`
-			Refresh string `json:"refresh"`
+		if entry != nil {
+			m.remember(secretsIn(entry.Value)...)
 		}
-		require.NoError(m.t, entry.DecodeJSON(&stored))
-		m.remember(stored.Access, stored.Refresh)
 	}
+}
+
+// secretNames are the names under which secrets are stored, and nothing else.
+var secretNames = regexp.MustCompile(`"(?:access|refresh|operation|private_key)":("(?:[^"\\]|\\.)*")`)
+
+// secretsIn finds the secrets of a storage entry.
+func secretsIn(value []byte) []string {
+	var found []string
+	for _, match := range secretNames.FindAllSubmatch(value, -1) {
+		var secret string
+		if json.Unmarshal(match[1], &secret) == nil && secret != "" {
+			found = append(found, secret)
+		}
+	}
+	return found
 }
 
 // withMount is a mount with a configuration that works, in a world of its own.
@@ -204,4 +219,26 @@ func (m *mount) renew(secret *logical.Secret, increment time.Duration) (*logical
 	request := logical.RenewRequest("creds/invoices", secret, nil)
 	request.Storage = m.storage
 	return m.backend.HandleRequest(m.ctx, request)
+}
+
+// sent are the events so far.
+func (m *mount) sent() []logical.MockEvent {
+	m.events.Lock()
+	defer m.events.Unlock()
+	return slices.Clone(m.events.Events)
+}
+
+func (m *mount) countEvents(kind string) int {
+	count := 0
+	for _, event := range m.sent() {
+		if string(event.Type) == kind {
+			count++
+		}
+	}
+	return count
+}
+
+func (m *mount) requireEvent(kind string) {
+	m.t.Helper()
+	require.Positive(m.t, m.countEvents(kind), kind)
 }

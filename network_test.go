@@ -25,12 +25,14 @@ type network struct {
 	world *world
 	ksef  http.RoundTripper
 
-	mu       sync.Mutex
-	outage   outage
-	busy     []busy
-	blocks   map[string]block
-	doubted  time.Time
-	trespass error
+	mu     sync.Mutex
+	outage outage
+	busy   []busy
+	// undecided is until when KSeF has not decided any login.
+	undecided time.Time
+	blocks    map[string]block
+	doubted   time.Time
+	trespass  error
 }
 
 // outage is how KSeF is out of reach.
@@ -68,6 +70,20 @@ func (n *network) refuse(next busy) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.busy = append(n.busy, next)
+}
+
+// dither keeps KSeF from deciding logins for a while, as where it asks the issuer
+// of a qualified certificate.
+func (n *network) dither(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.undecided = time.Now().Add(d)
+}
+
+func (n *network) isUndecided(request *http.Request) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return endpointOf(request) == "GET /auth/{referenceNumber}" && time.Now().Before(n.undecided)
 }
 
 // heal ends all that was ordered; what a 429 has demanded still holds.
@@ -173,6 +189,9 @@ var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
 // note remembers the tokens and JWTs of a reply, whoever gets to see it.
 func (n *network) note(response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
+	if n.isUndecided(response.Request) {
+		body = bytes.ReplaceAll(body, []byte(`"code":200`), []byte(`"code":100`))
+	}
 	for _, found := range secretInReply.FindAllSubmatch(body, -1) {
 		n.world.remember(string(found[1]))
 	}

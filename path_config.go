@@ -7,10 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"net/http"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/client"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,7 +20,7 @@ func (b *backend) pathConfig() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "config",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
 			"environment": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{"test", "demo", "production"},
@@ -36,7 +36,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 			"certificate": {
 				Type:        framework.TypeString,
-				Description: "PEM certificate, or chain, of the signing credential: a seal, a person's certificate, or a KSeF certificate of type Authentication.",
+				Description: "PEM certificate, or chain, of the signing credential: a seal, a person's certificate, or a KSeF certificate of type Authentication. Without one a person signs logins: see login/begin.",
 			},
 			"private_key": {
 				Type:         framework.TypeString,
@@ -81,9 +81,9 @@ func (b *backend) pathConfig() []*framework.Path {
 			"force": {
 				Type:        framework.TypeBool,
 				Default:     false,
-				Description: "Change the API or delete the configuration although tokens are open; they can then no longer be revoked.",
+				Description: "Change the API or delete the configuration although tokens are open, which can then no longer be revoked; and give up a rotation that is under way.",
 			},
-		}),
+		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
@@ -102,17 +102,27 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	if err := b.connection.take(ctx); err != nil {
+	resume, err := b.rotation.Hold(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer b.connection.release()
+	defer resume()
+	if err := b.connection.turn.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer b.connection.turn.Release()
 	// One that cannot be read is replaced as a whole; its sessions are lost.
 	current, readErr := readConfig(ctx, req.Storage)
 	next, err := applyConfig(current, data)
 	if err != nil {
 		return answerError(errors.Join(err, readErr))
 	}
-	release, warning, err := b.guardConfig(ctx, current, next, data.Get("force").(bool))
+	force := data.Get("force").(bool)
+	abandon, err := b.guardRotation(ctx, current, next, force)
+	if err != nil {
+		return answerError(err)
+	}
+	release, warning, err := b.guardConfig(ctx, current, next, force)
 	if err != nil {
 		return answerError(err)
 	}
@@ -121,61 +131,110 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	if err != nil {
 		return answerError(err)
 	}
-	verify := data.Get("verify").(bool)
-	if verify {
-		if err := built.prove(ctx, current); err != nil {
-			return answerError(fmt.Errorf("the configuration was not stored, because it does not work: %w", err))
+	// Whoever only gives a rotation up changes nothing that could be proven.
+	givesUpOnly := abandon && !replaces(current, next)
+	unproven, err := built.prove(ctx, current, data.Get("verify").(bool) && !givesUpOnly)
+	if err != nil {
+		return answerError(notStored(err))
+	}
+	if err := b.schedule(ctx, current, next, req.MountPoint); err != nil {
+		return answerError(errors.Join(err, discard(ctx, current, built)))
+	}
+	left := ""
+	if abandon {
+		if left, err = b.rotation.Abandon(ctx); err != nil {
+			return nil, errors.Join(err, discard(ctx, current, built))
 		}
 	}
 	response, err := b.adopt(ctx, current, built)
 	if err != nil {
 		return nil, err
 	}
-	addWarnings(response, warning, b.notices.freshWarning())
-	if !verify {
-		response.AddWarning("The configuration was stored without logging in to KSeF; the first token will show whether it works.")
+	if next.signing() == signingCertificate && unproven == "" {
+		// What a person has signed for the same subject is no longer needed.
+		addWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
 	}
+	addWarnings(response, warning, left, unproven, b.notices.freshWarning())
 	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	return response, nil
 }
 
-// prove logs in. Where only other settings change, the session that there is
-// proves it by a refresh.
-func (c *connection) prove(ctx context.Context, before *config) error {
-	if before != nil && before.identity() == c.config.identity() {
-		return c.sessions.Verify(ctx, c.config.Context)
+// notStored tells what does not work from what could not be found out.
+func notStored(err error) error {
+	var lost *client.TransportError
+	if errors.As(err, &lost) {
+		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
 	}
-	return c.sessions.Login(ctx, c.config.Context)
+	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
+}
+
+// prove logs in. Where only other settings change, the session that there is
+// proves it by a refresh. unproven says why nothing was proven; "" for a proof.
+func (c *connection) prove(ctx context.Context, before *config, verify bool) (unproven string, err error) {
+	if !verify {
+		return "The configuration was stored without logging in to KSeF; the first token will show whether it works.", nil
+	}
+	known, err := c.sessions.Known(ctx, c.config.Context)
+	switch external := c.config.signing() == signingExternal; {
+	case err != nil:
+		return "", err
+	case external && known == nil:
+		return nobodyLoggedIn, nil
+	case !external && known != nil && known.Outside:
+		// The certificate is proven by its own login, which a person's does not.
+		return "", c.sessions.Login(ctx, c.config.Context)
+	}
+	if c.config.signing() == signingExternal || (before != nil && !replaces(before, c.config)) {
+		return "", c.sessions.Verify(ctx, c.config.Context)
+	}
+	return "", c.sessions.Login(ctx, c.config.Context)
+}
+
+// discard ends what was logged in to prove a configuration that is not stored
+// after all.
+func discard(ctx context.Context, current *config, built *connection) error {
+	if current != nil && !replaces(current, built.config) {
+		return nil
+	}
+	return built.sessions.End(ctx, false)
+}
+
+// replaces says that sessions of the configuration before are of no use to next.
+func replaces(before, next *config) bool {
+	return before != nil && before.identity() != next.identity()
 }
 
 // adopt stores a configuration, ends the sessions of another signer or API, and
 // puts the new one in force.
 func (b *backend) adopt(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
-	replaces := current != nil && current.identity() != built.config.identity()
 	if err := built.config.store(ctx, b.storage); err != nil {
-		if current == nil || replaces {
-			err = errors.Join(err, built.sessions.End(ctx, false))
-		}
-		return nil, err
+		return nil, errors.Join(err, discard(ctx, current, built))
 	}
 	response := &logical.Response{}
-	if replaces {
-		if err := b.endSessions(ctx, current); err != nil {
-			addWarnings(response, fmt.Sprintf("A session of the configuration before may still be open in KSeF until it ends by itself, after 7 days at most: %v", err))
-		}
+	if replaces(current, built.config) {
+		addWarnings(response, maybeOpen(b.endSessions(ctx, current, current.URL != built.config.URL)))
 	}
 	if err := built.sessions.Save(ctx, built.config.Context); err != nil {
 		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
 	}
 	b.connection.replace(built)
-	b.ledger.Wake()
+	b.ledger.Retry()
+	b.upkeep.poke()
 	response.Data = built.config.answer()
 	return response, nil
 }
 
+// maybeOpen warns of sessions that could not be ended.
+func maybeOpen(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fmt.Sprintf("A session may still be open in KSeF until it ends by itself, after 7 days at most: %v", err)
+}
+
 // endSessions ends what was logged in under a configuration, also where it is
-// not the one in memory.
-func (b *backend) endSessions(ctx context.Context, current *config) error {
+// not the one in memory; all that is open in its KSeF if told.
+func (b *backend) endSessions(ctx context.Context, current *config, all bool) error {
 	connected := b.connection.get()
 	if connected == nil || connected.config.identity() != current.identity() {
 		built, err := b.build(current)
@@ -184,45 +243,16 @@ func (b *backend) endSessions(ctx context.Context, current *config) error {
 		}
 		connected = built
 	}
-	return connected.sessions.End(ctx, true)
-}
-
-func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	stored, err := readConfig(ctx, req.Storage)
-	if err != nil || stored == nil {
-		return nil, err
-	}
-	response := &logical.Response{Data: stored.answer()}
-	if warning := stored.expiryWarning(time.Now()); warning != "" {
-		response.AddWarning(warning)
-	}
-	return response, nil
+	return connected.sessions.End(ctx, all)
 }
 
 func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	if err := b.connection.take(ctx); err != nil {
-		return nil, err
-	}
-	defer b.connection.release()
-	current, err := readConfig(ctx, req.Storage)
-	if err != nil || current == nil {
-		return nil, err
-	}
-	release, warning, err := b.guardConfig(ctx, current, nil, data.Get("force").(bool))
+	response, err := b.deleteConfig(ctx, req, data.Get("force").(bool))
 	if err != nil {
 		return answerError(err)
 	}
-	defer release()
-	if err := req.Storage.Delete(ctx, configKey); err != nil {
-		return nil, fmt.Errorf("deleting the configuration: %w", err)
-	}
-	ended := b.endSessions(ctx, current)
-	b.connection.replace(nil)
-	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
-	response := &logical.Response{}
-	addWarnings(response, warning)
-	if ended != nil {
-		addWarnings(response, fmt.Sprintf("A session may still be open in KSeF until it ends by itself, after 7 days at most: %v", ended))
+	if err := b.logins.Abandon(ctx); err != nil {
+		return nil, err
 	}
 	if len(response.Warnings) == 0 {
 		return nil, nil
@@ -230,78 +260,47 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	return response, nil
 }
 
-// answer is what a read shows: everything but secrets.
-func (c *config) answer() map[string]any {
-	answer := map[string]any{
-		"environment":             c.Environment,
-		"url":                     c.URL,
-		"ca_certificate":          c.CACertificate,
-		"certificate":             c.Certificate,
-		"subject_identifier_type": c.SubjectIdentifierType,
-		"request_timeout":         int64(c.RequestTimeout / time.Second),
-		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
-	}
-	addContext(answer, c.Context)
-	if held, err := c.credential(); err == nil {
-		answer["signer_kind"] = string(held.Identity.Kind)
-		answer["signer_identifier_type"] = held.Identity.IdentifierType
-		answer["signer_identifier"] = held.Identity.Identifier
-		answer["signer_name"] = held.Identity.Name
-		answer["certificate_serial_number"] = fmt.Sprintf("%X", held.Certificate.SerialNumber)
-		answer["certificate_not_after"] = held.Certificate.NotAfter.UTC().Format(time.RFC3339)
-		answer["certificate_days_left"] = daysLeft(held.Certificate.NotAfter, time.Now())
-	}
-	return answer
-}
-
-// summary is what status shows of the configuration: no long texts.
-func (c *config) summary() map[string]any {
-	summary := c.answer()
-	delete(summary, "certificate")
-	delete(summary, "ca_certificate")
-	return summary
-}
-
-// expiryNotice is how long before the certificate's end a read of config warns.
-const expiryNotice = 30 * 24 * time.Hour
-
-func (c *config) expiryWarning(now time.Time) string {
-	held, err := c.credential()
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, force bool) (*logical.Response, error) {
+	resume, err := b.rotation.Hold(ctx)
 	if err != nil {
-		return "The stored credential cannot be read: " + err.Error()
+		return nil, err
 	}
-	end := held.Certificate.NotAfter
-	switch {
-	case end.Sub(now) > expiryNotice:
-		return ""
-	case now.After(end):
-		return "The certificate has expired: no token can be made or revoked once the session ends. Write a new one to config."
+	defer resume()
+	if err := b.connection.turn.Take(ctx); err != nil {
+		return nil, err
 	}
-	return fmt.Sprintf("The certificate expires in %d days. Write a new one to config before that.", daysLeft(end, now))
-}
-
-func daysLeft(end, now time.Time) int64 {
-	return int64(math.Floor(end.Sub(now).Hours() / 24))
-}
-
-func configAnswer() map[int][]framework.Response {
-	fields := withContextFields(map[string]*framework.FieldSchema{
-		"environment":               {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
-		"url":                       {Type: framework.TypeString, Description: "Base address of the API."},
-		"ca_certificate":            {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
-		"certificate":               {Type: framework.TypeString, Description: "PEM certificate of the signing credential, with its chain."},
-		"subject_identifier_type":   {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
-		"request_timeout":           {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
-		"activation_timeout":        {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
-		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
-		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
-		"signer_identifier":         {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
-		"signer_name":               {Type: framework.TypeString, Description: "Common name in the certificate."},
-		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number, in hexadecimal."},
-		"certificate_not_after":     {Type: framework.TypeTime, Description: "When the certificate expires."},
-		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
-	})
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+	defer b.connection.turn.Release()
+	response := &logical.Response{}
+	current, err := readConfig(ctx, req.Storage)
+	if err != nil || current == nil {
+		return response, err
+	}
+	abandon, err := b.guardRotation(ctx, current, nil, force)
+	if err != nil {
+		return nil, err
+	}
+	release, warning, err := b.guardConfig(ctx, current, nil, force)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := b.schedule(ctx, current, nil, req.MountPoint); err != nil {
+		return nil, err
+	}
+	left := ""
+	if abandon {
+		if left, err = b.rotation.Abandon(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := req.Storage.Delete(ctx, configKey); err != nil {
+		return nil, fmt.Errorf("deleting the configuration: %w", err)
+	}
+	ended := b.endSessions(ctx, current, true)
+	b.connection.replace(nil)
+	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
+	addWarnings(response, warning, left, maybeOpen(ended))
+	return response, nil
 }
 
 const helpConfig = `
@@ -314,7 +313,11 @@ logins are signed.
 
 A write logs in to KSeF first, and stores nothing if that fails; verify=false
 stores without asking. Fields that are not given stay as they are. certificate
-and private_key, or pkcs12, replace the credential as a whole.
+and private_key, or pkcs12, replace the credential as a whole. Without any of them
+logins are signed by a person outside of Vault: see login/begin.
+
+A certificate that KSeF has issued is renewed by the engine ahead of its end
+(certificate_renew_before); config/rotate-root replaces any credential by one.
 
 The private key is stored seal-wrapped and never read back. Passwords are used
 once and not stored.

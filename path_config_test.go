@@ -4,6 +4,8 @@
 package ksef
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"github.com/youmark/pkcs8"
 )
 
 func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
@@ -40,6 +43,25 @@ func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
 		require.Equal(t, int64(7), read["activation_timeout"])
 		require.Equal(t, testURL, read["url"])
 		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+// A password that comes from a file ends as its lines do.
+func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		block, _ := pem.Decode([]byte(m.key))
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		require.NoError(t, err)
+		encrypted, err := pkcs8.MarshalPrivateKey(key, []byte("sekret"), nil)
+		require.NoError(t, err)
+		fields := m.fields()
+		fields["private_key"] = string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: encrypted}))
+		fields["private_key_password"] = "sekret\n"
+		m.must(m.write("config", fields))
+		fields["private_key_password"] = "sekret\n\n"
+		require.Contains(t, m.refused(m.write("config", fields)), "private_key_password:")
 	})
 }
 

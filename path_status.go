@@ -43,26 +43,45 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 		"budgets": b.budgetStatus(),
 		"pump":    b.pumpStatus(),
 	}
-	if stored != nil {
-		answer["config"] = stored.summary()
-		answer["sessions"] = b.sessionStatus()
-	}
 	b.addNotices(answer)
 	response := &logical.Response{Data: answer}
 	if stored == nil {
 		response.AddWarning(errNotConfigured.Error())
-	} else {
-		addWarnings(response, stored.expiryWarning(time.Now()))
+		return response, nil
 	}
-	return response, nil
+	return response, b.addSigningStatus(ctx, stored, response)
 }
 
-func (b *backend) sessionStatus() []map[string]any {
-	current := b.connection.get()
-	if current == nil {
+// addSigningStatus shows the configuration and all that becomes of logins.
+func (b *backend) addSigningStatus(ctx context.Context, stored *config, response *logical.Response) error {
+	answer, shown := response.Data, stored.summary()
+	answer["config"] = shown
+	rotation, err := b.rotationStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if rotation != nil {
+		answer["rotation"] = rotation
+	}
+	if answer["logins"], err = b.loginStatus(ctx); err != nil {
+		return err
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		response.AddWarning(err.Error())
 		return nil
 	}
-	sessions := current.sessions.Sessions()
+	if answer["sessions"], err = sessionStatus(ctx, current); err != nil {
+		return err
+	}
+	return b.addSigning(ctx, stored, response, shown)
+}
+
+func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, error) {
+	sessions, err := current.sessions.All(ctx)
+	if err != nil {
+		return nil, err
+	}
 	sort.Slice(sessions, func(i, j int) bool { return sessions[i].Context.String() < sessions[j].Context.String() })
 	shown := make([]map[string]any, 0, len(sessions))
 	for _, session := range sessions {
@@ -71,11 +90,13 @@ func (b *backend) sessionStatus() []map[string]any {
 			"since":            session.Since.UTC().Format(time.RFC3339),
 			"access_until":     session.Access.ValidUntil.UTC().Format(time.RFC3339),
 			"refresh_until":    session.Refresh.ValidUntil.UTC().Format(time.RFC3339),
+			"signer":           session.Author,
+			"signed_outside":   session.Outside,
 		}
 		addContext(one, session.Context)
 		shown = append(shown, one)
 	}
-	return shown
+	return shown, nil
 }
 
 func (b *backend) budgetStatus() []map[string]any {
@@ -169,6 +190,8 @@ func statusAnswer() map[int][]framework.Response {
 			"version":      {Type: framework.TypeString, Description: "The plugin's version."},
 			"config":       {Type: framework.TypeMap, Description: "Where the mount leads, who signs, and how many days the certificate is still valid."},
 			"sessions":     {Type: framework.TypeSlice, Description: "The logins in hand: context, number and ends."},
+			"logins":       {Type: framework.TypeSlice, Description: "Logins that a person signs: begun, pending or failed."},
+			"rotation":     {Type: framework.TypeMap, Description: "The rotation of the certificate under way, and how the last one ended."},
 			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot. What is not in use is left out."},
 			"tokens":       {Type: framework.TypeMap, Description: "The ledger's open records by state."},
 			"pump":         {Type: framework.TypeMap, Description: "What the engine is finishing by itself; the oldest revocation with its last error."},

@@ -17,8 +17,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// tidyTimeout keeps a tidy within the 90 seconds that Vault gives a request.
-const tidyTimeout = 75 * time.Second
+// tidyTimeout keeps a tidy within the 60 seconds that Vault's client gives a
+// request.
+const tidyTimeout = 50 * time.Second
 
 func (b *backend) pathTidy() []*framework.Path {
 	return []*framework.Path{{
@@ -110,7 +111,7 @@ const helpTidy = `
 A write goes through KSeF's list of living tokens in one context, config's unless
 nip or internal_id names another, and holds it against this mount's ledger:
 
-  vault write ksef/tidy
+  vault write -f ksef/tidy
   vault write ksef/tidy dry_run=false
 
 Orphans carry this mount's mark and have no record, as after a restore from an

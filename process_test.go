@@ -133,11 +133,15 @@ const (
 	statusEndpoint = "GET /tokens/{referenceNumber}"
 )
 
-var referenceInPath = regexp.MustCompile(`\d{8}-[A-Z]{2}-[0-9A-F-]{24}`)
+var (
+	referenceInPath = regexp.MustCompile(`\d{8}-[A-Z]{2}-[0-9A-F-]{24}`)
+	serialInPath    = regexp.MustCompile(`/[0-9A-F]{16}/`)
+)
 
 // endpointOf names a request as KSeF's documentation does.
 func endpointOf(request *http.Request) string {
 	path := strings.TrimPrefix(request.URL.Path, "/v2")
+	path = serialInPath.ReplaceAllString(path, "/{certificateSerialNumber}/")
 	return request.Method + " " + referenceInPath.ReplaceAllString(path, "{referenceNumber}")
 }
 

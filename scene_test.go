@@ -26,6 +26,10 @@ type scene struct {
 	engine  *engine
 	disks   []*flakyDisk
 	vaults  []*vault
+	// clerk signs outside of Vault, signed is what he has brought; nil and ""
+	// where nobody does.
+	clerk  *person
+	signed string
 }
 
 // newScene sets up mounts that are configured and have the roles "invoices", in

@@ -1,0 +1,161 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	stored, err := readConfig(ctx, req.Storage)
+	if err != nil || stored == nil {
+		return nil, err
+	}
+	response := &logical.Response{Data: stored.answer()}
+	return response, b.addSigning(ctx, stored, response, response.Data)
+}
+
+// addSigning warns of the end of what logins are signed with, and shows among the
+// configuration the end of a login that only a person can repeat.
+func (b *backend) addSigning(ctx context.Context, stored *config, response *logical.Response, shown map[string]any) error {
+	if stored.signing() == signingCertificate {
+		warning, err := b.expiryWarning(ctx, stored, time.Now())
+		addWarnings(response, warning)
+		return err
+	}
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	known, err := connected.sessions.Known(ctx, stored.Context)
+	if err != nil {
+		return err
+	}
+	if known == nil || time.Now().After(known.Refresh.ValidUntil) {
+		pending, err := b.pendingLogin(ctx, stored.Context)
+		if pending == "" {
+			pending = nobodyLoggedIn
+		}
+		addWarnings(response, pending)
+		return err
+	}
+	end := known.Refresh.ValidUntil
+	shown["session_until"] = end.UTC().Format(time.RFC3339)
+	if time.Until(end) < loginNotice {
+		addWarnings(response, fmt.Sprintf("The login that a person has signed ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
+	}
+	return nil
+}
+
+const nobodyLoggedIn = "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete."
+
+// answer is what a read shows: everything but secrets.
+func (c *config) answer() map[string]any {
+	answer := map[string]any{
+		"signing":                 c.signing(),
+		"environment":             c.Environment,
+		"url":                     c.URL,
+		"ca_certificate":          c.CACertificate,
+		"certificate":             c.Certificate,
+		"subject_identifier_type": c.SubjectIdentifierType,
+		"request_timeout":         int64(c.RequestTimeout / time.Second),
+		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
+		fieldRenewBefore:          int64(c.RenewBefore / time.Second),
+		fieldKeyType:              string(c.KeyType),
+		fieldCertificateName:      c.CertificateName,
+	}
+	if c.ShouldRegisterRotationJob() {
+		c.PopulateSetAutomatedRotationData(answer)
+	}
+	addContext(answer, c.Context)
+	if held, err := c.credential(); err == nil && held != nil {
+		answer["signer_kind"] = string(held.Identity.Kind)
+		answer["signer_identifier_type"] = held.Identity.IdentifierType
+		answer["signer_identifier"] = held.Identity.Identifier
+		answer["signer_name"] = held.Identity.Name
+		answer["certificate_serial_number"] = fmt.Sprintf("%016X", held.Certificate.SerialNumber)
+		answer["certificate_issuer"] = held.Certificate.Issuer.String()
+		answer["certificate_not_after"] = held.Certificate.NotAfter.UTC().Format(time.RFC3339)
+		answer["certificate_days_left"] = daysLeft(held.Certificate.NotAfter, time.Now())
+	}
+	return answer
+}
+
+// summary is what status shows of the configuration: no long texts.
+func (c *config) summary() map[string]any {
+	summary := c.answer()
+	delete(summary, "certificate")
+	delete(summary, "ca_certificate")
+	return summary
+}
+
+// expiryNotice is how long before the certificate's end a read of config warns.
+const expiryNotice = 30 * 24 * time.Hour
+
+// expiryWarning says what becomes of a certificate that ends soon.
+func (b *backend) expiryWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
+	held, err := stored.credential()
+	if err != nil {
+		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning
+	}
+	end := held.Certificate.NotAfter
+	if end.Sub(now) > expiryNotice {
+		return "", nil
+	}
+	state, err := b.rotation.State(ctx)
+	if err != nil {
+		return "", err
+	}
+	warning := fmt.Sprintf("The certificate expires in %d days.", daysLeft(end, now))
+	if now.After(end) {
+		warning = "The certificate has expired: no token can be made or revoked once the session ends."
+	}
+	switch {
+	case state.Step != "" && state.Err != nil:
+		warning += " Its rotation is under way and has to wait: " + state.Err.Error()
+	case state.Step != "":
+		warning += " Its rotation is under way."
+	case state.Last != nil && state.Last.Automatic && state.Last.Error != "":
+		warning += " Its renewal has failed and will be tried again: " + state.Last.Error
+	case stored.RenewBefore > 0:
+		warning += " If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that."
+	default:
+		warning += " Write to config/rotate-root, or write a new one to config, before that."
+	}
+	return warning, nil
+}
+
+func daysLeft(end, now time.Time) int64 {
+	return int64(math.Floor(end.Sub(now).Hours() / 24))
+}
+
+func configAnswer() map[int][]framework.Response {
+	fields := withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
+		"environment":               {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
+		"url":                       {Type: framework.TypeString, Description: "Base address of the API."},
+		"ca_certificate":            {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
+		"certificate":               {Type: framework.TypeString, Description: "PEM certificate of the signing credential, with its chain."},
+		"subject_identifier_type":   {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
+		"request_timeout":           {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
+		"activation_timeout":        {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
+		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
+		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
+		"signer_identifier":         {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
+		"signer_name":               {Type: framework.TypeString, Description: "Common name in the certificate."},
+		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number in hexadecimal, as KSeF writes it."},
+		"certificate_not_after":     {Type: framework.TypeTime, Description: "When the certificate expires."},
+		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
+		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
+		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
+		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
+	}))
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+}

@@ -1,0 +1,188 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/rotation"
+	"vault-plugin-secrets-ksef/simulator"
+	"vault-plugin-secrets-ksef/simulator/xadestest"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// rotating are the kinds of points at which a key is certified and put in force.
+func rotating(more ...string) []string {
+	return append(loggingIn(more...), "GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation",
+		enrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "POST /certificates/retrieve", "put config",
+		"DELETE /auth/sessions/current", "delete sessions/*", "put budget/*")
+}
+
+// retiring are those at which a certificate of KSeF's before is revoked.
+func retiring(more ...string) []string {
+	return append(more, "POST /certificates/{certificateSerialNumber}/revoke")
+}
+
+func rotationFlows() []flow {
+	rotate := func(s *scene) { s.once("config/rotate-root", nil) }
+	alreadyKSeFs := func(s *scene) { rotate(s); s.elapse(2 * time.Hour) }
+	flows := []flow{{
+		name: "rotate root", run: rotate, kinds: rotating(),
+	}, {
+		name: "rotate root from one of KSeF's", prepare: alreadyKSeFs, run: rotate, kinds: retiring(rotating("POST /auth/token/refresh")...),
+	}, {
+		name: "rotate root from a person", prepare: func(s *scene) { s.handOverToAPerson(); s.personLogsIn() }, run: rotate, kinds: rotating(),
+	}, {
+		name: "rotate root where the reply is lost",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropReply})
+			rotate(s)
+			s.elapse(time.Minute)
+		},
+		kinds: withoutKind(rotating("POST /certificates/query"), "GET /certificates/enrollments/{referenceNumber}"),
+	}, {
+		name: "rotate root where the request is lost",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropRequest})
+			rotate(s)
+			s.elapse(20 * time.Minute)
+		},
+		kinds: rotating("POST /certificates/query"),
+	}, {
+		name: "rotate root where KSeF rejects the request",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400})
+			rotate(s)
+		},
+		kinds: []string{"GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation", enrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "put budget/*"},
+	}, {
+		name:    "rotate root to a certificate that is not yet accepted",
+		options: simulator.Options{CertificateAcceptanceDelay: time.Hour},
+		run:     func(s *scene) { rotate(s); s.elapse(3 * time.Hour) },
+		kinds:   rotating(),
+	}, {
+		name:    "renew the certificate",
+		history: func(s *scene) { alreadyKSeFs(s); s.elapse(696 * day) },
+		run:     func(s *scene) { s.elapse(6 * day) },
+		kinds:   retiring(rotating("POST /auth/token/refresh")...),
+	}}
+	for i := range flows {
+		flows[i].soon, flows[i].check = canIssue, oneCredential
+	}
+	return flows
+}
+
+func personFlows() []flow {
+	flows := []flow{{
+		name:    "begin a login that a person signs",
+		prepare: (*scene).handOverToAPerson,
+		run:     func(s *scene) { s.once("login/begin", nil) },
+		kinds:   []string{"POST /auth/challenge", "put logins/*"},
+	}, {
+		name:    "log in with a person's signature",
+		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns() },
+		run:     func(s *scene) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
+		kinds:   withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge"),
+	}, {
+		name:    "log in with a person's signature that takes minutes",
+		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns(); s.network.dither(5 * time.Minute) },
+		run: func(s *scene) {
+			s.once("login/complete", map[string]any{"signed_request": s.signed})
+			s.elapse(10 * time.Minute)
+		},
+		kinds: withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge"),
+	}}
+	for i := range flows {
+		flows[i].soon = (*scene).personWorks
+	}
+	return flows
+}
+
+func withoutKind(kinds []string, unwanted ...string) []string {
+	return slices.DeleteFunc(kinds, func(kind string) bool { return slices.Contains(unwanted, kind) })
+}
+
+// once writes, and whoever did may never learn what came of it.
+func (s *scene) once(path string, fields map[string]any) {
+	_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.write(path, fields) })
+}
+
+// handOverToAPerson takes the certificate out of the configuration.
+func (s *scene) handOverToAPerson() {
+	s.clerk = s.person(simulator.CertificateOptions{NIP: testNIP})
+	s.onMount(0, func(m *mount) {
+		m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
+	})
+}
+
+func (s *scene) personSigns() (signed string) {
+	s.onMount(0, func(m *mount) { signed = s.clerk.sign(s.t, m.begin(nil), xadestest.DSS()) })
+	return signed
+}
+
+func (s *scene) personLogsIn() {
+	signed := s.personSigns()
+	s.onMount(0, func(m *mount) { m.must(m.complete(signed)) })
+}
+
+// personWorks has the person bring the signed request again where nobody is
+// logged in, and sign anew where KSeF no longer takes that, as people do.
+func (s *scene) personWorks() error {
+	s.elapse(10 * time.Minute)
+	if canIssue(s) == nil {
+		return nil
+	}
+	signed := s.personSigns()
+	s.once("login/complete", map[string]any{"signed_request": signed})
+	s.elapse(10 * time.Minute)
+	return canIssue(s)
+}
+
+// canIssue says whether there is a credential that works.
+func canIssue(s *scene) error {
+	_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+	return err
+}
+
+// oneCredential says whether the key of each certificate that KSeF has issued and
+// not revoked is the one in force, and whether a rotation has led to no more than
+// one certificate.
+func oneCredential(s *scene) error {
+	var stored *config
+	var state *rotation.State
+	s.onMount(0, func(m *mount) {
+		var err error
+		stored, err = readConfig(s.t.Context(), m.storage)
+		require.NoError(s.t, err)
+		state, err = m.backend.rotation.State(s.t.Context())
+		require.NoError(s.t, err)
+	})
+	if state.Step != "" {
+		return fmt.Errorf("the rotation still stands at %s: %w", state.Step, state.Err)
+	}
+	held, err := stored.credential()
+	if err != nil {
+		return err
+	}
+	for _, one := range s.certificates("Active") {
+		if held == nil || fmt.Sprintf("%016X", held.Certificate.SerialNumber) != one.SerialNumber {
+			return fmt.Errorf("the certificate %s is active, and its key is not in force", one.SerialNumber)
+		}
+	}
+	requested := s.requests(enrollEndpoint)
+	if issued := len(s.ksef.State().Certificates); issued > 2 || requested > 3 {
+		return fmt.Errorf("%d requests have led to %d certificates", requested, issued)
+	}
+	if held == nil && s.clerk == nil {
+		return errors.New("there is no credential")
+	}
+	return nil
+}

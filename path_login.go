@@ -1,0 +1,276 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/outside"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathLogin() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "login/begin",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "begin", OperationSuffix: "login"},
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"subject_identifier_type": {
+				Type:          framework.TypeString,
+				AllowedValues: []any{xades.CertificateSubject, xades.CertificateFingerprint},
+				Description:   "How KSeF is to identify the signer: certificateSubject where the certificate names a NIP or PESEL, certificateFingerprint otherwise. That of config unless given.",
+			},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathLoginBegin, "begin", loginBeginAnswer()),
+		},
+		HelpSynopsis:    "Get the request that a person signs to log in to KSeF.",
+		HelpDescription: strings.TrimSpace(helpLoginBegin),
+	}, {
+		Pattern:      "login/complete",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "complete", OperationSuffix: "login"},
+		Fields: map[string]*framework.FieldSchema{
+			"signed_request": {
+				Type:        framework.TypeString,
+				Description: "The answer of login/begin with a XAdES signature, enveloped or enveloping; XML, or base64 of it.",
+			},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathLoginComplete, "complete", loginCompleteAnswer()),
+		},
+		HelpSynopsis:    "Log in to KSeF with a request that a person has signed.",
+		HelpDescription: strings.TrimSpace(helpLoginComplete),
+	}}
+}
+
+// openLogin gives KSeF to a login that a person signs.
+func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &outside.Upstream{Client: connected.sessions.Auth(), Adopt: b.adoptLogin, Discard: connected.sessions.Discard}, nil
+}
+
+// admitSigner refuses a login that would take the place of the certificate's for
+// seven days, as another subject.
+func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *credential.Identity) error {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	own := connected.sessions.Author
+	if own == "" || in != connected.config.Context || signer == nil || signer.Subject() == own {
+		return nil
+	}
+	return &client.InputError{
+		Field: "signed_request", Fault: "is signed by " + signer.Subject() + ", and config has the certificate of " + own + ", which logs in by itself",
+		Remedy: "have it signed by that subject, or write the other's certificate to config, or delete config and write it without one",
+	}
+}
+
+func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	in, err := contextFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	if in.IsZero() {
+		in = connected.config.Context
+	}
+	subjectType := connected.config.SubjectIdentifierType
+	if raw, given := data.GetOk("subject_identifier_type"); given {
+		subjectType = raw.(string)
+	}
+	if subjectType != xades.CertificateSubject && subjectType != xades.CertificateFingerprint {
+		return answerError(&client.InputError{
+			Field: "subject_identifier_type", Fault: fmt.Sprintf("is %q", subjectType), Remedy: "give certificateSubject or certificateFingerprint",
+		})
+	}
+	begun, err := b.logins.Begin(ctx, in, subjectType)
+	if err != nil {
+		return answerError(err)
+	}
+	b.sendEvent(ctx, "login-begin", "login/begin", "context", in.String())
+	answer := map[string]any{
+		"auth_token_request": string(begun.Document), "challenge": begun.Challenge,
+		"subject_identifier_type": begun.SubjectType, "valid_until": begun.ValidUntil.Format(time.RFC3339), "client_ip": begun.ClientIP,
+	}
+	addContext(answer, in)
+	return &logical.Response{Data: answer}, nil
+}
+
+func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	document, err := outside.Decode(data.Get("signed_request").(string))
+	if err != nil {
+		return answerError(err)
+	}
+	submitted, err := b.logins.Submit(ctx, document)
+	if err != nil {
+		return answerError(err)
+	}
+	warning, err := b.warnOfSigner(ctx, submitted)
+	if err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, longStep)
+	defer cancel()
+	defer b.upkeep.poke()
+	ended, err := b.logins.Await(bounded, submitted.Challenge)
+	if err != nil {
+		return answerError(err)
+	}
+	response := &logical.Response{Data: map[string]any{"status": "pending", "reference_number": submitted.ReferenceNumber}}
+	addContext(response.Data, submitted.Context)
+	if signer := submitted.Signer; signer != nil {
+		response.Data["signer_identifier_type"], response.Data["signer_identifier"] = signer.IdentifierType, signer.Identifier
+		response.Data["signer_name"] = signer.Name
+	}
+	addWarnings(response, warning, b.notices.freshWarning())
+	if !ended {
+		response.AddWarning("KSeF has not decided yet; with a qualified certificate it asks the issuer first, which can take minutes. The engine finishes the login by itself; status shows what becomes of it.")
+		return response, nil
+	}
+	if err := b.describeLogin(ctx, submitted, response.Data); err != nil {
+		return answerError(err)
+	}
+	return response, nil
+}
+
+// describeLogin shows until when a login lasts.
+func (b *backend) describeLogin(ctx context.Context, submitted *outside.Submitted, answer map[string]any) error {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := connected.sessions.Known(ctx, submitted.Context)
+	if err != nil {
+		return err
+	}
+	if session == nil || session.ReferenceNumber != submitted.ReferenceNumber {
+		return &client.InputError{
+			Field: "signed_request", Fault: "has led to the login " + submitted.ReferenceNumber + ", which another has replaced or ended meanwhile",
+			Remedy: "look at status for who is logged in",
+		}
+	}
+	answer["status"] = "active"
+	answer["session_until"] = session.Refresh.ValidUntil.UTC().Format(time.RFC3339)
+	return nil
+}
+
+// warnOfSigner tells of tokens that another has made in the context.
+func (b *backend) warnOfSigner(ctx context.Context, submitted *outside.Submitted) (string, error) {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	before, err := connected.subject(ctx, submitted.Context)
+	if err != nil || before == "" || submitted.Signer == nil || submitted.Signer.Subject() == before {
+		return "", err
+	}
+	open, err := b.ledger.CountOpen(ctx)
+	if err != nil || !open.Any() {
+		return "", err
+	}
+	return otherSigner(leftBehind(open)), nil
+}
+
+// loginStatus is what status shows of logins that a person signs.
+func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
+	states, err := b.logins.States(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]map[string]any, 0, len(states))
+	for _, state := range states {
+		one := map[string]any{"status": "begun", "since": state.Began.Format(time.RFC3339)}
+		addContext(one, state.Context)
+		switch {
+		case state.Failure != "":
+			one["status"], one["reference_number"], one["error"] = "failed", state.ReferenceNumber, state.Failure
+		case state.ReferenceNumber != "":
+			one["status"], one["reference_number"] = "pending", state.ReferenceNumber
+			if state.Err != nil {
+				one["last_error"] = state.Err.Error()
+			}
+		default:
+			one["valid_until"] = state.ValidUntil.Format(time.RFC3339)
+		}
+		shown = append(shown, one)
+	}
+	return shown, nil
+}
+
+// pendingLogin tells of a login that KSeF has not decided yet; "" for none.
+func (b *backend) pendingLogin(ctx context.Context, in client.Context) (string, error) {
+	states, err := b.logins.States(ctx)
+	for _, state := range states {
+		if state.Context == in && state.ReferenceNumber != "" && state.Failure == "" {
+			return "Nobody is logged in to KSeF yet: it has still to decide the login " + state.ReferenceNumber + ", which the engine finishes by itself. Nothing need be signed again.", err
+		}
+	}
+	return "", err
+}
+
+func loginBeginAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"auth_token_request":      {Type: framework.TypeString, Description: "The XML that is to be signed, as it is."},
+			"challenge":               {Type: framework.TypeString, Description: "KSeF's challenge in it."},
+			"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF is to identify the signer."},
+			"valid_until":             {Type: framework.TypeTime, Description: "When it must have been brought to login/complete."},
+			"client_ip":               {Type: framework.TypeString, Description: "The address from which KSeF sees Vault."},
+		}),
+	}}}
+}
+
+func loginCompleteAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"status":                 {Type: framework.TypeString, Description: "active, or pending where the engine goes on by itself."},
+			"reference_number":       {Type: framework.TypeString, Description: "KSeF's number of the login."},
+			"session_until":          {Type: framework.TypeTime, Description: "When the login ends; only a person can repeat it."},
+			"signer_identifier_type": {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
+			"signer_identifier":      {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
+			"signer_name":            {Type: framework.TypeString, Description: "Common name in the certificate."},
+		}),
+	}}}
+}
+
+const helpLoginBegin = `
+A login to KSeF is an XML document with a qualified signature. Whoever has no
+key file to give to Vault has a person sign it once, with a card or a cloud
+signature, in whatever program:
+
+  vault write -field=auth_token_request ksef/login/begin nip=5265877635 > request.xml
+  # sign request.xml as XAdES, enveloped or enveloping; save signed.xml
+  vault write ksef/login/complete signed_request=@signed.xml
+
+The document is good for ten minutes and must be signed as it is. config says to
+which KSeF it goes and needs no certificate. Several contexts can be logged in
+side by side.
+`
+
+const helpLoginComplete = `
+A write checks the signed request, has KSeF log its signer in, and keeps the
+session, which lasts for seven days. With a qualified certificate KSeF asks the
+issuer first: where that takes longer than a request may last, the answer is
+status=pending, and the engine finishes the login by itself.
+
+Then write to config/rotate-root: it replaces the person by a KSeF certificate
+whose key is made in Vault.
+`

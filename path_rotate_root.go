@@ -1,0 +1,155 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/rotation"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// longStep is how long a request waits for what KSeF takes minutes to decide:
+// Vault gives it 90 seconds, but Vault's own client 60. The upkeep goes on
+// afterwards.
+const longStep = 45 * time.Second
+
+func (b *backend) pathRotateRoot() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "config/rotate-root",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "root"},
+		Fields:       withRequestFields(map[string]*framework.FieldSchema{}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathRotateRootWrite, "rotate", rotateRootAnswer()),
+		},
+		HelpSynopsis:    "Replace the signing credential by a KSeF certificate whose key is made here.",
+		HelpDescription: strings.TrimSpace(helpRotateRoot),
+	}}
+}
+
+func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	stored, err := readConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if stored == nil {
+		return answerError(errNotConfigured)
+	}
+	once := *stored
+	if raw, given := data.GetOk(fieldKeyType); given {
+		once.KeyType = rotation.KeyType(raw.(string))
+	}
+	if raw, given := data.GetOk(fieldCertificateName); given {
+		once.CertificateName = raw.(string)
+	}
+	request, err := once.certificateRequest()
+	if err != nil {
+		return answerError(err)
+	}
+	joined, err := b.rotate(ctx, request)
+	if err != nil {
+		return answerError(err)
+	}
+	response, err := b.rotationResponse(ctx)
+	if response != nil && joined {
+		response.AddWarning("A rotation was under way already, and was joined: what this request asks for beyond that was not looked at.")
+	}
+	return response, err
+}
+
+func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, error) {
+	state, err := b.rotation.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	response := &logical.Response{}
+	switch {
+	case state.Step != "":
+		response.Data = map[string]any{
+			"status": "pending", "step": string(state.Step), fieldCertificateName: state.Name,
+			"reference_number": state.ReferenceNumber, "certificate_serial_number": state.SerialNumber,
+		}
+		inForce := "the credential before goes on until the new one has logged in"
+		if state.Step == rotation.StepRetire {
+			inForce = "the new certificate is in force; the one before is being retired"
+		}
+		response.AddWarning("The rotation is under way, and " + inForce + ". The engine finishes it by itself; status shows how far it is.")
+		if state.Err != nil {
+			response.AddWarning("It has to wait: " + state.Err.Error())
+		}
+	case state.Last == nil:
+		return nil, errors.New("the rotation has ended, and nothing tells how")
+	case state.Last.Error != "":
+		return logical.ErrorResponse(state.Last.Error), nil
+	default:
+		response.Data = map[string]any{
+			"status": "done", fieldCertificateName: state.Last.Name,
+			"certificate_serial_number": state.Last.SerialNumber, "retired_serial_number": state.Last.Retired,
+		}
+		addWarnings(response, state.Last.Warning)
+	}
+	return response, nil
+}
+
+// rotationStatus is what status shows of rotations; nil where there was none.
+func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
+	state, err := b.rotation.State(ctx)
+	if err != nil || (state.Step == "" && state.Last == nil) {
+		return nil, err
+	}
+	shown := map[string]any{}
+	if state.Step != "" {
+		shown["step"], shown["since"], shown["automatic"] = string(state.Step), state.Began.UTC().Format(time.RFC3339), state.Automatic
+		shown[fieldCertificateName], shown["reference_number"], shown["certificate_serial_number"] = state.Name, state.ReferenceNumber, state.SerialNumber
+		if state.Err != nil {
+			shown["last_error"], shown["next_attempt"] = state.Err.Error(), state.Next.UTC().Format(time.RFC3339)
+		}
+	}
+	if last := state.Last; last != nil && (last.SerialNumber != "" || last.Error != "") {
+		shown["last"] = map[string]any{
+			"at": last.At.UTC().Format(time.RFC3339), "automatic": last.Automatic, fieldCertificateName: last.Name,
+			"certificate_serial_number": last.SerialNumber, "retired_serial_number": last.Retired, "error": last.Error, "warning": last.Warning,
+		}
+	}
+	return shown, nil
+}
+
+func rotateRootAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: map[string]*framework.FieldSchema{
+			"status":                    {Type: framework.TypeString, Description: "done, or pending where the engine goes on by itself."},
+			"step":                      {Type: framework.TypeString, Description: "What is pending: enroll, await, prove or retire."},
+			fieldCertificateName:        {Type: framework.TypeString, Description: "The certificate's name in KSeF."},
+			"reference_number":          {Type: framework.TypeString, Description: "KSeF's number of the request, while it is pending."},
+			"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number of the new certificate."},
+			"retired_serial_number":     {Type: framework.TypeString, Description: "That of the KSeF certificate before, which has been revoked; empty for none."},
+		},
+	}}}
+}
+
+const helpRotateRoot = `
+A write makes a key in Vault, has KSeF certify it for the subject that is logged
+in, stores both beside the credential in force, logs in with them, puts them in
+force, and then revokes the certificate before, if KSeF had issued it, and ends
+its sessions:
+
+  vault write -f ksef/config/rotate-root
+
+It works with a certificate in config as well as under a login that a person has
+signed (login/begin). The private key never leaves Vault. Until the new
+certificate has logged in, the credential before goes on. Where KSeF takes longer
+than a request may last, the answer is status=pending, and the engine finishes the
+rotation by itself, across restarts; so it does before a KSeF certificate ends
+(certificate_renew_before in config).
+
+KSeF allows a company 300 requests for certificates in 30 days and a person 12,
+and 100 and 6 active certificates. What is left is looked up first.
+`

@@ -1,0 +1,89 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/rotation"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// rotationManager is a Vault with, or without, a rotation manager.
+type rotationManager struct {
+	logical.StaticSystemView
+	missing, old bool
+	calls        []string
+}
+
+func (r *rotationManager) RegisterRotationJob(_ context.Context, job *rotation.RotationJobConfigureRequest) (string, error) {
+	if r.missing {
+		// As it comes across gRPC: the text alone.
+		return "", errors.New("rpc: " + automatedrotationutil.ErrRotationManagerUnsupported.Error())
+	}
+	if r.old {
+		return "", status.Error(codes.Unimplemented, "unknown method RegisterRotationJobWithResponse")
+	}
+	r.calls = append(r.calls, "register "+job.ReqPath+" "+job.RotationPeriod.Round(time.Second).String())
+	return "job-1", nil
+}
+
+func (r *rotationManager) DeregisterRotationJob(_ context.Context, job *rotation.RotationJobDeregisterRequest) error {
+	r.calls = append(r.calls, "deregister "+job.ReqPath)
+	return nil
+}
+
+func TestVaultsRotationManagerIsUsedWhereThereIsOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		manager *rotationManager
+		check   func(t *testing.T, m *mount, manager *rotationManager)
+	}{
+		"Vault Enterprise": {&rotationManager{}, func(t *testing.T, m *mount, manager *rotationManager) {
+			m.must(m.write("config", map[string]any{"rotation_period": "720h"}))
+			require.Equal(t, []string{"register config 720h0m0s"}, manager.calls)
+			require.InDelta(t, (720 * time.Hour).Seconds(), m.must(m.read("config", nil)).Data["rotation_period"], 0)
+			request := &logical.Request{Operation: logical.RotationOperation, Path: "config", Storage: m.storage}
+			m.must(m.backend.HandleRequest(t.Context(), request))
+			require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+			m.must(m.write("config", map[string]any{"rotation_period": "0"}))
+			require.Equal(t, "deregister config", manager.calls[len(manager.calls)-1])
+		}},
+		"an older Vault": {&rotationManager{old: true}, func(t *testing.T, m *mount, _ *rotationManager) {
+			require.Contains(t, m.refused(m.write("config", map[string]any{"rotation_period": "720h"})), "use certificate_renew_before")
+			m.must(m.write("config", map[string]any{"rotation_period": "720h", "disable_automated_rotation": true}))
+			require.Contains(t, m.refused(m.write("config", map[string]any{"rotation_schedule": "0 3 * * 0"})), "mutually exclusive")
+		}},
+		"Vault Community": {&rotationManager{missing: true}, func(t *testing.T, m *mount, _ *rotationManager) {
+			text := m.refused(m.write("config", map[string]any{"rotation_schedule": "0 3 * * 0"}))
+			require.Contains(t, text, "rotation manager of a current Vault Enterprise")
+			require.Contains(t, text, "use certificate_renew_before")
+			require.Equal(t, 1, m.openSessions())
+			certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+			m.refused(m.write("config", map[string]any{"certificate": certificate, "private_key": key, "rotation_period": "720h"}))
+			require.Equal(t, 1, m.openSessions(), "what was logged in for nothing has been ended")
+			require.NotContains(t, m.must(m.read("config", nil)).Data, "rotation_schedule")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+				m := w.mount(&logical.InmemStorage{})
+				defer m.stop()
+				m.configure()
+				require.NoError(t, m.backend.Setup(t.Context(), &logical.BackendConfig{
+					System: test.manager, Logger: m.backend.Logger(), EventsSender: m.events, StorageView: m.storage,
+				}))
+				test.check(t, m, test.manager)
+			})
+		})
+	}
+}

@@ -1,0 +1,186 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/rotation"
+)
+
+// rotationMount is the mount as a rotation of its credential sees it.
+type rotationMount struct {
+	*backend
+
+	mu sync.Mutex
+	// proven is the connection of a credential that has logged in and is not in
+	// force yet.
+	proven *connection
+}
+
+// Current implements rotation.Mount.
+func (m *rotationMount) Current(ctx context.Context) (*rotation.Current, error) {
+	connected, err := m.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held, err := connected.config.credential()
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		return &rotation.Current{Subject: held.Identity.Subject(), Certificate: held.Certificate}, nil
+	}
+	in := connected.config.Context
+	session, err := connected.sessions.Known(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if session == nil || session.Author == "" {
+		return nil, &client.InputError{
+			Field: "login", Fault: "has not been made in " + in.String() + " with a signature that carries its certificate",
+			Remedy: "have a person sign the answer of login/begin, certificate included, and bring it to login/complete",
+		}
+	}
+	return &rotation.Current{Subject: session.Author}, nil
+}
+
+// Upstream implements rotation.Mount.
+func (m *rotationMount) Upstream(ctx context.Context) (rotation.Upstream, error) {
+	connected, err := m.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return connected.in(m.backend, connected.config.Context, budget.Wait{AtMost: authPatience}), nil
+}
+
+// Prove implements rotation.Mount.
+func (m *rotationMount) Prove(ctx context.Context, fresh rotation.Credential) error {
+	stored, err := readConfig(ctx, m.storage)
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		return errNotConfigured
+	}
+	built, err := m.buildWith(stored, fresh)
+	if err != nil {
+		return err
+	}
+	if err := built.sessions.Prove(ctx, built.config.Context); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.proven = built
+	return nil
+}
+
+func (m *rotationMount) buildWith(stored *config, fresh rotation.Credential) (*connection, error) {
+	next := *stored
+	next.Certificate, next.PrivateKey = fresh.Certificate, fresh.PrivateKey
+	held, err := next.credential()
+	if err != nil {
+		return nil, err
+	}
+	next.SubjectIdentifierType = held.Identity.SubjectIdentifierType()
+	return m.build(&next)
+}
+
+// Switch implements rotation.Mount. Requests under way go on under the new
+// credential.
+func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) error {
+	if err := m.connection.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer m.connection.turn.Release()
+	stored, err := readConfig(ctx, m.storage)
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		return errNotConfigured
+	}
+	next, err := m.takeProven(stored, fresh)
+	if err != nil {
+		return err
+	}
+	if err := next.config.store(ctx, m.storage); err != nil {
+		return err
+	}
+	before := m.connection.get()
+	m.connection.replace(next)
+	if before != nil && before != next {
+		before.sessions.HandOver(next.sessions)
+	}
+	m.ledger.Retry()
+	return nil
+}
+
+// takeProven is the connection that Prove has made, unless the configuration has
+// changed since.
+func (m *rotationMount) takeProven(stored *config, fresh rotation.Credential) (*connection, error) {
+	built, err := m.buildWith(stored, fresh)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	proven := m.proven
+	m.proven = nil
+	if proven != nil && *proven.config == *built.config {
+		return proven, nil
+	}
+	return built, nil
+}
+
+// Supersede implements rotation.Mount.
+func (m *rotationMount) Supersede(ctx context.Context) error {
+	connected, err := m.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return connected.sessions.Supersede(ctx)
+}
+
+// rotate begins a rotation, or joins the one under way, and carries it on until
+// it has ended or has to wait: then the engine goes on by itself, and status tells
+// why. joined says that one was under way. The error is why it failed.
+func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined bool, err error) {
+	err = b.rotation.Begin(ctx, request)
+	var lost *rotation.LostReplyError
+	joined = errors.Is(err, rotation.ErrUnderWay)
+	if err != nil && !joined && !errors.As(err, &lost) {
+		return false, err
+	}
+	if joined {
+		b.rotation.Hurry()
+	}
+	defer b.upkeep.poke()
+	ctx, cancel := context.WithTimeout(ctx, longStep)
+	defer cancel()
+	_, err = b.rotation.Await(ctx)
+	return joined, err
+}
+
+func (b *backend) onRotationEvent(event rotation.Event) {
+	fields := []any{"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired}
+	metadata := []string{
+		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
+		"automatic", fmt.Sprint(event.Automatic),
+	}
+	if event.Err != nil {
+		b.notices.setFailure(event.Err)
+		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
+		b.Logger().Error(event.Kind, fields...)
+	} else {
+		b.Logger().Info(event.Kind, fields...)
+	}
+	b.sendBackgroundEvent(event.Kind, "config/rotate-root", metadata...)
+}

@@ -1,0 +1,334 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+const enrollEndpoint = "POST /certificates/enrollments"
+
+// force is the credential that storage holds.
+func (m *mount) force() (config, tls.Certificate) {
+	m.t.Helper()
+	stored, err := readConfig(m.t.Context(), m.storage)
+	require.NoError(m.t, err)
+	pair, err := tls.X509KeyPair([]byte(stored.Certificate), []byte(stored.PrivateKey))
+	require.NoError(m.t, err)
+	m.remember(stored.PrivateKey)
+	return *stored, pair
+}
+
+func (m *mount) rotate(fields map[string]any) map[string]any {
+	m.t.Helper()
+	return m.must(m.write("config/rotate-root", fields)).Data
+}
+
+// certificates are those of a status that KSeF has issued.
+func (w *world) certificates(status string) []simulator.CertificateState {
+	var found []simulator.CertificateState
+	for _, one := range w.ksef.State().Certificates {
+		if one.Status == status {
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
+	for name, test := range map[string]struct {
+		signer  simulator.CertificateOptions
+		fields  map[string]any
+		subject string
+		isRSA   bool
+	}{
+		"a seal":                {simulator.CertificateOptions{NIP: testNIP}, nil, "Nip:" + testNIP, false},
+		"a seal to an RSA key":  {simulator.CertificateOptions{NIP: testNIP}, map[string]any{"certificate_key_type": "rsa-2048"}, "Nip:" + testNIP, true},
+		"an RSA key to another": {simulator.CertificateOptions{NIP: testNIP, Key: "rsa"}, nil, "Nip:" + testNIP, false},
+		"a person":              {simulator.CertificateOptions{PESEL: testPESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + testPESEL, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+				w.cert, w.key = w.certificate(test.signer)
+				m := w.mount(&logical.InmemStorage{})
+				defer m.stop()
+				m.configure()
+				before := m.issue()
+				answer := m.rotate(test.fields)
+				require.Equal(t, "done", answer["status"])
+
+				issued := w.certificates("Active")
+				require.Len(t, issued, 1)
+				require.Equal(t, answer["certificate_serial_number"], issued[0].SerialNumber)
+				require.Equal(t, answer["certificate_name"], issued[0].Name)
+				require.Equal(t, "Authentication", issued[0].Type)
+				if template, given := test.fields["certificate_name"]; given {
+					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", testNIP))
+				}
+				read := m.must(m.read("config", nil)).Data
+				require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
+				require.Equal(t, issued[0].SerialNumber, read["certificate_serial_number"])
+				require.Equal(t, test.subject, read["signer_identifier_type"].(string)+":"+read["signer_identifier"].(string))
+				_, pair := m.force()
+				if test.isRSA {
+					require.IsType(t, &rsa.PrivateKey{}, pair.PrivateKey)
+				} else {
+					require.IsType(t, &ecdsa.PrivateKey{}, pair.PrivateKey)
+				}
+				require.Equal(t, 1, m.openSessions(), "the session before has been ended")
+				require.NoError(t, m.revoke(m.lease(before)))
+				require.NoError(t, m.login(m.issue().Data["token"]))
+				m.requireEvent("ksef/root-rotate-begin")
+				m.requireEvent("ksef/root-rotate")
+			})
+		})
+	}
+}
+
+// KSeF knows a signer without NIP and PESEL by a fingerprint, which a rotation
+// must keep.
+func TestRotateRootKeepsAFingerprint(t *testing.T) {
+	certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)})
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(certificate, key)
+	require.NoError(t, err)
+	grant := simulator.Grant{
+		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: testNIP},
+	}
+	inWorld(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, w *world) {
+		w.cert, w.key = string(certificate), string(key)
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		m.configure()
+		before := m.issue()
+		require.Equal(t, "done", m.rotate(nil)["status"])
+		read := m.must(m.read("config", nil)).Data
+		require.Equal(t, "certificateFingerprint", read["subject_identifier_type"])
+		require.Equal(t, grant.Identifier.Value, read["signer_identifier"])
+		require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
+		require.NoError(t, m.revoke(m.lease(before)))
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
+	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		m.logIn(clerk)
+		before := m.issue()
+		require.Equal(t, "done", m.rotate(nil)["status"])
+		read := m.must(m.read("config", nil)).Data
+		require.Equal(t, "certificate", read["signing"])
+		require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
+		require.Equal(t, 1, m.openSessions(), "the person's session has been ended")
+		require.NoError(t, m.revoke(m.lease(before)))
+		m.elapse(30 * 24 * time.Hour)
+		require.NoError(t, m.login(m.issue().Data["token"]), "nobody has to sign any more")
+	})
+}
+
+func TestRotateRootRevokesTheCertificateOfKSeFBefore(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		first := m.rotate(nil)["certificate_serial_number"]
+		second := m.rotate(nil)
+		require.Equal(t, first, second["retired_serial_number"])
+		m.elapse(time.Minute)
+		require.Len(t, m.certificates("Active"), 1)
+		require.Equal(t, first, m.certificates("Revoked")[0].SerialNumber)
+		m.stop()
+		m.start()
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
+	for name, options := range map[string]simulator.Options{
+		"a request that KSeF takes minutes to decide":     {EnrollmentDelay: 5 * time.Minute},
+		"a certificate that KSeF holds for not yet valid": {CertificateAcceptanceDelay: 2 * time.Hour},
+	} {
+		for how, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				withMount(t, options, func(t *testing.T, m *mount) {
+					asked := time.Now()
+					response := m.must(m.write("config/rotate-root", nil))
+					require.Equal(t, "pending", response.Data["status"])
+					require.Contains(t, response.Warnings[0], "finishes it by itself")
+					require.Less(t, time.Since(asked), 90*time.Second)
+					again := m.must(m.write("config/rotate-root", nil))
+					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation under way is joined")
+					require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"])
+					require.NoError(t, m.login(m.issue().Data["token"]), "the credential before goes on")
+					if restart {
+						m.stop()
+						m.start()
+					}
+					m.elapse(4 * time.Hour)
+					require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+					require.Equal(t, 1, m.requests(enrollEndpoint))
+					require.Equal(t, 1, m.openSessions())
+					require.NoError(t, m.login(m.issue().Data["token"]))
+				})
+			})
+		}
+	}
+}
+
+func TestTokensAreMadeAllThroughARotation(t *testing.T) {
+	withMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+		var made sync.WaitGroup
+		for i := range 25 {
+			made.Go(func() {
+				<-time.After(time.Duration(i) * 400 * time.Millisecond)
+				issued := m.must(m.read("creds/invoices", nil))
+				require.NoError(t, m.revoke(m.lease(issued)))
+			})
+		}
+		<-time.After(time.Second)
+		require.Equal(t, "done", m.rotate(nil)["status"])
+		made.Wait()
+		require.Equal(t, 1, m.openSessions())
+	})
+}
+
+func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
+	none := simulator.CertificateQuota{Requests: -1}
+	full := simulator.CertificateQuota{Certificates: -1}
+	for name, test := range map[string]struct {
+		options simulator.Options
+		fault   *simulator.Fault
+		texts   []string
+	}{
+		"no request left":     {options: simulator.Options{CertificateQuota: none}, texts: []string{"allows the subject no further one", "0 of 0 requests"}},
+		"no certificate left": {options: simulator.Options{CertificateQuota: full}, texts: []string{"allows the subject no further one", "0 of 0 active certificates"}},
+		"rejected":            {fault: &simulator.Fault{Kind: simulator.FaultFailEnrollment, Status: 400}, texts: []string{"400 Wniosek odrzucony", "as many certificates as it may have"}},
+		"unknown error":       {fault: &simulator.Fault{Kind: simulator.FaultFailEnrollment, Status: 500}, texts: []string{"500 Nieznany błąd"}},
+		"cancelled":           {fault: &simulator.Fault{Kind: simulator.FaultFailEnrollment, Status: 550}, texts: []string{"550 Operacja", "rotate again later"}},
+		"refused at once":     {fault: &simulator.Fault{Kind: simulator.FaultStatus, Status: 403}, texts: []string{"does not take the request", "403"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withMount(t, test.options, func(t *testing.T, m *mount) {
+				before, _ := m.force()
+				if test.fault != nil {
+					test.fault.Endpoint = enrollEndpoint
+					m.fault(*test.fault)
+				}
+				text := m.refused(m.write("config/rotate-root", nil))
+				for _, part := range test.texts {
+					require.Contains(t, text, part)
+				}
+				after, _ := m.force()
+				require.Equal(t, before, after)
+				m.requireEventUnless(test.fault == nil, "ksef/root-rotate-fail")
+				require.NoError(t, m.login(m.issue().Data["token"]))
+				if test.fault != nil {
+					require.Equal(t, "done", m.rotate(nil)["status"], "nothing stands in the way of the next one")
+				}
+			})
+		})
+	}
+}
+
+func (m *mount) requireEventUnless(none bool, kind string) {
+	m.t.Helper()
+	require.Equal(m.t, !none, m.countEvents(kind) > 0, kind)
+}
+
+func TestARotationIsNotBegunWhileKSeFIsAway(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		_, err := m.write("config/rotate-root", nil)
+		require.ErrorContains(t, err, "could not be reached")
+		m.ksef.ClearFaults()
+		m.requireNothingLeftOf("rotation")
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+// falsified changes KSeF's answer at an endpoint on its way.
+type falsified struct {
+	ksef           http.RoundTripper
+	path, old, new string
+}
+
+func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := f.ksef.RoundTrip(request)
+	if err != nil || !strings.HasSuffix(request.URL.Path, f.path) {
+		return response, err
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte(f.old), []byte(f.new))))
+	return response, err
+}
+
+func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		w.transport = falsified{w.transport, "/certificates/enrollments/data", "VATPL-" + testNIP, "VATPL-1111111111"}
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		m.configure()
+		text := m.refused(m.write("config/rotate-root", nil))
+		require.Contains(t, text, "25003")
+		require.Contains(t, text, "does not name the subject as KSeF wants it")
+		require.NoError(t, m.login(m.issue().Data["token"]))
+	})
+}
+
+func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
+	for name, fault := range map[string]simulator.Fault{
+		"no reply":      {Kind: simulator.FaultDropReply},
+		"half a reply":  {Kind: simulator.FaultTruncate},
+		"another reply": {Kind: simulator.FaultGarbage},
+		"no request":    {Kind: simulator.FaultDropRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+				fault.Endpoint = enrollEndpoint
+				m.fault(fault)
+				response := m.must(m.write("config/rotate-root", nil))
+				if fault.Kind == simulator.FaultDropRequest {
+					require.Contains(t, strings.Join(response.Warnings, " "), "reply to the request was lost")
+					rotation := m.must(m.read("status", nil)).Data["rotation"].(map[string]any)
+					require.Contains(t, rotation["last_error"], "reply to the request was lost")
+					require.NotEmpty(t, rotation["next_attempt"])
+				}
+				m.elapse(time.Hour)
+				require.Len(t, m.certificates("Active"), 1, "one certificate for one rotation")
+				require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+				require.NoError(t, m.login(m.issue().Data["token"]))
+			})
+		})
+	}
+}
+
+func TestBadRotationsAreRefusedBeforeAnythingIsSent(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		for field, value := range map[string]string{
+			"certificate_key_type": "rsa-1024", "certificate_name": "a/b/c/d/e", "certificate_renew_before": "2h",
+		} {
+			text := m.refused(m.write("config", map[string]any{field: value}))
+			require.Contains(t, text, field+": ")
+			require.Contains(t, text, "; ")
+			if field != "certificate_renew_before" {
+				require.Equal(t, text, m.refused(m.write("config/rotate-root", map[string]any{field: value})))
+			}
+		}
+		require.Contains(t, m.refused(m.write("config", map[string]any{"certificate_name": "{{.Nope}} name"})), "certificate_name: is not a template")
+		require.Zero(t, m.requests("GET /certificates/limits"))
+	})
+}

@@ -1,0 +1,71 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// noting remembers all that was ever written.
+type noting struct {
+	logical.Storage
+
+	mu      sync.Mutex
+	written []logical.StorageEntry
+}
+
+func (n *noting) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	n.mu.Lock()
+	n.written = append(n.written, logical.StorageEntry{Key: entry.Key, Value: slices.Clone(entry.Value)})
+	n.mu.Unlock()
+	return n.Storage.Put(ctx, entry)
+}
+
+// TestNoPrivateKeyComesOut takes a mount from a person's login over two
+// rotations, each of which outlasts the request for it, and looks at all that an
+// operator sees and all that storage has ever held.
+func TestNoPrivateKeyComesOut(t *testing.T) {
+	options := simulator.Options{QualifiedLoginDelay: 2 * time.Minute, EnrollmentDelay: 2 * time.Minute}
+	inWorld(t, options, func(t *testing.T, w *world) {
+		storage := &noting{Storage: &logical.InmemStorage{}}
+		m := w.mount(storage)
+		defer m.stop()
+		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
+		answers := []*logical.Response{m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))}
+		for range 2 {
+			m.elapse(5 * time.Minute)
+			answers = append(answers, m.must(m.write("config/rotate-root", nil)))
+			for _, path := range []string{"config", "status"} {
+				answers = append(answers, m.must(m.read(path, nil)))
+			}
+			m.elapse(10 * time.Minute)
+			m.issue()
+		}
+		for _, path := range []string{"config", "status"} {
+			answers = append(answers, m.must(m.read(path, nil)))
+		}
+		for _, entry := range storage.written {
+			m.remember(secretsIn(entry.Value)...)
+		}
+		m.requireNothingSecretIn(answers)
+
+		places := map[string]bool{}
+		for _, entry := range storage.written {
+			m.requireWrappedIfSecret(entry)
+			if len(secretsIn(entry.Value)) > 0 {
+				places[folderOf(entry.Key)] = true
+			}
+		}
+		require.Equal(t, map[string]bool{"config": true, "sessions/*": true, "logins/*": true, "rotation": true}, places)
+	})
+}
