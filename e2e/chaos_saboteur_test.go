@@ -1,0 +1,123 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"syscall"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+// saboteur makes KSeF fail, and kills processes.
+type saboteur struct {
+	vault  *server
+	ksef   *simulator.Simulator
+	ambush *ambush
+	mount  string
+	// orphans counts the plugin processes that outlived their Vault.
+	orphans int
+}
+
+// spoil adds a fault every now and then until ctx ends: each kind at each
+// endpoint, in any order, again and again.
+func (s *saboteur) spoil(ctx context.Context, dice *rand.Rand) error {
+	var faults []simulator.Fault
+	for _, endpoint := range []string{"POST /tokens", "GET /tokens", "GET /tokens/{referenceNumber}", "DELETE /tokens/{referenceNumber}"} {
+		faults = append(faults,
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropReply},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDelay, Delay: upTo(dice, 3*time.Second)},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultGarbage},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultTruncate},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 1 + dice.IntN(4)},
+		)
+	}
+	for ctx.Err() == nil {
+		dice.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+		for _, fault := range faults {
+			if pause(ctx, upTo(dice, 3*time.Second)) != nil {
+				break
+			}
+			if err := s.ksef.AddFault(fault); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// raid kills the plugin and Vault so many times, in any order and at any moment.
+func (s *saboteur) raid(ctx context.Context, dice *rand.Rand, plugins, vaults int) error {
+	for plugins+vaults > 0 {
+		if err := pause(ctx, upTo(dice, 4*time.Second)); err != nil {
+			return err
+		}
+		// Vault starts a plugin again when it is needed.
+		_, _ = s.vault.Logical().ReadWithContext(ctx, s.mount+"/status")
+		kill, left := s.killPlugin, &plugins
+		if dice.IntN(plugins+vaults) < vaults {
+			kill, left = s.vault.kill, &vaults
+		}
+		if err := s.atSomeMoment(ctx, dice, kill); err != nil {
+			return err
+		}
+		if left == &vaults {
+			s.orphans += len(processesOf(s.vault.plugin))
+			if err := s.vault.restart(ctx); err != nil {
+				return err
+			}
+		}
+		*left--
+	}
+	return nil
+}
+
+// errNoPlugin says that Vault has no plugin process now: it starts one when a
+// request needs it.
+var errNoPlugin = errors.New("vault has no plugin process")
+
+// killPlugin ends the process that serves all mounts, and waits for its end.
+func (s *saboteur) killPlugin() error {
+	children := childrenOf(s.vault.process.Process.Pid, processesOf(s.vault.plugin))
+	if len(children) == 0 {
+		return errNoPlugin
+	}
+	for _, child := range children {
+		if err := syscall.Kill(child.pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("killing the plugin: %w", err)
+		}
+	}
+	return waitFor(context.Background(), startLimit, "the plugin's end", func() error {
+		for _, left := range processesOf(s.vault.plugin) {
+			if slices.Contains(children, left) {
+				return fmt.Errorf("process %d still runs", left.pid)
+			}
+		}
+		return nil
+	})
+}
+
+// atSomeMoment kills now, or in the middle of a request to KSeF.
+func (s *saboteur) atSomeMoment(ctx context.Context, dice *rand.Rand, kill func() error) error {
+	moments := []moment{rightNow, beforeRequest, beforeReply, beforeReply}
+	at := moments[dice.IntN(len(moments))]
+	if at != rightNow && s.ambush.strike(ctx, at, kill) {
+		return nil
+	}
+	return waitFor(ctx, startLimit, "a process to kill", kill)
+}
+
+func upTo(dice *rand.Rand, longest time.Duration) time.Duration {
+	return 1 + time.Duration(dice.Int64N(int64(longest)))
+}

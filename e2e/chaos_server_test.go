@@ -1,0 +1,29 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+)
+
+// kill ends Vault without a warning. Its plugin's processes stay behind.
+func (s *server) kill() error {
+	if err := s.process.Process.Signal(syscall.SIGKILL); err != nil {
+		return fmt.Errorf("killing vault: %w", err)
+	}
+	_ = s.process.Wait() // says that it was killed
+	return nil
+}
+
+// restart takes up the storage after kill.
+func (s *server) restart(ctx context.Context) error {
+	if err := s.start(); err != nil {
+		return err
+	}
+	return s.unseal(ctx)
+}

@@ -1,0 +1,164 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/contract"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	chaosLeases = 200
+	// A burst at the beginning fills the limits; the other requests come over a
+	// while.
+	chaosBurst  = 60
+	chaosSpread = 75 * time.Second
+	// chaosPerSecond is KSeF's own limit.
+	chaosPerSecond = 10
+	pluginKills    = 20
+	vaultKills     = 3
+	// chaosLimit bounds the whole run; it takes three to four minutes.
+	chaosLimit = 8 * time.Minute
+)
+
+// TestNoTokenIsLostInChaos issues 200 leases on a real Vault while KSeF fails and
+// processes die. When all has settled, the tokens that live in KSeF are those of
+// the leases that live in Vault, besides those whose lease Vault itself has lost:
+// they stand in the ledger. KSEF_CHAOS_SEED repeats a run's choices.
+func TestNoTokenIsLostInChaos(t *testing.T) {
+	seed := chaosSeed(t)
+	ctx, cancel := context.WithTimeout(t.Context(), chaosLimit)
+	defer cancel()
+	c := startChaos(t)
+
+	disorder, order := context.WithCancel(ctx)
+	defer order()
+	var spoiling, busy errgroup.Group
+	spoiling.Go(func() error { return c.saboteur.spoil(disorder, dice(seed, 0)) })
+	busy.Go(func() error {
+		defer c.log(t, "all kills are done")
+		return c.saboteur.raid(ctx, dice(seed, 1), pluginKills, vaultKills)
+	})
+	for number := range chaosLeases {
+		busy.Go(func() error {
+			dice := dice(seed, uint64(2+number))
+			if number >= chaosBurst {
+				if err := pause(ctx, upTo(dice, chaosSpread)); err != nil {
+					return err
+				}
+			}
+			return c.crowd.one(ctx, dice)
+		})
+	}
+	require.NoError(t, busy.Wait())
+	c.log(t, "all leases are issued, and what was to become of them is under way")
+	order()
+	require.NoError(t, spoiling.Wait())
+	c.ksef.ClearFaults()
+
+	c.settle(ctx, t)
+	c.mustAgreeWithKSeF(ctx, t)
+	c.mustHaveLostNothing(ctx, t)
+	c.report(t)
+	c.mustHaveKeptTheLimits(t)
+	c.mustEnd(ctx, t)
+}
+
+// chaos is the scene.
+type chaos struct {
+	began    time.Time
+	vault    *server
+	ksef     *simulator.Simulator
+	traffic  *traffic
+	crowd    *crowd
+	saboteur *saboteur
+}
+
+const chaosMount = "ksef"
+
+func startChaos(t *testing.T) *chaos {
+	t.Helper()
+	// Every crash costs what the budget had reserved ahead, so that KSeF's own
+	// limits would make the run take hours.
+	ksef, err := simulator.New(simulator.Options{Limits: simulator.Limits{
+		Context: simulator.Windows{PerSecond: chaosPerSecond, PerMinute: 600, PerHour: 5000},
+	}})
+	require.NoError(t, err)
+	secrets, trap, traffic := &secrets{}, &ambush{}, &traffic{}
+	handler := secrets.noting(trap.around(traffic.watching(ksef.Handler())))
+	listener := httptest.NewServer(underContract(t, handler, func(err error) {
+		// A spoiled answer is not as the contract says. Requests always are.
+		var disagreement *contract.Disagreement
+		if !errors.As(err, &disagreement) || disagreement.Status == 0 {
+			t.Errorf("the request is not as KSeF's OpenAPI says: %v", err)
+		}
+	}))
+	t.Cleanup(listener.Close)
+
+	vault := startServer(t, secrets)
+	vault.enable(t, chaosMount, listener.URL+"/v2", map[string]any{"activation_timeout": "10s"})
+	_, err = vault.Logical().WriteWithContext(t.Context(), chaosMount+"/roles/invoices", map[string]any{
+		"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "24h",
+	})
+	require.NoError(t, err)
+	return &chaos{
+		began: time.Now(), vault: vault, ksef: ksef, traffic: traffic, crowd: newCrowd(vault, chaosMount),
+		saboteur: &saboteur{vault: vault, ksef: ksef, ambush: trap, mount: chaosMount},
+	}
+}
+
+func chaosSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("KSEF_CHAOS_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "KSEF_CHAOS_SEED")
+	}
+	t.Logf("KSEF_CHAOS_SEED=%d", seed)
+	return seed
+}
+
+// dice are one goroutine's own.
+func dice(seed, number uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, number)) }
+
+// report shows what the run was like.
+func (c *chaos) report(t *testing.T) {
+	t.Helper()
+	c.crowd.mu.Lock()
+	defer c.crowd.mu.Unlock()
+	c.log(t, "%d leases; requests for a token by status (0: no answer): %v, of which the engine itself refused %d; plugins that outlived their Vault: %d",
+		len(c.crowd.leases), c.crowd.answers, c.crowd.exhausted, c.saboteur.orphans)
+	for endpoint, counts := range c.ksef.State().Requests {
+		c.log(t, "%s: %v", endpoint, counts)
+	}
+}
+
+// log says when something happened.
+func (c *chaos) log(t *testing.T, format string, arguments ...any) {
+	t.Helper()
+	t.Logf("after %3.f s: "+format, append([]any{time.Since(c.began).Seconds()}, arguments...)...)
+}
+
+func (c *chaos) mustHaveKeptTheLimits(t *testing.T) {
+	t.Helper()
+	require.Empty(t, c.traffic.overruns(), "KSeF has refused requests beyond its limits")
+	require.Equal(t, chaosPerSecond, c.traffic.fullestSecond(), "the limits were used to the full")
+	require.Positive(t, c.ksef.State().Requests["POST /tokens"][strconv.Itoa(http.StatusTooManyRequests)], "KSeF was made to refuse some, too")
+}
