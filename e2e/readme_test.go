@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,23 +23,49 @@ var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 // TestReadme does what the README's quick start says, word for word, on a Vault
 // that knows nothing of the plugin yet.
 func TestReadme(t *testing.T) {
+	blocks := readmeBlocks(t, "Quick start")
+	require.Greater(t, len(blocks), 4, "the quick start has blocks of commands")
+	runReadme(t, blocks, "stdout 'login accepted'", "stdout 'login refused: 450'")
+}
+
+// TestReadmeInProduction does what the README says for production, after the
+// plugin has been registered as the quick start says. The simulator stands for
+// production.
+func TestReadmeInProduction(t *testing.T) {
+	if _, err := exec.LookPath("xmlsec1"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("xmlsec1 signs here as a person would, and is not installed")
+	}
+	blocks := slices.Concat(readmeBlocks(t, "Quick start")[:1], readmeBlocks(t, "Production set-up"))
+	require.Len(t, blocks, 4)
+	require.Contains(t, blocks[1], "environment=production")
+	blocks[1] = strings.ReplaceAll(blocks[1], "environment=production", `url="$KSEF_URL"`)
+	runReadme(t, blocks, "stdout 'status +active'", "stdout 'status +done'", "stdout 'certificate_issuer +CN=TEST CCK KSeF'", "stdout 'signing +certificate'")
+}
+
+// readmeBlocks are the commands of a section of the README.
+func readmeBlocks(t *testing.T, section string) []string {
+	t.Helper()
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
-	_, quickStart, found := strings.Cut(string(readme), "## Quick start")
+	_, text, found := strings.Cut(string(readme), "## "+section)
 	require.True(t, found)
-	quickStart, _, _ = strings.Cut(quickStart, "\n## ")
-	commands := []string{"set -euo pipefail"}
-	for _, block := range shellBlock.FindAllStringSubmatch(quickStart, -1) {
-		commands = append(commands, block[1])
+	text, _, _ = strings.Cut(text, "\n## ")
+	var blocks []string
+	for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, block[1])
 	}
-	require.Greater(t, len(commands), 4, "the quick start has blocks of commands")
+	return blocks
+}
 
+// runReadme runs blocks of commands, and expects lines of their output.
+func runReadme(t *testing.T, blocks []string, expected ...string) {
+	t.Helper()
 	checkout := copyTree(t)
 	plugins := t.TempDir()
 	script := filepath.Join(t.TempDir(), "quick_start.sh")
-	require.NoError(t, os.WriteFile(script, []byte(strings.Join(commands, "\n")), 0o600))
+	require.NoError(t, os.WriteFile(script, []byte("set -euo pipefail\n"+strings.Join(blocks, "\n")), 0o600))
 	testscript.Run(t, testscript.Params{
-		Files: []string{writeScript(t, script, checkout)},
+		Files: []string{writeScript(t, script, checkout, expected)},
 		Setup: func(env *testscript.Env) error {
 			secrets := &secrets{}
 			env.Setenv("KSEF_URL", startKSeF(t, env, secrets))
@@ -53,11 +80,12 @@ func TestReadme(t *testing.T) {
 	})
 }
 
-// writeScript makes the one line of testscript that runs the shell.
-func writeScript(t *testing.T, script, checkout string) string {
+// writeScript makes the line of testscript that runs the shell, and those that
+// look at its output.
+func writeScript(t *testing.T, script, checkout string, expected []string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "readme.txtar")
-	text := "cd " + checkout + "\nexec bash " + script + "\nstdout 'login accepted'\nstdout 'login refused: 450'\n"
+	text := "cd " + checkout + "\nexec bash " + script + "\n" + strings.Join(expected, "\n") + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
 }

@@ -79,6 +79,9 @@ func linkPrograms(path string, programs programs) error {
 	if err := os.Symlink(programs.vault, filepath.Join(path, "vault")); err != nil {
 		return err
 	}
+	if err := os.Symlink(filepath.Join(programs.folder, "..", "scripts", "sign-request"), filepath.Join(path, "sign-request")); err != nil {
+		return err
+	}
 	return os.Symlink(filepath.Join(programs.folder, "ksef-simulator"), filepath.Join(path, "ksef-simulator"))
 }
 
