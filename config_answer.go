@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/rotation"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -26,10 +29,13 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 // addSigning warns of the end of what logins are signed with, and shows among the
 // configuration the end of a login that only a person can repeat.
 func (b *backend) addSigning(ctx context.Context, stored *config, response *logical.Response, shown map[string]any) error {
-	if stored.signing() == signingCertificate {
-		warning, err := b.expiryWarning(ctx, stored, time.Now())
-		addWarnings(response, warning)
+	warning, err := b.signingWarning(ctx, stored, time.Now())
+	if err != nil {
 		return err
+	}
+	addWarnings(response, warning)
+	if stored.signing() == signingCertificate {
+		return nil
 	}
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -100,37 +106,55 @@ func (c *config) summary() map[string]any {
 // expiryNotice is how long before the certificate's end a read of config warns.
 const expiryNotice = 30 * 24 * time.Hour
 
-// expiryWarning says what becomes of a certificate that ends soon.
-func (b *backend) expiryWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
-	held, err := stored.credential()
-	if err != nil {
-		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning
-	}
-	end := held.Certificate.NotAfter
-	if end.Sub(now) > expiryNotice {
-		return "", nil
-	}
+// signingWarning says what becomes of a certificate that ends soon, and of a
+// rotation that does not go on.
+func (b *backend) signingWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
 	state, err := b.rotation.State(ctx)
 	if err != nil {
 		return "", err
 	}
-	warning := fmt.Sprintf("The certificate expires in %d days.", daysLeft(end, now))
+	held, err := stored.credential()
+	if err != nil {
+		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning
+	}
+	trouble := stored.rotationTrouble(state, held)
+	if held == nil {
+		return trouble, nil
+	}
+	end := held.Certificate.NotAfter
+	expiry := fmt.Sprintf("The certificate expires in %d days. ", daysLeft(end, now))
 	if now.After(end) {
-		warning = "The certificate has expired: no token can be made or revoked once the session ends."
+		expiry = "The certificate has expired: no token can be made or revoked once the session ends. "
 	}
 	switch {
-	case state.Step != "" && state.Err != nil:
-		warning += " Its rotation is under way and has to wait: " + state.Err.Error()
+	case trouble != "":
+		return expiry + trouble, nil
+	case end.Sub(now) > expiryNotice:
+		return "", nil
 	case state.Step != "":
-		warning += " Its rotation is under way."
-	case state.Last != nil && state.Last.Automatic && state.Last.Error != "":
-		warning += " Its renewal has failed and will be tried again: " + state.Last.Error
+		return expiry + "Its rotation is under way.", nil
 	case stored.RenewBefore > 0:
-		warning += " If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that."
+		return expiry + "If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that.", nil
 	default:
-		warning += " Write to config/rotate-root, or write a new one to config, before that."
+		return expiry + "Write to config/rotate-root, or write a new one to config, before that.", nil
 	}
-	return warning, nil
+}
+
+// rotationTrouble says why the rotation under way does not go on, or why the last
+// renewal of the certificate in force came to nothing; "" where all is well. held
+// is nil where a person signs.
+func (c *config) rotationTrouble(state *rotation.State, held *credential.Credential) string {
+	last := state.Last
+	switch {
+	case state.Step != "" && state.Err != nil:
+		return "The rotation under way has to wait: " + state.Err.Error()
+	case state.Step != "" || last == nil || last.Error == "" || !last.Automatic || c.RenewBefore == 0:
+		return ""
+	case held != nil && last.Concerns(held.Certificate):
+		return "Its renewal has failed and will be tried again: " + last.Error
+	default:
+		return ""
+	}
 }
 
 func daysLeft(end, now time.Time) int64 {

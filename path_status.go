@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -37,14 +38,17 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	if err != nil {
 		return nil, err
 	}
+	usage, pending := b.budgets.usage(), b.ledger.Pending()
 	answer := map[string]any{
 		"version": b.RunningVersion,
 		"tokens":  map[string]any{"issuing": open.Issuing, "live": open.Live, "revoking": open.Revoking, "unreadable": open.Unreadable},
-		"budgets": b.budgetStatus(),
-		"pump":    b.pumpStatus(),
+		"budgets": budgetStatus(usage),
+		"pump":    pumpStatus(pending),
 	}
 	b.addNotices(answer)
 	response := &logical.Response{Data: answer}
+	addWarnings(response, ledgerTroubles(open, pending)...)
+	addWarnings(response, blockWarnings(usage)...)
 	if stored == nil {
 		response.AddWarning(errNotConfigured.Error())
 		return response, nil
@@ -99,9 +103,9 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 	return shown, nil
 }
 
-func (b *backend) budgetStatus() []map[string]any {
+func budgetStatus(all map[budget.Key][]budget.Usage) []map[string]any {
 	shown := make([]map[string]any, 0)
-	for key, usages := range b.budgets.usage() {
+	for key, usages := range all {
 		for _, usage := range usages {
 			if isIdle(usage) {
 				continue
@@ -143,8 +147,7 @@ func isIdle(usage budget.Usage) bool {
 	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
-func (b *backend) pumpStatus() map[string]any {
-	pending := b.ledger.Pending()
+func pumpStatus(pending ledger.Pending) map[string]any {
 	shown := map[string]any{
 		"alive":     pending.Alive,
 		"revoking":  pending.Revoking,
@@ -207,5 +210,6 @@ KSeF; it reads best with: vault read -format=yaml ksef/status
 
 It has the credential and when it expires, the sessions, what of KSeF's limits is
 used and free, the tokens by state, the oldest revocation that KSeF has not
-confirmed and why, and the last error and warning.
+confirmed and why, and the last error and warning. What wants to be looked at
+comes as a warning: without one, all is well.
 `

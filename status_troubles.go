@@ -1,0 +1,45 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ledger"
+)
+
+// vaultGivesUp is how long Vault itself tries to end a lease: six times.
+const vaultGivesUp = 10 * time.Minute
+
+// ledgerTroubles says what of the tokens wants to be looked at.
+func ledgerTroubles(open ledger.Open, pending ledger.Pending) (troubles []string) {
+	if pending.ReviewErr != nil {
+		troubles = append(troubles, fmt.Sprintf("The ledger could not be read, so what is pending may stand still: %v", pending.ReviewErr))
+	}
+	if open.Unreadable > 0 {
+		troubles = append(troubles, fmt.Sprintf("%d records of tokens cannot be read and are skipped; the log names them.", open.Unreadable))
+	}
+	if oldest := pending.Oldest; oldest != nil && (oldest.Err != nil || time.Since(pending.OldestSince) > vaultGivesUp) {
+		troubles = append(troubles, oldest.Error())
+	}
+	return troubles
+}
+
+// blockWarnings names each endpoint that KSeF has blocked, one sentence each, in the order of
+// their text.
+func blockWarnings(all map[budget.Key][]budget.Usage) (troubles []string) {
+	for key, usages := range all {
+		for _, usage := range usages {
+			if !usage.BlockedUntil.IsZero() {
+				troubles = append(troubles, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
+					usage.Endpoint, key.Context, usage.BlockedUntil.UTC().Format(time.RFC3339)))
+			}
+		}
+	}
+	slices.Sort(troubles)
+	return troubles
+}
