@@ -19,8 +19,12 @@ import (
 )
 
 // answerError turns an error into what Vault's user gets: a 400 for a mistake
-// of his and for what KSeF refuses, with KSeF's own code and text; a 429 where
-// KSeF's limits leave no room; everything else is a fault of ours or of KSeF.
+// of his and for what KSeF refuses, with KSeF's own code and text; a 409 where
+// KSeF may have made a token that nobody received; a 429 where KSeF's limits
+// leave no room; everything else is a fault of ours or of KSeF.
+//
+// Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that
+// has cost KSeF's limit a POST must not be among them.
 func answerError(err error) (*logical.Response, error) {
 	var exhausted *budget.ExhaustedError
 	var refused *client.APIError
@@ -31,10 +35,12 @@ func answerError(err error) (*logical.Response, error) {
 	switch {
 	case isInputError(err):
 		return logical.ErrorResponse(err.Error()), nil
+	case ledger.IsSpent(err):
+		return nil, &statusError{error: err, status: http.StatusConflict}
 	case errors.As(err, &exhausted), client.IsRateLimited(err):
-		return nil, logical.CodedError(http.StatusTooManyRequests, err.Error())
+		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
 	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded):
-		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
+		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
 	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &refused) && client.IsRefusal(err) && refused.Status != http.StatusUnauthorized:
@@ -49,3 +55,14 @@ func isInputError(err error) bool {
 	var held *credential.InputError
 	return errors.As(err, &input) || errors.As(err, &held)
 }
+
+// statusError gives an error the HTTP status that Vault answers with.
+type statusError struct {
+	error
+	status int
+}
+
+// Code implements logical.HTTPCodedError.
+func (e *statusError) Code() int { return e.status }
+
+func (e *statusError) Unwrap() error { return e.error }

@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -27,7 +28,7 @@ func (b *backend) pathToken() []*framework.Path {
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   writeOperation(b.pathTokenRead, "read", tokenAnswerSchema()),
-			logical.DeleteOperation: deleteOperation(b.pathTokenDelete, "revoke"),
+			logical.DeleteOperation: writeOperation(b.pathTokenDelete, "revoke", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "What KSeF and this mount know of a token; or its end, now.",
 		HelpDescription: strings.TrimSpace(helpToken),
@@ -88,7 +89,20 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 	if record == nil {
 		return b.deleteWithoutRecord(ctx, data, referenceNumber)
 	}
-	return nil, b.ledger.RevokeToken(ctx, record)
+	return b.revokeToken(ctx, record)
+}
+
+// revokeToken succeeds where the engine goes on by itself until KSeF confirms;
+// the warning then says so. A lease's revocation, unlike this one, must fail.
+func (b *backend) revokeToken(ctx context.Context, record *ledger.Record) (*logical.Response, error) {
+	err := b.ledger.RevokeToken(ctx, record)
+	var pending *ledger.PendingError
+	if !errors.As(err, &pending) {
+		return nil, err
+	}
+	response := &logical.Response{}
+	response.AddWarning(pending.Error())
+	return response, nil
 }
 
 // deleteWithoutRecord revokes a token that carries this mount's mark although
@@ -116,7 +130,7 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 	if token.Status.Dead() {
 		return nil, nil
 	}
-	return nil, b.ledger.RevokeToken(ctx, record)
+	return b.revokeToken(ctx, record)
 }
 
 func tokenAnswerSchema() map[int][]framework.Response {
@@ -134,5 +148,7 @@ state, its role and the end of its lease.
   vault read ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E
 
 A delete revokes a token of this mount in KSeF now. Its lease then ends without
-another request. Tokens that this mount has not made are refused.
+another request. Where KSeF does not confirm soon, the delete succeeds with a
+warning, and the engine goes on until KSeF does. Tokens that this mount has not
+made are refused.
 `

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
@@ -139,6 +140,12 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 	for field, value := range map[string]string{"description": query.Description, "author": query.Author} {
 		if value != "" && len([]rune(value)) < minFilter {
 			return query, &client.InputError{Field: field, Fault: "is too short to look for", Remedy: "give 3 characters or more"}
+		}
+	}
+	if strings.ContainsFunc(query.Continuation, unicode.IsControl) {
+		return query, &client.InputError{
+			Field: "continuation_token", Fault: "holds a control character",
+			Remedy: "give what the page before answered, unchanged",
 		}
 	}
 	if query.AuthorType != "" && !slices.Contains([]string{"Nip", "Pesel", "Fingerprint"}, query.AuthorType) {

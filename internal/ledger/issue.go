@@ -62,7 +62,8 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // Issue has KSeF make a token. The intent is recorded before KSeF is asked.
 // Errors: a *budget.ExhaustedError where KSeF's limits leave no room soon, a
 // *client.APIError where KSeF refuses, a *LostReplyError where it is not known
-// whether KSeF made a token, ErrFailed, or a fault of storage.
+// whether KSeF made a token, an *UnclaimedError where it has made one in vain
+// (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, error) {
 	if err := l.beginIssue(); err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	}
 	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
-		return nil, err
+		return nil, &UnclaimedError{err}
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
@@ -98,7 +99,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	}
 	if err := l.settleIssue(ctx, issued); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
-		return nil, err
+		return nil, &UnclaimedError{err}
 	}
 	l.OnEvent(Event{Kind: EventIssue, Record: *record})
 	return issued, nil

@@ -1,0 +1,90 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// repeats says whether Vault's own client would send the request again.
+func repeats(t *testing.T, status int) bool {
+	t.Helper()
+	again, _ := api.DefaultRetryPolicy(t.Context(), &http.Response{StatusCode: status}, nil)
+	return again
+}
+
+func TestAnswer(t *testing.T) {
+	issue := func(m *mount) (*logical.Response, error) { return m.read("creds/invoices", nil) }
+	write := func(data map[string]any) func(m *mount) (*logical.Response, error) {
+		return func(m *mount) (*logical.Response, error) { return m.write("tokens", data) }
+	}
+	token := map[string]any{"permissions": "InvoiceRead", "description": "Report"}
+	for name, test := range map[string]struct {
+		fault   *simulator.Fault
+		options simulator.Options
+		request func(m *mount) (*logical.Response, error)
+		status  int
+		text    string
+	}{
+		"lost_reply_of_creds_is_not_repeated": {
+			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
+			request: issue, status: http.StatusConflict, text: "will be found and revoked",
+		},
+		"lost_reply_of_tokens_is_not_repeated": {
+			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
+			request: write(token), status: http.StatusConflict, text: "will be found and revoked",
+		},
+		"failed_activation_is_not_repeated": {
+			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultFailActivation},
+			request: issue, status: http.StatusConflict, text: "ask again for another",
+		},
+		"continuation_token_with_control_character": {
+			request: func(m *mount) (*logical.Response, error) {
+				return m.read("tokens", map[string]any{"continuation_token": "abc\r\nX-Other: 1"})
+			},
+			status: http.StatusBadRequest, text: "continuation_token:",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withMount(t, test.options, func(t *testing.T, m *mount) {
+				m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+				if test.fault != nil {
+					m.fault(*test.fault)
+				}
+				response, err := test.request(m)
+				status, err := logical.RespondErrorCommon(&logical.Request{Operation: logical.UpdateOperation}, response, err)
+				logical.AdjustErrorStatusCode(&status, err)
+				require.Equal(t, test.status, status, "%v", err)
+				require.ErrorContains(t, err, test.text)
+				require.False(t, repeats(t, status))
+			})
+		})
+	}
+}
+
+func TestAnswer_delete_of_token_that_goes_on_by_itself(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		issued := m.issue()
+		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})
+		number := issued.Data["reference_number"].(string)
+
+		response := m.must(m.delete("tokens/" + number))
+		require.NotNil(t, response)
+		require.Len(t, response.Warnings, 1)
+		require.Contains(t, response.Warnings[0], "has not yet confirmed that the token "+number+" is revoked")
+		require.Error(t, m.revoke(m.lease(issued)), "a lease ends only when the token is dead")
+
+		m.elapse(10 * time.Minute)
+		require.Equal(t, "Revoked", m.statusInKSeF(number))
+		require.Nil(t, m.must(m.delete("tokens/"+number)))
+	})
+}

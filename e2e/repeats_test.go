@@ -1,0 +1,53 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestVaultsClientDoesNotRepeatWhatCostsTheHour uses Vault's client with the
+// retries that it makes unless told otherwise.
+func TestVaultsClientDoesNotRepeatWhatCostsTheHour(t *testing.T) {
+	const retries = 2
+	ksef, err := simulator.New(simulator.Options{})
+	require.NoError(t, err)
+	secrets := &secrets{}
+	listener := httptest.NewServer(secrets.noting(ksef.Handler()))
+	t.Cleanup(listener.Close)
+	vault := startServer(t, secrets)
+	vault.enable(t, "ksef", listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+	vault.SetMaxRetries(retries)
+	issue := func() (string, error) {
+		answer, err := vault.Logical().WriteWithContext(t.Context(), "ksef/tokens", map[string]any{
+			"permissions": "InvoiceRead", "description": "Repeats",
+		})
+		if err != nil {
+			return "", err
+		}
+		return answer.Data["reference_number"].(string), nil
+	}
+
+	number, err := issue()
+	require.NoError(t, err)
+	require.NoError(t, ksef.AddFault(simulator.Fault{Endpoint: "DELETE /tokens/{referenceNumber}", Kind: simulator.FaultDropRequest, Times: retries + 1}))
+	answer, err := vault.Logical().DeleteWithContext(t.Context(), "ksef/tokens/"+number)
+	require.NoError(t, err)
+	require.Len(t, answer.Warnings, 1)
+	require.Contains(t, answer.Warnings[0], "has not yet confirmed")
+
+	require.NoError(t, ksef.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropReply, Times: retries + 1}))
+	_, err = issue()
+	require.Equal(t, http.StatusConflict, statusOf(err), "%v", err)
+	require.ErrorContains(t, err, "will be found and revoked")
+	require.Equal(t, map[string]int{"202": 1, "dropped": 1}, ksef.State().Requests["POST /tokens"])
+}
