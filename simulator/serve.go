@@ -117,7 +117,8 @@ func (s *Simulator) admit(c *call, e endpoint, who string) *reply {
 	if e.scope == perClient {
 		windows = s.limiter.limits.Client
 	}
-	retryAfter, detail, admitted := s.limiter.admit(e.name+" "+who, windows, c.now)
+	// Not c.now: a request that was held up on its way here would count in a second before that of those which overtook it.
+	retryAfter, detail, admitted := s.limiter.admit(e.name+" "+who, windows, s.now())
 	if admitted {
 		return nil
 	}

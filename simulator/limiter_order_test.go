@@ -1,0 +1,34 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A client whose windows are exact sends a request as soon as an older one has left the second, also while another
+// of its requests is held up between its arrival and the limiter. That one does not count in a second before its own.
+func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
+		require.NoError(t, err)
+		endpoint := endpoint{name: "GET /tokens", scope: perContext}
+		arrive := func() *call { return &call{Request: httptest.NewRequest(http.MethodGet, "/v2/tokens", nil), now: s.now()} }
+
+		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
+		time.Sleep(500 * time.Millisecond)
+		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
+		time.Sleep(490 * time.Millisecond)
+		heldUp := arrive()
+		time.Sleep(20 * time.Millisecond) // the first has left the second
+		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
+		require.Nil(t, s.admit(heldUp, endpoint, "taxpayer"))
+	})
+}
