@@ -23,7 +23,9 @@ type saboteur struct {
 	vault  *server
 	ksef   *simulator.Simulator
 	ambush *ambush
-	mount  string
+	// traffic is told of the kills.
+	traffic *traffic
+	mount   string
 	// orphans counts the plugin processes that outlived their Vault.
 	orphans int
 }
@@ -67,7 +69,7 @@ func (s *saboteur) raid(ctx context.Context, dice *rand.Rand, plugins, vaults in
 		_, _ = s.vault.Logical().ReadWithContext(ctx, s.mount+"/status")
 		kill, left := s.killPlugin, &plugins
 		if dice.IntN(plugins+vaults) < vaults {
-			kill, left = s.vault.kill, &vaults
+			kill, left = s.killVault, &vaults
 		}
 		if err := s.atSomeMoment(ctx, dice, kill); err != nil {
 			return err
@@ -77,10 +79,16 @@ func (s *saboteur) raid(ctx context.Context, dice *rand.Rand, plugins, vaults in
 			if err := s.vault.restart(ctx); err != nil {
 				return err
 			}
+			s.traffic.note("Vault is back; plugin processes: %v", processesOf(s.vault.plugin))
 		}
 		*left--
 	}
 	return nil
+}
+
+func (s *saboteur) killVault() error {
+	s.traffic.note("Vault is killed; plugin processes: %v", processesOf(s.vault.plugin))
+	return s.vault.kill()
 }
 
 // errNoPlugin says that Vault has no plugin process now: it starts one when a
@@ -93,6 +101,7 @@ func (s *saboteur) killPlugin() error {
 	if len(children) == 0 {
 		return errNoPlugin
 	}
+	s.traffic.note("the plugin is killed: %v", children)
 	for _, child := range children {
 		if err := syscall.Kill(child.pid, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("killing the plugin: %w", err)

@@ -119,7 +119,7 @@ func startChaos(t *testing.T) *chaos {
 	require.NoError(t, err)
 	return &chaos{
 		began: time.Now(), vault: vault, ksef: ksef, traffic: traffic, crowd: newCrowd(vault, chaosMount),
-		saboteur: &saboteur{vault: vault, ksef: ksef, ambush: trap, mount: chaosMount},
+		saboteur: &saboteur{vault: vault, ksef: ksef, ambush: trap, traffic: traffic, mount: chaosMount},
 	}
 }
 

@@ -7,8 +7,10 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,6 +22,23 @@ type traffic struct {
 	// through.
 	issues  []time.Time
 	refused []string
+	// events are what an overrun is explained with, oldest first.
+	events []event
+}
+
+// event is a request that KSeF has answered, or a process that was killed or
+// came back.
+type event struct {
+	from, to time.Time
+	text     string
+}
+
+// note records what happened to a process.
+func (t *traffic) note(format string, arguments ...any) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, event{from: now, to: now, text: "== " + fmt.Sprintf(format, arguments...)})
 }
 
 // wantedRefusal is how the simulator words a 429 that was asked for as a fault;
@@ -32,15 +51,36 @@ func (t *traffic) watching(next http.Handler) http.Handler {
 		answer := &copyingWriter{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
 		wanted := bytes.Contains(answer.body.Bytes(), []byte(wantedRefusal))
+		answered := time.Now()
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		// The sender's port tells the processes apart.
+		t.events = append(t.events, event{
+			from: arrival, to: answered, text: fmt.Sprintf("%s %s from %s: %d", r.Method, r.URL.Path, r.RemoteAddr, answer.status),
+		})
 		switch {
 		case answer.status == http.StatusTooManyRequests && !wanted:
-			t.refused = append(t.refused, r.Method+" "+r.URL.Path+": "+answer.body.String())
+			t.refused = append(t.refused, r.Method+" "+r.URL.Path+": "+answer.body.String()+t.before(answered, r.Method))
 		case answer.status == http.StatusAccepted && r.URL.Path == "/v2/tokens":
 			t.issues = append(t.issues, arrival)
 		}
 	})
+}
+
+// explained is how long before an overrun its causes can lie.
+const explained = 6 * time.Second
+
+// before tells the requests of a method that were on their way shortly before a
+// moment, with the kills among them.
+func (t *traffic) before(moment time.Time, method string) string {
+	var lines strings.Builder
+	for _, one := range t.events {
+		if one.to.Before(moment.Add(-explained)) || !(strings.HasPrefix(one.text, method) || strings.HasPrefix(one.text, "==")) {
+			continue
+		}
+		fmt.Fprintf(&lines, "\n  %6d ms to %6d ms: %s", one.from.Sub(moment).Milliseconds(), one.to.Sub(moment).Milliseconds(), one.text)
+	}
+	return lines.String()
 }
 
 // overruns are the requests that the simulator's limits have refused.
