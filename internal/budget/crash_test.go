@@ -151,11 +151,11 @@ func (p *process) do(s step) {
 	}
 }
 
-// crash ends the process here and now. Its requests in flight may have been counted until this moment.
+// crash ends the process here and now. KSeF may look at its requests in flight long after that.
 func (p *process) crash() {
 	p.mu.Lock()
 	for i := range p.inFlight {
-		p.sent[i].done = time.Now()
+		p.sent[i].done = time.Now().Add(longestTransit)
 	}
 	p.inFlight = map[int]bool{}
 	for i, j := range p.journals {

@@ -94,8 +94,8 @@ func (e entry) check() error {
 		return fmt.Errorf("blocked is %d, must not be negative", e.Blocked)
 	}
 	for _, age := range e.Ages {
-		if age < -stillOnItsWay.Milliseconds() {
-			return fmt.Errorf("an age is %d, must not be below -%d", age, stillOnItsWay.Milliseconds())
+		if age < -longestTransit.Milliseconds() {
+			return fmt.Errorf("an age is %d, must not be below -%d", age, longestTransit.Milliseconds())
 		}
 	}
 	if e.Limits != nil && (e.Limits.Age < 0 || e.Limits.Limits != e.Limits.withoutNegatives()) {
@@ -143,11 +143,12 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 	return n, n.Pending > 0 || len(n.Ages) > 0 || n.Blocked > 0 || n.Limits != nil
 }
 
-// stillOnItsWay is how long after a start KSeF may still count a request of a process that has died.
-const stillOnItsWay = 2 * time.Second
+// longestTransit is how long after a start KSeF may still count a request of a process that has died: what a request may
+// take, the default request timeout. The kernel delivers what such a process has written, KSeF decides when to look.
+const longestTransit = 30 * time.Second
 
-// restore puts what the journal knows into the windows. Requests that may or may not have been sent count from the moment
-// on when the last of them has arrived.
+// restore puts what the journal knows into the windows. Requests that may or may not have been sent leave room for themselves
+// in each second until the last of them has arrived, and count from then on.
 func (a *Account) restore(r record) {
 	now := time.Now()
 	// Where the clock has been set back, the time since the last write is unknown and taken for none.
@@ -187,7 +188,7 @@ func (e *endpoint) stamps(n entry, account string, now time.Time, since time.Dur
 		stamps = append(stamps, stamp{at: now.Add(-millis(age) - since), account: account})
 	}
 	for range n.Pending {
-		stamps = append(stamps, stamp{at: now.Add(stillOnItsWay), account: account})
+		stamps = append(stamps, stamp{at: now.Add(longestTransit), account: account})
 	}
 	return stamps
 }

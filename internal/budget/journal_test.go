@@ -132,7 +132,7 @@ func TestADamagedJournalIsAnErrorThatSaysWhy(t *testing.T) {
 		entry(`{"pending":-1}`):         `endpoint "POST /tokens": pending is -1`,
 		entry(`{"pending":9999999}`):    "pending is 9999999",
 		entry(`{"blocked":-1}`):         "blocked is -1",
-		entry(`{"ages":[5,-2001]}`):     "an age is -2001",
+		entry(`{"ages":[5,-30001]}`):    "an age is -30001",
 		entry(`{"limits":{"hour":-1}}`): "limits",
 	} {
 		_, err := budget.NewRegistry().Open(ctx(), key, &memory{data: []byte(data)})

@@ -74,7 +74,7 @@ func TestACleanCloseSettlesWhatACrashHadLeftOpen(t *testing.T) {
 		time.Sleep(59 * time.Minute)
 		a := open(t, r, j)
 		require.Equal(t, 8, usage(t, a, revoke).Hour.Used)
-		time.Sleep(time.Minute + 2*time.Second) // what was on its way at the crash may have been counted so much later
+		time.Sleep(time.Minute + longestTransit) // what was on its way at the crash may have been counted so much later
 		require.Zero(t, usage(t, a, revoke).Hour.Used)
 	})
 }
@@ -222,7 +222,7 @@ func TestWhatWasOnItsWayAtACrashMayArriveALittleLater(t *testing.T) {
 		j := &memory{}
 		send(t, open(t, budget.NewRegistry(), j), 1)
 		next := open(t, budget.NewRegistry(), j.left())
-		time.Sleep(2500 * time.Millisecond)
+		time.Sleep(longestTransit + 500*time.Millisecond)
 		require.Equal(t, 8, usage(t, next, revoke).Second.Used)
 		time.Sleep(time.Second)
 		require.Zero(t, usage(t, next, revoke).Second.Used)

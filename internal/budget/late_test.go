@@ -1,0 +1,44 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// longestTransit is what the package allows a request of a killed process to take until KSeF counts it.
+const longestTransit = 30 * time.Second
+
+// TestLateRequestsOfAKilledProcess has KSeF look at requests of a killed process in a second that its successor uses, too.
+func TestLateRequestsOfAKilledProcess(t *testing.T) {
+	for _, late := range []time.Duration{100 * time.Millisecond, time.Second, 2900 * time.Millisecond, 12 * time.Second, longestTransit} {
+		for _, inFlight := range []int{1, 3, 10} {
+			t.Run(late.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					j := &memory{}
+					killed := open(t, budget.NewRegistry(), j)
+					var log []request
+					for range inFlight {
+						acquire(t, killed, now)
+						log = append(log, request{sent: time.Now(), done: time.Now().Add(late)})
+					}
+
+					next := open(t, budget.NewRegistry(), j.left())
+					for range 15 {
+						slot := acquire(t, next, hour)
+						log = append(log, request{time.Now(), time.Now()})
+						slot.Done()
+					}
+					require.LessOrEqual(t, fullest(log, time.Second), 10)
+				})
+			})
+		}
+	}
+}
