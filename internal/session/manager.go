@@ -276,33 +276,51 @@ func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) 
 	return do(s)
 }
 
-// renew replaces the session's access token: by a refresh while there is a
-// refresh token, otherwise, or if KSeF refuses it, by one login.
+// renew replaces the session's access token: by a refresh, or where KSeF no
+// longer accepts the session, by one login.
 func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
-	session := s.get()
-	if session != nil && time.Now().Before(session.Refresh.ValidUntil) {
-		access, err := m.auth.Refresh(ctx, session.Refresh.Token)
-		if err == nil {
-			s.set(session.withAccess(*access))
-			return access.Token, nil
-		}
-		if !client.IsRefusal(err) || client.IsRateLimited(err) {
-			err = fmt.Errorf("refreshing the KSeF session in %s: %w", in, err)
-			s.fail(ctx, err)
-			return "", err
-		}
-		m.Logger.Info("KSeF no longer accepts the session, logging in anew", "context", in, "reason", err)
-		m.drop(ctx, s, session)
+	access, err := m.refresh(ctx, s, s.get())
+	if errors.Is(err, errOver) {
+		return m.loginAgain(ctx, s, in)
 	}
-	return m.loginAgain(ctx, s, in)
+	return access, err
+}
+
+// errOver is the answer where only a login helps.
+var errOver = errors.New("KSeF no longer accepts the session")
+
+// refresh gets a new access token for a session, and keeps both. It fails with
+// errOver where there is no session, or none that KSeF accepts.
+func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (client.Secret, error) {
+	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
+		return "", errOver
+	}
+	access, err := m.auth.Refresh(ctx, session.Refresh.Token)
+	switch {
+	case err == nil:
+		s.set(session.withAccess(*access))
+		return access.Token, nil
+	case client.IsRefusal(err) && !client.IsRateLimited(err):
+		m.Logger.Info("KSeF no longer accepts the session", "context", session.Context, "reason", err)
+		s.refuse(session)
+		m.drop(ctx, s, session)
+		return "", errOver
+	}
+	err = fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err)
+	s.fail(ctx, err)
+	return "", err
 }
 
 // loginAgain logs in and stores the session. Where only a person can do that, he
 // may have brought a login past this manager.
 func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
-	if brought := m.brought(ctx, s, in); brought != nil {
-		s.set(brought)
-		return m.renew(ctx, s, in)
+	brought, err := m.brought(ctx, s, in)
+	if err != nil {
+		s.fail(ctx, err)
+		return "", err
+	}
+	if access, err := m.refresh(ctx, s, brought); !errors.Is(err, errOver) {
+		return access, err
 	}
 	session, err := m.login(ctx, s, in)
 	if err != nil {

@@ -76,15 +76,22 @@ func (m *Manager) AuthorIn(in client.Context) string {
 	return m.Author
 }
 
-// brought is a stored login that is newer than the one in memory; nil for none.
-func (m *Manager) brought(ctx context.Context, s *slot, in client.Context) *Session {
+// brought is a stored login that is newer than the one in memory, and that KSeF
+// has not refused yet; nil for none.
+func (m *Manager) brought(ctx context.Context, s *slot, in client.Context) (*Session, error) {
 	if m.Signer != nil {
-		return nil
+		return nil, nil
 	}
 	stored, err := m.stored(ctx, in)
 	current := s.get()
-	if err != nil || stored == nil || (current != nil && !stored.Since.After(current.Since)) {
-		return nil
+	switch {
+	case err != nil || stored == nil:
+		return nil, err
+	case s.isRefused(stored):
+		m.drop(ctx, s, stored) // its deletion has failed before
+		return nil, nil
+	case current != nil && !stored.Since.After(current.Since):
+		return nil, nil
 	}
-	return stored
+	return stored, nil
 }

@@ -28,6 +28,7 @@ type slot struct {
 	mu          sync.Mutex
 	current     *Session
 	loaded      bool
+	refused     string // the number of the session that KSeF refused last
 	failure     error
 	failureEnds time.Time
 }
@@ -42,6 +43,19 @@ func (s *slot) set(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current, s.loaded, s.failure = session, true, nil
+}
+
+// refuse notes that KSeF no longer accepts a session.
+func (s *slot) refuse(session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = session.ReferenceNumber
+}
+
+func (s *slot) isRefused(session *Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused == session.ReferenceNumber
 }
 
 // markReplaced notes that the access token stands for one that KSeF refused.
