@@ -44,7 +44,8 @@ type Challenge struct {
 
 // Bearer is a JWT with its end.
 type Bearer struct {
-	Token      Secret    `json:"token"`
+	Token Secret `json:"token"`
+	// ValidUntil is its end by this machine's clock: its life is measured by KSeF's.
 	ValidUntil time.Time `json:"validUntil"`
 }
 
@@ -197,9 +198,7 @@ func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, err
 // Refresh gets a new access token. A refresh token that has ended is a 400
 // with 21301, 21304 or 21308, not a 401.
 func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
-	var out struct {
-		Access Bearer `json:"accessToken"`
-	}
+	var out refreshed
 	err := c.do(ctx, call{
 		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", success: http.StatusOK, bearer: refresh.Bearing(),
 	}, &out)

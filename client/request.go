@@ -85,6 +85,7 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 		return err
 	}
 	defer cancel()
+	sent := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
 		lost := &TransportError{Endpoint: call.endpoint, Sent: !isDialError(err), Err: withoutURL(err)}
@@ -94,6 +95,9 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	defer response.Body.Close()
 	err = c.read(call, response, out)
 	settle(pass, err)
+	if moments, ok := out.(onClock); ok && err == nil {
+		moments.translate(newClock(sent, response.Header))
+	}
 	return err
 }
 

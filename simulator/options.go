@@ -55,6 +55,9 @@ type Options struct {
 	// CertificateQuota bounds the certificates of each subject.
 	CertificateQuota CertificateQuota
 
+	// ClockOffset is how far the simulator's clock is ahead of package time; a negative one is behind.
+	ClockOffset time.Duration
+
 	// Limits are the rate limits; the zero value has KSeF's.
 	Limits Limits
 }

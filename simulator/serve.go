@@ -37,6 +37,7 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	if warning := r.Header.Get("X-Test-System-Warning"); warning != "" {
 		w.Header().Set("X-System-Warning", warning)
 	}
+	w.Header().Set("Date", c.now.Format(http.TimeFormat)) // a server on a socket would add that of its machine
 	s.count(e, strconv.Itoa(answer.status))
 	answer.writeHeader(w, length)
 	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell

@@ -43,6 +43,7 @@ func New(options Options) (*Simulator, error) {
 	s := &Simulator{options: options, jwtKey: make([]byte, 32)}
 	_, _ = rand.Read(s.jwtKey) // crypto/rand.Read never returns an error
 	s.keys = sync.OnceValues(func() (publicKeys, error) { return newPublicKeys(s.now()) })
+	s.ahead.Store(int64(options.ClockOffset))
 	if s.authority, err = newCertificateAuthority(s.now()); err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (s *Simulator) Transport() http.RoundTripper {
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ahead.Store(0)
+	s.ahead.Store(int64(s.options.ClockOffset))
 	s.store = newStore()
 	s.limiter = newLimiter(s.options.Limits)
 	s.faults = nil

@@ -46,6 +46,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second, "how long a request for a certificate is in progress")
 	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0, "how long a certificate of KSeF's is good; 0 is two years")
 	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
+	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0, "how far the clock is ahead of this machine's; a negative one is behind")
 	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL), who may otherwise do everything in every context")
 	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false, "allow POST /tokens after a login with a token")
 	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400", "answer to DELETE of an unknown token: 204, 400 or 403")

@@ -88,4 +88,3 @@ func TestRenew(t *testing.T) {
 		})
 	})
 }
-

@@ -50,7 +50,7 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 	synctest.Test(t, func(t *testing.T) {
 		ksef, err := simulator.New(options)
 		require.NoError(t, err)
-		certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: taxpayer.Value, NotAfter: time.Now().AddDate(3, 0, 0)})
+		certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: taxpayer.Value, NotBefore: time.Now().AddDate(0, 0, -1), NotAfter: time.Now().AddDate(3, 0, 0)})
 		require.NoError(t, err)
 		held, err := credential.Parse(credential.Source{Certificate: string(certificate), PrivateKey: string(key)}, time.Now())
 		require.NoError(t, err)
