@@ -170,16 +170,21 @@ func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, in Conte
 	return &out, nil
 }
 
+// LoginState is where a submitted login stands.
+type LoginState struct {
+	Status `json:"status"`
+	// Redeemed says that KSeF has given out its tokens. KSeF may leave it out.
+	Redeemed bool `json:"isTokenRedeemed"`
+}
+
 // LoginStatus asks where a submitted login stands.
-func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (Status, error) {
-	var out struct {
-		Status Status `json:"status"`
-	}
+func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginState, error) {
+	var out LoginState
 	err := c.do(ctx, call{
 		endpoint: EndpointLoginStatus, method: http.MethodGet,
 		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK, bearer: operation.Token.Token.Bearing(),
 	}, &out)
-	return out.Status, err
+	return out, err
 }
 
 // Redeem exchanges a login that has succeeded for its tokens. KSeF allows it

@@ -38,6 +38,8 @@ type pace struct {
 	polls int
 	// done is when KSeF first said that the login has succeeded.
 	done time.Time
+	// lost says that KSeF may have given out the session, and that its answer was lost.
+	lost bool
 }
 
 // FailedError is how a login ended that somebody else has carried on.
@@ -115,16 +117,18 @@ func (l *Logins) step(ctx context.Context, login *record) (next time.Time, err e
 	case time.Now().After(login.OperationUntil):
 		return time.Time{}, l.fail(ctx, login, errors.New("KSeF has not decided while it could be asked"))
 	}
-	status, err := upstream.Client.LoginStatus(ctx, login.operation())
+	state, err := upstream.Client.LoginStatus(ctx, login.operation())
 	switch {
 	case isGone(err):
 		return time.Time{}, l.fail(ctx, login, err)
 	case err != nil:
 		return l.later(login.Challenge, err), err
-	case status.Code == client.LoginPending:
+	case state.Code == client.LoginPending:
 		return l.later(login.Challenge, nil), nil
-	case status.Code != client.LoginDone:
-		return time.Time{}, l.fail(ctx, login, &client.LoginError{ReferenceNumber: login.ReferenceNumber, Status: status})
+	case state.Code != client.LoginDone:
+		return time.Time{}, l.fail(ctx, login, &client.LoginError{ReferenceNumber: login.ReferenceNumber, Status: state.Status})
+	case state.Redeemed:
+		return time.Time{}, l.fail(ctx, login, lostSession(login))
 	}
 	return l.redeem(ctx, upstream, login)
 }
@@ -135,14 +139,25 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	defer cancel()
 	tokens, err := upstream.Client.Redeem(ctx, login.operation())
 	switch {
+	case client.MayHaveActed(err, client.EndpointRedeem):
+		return l.lose(login.Challenge, err), err
+	case client.HasCode(err, notRedeemable) && l.pace(login.Challenge).lost:
+		return time.Time{}, l.fail(ctx, login, lostSession(login))
 	case client.HasCode(err, notRedeemable) && l.sinceDone(login.Challenge) < redeemPatience:
 		return l.later(login.Challenge, err), err
 	case client.IsRefusal(err) && !client.IsRateLimited(err):
-		return time.Time{}, l.fail(ctx, login, fmt.Errorf("KSeF gives out a login's session once, and its answer was lost: %w", err))
+		return time.Time{}, l.fail(ctx, login, fmt.Errorf("KSeF does not give out the session of the login: %w", err))
 	case err != nil:
 		return l.later(login.Challenge, err), err
 	}
 	return time.Time{}, l.keep(ctx, upstream, login, tokens)
+}
+
+// lostSession is how a login ends whose session KSeF has given out to nobody: it
+// does so once.
+func lostSession(login *record) error {
+	return &FailedError{Text: "KSeF has given out the session of the login " + login.ReferenceNumber + " once, as it does, and its answer was lost: " +
+		"the login is over; begin again with login/begin, and have its answer signed"}
 }
 
 // keep hands the session on, and ends it where nobody can keep it: nobody could
@@ -241,6 +256,18 @@ func (l *Logins) later(challenge string, err error) time.Time {
 	pace.due, pace.err = time.Now().Add(wait), err
 	l.paces[challenge] = pace
 	return pace.due
+}
+
+// lose notes that the answer with the session was lost, and has KSeF asked soon
+// what became of it.
+func (l *Logins) lose(challenge string, err error) time.Time {
+	l.mu.Lock()
+	if pace := l.paces[challenge]; !pace.lost {
+		pace.lost, pace.polls = true, 0
+		l.paces[challenge] = pace
+	}
+	l.mu.Unlock()
+	return l.later(challenge, err)
 }
 
 // sinceDone is how long ago KSeF first said that the login has succeeded.

@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,9 @@ var taxpayer = client.Context{Type: client.ContextNIP, Value: "5265877635"}
 type submitted struct {
 	logins    *outside.Logins
 	challenge string
+	ksef      *simulator.Simulator
+	wire      *wire
+	options   outside.Options
 	failures  []error
 	discarded []*session.Session
 }
@@ -39,9 +43,9 @@ func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Sessi
 	synctest.Test(t, func(t *testing.T) {
 		ksef, err := simulator.New(options)
 		require.NoError(t, err)
-		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: ksef.Transport()})
+		s := &submitted{ksef: ksef, wire: &wire{ksef.Transport()}}
+		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: s.wire})
 		require.NoError(t, err)
-		s := &submitted{}
 		upstream := &outside.Upstream{
 			Client: api,
 			Adopt:  func(_ context.Context, made *session.Session) error { return adopt(made) },
@@ -50,11 +54,12 @@ func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Sessi
 				return api.EndSession(ctx, made.Refresh.Token)
 			},
 		}
-		s.logins = outside.New(outside.Options{
+		s.options = outside.Options{
 			Storage: &logical.InmemStorage{},
 			Open:    func(context.Context) (*outside.Upstream, error) { return upstream, nil },
 			OnFail:  func(_ client.Context, err error) { s.failures = append(s.failures, err) },
-		})
+		}
+		s.restart()
 		begun, err := s.logins.Begin(t.Context(), taxpayer, xades.CertificateSubject)
 		require.NoError(t, err)
 		s.challenge = begun.Challenge
@@ -62,6 +67,25 @@ func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Sessi
 		require.NoError(t, err)
 		test(t, s)
 	})
+}
+
+// wire is the way to KSeF, which a test may replace.
+type wire struct{ http.RoundTripper }
+
+// over puts something in the way to KSeF.
+func (s *submitted) over(change func(http.RoundTripper) http.RoundTripper) {
+	s.wire.RoundTripper = change(s.wire.RoundTripper)
+}
+
+// restart forgets what is not in storage.
+func (s *submitted) restart() { s.logins = outside.New(s.options) }
+
+func (s *submitted) count(endpoint string) int {
+	sum := 0
+	for _, count := range s.ksef.State().Requests[endpoint] {
+		sum += count
+	}
+	return sum
 }
 
 func sign(t *testing.T, begun *outside.Begun) []byte {

@@ -90,16 +90,16 @@ func nobody(in client.Context) error {
 func Finish(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
 	poll := firstPoll
 	for {
-		status, err := api.LoginStatus(ctx, operation)
+		state, err := api.LoginStatus(ctx, operation)
 		if err != nil {
 			return nil, err
 		}
-		switch status.Code {
+		switch state.Code {
 		case client.LoginDone:
 			return redeem(ctx, api, operation)
 		case client.LoginPending:
 		default:
-			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: status}
+			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: state.Status}
 		}
 		if !wait.For(ctx, poll) {
 			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, ctx.Err())
