@@ -110,6 +110,7 @@ func (b *backend) openLedger() {
 		Storage:  b.storage,
 		Open:     b.openUpstream,
 		NextSlot: b.nextSlot,
+		Probe:    b.probe,
 		OnEvent:  b.onLedgerEvent,
 		Logger:   b.Logger().Named("ledger"),
 	})

@@ -187,6 +187,19 @@ func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait b
 	return current.in(b, target.Context, wait), nil
 }
 
+// probe asks KSeF for a challenge, which no hourly limit counts.
+func (b *backend) probe(ctx context.Context, api string) error {
+	current, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if api != current.config.URL {
+		return fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, api, current.config.URL)
+	}
+	_, err = current.sessions.Auth().Challenge(ctx)
+	return err
+}
+
 // in is KSeF in a context, each request waiting for the limits as wait says.
 func (c *connection) in(b *backend, in client.Context, wait budget.Wait) *session.API {
 	return c.sessions.In(in, b.budgets.gate(c.config.URL, in, wait))

@@ -32,6 +32,7 @@ func answerError(err error) (*logical.Response, error) {
 	var enrollment *client.EnrollmentError
 	var rotationFailed *rotation.FailedError
 	var loginFailed *outside.FailedError
+	var outage *ledger.OutageError
 	switch {
 	case isInputError(err):
 		return logical.ErrorResponse(err.Error()), nil
@@ -39,7 +40,7 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, &statusError{error: err, status: http.StatusConflict}
 	case errors.As(err, &exhausted), client.IsRateLimited(err):
 		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
-	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded):
+	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
 		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
 	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil

@@ -62,8 +62,8 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // Issue has KSeF make a token. The intent is recorded before KSeF is asked.
 // Errors: a *budget.ExhaustedError where KSeF's limits leave no room soon, a
 // *client.APIError where KSeF refuses, a *LostReplyError where it is not known
-// whether KSeF made a token, an *UnclaimedError where it has made one in vain
-// (ErrFailed among the causes), or a fault of storage.
+// whether KSeF made a token, an *OutageError where KSeF loses such requests at the moment, an
+// *UnclaimedError where it has made one in vain (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, error) {
 	if err := l.beginIssue(); err != nil {
 		return nil, err
@@ -72,6 +72,11 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	if next := l.NextSlot(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issuePatience {
 		return nil, &budget.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
+	attempt, err := l.breaker(request.Target.API).admit()
+	if err != nil {
+		return nil, err
+	}
+	defer l.endAttempt(attempt, notSent, nil)
 	api, err := l.Open(ctx, request.Target, budget.Wait{AtMost: issuePatience})
 	if err != nil {
 		return nil, err
@@ -86,6 +91,7 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	defer l.land(record.Nonce)
 
 	token, err := api.GenerateToken(ctx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
+	l.endAttempt(attempt, outcomeOf(err), err)
 	if err != nil {
 		return nil, l.notIssued(ctx, record, err)
 	}
@@ -103,6 +109,19 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	}
 	l.OnEvent(Event{Kind: EventIssue, Record: *record})
 	return issued, nil
+}
+
+// outcomeOf reads the outcome of the request for a token from its error.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return made
+	case client.MayHaveActed(err, client.EndpointGenerateToken):
+		return unknown
+	case client.IsRefusal(err):
+		return refused
+	}
+	return notSent
 }
 
 // intend writes the record that leads back to the token, whatever happens next.

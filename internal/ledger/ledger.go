@@ -46,6 +46,9 @@ type Options struct {
 	// NextSlot tells when a request to the endpoint could go that has so many
 	// others before it.
 	NextSlot func(target Target, endpoint string, ahead int) time.Time
+	// Probe asks an API something that no hourly limit counts; nil means that it answers. A ledger
+	// without Probe takes every API for one that does.
+	Probe func(ctx context.Context, api string) error
 	// OnEvent is told what happened to a token; nil is allowed.
 	OnEvent func(Event)
 	Logger  hclog.Logger
@@ -87,8 +90,10 @@ type Ledger struct {
 	mu      sync.Mutex
 	flights map[string]struct{}
 	watches map[Target]*watch
-	started bool
-	issues  issues
+	// breakers are those of the APIs at which tokens were asked for.
+	breakers map[string]*breaker
+	started  bool
+	issues   issues
 }
 
 // New returns a ledger over the storage. It reads nothing yet.
@@ -102,9 +107,13 @@ func New(options Options) *Ledger {
 	if options.NextSlot == nil {
 		options.NextSlot = func(Target, string, int) time.Time { return time.Now() }
 	}
+	if options.Probe == nil {
+		options.Probe = func(context.Context, string) error { return nil }
+	}
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage},
 		flights: make(map[string]struct{}), watches: make(map[Target]*watch),
+		breakers: make(map[string]*breaker),
 	}
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
 	ledger.pump = newPump(ledger)
@@ -140,6 +149,11 @@ func (l *Ledger) Wake() { l.pump.poke() }
 // Retry lets what has failed be tried again at once: what it failed for may be
 // mended.
 func (l *Ledger) Retry() {
+	l.mu.Lock()
+	for _, breaker := range l.breakers {
+		breaker.retry()
+	}
+	l.mu.Unlock()
 	l.pump.retry()
 	l.pump.poke()
 }

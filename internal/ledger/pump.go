@@ -253,6 +253,11 @@ func growing(attempts int, most time.Duration) time.Duration {
 
 func (p *pump) work(ctx context.Context, key laneKey, job *job) (finished bool, err error) {
 	defer p.ledger.contain(&err)
+	if key.kind == kindRecover {
+		if err := p.ledger.breaker(key.target.API).check(); err != nil {
+			return false, err
+		}
+	}
 	api, err := p.ledger.Open(ctx, key.target, budget.Wait{AtMost: pumpPatience})
 	if err != nil {
 		return false, err

@@ -1,0 +1,225 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// breakerOpensAfter is how many requests for tokens in a row have to end with an unknown outcome.
+	breakerOpensAfter = 3
+	// probeEvery and probeTimeout bound how late the return of KSeF is noticed.
+	probeEvery   = 5 * time.Second
+	probeTimeout = 5 * time.Second
+	// longestTrialPause bounds the pause after a trial that was lost although the probe was answered.
+	longestTrialPause = 4 * time.Minute
+)
+
+// OutageError refuses a token while KSeF leaves requests for tokens without an answer. Nothing was
+// sent or recorded.
+type OutageError struct {
+	API string
+	// Lost is how many requests in a row have ended with an unknown outcome.
+	Lost int
+	// Next is the earliest moment at which a request for a token is let through again.
+	Next time.Time
+	// Err is the last failure.
+	Err error
+}
+
+func (e *OutageError) Error() string {
+	return fmt.Sprintf("no token was asked for, since the last %d requests for tokens to KSeF at %s have ended with an unknown outcome; "+
+		"the next try is at %s, ask again then (last error: %v)", e.Lost, e.API, e.Next.UTC().Format(time.RFC3339), e.Err)
+}
+
+// outcome is what became of a request for a token.
+type outcome int
+
+const (
+	notSent outcome = iota
+	// refused is KSeF's definite no.
+	refused
+	made
+	// unknown may have made a token whose reply was lost.
+	unknown
+)
+
+type breakerState int
+
+const (
+	// closed lets all requests through.
+	closed breakerState = iota
+	// open lets none through until a probe has been answered.
+	open
+	// halfOpen lets one through at a time until one has succeeded.
+	halfOpen
+)
+
+// breaker is the circuit breaker of one API: it keeps an outage from using up the hour's requests.
+type breaker struct {
+	api string
+	// probe asks KSeF something that no hourly limit counts.
+	probe func() error
+
+	mu    sync.Mutex
+	state breakerState
+	// lost counts the unknown outcomes in a row, lostTrials those of them in the state halfOpen.
+	lost, lostTrials int
+	lastErr          error
+	// busy says that a probe or a trial is under way.
+	busy bool
+	next time.Time
+}
+
+// attempt is the permission to ask for one token. It must be ended once.
+type attempt struct {
+	breaker *breaker
+	trial   bool
+	ended   bool
+}
+
+// admit permits a request for a token, or returns an *OutageError. In the state open it probes KSeF
+// first if a probe is due.
+func (b *breaker) admit() (*attempt, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.await(); err != nil {
+		return nil, err
+	}
+	if b.state == closed {
+		return &attempt{breaker: b}, nil
+	}
+	b.busy = true
+	return &attempt{breaker: b, trial: true}, nil
+}
+
+// check returns an *OutageError while KSeF does not answer. It permits nothing.
+func (b *breaker) check() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != open {
+		return nil
+	}
+	return b.await()
+}
+
+// await returns nil if a request may go. The caller holds the lock, which is released during a probe.
+func (b *breaker) await() error {
+	if b.state == closed {
+		return nil
+	}
+	now := time.Now()
+	if b.busy || now.Before(b.next) {
+		return b.outage(now)
+	}
+	if b.state == halfOpen {
+		return nil
+	}
+	b.busy, b.next = true, now.Add(probeEvery)
+	b.mu.Unlock()
+	err := b.probe()
+	b.mu.Lock()
+	b.busy = false
+	if b.state != open {
+		return nil // a request that was sent before has succeeded
+	}
+	if err != nil {
+		b.lastErr = err
+		return b.outage(time.Now())
+	}
+	b.state, b.next = halfOpen, time.Time{}
+	return nil
+}
+
+func (b *breaker) outage(now time.Time) error {
+	next := b.next
+	if next.Before(now) {
+		next = now.Add(time.Second) // the request that is under way decides
+	}
+	return &OutageError{API: b.api, Lost: b.lost, Next: next, Err: b.lastErr}
+}
+
+// end reports what became of the attempt. Only the first call counts. changed says that the breaker
+// has opened or closed.
+func (a *attempt) end(result outcome, err error) (changed bool) {
+	b := a.breaker
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a.ended {
+		return false
+	}
+	a.ended = true
+	if a.trial {
+		b.busy = false
+	}
+	switch {
+	case result == made:
+		changed = b.state != closed
+		b.state, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, nil
+	case result == refused && b.state == closed:
+		b.lost = 0
+	case result == unknown:
+		return b.lose(a.trial, err)
+	}
+	return changed
+}
+
+func (b *breaker) lose(trial bool, err error) (opened bool) {
+	b.lost++
+	b.lastErr = err
+	switch {
+	case trial:
+		b.lostTrials++
+		b.state = open
+		b.next = time.Now().Add(min(longestTrialPause, probeEvery<<min(b.lostTrials, 10)))
+	case b.state == closed && b.lost >= breakerOpensAfter:
+		b.state, b.next = open, time.Now().Add(probeEvery)
+		return true
+	}
+	return false
+}
+
+// retry lets the next probe go at once.
+func (b *breaker) retry() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = time.Time{}
+}
+
+// breaker returns the circuit breaker of an API.
+func (l *Ledger) breaker(api string) *breaker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := l.breakers[api]
+	if found == nil {
+		found = &breaker{api: api, probe: func() error { return l.probe(api) }}
+		l.breakers[api] = found
+	}
+	return found
+}
+
+// probe belongs to no caller: all that wait for KSeF share its result.
+func (l *Ledger) probe(api string) (err error) {
+	defer l.contain(&err)
+	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
+	defer cancel()
+	return l.Probe(ctx, api)
+}
+
+// endAttempt tells the breaker what became of a request for a token.
+func (l *Ledger) endAttempt(attempt *attempt, result outcome, err error) {
+	if !attempt.end(result, err) {
+		return
+	}
+	if result == made {
+		l.Logger.Info("KSeF makes tokens again", "api", attempt.breaker.api)
+		l.pump.retry()
+		return
+	}
+	l.Logger.Warn("no further tokens are asked for until KSeF answers again", "api", attempt.breaker.api, "error", err)
+}

@@ -1,0 +1,177 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// TestIssueInOutage has one client read creds/<role> each second while KSeF is away.
+func TestIssueInOutage(t *testing.T) {
+	faults := map[string]simulator.Fault{
+		"connections dropped": {Kind: simulator.FaultDropRequest},
+		"status 503":          {Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+				s.mustIssue(time.Hour)
+				before := s.ksef.State().Requests
+				fault.Endpoint, fault.Times = "*", -1
+				s.fault(fault)
+				reader := s.readEachSecond()
+				defer reader.stop()
+				s.elapse(280 * time.Second)
+				spent := hourly(since(before, s.ksef.State().Requests))
+				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, s.ksef.State().Requests))
+				require.Empty(t, reader.succeeded())
+
+				s.ksef.ClearFaults()
+				back := time.Now()
+				s.elapse(15 * time.Second)
+				require.NotEmpty(t, reader.succeeded())
+				require.LessOrEqual(t, reader.succeeded()[0].Sub(back), 15*time.Second)
+				reader.stop()
+				require.NoError(t, s.settle())
+			})
+		})
+	}
+}
+
+// TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
+func TestIssueInOutageOfOneEndpoint(t *testing.T) {
+	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		s.mustIssue(time.Hour)
+		before := s.ksef.State().Requests
+		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		reader := s.readEachSecond()
+		defer reader.stop()
+		s.elapse(10 * time.Minute)
+		reader.stop()
+		require.LessOrEqual(t, since(before, s.ksef.State().Requests)[issueEndpoint], 10)
+		require.NoError(t, s.broken())
+		s.ksef.ClearFaults()
+		s.elapse(5 * time.Minute)
+		s.mustIssue(time.Hour)
+		require.NoError(t, s.settle())
+	})
+}
+
+// TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time of
+// the next try, and no trace in the ledger.
+func TestIssueInOutageAnswers(t *testing.T) {
+	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		s.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		for range 3 {
+			_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+			var lost *ledger.LostReplyError
+			require.ErrorAs(t, err, &lost)
+		}
+		open, err := s.openRecords()
+		require.NoError(t, err)
+		require.Len(t, open, 3)
+		posts := s.requests(issueEndpoint)
+
+		_, err = s.vault().issue(context.Background(), "invoices", time.Hour)
+		var coded logical.HTTPCodedError
+		require.ErrorAs(t, err, &coded)
+		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
+		require.ErrorContains(t, err, "the last 3 requests for tokens")
+		require.ErrorContains(t, err, time.Now().Add(5*time.Second).UTC().Format(time.RFC3339))
+		require.Equal(t, posts, s.requests(issueEndpoint))
+		open, err = s.openRecords()
+		require.NoError(t, err)
+		require.Len(t, open, 3)
+
+		// All that ask at once share one probe, and after it one request for a token.
+		s.elapse(10 * time.Second)
+		probes := s.requests("POST /auth/challenge")
+		s.ksef.ClearFaults()
+		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
+		var successes sync.WaitGroup
+		made := make(chan *held, 20)
+		for range 20 {
+			successes.Go(func() {
+				if lease, err := s.vault().issue(context.Background(), "invoices", time.Hour); err == nil {
+					made <- lease
+				}
+			})
+		}
+		successes.Wait()
+		require.Len(t, made, 1)
+		require.Equal(t, probes+1, s.requests("POST /auth/challenge"))
+		s.mustIssue(time.Hour)
+		require.NoError(t, s.settle())
+	})
+}
+
+// hourly counts the requests that KSeF's hourly limits count.
+func hourly(requests map[string]int) int {
+	sum := 0
+	for endpoint, count := range requests {
+		if !strings.Contains(endpoint, " /auth/") {
+			sum += count
+		}
+	}
+	return sum
+}
+
+// reader asks for a token each second, whatever has become of the request before.
+type reader struct {
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu    sync.Mutex
+	times []time.Time
+}
+
+func (s *scene) readEachSecond() *reader {
+	ctx, end := context.WithCancel(context.Background())
+	r := &reader{end: end}
+	r.work.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				r.work.Go(func() { r.read(s) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return r
+}
+
+func (r *reader) read(s *scene) {
+	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.times = append(r.times, time.Now())
+}
+
+// succeeded returns when tokens were received.
+func (r *reader) succeeded() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]time.Time(nil), r.times...)
+}
+
+func (r *reader) stop() {
+	r.end()
+	r.work.Wait()
+}
