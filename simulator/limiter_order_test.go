@@ -20,7 +20,9 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)
 		endpoint := endpoint{name: "GET /tokens", scope: perContext}
-		arrive := func() *call { return &call{Request: httptest.NewRequest(http.MethodGet, "/v2/tokens", nil), now: s.now()} }
+		arrive := func() *call {
+			return &call{Request: httptest.NewRequest(http.MethodGet, "/v2/tokens", nil), now: s.now()}
+		}
 
 		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
 		time.Sleep(500 * time.Millisecond)
