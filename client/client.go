@@ -17,11 +17,19 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // DefaultRequestTimeout bounds one HTTP exchange with KSeF.
 const DefaultRequestTimeout = 30 * time.Second
+
+// When an HTTP/2 connection on which nothing arrives is asked whether it still leads anywhere, and
+// how long it may take to answer: together less than DefaultRequestTimeout.
+const (
+	pingAfter   = 15 * time.Second
+	pingTimeout = 10 * time.Second
+)
 
 // Environment addresses, as KSeF's page on environments gives them.
 const (
@@ -66,6 +74,9 @@ type Client struct {
 	userAgent string
 	onWarning func(Warning)
 	gate      Gate
+	// unanswered counts the requests that got no answer in time, and closedAfter is how many there
+	// had been when the connections that were kept were last closed for it.
+	unanswered, closedAfter *atomic.Int64
 }
 
 // New checks the configuration and returns a client. It sends nothing. Errors
@@ -90,6 +101,8 @@ func New(config Config) (*Client, error) {
 		userAgent: config.UserAgent,
 		onWarning: config.OnWarning,
 		gate:      openGate{},
+
+		unanswered: &atomic.Int64{}, closedAfter: &atomic.Int64{},
 	}
 	if client.timeout <= 0 {
 		client.timeout = DefaultRequestTimeout
@@ -158,6 +171,7 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		MaxIdleConnsPerHost:   16,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,

@@ -85,24 +85,37 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 		return err
 	}
 	defer cancel()
+	c.closeSilent()
 	sent := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
 		lost := &TransportError{Endpoint: call.endpoint, Sent: !isDialError(err), Err: withoutURL(err)}
-		settle(pass, lost)
+		c.settle(pass, lost)
 		return lost
 	}
 	defer response.Body.Close()
 	err = c.read(call, response, out)
-	settle(pass, err)
+	c.settle(pass, err)
 	if moments, ok := out.(onClock); ok && err == nil {
 		moments.translate(newClock(sent, response.Header))
 	}
 	return err
 }
 
+// closeSilent closes the connections that were kept, where a request has had no answer since: they
+// may have fallen silent too.
+func (c *Client) closeSilent() {
+	if unanswered := c.unanswered.Load(); unanswered != c.closedAfter.Load() {
+		c.Close()
+		c.closedAfter.Store(unanswered)
+	}
+}
+
 // settle closes a pass: with what a 429 asked for, or as never used.
-func settle(pass Pass, err error) {
+func (c *Client) settle(pass Pass, err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		c.unanswered.Add(1)
+	}
 	var lost *TransportError
 	var refused *APIError
 	switch {
