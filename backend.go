@@ -65,6 +65,7 @@ type backend struct {
 	rotation   *rotation.Rotation
 	logins     *outside.Logins
 	upkeep     *upkeep
+	unreadable *unreadable
 	notices    notices
 	templates  templates
 }
@@ -75,7 +76,10 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 		userAgent: "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
 		transport: transport,
 		budgets:   newBudgets(registry, storage),
+
+		unreadable: newUnreadable(storage),
 	}
+	b.budgets.onUnreadable = b.onUnreadable
 	b.connection.turn = turn.New("the configuration")
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
@@ -113,6 +117,8 @@ func (b *backend) openLedger() {
 		Probe:    b.probe,
 		OnEvent:  b.onLedgerEvent,
 		Logger:   b.Logger().Named("ledger"),
+
+		OnUnreadable: b.onUnreadable,
 	})
 }
 
@@ -120,9 +126,11 @@ func (b *backend) openLedger() {
 func (b *backend) openSigning() {
 	b.rotation = rotation.New(rotation.Options{
 		Storage: b.storage, Mount: &rotationMount{backend: b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
+		OnUnreadable: b.onUnreadable,
 	})
 	b.logins = outside.New(outside.Options{
 		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onLogin, Logger: b.Logger().Named("login"),
+		OnUnreadable: b.onUnreadable,
 	})
 	b.upkeep = newUpkeep(b)
 }

@@ -31,6 +31,8 @@ const authPatience = 20 * time.Second
 type budgets struct {
 	registry *budget.Registry
 	storage  logical.Storage
+	// onUnreadable is called with each journal that cannot be read and is replaced.
+	onUnreadable func(entry *logical.StorageEntry, err error)
 
 	opening  singleflight.Group
 	mu       sync.Mutex
@@ -51,7 +53,7 @@ func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account,
 		if account := b.opened(key); account != nil {
 			return account, nil
 		}
-		account, err := b.registry.Open(ctx, key, journal{b.storage, journalKey(key)})
+		account, err := b.open(ctx, key)
 		if err != nil {
 			return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
 		}
@@ -64,6 +66,22 @@ func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account,
 		return nil, err
 	}
 	return opened.(*budget.Account), nil
+}
+
+// open closes an hour to a context whose journal cannot be read.
+func (b *budgets) open(ctx context.Context, key budget.Key) (*budget.Account, error) {
+	kept := journal{b.storage, journalKey(key)}
+	account, err := b.registry.Open(ctx, key, kept)
+	var unreadable *budget.UnreadableError
+	if !errors.As(err, &unreadable) {
+		return account, err
+	}
+	b.onUnreadable(&logical.StorageEntry{Key: kept.key, Value: unreadable.Data}, unreadable)
+	endpoints := contextEndpoints()
+	if key.Context == "" {
+		endpoints = loginEndpoints()
+	}
+	return b.registry.OpenFull(ctx, key, kept, endpoints)
 }
 
 // keep is false once the mount has been unloaded.
@@ -103,15 +121,28 @@ func (b *budgets) setLimits(ctx context.Context, key budget.Key, limits client.R
 	if err != nil {
 		return err
 	}
-	for _, endpoint := range []string{
+	for _, endpoint := range contextEndpoints() {
+		account.SetLimits(endpoint, budget.Limits(limits))
+	}
+	return nil
+}
+
+// contextEndpoints are those that KSeF counts by context, in the group "other".
+func contextEndpoints() []string {
+	return []string{
 		client.EndpointGenerateToken, client.EndpointQueryTokens, client.EndpointToken, client.EndpointRevokeToken,
 		client.EndpointEndSession, client.EndpointRateLimits,
 		client.EndpointCertificateLimits, client.EndpointEnrollmentData, client.EndpointEnroll, client.EndpointEnrollment,
 		client.EndpointRetrieve, client.EndpointQueryCertificates, client.EndpointRevokeCertificate,
-	} {
-		account.SetLimits(endpoint, budget.Limits(limits))
 	}
-	return nil
+}
+
+// loginEndpoints are those that KSeF counts by address.
+func loginEndpoints() []string {
+	return []string{
+		client.EndpointChallenge, client.EndpointXAdES, client.EndpointKSeFToken, client.EndpointLoginStatus,
+		client.EndpointRedeem, client.EndpointRefresh, client.EndpointPublicKeys,
+	}
 }
 
 func (b *budgets) opened(key budget.Key) *budget.Account {

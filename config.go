@@ -76,14 +76,26 @@ func readConfig(ctx context.Context, storage logical.Storage) (*config, error) {
 		return nil, nil
 	}
 	var stored config
-	if err := entry.DecodeJSON(&stored); err != nil {
-		return nil, fmt.Errorf("decoding the configuration: %w", err)
+	if err = entry.DecodeJSON(&stored); err == nil && stored.Version != configVersion {
+		err = fmt.Errorf("its version is %d, known is %d", stored.Version, configVersion)
 	}
-	if stored.Version != configVersion {
-		return nil, fmt.Errorf("the stored configuration has version %d; this plugin reads version %d", stored.Version, configVersion)
+	if err != nil {
+		return nil, &unreadableConfigError{entry, err}
 	}
 	return &stored, nil
 }
+
+// unreadableConfigError says that the stored configuration cannot be read.
+type unreadableConfigError struct {
+	entry *logical.StorageEntry
+	err   error
+}
+
+func (e *unreadableConfigError) Error() string {
+	return fmt.Sprintf("the stored configuration cannot be read; write it anew, with all its fields, or delete it with force=true: %v", e.err)
+}
+
+func (e *unreadableConfigError) Unwrap() error { return e.err }
 
 func (c *config) store(ctx context.Context, storage logical.Storage) error {
 	entry, err := logical.StorageEntryJSON(configKey, c)

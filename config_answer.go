@@ -113,6 +113,9 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	if err != nil {
 		return "", err
 	}
+	if state.Unreadable != nil {
+		return "The certificate is not renewed: " + state.Unreadable.Error(), nil
+	}
 	held, err := stored.credential()
 	if err != nil {
 		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning

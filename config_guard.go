@@ -99,8 +99,15 @@ func leftBehind(open ledger.Open) string {
 // deletion. It is for whoever holds the rotation.
 func (b *backend) guardRotation(ctx context.Context, current, next *config, force bool) (abandon bool, err error) {
 	state, err := b.rotation.State(ctx)
-	if err != nil || state.Step == "" {
+	switch {
+	case err != nil:
 		return false, err
+	case state.Unreadable != nil && !force:
+		return false, state.Unreadable
+	case state.Unreadable != nil:
+		return true, nil
+	case state.Step == "":
+		return false, nil
 	}
 	if force || standsOn(state.Subject, current, next) {
 		return force, nil

@@ -272,6 +272,10 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, force 
 	defer b.connection.turn.Release()
 	response := &logical.Response{}
 	current, err := readConfig(ctx, req.Storage)
+	var unreadable *unreadableConfigError
+	if errors.As(err, &unreadable) {
+		return response, b.deleteUnreadableConfig(ctx, req.Storage, unreadable, force)
+	}
 	if err != nil || current == nil {
 		return response, err
 	}

@@ -33,7 +33,7 @@ func (b *backend) pathCreds() []*framework.Path {
 
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get("role").(string)
-	stored, err := readRole(ctx, req.Storage, name)
+	stored, err := b.readRole(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -56,14 +57,18 @@ func (b *backend) pathRoles() []*framework.Path {
 }
 
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *framework.FieldData) (bool, error) {
-	role, err := readRole(ctx, req.Storage, data.Get("name").(string))
+	role, err := b.readRole(ctx, req.Storage, data.Get("name").(string))
+	if errors.Is(err, errUnreadableRole) {
+		return true, nil
+	}
 	return role != nil, err
 }
 
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get("name").(string)
-	current, err := readRole(ctx, req.Storage, name)
-	if err != nil {
+	// One that cannot be read is replaced as a whole.
+	current, err := b.readRole(ctx, req.Storage, name)
+	if err != nil && !errors.Is(err, errUnreadableRole) {
 		return nil, err
 	}
 	next, err := applyRole(name, current, data)
@@ -83,7 +88,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 }
 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	role, err := readRole(ctx, req.Storage, data.Get("name").(string))
+	role, err := b.readRole(ctx, req.Storage, data.Get("name").(string))
 	if err != nil || role == nil {
 		return nil, err
 	}
@@ -123,8 +128,10 @@ type role struct {
 	MaxTTL      time.Duration  `json:"max_ttl"`
 }
 
-// readRole returns nil where there is no such role.
-func readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
+var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
+
+// readRole returns nil where there is no such role, and errUnreadableRole where it is damaged.
+func (b *backend) readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
 	entry, err := storage.Get(ctx, rolesPrefix+name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the role %s: %w", name, err)
@@ -133,8 +140,10 @@ func readRole(ctx context.Context, storage logical.Storage, name string) (*role,
 		return nil, nil
 	}
 	var stored role
-	if err := entry.DecodeJSON(&stored); err != nil {
-		return nil, fmt.Errorf("decoding the role %s: %w", name, err)
+	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
+		unreadable := fmt.Errorf("the role %s %w", name, errors.Join(errUnreadableRole, err))
+		b.onUnreadable(entry, unreadable)
+		return nil, unreadable
 	}
 	return &stored, nil
 }

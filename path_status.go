@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sort"
 	"strings"
@@ -30,9 +31,10 @@ func (b *backend) pathStatus() []*framework.Path {
 }
 
 func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	stored, err := readConfig(ctx, req.Storage)
-	if err != nil {
-		return nil, err
+	stored, configErr := readConfig(ctx, req.Storage)
+	var unreadable *unreadableConfigError
+	if configErr != nil && !errors.As(configErr, &unreadable) {
+		return nil, configErr
 	}
 	open, err := b.ledger.CountOpen(ctx)
 	if err != nil {
@@ -49,11 +51,17 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	response := &logical.Response{Data: answer}
 	addWarnings(response, ledgerTroubles(open, pending)...)
 	addWarnings(response, blockWarnings(usage)...)
-	if stored == nil {
+	switch {
+	case unreadable != nil:
+		b.onUnreadable(unreadable.entry, unreadable)
+		response.AddWarning(unreadable.Error())
+	case stored == nil:
 		response.AddWarning(errNotConfigured.Error())
-		return response, nil
+	default:
+		err = b.addSigningStatus(ctx, stored, response)
 	}
-	return response, b.addSigningStatus(ctx, stored, response)
+	// Last, since what comes before may have met one.
+	return response, errors.Join(err, b.addUnreadable(ctx, response))
 }
 
 // addSigningStatus shows the configuration and all that becomes of logins.
@@ -196,6 +204,7 @@ func statusAnswer() map[int][]framework.Response {
 			"logins":       {Type: framework.TypeSlice, Description: "Logins that a person signs: begun, pending or failed."},
 			"rotation":     {Type: framework.TypeMap, Description: "The rotation of the certificate under way, and how the last one ended."},
 			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot. What is not in use is left out."},
+			"unreadable":   {Type: framework.TypeMap, Description: "Storage entries that cannot be read and are skipped: count, and the first keys."},
 			"tokens":       {Type: framework.TypeMap, Description: "The ledger's open records by state."},
 			"pump":         {Type: framework.TypeMap, Description: "What the engine is finishing by itself; the oldest revocation with its last error."},
 			"last_warning": {Type: framework.TypeMap, Description: "The last X-System-Warning of KSeF."},

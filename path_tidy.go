@@ -78,6 +78,7 @@ func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map
 		"revoking": report.Revoking,
 		"closed":   report.Closed,
 	}
+	answer["unreadable"] = orEmpty(report.Unreadable)
 	addContext(answer, in)
 	return answer
 }
@@ -103,6 +104,8 @@ func tidyAnswer() map[int][]framework.Response {
 			"foreign":  {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
 			"revoking": {Type: framework.TypeInt, Description: "Orphans whose revocation has begun."},
 			"closed":   {Type: framework.TypeInt, Description: "Ghosts whose record was closed."},
+
+			"unreadable": {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
 		}),
 	}}}
 }

@@ -132,7 +132,7 @@ func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, held
 	if held.Role == "" {
 		return held.TTL, held.MaxTTL, nil
 	}
-	current, err := readRole(ctx, storage, held.Role)
+	current, err := b.readRole(ctx, storage, held.Role)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -44,7 +44,8 @@ func NewRegistry() *Registry {
 }
 
 // Open opens an account on the windows of a key and adds to them what its journal knows. Each account needs a journal of
-// its own: [ErrJournalInUse] if another open account of that key has it. Other errors come from loading the journal.
+// its own: [ErrJournalInUse] if another open account of that key has it, and an [UnreadableError] where [Registry.OpenFull]
+// must take its place. Other errors come from loading the journal.
 // All accounts of a key should be open before the first request after a restart, since each knows only its own requests.
 func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Account, error) {
 	data, err := journal.Load(ctx)
@@ -53,8 +54,12 @@ func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Account
 	}
 	rec, err := decode(data)
 	if err != nil {
-		return nil, err
+		return nil, &UnreadableError{Data: data, err: err}
 	}
+	return r.open(key, journal, rec)
+}
+
+func (r *Registry) open(key Key, journal Journal, rec record) (*Account, error) {
 	if rec.Account == "" {
 		rec.Account = rand.Text()
 	}

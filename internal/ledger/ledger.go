@@ -51,7 +51,9 @@ type Options struct {
 	Probe func(ctx context.Context, api string) error
 	// OnEvent is told what happened to a token; nil is allowed.
 	OnEvent func(Event)
-	Logger  hclog.Logger
+	// OnUnreadable is called with each entry that cannot be read and is skipped; nil is allowed.
+	OnUnreadable func(entry *logical.StorageEntry, err error)
+	Logger       hclog.Logger
 }
 
 // Event is something that happened to a token.
@@ -104,6 +106,9 @@ func New(options Options) *Ledger {
 	if options.OnEvent == nil {
 		options.OnEvent = func(Event) {}
 	}
+	if options.OnUnreadable == nil {
+		options.OnUnreadable = func(*logical.StorageEntry, error) {}
+	}
 	if options.NextSlot == nil {
 		options.NextSlot = func(Target, string, int) time.Time { return time.Now() }
 	}
@@ -111,7 +116,7 @@ func New(options Options) *Ledger {
 		options.Probe = func(context.Context, string) error { return nil }
 	}
 	ledger := &Ledger{
-		Options: options, store: store{options.Storage},
+		Options: options, store: store{options.Storage, options.OnUnreadable},
 		flights: make(map[string]struct{}), watches: make(map[Target]*watch),
 		breakers: make(map[string]*breaker),
 	}

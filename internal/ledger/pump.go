@@ -19,8 +19,9 @@ const (
 	// reviewEvery is how often the pump looks at the ledger's folders for what
 	// nobody has told it about.
 	reviewEvery = time.Hour
-	// reviewRetry is the pause after a review that failed.
-	reviewRetry = time.Minute
+	// longestReviewRetry bounds the pause after a review that failed, which
+	// begins with jobRetry.
+	longestReviewRetry = 10 * time.Minute
 	// jobRetry and longestJobRetry bound the pause of one job that KSeF has
 	// answered and not granted.
 	jobRetry        = time.Minute
@@ -40,7 +41,9 @@ type pump struct {
 	agenda   agenda
 	// overdue holds when a token was first seen to have outlived its lease.
 	overdue map[string]time.Time
-	review  reviewState
+	// failedVisits counts, by bucket, the visits in a row that storage has failed.
+	failedVisits map[string]int
+	review       reviewState
 }
 
 // reviewState is what the last review found.
@@ -53,7 +56,7 @@ func newPump(l *Ledger) *pump {
 	return &pump{
 		ledger: l, wake: make(chan struct{}, 1),
 		lanes: make(map[laneKey]*lane), revoking: make(map[string]*job), lost: make(map[string]*job),
-		agenda: newAgenda(), overdue: make(map[string]time.Time),
+		agenda: newAgenda(), overdue: make(map[string]time.Time), failedVisits: make(map[string]int),
 	}
 }
 
@@ -68,19 +71,21 @@ func (p *pump) poke() {
 // poked. It ends with the ledger.
 func (p *pump) run() {
 	ctx := p.ledger.ctx
-	next := time.Now()
+	next, failed := time.Now(), 0
 	for {
 		now := time.Now()
 		if !next.After(now) {
 			next = now.Add(reviewEvery)
 			if err := p.reviewPending(ctx); err != nil && ctx.Err() == nil {
 				p.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
-				next = now.Add(reviewRetry)
+				next = now.Add(growing(failed, longestReviewRetry))
+				failed++
+			} else {
+				failed = 0
 			}
 		}
 		if err := p.visitDue(ctx, now); err != nil && ctx.Err() == nil {
 			p.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
-			next = now.Add(reviewRetry)
 		}
 		if !p.rest(ctx, next) {
 			return

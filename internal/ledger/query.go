@@ -38,7 +38,7 @@ func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// Find returns the record of a token, or nil where this mount has none.
+// Find returns the record of a token, or nil where this mount has none that can be read.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
 	buckets, err := l.store.buckets(ctx)
 	if err != nil {
@@ -46,7 +46,8 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 	}
 	var live *Record
 	for _, bucket := range buckets {
-		if live, err = l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber); err != nil {
+		live, err = l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber)
+		if err != nil && !errors.Is(err, errBadRecord) {
 			return nil, err
 		}
 		if live != nil {
@@ -55,7 +56,7 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 	}
 	// Read last: a record moves from live to ending.
 	ending, err := l.store.get(ctx, endingKey(referenceNumber))
-	if err != nil || ending != nil {
+	if (err != nil && !errors.Is(err, errBadRecord)) || ending != nil {
 		return ending, err
 	}
 	return live, nil

@@ -95,13 +95,14 @@ func bucketOf(deadline time.Time) string {
 }
 
 // bucketStart is the earliest deadline that a bucket's records were issued with,
-// but for leases so short that bucketLead put them into a later one.
-func bucketStart(bucket string) (time.Time, error) {
+// but for leases so short that bucketLead put them into a later one. It is zero
+// for a name that is no bucket's, whose records are unreadable.
+func bucketStart(bucket string) time.Time {
 	number, err := strconv.ParseInt(bucket, 16, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("the ledger has a bucket with the name %q: %w", bucket, err)
+	if err != nil || len(bucket) != bucketDigits {
+		return time.Time{}
 	}
-	return time.Unix(number*int64(bucketWidth/time.Second), 0), nil
+	return time.Unix(number*int64(bucketWidth/time.Second), 0)
 }
 
 // mountIDBytes makes two mounts in one context tell their tokens apart.

@@ -42,7 +42,7 @@ func (p *pump) reviewEnding(ctx context.Context) error {
 
 // each goes through a folder's records, but those that somebody works on. That
 // is asked before reading: who has finished with a record has also written it.
-// A record that cannot be read keeps no other from its turn.
+// Unreadable records are skipped and reported; an error is a fault of storage.
 func (p *pump) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
 	names, err := p.ledger.store.names(ctx, folder)
 	if err != nil {
@@ -57,7 +57,7 @@ func (p *pump) each(ctx context.Context, folder string, taken func(name string) 
 		if err == nil && record != nil {
 			err = do(record)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errBadRecord) {
 			failures = append(failures, err)
 		}
 		if ctx.Err() != nil {
@@ -132,7 +132,10 @@ func (p *pump) visit(ctx context.Context, bucket string, now time.Time) error {
 	})
 	p.mu.Lock()
 	if err != nil {
-		p.agenda.note(bucket, now.Add(reviewRetry))
+		p.agenda.note(bucket, now.Add(growing(p.failedVisits[bucket], longestReviewRetry)))
+		p.failedVisits[bucket]++
+	} else {
+		delete(p.failedVisits, bucket)
 	}
 	next, stays := p.agenda[bucket]
 	p.mu.Unlock()

@@ -5,8 +5,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,10 +27,12 @@ const (
 	issuingPrefix = StoragePrefix + "issuing/"
 	livePrefix    = StoragePrefix + "live/"
 	endingPrefix  = StoragePrefix + "ending/"
-	mountIDKey    = "mount-id"
 )
 
-type store struct{ logical.Storage }
+type store struct {
+	logical.Storage
+	unreadable func(entry *logical.StorageEntry, err error)
+}
 
 func issuingKey(nonce string) string { return issuingPrefix + nonce }
 
@@ -73,7 +73,11 @@ func (s store) get(ctx context.Context, key string) (*Record, error) {
 	if entry == nil {
 		return nil, nil
 	}
-	return decodeRecord(key, entry.Value)
+	record, err := decodeRecord(key, entry.Value)
+	if err != nil {
+		s.unreadable(entry, err)
+	}
+	return record, err
 }
 
 // locate finds a token's record. It reads in the order in which records move,
@@ -118,24 +122,4 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 		names[i] = strings.TrimSuffix(name, "/")
 	}
 	return names, nil
-}
-
-// mountID returns the mount's identifier, made once.
-func (s store) mountID(ctx context.Context) (string, error) {
-	entry, err := s.Get(ctx, mountIDKey)
-	if err != nil {
-		return "", fmt.Errorf("reading the mount's id: %w", err)
-	}
-	if entry != nil {
-		return string(entry.Value), nil
-	}
-	random := make([]byte, mountIDBytes)
-	if _, err := rand.Read(random); err != nil {
-		return "", fmt.Errorf("making the mount's id: %w", err)
-	}
-	id := hex.EncodeToString(random)
-	if err := s.Put(ctx, &logical.StorageEntry{Key: mountIDKey, Value: []byte(id)}); err != nil {
-		return "", fmt.Errorf("writing the mount's id: %w", err)
-	}
-	return id, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -23,6 +24,8 @@ type TidyReport struct {
 	Overdue []string
 	// Unknown have a record that says live, and KSeF does not tell of them.
 	Unknown []string
+	// Unreadable are the storage keys of records that could not be read.
+	Unreadable []string
 	// Known counts living tokens with a record, Foreign those without this
 	// mount's mark, which are never touched.
 	Known, Foreign int
@@ -138,14 +141,25 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 }
 
 // isKnown also takes an intent for a record: a request for the token is under
-// way, or the pump is looking for it. It reads in the order in which records
-// move. A record that says dead of a living token does not count.
+// way, or the pump is looking for it; but for one that cannot be read, with which
+// nobody goes on. It reads in the order in which records move. A record that says
+// dead of a living token does not count; behind one that cannot be read there may
+// be a lease.
 func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
 	intent, err := t.ledger.store.get(ctx, issuingKey(nonce))
-	if err != nil || intent != nil {
+	switch {
+	case errors.Is(err, errBadRecord):
+		t.report.Unreadable = append(t.report.Unreadable, issuingKey(nonce))
+		if t.ledger.inFlight(nonce) {
+			return true, nil
+		}
+	case err != nil || intent != nil:
 		return intent != nil, err
 	}
 	record, err := t.ledger.store.locate(ctx, nonce, referenceNumber)
+	if errors.Is(err, errBadRecord) {
+		return true, nil
+	}
 	return record != nil && record.State != Dead, err
 }
 
@@ -172,15 +186,16 @@ func (t *tidy) records(ctx context.Context) error {
 
 func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 	_, alive := t.alive[referenceNumber]
-	start, err := bucketStart(key[len(livePrefix) : len(livePrefix)+bucketDigits])
-	if err != nil {
-		return err
-	}
-	mayBeOverdue := start.Add(deadlineGrace).Before(t.began)
+	bucket, _, _ := strings.Cut(strings.TrimPrefix(key, livePrefix), "/")
+	mayBeOverdue := bucketStart(bucket).Add(deadlineGrace).Before(t.began)
 	if alive && !mayBeOverdue {
 		return nil
 	}
 	record, err := t.ledger.store.get(ctx, key)
+	if errors.Is(err, errBadRecord) {
+		t.report.Unreadable = append(t.report.Unreadable, key)
+		return nil
+	}
 	if err != nil || record == nil || record.Target != t.target || record.Created.After(t.began) {
 		return err
 	}

@@ -19,11 +19,7 @@ const visitsPrefix = "visits/"
 
 // visit returns when a bucket must be looked at.
 func (s store) visit(ctx context.Context, bucket string) (time.Time, error) {
-	start, err := bucketStart(bucket)
-	if err != nil {
-		return time.Time{}, err
-	}
-	named := start.Add(overdueNotice)
+	named := bucketStart(bucket).Add(overdueNotice)
 	if named.After(time.Now()) {
 		return named, nil
 	}

@@ -47,7 +47,9 @@ type Options struct {
 	Admit func(ctx context.Context, in client.Context, signer *credential.Identity) error
 	// OnFail is told of a submitted login that came to nothing; nil is allowed.
 	OnFail func(client.Context, error)
-	Logger hclog.Logger
+	// OnUnreadable is called with each record that cannot be read and is skipped; nil is allowed.
+	OnUnreadable func(entry *logical.StorageEntry, err error)
+	Logger       hclog.Logger
 }
 
 // Logins are those of one mount. They are safe for concurrent use and have no
@@ -68,6 +70,9 @@ func New(options Options) *Logins {
 	}
 	if options.Admit == nil {
 		options.Admit = func(context.Context, client.Context, *credential.Identity) error { return nil }
+	}
+	if options.OnUnreadable == nil {
+		options.OnUnreadable = func(*logical.StorageEntry, error) {}
 	}
 	if options.Logger == nil {
 		options.Logger = hclog.NewNullLogger()
@@ -125,9 +130,12 @@ func (l *Logins) Begin(ctx context.Context, in client.Context, subjectType strin
 	}, nil
 }
 
-// tidy drops what nobody needs any more, and what came to nothing in a context
-// where somebody begins again.
+// tidy drops what nobody needs any more, what came to nothing in a context where
+// somebody begins again, and what cannot be read.
 func (l *Logins) tidy(ctx context.Context, in client.Context) error {
+	if err := l.dropUnreadable(ctx); err != nil {
+		return err
+	}
 	logins, err := l.all(ctx)
 	if err != nil {
 		return err
@@ -221,6 +229,9 @@ func (l *Logins) Abandon(ctx context.Context) error {
 		return err
 	}
 	defer l.turn.Release()
+	if err := l.dropUnreadable(ctx); err != nil {
+		return err
+	}
 	logins, err := l.all(ctx)
 	if err != nil {
 		return err

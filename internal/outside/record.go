@@ -5,6 +5,7 @@ package outside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,7 +64,18 @@ func (r *record) isOver(now time.Time) bool {
 	return r.ReferenceNumber == "" && now.After(r.ValidUntil)
 }
 
+// load returns nil where there is no record, or none that can be read.
 func (l *Logins) load(ctx context.Context, challenge string) (*record, error) {
+	found, err := l.read(ctx, challenge)
+	if errors.Is(err, errUnreadable) {
+		return nil, nil
+	}
+	return found, err
+}
+
+var errUnreadable = errors.New("is not a login that this version can read")
+
+func (l *Logins) read(ctx context.Context, challenge string) (*record, error) {
 	entry, err := l.Storage.Get(ctx, StoragePrefix+challenge)
 	if err != nil {
 		return nil, fmt.Errorf("reading the login under way: %w", err)
@@ -72,13 +84,30 @@ func (l *Logins) load(ctx context.Context, challenge string) (*record, error) {
 		return nil, nil
 	}
 	var found record
-	if err := entry.DecodeJSON(&found); err != nil {
-		return nil, fmt.Errorf("decoding the login under way: %w", err)
-	}
-	if found.Version != storedVersion {
-		return nil, nil
+	if err := entry.DecodeJSON(&found); err != nil || found.Version != storedVersion || found.Challenge != challenge {
+		unreadable := fmt.Errorf("%s %w", entry.Key, errors.Join(errUnreadable, err))
+		l.OnUnreadable(entry, unreadable)
+		return nil, unreadable
 	}
 	return &found, nil
+}
+
+// dropUnreadable deletes the records that cannot be read: nobody could go on with such a login.
+func (l *Logins) dropUnreadable(ctx context.Context) error {
+	challenges, err := l.Storage.List(ctx, StoragePrefix)
+	if err != nil {
+		return fmt.Errorf("listing the logins under way: %w", err)
+	}
+	for _, challenge := range challenges {
+		_, err := l.read(ctx, challenge)
+		if errors.Is(err, errUnreadable) {
+			err = l.drop(ctx, &record{Challenge: challenge})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Logins) save(ctx context.Context, login *record) error {

@@ -112,11 +112,12 @@ func (r *Rotation) load(ctx context.Context) (*stored, error) {
 		return &stored{Version: storedVersion}, nil
 	}
 	var found stored
-	if err := entry.DecodeJSON(&found); err != nil {
-		return nil, fmt.Errorf("decoding the rotation under way: %w", err)
+	if err = entry.DecodeJSON(&found); err == nil && found.Version != storedVersion {
+		err = fmt.Errorf("its version is %d, known is %d", found.Version, storedVersion)
 	}
-	if found.Version != storedVersion {
-		return nil, fmt.Errorf("the rotation under way has version %d; this plugin reads version %d", found.Version, storedVersion)
+	if err != nil {
+		r.OnUnreadable(entry, err)
+		return nil, &unreadableError{err}
 	}
 	return &found, nil
 }

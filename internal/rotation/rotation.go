@@ -99,7 +99,9 @@ type Options struct {
 	Mount   Mount
 	// OnEvent is called for what happened; nil is allowed.
 	OnEvent func(Event)
-	Logger  hclog.Logger
+	// OnUnreadable is called where the stored rotation cannot be read; nil is allowed.
+	OnUnreadable func(entry *logical.StorageEntry, err error)
+	Logger       hclog.Logger
 }
 
 // Rotation takes one mount's credential from step to step. It is safe for
@@ -117,6 +119,9 @@ type Rotation struct {
 func New(options Options) *Rotation {
 	if options.OnEvent == nil {
 		options.OnEvent = func(Event) {}
+	}
+	if options.OnUnreadable == nil {
+		options.OnUnreadable = func(*logical.StorageEntry, error) {}
 	}
 	if options.Logger == nil {
 		options.Logger = hclog.NewNullLogger()
@@ -280,11 +285,16 @@ type State struct {
 	Err  error
 	// Last is how the rotation before ended; nil for none.
 	Last *Outcome
+	// Unreadable is why it is not known whether one is under way; nil where it is.
+	Unreadable error
 }
 
 // State reads how far the rotation is.
 func (r *Rotation) State(ctx context.Context) (*State, error) {
 	state, err := r.load(ctx)
+	if isUnreadable(err) {
+		return &State{Unreadable: err}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -310,6 +320,9 @@ func (r *Rotation) Hold(ctx context.Context) (release func(), err error) {
 // and of no use.
 func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	state, err := r.load(ctx)
+	if isUnreadable(err) {
+		return r.abandonUnreadable(ctx)
+	}
 	if err != nil || state.Current == nil {
 		return "", err
 	}

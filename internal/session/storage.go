@@ -66,7 +66,7 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 	return nil
 }
 
-// load returns nil where nothing is stored.
+// load returns nil where nothing that can be read is stored.
 func load(ctx context.Context, storage logical.Storage, identity string, in client.Context) (*Session, error) {
 	session, err := read(ctx, storage, storageKey(identity, in))
 	if err != nil {
@@ -81,11 +81,11 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 		return nil, err
 	}
 	var found stored
-	if err := entry.DecodeJSON(&found); err != nil {
-		return nil, fmt.Errorf("decoding it: %w", err)
-	}
-	if found.Version != storedVersion {
-		return nil, nil
+	err = entry.DecodeJSON(&found)
+	if err != nil || found.Version != storedVersion || storageKey(found.Identity, found.Context) != key {
+		// Nobody can use it. If it cannot be deleted, the next login overwrites it.
+		_ = storage.Delete(ctx, key)
+		return nil, nil //nolint:nilerr // a session that cannot be read is one that has ended
 	}
 	return &Session{
 		ReferenceNumber: found.ReferenceNumber, Context: found.Context,

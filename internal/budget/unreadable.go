@@ -1,0 +1,65 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// UnreadableError says that a journal holds what cannot be read.
+type UnreadableError struct {
+	// Data is what the journal holds.
+	Data []byte
+	err  error
+}
+
+func (e *UnreadableError) Error() string { return e.err.Error() }
+
+func (e *UnreadableError) Unwrap() error { return e.err }
+
+// OpenFull opens an account whose journal cannot be read. What was sent is unknown, so that every window of these
+// endpoints counts as full from now on; the journal is replaced by a record that says so.
+func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Account, error) {
+	a, err := r.open(key, journal, record{})
+	if err != nil {
+		return nil, err
+	}
+	a.fill(endpoints)
+	if err := a.store(ctx); err != nil {
+		return nil, errors.Join(err, a.Close(ctx))
+	}
+	return a, nil
+}
+
+func (a *Account) fill(endpoints []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	for _, name := range endpoints {
+		e := a.pool.endpoint(name)
+		e.replace(a.id, fullWindows(e.limits, a.id, now))
+		e.settle(now)
+	}
+	a.version++
+}
+
+// fullWindows are as many requests as the widest window takes, all of them just ended.
+func fullWindows(limits Limits, account string, now time.Time) []stamp {
+	most := max(limits.PerSecond, limits.PerMinute, limits.PerHour)
+	stamps := make([]stamp, most)
+	for i := range stamps {
+		stamps[i] = stamp{at: now, account: account}
+	}
+	return stamps
+}
+
+// store writes the account's state to its journal.
+func (a *Account) store(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	version := a.version
+	return a.persist(ctx, func() bool { return a.saved >= version })
+}
