@@ -6,7 +6,6 @@ package ksef
 import (
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +41,9 @@ func applyConfig(current *config, data *framework.FieldData) (*config, error) {
 		next = *current
 	}
 	if err := applyAddress(&next, data); err != nil {
+		return nil, err
+	}
+	if err := bindCredential(current, &next, data); err != nil {
 		return nil, err
 	}
 	if err := applyTimeouts(&next, data); err != nil {
@@ -88,7 +90,7 @@ func applyAddress(next *config, data *framework.FieldData) error {
 		return &client.InputError{Field: "environment", Fault: "is missing", Remedy: "give test, demo or production, or an address in url"}
 	}
 	next.Environment = environmentOf(next.URL)
-	if ca, given := data.GetOk("ca_certificate"); given {
+	if ca, given := data.GetOk(fieldCACertificate); given {
 		next.CACertificate = ca.(string)
 	}
 	return nil
@@ -110,22 +112,9 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// credentialFields replace the credential as a whole: half of an old one and
-// half of a new one would be no credential.
-func credentialFields() []string {
-	return []string{
-		credential.FieldCertificate, credential.FieldPrivateKey, credential.FieldPrivateKeyPassword,
-		credential.FieldPKCS12, credential.FieldPKCS12Password,
-	}
-}
-
 // applyCredential returns nil where there is none: then a person signs logins.
 func applyCredential(next *config, data *framework.FieldData) (*credential.Credential, error) {
-	given := slices.ContainsFunc(credentialFields(), func(field string) bool {
-		_, ok := data.GetOk(field)
-		return ok
-	})
-	if !given {
+	if !givesCredential(data) {
 		return next.credential()
 	}
 	source := credential.Source{

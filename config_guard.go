@@ -121,7 +121,7 @@ func (b *backend) guardRotation(ctx context.Context, current, next *config, forc
 // standsOn says that a rotation for the subject can go on under the next
 // configuration.
 func standsOn(subject string, current, next *config) bool {
-	if current == nil || next == nil || next.URL != current.URL || next.Context != current.Context {
+	if current == nil || next == nil || next.api() != current.api() || next.Context != current.Context {
 		return false
 	}
 	held, err := next.credential()

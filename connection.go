@@ -123,7 +123,8 @@ func (b *backend) build(c *config) (*connection, error) {
 		Signer:   signer,
 		Storage:  b.storage,
 		Identity: c.identity(),
-		Outside:  "outside " + c.URL,
+		API:      c.api(),
+		Outside:  "outside " + c.api(),
 		Author:   subject,
 		OnLogin:  b.onLogin,
 		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
@@ -136,7 +137,7 @@ func (b *backend) build(c *config) (*connection, error) {
 
 // identity changes with what a session depends on: the API, and who signs.
 func (c *config) identity() string {
-	sum := sha256.Sum256([]byte(c.URL + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate))
+	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -168,8 +169,8 @@ func (b *backend) adoptLogin(ctx context.Context, login *session.Session) error 
 	if err != nil {
 		return err
 	}
-	if connected.config.URL != login.API {
-		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, connected.config.URL)
+	if api := connected.config.api(); api != login.API {
+		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, api)
 	}
 	defer b.ledger.Retry()
 	return connected.sessions.Adopt(ctx, login)

@@ -212,7 +212,7 @@ func (b *backend) adopt(ctx context.Context, current *config, built *connection)
 	}
 	response := &logical.Response{}
 	if replaces(current, built.config) {
-		addWarnings(response, maybeOpen(b.endSessions(ctx, current, current.URL != built.config.URL)))
+		addWarnings(response, maybeOpen(b.endSessions(ctx, current, current.api() != built.config.api())))
 	}
 	if err := built.sessions.Save(ctx, built.config.Context); err != nil {
 		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
@@ -319,6 +319,9 @@ A write logs in to KSeF first, and stores nothing if that fails; verify=false
 stores without asking. Fields that are not given stay as they are. certificate
 and private_key, or pkcs12, replace the credential as a whole. Without any of them
 logins are signed by a person outside of Vault: see login/begin.
+
+The stored credential signs for the KSeF that it was given for: a write that changes
+url, environment or ca_certificate must bring the credential too.
 
 A certificate that KSeF has issued is renewed by the engine ahead of its end
 (certificate_renew_before); config/rotate-root replaces any credential by one.

@@ -147,7 +147,7 @@ func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
 func TestOpenTokensGuardTheConfig(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		issued := m.issue()
-		text := m.refused(m.write("config", map[string]any{"environment": "demo", "verify": false}))
+		text := m.refused(m.write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.cert, "private_key": m.key}))
 		require.Contains(t, text, "1 live tokens")
 		require.Contains(t, text, "force=true")
 		require.Contains(t, m.refused(m.delete("config")), "1 live tokens")

@@ -112,7 +112,7 @@ func (l *Logins) step(ctx context.Context, login *record) (next time.Time, err e
 	switch {
 	case err != nil:
 		return l.later(login.Challenge, err), err
-	case upstream.Client.URL() != login.API:
+	case upstream.API != login.API:
 		return time.Time{}, l.fail(ctx, login, errors.New("the configuration leads to another KSeF than the login was begun for"))
 	case time.Now().After(login.OperationUntil):
 		return time.Time{}, l.fail(ctx, login, errors.New("KSeF has not decided while it could be asked"))

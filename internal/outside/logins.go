@@ -29,6 +29,8 @@ const challengeLasts = 10 * time.Minute
 
 // Upstream is KSeF as the configuration leads to it.
 type Upstream struct {
+	// API identifies it: a login is completed where it was begun, or not at all.
+	API string
 	// Client sends the requests of logins.
 	Client *client.Client
 	// Adopt keeps the session of a login. It fails with session.ErrNotStored
@@ -112,7 +114,7 @@ func (l *Logins) Begin(ctx context.Context, in client.Context, subjectType strin
 	}
 	now := time.Now().UTC()
 	login := &record{
-		Version: storedVersion, API: upstream.Client.URL(), Context: in, SubjectType: subjectType,
+		Version: storedVersion, API: upstream.API, Context: in, SubjectType: subjectType,
 		Challenge: challenge.Challenge, Began: now, ValidUntil: now.Add(challengeLasts),
 	}
 	document, err := xades.Request{
@@ -179,7 +181,7 @@ func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error
 	if err != nil {
 		return nil, err
 	}
-	if err := login.fits(found, upstream.Client.URL(), time.Now()); err != nil {
+	if err := login.fits(found, upstream.API, time.Now()); err != nil {
 		return nil, err
 	}
 	submitted := &Submitted{Challenge: login.Challenge, Context: login.Context}

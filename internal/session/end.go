@@ -72,7 +72,7 @@ func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 		return list(ctx, m.Storage, folder(m.Identity))
 	}
 	stored, err := listAll(ctx, m.Storage)
-	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.Client.URL() }), err
+	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.API }), err
 }
 
 // Supersede ends the sessions that the manager's own logins have taken the
@@ -111,7 +111,7 @@ func hasEnded(err error) bool {
 
 func (m *Manager) supersedes(session *Session) bool {
 	switch {
-	case session.API != m.Client.URL():
+	case session.API != m.API:
 		return false // another KSeF must not see its tokens
 	case session.Outside:
 		return session.Author == m.Author

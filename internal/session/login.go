@@ -73,7 +73,7 @@ func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, 
 	}
 	return &Session{
 		ReferenceNumber: operation.ReferenceNumber, Context: in,
-		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(), API: m.Client.URL(), Author: m.Author,
+		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(), API: m.API, Author: m.Author,
 	}, nil
 }
 

@@ -52,7 +52,7 @@ type Session struct {
 	Access          client.Bearer
 	Refresh         client.Bearer
 	Since           time.Time
-	// API is the base address of the KSeF that has opened it.
+	// API identifies the KSeF that has opened it.
 	API string
 	// Author is who has signed the login, as KSeF knows him; "" where the
 	// signature does not tell.
@@ -70,6 +70,9 @@ type Session struct {
 // Options are what a Manager works with.
 type Options struct {
 	Client *client.Client
+	// API identifies the KSeF that Client leads to; sessions of another are neither used nor
+	// ended here. "" takes the client's address.
+	API string
 	// Gate admits the manager's own requests. The zero context is that of
 	// logins, which KSeF counts per address. nil admits all.
 	Gate func(client.Context) client.Gate
@@ -110,6 +113,9 @@ func NewManager(options Options) *Manager {
 	manager := &Manager{Options: options, auth: options.Client, contexts: make(map[client.Context]*slot)}
 	if options.Gate != nil {
 		manager.auth = options.Client.Through(options.Gate(client.Context{}))
+	}
+	if manager.API == "" {
+		manager.API = options.Client.URL()
 	}
 	if manager.OnLogin == nil {
 		manager.OnLogin = func(client.Context, error) {}
