@@ -163,7 +163,7 @@ func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[stri
 	// A page beyond the number of those waiting holds older tokens only, but
 	// for those issued since: a few pages more are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
-	query := client.TokenQuery{Description: "[vault:" + mountID + ":", PageSize: client.MaxPageSize}
+	query := client.TokenQuery{Description: mountMark(mountID), PageSize: client.MaxPageSize}
 	seen := make(map[string]client.TokenStatus, len(waiting))
 	for range pages {
 		page, err := api.QueryTokens(l.ctx, query)

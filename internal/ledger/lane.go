@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"time"
 )
@@ -22,6 +23,14 @@ const (
 type laneKey struct {
 	target Target
 	kind   kind
+}
+
+// workers is how many jobs of the kind are done at once. One search serves all that are due.
+func (k kind) workers() int {
+	if k == kindRecover {
+		return 1
+	}
+	return laneWorkers
 }
 
 // laneWorkers is how many jobs of a lane are under way at once. It covers
@@ -103,6 +112,21 @@ func (l *lane) next(now time.Time) (*job, time.Duration) {
 	l.queue = append(l.queue[:best], l.queue[best+1:]...)
 	l.running++
 	return job, 0
+}
+
+// takeDue takes all that are due.
+func (l *lane) takeDue(now time.Time) []*job {
+	var taken []*job
+	l.queue = slices.DeleteFunc(l.queue, func(candidate *job) bool {
+		due, _ := candidate.standing()
+		if due.After(now) {
+			return false
+		}
+		taken = append(taken, candidate)
+		return true
+	})
+	l.running += len(taken)
+	return taken
 }
 
 // position counts a job from 1 among all that the lane has to do.

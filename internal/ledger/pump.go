@@ -142,7 +142,7 @@ func (p *pump) recover(record *Record) {
 	}
 	lane := p.lane(laneKey{record.Target, kindRecover})
 	job := newJob(lane, *record, record.Created)
-	job.persisted = true
+	job.persisted, job.due = true, firstLookAt(record.Created)
 	p.lost[record.Nonce] = job
 	p.start(lane, job)
 }
@@ -165,7 +165,7 @@ func (p *pump) lane(key laneKey) *lane {
 // start queues the job and makes sure that somebody works on the lane.
 func (p *pump) start(lane *lane, job *job) {
 	lane.add(job)
-	if lane.workers < laneWorkers && p.ledger.ctx.Err() == nil {
+	if lane.workers < lane.key.kind.workers() && p.ledger.ctx.Err() == nil {
 		lane.workers++
 		p.ledger.work.Go(func() { p.serve(lane) })
 	}
@@ -210,9 +210,28 @@ func (p *pump) take(lane *lane) (*job, time.Duration) {
 	return nil, 0
 }
 
+// takeDue takes the jobs of a lane that are due besides the one that is being done.
+func (p *pump) takeDue(lane *lane) []*job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return lane.takeDue(time.Now())
+}
+
 // attempt does a job once and decides what becomes of it.
 func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
-	finished, err := p.work(ctx, lane.key, job)
+	if lane.key.kind == kindRecover {
+		p.search(ctx, lane, job)
+		return
+	}
+	err := p.work(ctx, lane.key, job)
+	p.decide(ctx, lane, job, true, err)
+	if err != nil && ctx.Err() == nil {
+		p.report(job, err)
+	}
+}
+
+// decide puts a job that was done once where it belongs.
+func (p *pump) decide(ctx context.Context, lane *lane, job *job, finished bool, err error) {
 	now := time.Now()
 	if ctx.Err() != nil {
 		p.requeue(lane, job)
@@ -236,7 +255,6 @@ func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
 	default:
 		p.laneFailed(lane, job, err, now)
 	}
-	p.report(job, err)
 }
 
 func (p *pump) retry() {
@@ -256,21 +274,13 @@ func growing(attempts int, most time.Duration) time.Duration {
 	return min(most, jobRetry<<min(attempts, 10))
 }
 
-func (p *pump) work(ctx context.Context, key laneKey, job *job) (finished bool, err error) {
+func (p *pump) work(ctx context.Context, key laneKey, job *job) (err error) {
 	defer p.ledger.contain(&err)
-	if key.kind == kindRecover {
-		if err := p.ledger.breaker(key.target.API).check(); err != nil {
-			return false, err
-		}
-	}
 	api, err := p.ledger.Open(ctx, key.target, budget.Wait{AtMost: pumpPatience})
 	if err != nil {
-		return false, err
+		return err
 	}
-	if key.kind == kindRecover {
-		return p.search(ctx, api, job)
-	}
-	return true, p.kill(ctx, api, job)
+	return p.kill(ctx, api, job)
 }
 
 func (p *pump) complete(lane *lane, job *job) {

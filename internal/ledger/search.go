@@ -9,77 +9,164 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
 )
 
 // absentAfter is how long after the request a token that never appears in
 // KSeF's list counts as never made.
 const absentAfter = time.Hour
 
+// How far KSeF's clock may be behind. A list is read back to that long before the request; the last
+// look, after which the request is forgotten, reads further.
+const (
+	clockAllowance     = 2 * time.Hour
+	lastClockAllowance = 24 * time.Hour
+)
+
+// firstLook leaves KSeF the time to finish what it was asked for. It is rounded up to firstLookGrid,
+// and the later ones to lookGrid, so that requests that were lost together are looked for together.
+const (
+	firstLook     = 3 * time.Second
+	firstLookGrid = 5 * time.Second
+	lookGrid      = time.Minute
+)
+
+func firstLookAt(created time.Time) time.Time { return roundUp(created.Add(firstLook), firstLookGrid) }
+
 // nextLook grows with the age of the request: a token that KSeF was slow to
 // make is found soon, one that it never made costs few requests.
 func nextLook(created, now time.Time) time.Time {
 	for _, age := range [...]time.Duration{time.Minute, 10 * time.Minute, absentAfter} {
-		if look := created.Add(age); look.After(now) {
+		if look := roundUp(created.Add(age), lookGrid); look.After(now) {
 			return look
 		}
 	}
 	return now.Add(absentAfter)
 }
 
-// search looks for the token of an intent by its nonce. Found, it is revoked:
-// nobody has received it. finished means that the intent is settled.
-func (p *pump) search(ctx context.Context, api Upstream, job *job) (finished bool, err error) {
-	record := job.snapshot()
-	token, err := p.findToken(ctx, api, record.Nonce)
-	if err != nil {
-		return false, err
+func roundUp(at time.Time, grid time.Duration) time.Time {
+	return at.Add(grid - 1).Truncate(grid)
+}
+
+// search looks for the tokens of all requests of the lane that are due, with one reading of KSeF's
+// list. The first job is one of them.
+func (p *pump) search(ctx context.Context, lane *lane, first *job) {
+	jobs := append([]*job{first}, p.takeDue(lane)...)
+	wanted := make([]Record, 0, len(jobs))
+	for _, job := range jobs {
+		wanted = append(wanted, job.snapshot())
 	}
-	if token == nil && time.Since(record.Created) < absentAfter {
-		job.postpone(nextLook(record.Created, time.Now()))
+	search, err := p.readList(ctx, lane.key.target, wanted)
+	for i, job := range jobs {
+		finished, failure := false, err
+		if err == nil {
+			finished, failure = search.settle(ctx, &wanted[i], absentAfter)
+		}
+		if !finished && failure == nil {
+			job.postpone(nextLook(wanted[i].Created, time.Now()))
+		}
+		p.decide(ctx, lane, job, finished, failure)
+		if failure != nil && (err == nil || i == 0) && ctx.Err() == nil {
+			p.report(job, failure)
+		}
+	}
+}
+
+func (p *pump) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
+	if err := p.ledger.breaker(target.API).check(); err != nil {
+		return nil, err
+	}
+	return p.ledger.search(ctx, target, wanted, pumpPatience)
+}
+
+// search is a reading of KSeF's list.
+type search struct {
+	ledger *Ledger
+	author string
+	// found are the tokens by their nonce: more than one where somebody has copied a mark.
+	found map[string][]client.Token
+}
+
+// search reads KSeF's list as far back as the tokens of the requests may lie.
+func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, patience time.Duration) (s *search, err error) {
+	defer l.contain(&err)
+	mountID, err := l.id(ctx)
+	if err != nil {
+		return nil, err
+	}
+	api, err := l.Open(ctx, target, budget.Wait{AtMost: patience})
+	if err != nil {
+		return nil, err
+	}
+	s = &search{ledger: l, author: api.Author(), found: make(map[string][]client.Token)}
+	oldest := oldestOf(wanted)
+	// The end of a token that is Revoking or Revoked is known already.
+	query := client.TokenQuery{
+		Description: mountMark(mountID),
+		Statuses:    []string{string(client.StatusPending), string(client.StatusActive), string(client.StatusFailed)},
+	}
+	err = eachPage(ctx, api, query, func(tokens []client.Token) bool {
+		for _, token := range tokens {
+			if mount, nonce, ok := parseMarker(token.Description); ok && mount == mountID {
+				s.found[nonce] = append(s.found[nonce], token)
+			}
+		}
+		return len(tokens) > 0 && !tokens[len(tokens)-1].Created.Before(oldest)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the tokens of %d requests whose replies were lost: %w", len(wanted), err)
+	}
+	return s, nil
+}
+
+// oldestOf is when the oldest of the tokens may have been made, by KSeF's clock.
+func oldestOf(wanted []Record) time.Time {
+	oldest := time.Now()
+	for _, record := range wanted {
+		allowance := clockAllowance
+		if time.Since(record.Created) >= absentAfter {
+			allowance = lastClockAllowance
+		}
+		if since := record.Created.Add(-allowance); since.Before(oldest) {
+			oldest = since
+		}
+	}
+	return oldest
+}
+
+// settle has the request's token revoked if it was found: nobody has received it. finished means
+// that nothing is left to look for.
+func (s *search) settle(ctx context.Context, record *Record, absentAfter time.Duration) (finished bool, err error) {
+	defer s.ledger.contain(&err)
+	tokens := s.found[record.Nonce]
+	if len(tokens) == 0 && time.Since(record.Created) < absentAfter {
 		return false, nil
 	}
-	if token == nil && record.Author != api.Author() {
+	if len(tokens) == 0 && record.Author != s.author {
 		return false, &jobError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
 			"the configured signer may not see it, so that it cannot be told whether it exists", record.Nonce, record.Author)}
 	}
-	if token != nil {
-		if err := p.takeUpFound(ctx, record, token); err != nil {
+	for _, token := range tokens {
+		if err := s.ledger.takeUpFound(ctx, *record, &token); err != nil {
 			return false, err
 		}
 	}
-	if err := p.ledger.store.remove(ctx, issuingKey(record.Nonce)); err != nil {
+	if err := s.ledger.store.remove(ctx, issuingKey(record.Nonce)); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
-func (p *pump) findToken(ctx context.Context, api Upstream, nonce string) (*client.Token, error) {
-	mountID, err := p.ledger.id(ctx)
-	if err != nil {
-		return nil, err
-	}
-	page, err := api.QueryTokens(ctx, client.TokenQuery{Description: nonce, PageSize: client.MinPageSize})
-	if err != nil {
-		return nil, fmt.Errorf("looking for the token with the mark %s: %w", nonce, err)
-	}
-	for _, token := range page.Tokens {
-		if mount, found, ok := parseMarker(token.Description); ok && mount == mountID && found == nonce {
-			return &token, nil
-		}
-	}
-	return nil, nil
-}
-
 // takeUpFound has a token that was found revoked. An intent that still exists
 // means that nobody has received the token, also where its record is live.
-func (p *pump) takeUpFound(ctx context.Context, record Record, token *client.Token) error {
+func (l *Ledger) takeUpFound(ctx context.Context, record Record, token *client.Token) error {
 	if token.Status.Dead() {
-		return p.ledger.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))
+		return l.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))
 	}
 	record.State, record.ReferenceNumber = Live, token.ReferenceNumber
-	if err := p.ledger.abandon(ctx, &record, "the reply to its request was lost"); err != nil {
+	if err := l.abandon(ctx, &record, "the reply to its request was lost"); err != nil {
 		return err
 	}
-	p.ledger.OnEvent(Event{Kind: EventRecover, Record: record})
+	l.OnEvent(Event{Kind: EventRecover, Record: record})
 	return nil
 }
