@@ -16,10 +16,10 @@ import (
 
 func (b *backend) pathCreds() []*framework.Path {
 	return []*framework.Path{{
-		Pattern:      "creds/" + framework.GenericNameRegex("role"),
+		Pattern:      "creds/" + anyName("role"),
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields: map[string]*framework.FieldSchema{
-			"role": {Type: framework.TypeLowerCaseString, Required: true, Description: "Name of the role."},
+			"role": nameField("role"),
 			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token, up to the role's max_ttl."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -32,7 +32,10 @@ func (b *backend) pathCreds() []*framework.Path {
 }
 
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name := data.Get("role").(string)
+	name, err := nameFrom(data, "role")
+	if err != nil {
+		return answerError(err)
+	}
 	stored, err := b.readRole(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err

@@ -22,10 +22,10 @@ const rolesPrefix = "roles/"
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern:      rolesPrefix + framework.GenericNameRegex("name"),
+			Pattern:      rolesPrefix + anyName("name"),
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: withContextFields(map[string]*framework.FieldSchema{
-				"name":        {Type: framework.TypeLowerCaseString, Required: true, Description: "Name of the role."},
+				"name":        nameField("role"),
 				"permissions": permissionsField(),
 				"description": {
 					Type:        framework.TypeString,
@@ -57,7 +57,11 @@ func (b *backend) pathRoles() []*framework.Path {
 }
 
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *framework.FieldData) (bool, error) {
-	role, err := b.readRole(ctx, req.Storage, data.Get("name").(string))
+	name, err := nameFrom(data, "name")
+	if err != nil {
+		return false, nil //nolint:nilerr // the request itself says so
+	}
+	role, err := b.readRole(ctx, req.Storage, name)
 	if errors.Is(err, errUnreadableRole) {
 		return true, nil
 	}
@@ -65,7 +69,10 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *fr
 }
 
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name := data.Get("name").(string)
+	name, err := nameFrom(data, "name")
+	if err != nil {
+		return answerError(err)
+	}
 	// One that cannot be read is replaced as a whole.
 	current, err := b.readRole(ctx, req.Storage, name)
 	if err != nil && !errors.Is(err, errUnreadableRole) {
@@ -88,7 +95,11 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 }
 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	role, err := b.readRole(ctx, req.Storage, data.Get("name").(string))
+	name, err := nameFrom(data, "name")
+	if err != nil {
+		return answerError(err)
+	}
+	role, err := b.readRole(ctx, req.Storage, name)
 	if err != nil || role == nil {
 		return nil, err
 	}
@@ -103,7 +114,10 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 }
 
 func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name := data.Get("name").(string)
+	name, err := nameFrom(data, "name")
+	if err != nil {
+		return answerError(err)
+	}
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
 	}

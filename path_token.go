@@ -21,7 +21,7 @@ import (
 
 func (b *backend) pathToken() []*framework.Path {
 	return []*framework.Path{{
-		Pattern:      "tokens/(?P<reference_number>[^/]+)",
+		Pattern:      "tokens/" + anyName("reference_number"),
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "token"},
 		Fields: withContextFields(map[string]*framework.FieldSchema{
 			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},

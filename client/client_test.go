@@ -298,12 +298,13 @@ func TestIdentifiersAreChecked(t *testing.T) {
 }
 
 func TestReferenceNumbersAreChecked(t *testing.T) {
-	for _, good := range []string{"20251010-EC-1DCE3E3000-12ECB5B36E-45", " 20251010-ec-1dce3e3000-12ecb5b36e-45"} {
-		number, err := ParseReferenceNumber(good)
-		require.NoError(t, err)
-		require.Equal(t, "20251010-EC-1DCE3E3000-12ECB5B36E-45", number)
-	}
-	for _, bad := range []string{"", "abc", "20251010-EC-1DCE3E3000-12ECB5B36E-4", "../../config", "20251010-EC-1DCE3E3000-12ECB5B36E-4/"} {
+	number, err := ParseReferenceNumber("20251010-EC-1DCE3E3000-12ECB5B36E-45")
+	require.NoError(t, err)
+	require.Equal(t, "20251010-EC-1DCE3E3000-12ECB5B36E-45", number)
+	for _, bad := range []string{
+		"", "abc", " 20251010-EC-1DCE3E3000-12ECB5B36E-45", "20251010-ec-1dce3e3000-12ecb5b36e-45",
+		"20251010-EC-1DCE3E3000-12ECB5B36E-4", "../../config", "20251010-EC-1DCE3E3000-12ECB5B36E-4/",
+	} {
 		_, err := ParseReferenceNumber(bad)
 		require.Error(t, err, bad)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -204,12 +203,11 @@ var referencePattern = regexp.MustCompile(`^[0-9]{8}-[A-Z]{2}-[0-9A-Z-]{24}$`)
 
 // ParseReferenceNumber checks a reference number that a person has typed.
 func ParseReferenceNumber(value string) (string, error) {
-	upper := strings.ToUpper(strings.TrimSpace(value))
-	if !referencePattern.MatchString(upper) {
+	if !referencePattern.MatchString(value) {
 		return "", &InputError{
 			Field: "reference_number", Fault: "is not a KSeF reference number",
-			Remedy: "give 36 characters such as 20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E",
+			Remedy: "give 36 characters in KSeF's own writing, such as 20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E",
 		}
 	}
-	return upper, nil
+	return value, nil
 }
