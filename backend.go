@@ -186,7 +186,7 @@ func (b *backend) clean(ctx context.Context) {
 	b.connection.replace(nil)
 }
 
-// HandleRequest refuses fields that a path does not have, and keeps a panic in
+// HandleRequest refuses fields and kinds that a path does not have, and keeps a panic in
 // one mount from ending the process that serves them all.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer func() {
@@ -195,7 +195,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = nil, fmt.Errorf("the KSeF secrets engine failed at %s; its log has the stack", req.Path)
 		}
 	}()
-	if refusal := b.refuseUnknownFields(req); refusal != nil {
+	if refusal := b.refuseFieldsOf(req); refusal != nil {
 		return refusal, nil
 	}
 	return b.Backend.HandleRequest(ctx, req)

@@ -66,7 +66,7 @@ func badConfigs() map[string]badConfig {
 		"internal id of another form":       {nil, map[string]any{"nip": nil, "internal_id": "5265877635"}, []string{"internal_id:", "five digits"}},
 		"both contexts":                     {nil, map[string]any{"internal_id": "5265877635-12346"}, []string{"internal_id:", "together with nip"}},
 		"no address":                        {nil, map[string]any{"url": nil}, []string{"environment:", "missing"}},
-		"unknown environment":               {nil, map[string]any{"url": nil, "environment": "staging"}, []string{"environment:", "staging", "production"}},
+		"unknown environment":               {nil, map[string]any{"url": nil, "environment": "staging"}, []string{"environment:", "not known", "production"}},
 		"both addresses":                    {nil, map[string]any{"environment": "test"}, []string{"url:", "environment"}},
 		"plain http to another host":        {nil, map[string]any{"url": "http://ksef.example/v2"}, []string{"url:", "http", "https"}},
 		"not an address":                    {nil, map[string]any{"url": "ksef"}, []string{"url:", "absolute"}},
@@ -97,7 +97,7 @@ func TestBadRolesAreRefused(t *testing.T) {
 		}{
 			"no permissions":                {map[string]any{}, []string{"permissions:", "InvoiceRead"}},
 			"empty permissions":             {map[string]any{"permissions": ""}, []string{"permissions:", "empty"}},
-			"unknown permission":            {map[string]any{"permissions": "InvoiceRead,Everything"}, []string{"permissions:", "Everything"}},
+			"unknown permission":            {map[string]any{"permissions": "InvoiceRead,Everything"}, []string{"permissions:", "at place 2"}},
 			"wrong NIP":                     {map[string]any{"permissions": "InvoiceRead", "nip": "1"}, []string{"nip:"}},
 			"description too short":         {map[string]any{"permissions": "InvoiceRead", "description": "abc"}, []string{"description:", "3 characters"}},
 			"description too long":          {map[string]any{"permissions": "InvoiceRead", "description": strings.Repeat("ż", 250)}, []string{"description:", "250"}},

@@ -75,7 +75,7 @@ func applyAddress(next *config, data *framework.FieldData) error {
 		address, known := environments()[environment.(string)]
 		if !known {
 			return &client.InputError{
-				Field: "environment", Fault: fmt.Sprintf("is %q", environment),
+				Field: "environment", Fault: "is not known",
 				Remedy: "give test, demo or production, or an address in url",
 			}
 		}
@@ -194,7 +194,7 @@ func applySubjectType(next *config, data *framework.FieldData, held *credential.
 		}
 	}
 	return &client.InputError{
-		Field: "subject_identifier_type", Fault: fmt.Sprintf("is %q", next.SubjectIdentifierType),
+		Field: "subject_identifier_type", Fault: "is not known",
 		Remedy: "give certificateSubject or certificateFingerprint",
 	}
 }

@@ -79,6 +79,9 @@ func applyRenewal(next *config, data *framework.FieldData) error {
 	if _, err := next.certificateRequest(); err != nil {
 		return err
 	}
+	if err := checkSchedule(data); err != nil {
+		return err
+	}
 	err := next.ParseAutomatedRotationFields(data)
 	if err == nil && next.RotationPeriod != 0 && next.RotationSchedule != "" {
 		err = automatedrotationutil.ErrRotationMutuallyExclusiveFields
@@ -88,6 +91,18 @@ func applyRenewal(next *config, data *framework.FieldData) error {
 			Field: "rotation_period, rotation_schedule, rotation_window", Fault: err.Error(),
 			Remedy: "give rotation_period, or rotation_schedule with rotation_window, and 0 or \"\" for what was there before",
 		}
+	}
+	return nil
+}
+
+// checkSchedule is done before the SDK's own check, whose error quotes the value.
+func checkSchedule(data *framework.FieldData) error {
+	text, given := data.GetOk("rotation_schedule")
+	if !given || text == "" {
+		return nil
+	}
+	if _, err := sdkrotation.DefaultScheduler.Parse(text.(string)); err != nil {
+		return &client.InputError{Field: "rotation_schedule", Fault: "is not in cron's form", Remedy: "give minute, hour, day, month and weekday, such as 0 3 1 * *"} //nolint:nilerr // it quotes
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ package ksef
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,10 +46,10 @@ func permissionsFrom(data *framework.FieldData) ([]string, error) {
 		return nil, &client.InputError{Field: "permissions", Fault: "is empty", Remedy: "give one or more of " + strings.Join(client.Permissions(), ", ")}
 	}
 	known := client.Permissions()
-	for _, permission := range given {
+	for i, permission := range given {
 		if !slices.Contains(known, permission) {
 			return nil, &client.InputError{
-				Field: "permissions", Fault: fmt.Sprintf("names %q, which KSeF does not know", permission),
+				Field: "permissions", Fault: fmt.Sprintf("has at place %d one that KSeF does not know", i+1),
 				Remedy: "give one or more of " + strings.Join(known, ", "),
 			}
 		}
@@ -66,10 +65,10 @@ func permissionsField() *framework.FieldSchema {
 	}
 }
 
-// refuseUnknownFields answers a request that has a field its path does not
-// know: a typing error in a field's name must not go unnoticed. nil lets the
-// request pass.
-func (b *backend) refuseUnknownFields(req *logical.Request) *logical.Response {
+// refuseFieldsOf answers a request that has a field its path does not know, for a
+// typing error in a field's name must not go unnoticed, or a value of another kind
+// than its field's. nil lets the request pass.
+func (b *backend) refuseFieldsOf(req *logical.Request) *logical.Response {
 	switch req.Operation {
 	case logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation, logical.ListOperation:
 	default:
@@ -84,9 +83,11 @@ func (b *backend) refuseUnknownFields(req *logical.Request) *logical.Response {
 	}
 	for field := range req.Data {
 		if path.Fields[field] == nil {
-			known := slices.Sorted(maps.Keys(path.Fields))
-			return logical.ErrorResponse("%s: is not a field of this path; use %s", field, strings.Join(known, ", "))
+			return logical.ErrorResponse(unknownField(field, path.Fields).Error())
 		}
+	}
+	if err := checkKinds(path.Fields, req.Data); err != nil {
+		return logical.ErrorResponse(err.Error())
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ package ksef
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -96,7 +95,7 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 	}
 	if subjectType != xades.CertificateSubject && subjectType != xades.CertificateFingerprint {
 		return answerError(&client.InputError{
-			Field: "subject_identifier_type", Fault: fmt.Sprintf("is %q", subjectType), Remedy: "give certificateSubject or certificateFingerprint",
+			Field: "subject_identifier_type", Fault: "is not known", Remedy: "give certificateSubject or certificateFingerprint",
 		})
 	}
 	begun, err := b.logins.Begin(ctx, in, subjectType)

@@ -126,10 +126,10 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 	if err := refuseFields(data, "a read", "permissions", "ttl", "max_ttl"); err != nil {
 		return query, err
 	}
-	for _, status := range query.Statuses {
+	for i, status := range query.Statuses {
 		if !slices.Contains(client.TokenStatuses(), status) {
 			return query, &client.InputError{
-				Field: "status", Fault: fmt.Sprintf("is %q", status),
+				Field: "status", Fault: fmt.Sprintf("has at place %d one that KSeF does not know", i+1),
 				Remedy: "give one or more of " + strings.Join(client.TokenStatuses(), ", "),
 			}
 		}
@@ -149,7 +149,7 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 		}
 	}
 	if query.AuthorType != "" && !slices.Contains([]string{"Nip", "Pesel", "Fingerprint"}, query.AuthorType) {
-		return query, &client.InputError{Field: "author_type", Fault: fmt.Sprintf("is %q", query.AuthorType), Remedy: "give Nip, Pesel or Fingerprint"}
+		return query, &client.InputError{Field: "author_type", Fault: "is not known", Remedy: "give Nip, Pesel or Fingerprint"}
 	}
 	return query, nil
 }

@@ -142,7 +142,7 @@ func ParseURL(raw string) (string, error) {
 			Remedy: "use https; plain http is for loopback addresses only",
 		}
 	default:
-		return "", &InputError{Field: "url", Fault: fmt.Sprintf("has the scheme %q", parsed.Scheme), Remedy: "use https"}
+		return "", &InputError{Field: "url", Fault: "begins with neither https nor http", Remedy: "use https"}
 	}
 	return normalized(parsed), nil
 }

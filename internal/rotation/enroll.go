@@ -300,7 +300,7 @@ func CheckName(field, name string) error {
 		return nil
 	}
 	return &client.InputError{
-		Field: field, Fault: fmt.Sprintf("gives %q, which cannot be the name of a KSeF certificate", name),
+		Field: field, Fault: "gives what cannot be the name of a KSeF certificate",
 		Remedy: fmt.Sprintf("use %d to %d letters, digits, blanks, dashes and underscores", MinName, MaxName),
 	}
 }

@@ -36,7 +36,7 @@ func ParseKeyType(field, value string) (KeyType, error) {
 		return kind, nil
 	}
 	return "", &client.InputError{
-		Field: field, Fault: fmt.Sprintf("is %q", value), Remedy: fmt.Sprintf("give %s or %s", KeyP256, KeyRSA2048),
+		Field: field, Fault: "is not known", Remedy: fmt.Sprintf("give %s or %s", KeyP256, KeyRSA2048),
 	}
 }
 

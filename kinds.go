@@ -1,0 +1,85 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// checkKinds refuses values that are not of their field's kind. The SDK would do so too, but
+// its errors quote the value, which may be a key that was pasted into the wrong field or given
+// twice, and Vault logs them. So the answer names the field and the kind alone.
+func checkKinds(fields map[string]*framework.FieldSchema, given map[string]any) error {
+	data := framework.FieldData{Raw: given, Schema: fields}
+	for _, field := range slices.Sorted(maps.Keys(given)) {
+		if _, _, err := data.GetOkErr(field); err != nil {
+			fault, remedy := kindOf(fields[field].Type)
+			return &client.InputError{Field: field, Fault: fault, Remedy: remedy}
+		}
+		if field != credential.FieldPrivateKey && holdsPrivateKey(given[field]) {
+			return &client.InputError{Field: field, Fault: "holds a private key", Remedy: "give a private key in private_key of config, and nowhere else"}
+		}
+	}
+	return nil
+}
+
+// kindOf says what a value of a kind must be, and what to give instead.
+func kindOf(kind framework.FieldType) (fault, remedy string) {
+	switch kind {
+	case framework.TypeBool:
+		return "is neither true nor false", "give true or false"
+	case framework.TypeInt, framework.TypeInt64:
+		return "is not a whole number", "give a whole number"
+	case framework.TypeDurationSecond, framework.TypeSignedDurationSecond:
+		return "is not a duration", "give seconds, or a text such as 30s, 15m or 2h, and nothing negative"
+	case framework.TypeCommaStringSlice, framework.TypeStringSlice:
+		return "is not a list of texts", "give texts separated by commas, or a list of texts"
+	default:
+		return "is not one text", "give one text; a field that is given twice becomes a list"
+	}
+}
+
+// holdsPrivateKey looks for PEM in a value, whatever it is made of.
+func holdsPrivateKey(value any) bool {
+	return strings.Contains(fmt.Sprint(value), "PRIVATE KEY-----")
+}
+
+// fieldName is what a field's name looks like: what does not may be a value.
+var fieldName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+
+// unknownField answers a field that a path does not have.
+func unknownField(field string, known map[string]*framework.FieldSchema) error {
+	if !fieldName.MatchString(field) {
+		field = "a field"
+	}
+	names := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+	return &client.InputError{Field: field, Fault: "is not a field of this path", Remedy: "use " + names}
+}
+
+// HandleExistenceCheck finds out whether a request creates something, by its path alone: what
+// the request carries is looked at once, by HandleRequest, and can be quoted by no error here.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			b.Logger().Error("an existence check panicked", "path", req.Path, "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+			checked, exists, err = false, false, errors.New("the KSeF secrets engine failed; its log tells where")
+		}
+	}()
+	bare := *req
+	bare.Data = nil
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}

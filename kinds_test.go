@@ -1,0 +1,158 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// concretePaths name one request path for each pattern with fields.
+func concretePaths() []string {
+	return []string{
+		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices",
+		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy",
+	}
+}
+
+func TestFieldKinds(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		_, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+		const password = "canary-0123456789-abcdef"
+		m.remember(password)
+		sent := m.allRequests()
+		seen := map[*framework.Path]bool{}
+		for _, name := range concretePaths() {
+			path := m.backend.Route(name)
+			require.NotNil(t, path, name)
+			seen[path] = true
+			for field, schema := range path.Fields {
+				for operation := range path.Operations {
+					if operation == logical.CreateOperation || operation == logical.ListOperation {
+						continue // m.request finds out whether an update creates
+					}
+					for what, value := range hostileValues(key, password, schema.Type) {
+						if field == "private_key" && what == "key" {
+							continue
+						}
+						response, err := m.request(operation, name, map[string]any{field: value})
+						about := fmt.Sprint(operation, " ", name, " ", field, ": ", what)
+						require.NoError(t, err, about)
+						require.True(t, response != nil && response.IsError(), about)
+						text := response.Error().Error()
+						require.True(t, strings.HasPrefix(text, field+": "), "%s: %s", about, text)
+						requireNoPartOf(t, text, key, password)
+					}
+				}
+			}
+		}
+		for _, path := range m.backend.Paths {
+			require.True(t, seen[path] || len(path.Fields) == 0, "%s is not tried", path.Pattern)
+		}
+		require.Equal(t, sent, m.allRequests(), "nothing is sent")
+	})
+}
+
+// hostileValues are of no use in a field of a kind, and hold secrets.
+func hostileValues(key, password string, kind framework.FieldType) map[string]any {
+	values := map[string]any{
+		"key": key, "keys": []any{key, key}, "key in an object": map[string]any{"a": key}, "key in a list in a list": []any{[]any{key}},
+		"object": map[string]any{password: password}, "list of objects": []any{map[string]any{password: password}},
+	}
+	switch kind {
+	case framework.TypeCommaStringSlice:
+	case framework.TypeString:
+		values["list"], values["list of one"] = []any{password, password}, []any{password}
+	default:
+		values["text"], values["list"] = password, []any{password, password}
+		values["list of one"], values["number that is none"] = []any{password}, json.Number(password)
+	}
+	return values
+}
+
+func requireNoPartOf(t *testing.T, text string, secrets ...string) {
+	t.Helper()
+	for _, secret := range secrets {
+		for line := range strings.Lines(secret) {
+			require.NotContains(t, text, strings.TrimSpace(line))
+		}
+	}
+}
+
+func TestFieldKindsOfNames(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		_, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+		for _, name := range []string{key, strings.TrimSpace(strings.Split(key, "\n")[1])} {
+			text := m.refused(m.write("config", map[string]any{name: "x"}))
+			require.Contains(t, text, "a field: is not a field of this path; use ")
+			requireNoPartOf(t, text, key)
+		}
+	})
+}
+
+// What Vault takes in other forms than its field's kind is taken here too.
+func TestFieldKindsLegitimate(t *testing.T) {
+	fields := map[string]*framework.FieldSchema{
+		"bool": {Type: framework.TypeBool}, "int": {Type: framework.TypeInt}, "duration": {Type: framework.TypeDurationSecond},
+		"list": {Type: framework.TypeCommaStringSlice}, "text": {Type: framework.TypeString},
+	}
+	for field, values := range map[string][]any{
+		"bool":     {true, "true", "false", "1", 1, json.Number("0"), "", nil},
+		"int":      {20, "20", json.Number("20"), float64(20), "", nil},
+		"duration": {30, "30", "30s", "1h30m", json.Number("30"), float64(30), "0", "", "2d", nil},
+		"list":     {"a,b", []any{"a", "b"}, []string{"a"}, []any{}, "", nil},
+		"text":     {"a", "", json.Number("5265877635"), 5265877635, nil},
+	} {
+		for _, value := range values {
+			require.NoError(t, checkKinds(fields, map[string]any{field: value}), "%s: %#v", field, value)
+		}
+	}
+}
+
+// FuzzFieldKinds holds that every value is refused in words that do not depend on it, or can be
+// read without an error.
+func FuzzFieldKinds(f *testing.F) {
+	for _, seed := range []string{
+		`"text"`, `""`, `"30s"`, `30`, `-1`, `1e999`, `true`, `null`, `[]`, `["a","b"]`, `[["a"]]`, `[{"a":1}]`, `{}`, `{"a":{"b":[1]}}`,
+		`"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----"`, `[null]`, `"1,2"`, `99999999999999999999`, `"9223372036854775807h"`,
+	} {
+		f.Add([]byte(seed))
+	}
+	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		var value any
+		if decoder.Decode(&value) != nil {
+			return
+		}
+		for _, path := range b.Paths {
+			for field, schema := range path.Fields {
+				given := map[string]any{field: value}
+				err := checkKinds(path.Fields, given)
+				if err == nil {
+					data := &framework.FieldData{Raw: given, Schema: path.Fields}
+					require.NoError(t, data.Validate())
+					require.NotPanics(t, func() { data.Get(field) })
+					continue
+				}
+				fault, remedy := kindOf(schema.Type)
+				require.Contains(t, []string{
+					field + ": " + fault + "; " + remedy,
+					field + ": holds a private key; give a private key in private_key of config, and nowhere else",
+				}, err.Error())
+			}
+		}
+	})
+}
