@@ -67,7 +67,6 @@ type backend struct {
 	upkeep     *upkeep
 	unreadable *unreadable
 	notices    notices
-	templates  templates
 }
 
 func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
-	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/hashicorp/vault/sdk/logical"
 	sdkrotation "github.com/hashicorp/vault/sdk/rotation"
 	"google.golang.org/grpc/codes"
@@ -58,7 +57,7 @@ func withRequestFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	}
 	fields[fieldCertificateName] = &framework.FieldSchema{
 		Type:        framework.TypeString,
-		Description: "Template of the certificate's name in KSeF, " + defaultCertificateName + " by default; the engine adds a mark of its own. {{.NIP}} is that of the default context.",
+		Description: "Template of the certificate's name in KSeF, " + defaultCertificateName + " by default; the engine adds a mark of its own. {{.NIP}} is that of the default context; besides it there can be text alone, and the functions of a role's description.",
 	}
 	return fields
 }
@@ -121,16 +120,8 @@ func (c *config) certificateRequest() (rotation.Request, error) {
 }
 
 func (c *config) fillCertificateName() (string, error) {
-	parsed, err := template.NewTemplate(template.Template(c.CertificateName))
-	if err == nil {
-		var name string
-		if name, err = parsed.Generate(struct{ NIP string }{c.Context.NIP()}); err == nil {
-			return strings.TrimSpace(name), nil
-		}
-	}
-	return "", &client.InputError{
-		Field: fieldCertificateName, Fault: fmt.Sprintf("is not a template that can be filled in (%v)", err), Remedy: "use {{.NIP}}",
-	}
+	name, err := fillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
+	return strings.TrimSpace(name), err
 }
 
 // schedule registers the configuration's rotation with Vault's rotation manager,

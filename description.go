@@ -4,38 +4,26 @@
 package ksef
 
 import (
+	"errors"
 	"fmt"
-	"sync"
 	"unicode/utf8"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
-	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // defaultDescription is the template of a role that gives none.
 const defaultDescription = "Vault role {{.RoleName}}"
 
-// describer is what a description template can speak of.
-type describer struct {
-	RoleName    string
-	DisplayName string
-	EntityID    string
-	MountPoint  string
-}
-
-// templates keeps parsed description templates by their text: parsing one takes
-// longer than all else that a request for a token computes.
-type templates struct{ parsed sync.Map }
-
 // describe fills in a role's template for a request.
-func (t *templates) describe(text, roleName string, req *logical.Request) (string, error) {
-	parse := func() (template.StringTemplate, error) { return t.parse(text) }
-	filled, err := fill(parse, describer{
-		RoleName: roleName, DisplayName: req.DisplayName, EntityID: req.EntityID, MountPoint: req.MountPoint,
-	})
+func describe(text, roleName string, req *logical.Request) (string, error) {
+	filled, err := fillTemplate("description", text, descriptionValues(roleName, req.DisplayName, req.EntityID, req.MountPoint))
+	var refused *client.InputError
+	if errors.As(err, &refused) {
+		refused.Remedy = "write the role " + roleName + " again: " + refused.Remedy
+	}
 	if err != nil {
 		return "", err
 	}
@@ -44,38 +32,18 @@ func (t *templates) describe(text, roleName string, req *logical.Request) (strin
 
 // checkDescriptionTemplate tries a template with sample values.
 func checkDescriptionTemplate(text, roleName string) error {
-	parse := func() (template.StringTemplate, error) { return template.NewTemplate(template.Template(text)) }
-	filled, err := fill(parse, describer{
-		RoleName: roleName, DisplayName: "token-sample", EntityID: "00000000-0000-0000-0000-000000000000", MountPoint: "ksef/",
-	})
+	filled, err := fillTemplate("description", text,
+		descriptionValues(roleName, "token-sample", "00000000-0000-0000-0000-000000000000", "ksef/"))
 	if err != nil {
 		return err
 	}
 	return checkDescription(filled)
 }
 
-func (t *templates) parse(text string) (template.StringTemplate, error) {
-	if known, ok := t.parsed.Load(text); ok {
-		return known.(template.StringTemplate), nil
-	}
-	parsed, err := template.NewTemplate(template.Template(text))
-	if err == nil {
-		t.parsed.Store(text, parsed)
-	}
-	return parsed, err
-}
-
-func fill(parse func() (template.StringTemplate, error), values describer) (string, error) {
-	parsed, err := parse()
-	if err == nil {
-		var filled string
-		if filled, err = parsed.Generate(values); err == nil {
-			return filled, nil
-		}
-	}
-	return "", &client.InputError{
-		Field: "description", Fault: fmt.Sprintf("is not a template that can be filled in (%v)", err),
-		Remedy: "use {{.RoleName}}, {{.DisplayName}}, {{.EntityID}} and {{.MountPoint}}",
+// descriptionValues is what a description template can speak of.
+func descriptionValues(roleName, displayName, entityID, mountPoint string) map[string]string {
+	return map[string]string{
+		"RoleName": roleName, "DisplayName": displayName, "EntityID": entityID, "MountPoint": mountPoint,
 	}
 }
 

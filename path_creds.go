@@ -53,7 +53,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
-	description, err := b.templates.describe(stored.Description, name, req)
+	description, err := describe(stored.Description, name, req)
 	if err != nil {
 		return answerError(err)
 	}

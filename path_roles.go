@@ -30,7 +30,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				"description": {
 					Type:        framework.TypeString,
 					Default:     defaultDescription,
-					Description: "Template of the description that a token has in KSeF's list. Values: {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}.",
+					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256.",
 				},
 				"ttl":     {Type: framework.TypeDurationSecond, Description: "Default lease of a token; 0 takes the mount's."},
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's."},

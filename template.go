@@ -1,0 +1,163 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/template/parse"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// Bounds of a template's text and of what it gives, in bytes. KSeF's longest field that is filled
+// in has 256 characters.
+const (
+	maxTemplate = 1 << 10
+	maxFilled   = 4 << 10
+)
+
+// templateFunctions are those of Vault's own templates whose output is never much longer than
+// their input.
+func templateFunctions() map[string]any {
+	return map[string]any{
+		"truncate": truncate, "truncate_sha256": truncateSHA256,
+		"lowercase": strings.ToLower, "uppercase": strings.ToUpper, "sha256": hexSHA256,
+	}
+}
+
+func truncate(length int, value string) (string, error) {
+	if length < 1 {
+		return "", fmt.Errorf("truncate %d gives nothing", length)
+	}
+	return value[:min(length, len(value))], nil
+}
+
+// hashKept is how much of the hash truncate_sha256 puts in the place of what it cuts off.
+const hashKept = 8
+
+func truncateSHA256(length int, value string) (string, error) {
+	if length <= hashKept {
+		return "", fmt.Errorf("truncate_sha256 %d leaves no room for the hash of %d", length, hashKept)
+	}
+	if len(value) <= length {
+		return value, nil
+	}
+	kept := length - hashKept
+	return value[:kept] + hexSHA256(value[kept:])[:hashKept], nil
+}
+
+func hexSHA256(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
+}
+
+// fillTemplate fills in a template of Go's syntax that consists of text and values alone. Anything
+// else, such as a loop or a definition, is a *client.InputError that says what is allowed. Whoever
+// may write a template may not run a program by it: so it is never executed, only read once.
+func fillTemplate(field, text string, values map[string]string) (string, error) {
+	filled, err := fill(text, values)
+	if err != nil {
+		return "", &client.InputError{
+			Field: field, Fault: fmt.Sprintf("is not a template that can be filled in (%v)", err), Remedy: allowedIn(values),
+		}
+	}
+	return filled, nil
+}
+
+func allowedIn(values map[string]string) string {
+	names := slices.Sorted(maps.Keys(values))
+	return fmt.Sprintf("use text and {{.%s}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256, as in {{.%s | truncate 20}}",
+		strings.Join(names, "}}, {{."), names[len(names)-1])
+}
+
+func fill(text string, values map[string]string) (string, error) {
+	if len(text) > maxTemplate {
+		return "", fmt.Errorf("it is longer than %d bytes", maxTemplate)
+	}
+	const name = "template"
+	main, trees := parse.New(name), make(map[string]*parse.Tree)
+	if _, err := main.Parse(text, "", "", trees, templateFunctions()); err != nil {
+		return "", err
+	}
+	if len(trees) != 1 || trees[name] != main {
+		return "", errors.New("it defines a template")
+	}
+	var filled strings.Builder
+	for _, node := range main.Root.Nodes {
+		part, err := fillNode(node, values)
+		if err != nil {
+			return "", err
+		}
+		if filled.Len()+len(part) > maxFilled {
+			return "", fmt.Errorf("it gives more than %d bytes", maxFilled)
+		}
+		filled.WriteString(part)
+	}
+	return filled.String(), nil
+}
+
+func fillNode(node parse.Node, values map[string]string) (string, error) {
+	switch node := node.(type) {
+	case *parse.TextNode:
+		return string(node.Text), nil
+	case *parse.ActionNode:
+		return fillAction(node.Pipe, values)
+	}
+	return "", fmt.Errorf("it has %s", node)
+}
+
+// fillAction takes a value through the functions that follow it.
+func fillAction(pipe *parse.PipeNode, values map[string]string) (string, error) {
+	if len(pipe.Decl) > 0 {
+		return "", errors.New("it has a variable")
+	}
+	first := pipe.Cmds[0]
+	value, err := valueOf(first.Args[len(first.Args)-1], values)
+	if err != nil {
+		return "", err
+	}
+	if calls := first.Args[:len(first.Args)-1]; len(calls) > 0 {
+		if value, err = applyFunction(calls, value); err != nil {
+			return "", err
+		}
+	}
+	for _, command := range pipe.Cmds[1:] {
+		if value, err = applyFunction(command.Args, value); err != nil {
+			return "", err
+		}
+	}
+	return value, nil
+}
+
+func valueOf(node parse.Node, values map[string]string) (string, error) {
+	if field, is := node.(*parse.FieldNode); is && len(field.Ident) == 1 {
+		if value, known := values[field.Ident[0]]; known {
+			return value, nil
+		}
+	}
+	return "", fmt.Errorf("%s is no value", node)
+}
+
+// applyFunction applies a function with the arguments before its last, which is the value.
+func applyFunction(args []parse.Node, value string) (string, error) {
+	switch function := templateFunctions()[args[0].String()].(type) {
+	case func(string) string:
+		if len(args) == 1 {
+			return function(value), nil
+		}
+	case func(int, string) (string, error):
+		if len(args) == 2 {
+			if number, is := args[1].(*parse.NumberNode); is && number.IsInt {
+				return function(int(number.Int64), value)
+			}
+		}
+	}
+	return "", fmt.Errorf("%s is no function with what it takes", args)
+}
