@@ -222,7 +222,7 @@ func (p pass) Done(retryAfter time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	// In memory the block holds whatever becomes of the write.
-	_ = p.account.Block(ctx, p.endpoint, time.Now().Add(retryAfter))
+	_ = p.account.Block(ctx, p.endpoint, time.Now().Add(budget.KeptRetryAfter(retryAfter)))
 }
 
 // journal keeps an account's state in the mount's storage.

@@ -29,7 +29,7 @@ func TestNothingGoesBeforeRetryAfterIsOver(t *testing.T) {
 		require.Equal(t, begin, got.at)
 		require.Equal(t, &budget.ExhaustedError{Endpoint: revoke, Next: begin.Add(30 * time.Second), Position: 1}, refused(t, got.err))
 		require.Equal(t, begin.Add(30*time.Second), a.NextSlot(revoke, 0))
-		require.Equal(t, begin.Add(31*time.Second), a.NextSlot(revoke, 10))
+		require.Equal(t, begin.Add(30*time.Second+keptSecond), a.NextSlot(revoke, 10))
 
 		got = <-patient
 		require.NoError(t, got.err)
@@ -119,7 +119,7 @@ func TestThoseWhomABlockSendsBackKeepTheirPlaces(t *testing.T) {
 		for i, w := range waiters {
 			got := <-w
 			require.NoError(t, got.err)
-			require.Equal(t, begin.Add(time.Minute+time.Duration(i)*time.Second), got.at, i)
+			require.Equal(t, begin.Add(time.Minute+time.Duration(i)*keptSecond), got.at, i)
 			got.slot.Done()
 		}
 	})

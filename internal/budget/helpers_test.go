@@ -185,14 +185,29 @@ func fullest(all []request, length time.Duration) int {
 	return most
 }
 
+// How long a request takes room, margin included.
+const (
+	keptSecond = 1011 * time.Millisecond
+	keptMinute = time.Minute + 310*time.Millisecond
+	keptHour   = time.Hour + 5600*time.Millisecond
+)
+
+// clockAllowance is how far ahead the clock of another node may be without any window or block getting shorter.
+const clockAllowance = 2 * time.Minute
+
 type span struct {
 	name   string
-	length time.Duration
+	length time.Duration // KSeF's
+	kept   time.Duration // ours
 	limit  int
 }
 
 func spans(l budget.Limits) []span {
-	all := []span{{"second", time.Second, l.PerSecond}, {"minute", time.Minute, l.PerMinute}, {"hour", time.Hour, l.PerHour}}
+	all := []span{
+		{"second", time.Second, keptSecond, l.PerSecond},
+		{"minute", time.Minute, keptMinute, l.PerMinute},
+		{"hour", time.Hour, keptHour, l.PerHour},
+	}
 	return slices.DeleteFunc(all, func(s span) bool { return s.limit == 0 })
 }
 
@@ -201,7 +216,7 @@ func earliest(l budget.Limits, earlier []request, from time.Time) time.Time {
 	candidates := []time.Time{from}
 	for _, r := range earlier {
 		for _, s := range spans(l) {
-			if at := r.done.Add(s.length); at.After(from) {
+			if at := r.done.Add(s.kept); at.After(from) {
 				candidates = append(candidates, at)
 			}
 		}
@@ -219,7 +234,7 @@ func allowed(l budget.Limits, earlier []request, at time.Time) bool {
 	for _, s := range spans(l) {
 		n := 0
 		for _, r := range earlier {
-			if r.done.Add(s.length).After(at) {
+			if r.done.Add(s.kept).After(at) {
 				n++
 			}
 		}

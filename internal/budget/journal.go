@@ -32,7 +32,8 @@ const (
 type record struct {
 	Version   int              `json:"version"`
 	Account   string           `json:"account"`
-	Saved     int64            `json:"saved"` // milliseconds since 1970
+	Saved     int64            `json:"saved"`           // milliseconds since 1970
+	Clock     string           `json:"clock,omitempty"` // by whose clock
 	Endpoints map[string]entry `json:"endpoints"`
 }
 
@@ -110,6 +111,7 @@ func (a *Account) snapshot(now time.Time) record {
 		Version:   recordVersion,
 		Account:   a.id,
 		Saved:     ceilMillis(time.Duration(now.UnixNano())),
+		Clock:     a.pool.registry.clock,
 		Endpoints: map[string]entry{},
 	}
 	for name, e := range a.pool.endpoints {
@@ -151,8 +153,7 @@ const longestTransit = 30 * time.Second
 // in each second until the last of them has arrived, and count from then on.
 func (a *Account) restore(r record) {
 	now := time.Now()
-	// Where the clock has been set back, the time since the last write is unknown and taken for none.
-	since := max(0, now.Sub(time.UnixMilli(r.Saved)))
+	since := a.pool.registry.elapsed(r, now)
 	for name, n := range r.Endpoints {
 		a.pool.endpoint(name).adopt(n, now, since)
 		if n.Pending > 0 {
@@ -178,7 +179,7 @@ func (e *endpoint) adopt(n entry, now time.Time, since time.Duration) {
 	}
 	if e.limits.PerSecond > 0 && !e.limits.outliveRestart() {
 		// Requests that only a second remembers are not journalled, and a process that was killed can be back sooner.
-		e.blocked = later(e.blocked, now.Add(time.Second))
+		e.blocked = later(e.blocked, now.Add(keptSecond))
 	}
 }
 

@@ -116,7 +116,7 @@ func TestAWallClockThatWasSetBackLeavesTheWindowsFull(t *testing.T) {
 		require.NotEqual(t, string(j.data), future)
 		a = open(t, budget.NewRegistry(), &memory{data: []byte(future)})
 		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
-		time.Sleep(40*time.Minute - time.Millisecond)
+		time.Sleep(keptHour - 20*time.Minute - time.Millisecond)
 		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
 		time.Sleep(time.Millisecond)
 		require.Zero(t, usage(t, a, revoke).Hour.Used)
@@ -142,6 +142,47 @@ func TestADamagedJournalIsAnErrorThatSaysWhy(t *testing.T) {
 
 func entry(e string) string {
 	return `{"version":1,"account":"a","saved":1,"endpoints":{"POST /tokens":` + e + `}}`
+}
+
+// A node takes over whose clock is ahead of that which the journal was written by.
+func TestClockOfAnotherNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		ahead   time.Duration
+		shorter time.Duration // than it would be by one clock
+	}{
+		"as ours":             {0, -clockAllowance},
+		"ahead by 2 minutes":  {2 * time.Minute, 0},
+		"behind by 2 minutes": {-2 * time.Minute, -4 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &memory{}
+				a := open(t, budget.NewRegistry(), j)
+				send(t, a, 120)
+				begin := time.Now()
+				require.NoError(t, a.Block(ctx(), "POST /tokens", begin.Add(45*time.Minute)))
+				require.NoError(t, a.Close(ctx()))
+				free := a.NextSlot(revoke, 119)
+
+				time.Sleep(10 * time.Minute)
+				a = open(t, budget.NewRegistry(), &memory{data: byAnotherClock(t, j.data, c.ahead)})
+				require.Equal(t, c.shorter, begin.Add(45*time.Minute).Sub(a.NextSlot("POST /tokens", 0)))
+				require.Equal(t, c.shorter, free.Sub(a.NextSlot(revoke, 119)).Round(time.Second))
+			})
+		})
+	}
+}
+
+// byAnotherClock is a journal as a node would have written it to whose clock ours is so far ahead.
+func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
+	t.Helper()
+	var record map[string]any
+	require.NoError(t, json.Unmarshal(data, &record))
+	record["clock"] = "another"
+	record["saved"] = int64(record["saved"].(float64)) - ahead.Milliseconds()
+	data, err := json.Marshal(record)
+	require.NoError(t, err)
+	return data
 }
 
 // Whatever the journal holds: it is refused, or the account works, and what it writes can be read and forgets nothing.

@@ -48,13 +48,27 @@ func DocumentedLimits(endpoint string) Limits {
 	return StandardLimits()
 }
 
+// KSeF's windows as they are kept here. Each is longer by a thousandth, twice what NTP slews a clock, and by a fixed part
+// for all that is not a matter of rate: how finely KSeF tells time, and how it moves its windows on. A burst goes at the
+// second's pace, so that its fixed part is as small as a timer is late: it costs a hundredth of that pace.
+const (
+	keptSecond = time.Second + time.Second/1000 + 10*time.Millisecond
+	keptMinute = time.Minute + time.Minute/1000 + 250*time.Millisecond
+	keptHour   = time.Hour + time.Hour/1000 + 2*time.Second
+)
+
+// KeptRetryAfter is how long a Retry-After keeps requests away: it has no fixed part, since KSeF rounds it up to seconds.
+func KeptRetryAfter(retryAfter time.Duration) time.Duration {
+	return retryAfter + retryAfter/1000
+}
+
 type window struct {
 	length time.Duration
 	limit  int
 }
 
 func (l Limits) windows() [3]window {
-	return [3]window{{time.Second, l.PerSecond}, {time.Minute, l.PerMinute}, {time.Hour, l.PerHour}}
+	return [3]window{{keptSecond, l.PerSecond}, {keptMinute, l.PerMinute}, {keptHour, l.PerHour}}
 }
 
 // reach is the length of the longest window that has a limit.
@@ -70,7 +84,7 @@ func (l Limits) reach() time.Duration {
 
 // outliveRestart tells whether requests must be known to the next process. A second is over before that has started.
 func (l Limits) outliveRestart() bool {
-	return l.reach() > time.Second
+	return l.reach() > keptSecond
 }
 
 func (l Limits) withoutNegatives() Limits {

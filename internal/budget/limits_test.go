@@ -55,7 +55,7 @@ func TestSetLimits(t *testing.T) {
 			begin := time.Now()
 			a.SetLimits(revoke, budget.Limits{PerHour: 5})
 			r := <-w
-			require.Equal(t, begin.Add(time.Hour), refused(t, r.err).Next)
+			require.Equal(t, begin.Add(keptHour), refused(t, r.err).Next)
 			require.Equal(t, begin, r.at)
 		})
 	})

@@ -37,7 +37,7 @@ func TestWaitersGoInOrderOfArrival(t *testing.T) {
 		for i, w := range waiters {
 			r := <-w
 			require.NoError(t, r.err)
-			require.Equal(t, begin.Add(time.Duration(i)*time.Second), r.at, i)
+			require.Equal(t, begin.Add(time.Duration(i)*keptSecond), r.at, i)
 			r.slot.Done()
 		}
 	})
@@ -51,10 +51,10 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 	}{
 		"no time to wait":          {0, 0, 1},
 		"a negative time":          {0, -time.Second, 1},
-		"just too little":          {0, time.Second - 1, 1},
-		"just enough":              {0, time.Second, 0},
-		"too little for the queue": {3, 4*time.Second - 1, 4},
-		"enough for the queue":     {3, 4 * time.Second, 0},
+		"just too little":          {0, keptSecond - 1, 1},
+		"just enough":              {0, keptSecond, 0},
+		"too little for the queue": {3, 4*keptSecond - 1, 4},
+		"enough for the queue":     {3, 4 * keptSecond, 0},
 		"all the time there is":    {3, 1<<63 - 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 						}
 					}()
 				}
-				next := begin.Add(time.Duration(c.waiters+1) * time.Second)
+				next := begin.Add(time.Duration(c.waiters+1) * keptSecond)
 				slot, err := a.Acquire(ctx(), revoke, budget.Wait{AtMost: c.atMost})
 				if c.position == 0 {
 					require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestExhaustedErrorNamesEndpointPositionAndTime(t *testing.T) {
 func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := one(t)
-		time.Sleep(time.Second)
+		time.Sleep(keptSecond)
 		hanging := acquire(t, a, now)
 		begin := time.Now()
 		w := waiting(ctx(), a, budget.Wait{AtMost: 5 * time.Second}, synctest.Wait)
@@ -103,7 +103,7 @@ func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
 		require.Equal(t, begin.Add(5*time.Second), r.at)
 		hanging.Done()
 		_, err := a.Acquire(ctx(), revoke, now)
-		require.Equal(t, time.Now().Add(time.Second), refused(t, err).Next)
+		require.Equal(t, time.Now().Add(keptSecond), refused(t, err).Next)
 	})
 }
 
@@ -120,7 +120,7 @@ func TestCancellationFreesThePlaceInTheQueue(t *testing.T) {
 		require.Equal(t, 1, usage(t, a, revoke).Waiting)
 		r := <-second
 		require.NoError(t, r.err)
-		require.Equal(t, begin.Add(time.Second), r.at)
+		require.Equal(t, begin.Add(keptSecond), r.at)
 		r.slot.Done()
 
 		_, err := a.Acquire(c, revoke, hour)
@@ -167,16 +167,16 @@ func TestBackgroundRequestsYield(t *testing.T) {
 		a := one(t)
 		begin := time.Now()
 		patient := waiting(ctx(), a, budget.Wait{AtMost: hour.AtMost, Background: true}, synctest.Wait)
-		hasty := waiting(ctx(), a, budget.Wait{AtMost: 2 * time.Second, Background: true}, synctest.Wait)
+		hasty := waiting(ctx(), a, budget.Wait{AtMost: 2 * keptSecond, Background: true}, synctest.Wait)
 		foreground := waiting(ctx(), a, hour, synctest.Wait)
 
 		r := <-hasty
-		require.Equal(t, &budget.ExhaustedError{Endpoint: revoke, Next: begin.Add(3 * time.Second), Position: 3}, refused(t, r.err))
+		require.Equal(t, &budget.ExhaustedError{Endpoint: revoke, Next: begin.Add(3 * keptSecond), Position: 3}, refused(t, r.err))
 		require.Equal(t, begin, r.at, "who is pushed beyond its time is refused at once")
 		for i, w := range []<-chan result{foreground, patient} {
 			r := <-w
 			require.NoError(t, r.err)
-			require.Equal(t, begin.Add(time.Duration(i+1)*time.Second), r.at)
+			require.Equal(t, begin.Add(time.Duration(i+1)*keptSecond), r.at)
 			r.slot.Done()
 		}
 	})
@@ -194,7 +194,7 @@ func TestCloseRefusesItsOwnWaitersOnly(t *testing.T) {
 		require.ErrorIs(t, (<-mine).err, budget.ErrClosed)
 		got := <-theirs
 		require.NoError(t, got.err)
-		require.Equal(t, begin.Add(time.Second), got.at)
+		require.Equal(t, begin.Add(keptSecond), got.at)
 		_, err := a.Acquire(ctx(), revoke, hour)
 		require.ErrorIs(t, err, budget.ErrClosed)
 		require.ErrorIs(t, a.Block(ctx(), revoke, time.Now().Add(time.Minute)), budget.ErrClosed)

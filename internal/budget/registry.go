@@ -25,6 +25,8 @@ type Key struct {
 
 // Registry holds the windows of a process, so that all mounts which use the same KSeF context share them.
 type Registry struct {
+	clock string // by which it tells the time
+
 	mu    sync.Mutex // guards everything below the registry; never held across a call to a journal
 	pools map[Key]*pool
 }
@@ -40,7 +42,7 @@ type pool struct {
 
 // NewRegistry makes an empty registry. A process has one.
 func NewRegistry() *Registry {
-	return &Registry{pools: map[Key]*pool{}}
+	return &Registry{clock: clockID(), pools: map[Key]*pool{}}
 }
 
 // Open opens an account on the windows of a key and adds to them what its journal knows. Each account needs a journal of

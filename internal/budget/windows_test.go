@@ -140,7 +140,7 @@ func optimum(n int) time.Duration {
 	for i := range at {
 		for _, s := range spans(budget.StandardLimits()) {
 			if i >= s.limit {
-				at[i] = max(at[i], at[i-s.limit]+s.length)
+				at[i] = max(at[i], at[i-s.limit]+s.kept)
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func TestUsageTellsWhatIsUsedAndWhatIsToCome(t *testing.T) {
 				Hour:     budget.Share{Used: 17, Limit: 120},
 				InFlight: 2,
 				Waiting:  7,
-				Next:     begin.Add(3 * time.Second),
+				Next:     begin.Add(3 * keptSecond),
 			},
 			{
 				Endpoint:     "POST /tokens",
