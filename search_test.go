@@ -36,11 +36,10 @@ func (s *scene) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	return nonces
 }
 
-// hurry lets the first mount send as fast as it can, and answer with tokens that are Pending.
-func (s *scene) hurry() {
+// lift frees the first mount of KSeF's limits.
+func (s *scene) lift() {
 	const lifted = 1 << 30
 	s.onMount(0, func(m *mount) {
-		m.must(m.write("config", map[string]any{"activation_timeout": 0}))
 		key := budget.Key{API: testURL, Context: client.Context{Type: client.ContextNIP, Value: testNIP}.String()}
 		limits := client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}
 		require.NoError(s.t, m.backend.budgets.setLimits(context.Background(), key, limits))
@@ -52,7 +51,8 @@ func TestSearchIsShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *scene) {
-				s.hurry()
+				s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": 0})) })
+				s.lift()
 				s.lose(28, kind)
 				s.elapse(30 * time.Second)
 				require.LessOrEqual(t, s.requests(listEndpoint), 1)

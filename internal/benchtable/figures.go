@@ -57,6 +57,7 @@ func figures() []figure {
 		hundred = "TestFigureAHundredTokensAtOnceTakeAHundredAndTenRequests "
 		limits  = "TestFigureAThousandRevocationsEndAsSoonAsKSeFsLimitsAllow "
 		outage  = "TestFigureAThousandRevocationsEndSoonAfterAnOutageInTheirMiddle "
+		lone    = "TestFigureALoneReadEndsSoonAfterTheActivation "
 		start   = "TestFigureARestartReadsWhatIsDueAndNotWhatIsAlive "
 	)
 	return []figure{
@@ -78,6 +79,12 @@ func figures() []figure {
 				{hundred + "POST", "%.0f POST", exactly(100)},
 				{hundred + "GET", ", %.0f GET", atMost(10)},
 				{hundred + "logins-and-others", ", %.0f logins", exactly(0)},
+			},
+		}, {
+			"a read alone, one after another, activation 0.3 s to 5 s", "ends ≤ 0.5 s after the activation",
+			[]part{
+				{lone + "latest-seconds", "%.2f s", atMost(0.5)},
+				{lone + "looks-per-read", ", %.1f GET each", toRead},
 			},
 		}, {
 			"1,000 revocations at once under 10/s, 30/min, 120/h (virtual time)", "ends within 1 % of the earliest possible moment, zero 429",

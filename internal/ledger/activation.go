@@ -11,7 +11,6 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/wait"
 )
 
 // pollPatience is how long a look at pending tokens waits for KSeF's limits.
@@ -21,20 +20,14 @@ const pollPatience = 5 * time.Second
 // still Pending.
 const answerMargin = 2 * time.Second
 
-// pollPause is the time between two looks; tokens are Pending for seconds.
-func pollPause(looks int) time.Duration {
-	pauses := [...]time.Duration{time.Second, time.Second, 2 * time.Second}
-	if looks < len(pauses) {
-		return pauses[looks]
-	}
-	return 3 * time.Second
-}
-
 // watch is the poller that all who wait in one context share: a request for
 // each of them would cost as much of KSeF's limit as issuing does.
 type watch struct {
-	waiting map[string]chan client.TokenStatus
-	lastErr error
+	waiting map[string]*waiter
+	// wake is filled when somebody joins.
+	wake     chan struct{}
+	lastLook time.Time
+	lastErr  error
 }
 
 // awaitActive waits until KSeF reports another status than Pending, at most for
@@ -46,9 +39,10 @@ func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	decided := l.watch(target, referenceNumber)
+	w := &waiter{since: time.Now(), end: end, decided: make(chan client.TokenStatus, 1)}
+	l.watch(target, referenceNumber, w)
 	select {
-	case status := <-decided:
+	case status := <-w.decided:
 		return status, nil
 	case <-ctx.Done():
 	case <-l.ctx.Done():
@@ -60,21 +54,23 @@ func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber
 	return client.StatusPending, fmt.Errorf("KSeF has not activated the token within %s", timeout)
 }
 
-func (l *Ledger) watch(target Target, referenceNumber string) <-chan client.TokenStatus {
-	decided := make(chan client.TokenStatus, 1)
+func (l *Ledger) watch(target Target, referenceNumber string, joining *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
-		return decided
+		return
 	}
 	w := l.watches[target]
 	if w == nil {
-		w = &watch{waiting: make(map[string]chan client.TokenStatus)}
+		w = &watch{waiting: make(map[string]*waiter), wake: make(chan struct{}, 1)}
 		l.watches[target] = w
 		l.work.Go(func() { l.poll(target, w) })
 	}
-	w.waiting[referenceNumber] = decided
-	return decided
+	w.waiting[referenceNumber] = joining
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (l *Ledger) unwatch(target Target, referenceNumber string) error {
@@ -90,52 +86,93 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 
 // poll looks until nobody waits any more.
 func (l *Ledger) poll(target Target, w *watch) {
-	for looks := 0; ; looks++ {
-		if !wait.For(l.ctx, pollPause(looks)) {
+	for {
+		next, waits := l.nextLook(target, w)
+		if !waits {
 			return
 		}
-		waiting := l.stillWaiting(target, w)
-		if len(waiting) == 0 {
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-timer.C:
+		case <-w.wake:
+			timer.Stop()
+			continue
+		case <-l.ctx.Done():
+			timer.Stop()
 			return
 		}
+		waiting := l.stillWaiting(w)
 		statuses, err := l.look(target, waiting)
-		l.tell(w, statuses, err)
+		l.tell(w, waiting, statuses, err)
 	}
 }
 
-// stillWaiting also ends the watch where nobody waits, in one step, so that
+// nextLook also ends the watch where nobody waits, in one step, so that
 // whoever comes next begins another.
-func (l *Ledger) stillWaiting(target Target, w *watch) map[string]struct{} {
+func (l *Ledger) nextLook(target Target, w *watch) (next time.Time, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(w.waiting) == 0 {
+		delete(l.watches, target)
+		return time.Time{}, false
+	}
+	for _, waiter := range w.waiting {
+		if at := l.pace.next(waiter); next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	if len(w.waiting) > 1 {
+		next = later(next, w.lastLook.Add(sharedPause))
+	}
+	return next, true
+}
+
+func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	waiting := make(map[string]struct{}, len(w.waiting))
 	for referenceNumber := range w.waiting {
 		waiting[referenceNumber] = struct{}{}
 	}
-	if len(waiting) == 0 {
-		delete(l.watches, target)
-	}
 	return waiting
 }
 
-func (l *Ledger) tell(w *watch, statuses map[string]client.TokenStatus, err error) {
+// tell answers those whose token KSeF has decided about, and learns how long that took.
+func (l *Ledger) tell(w *watch, looked map[string]struct{}, statuses map[string]client.TokenStatus, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w.lastErr = err
-	for referenceNumber, status := range statuses {
-		decided, waits := w.waiting[referenceNumber]
-		if !waits || status == client.StatusPending {
+	now := time.Now()
+	w.lastErr, w.lastLook = err, now
+	var lessons []time.Duration
+	for referenceNumber := range looked {
+		waiter, waits := w.waiting[referenceNumber]
+		if !waits {
 			continue
 		}
-		decided <- status
-		delete(w.waiting, referenceNumber)
+		waiter.lastLook = now
+		age := now.Sub(waiter.since)
+		switch status := statuses[referenceNumber]; status {
+		case "":
+		case client.StatusPending:
+			waiter.pendingAt = age
+		default:
+			if lesson, told := l.pace.lesson(waiter, age); told && status == client.StatusActive {
+				lessons = append(lessons, lesson)
+			}
+			waiter.decided <- status
+			delete(w.waiting, referenceNumber)
+		}
 	}
+	l.pace.learn(lessons)
 }
 
 // look asks for one token by its number and for many by pages of the list,
 // newest first, until all have been seen.
 func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[string]client.TokenStatus, err error) {
 	defer l.contain(&err)
+	if len(waiting) == 0 {
+		return nil, nil
+	}
 	api, err := l.Open(l.ctx, target, budget.Wait{AtMost: pollPatience})
 	if err != nil {
 		return nil, err
@@ -163,22 +200,15 @@ func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[stri
 	// A page beyond the number of those waiting holds older tokens only, but
 	// for those issued since: a few pages more are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
-	query := client.TokenQuery{Description: mountMark(mountID), PageSize: client.MaxPageSize}
 	seen := make(map[string]client.TokenStatus, len(waiting))
-	for range pages {
-		page, err := api.QueryTokens(l.ctx, query)
-		if err != nil {
-			return seen, err
-		}
-		for _, token := range page.Tokens {
+	err = eachPage(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}, func(tokens []client.Token) bool {
+		for _, token := range tokens {
 			if _, waits := waiting[token.ReferenceNumber]; waits {
 				seen[token.ReferenceNumber] = token.Status
 			}
 		}
-		if len(seen) == len(waiting) || page.Continuation == "" {
-			break
-		}
-		query.Continuation = page.Continuation
-	}
-	return seen, nil
+		pages--
+		return len(seen) < len(waiting) && pages > 0
+	})
+	return seen, err
 }

@@ -92,6 +92,7 @@ type Ledger struct {
 	mu      sync.Mutex
 	flights map[string]struct{}
 	watches map[Target]*watch
+	pace    activationPace
 	// breakers are those of the APIs at which tokens were asked for.
 	breakers map[string]*breaker
 	started  bool
@@ -117,7 +118,7 @@ func New(options Options) *Ledger {
 	}
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable},
-		flights: make(map[string]struct{}), watches: make(map[Target]*watch),
+		flights: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
 		breakers: make(map[string]*breaker),
 	}
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())

@@ -1,0 +1,110 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// activationReads is what reads of creds/<role>, one after another, cost beyond KSeF's own time.
+type activationReads struct {
+	// latest is how long after its token's activation a read ended at most.
+	latest time.Duration
+	// looks is how many requests for a status there were for each read.
+	looks float64
+}
+
+// readAlone has one client read while KSeF activates each token after the delay.
+func (s *scene) readAlone(delay time.Duration, reads int) activationReads {
+	var all activationReads
+	before := s.ksef.State().Requests
+	for range reads {
+		began := time.Now()
+		s.mustIssue(time.Hour)
+		all.latest = max(all.latest, time.Since(began)-delay)
+	}
+	requests := since(before, s.ksef.State().Requests)
+	all.looks = float64(requests[statusEndpoint]+requests[listEndpoint]) / float64(reads)
+	return all
+}
+
+func TestActivationIsNoticedAtOnce(t *testing.T) {
+	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *scene) {
+				s.lift()
+				s.readAlone(delay, 10)
+				learned := s.readAlone(delay, 20)
+				require.LessOrEqual(t, learned.latest, 500*time.Millisecond)
+				require.LessOrEqual(t, learned.looks, 1.5)
+			})
+		})
+	}
+}
+
+func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
+	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			inScene(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *scene) {
+				require.LessOrEqual(t, s.readAlone(delay, 1).latest, 500*time.Millisecond)
+			})
+		})
+	}
+}
+
+// TestActivationOfManyIsSeenByFewLists has a hundred reads at once cost two lists, whatever the
+// mount has learned before.
+func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
+	for _, before := range []int{0, 20} {
+		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
+			const delay = 2 * time.Second
+			inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *scene) {
+				s.lift()
+				s.readAlone(delay, before)
+				lists := s.requests(listEndpoint)
+				atOnce(100, func(int) { s.mustIssue(time.Hour) })
+				require.LessOrEqual(t, s.requests(listEndpoint)-lists, 2)
+			})
+		})
+	}
+}
+
+// TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must not
+// wait for that.
+func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
+	inScene(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *scene) {
+		s.lift()
+		s.readAlone(0, 20)
+		for range 10 {
+			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+			s.mustIssue(time.Hour)
+			for range 9 {
+				began := time.Now()
+				s.mustIssue(time.Hour)
+				require.LessOrEqual(t, time.Since(began), time.Second)
+			}
+		}
+	})
+}
+
+// TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
+// looks before the time is over all the same.
+func TestActivationTimeoutIsUsed(t *testing.T) {
+	inScene(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: noLimits()}, func(t *testing.T, s *scene) {
+		s.lift()
+		s.readAlone(5*time.Second, 10)
+		s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": "2s"})) })
+		looks := s.requests(statusEndpoint)
+		_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+		require.NoError(t, err)
+		require.Greater(t, s.requests(statusEndpoint), looks)
+	})
+}

@@ -1,0 +1,30 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFigureALoneReadEndsSoonAfterTheActivation(t *testing.T) {
+	var worst activationReads
+	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second} {
+		inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(_ *testing.T, s *scene) {
+			s.lift()
+			s.readAlone(delay, 10)
+			measured := s.readAlone(delay, 100)
+			worst.latest = max(worst.latest, measured.latest)
+			worst.looks = max(worst.looks, measured.looks)
+		})
+	}
+	attribute(t, "latest-seconds", worst.latest.Seconds())
+	attribute(t, "looks-per-read", worst.looks)
+	require.LessOrEqual(t, worst.latest, 500*time.Millisecond)
+	require.LessOrEqual(t, worst.looks, 1.6)
+}

@@ -1,0 +1,60 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// activate plays the wait for a token that becomes Active after the delay, and returns how long it
+// took and how many looks.
+func activate(p *activationPace, delay time.Duration) (age time.Duration, looks int) {
+	since := time.Now()
+	w := &waiter{since: since, end: since.Add(time.Minute)}
+	for {
+		w.lastLook = p.next(w)
+		looks++
+		if age = w.lastLook.Sub(since); age >= delay {
+			break
+		}
+		w.pendingAt = age
+	}
+	if lesson, told := p.lesson(w, age); told {
+		p.learn([]time.Duration{lesson})
+	}
+	return age, looks
+}
+
+func TestActivationPace(t *testing.T) {
+	t.Run("follows KSeF as it slows down and speeds up", func(t *testing.T) {
+		p := newActivationPace()
+		for _, delay := range []time.Duration{4 * time.Second, 500 * time.Millisecond, 8 * time.Second, time.Second} {
+			for range 200 {
+				activate(&p, delay)
+			}
+			age, looks := activate(&p, delay)
+			require.LessOrEqual(t, age-delay, 500*time.Millisecond)
+			require.LessOrEqual(t, looks, 2)
+		}
+	})
+	t.Run("learns little from one slow token", func(t *testing.T) {
+		p := newActivationPace()
+		for range 50 {
+			for range 9 {
+				age, _ := activate(&p, time.Second)
+				require.LessOrEqual(t, age, 1800*time.Millisecond)
+			}
+			_, looks := activate(&p, 30*time.Second)
+			require.LessOrEqual(t, looks, 20)
+		}
+	})
+	t.Run("looks before the end of a short wait", func(t *testing.T) {
+		p := activationPace{expected: longestExpected}
+		now := time.Now()
+		require.Equal(t, now.Add(1500*time.Millisecond), p.next(&waiter{since: now, end: now.Add(2 * time.Second)}))
+	})
+}
