@@ -49,7 +49,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	}
 	b.addNotices(answer)
 	response := &logical.Response{Data: answer}
-	addWarnings(response, ledgerTroubles(open, pending)...)
+	addWarnings(response, ledgerTroubles(open, pending, b.ledger.UnknownTokens())...)
 	addWarnings(response, blockWarnings(usage)...)
 	switch {
 	case unreadable != nil:

@@ -25,6 +25,10 @@ func (b *backend) pathToken() []*framework.Path {
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "token"},
 		Fields: withContextFields(map[string]*framework.FieldSchema{
 			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},
+			"unknown_to_ksef": {
+				Type:        framework.TypeBool,
+				Description: "Delete: end the record of a token that KSeF does not know, as after a reset of its test environment. KSeF is asked first; a token that it knows is a 400.",
+			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   writeOperation(b.pathTokenRead, "read", tokenAnswerSchema()),
@@ -86,19 +90,39 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return nil, err
 	}
-	if record == nil {
+	switch {
+	case data.Get("unknown_to_ksef").(bool):
+		return b.closeUnknown(ctx, referenceNumber, record)
+	case record == nil:
 		return b.deleteWithoutRecord(ctx, data, referenceNumber)
 	}
 	return b.revokeToken(ctx, record)
 }
 
+// closeUnknown ends the record of a token that KSeF does not know.
+func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, record *ledger.Record) (*logical.Response, error) {
+	if record == nil {
+		return answerError(&client.InputError{
+			Field: "reference_number", Fault: fmt.Sprintf("%s has no record in this mount that could be ended", referenceNumber),
+			Remedy: "end its lease first, which makes one: vault lease revoke",
+		})
+	}
+	return warnOfPending(b.ledger.CloseUnknown(ctx, record))
+}
+
 // revokeToken succeeds where the engine goes on by itself until KSeF confirms;
 // the warning then says so. A lease's revocation, unlike this one, must fail.
 func (b *backend) revokeToken(ctx context.Context, record *ledger.Record) (*logical.Response, error) {
-	err := b.ledger.RevokeToken(ctx, record)
+	return warnOfPending(b.ledger.RevokeToken(ctx, record))
+}
+
+func warnOfPending(err error) (*logical.Response, error) {
 	var pending *ledger.PendingError
-	if !errors.As(err, &pending) {
-		return nil, err
+	switch {
+	case err == nil:
+		return nil, nil
+	case !errors.As(err, &pending):
+		return answerError(err)
 	}
 	response := &logical.Response{}
 	response.AddWarning(pending.Error())
@@ -151,4 +175,9 @@ A delete revokes a token of this mount in KSeF now. Its lease then ends without
 another request. Where KSeF does not confirm soon, the delete succeeds with a
 warning, and the engine goes on until KSeF does. Tokens that this mount has not
 made are refused.
+
+A token that KSeF does not know, as after a reset of its test environment, counts
+as dead when KSeF has said so for a day. Whoever knows of the reset need not wait:
+
+  vault delete ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E unknown_to_ksef=true
 `

@@ -16,17 +16,31 @@ import (
 const vaultGivesUp = 10 * time.Minute
 
 // ledgerTroubles says what of the tokens wants to be looked at.
-func ledgerTroubles(open ledger.Open, pending ledger.Pending) (troubles []string) {
+func ledgerTroubles(open ledger.Open, pending ledger.Pending, unknown []string) (troubles []string) {
 	if pending.ReviewErr != nil {
 		troubles = append(troubles, fmt.Sprintf("The ledger could not be read, so what is pending may stand still: %v", pending.ReviewErr))
 	}
 	if open.Unreadable > 0 {
 		troubles = append(troubles, fmt.Sprintf("%d records of tokens cannot be read and are skipped; the log names them.", open.Unreadable))
 	}
-	if oldest := pending.Oldest; oldest != nil && (oldest.Err != nil || time.Since(pending.OldestSince) > vaultGivesUp) {
+	troubles = append(troubles, atMost(maxUnknownShown, unknown)...)
+	oldest := pending.Oldest
+	told := oldest != nil && oldest.Err != nil && slices.Contains(unknown, oldest.Err.Error())
+	if oldest != nil && !told && (oldest.Err != nil || time.Since(pending.OldestSince) > vaultGivesUp) {
 		troubles = append(troubles, oldest.Error())
 	}
 	return troubles
+}
+
+// maxUnknownShown bounds the tokens that status names of those which KSeF does not know.
+const maxUnknownShown = 3
+
+// atMost returns the first sentences and how many there are besides.
+func atMost(most int, sentences []string) []string {
+	if len(sentences) <= most {
+		return sentences
+	}
+	return append(sentences[:most:most], fmt.Sprintf("The same is true of %d more tokens.", len(sentences)-most))
 }
 
 // blockWarnings names each endpoint that KSeF has blocked, one sentence each, in the order of

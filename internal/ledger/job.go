@@ -4,6 +4,7 @@
 package ledger
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -26,6 +27,8 @@ type job struct {
 	isStuck   bool
 	leases    int
 	persisted bool
+	// vouched is the operator's word that KSeF does not know the token.
+	vouched bool
 	// persisting is not nil while somebody writes the job's record.
 	persisting chan struct{}
 }
@@ -106,6 +109,10 @@ func (j *job) fail(err error, due time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.attempts++
+	var unknown *unknownError
+	if j.vouched && errors.As(err, &unknown) {
+		due = time.Time{} // the word came too late for this attempt
+	}
 	j.lastErr, j.due = err, due
 	if !j.isStuck {
 		j.isStuck = true

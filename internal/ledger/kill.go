@@ -20,12 +20,26 @@ func (p *pump) kill(ctx context.Context, api Upstream, job *job) error {
 		if scopeOf(err) != ofJob && !isUnclear(err) {
 			return err
 		}
-		if err := p.confirm(ctx, api, &record, err); err != nil {
+		if err := p.confirmOrSettle(ctx, api, job, err); err != nil {
 			return err
 		}
 	}
 	p.bury(ctx, job)
 	return nil
+}
+
+// confirmOrSettle is confirm, and where KSeF does not know the token, what follows from that.
+func (p *pump) confirmOrSettle(ctx context.Context, api Upstream, job *job, cause error) error {
+	record := job.snapshot()
+	err := p.confirm(ctx, api, &record, cause)
+	var unknown *unknownError
+	switch {
+	case errors.As(err, &unknown):
+		return p.settleUnknown(ctx, api, job, unknown)
+	case err != nil && scopeOf(err) == ofJob:
+		return errors.Join(err, p.rememberUnknown(ctx, job, Unknown{}))
+	}
+	return err
 }
 
 // confirm decides by the token's status after a DELETE that was refused or
@@ -39,6 +53,8 @@ func (p *pump) confirm(ctx context.Context, api Upstream, record *Record, cause 
 		return &jobError{fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
 	case err == nil:
 		return cause
+	case isUnknown(err):
+		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w", record.ReferenceNumber, errors.Join(cause, err))}
 	case scopeOf(err) == ofJob && scopeOf(cause) == ofJob:
 		return &jobError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w", record.ReferenceNumber, errors.Join(cause, err))}
 	case scopeOf(err) == ofJob:

@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -248,7 +249,11 @@ func (p *pump) decide(ctx context.Context, lane *lane, job *job, finished bool, 
 	attempts, _ := job.failure()
 	switch scopeOf(err) {
 	case ofJob:
-		job.fail(err, now.Add(growing(attempts, longestJobRetry)))
+		due := now.Add(growing(attempts, longestJobRetry))
+		if unknown := new(*unknownError); errors.As(err, unknown) {
+			due = unknownDue(job.snapshot().Unknown, now)
+		}
+		job.fail(err, due)
 		p.requeue(lane, job)
 	case ofService:
 		p.laneFailed(lane, job, err, now.Add(growing(attempts, longestBackoff)))

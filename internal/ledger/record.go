@@ -54,6 +54,8 @@ type Record struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Cause says who asked for the end.
 	Cause string `json:"cause,omitempty"`
+	// Unknown is zero unless KSeF has said of a Revoking token that it does not know it.
+	Unknown Unknown `json:"unknown,omitzero"`
 }
 
 // Target is where a token lives: an API and a context there.

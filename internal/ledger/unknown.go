@@ -1,0 +1,241 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+// A token that KSeF does not know, as after a reset of its TEST environment, can neither be revoked
+// nor be shown to be dead. It counts as dead when KSeF has said so for a day, by the token's number
+// and by its list, to the subject that made the token and so would see it.
+const (
+	unknownLasts = 24 * time.Hour
+	unknownCheck = 6 * time.Hour
+	// unknownGap is how long nobody may have asked KSeF: longer, and the day begins anew.
+	unknownGap = 2 * unknownCheck
+	// wordMaxWait is how long a request waits for KSeF that brings the operator's word.
+	wordMaxWait = 10 * time.Second
+)
+
+// Unknown is since when KSeF has said that it does not know a token.
+type Unknown struct {
+	Since time.Time `json:"since,omitzero"`
+	// Seen is when it last said so to the subject that made the token; zero where another asked.
+	Seen time.Time `json:"seen,omitzero"`
+}
+
+// next is what becomes of u when KSeF says so again, to the token's maker or not.
+func (u Unknown) next(now time.Time, toMaker bool) Unknown {
+	if u.Since.IsZero() || (toMaker && now.Sub(u.Seen) > unknownGap) {
+		u.Since = now
+	}
+	u.Seen = time.Time{}
+	if toMaker {
+		u.Seen = now
+	}
+	return u
+}
+
+// decidedAt is when the token counts as dead; zero where only the operator can say so.
+func (u Unknown) decidedAt() time.Time {
+	if u.Seen.IsZero() {
+		return time.Time{}
+	}
+	return u.Since.Add(unknownLasts)
+}
+
+// unknownError says that KSeF does not know the number of a token.
+type unknownError struct{ err error }
+
+func (e *unknownError) Error() string { return e.err.Error() }
+
+// Unwrap returns an error that concerns the token alone.
+func (e *unknownError) Unwrap() error { return &jobError{e.err} }
+
+// invalidValue is KSeF's code for a value that it cannot use, such as a number that it does not know.
+const invalidValue = 21405
+
+// isUnknown says that KSeF, asked for a token by its number, knows none. 401 and 403 do not say that.
+func isUnknown(err error) bool {
+	var refused *client.APIError
+	if !errors.As(err, &refused) || refused.Endpoint != client.EndpointToken {
+		return false
+	}
+	return refused.Status == http.StatusNotFound || refused.Status == http.StatusGone ||
+		(refused.Status == http.StatusBadRequest && refused.Has(invalidValue))
+}
+
+// settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as dead.
+func (p *pump) settleUnknown(ctx context.Context, api Upstream, job *job, cause *unknownError) error {
+	record := job.snapshot()
+	token, err := searchAllPages(ctx, api, &record)
+	switch {
+	case err != nil:
+		return err
+	case token != nil && token.Status.Dead():
+		return nil
+	case token != nil:
+		return errors.Join(&jobError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %v", record.ReferenceNumber, token.Status, cause)},
+			p.rememberUnknown(ctx, job, Unknown{}))
+	}
+	now := time.Now().UTC()
+	unknown := record.Unknown.next(now, record.Author != "" && record.Author == api.Author())
+	decided := unknown.decidedAt()
+	if job.isVouched() || (!decided.IsZero() && !decided.After(now)) {
+		p.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
+		return nil
+	}
+	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, p.rememberUnknown(ctx, job, unknown))
+}
+
+// describeUnknown says what ends the wait.
+func describeUnknown(record *Record, unknown Unknown) error {
+	byItself := fmt.Sprintf("it counts as dead at %s if KSeF still does not know it then", unknown.decidedAt().Format(time.RFC3339))
+	if unknown.Seen.IsZero() {
+		byItself = "the configured signer did not make it and may not see it"
+	}
+	return fmt.Errorf("KSeF has not known the token %s since %s, as after a reset of its test environment; %s, or at once with: vault delete <mount>/tokens/%s unknown_to_ksef=true",
+		record.ReferenceNumber, unknown.Since.Format(time.RFC3339), byItself, record.ReferenceNumber)
+}
+
+// rememberUnknown records what KSeF has said, where that changes anything.
+func (p *pump) rememberUnknown(ctx context.Context, job *job, unknown Unknown) error {
+	if !job.setUnknown(unknown) {
+		return nil
+	}
+	return p.ledger.persistEnding(ctx, job)
+}
+
+// unknownDue is when the next attempt at a token is made that KSeF does not know.
+func unknownDue(unknown Unknown, now time.Time) time.Time {
+	due := now.Add(unknownCheck)
+	if decided := unknown.decidedAt(); decided.After(now) && decided.Before(due) {
+		return decided
+	}
+	return due
+}
+
+// maxSearchPages bounds a search, whatever KSeF answers.
+const maxSearchPages = 100
+
+// searchAllPages returns the token with a record's mark from KSeF's list, nil for none. Other tokens
+// may carry the nonce in their texts, so that all pages are read.
+func searchAllPages(ctx context.Context, api Upstream, record *Record) (*client.Token, error) {
+	query := client.TokenQuery{Description: record.Nonce, PageSize: client.MaxPageSize}
+	for range maxSearchPages {
+		page, err := api.QueryTokens(ctx, query)
+		if err != nil {
+			return nil, fmt.Errorf("looking for the token with the mark %s: %w", record.Nonce, err)
+		}
+		for _, token := range page.Tokens {
+			_, nonce, marked := parseMarker(token.Description)
+			if (marked && nonce == record.Nonce) || token.ReferenceNumber == record.ReferenceNumber {
+				return &token, nil
+			}
+		}
+		if page.Continuation == "" {
+			return nil, nil
+		}
+		query.Continuation = page.Continuation
+	}
+	return nil, &jobError{fmt.Errorf("KSeF lists too many tokens with the mark %s", record.Nonce)}
+}
+
+// CloseUnknown ends the record of a token of which the operator says that KSeF does not know it,
+// once KSeF has said the same. A *client.InputError says that KSeF knows the token, a *PendingError
+// that the ledger goes on by itself.
+func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
+	if record.State == Dead {
+		return nil
+	}
+	api, err := l.Open(ctx, record.Target, budget.Wait{AtMost: wordMaxWait})
+	if err != nil {
+		return err
+	}
+	token, err := api.Token(ctx, record.ReferenceNumber)
+	if err == nil {
+		return knownToKSeF(token)
+	}
+	if !isUnknown(err) {
+		return err
+	}
+	if token, err = searchAllPages(ctx, api, record); err != nil {
+		return err
+	}
+	if token != nil {
+		return knownToKSeF(token)
+	}
+	job := l.pump.revoke(record, "KSeF does not know it", false)
+	job.vouch()
+	timer := time.NewTimer(wordMaxWait)
+	defer timer.Stop()
+	select {
+	case <-job.done:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.ctx.Done():
+	}
+	if err := l.persistEnding(ctx, job); err != nil {
+		return err
+	}
+	return l.pump.describe(job)
+}
+
+func knownToKSeF(token *client.Token) error {
+	return &client.InputError{
+		Field: "unknown_to_ksef", Fault: fmt.Sprintf("is not so: KSeF knows the token %s, which is %s", token.ReferenceNumber, token.Status),
+		Remedy: "leave unknown_to_ksef out to revoke it",
+	}
+}
+
+// UnknownTokens says, one sentence each, which tokens KSeF does not know, and what ends the wait.
+// It reads no storage.
+func (l *Ledger) UnknownTokens() []string {
+	l.pump.mu.Lock()
+	defer l.pump.mu.Unlock()
+	var sentences []string
+	for _, job := range l.pump.revoking {
+		if record := job.snapshot(); !record.Unknown.Since.IsZero() {
+			sentences = append(sentences, describeUnknown(&record, record.Unknown).Error())
+		}
+	}
+	slices.Sort(sentences)
+	return sentences
+}
+
+// setUnknown returns false where the job knows that already.
+func (j *job) setUnknown(unknown Unknown) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.awaitPersist()
+	if j.record.Unknown == unknown {
+		return false
+	}
+	j.record.Unknown, j.persisted = unknown, false
+	return true
+}
+
+// vouch notes the operator's word that KSeF does not know the token, and makes the job due.
+func (j *job) vouch() {
+	j.mu.Lock()
+	j.vouched, j.due = true, time.Time{}
+	j.mu.Unlock()
+	j.lane.nudge()
+}
+
+func (j *job) isVouched() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.vouched
+}

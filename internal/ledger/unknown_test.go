@@ -1,0 +1,88 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pages is a KSeF that lists tokens one a page.
+type pages struct {
+	Upstream
+	descriptions []string
+}
+
+func (p pages) QueryTokens(_ context.Context, query client.TokenQuery) (*client.TokenPage, error) {
+	number := 0
+	if query.Continuation != "" {
+		if _, err := fmt.Sscan(query.Continuation, &number); err != nil {
+			return nil, err
+		}
+	}
+	page := &client.TokenPage{Tokens: []client.Token{{Description: p.descriptions[number], Status: client.StatusActive}}}
+	if number+1 < len(p.descriptions) {
+		page.Continuation = fmt.Sprint(number + 1)
+	}
+	return page, nil
+}
+
+func TestSearchAllPages(t *testing.T) {
+	record := &Record{Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45"}
+	decoys := make([]string, 30)
+	for i := range decoys {
+		decoys[i] = record.Nonce + " in a text"
+	}
+	found, err := searchAllPages(t.Context(), pages{descriptions: decoys}, record)
+	require.NoError(t, err)
+	require.Nil(t, found)
+
+	marked := "Report " + marker("0123456789ab", record.Nonce)
+	found, err = searchAllPages(t.Context(), pages{descriptions: append(decoys, marked)}, record)
+	require.NoError(t, err)
+	require.NotNil(t, found, "decoys hide nothing")
+
+	_, err = searchAllPages(t.Context(), pages{descriptions: make([]string, maxSearchPages+1)}, record)
+	require.Error(t, err, "a list without an end")
+}
+
+func TestUnknown(t *testing.T) {
+	begun := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	first := Unknown{}.next(begun, true)
+	require.Equal(t, begun.Add(unknownLasts), first.decidedAt())
+
+	later := first.next(begun.Add(unknownGap), true)
+	require.Equal(t, first.Since, later.Since)
+	require.Equal(t, begun.Add(unknownGap+time.Second), first.next(begun.Add(unknownGap+time.Second), true).Since, "nobody has asked for too long")
+
+	stranger := first.next(begun.Add(time.Hour), false)
+	require.Equal(t, first.Since, stranger.Since)
+	require.Zero(t, stranger.decidedAt())
+	require.Equal(t, begun.Add(2*time.Hour), stranger.next(begun.Add(2*time.Hour), true).Since)
+}
+
+func TestIsUnknown(t *testing.T) {
+	invalid := []client.Problem{{Code: invalidValue}}
+	for _, test := range []struct {
+		refused client.APIError
+		want    bool
+	}{
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusBadRequest, Problems: invalid}, true},
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusNotFound}, true},
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusGone}, true},
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusBadRequest}, false},
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusUnauthorized, Problems: invalid}, false},
+		{client.APIError{Endpoint: client.EndpointToken, Status: http.StatusForbidden, Problems: invalid}, false},
+		{client.APIError{Endpoint: client.EndpointRevokeToken, Status: http.StatusBadRequest, Problems: invalid}, false},
+	} {
+		require.Equal(t, test.want, isUnknown(&test.refused), test.refused.Error())
+	}
+}
