@@ -67,6 +67,7 @@ type backend struct {
 	upkeep     *upkeep
 	unreadable *unreadable
 	notices    notices
+	unmounting unmounting
 }
 
 func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {
@@ -147,14 +148,16 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	if err != nil {
 		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
 	}
+	b.Logger().Info("the mount has been loaded", "mount_id", b.mountID(ctx))
 	b.ledger.Start()
 	b.upkeep.start()
 	return nil
 }
 
 // periodic wakes the pump and the upkeep: Vault calls it each minute.
-func (b *backend) periodic(context.Context, *logical.Request) error {
+func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	if b.WriteSafeReplicationState() {
+		b.followTaint(ctx)
 		b.ledger.Start()
 		b.ledger.Wake()
 		b.upkeep.start()
@@ -175,6 +178,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 
 // clean stops the pump and the upkeep, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
+	b.endTokens(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	b.upkeep.close()
@@ -183,6 +187,7 @@ func (b *backend) clean(ctx context.Context) {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
 	b.connection.replace(nil)
+	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 
 // HandleRequest refuses fields and kinds that a path does not have, and keeps a panic in

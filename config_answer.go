@@ -23,6 +23,9 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 		return nil, err
 	}
 	response := &logical.Response{Data: stored.answer()}
+	if err := b.warnOfUnmount(ctx, response); err != nil {
+		return nil, err
+	}
 	return response, b.addSigning(ctx, stored, response, response.Data)
 }
 

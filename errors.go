@@ -40,7 +40,7 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, &statusError{error: err, status: http.StatusConflict}
 	case errors.As(err, &exhausted), client.IsRateLimited(err):
 		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
-	case errors.Is(err, ledger.ErrHeld), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
+	case errors.Is(err, ledger.ErrHeld), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
 		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
 	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil

@@ -38,6 +38,7 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 	if err != nil {
 		return nil, fmt.Errorf("calculating the lease: %w", err)
 	}
+	b.admitIssue()
 	issued, err := b.ledger.Issue(ctx, ledger.IssueRequest{
 		Target: ledger.Target{API: current.config.URL, Context: o.context},
 		Role:   o.role, Permissions: o.permissions, Description: o.description,
@@ -46,6 +47,7 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 	if err != nil {
 		return answerError(err)
 	}
+	b.unmounting.noteAnswer()
 	response := b.Secret(secretTokenType).Response(tokenAnswer(issued), leaseData(&issued.Record, o).internal())
 	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
 	addWarnings(response, warnings...)

@@ -96,7 +96,7 @@ func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *fram
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.ledger.RevokeLease(ctx, held.forLedger())
+	return nil, b.explainRevocation(ctx, b.ledger.RevokeLease(ctx, held.forLedger()))
 }
 
 // tokenRenew moves a lease's end. The token itself knows no end.

@@ -51,6 +51,9 @@ func (l *Ledger) Hold(ctx context.Context) (release func(), err error) {
 func (l *Ledger) beginIssue() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.issuing.waits.Err() != nil {
+		return ErrUnmounting
+	}
 	if l.issues.holds > 0 {
 		return ErrHeld
 	}

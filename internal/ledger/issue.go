@@ -69,6 +69,8 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 		return nil, err
 	}
 	defer l.endIssue()
+	waiting, sending, done := l.untilUnmounted(ctx)
+	defer done()
 	if next := l.NextSlot(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issuePatience {
 		return nil, &budget.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
@@ -81,8 +83,8 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := api.Ready(ctx); err != nil {
-		return nil, err
+	if err := api.Ready(waiting); err != nil {
+		return nil, endedBy(waiting, err)
 	}
 	record, err := l.intend(ctx, request, api.Author())
 	if err != nil {
@@ -90,10 +92,10 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	}
 	defer l.land(record.Nonce)
 
-	token, err := api.GenerateToken(ctx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
+	token, err := api.GenerateToken(sending, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
 	l.endAttempt(attempt, outcomeOf(err), err)
 	if err != nil {
-		return nil, l.notIssued(ctx, record, err)
+		return nil, endedBy(sending, l.notIssued(ctx, record, err))
 	}
 	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
@@ -101,9 +103,9 @@ func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, erro
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
-		issued.Status, issued.Waited = l.awaitActive(ctx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+		issued.Status, issued.Waited = l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
 	}
-	if err := l.settleIssue(ctx, issued); err != nil {
+	if err := l.settleIssue(waiting, issued); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
@@ -189,7 +191,7 @@ func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber 
 // that nobody has received the token, whoever has died meanwhile.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
-	gone := ctx.Err()
+	gone := context.Cause(ctx)
 	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
@@ -200,6 +202,8 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	}
 	var reason error
 	switch {
+	case errors.Is(gone, ErrUnmounting):
+		reason = unmounted(record.ReferenceNumber, gone)
 	case gone != nil:
 		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, gone)
 	case issued.Status.Dead():

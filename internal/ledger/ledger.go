@@ -97,6 +97,7 @@ type Ledger struct {
 	breakers map[string]*breaker
 	started  bool
 	issues   issues
+	issuing  issuing
 }
 
 // New returns a ledger over the storage. It reads nothing yet.
@@ -119,7 +120,7 @@ func New(options Options) *Ledger {
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable},
 		flights: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
-		breakers: make(map[string]*breaker),
+		breakers: make(map[string]*breaker), issuing: newIssuing(),
 	}
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
 	ledger.pump = newPump(ledger)
@@ -163,6 +164,9 @@ func (l *Ledger) Retry() {
 	l.pump.retry()
 	l.pump.poke()
 }
+
+// MountID returns the mount's identifier, which is in the mark of each of its tokens.
+func (l *Ledger) MountID(ctx context.Context) (string, error) { return l.id(ctx) }
 
 // id returns the mount's identifier. It is read, and at the very first use
 // made, once.

@@ -58,6 +58,10 @@ func (e *PendingError) Unwrap() error { return e.Err }
 // confirmed it and that the record is gone. A *PendingError means that the
 // record says so and the pump goes on; the lease must stay.
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
+	// Joined before its record is read: a revocation that ends in between would be repeated.
+	if job := l.pump.joinRevocation(lease.ReferenceNumber); job != nil {
+		return l.awaitRevocation(ctx, job, true)
+	}
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {
 		return err
@@ -79,7 +83,11 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 
 // revoke hands the record to the pump and waits a little for the outcome.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
-	job := l.pump.revoke(record, cause, byLease)
+	return l.awaitRevocation(ctx, l.pump.revoke(record, cause, byLease), byLease)
+}
+
+// awaitRevocation waits for a job that its caller has joined.
+func (l *Ledger) awaitRevocation(ctx context.Context, job *job, byLease bool) error {
 	defer job.leave(byLease)
 	// Vault brings up to 200 revocations at once: who cannot be served soon is
 	// told so at once and does not keep one of its workers.

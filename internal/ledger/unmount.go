@@ -1,0 +1,191 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// ErrUnmounting refuses a token, or takes one back that has not been returned yet, because the
+// mount is being unloaded, disabled or moved.
+var ErrUnmounting = errors.New("the mount is being unloaded, disabled or moved, and issues no tokens")
+
+// sendGrace is how long a POST in flight may go on once issuing has ended. Its reply names the
+// token that must be revoked; without the reply the token has to be searched for.
+const sendGrace = 3 * time.Second
+
+// issuing ends the requests for tokens that are in flight. Its fields belong to the ledger's lock.
+type issuing struct {
+	// waits ends the wait for a login and for Active, sends the request to KSeF.
+	waits, sends       context.Context
+	endWaits, endSends context.CancelCauseFunc
+}
+
+func newIssuing() issuing {
+	var i issuing
+	i.waits, i.endWaits = context.WithCancelCause(context.Background())
+	i.sends, i.endSends = context.WithCancelCause(context.Background())
+	return i
+}
+
+// untilUnmounted returns contexts for the steps of an issue that end when issuing does.
+func (l *Ledger) untilUnmounted(ctx context.Context) (waiting, sending context.Context, done func()) {
+	l.mu.Lock()
+	current := l.issuing
+	l.mu.Unlock()
+	waiting, endWaiting := mergeContexts(ctx, current.waits)
+	sending, endSending := mergeContexts(ctx, current.sends)
+	return waiting, sending, func() { endWaiting(); endSending() }
+}
+
+// mergeContexts returns a context with the values of ctx that ends with either of the two.
+func mergeContexts(ctx, other context.Context) (context.Context, func()) {
+	merged, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	return merged, func() { stop(); cancel(context.Canceled) }
+}
+
+// endedBy adds to the failure of a step that an unmount has ended it.
+func endedBy(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), ErrUnmounting) {
+		return fmt.Errorf("%w: %w", ErrUnmounting, err)
+	}
+	return err
+}
+
+// EndIssuing refuses new tokens from now on, and ends the requests for tokens that are in flight:
+// their callers get ErrUnmounting, and what KSeF has made for them is revoked. It returns when
+// none is left, or with an error when ctx ends before that.
+func (l *Ledger) EndIssuing(ctx context.Context) error {
+	l.mu.Lock()
+	l.issuing.endWaits(ErrUnmounting)
+	endSends := l.issuing.endSends
+	l.mu.Unlock()
+	timer := time.AfterFunc(sendGrace, func() { endSends(ErrUnmounting) })
+	defer timer.Stop()
+	release, err := l.Hold(ctx)
+	if err != nil {
+		endSends(ErrUnmounting)
+		return err
+	}
+	release()
+	return nil
+}
+
+// ResumeIssuing undoes EndIssuing, as after a move of the mount.
+func (l *Ledger) ResumeIssuing() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.issuing.waits.Err() != nil && l.ctx.Err() == nil {
+		l.issuing = newIssuing()
+	}
+}
+
+// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait for
+// the end of that. It writes nothing: after a restart the records still say live.
+func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
+	buckets, err := l.store.buckets(ctx)
+	if err != nil {
+		return err
+	}
+	failures := make([]error, 0, len(buckets)+1)
+	for _, bucket := range buckets {
+		err := l.pump.each(ctx, livePrefix+bucket+"/", l.pump.isEnding, func(record *Record) error {
+			l.pump.revoke(record, cause, false)
+			return nil
+		})
+		failures = append(failures, err)
+	}
+	failures = append(failures, l.pump.reviewPending(ctx))
+	return errors.Join(failures...)
+}
+
+// Unconfirmed are the tokens whose end KSeF has not confirmed.
+type Unconfirmed struct {
+	ReferenceNumbers []string
+	// Nonces are those of requests whose reply was lost: KSeF may have made a token.
+	Nonces []string
+}
+
+// AwaitRevocations waits until the revocations in hand are done, at most until ctx ends, and
+// returns what is left.
+func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
+	for {
+		job := l.pump.anyRevocation()
+		if job == nil || ctx.Err() != nil {
+			return l.pump.unconfirmed()
+		}
+		select {
+		case <-job.done:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (p *pump) anyRevocation() *job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, job := range p.revoking {
+		return job
+	}
+	return nil
+}
+
+// joinRevocation joins the revocation of a lease's token, if one is in hand.
+func (p *pump) joinRevocation(referenceNumber string) *job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := p.revoking[referenceNumber]
+	if found != nil {
+		found.join(true)
+	}
+	return found
+}
+
+func (p *pump) unconfirmed() Unconfirmed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var left Unconfirmed
+	for referenceNumber := range p.revoking {
+		left.ReferenceNumbers = append(left.ReferenceNumbers, referenceNumber)
+	}
+	for nonce := range p.lost {
+		left.Nonces = append(left.Nonces, nonce)
+	}
+	return left
+}
+
+// RevocationsEnd is about when the last of the revocations in hand can have been sent; zero
+// where there is none.
+func (l *Ledger) RevocationsEnd() time.Time {
+	l.pump.mu.Lock()
+	type line struct {
+		target  Target
+		pending int
+		retryAt time.Time
+	}
+	var lines []line
+	for key, lane := range l.pump.lanes {
+		if pending := len(lane.queue) + lane.running; key.kind == kindRevoke && pending > 0 {
+			lines = append(lines, line{key.target, pending, lane.retryAt})
+		}
+	}
+	l.pump.mu.Unlock()
+	var end time.Time
+	for _, one := range lines {
+		last := l.NextSlot(one.target, client.EndpointRevokeToken, one.pending-1)
+		end = later(end, later(last, one.retryAt))
+	}
+	return end
+}
+
+// unmounted says of a token that is taken back because of an unmount.
+func unmounted(referenceNumber string, cause error) error {
+	return fmt.Errorf("the token %s was not returned to anybody and will be revoked: %w", referenceNumber, cause)
+}

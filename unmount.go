@@ -1,0 +1,224 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/wait"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Vault unmounts in this order: it marks the mount as tainted, calls PeriodicFunc, revokes the
+// leases that are stored at that moment, calls Clean, and deletes the mount's storage. A request
+// that was routed before the mark is not waited for, and its lease may be stored at any time. So
+// issuing ends in PeriodicFunc, before Vault collects the leases, and what is alive in Clean has
+// no lease that Vault would revoke.
+const (
+	// endIssuingTimeout bounds the wait for the requests for tokens that are in flight.
+	endIssuingTimeout = 10 * time.Second
+	// lastRevocationsTimeout bounds the wait in Clean for KSeF's confirmations. While Clean runs
+	// no other mount of the process is served.
+	lastRevocationsTimeout = 10 * time.Second
+	// leaseStoredAfter is how long Vault may take from an answer to the stored lease.
+	leaseStoredAfter = time.Second
+	// loggedAtOnce is how many tokens one line of the log names.
+	loggedAtOnce = 50
+)
+
+const causeUnmount = "its mount is being disabled or moved"
+
+// unmounting is what a mount knows of its end.
+type unmounting struct {
+	mu sync.Mutex
+	// begun says that issuing has ended because the mount is tainted.
+	begun bool
+	// closed says that Clean has begun.
+	closed bool
+	// answered is when a token was last returned.
+	answered time.Time
+}
+
+// begin is true for the first caller since the mount became tainted.
+func (u *unmounting) begin() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	first := !u.begun
+	u.begun = true
+	return first
+}
+
+func (u *unmounting) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begun, u.closed = true, true
+}
+
+func (u *unmounting) hasBegun() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.begun
+}
+
+// cancel is true where an unmount had begun that did not come to its end.
+func (u *unmounting) cancel() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	cancelled := u.begun && !u.closed
+	u.begun = u.closed
+	return cancelled
+}
+
+func (u *unmounting) noteAnswer() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.answered = time.Now()
+}
+
+// sinceAnswer is how long ago a token was last returned.
+func (u *unmounting) sinceAnswer() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return time.Since(u.answered)
+}
+
+// followTaint begins the mount's end when Vault has marked it as tainted, and resumes issuing
+// when the mark is gone, as after a move. Vault's order is described above.
+func (b *backend) followTaint(ctx context.Context) {
+	if !b.System().Tainted() {
+		b.resumeIssuing()
+		return
+	}
+	if !b.unmounting.begin() {
+		return
+	}
+	b.Logger().Info("the mount is tainted: no tokens are issued any more, and all of them are revoked", "mount_id", b.mountID(ctx))
+	b.endIssuing(ctx)
+	if err := b.ledger.RevokeAll(ctx, causeUnmount); err != nil {
+		b.Logger().Error("not every token of the tainted mount could be read; what is left is revoked when its lease ends", "error", err)
+	}
+	if rest := leaseStoredAfter - b.unmounting.sinceAnswer(); rest > 0 {
+		wait.For(ctx, rest)
+	}
+}
+
+// resumeIssuing is for a mount that was tainted and no longer is.
+func (b *backend) resumeIssuing() {
+	if b.unmounting.cancel() {
+		b.ledger.ResumeIssuing()
+	}
+}
+
+// admitIssue resumes issuing where the mount has been moved since it was tainted.
+func (b *backend) admitIssue() {
+	if b.unmounting.hasBegun() && !b.System().Tainted() {
+		b.resumeIssuing()
+	}
+}
+
+// endIssuing ends the requests for tokens that are in flight. Nothing is lost where that takes
+// too long: each of them has a record.
+func (b *backend) endIssuing(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endIssuingTimeout)
+	defer cancel()
+	if err := b.ledger.EndIssuing(ctx); err != nil {
+		b.Logger().Error("requests for tokens are still in flight; what KSeF makes for them is not returned to anybody", "error", err)
+	}
+}
+
+// endTokens is the part of Clean that concerns tokens. Where Vault unloads the mount without
+// removing it, as at a seal or a reload, the tokens stay as they are.
+func (b *backend) endTokens(ctx context.Context) {
+	b.unmounting.close()
+	b.endIssuing(ctx)
+	if !b.WriteSafeReplicationState() || !b.System().Tainted() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRevocationsTimeout)
+	defer cancel()
+	if err := b.ledger.RevokeAll(ctx, causeUnmount); err != nil {
+		b.Logger().Error("not every token of the mount could be read", "mount_id", b.mountID(ctx), "error", err)
+	}
+	b.logUnconfirmed(ctx, b.ledger.AwaitRevocations(ctx))
+}
+
+// logUnconfirmed names what the mount may leave in KSeF: with its storage gone nothing else does.
+func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
+	const text = "the mount is being removed, and KSeF has not confirmed that these tokens are revoked: " +
+		"another mount's tidy/former finds and revokes them by mount_id"
+	id := b.mountID(ctx)
+	for part := range slices.Chunk(left.ReferenceNumbers, loggedAtOnce) {
+		b.Logger().Error(text, "mount_id", id, "reference_numbers", part)
+	}
+	for part := range slices.Chunk(left.Nonces, loggedAtOnce) {
+		b.Logger().Error(text, "mount_id", id, "marks_of_lost_replies", part)
+	}
+}
+
+// mountID is for the log: "" where it cannot be read.
+func (b *backend) mountID(ctx context.Context) string {
+	id, err := b.ledger.MountID(ctx)
+	if err != nil {
+		b.Logger().Warn("the mount's id could not be read", "error", err)
+	}
+	return id
+}
+
+// explainRevocation tells an operator whose secrets disable fails what to do. Vault stops at the
+// first lease that fails; the engine revokes the tokens of all.
+func (b *backend) explainRevocation(ctx context.Context, err error) error {
+	var pending *ledger.PendingError
+	if !errors.As(err, &pending) || !b.System().Tainted() {
+		return err
+	}
+	b.followTaint(ctx)
+	end := b.ledger.RevocationsEnd()
+	if pending.Next.After(end) {
+		end = pending.Next
+	}
+	return fmt.Errorf("KSeF has yet to confirm the end of %d tokens of this mount, which the engine revokes by itself within KSeF's limits. "+
+		"Wait until about %s, then disable (or move) the mount again: %w",
+		max(b.ledger.Pending().Revoking, 1), end.UTC().Format(time.RFC3339), err)
+}
+
+// unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limit of
+// a minute lets all of them be revoked.
+func (b *backend) unmountWarning(open ledger.Open) string {
+	atOnce := budget.StandardLimits().PerMinute
+	alive := open.Live + open.Revoking
+	if alive <= atOnce {
+		return ""
+	}
+	return fmt.Sprintf("%d tokens are alive. Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
+		"and wait until status shows none alive: KSeF lets %d a minute and %d an hour be revoked, and a mount whose disable has failed "+
+		"answers no requests until it is gone.", alive, atOnce, budget.StandardLimits().PerHour)
+}
+
+// addUnmountStatus shows the mount's id and what would keep the mount from being disabled.
+func (b *backend) addUnmountStatus(ctx context.Context, open ledger.Open, response *logical.Response) {
+	id, err := b.ledger.MountID(ctx)
+	if err != nil {
+		response.AddWarning(err.Error())
+	} else {
+		response.Data["mount_id"] = id
+	}
+	addWarnings(response, b.unmountWarning(open))
+}
+
+func (b *backend) warnOfUnmount(ctx context.Context, response *logical.Response) error {
+	open, err := b.ledger.CountOpen(ctx)
+	if err != nil {
+		return err
+	}
+	addWarnings(response, b.unmountWarning(open))
+	return nil
+}

@@ -1,0 +1,286 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// taintableView is Vault's view of a mount that can be marked as tainted.
+type taintableView struct {
+	logical.StaticSystemView
+	tainted atomic.Bool
+}
+
+func (v *taintableView) Tainted() bool { return v.tainted.Load() }
+
+// unmountable is a mount whose end a test brings about as Vault does.
+type unmountable struct {
+	*mount
+	view *taintableView
+}
+
+func withUnmountable(t *testing.T, options simulator.Options, test func(t *testing.T, u *unmountable)) {
+	t.Helper()
+	withMount(t, options, func(t *testing.T, m *mount) {
+		u := &unmountable{mount: m, view: &taintableView{}}
+		require.NoError(t, u.backend.Setup(m.ctx, &logical.BackendConfig{
+			StorageView: m.storage, System: u.view, Logger: m.backend.Logger(), EventsSender: m.events,
+		}))
+		u.view.DefaultLeaseTTLVal, u.view.MaxLeaseTTLVal = time.Hour, 480*time.Hour
+		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		test(t, u)
+	})
+}
+
+// rollback is what Vault calls each minute, and once after it has tainted a mount.
+func (u *unmountable) rollback() {
+	u.t.Helper()
+	_, err := u.request(logical.RollbackOperation, "", nil)
+	require.NoError(u.t, err)
+}
+
+// disable is Vault's order at secrets disable. It returns the leases that stay where one of them
+// cannot be revoked.
+func (u *unmountable) disable(leases ...*logical.Response) (left []*logical.Response, err error) {
+	u.view.tainted.Store(true)
+	u.rollback()
+	for number, lease := range leases {
+		if err := u.revoke(u.lease(lease)); err != nil {
+			return leases[number:], err
+		}
+	}
+	u.backend.Cleanup(u.ctx)
+	keys, err := logical.CollectKeys(u.ctx, u.storage)
+	require.NoError(u.t, err)
+	for _, key := range keys {
+		require.NoError(u.t, u.storage.Delete(u.ctx, key))
+	}
+	return nil, nil
+}
+
+// reading asks for tokens, and returns how many were answered once all have ended.
+func (u *unmountable) reading(readers int) (answered func() int) {
+	var work sync.WaitGroup
+	var count atomic.Int64
+	for range readers {
+		work.Go(func() {
+			response, err := u.read("creds/invoices", nil)
+			if err == nil && !response.IsError() {
+				count.Add(1)
+			}
+		})
+	}
+	return func() int { work.Wait(); return int(count.Load()) }
+}
+
+// TestUnmountEndsReadsInFlight has Vault disable a mount while six requests for tokens wait for
+// KSeF: whoever has no answer gets an error, and no token stays alive.
+func TestUnmountEndsReadsInFlight(t *testing.T) {
+	for _, withRollback := range []bool{true, false} {
+		t.Run(fmt.Sprintf("rollback_%t", withRollback), func(t *testing.T) {
+			withUnmountable(t, simulator.Options{ActivationDelay: 20 * time.Second}, func(t *testing.T, u *unmountable) {
+				answered := u.reading(6)
+				u.elapse(5 * time.Second)
+				require.Len(t, u.living(), 6)
+				u.view.tainted.Store(true)
+				if withRollback {
+					u.rollback()
+				}
+				u.backend.Cleanup(u.ctx)
+				require.Empty(t, u.living())
+				require.Zero(t, answered())
+				require.NotContains(t, u.logs.String(), "KSeF has not confirmed that these tokens are revoked")
+			})
+		})
+	}
+}
+
+func TestUnmountRevokesWhatHasNoLeaseYet(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		u.must(u.read("creds/invoices", nil))
+		_, err := u.disable()
+		require.NoError(t, err, "Vault has not stored the lease yet")
+		require.Empty(t, u.living())
+	})
+}
+
+func TestUnmountLetsALeaseBeStored(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		u.must(u.read("creds/invoices", nil))
+		u.view.tainted.Store(true)
+		began := time.Now()
+		u.rollback()
+		require.GreaterOrEqual(t, time.Since(began), leaseStoredAfter)
+		began = time.Now()
+		u.rollback()
+		require.Zero(t, time.Since(began), "only the first call waits")
+	})
+}
+
+func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		u.view.tainted.Store(true)
+		u.rollback()
+		before := u.requests(issueEndpoint)
+		_, err := u.read("creds/invoices", nil)
+		require.ErrorContains(t, err, ledger.ErrUnmounting.Error())
+		var coded logical.HTTPCodedError
+		require.ErrorAs(t, err, &coded)
+		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
+		u.backend.Cleanup(u.ctx)
+		_, err = u.read("creds/invoices", nil)
+		require.ErrorContains(t, err, ledger.ErrUnmounting.Error())
+		require.Equal(t, before, u.requests(issueEndpoint))
+	})
+}
+
+// TestUnmountEndsARequestThatKSeFDoesNotAnswer shows the bound of Clean, and that the log leads
+// to what may be left.
+func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		u.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
+		answered := u.reading(1)
+		u.elapse(time.Second)
+		u.view.tainted.Store(true)
+		began := time.Now()
+		u.backend.Cleanup(u.ctx)
+		require.Less(t, time.Since(began), 20*time.Second)
+		require.Zero(t, answered())
+		require.Contains(t, u.logs.String(), "marks_of_lost_replies")
+	})
+}
+
+func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		issued := u.must(u.read("creds/invoices", nil))
+		u.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		u.view.tainted.Store(true)
+		began := time.Now()
+		u.backend.Cleanup(u.ctx)
+		require.Less(t, time.Since(began), 20*time.Second)
+		id, err := u.backend.ledger.MountID(u.ctx)
+		require.NoError(t, err)
+		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*`+
+			`mount_id=`+id+` reference_numbers=.*`+issued.Data["reference_number"].(string), u.logs.String())
+	})
+}
+
+// TestUnloadKeepsTokens is a seal or a reload: storage and leases stay.
+func TestUnloadKeepsTokens(t *testing.T) {
+	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, u *unmountable) {
+		held := u.must(u.read("creds/invoices", nil))
+		answered := u.reading(1)
+		u.elapse(2 * time.Second)
+		u.backend.Cleanup(u.ctx)
+		require.Zero(t, answered(), "a read in flight gets an error")
+		require.Equal(t, "Active", u.statusInKSeF(held.Data["reference_number"]))
+		u.start()
+		u.elapse(time.Minute)
+		require.Len(t, u.living(), 1, "the next start revokes what nobody has received")
+		require.NoError(t, u.revoke(u.lease(held)))
+		require.Empty(t, u.living())
+	})
+}
+
+// TestMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes
+// the mark away. The mount stays loaded.
+func TestMoveResumesIssuing(t *testing.T) {
+	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
+		answered := u.reading(4)
+		u.elapse(2 * time.Second)
+		u.view.tainted.Store(true)
+		u.rollback()
+		require.Zero(t, answered())
+		u.elapse(time.Second)
+		require.Empty(t, u.living())
+		u.view.tainted.Store(false)
+		u.must(u.read("creds/invoices", nil))
+		u.rollback()
+		u.must(u.read("creds/invoices", nil))
+		require.Len(t, u.living(), 2)
+	})
+}
+
+// TestDisableWithManyLeases has more leases than KSeF lets be revoked in a minute. The first try
+// fails and says until when to wait; the engine revokes all tokens meanwhile, so that the next
+// try succeeds.
+func TestDisableWithManyLeases(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		leases := u.issueMany(40)
+		left, err := u.disable(leases...)
+		require.ErrorContains(t, err, "KSeF has yet to confirm the end of")
+		require.ErrorContains(t, err, "then disable (or move) the mount again")
+		until := mentionedTime(t, err.Error(), `Wait until about (\S+),`)
+		require.InDelta(t, time.Minute.Seconds(), time.Until(until).Seconds(), 10)
+		u.elapse(time.Until(until) + 5*time.Second)
+		require.Empty(t, u.living())
+		_, err = u.disable(left...)
+		require.NoError(t, err)
+		require.Equal(t, 40, u.requests(revokeEndpoint), "one request for each token")
+	})
+}
+
+func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		u.issueMany(30)
+		for _, path := range []string{"config", "status"} {
+			require.Empty(t, u.must(u.read(path, nil)).Warnings, path)
+		}
+		u.issueMany(1)
+		for _, path := range []string{"config", "status"} {
+			warnings := u.must(u.read(path, nil)).Warnings
+			require.Len(t, warnings, 1, path)
+			require.Contains(t, warnings[0], "31 tokens are alive. Before vault secrets disable or move, end their leases")
+		}
+	})
+}
+
+// issueMany issues tokens as fast as KSeF's limits allow.
+func (u *unmountable) issueMany(count int) []*logical.Response {
+	u.t.Helper()
+	leases := make([]*logical.Response, 0, count)
+	for len(leases) < count {
+		response, err := u.read("creds/invoices", nil)
+		if err != nil {
+			require.ErrorContains(u.t, err, "limit")
+			u.elapse(10 * time.Second)
+			continue
+		}
+		leases = append(leases, u.must(response, err))
+	}
+	return leases
+}
+
+func mentionedTime(t *testing.T, text, pattern string) time.Time {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	require.NotNil(t, found, text)
+	mentioned, err := time.Parse(time.RFC3339, found[1])
+	require.NoError(t, err)
+	return mentioned
+}
+
+func TestTheMountIDIsShownAndLogged(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		issued := u.must(u.read("creds/invoices", nil))
+		id := u.must(u.read("status", nil)).Data["mount_id"].(string)
+		require.Contains(t, issued.Data["description"], "[vault:"+id+":")
+		u.backend.Cleanup(u.ctx)
+		require.Contains(t, u.logs.String(), "the mount has been loaded: mount_id="+id)
+		require.Contains(t, u.logs.String(), "the mount has been unloaded: mount_id="+id)
+	})
+}
