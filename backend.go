@@ -42,6 +42,7 @@ func NewFactory(version string) logical.Factory {
 
 // newFactory also takes the transport for KSeF, which tests replace.
 func newFactory(version string, budgets *budget.Registry, transport http.RoundTripper) logical.Factory {
+	living := newLivingMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(version, conf.StorageView, budgets, transport)
 		if err := b.Setup(ctx, conf); err != nil {
@@ -49,6 +50,8 @@ func newFactory(version string, budgets *budget.Registry, transport http.RoundTr
 		}
 		b.openLedger()
 		b.openSigning()
+		b.living = living
+		living.enter(b)
 		return b, nil
 	}
 }
@@ -68,6 +71,7 @@ type backend struct {
 	unreadable *unreadable
 	notices    notices
 	unmounting unmounting
+	living     *livingMounts
 }
 
 func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {
@@ -86,6 +90,7 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
 		PathsSpecial: &logical.Paths{
+			Root:            []string{tidyFormerPath},
 			SealWrapStorage: []string{configKey, session.StoragePrefix, outside.StoragePrefix, rotation.StorageKey},
 		},
 		Paths: framework.PathAppend(
@@ -98,6 +103,7 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 			b.pathToken(),
 			b.pathStatus(),
 			b.pathTidy(),
+			b.pathTidyFormer(),
 		),
 		Secrets:          []*framework.Secret{b.secretToken()},
 		InitializeFunc:   b.initialize,
@@ -187,6 +193,7 @@ func (b *backend) clean(ctx context.Context) {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
 	b.connection.replace(nil)
+	b.living.leave(b)
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 

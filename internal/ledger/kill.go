@@ -15,31 +15,28 @@ import (
 // by a 204 or by the token's status, and that the ledger says so.
 func (p *pump) kill(ctx context.Context, api Upstream, job *job) error {
 	record := job.snapshot()
-	err := api.RevokeToken(ctx, record.ReferenceNumber)
+	err := p.revokeUpstream(ctx, api, &record)
+	var unknown *unknownError
+	switch {
+	case errors.As(err, &unknown):
+		err = p.settleUnknown(ctx, api, job, unknown)
+	case err != nil && scopeOf(err) == ofJob:
+		err = errors.Join(err, p.rememberUnknown(ctx, job, Unknown{}))
+	}
 	if err != nil {
-		if scopeOf(err) != ofJob && !isUnclear(err) {
-			return err
-		}
-		if err := p.confirmOrSettle(ctx, api, job, err); err != nil {
-			return err
-		}
+		return err
 	}
 	p.bury(ctx, job)
 	return nil
 }
 
-// confirmOrSettle is confirm, and where KSeF does not know the token, what follows from that.
-func (p *pump) confirmOrSettle(ctx context.Context, api Upstream, job *job, cause error) error {
-	record := job.snapshot()
-	err := p.confirm(ctx, api, &record, cause)
-	var unknown *unknownError
-	switch {
-	case errors.As(err, &unknown):
-		return p.settleUnknown(ctx, api, job, unknown)
-	case err != nil && scopeOf(err) == ofJob:
-		return errors.Join(err, p.rememberUnknown(ctx, job, Unknown{}))
+// revokeUpstream has KSeF revoke a token. nil means that KSeF has confirmed it.
+func (p *pump) revokeUpstream(ctx context.Context, api Upstream, record *Record) error {
+	err := api.RevokeToken(ctx, record.ReferenceNumber)
+	if err == nil || scopeOf(err) != ofJob && !isUnclear(err) {
+		return err
 	}
-	return err
+	return p.confirm(ctx, api, record, err)
 }
 
 // confirm decides by the token's status after a DELETE that was refused or

@@ -365,6 +365,6 @@ func (p *pump) describe(job *job) *PendingError {
 	position, pending, next, err := p.forecast(job)
 	return &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
-		Position: position, Pending: pending, Next: next, Err: err,
+		Position: position, Pending: pending, Next: next, Err: err, FormerAPI: formerAPI(&record),
 	}
 }

@@ -39,6 +39,9 @@ type PendingError struct {
 	Next time.Time
 	// Err is the last failure; nil where only KSeF's limits hold it up.
 	Err error
+	// FormerAPI is set where the token is known from its lease alone: it was issued by a mount
+	// that was at this path before, at this API.
+	FormerAPI string
 }
 
 func (e *PendingError) Error() string {
@@ -48,6 +51,9 @@ func (e *PendingError) Error() string {
 		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339))
 	if e.Err != nil {
 		text += fmt.Sprintf(" (last error: %v)", e.Err)
+	}
+	if e.Err != nil && e.FormerAPI != "" {
+		text += formerRemedy(e.FormerAPI, e.Context)
 	}
 	return text
 }

@@ -1,0 +1,176 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// tidyFormerPath wants sudo: it revokes tokens that this mount has not issued.
+const tidyFormerPath = "tidy/former"
+
+func (b *backend) pathTidyFormer() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      tidyFormerPath,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "former-mount"},
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the mount that is gone: the 12 digits after \"vault:\" in the description of its tokens."},
+			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked; without it nothing is revoked."},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: writeOperation(b.pathTidyFormerWrite, "tidy", tidyFormerAnswer()),
+		},
+		HelpSynopsis:    "Find and revoke the tokens that a removed mount has left in KSeF.",
+		HelpDescription: strings.TrimSpace(helpTidyFormer),
+	}}
+}
+
+// formerRequest is a checked write to tidy/former.
+type formerRequest struct {
+	mountID string
+	context client.Context
+	// expect is nil where nothing is to be revoked.
+	expect *int
+}
+
+func formerRequestFrom(data *framework.FieldData) (formerRequest, error) {
+	request := formerRequest{mountID: data.Get("mount_id").(string)}
+	if err := ledger.CheckMountID(request.mountID); err != nil {
+		return request, err
+	}
+	var err error
+	if request.context, err = contextFrom(data); err != nil {
+		return request, err
+	}
+	if value, given := data.GetOk("expect"); given {
+		expect := value.(int)
+		request.expect = &expect
+	}
+	return request, nil
+}
+
+func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	request, err := formerRequestFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return answerError(err)
+	}
+	if request.context.IsZero() {
+		request.context = current.config.Context
+	}
+	if err := b.refuseLivingMount(ctx, request.mountID); err != nil {
+		return answerError(err)
+	}
+	target := ledger.Target{API: current.config.URL, Context: request.context}
+	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
+	defer cancel()
+	found, err := b.ledger.FormerTokens(ctx, target, request.mountID)
+	if err != nil {
+		return answerError(err)
+	}
+	if request.expect == nil {
+		return formerFound(request, found), nil
+	}
+	if *request.expect != len(found) {
+		return answerError(&client.InputError{
+			Field: "expect", Fault: fmt.Sprintf("is %d, and KSeF has %d living tokens of the mount %s in %s", *request.expect, len(found), request.mountID, request.context),
+			Remedy: "nothing was revoked; look at the list that a write without expect gives, and give its number",
+		})
+	}
+	return b.revokeFormer(ctx, request, target, found), nil
+}
+
+// refuseLivingMount keeps the tokens of this mount, and of others that this process serves, from
+// being taken for what a mount has left behind.
+func (b *backend) refuseLivingMount(ctx context.Context, id string) error {
+	living, err := b.living.has(ctx, id)
+	if err != nil || !living {
+		return err
+	}
+	return &client.InputError{
+		Field: "mount_id", Fault: fmt.Sprintf("is %s, which is a mount that exists", id),
+		Remedy: "its own tidy and leases see to its tokens; give the id of a mount that is gone",
+	}
+}
+
+func formerFound(request formerRequest, found []client.Token) *logical.Response {
+	response := &logical.Response{Data: formerAnswer(request, found, nil)}
+	if len(found) > 0 {
+		response.AddWarning(fmt.Sprintf("Nothing was revoked. A mount with this id that exists in another Vault would lose its tokens too; "+
+			"if there is none, revoke these with expect=%d.", len(found)))
+	}
+	return response
+}
+
+func (b *backend) revokeFormer(ctx context.Context, request formerRequest, target ledger.Target, found []client.Token) *logical.Response {
+	revoked, err := b.ledger.RevokeFormer(ctx, target, found)
+	left := len(found) - len(revoked)
+	b.Logger().Warn("tokens of a former mount have been revoked", "former_mount_id", request.mountID, "context", request.context.String(),
+		"revoked", len(revoked), "left", left)
+	b.sendBackgroundEvent("tidy-former", tidyFormerPath, logical.EventMetadataModified, "true",
+		"context", request.context.String(), "former_mount_id", request.mountID, "revoked", fmt.Sprint(len(revoked)), "left", fmt.Sprint(left))
+	response := &logical.Response{Data: formerAnswer(request, found, revoked)}
+	if err != nil {
+		response.AddWarning(fmt.Sprintf("%d tokens are left; write to %s again with expect=%d: %v", left, tidyFormerPath, left, err))
+	}
+	return response
+}
+
+func formerAnswer(request formerRequest, found []client.Token, revoked []string) map[string]any {
+	tokens := make([]map[string]any, 0, len(found))
+	for _, token := range found {
+		tokens = append(tokens, metadataAnswer(&token))
+	}
+	answer := map[string]any{
+		"mount_id": request.mountID,
+		"found":    len(found),
+		"tokens":   tokens,
+		"revoked":  orEmpty(revoked),
+		"left":     len(found) - len(revoked),
+	}
+	addContext(answer, request.context)
+	return answer
+}
+
+func tidyFormerAnswer() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{
+		Description: "OK",
+		Fields: withContextFields(map[string]*framework.FieldSchema{
+			"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
+			"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
+			"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},
+			"revoked":  {Type: framework.TypeStringSlice, Description: "The tokens whose end KSeF has confirmed now."},
+			"left":     {Type: framework.TypeInt, Description: "How many of them are still alive."},
+		}),
+	}}}
+}
+
+const helpTidyFormer = `
+A mount that is removed revokes its tokens. Where it could not, as when KSeF was
+out of reach, its log names them, and no mount feels responsible for them. This
+path finds them by the mount's id in their description, in one context, config's
+unless nip or internal_id names another:
+
+  vault write ksef/tidy/former mount_id=5b1c0a9de277
+
+That only counts and lists. With the number found it revokes them:
+
+  vault write ksef/tidy/former mount_id=5b1c0a9de277 expect=3
+
+The ids of mounts that this process serves are refused. A mount in another Vault
+is not known here: make sure that the id is not in use there. The policy needs
+the capability sudo besides update.
+`
