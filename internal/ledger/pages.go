@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 
 	"vault-plugin-secrets-ksef/client"
 )
@@ -12,10 +13,14 @@ import (
 // mountMark is how the mark of each of the mount's tokens begins. KSeF's list can be filtered by it.
 func mountMark(mountID string) string { return "[vault:" + mountID + ":" }
 
+// maxPages bounds the reading of a list, whatever KSeF answers.
+const maxPages = 1000
+
 // eachPage goes through the pages of KSeF's list, newest tokens first, until visit wants no more.
+// It fails where it could not come to the last.
 func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, visit func([]client.Token) (more bool)) error {
 	query.PageSize = client.MaxPageSize
-	for {
+	for range maxPages {
 		page, err := api.QueryTokens(ctx, query)
 		if err != nil {
 			return err
@@ -25,4 +30,5 @@ func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, visit 
 		}
 		query.Continuation = page.Continuation
 	}
+	return fmt.Errorf("KSeF's list has more than %d pages", maxPages)
 }

@@ -125,30 +125,22 @@ func unknownDue(unknown Unknown, now time.Time) time.Time {
 	return due
 }
 
-// maxSearchPages bounds a search, whatever KSeF answers.
-const maxSearchPages = 100
-
 // searchAllPages returns the token with a record's mark from KSeF's list, nil for none. Other tokens
 // may carry the nonce in their texts, so that all pages are read.
-func searchAllPages(ctx context.Context, api Upstream, record *Record) (*client.Token, error) {
-	query := client.TokenQuery{Description: record.Nonce, PageSize: client.MaxPageSize}
-	for range maxSearchPages {
-		page, err := api.QueryTokens(ctx, query)
-		if err != nil {
-			return nil, fmt.Errorf("looking for the token with the mark %s: %w", record.Nonce, err)
-		}
-		for _, token := range page.Tokens {
+func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *client.Token, err error) {
+	err = eachPage(ctx, api, client.TokenQuery{Description: record.Nonce}, func(tokens []client.Token) (more bool) {
+		for _, token := range tokens {
 			_, nonce, marked := parseMarker(token.Description)
 			if (marked && nonce == record.Nonce) || token.ReferenceNumber == record.ReferenceNumber {
-				return &token, nil
+				found = &token
 			}
 		}
-		if page.Continuation == "" {
-			return nil, nil
-		}
-		query.Continuation = page.Continuation
+		return found == nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the token with the mark %s: %w", record.Nonce, err)
 	}
-	return nil, &jobError{fmt.Errorf("KSeF lists too many tokens with the mark %s", record.Nonce)}
+	return found, nil
 }
 
 // CloseUnknown ends the record of a token of which the operator says that KSeF does not know it,

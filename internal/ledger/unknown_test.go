@@ -50,7 +50,7 @@ func TestSearchAllPages(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, found, "decoys hide nothing")
 
-	_, err = searchAllPages(t.Context(), pages{descriptions: make([]string, maxSearchPages+1)}, record)
+	_, err = searchAllPages(t.Context(), pages{descriptions: make([]string, maxPages+1)}, record)
 	require.Error(t, err, "a list without an end")
 }
 
