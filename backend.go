@@ -65,6 +65,8 @@ type backend struct {
 	budgets    *budgets
 	ledger     *ledger.Ledger
 	connection connections
+	// parsing is held by whoever reads a credential that was written.
+	parsing    turn.Turn
 	rotation   *rotation.Rotation
 	logins     *outside.Logins
 	upkeep     *upkeep
@@ -85,6 +87,7 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 	}
 	b.budgets.onUnreadable = b.onUnreadable
 	b.connection.turn = turn.New("the configuration")
+	b.parsing = turn.New("another credential that is being read")
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
 		BackendType:    logical.TypeLogical,

@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -26,8 +27,9 @@ const (
 )
 
 // applyConfig returns what config becomes when the fields are written to it:
-// those that are not given stay as they are. Errors are the user's mistakes.
-func applyConfig(current *config, data *framework.FieldData) (*config, error) {
+// those that are not given stay as they are. given is the credential among them,
+// nil for none. Errors are the user's mistakes.
+func applyConfig(current *config, data *framework.FieldData, given *credential.Credential) (*config, error) {
 	next := config{
 		Version:               configVersion,
 		SubjectIdentifierType: xades.CertificateSubject,
@@ -49,7 +51,7 @@ func applyConfig(current *config, data *framework.FieldData) (*config, error) {
 	if err := applyTimeouts(&next, data); err != nil {
 		return nil, err
 	}
-	held, err := applyCredential(&next, data)
+	held, err := applyCredential(&next, given)
 	if err != nil {
 		return nil, err
 	}
@@ -113,10 +115,29 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 }
 
 // applyCredential returns nil where there is none: then a person signs logins.
-func applyCredential(next *config, data *framework.FieldData) (*credential.Credential, error) {
-	if !givesCredential(data) {
+func applyCredential(next *config, given *credential.Credential) (*credential.Credential, error) {
+	if given == nil {
 		return next.credential()
 	}
+	var err error
+	if next.Certificate, next.PrivateKey, err = given.PEM(); err != nil {
+		return nil, err
+	}
+	next.SubjectIdentifierType = given.Identity.SubjectIdentifierType()
+	return given, nil
+}
+
+// readCredential reads the credential that the fields hold; nil where they hold
+// none. That can take a second, so it is done before anything is locked, and for
+// one request at a time.
+func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (*credential.Credential, error) {
+	if !givesCredential(data) {
+		return nil, nil
+	}
+	if err := b.parsing.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer b.parsing.Release()
 	source := credential.Source{
 		Certificate:        data.Get("certificate").(string),
 		PrivateKey:         data.Get("private_key").(string),
@@ -130,15 +151,7 @@ func applyCredential(next *config, data *framework.FieldData) (*credential.Crede
 		}
 		source.PKCS12 = decoded
 	}
-	held, err := credential.Parse(source, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	if next.Certificate, next.PrivateKey, err = held.PEM(); err != nil {
-		return nil, err
-	}
-	next.SubjectIdentifierType = held.Identity.SubjectIdentifierType()
-	return held, nil
+	return credential.Parse(source, time.Now())
 }
 
 // password leaves out the end of the line that an editor puts into a file.

@@ -102,6 +102,10 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	given, err := b.readCredential(ctx, data)
+	if err != nil {
+		return answerError(err)
+	}
 	resume, err := b.rotation.Hold(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +117,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	defer b.connection.turn.Release()
 	// One that cannot be read is replaced as a whole; its sessions are lost.
 	current, readErr := readConfig(ctx, req.Storage)
-	next, err := applyConfig(current, data)
+	next, err := applyConfig(current, data, given)
 	if err != nil {
 		return answerError(errors.Join(err, readErr))
 	}

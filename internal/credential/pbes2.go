@@ -19,8 +19,9 @@ import (
 	"hash"
 )
 
-// maxIterations bounds the work that an encrypted file may ask for to a few
-// seconds. It exceeds what is recommended today for any hash.
+// maxIterations bounds the work that an encrypted file may ask for, all its key
+// derivations together, to about a second. It exceeds what is recommended today
+// for any hash. A derivation cannot be interrupted.
 const maxIterations = 2_000_000
 
 var errWrongPassword = errors.New("wrong password")
