@@ -131,7 +131,7 @@ func (b *budgets) setLimits(ctx context.Context, key budget.Key, limits client.R
 func contextEndpoints() []string {
 	return []string{
 		client.EndpointGenerateToken, client.EndpointQueryTokens, client.EndpointToken, client.EndpointRevokeToken,
-		client.EndpointEndSession, client.EndpointRateLimits,
+		client.EndpointEndSession, client.EndpointEndNumbered, client.EndpointRateLimits,
 		client.EndpointCertificateLimits, client.EndpointEnrollmentData, client.EndpointEnroll, client.EndpointEnrollment,
 		client.EndpointRetrieve, client.EndpointQueryCertificates, client.EndpointRevokeCertificate,
 	}

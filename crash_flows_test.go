@@ -34,7 +34,7 @@ func revoking(more ...string) []string {
 // loggingIn are those at which a session is made.
 func loggingIn(more ...string) []string {
 	return append(more, "POST /auth/challenge", "POST /auth/xades-signature", "GET /auth/{referenceNumber}",
-		"POST /auth/token/redeem", "GET /rate-limits", "put sessions/*")
+		"POST /auth/token/redeem", "GET /rate-limits", "put unstored-sessions/*", "put sessions/*", "delete unstored-sessions/*")
 }
 
 func issueFlows() []flow {
@@ -156,7 +156,7 @@ func loginFlows() []flow {
 		kinds:   loggingIn("put config", "delete sessions/*", "put budget/*", "DELETE /auth/sessions/current"),
 	}, {
 		name:    "log in for the first time",
-		prepare: func(s *scene) { s.wipe(session.StoragePrefix); s.restart() },
+		prepare: func(s *scene) { s.endSessions(); s.wipe(session.StoragePrefix); s.restart() },
 		run:     func(s *scene) { s.tryIssue() },
 		kinds:   issuing(loggingIn("put budget/*")...),
 	}, {
@@ -178,7 +178,7 @@ func loginFlows() []flow {
 			s.elapse(time.Minute)
 			s.tryIssue()
 		},
-		kinds: issuing(loggingIn()...),
+		kinds: issuing(loggingIn("DELETE /auth/sessions/{referenceNumber}", "put budget/*")...),
 	}}
 }
 

@@ -89,7 +89,7 @@ func personFlows() []flow {
 		name:    "log in with a person's signature",
 		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns() },
 		run:     func(s *scene) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
-		kinds:   withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge"),
+		kinds:   bySignature(),
 	}, {
 		name:    "log in with a person's signature that takes minutes",
 		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns(); s.network.dither(5 * time.Minute) },
@@ -97,12 +97,17 @@ func personFlows() []flow {
 			s.once("login/complete", map[string]any{"signed_request": s.signed})
 			s.elapse(10 * time.Minute)
 		},
-		kinds: withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge"),
+		kinds: bySignature(),
 	}}
 	for i := range flows {
 		flows[i].soon = (*scene).personWorks
 	}
 	return flows
+}
+
+// bySignature are the kinds of points at which a person's signature leads to a session.
+func bySignature() []string {
+	return withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge", "put unstored-sessions/*", "delete unstored-sessions/*")
 }
 
 func withoutKind(kinds []string, unwanted ...string) []string {

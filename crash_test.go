@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func (s *scene) endAll() error {
 	}
 	s.vault().end(s.vault().all()...)
 	s.elapse(time.Hour)
-	if err := s.unsettled(0); err != nil {
+	if err := errors.Join(s.unsettled(0), s.sessionsPiledUp()); err != nil {
 		return err
 	}
 	s.elapse(30 * 24 * time.Hour)

@@ -57,6 +57,9 @@ func (r *run) calm() error {
 	if err := r.unsettled(int(r.cutOff.Load())); err != nil {
 		return err
 	}
+	if err := errors.Join(r.useSessions(), r.sessionsPiledUp()); err != nil {
+		return err
+	}
 	r.elapse(20 * 24 * time.Hour)
 	return errors.Join(r.unsettled(0), r.leftovers())
 }

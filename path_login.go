@@ -57,7 +57,10 @@ func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outside.Upstream{API: connected.config.api(), Client: connected.sessions.Auth(), Adopt: b.adoptLogin, Discard: connected.sessions.Discard}, nil
+	return &outside.Upstream{
+		API: connected.config.api(), Client: connected.sessions.Auth(), Adopt: b.adoptLogin,
+		Discard: connected.sessions.Discard, Lost: connected.sessions.Lost,
+	}, nil
 }
 
 // admitSigner refuses a login that would take the place of the certificate's for

@@ -125,6 +125,7 @@ func (u *upkeep) look() (next time.Time) {
 		{"the rotation of the certificate", b.rotation.Advance},
 		{"the renewal of the certificate", b.renewCertificate},
 		{"the end of the logins", b.watchLogins},
+		{"the sessions that have ended by themselves", b.dropUnstored},
 	} {
 		due, err := task.do(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -231,4 +232,8 @@ func (b *backend) personalSessions(ctx context.Context) ([]session.Session, erro
 	}
 	all, err := connected.sessions.All(ctx)
 	return slices.DeleteFunc(all, func(one session.Session) bool { return !one.Outside }), err
+}
+
+func (b *backend) dropUnstored(ctx context.Context) (time.Time, error) {
+	return time.Time{}, session.DropUnstored(ctx, b.storage)
 }

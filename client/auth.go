@@ -28,6 +28,7 @@ const (
 	EndpointRedeem       = "POST /auth/token/redeem"
 	EndpointRefresh      = "POST /auth/token/refresh"
 	EndpointEndSession   = "DELETE /auth/sessions/current"
+	EndpointEndNumbered  = "DELETE /auth/sessions/{referenceNumber}"
 	EndpointPublicKeys   = "GET /security/public-key-certificates"
 	publicKeyUsageTokens = "KsefTokenEncryption"
 )
@@ -218,6 +219,14 @@ func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
 	return c.do(ctx, call{
 		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Bearing(),
+	}, nil)
+}
+
+// EndSessionByNumber ends a session of the same subject and context as the access token's.
+func (c *Client) EndSessionByNumber(ctx context.Context, access Bearing, referenceNumber string) error {
+	return c.do(ctx, call{
+		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
+		success: http.StatusNoContent, bearer: access,
 	}, nil)
 }
 

@@ -128,7 +128,7 @@ func (l *Logins) step(ctx context.Context, login *record) (next time.Time, err e
 	case state.Code != client.LoginDone:
 		return time.Time{}, l.fail(ctx, login, &client.LoginError{ReferenceNumber: login.ReferenceNumber, Status: state.Status})
 	case state.Redeemed:
-		return time.Time{}, l.fail(ctx, login, lostSession(login))
+		return l.giveUp(ctx, upstream, login)
 	}
 	return l.redeem(ctx, upstream, login)
 }
@@ -142,7 +142,7 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	case client.MayHaveActed(err, client.EndpointRedeem):
 		return l.lose(login.Challenge, err), err
 	case client.HasCode(err, notRedeemable) && l.pace(login.Challenge).lost:
-		return time.Time{}, l.fail(ctx, login, lostSession(login))
+		return l.giveUp(ctx, upstream, login)
 	case client.HasCode(err, notRedeemable) && l.sinceDone(login.Challenge) < redeemPatience:
 		return l.later(login.Challenge, err), err
 	case client.IsRefusal(err) && !client.IsRateLimited(err):
@@ -153,11 +153,20 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	return time.Time{}, l.keep(ctx, upstream, login, tokens)
 }
 
-// lostSession is how a login ends whose session KSeF has given out to nobody: it
-// does so once.
-func lostSession(login *record) error {
-	return &FailedError{Text: "KSeF has given out the session of the login " + login.ReferenceNumber + " once, as it does, and its answer was lost: " +
-		"the login is over; begin again with login/begin, and have its answer signed"}
+// giveUp ends a login whose session KSeF has given out, as it does once: it was
+// kept, or nobody has it.
+func (l *Logins) giveUp(ctx context.Context, upstream *Upstream, login *record) (next time.Time, err error) {
+	ctx, cancel := detach.From(ctx)
+	defer cancel()
+	kept, err := upstream.Lost(ctx, login.session())
+	switch {
+	case err != nil:
+		return l.later(login.Challenge, err), err
+	case kept:
+		return time.Time{}, l.drop(ctx, login)
+	}
+	return time.Time{}, l.fail(ctx, login, &FailedError{Text: "KSeF has given out the session of the login " + login.ReferenceNumber + " once, as it does, and its answer was lost: " +
+		"the login is over; begin again with login/begin, and have its answer signed"})
 }
 
 // keep hands the session on, and ends it where nobody can keep it: nobody could
@@ -165,15 +174,17 @@ func lostSession(login *record) error {
 func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, tokens *client.Tokens) error {
 	ctx, cancel := detach.From(ctx)
 	defer cancel()
-	made := &session.Session{
-		ReferenceNumber: login.ReferenceNumber, Context: login.Context, API: login.API, Author: login.Author, Outside: true,
-		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(),
-	}
+	made := login.session()
+	made.Access, made.Refresh, made.Since = tokens.Access, tokens.Refresh, time.Now()
 	err := upstream.Adopt(ctx, made)
 	if err == nil || errors.Is(err, session.ErrNotStored) {
 		return errors.Join(err, l.drop(ctx, login))
 	}
 	ended := upstream.Discard(ctx, made)
+	if ended != nil {
+		_, lost := upstream.Lost(ctx, made)
+		ended = errors.Join(ended, lost)
+	}
 	return l.fail(ctx, login, errors.Join(fmt.Errorf("the session could not be kept, and must be signed for again: %w", err), ended))
 }
 

@@ -38,6 +38,9 @@ type Upstream struct {
 	Adopt func(context.Context, *session.Session) error
 	// Discard ends a session that nobody keeps.
 	Discard func(context.Context, *session.Session) error
+	// Lost notes that nobody holds the session of a login, so that it is ended by its
+	// number. kept says that it is the one that was kept last.
+	Lost func(context.Context, *session.Session) (kept bool, err error)
 }
 
 // Options are what Logins work with.

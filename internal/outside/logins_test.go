@@ -36,6 +36,8 @@ type submitted struct {
 	options   outside.Options
 	failures  []error
 	discarded []*session.Session
+	lost      []string
+	kept      bool
 }
 
 // inBubble submits a login whose session adopt is to keep.
@@ -52,6 +54,10 @@ func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Sessi
 			Discard: func(ctx context.Context, made *session.Session) error {
 				s.discarded = append(s.discarded, made)
 				return api.EndSession(ctx, made.Refresh.Token)
+			},
+			Lost: func(_ context.Context, lost *session.Session) (bool, error) {
+				s.lost = append(s.lost, lost.ReferenceNumber)
+				return s.kept, nil
 			},
 		}
 		s.options = outside.Options{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -51,6 +52,11 @@ func (r *record) operation() *client.Operation {
 		ReferenceNumber: r.ReferenceNumber,
 		Token:           client.Bearer{Token: client.Secret(r.Operation), ValidUntil: r.OperationUntil},
 	}
+}
+
+// session is what the login leads to, without its tokens.
+func (r *record) session() *session.Session {
+	return &session.Session{ReferenceNumber: r.ReferenceNumber, Context: r.Context, API: r.API, Author: r.Author, Outside: true}
 }
 
 // failuresShown is how long status tells of a login that came to nothing.

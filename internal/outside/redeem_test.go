@@ -52,12 +52,26 @@ func TestRedeem(t *testing.T) {
 				require.LessOrEqual(t, s.count(redeem), 2)
 				require.ErrorContains(t, err, "login/begin")
 				require.Len(t, s.failures, 1)
+				require.Len(t, s.lost, 1)
 			})
 		})
 	}
 	t.Run("request_lost", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, keep, func(t *testing.T, s *submitted) {
 			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropRequest}))
+			ended, err := s.logins.Await(t.Context(), s.challenge)
+			require.NoError(t, err)
+			require.True(t, ended)
+			require.Empty(t, s.failures)
+		})
+	})
+	t.Run("crash_after_the_session_was_kept", func(t *testing.T) {
+		inBubble(t, simulator.Options{}, keep, func(t *testing.T, s *submitted) {
+			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropReply}))
+			_, err := s.logins.Advance(t.Context())
+			require.NoError(t, err)
+			s.restart()
+			s.kept = true
 			ended, err := s.logins.Await(t.Context(), s.challenge)
 			require.NoError(t, err)
 			require.True(t, ended)

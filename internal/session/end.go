@@ -36,7 +36,11 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	failures := make([]error, len(ending))
 	var wait sync.WaitGroup
 	for i, session := range ending {
-		wait.Go(func() { failures[i] = m.tell(telling, session) })
+		wait.Go(func() {
+			if failures[i] = m.tell(telling, session); failures[i] == nil {
+				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
+			}
+		})
 	}
 	wait.Wait()
 	return errors.Join(failures...)
@@ -51,6 +55,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	byNumber := make(map[string]*Session)
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
+		m.saveUnstored(ctx, session) // so that it is ended also where this process dies meanwhile
 		if err := m.Storage.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}
@@ -123,7 +128,11 @@ func (m *Manager) supersedes(session *Session) bool {
 func (m *Manager) Discard(ctx context.Context, session *Session) error {
 	telling, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	return m.tell(telling, session)
+	if err := m.tell(telling, session); err != nil {
+		return err
+	}
+	m.forgetUnstored(ctx, m.slot(session.Context), session.Context, session.ReferenceNumber)
+	return nil
 }
 
 func (m *Manager) tell(ctx context.Context, session *Session) error {

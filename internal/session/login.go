@@ -33,7 +33,7 @@ const (
 func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
-	session, err := m.beginLogin(ctx, in)
+	session, err := m.beginLogin(ctx, s, in)
 	if err != nil {
 		err = fmt.Errorf("logging in to KSeF in %s: %w", in, err)
 		m.OnLogin(in, err)
@@ -51,7 +51,7 @@ func (m *Manager) learn(ctx context.Context, session *Session) {
 	m.Learn(learning, session.Context, session.Access.Token)
 }
 
-func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, error) {
+func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*Session, error) {
 	if m.Signer == nil {
 		return nil, nobody(in)
 	}
@@ -67,14 +67,20 @@ func (m *Manager) beginLogin(ctx context.Context, in client.Context) (*Session, 
 	if err != nil {
 		return nil, err
 	}
+	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: in, API: m.API, Author: m.Author}
+	m.markUnstored(ctx, s, session)
 	tokens, err := Finish(ctx, m.auth, operation)
-	if err != nil {
+	var refused *client.LoginError
+	switch {
+	case errors.As(err, &refused):
+		m.forgetUnstored(ctx, s, in, session.ReferenceNumber) // there is none
+		return nil, err
+	case err != nil:
+		s.lose(session.ReferenceNumber)
 		return nil, err
 	}
-	return &Session{
-		ReferenceNumber: operation.ReferenceNumber, Context: in,
-		Access: tokens.Access, Refresh: tokens.Refresh, Since: time.Now(), API: m.API, Author: m.Author,
-	}, nil
+	session.Access, session.Refresh, session.Since = tokens.Access, tokens.Refresh, time.Now()
+	return session, nil
 }
 
 // nobody tells the operator what only a person can do.

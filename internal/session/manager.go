@@ -224,7 +224,7 @@ func (m *Manager) Prove(ctx context.Context, in client.Context) error {
 		if err != nil {
 			return "", err
 		}
-		return "", save(ctx, m.Storage, m.Identity, session)
+		return "", m.store(ctx, m.Identity, session)
 	})
 	return err
 }
@@ -236,7 +236,7 @@ func (m *Manager) Save(ctx context.Context, in client.Context) error {
 	if session == nil || session.Outside {
 		return nil
 	}
-	return save(ctx, m.Storage, m.Identity, session)
+	return m.store(ctx, m.Identity, session)
 }
 
 // Auth is KSeF for the requests of logins.
@@ -279,7 +279,11 @@ func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) 
 	if err := m.load(ctx, s, in); err != nil {
 		return "", err
 	}
-	return do(s)
+	out, err := do(s)
+	if err == nil {
+		m.endUnstored(ctx, s)
+	}
+	return out, err
 }
 
 // renew replaces the session's access token: by a refresh, or where KSeF no
@@ -328,6 +332,7 @@ func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (c
 	if access, err := m.refresh(ctx, s, brought); !errors.Is(err, errOver) {
 		return access, err
 	}
+	before := s.get()
 	session, err := m.login(ctx, s, in)
 	if err != nil {
 		s.fail(ctx, err)
@@ -336,7 +341,10 @@ func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (c
 	if m.ended.Load() {
 		return "", errors.Join(ErrEnded, m.Discard(ctx, session))
 	}
-	if err := save(ctx, m.Storage, m.Identity, session); err != nil {
+	if before != nil && !before.Outside {
+		m.retire(ctx, s, before)
+	}
+	if err := m.store(ctx, m.Identity, session); err != nil {
 		// The login holds in memory; losing it costs one more login later.
 		m.Logger.Warn("the KSeF session could not be stored", "context", in, "error", err)
 	}
@@ -351,6 +359,9 @@ func (m *Manager) load(ctx context.Context, s *slot, in client.Context) error {
 	session, err := m.stored(ctx, in)
 	if err != nil {
 		return err
+	}
+	if err := m.loadUnstored(ctx, s, in); err != nil {
+		m.Logger.Warn("sessions that nobody uses may stay open in KSeF for 7 days", "context", in, "error", err)
 	}
 	s.finishLoad(session)
 	return nil

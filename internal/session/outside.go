@@ -19,8 +19,16 @@ var ErrNotStored = errors.New("the login works until the next start, but could n
 // memory holds the login, and otherwise only where nothing does.
 func (m *Manager) Adopt(ctx context.Context, session *Session) error {
 	before, err := load(ctx, m.Storage, m.Outside, session.Context)
+	replaced := err == nil && before != nil && before.ReferenceNumber != session.ReferenceNumber
+	s := m.slot(session.Context)
+	if replaced {
+		m.markUnstored(ctx, s, before)
+	}
 	if err == nil {
-		err = save(ctx, m.Storage, m.Outside, session)
+		err = m.store(ctx, m.Outside, session)
+	}
+	if err != nil {
+		m.markUnstored(ctx, s, session)
 	}
 	held := m.hold(ctx, session)
 	switch {
@@ -30,9 +38,10 @@ func (m *Manager) Adopt(ctx context.Context, session *Session) error {
 		return fmt.Errorf("%w: %w", ErrNotStored, err)
 	}
 	m.OnLogin(session.Context, nil)
-	if before != nil && before.ReferenceNumber != session.ReferenceNumber {
+	if replaced {
 		if err := m.Discard(ctx, before); err != nil {
-			m.Logger.Warn("the session before could not be ended; it ends by itself after 7 days", "context", session.Context, "error", err)
+			s.lose(before.ReferenceNumber)
+			m.Logger.Warn("the session before could not be ended yet", "context", session.Context, "error", err)
 		}
 	}
 	m.learn(ctx, session)
@@ -58,6 +67,7 @@ func (m *Manager) drop(ctx context.Context, s *slot, session *Session) {
 		return
 	}
 	s.set(nil)
+	m.retire(ctx, s, session)
 	stored, err := load(ctx, m.Storage, m.Outside, session.Context)
 	if err == nil && stored != nil && stored.ReferenceNumber == session.ReferenceNumber {
 		err = m.Storage.Delete(ctx, stored.key)

@@ -6,6 +6,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,11 @@ type slot struct {
 	refused     string // the number of the session that KSeF refused last
 	failure     error
 	failureEnds time.Time
+
+	// unstored are the sessions in KSeF that storage does not have; the next of them is not ended
+	// before endNext.
+	unstored []unstored
+	endNext  time.Time
 }
 
 func (s *slot) get() *Session {
@@ -118,4 +124,56 @@ func (s *Session) withAccess(access client.Bearer) *Session {
 	next := *s
 	next.Access, next.replaced = access, false
 	return &next
+}
+
+// addUnstored returns the numbers that there is no room for any more.
+func (s *slot) addUnstored(one unstored) (dropped []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.unstored, func(known unstored) bool { return known.number == one.number }) {
+		return nil
+	}
+	s.unstored = append(s.unstored, one)
+	for _, oldest := range s.unstored[:max(0, len(s.unstored)-maxUnstored)] {
+		dropped = append(dropped, oldest.number)
+	}
+	return dropped
+}
+
+// dropUnstored is false where the number was not among them.
+func (s *slot) dropUnstored(number string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.unstored)
+	s.unstored = slices.DeleteFunc(s.unstored, func(known unstored) bool { return known.number == number })
+	return len(s.unstored) < before
+}
+
+func (s *slot) listUnstored() []unstored {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unstored)
+}
+
+// lose notes that nobody uses a session that is not stored.
+func (s *slot) lose(number string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.unstored {
+		if s.unstored[i].number == number {
+			s.unstored[i].lost = true
+		}
+	}
+}
+
+func (s *slot) mayEnd() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.unstored) > 0 && !time.Now().Before(s.endNext)
+}
+
+func (s *slot) pauseEnding() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endNext = time.Now().Add(retryEnding)
 }

@@ -1,0 +1,224 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// UnstoredPrefix is where the numbers of sessions lie whose tokens are not in storage: those of
+// logins under way, and those that were lost in the last step. They are no secret.
+const UnstoredPrefix = "unstored-sessions/"
+
+const (
+	// loginsEndWithin is the age from which a session that is not stored belongs to no login under way.
+	loginsEndWithin = 5 * time.Minute
+	// sessionsLast is longer than KSeF's sessions last: 7 days.
+	sessionsLast = 8 * 24 * time.Hour
+	// retryEnding is the pause after a session could not be ended.
+	retryEnding = 10 * time.Minute
+	// maxUnstored bounds what is remembered of one context.
+	maxUnstored = 20
+)
+
+// unstored is a session in KSeF whose tokens are not in storage.
+type unstored struct {
+	Version int       `json:"version"`
+	API     string    `json:"api"`
+	Author  string    `json:"author,omitempty"`
+	Since   time.Time `json:"since"`
+
+	number string
+	// lost says that its login has failed: nobody uses it.
+	lost bool
+}
+
+func unstoredKey(in client.Context, number string) string {
+	return UnstoredPrefix + in.String() + "/" + number
+}
+
+// markUnstored remembers a session until it is stored or ended.
+func (m *Manager) markUnstored(ctx context.Context, s *slot, session *Session) {
+	for _, dropped := range s.addUnstored(newUnstored(session)) {
+		m.forgetUnstored(ctx, s, session.Context, dropped)
+	}
+	m.saveUnstored(ctx, session)
+}
+
+func newUnstored(session *Session) unstored {
+	return unstored{Version: storedVersion, API: session.API, Author: session.Author, Since: time.Now().UTC(), number: session.ReferenceNumber}
+}
+
+func (m *Manager) saveUnstored(ctx context.Context, session *Session) {
+	entry, err := logical.StorageEntryJSON(unstoredKey(session.Context, session.ReferenceNumber), newUnstored(session))
+	if err == nil {
+		err = m.Storage.Put(ctx, entry)
+	}
+	if err != nil {
+		m.Logger.Warn("the number of a KSeF session could not be stored; should it be lost, it stays open for 7 days",
+			"context", session.Context, "session", session.ReferenceNumber, "error", err)
+	}
+}
+
+func (m *Manager) deleteUnstored(ctx context.Context, in client.Context, number string) {
+	if err := m.Storage.Delete(ctx, unstoredKey(in, number)); err != nil {
+		m.Logger.Warn("the number of a KSeF session could not be forgotten", "context", in, "session", number, "error", err)
+	}
+}
+
+// Lost notes that nobody holds the session of a login, so that it is ended after the next one. kept
+// says that it is the one that is stored, and not lost at all.
+func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err error) {
+	known, err := m.Known(ctx, session.Context)
+	if err != nil || (known != nil && known.ReferenceNumber == session.ReferenceNumber) {
+		return err == nil, err
+	}
+	s := m.slot(session.Context)
+	m.markUnstored(ctx, s, session)
+	s.lose(session.ReferenceNumber)
+	return false, nil
+}
+
+// retire notes that a session is no longer used that may still be open in KSeF, also where KSeF has
+// refused it.
+func (m *Manager) retire(ctx context.Context, s *slot, before *Session) {
+	if before == nil || time.Now().After(before.Refresh.ValidUntil) {
+		return
+	}
+	m.markUnstored(ctx, s, before)
+	s.lose(before.ReferenceNumber)
+}
+
+// store keeps a session under an identity of the manager's.
+func (m *Manager) store(ctx context.Context, identity string, session *Session) error {
+	if err := save(ctx, m.Storage, identity, session); err != nil {
+		return err
+	}
+	m.forgetUnstored(ctx, m.slot(session.Context), session.Context, session.ReferenceNumber)
+	return nil
+}
+
+// forgetUnstored drops the number of a session that is stored or has ended.
+func (m *Manager) forgetUnstored(ctx context.Context, s *slot, in client.Context, number string) {
+	if s.dropUnstored(number) {
+		m.deleteUnstored(ctx, in, number)
+	}
+}
+
+// loadUnstored reads the numbers that another process has left.
+func (m *Manager) loadUnstored(ctx context.Context, s *slot, in client.Context) error {
+	numbers, err := m.Storage.List(ctx, unstoredKey(in, ""))
+	if err != nil {
+		return fmt.Errorf("listing the sessions of %s that are not stored: %w", in, err)
+	}
+	for _, number := range numbers {
+		one, err := readUnstored(ctx, m.Storage, unstoredKey(in, number))
+		if err != nil {
+			return err
+		}
+		s.addUnstored(one)
+	}
+	return nil
+}
+
+// endUnstored ends the sessions of a context that nobody holds, under the one that works. What
+// cannot be ended now is tried again later.
+func (m *Manager) endUnstored(ctx context.Context, s *slot) {
+	session := s.get()
+	if session == nil || !s.mayEnd() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	for _, one := range s.listUnstored() {
+		switch ended, err := m.endOne(ctx, session, one); {
+		case err != nil:
+			m.Logger.Warn("a KSeF session that nobody uses could not be ended yet", "context", session.Context, "session", one.number, "error", err)
+			s.pauseEnding()
+			return
+		case ended:
+			m.forgetUnstored(ctx, s, session.Context, one.number)
+		}
+	}
+}
+
+// endOne ends one session that nobody holds, if it is one. ended is false for one that must stay.
+func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (ended bool, err error) {
+	age := time.Since(one.Since)
+	switch {
+	case age > sessionsLast:
+		return true, nil
+	case one.number == session.ReferenceNumber, one.API != "" && one.API != session.API, !one.lost && age < loginsEndWithin:
+		return false, nil
+	case one.Author != "" && one.Author != session.Author:
+		return false, nil // KSeF lets only its own subject end it
+	}
+	if stored, err := m.isStored(ctx, session.Context, one.number); err != nil || stored {
+		return stored, err // only its number was not forgotten
+	}
+	api := m.Client
+	if m.Gate != nil {
+		api = api.Through(m.Gate(session.Context))
+	}
+	err = api.EndSessionByNumber(ctx, session.Access.Token.Bearing(), one.number)
+	if err != nil && (!hasEnded(err) || client.IsUnauthorized(err)) {
+		return false, err
+	}
+	m.Logger.Info("ended a KSeF session that nobody used", "context", session.Context, "session", one.number)
+	return true, nil
+}
+
+func (m *Manager) isStored(ctx context.Context, in client.Context, number string) (bool, error) {
+	for _, identity := range []string{m.Identity, m.Outside} {
+		session, err := load(ctx, m.Storage, identity, in)
+		if err != nil {
+			return false, err
+		}
+		if session != nil && session.ReferenceNumber == number {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// DropUnstored forgets the numbers of sessions that have ended by themselves, in contexts that
+// nobody may ever use again.
+func DropUnstored(ctx context.Context, storage logical.Storage) error {
+	keys, err := logical.CollectKeysWithPrefix(ctx, storage, UnstoredPrefix)
+	if err != nil {
+		return fmt.Errorf("listing the sessions that are not stored: %w", err)
+	}
+	failures := make([]error, 0, len(keys))
+	for _, key := range keys {
+		one, err := readUnstored(ctx, storage, key)
+		if err == nil && time.Since(one.Since) > sessionsLast {
+			err = storage.Delete(ctx, key)
+		}
+		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
+}
+
+// readUnstored takes an entry that cannot be decoded for one of no login under way: its key says
+// enough.
+func readUnstored(ctx context.Context, storage logical.Storage, key string) (unstored, error) {
+	entry, err := storage.Get(ctx, key)
+	if err != nil {
+		return unstored{}, fmt.Errorf("reading the number of a session: %w", err)
+	}
+	var one unstored
+	if entry == nil || entry.DecodeJSON(&one) != nil || one.Version != storedVersion {
+		one = unstored{Since: time.Now().Add(-loginsEndWithin)}
+	}
+	one.number = path.Base(key)
+	return one, nil
+}
