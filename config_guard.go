@@ -6,6 +6,8 @@ package ksef
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
@@ -24,15 +26,32 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, force 
 	if err != nil {
 		return nil, "", err
 	}
-	open, err := b.ledger.CountOpen(ctx)
+	open, lost, err := b.openTokens(ctx, changed != fieldSubject && !force)
 	if err == nil && open.Any() {
-		warning, err = judgeChange(changed, leftBehind(open), current, force)
+		warning, err = judgeChange(changed, open, lost, current, force)
 	}
 	if err != nil {
 		release()
 		return nil, "", err
 	}
 	return release, warning, nil
+}
+
+// openTokens counts what a change would leave behind. settle searches KSeF first for the tokens of
+// the requests whose replies were lost, so that they hold up nothing that they need not.
+func (b *backend) openTokens(ctx context.Context, settle bool) (open ledger.Open, lost ledger.Lost, err error) {
+	open, err = b.ledger.CountOpen(ctx)
+	if err != nil || open.Issuing == 0 || !settle {
+		return open, lost, err
+	}
+	if _, err := b.connectInTurn(ctx); err != nil {
+		return open, lost, nil //nolint:nilerr // what cannot be used cannot search either
+	}
+	if lost, err = b.ledger.SettleLost(ctx); err != nil {
+		return open, lost, err
+	}
+	open, err = b.ledger.CountOpen(ctx)
+	return open, lost, err
 }
 
 // whatChanges names the field that would strand tokens, or ""; fieldSubject
@@ -71,7 +90,8 @@ const (
 	fieldSubject = "certificate"
 )
 
-func judgeChange(changed, left string, current *config, force bool) (warning string, err error) {
+func judgeChange(changed string, open ledger.Open, lost ledger.Lost, current *config, force bool) (warning string, err error) {
+	left := leftBehind(open)
 	switch {
 	case changed == fieldSubject:
 		return otherSigner(left), nil
@@ -80,8 +100,30 @@ func judgeChange(changed, left string, current *config, force bool) (warning str
 	}
 	return "", &client.InputError{
 		Field: changed, Fault: "would leave " + left + ", which could then no longer be revoked",
-		Remedy: "end their leases first (vault lease revoke -prefix), or give force=true",
+		Remedy: strings.Join(append(remedies(open, lost), "or give force=true"), ", "),
 	}
+}
+
+// remedies says of each kind of what is open how it comes to its end.
+func remedies(open ledger.Open, lost ledger.Lost) []string {
+	var all []string
+	if open.Live > 0 {
+		all = append(all, "end their leases first (vault lease revoke -prefix)")
+	}
+	if open.Revoking+open.Unreadable > 0 {
+		all = append(all, "wait until status shows that nothing is being revoked")
+	}
+	if open.Issuing > 0 {
+		wait := "ask again when status shows no request with an unknown outcome: KSeF may have made their tokens, and the engine looks for them"
+		if lost.Count > 0 {
+			wait += " until " + lost.Until.UTC().Format(time.RFC3339)
+		}
+		if lost.Err != nil {
+			wait += fmt.Sprintf(" (at this moment it could not: %v)", lost.Err)
+		}
+		all = append(all, wait)
+	}
+	return all
 }
 
 func otherSigner(left string) string {
@@ -89,8 +131,20 @@ func otherSigner(left string) string {
 }
 
 func leftBehind(open ledger.Open) string {
-	return fmt.Sprintf("%d live tokens, %d being revoked and %d requests with an unknown outcome",
-		open.Live, open.Revoking+open.Unreadable, open.Issuing)
+	var parts []string
+	for _, part := range []struct {
+		count int
+		what  string
+	}{
+		{open.Live, "live tokens"},
+		{open.Revoking + open.Unreadable, "tokens being revoked"},
+		{open.Issuing, "requests for tokens with an unknown outcome"},
+	} {
+		if part.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.what))
+		}
+	}
+	return strings.Join(parts, " and ")
 }
 
 // guardRotation refuses to pull the ground from under a rotation that is under

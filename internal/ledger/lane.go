@@ -129,6 +129,16 @@ func (l *lane) takeDue(now time.Time) []*job {
 	return taken
 }
 
+// remove takes a job back that is not being done; false where it is.
+func (l *lane) remove(j *job) bool {
+	at := slices.Index(l.queue, j)
+	if at < 0 {
+		return false
+	}
+	l.queue = slices.Delete(l.queue, at, at+1)
+	return true
+}
+
 // position counts a job from 1 among all that the lane has to do.
 func (l *lane) position(j *job) (position, pending int) {
 	pending = len(l.queue) + l.running

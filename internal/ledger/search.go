@@ -60,7 +60,7 @@ func (p *pump) search(ctx context.Context, lane *lane, first *job) {
 	for i, job := range jobs {
 		finished, failure := false, err
 		if err == nil {
-			finished, failure = search.settle(ctx, &wanted[i], absentAfter)
+			finished, failure = search.settle(ctx, &wanted[i])
 		}
 		if !finished && failure == nil {
 			job.postpone(nextLook(wanted[i].Created, time.Now()))
@@ -76,19 +76,21 @@ func (p *pump) readList(ctx context.Context, target Target, wanted []Record) (*s
 	if err := p.ledger.breaker(target.API).check(); err != nil {
 		return nil, err
 	}
-	return p.ledger.search(ctx, target, wanted, pumpPatience)
+	return p.ledger.search(ctx, target, wanted, pumpPatience, absentAfter)
 }
 
 // search is a reading of KSeF's list.
 type search struct {
 	ledger *Ledger
 	author string
+	// absent is how long after its request a token that is not in the list counts as never made.
+	absent time.Duration
 	// found are the tokens by their nonce: more than one where somebody has copied a mark.
 	found map[string][]client.Token
 }
 
 // search reads KSeF's list as far back as the tokens of the requests may lie.
-func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, patience time.Duration) (s *search, err error) {
+func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, patience, absent time.Duration) (s *search, err error) {
 	defer l.contain(&err)
 	mountID, err := l.id(ctx)
 	if err != nil {
@@ -98,8 +100,8 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, pat
 	if err != nil {
 		return nil, err
 	}
-	s = &search{ledger: l, author: api.Author(), found: make(map[string][]client.Token)}
-	oldest := oldestOf(wanted)
+	s = &search{ledger: l, author: api.Author(), absent: absent, found: make(map[string][]client.Token)}
+	oldest := oldestOf(wanted, absent)
 	// The end of a token that is Revoking or Revoked is known already.
 	query := client.TokenQuery{
 		Description: mountMark(mountID),
@@ -120,11 +122,11 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, pat
 }
 
 // oldestOf is when the oldest of the tokens may have been made, by KSeF's clock.
-func oldestOf(wanted []Record) time.Time {
+func oldestOf(wanted []Record, absent time.Duration) time.Time {
 	oldest := time.Now()
 	for _, record := range wanted {
 		allowance := clockAllowance
-		if time.Since(record.Created) >= absentAfter {
+		if time.Since(record.Created) >= absent {
 			allowance = lastClockAllowance
 		}
 		if since := record.Created.Add(-allowance); since.Before(oldest) {
@@ -136,10 +138,10 @@ func oldestOf(wanted []Record) time.Time {
 
 // settle has the request's token revoked if it was found: nobody has received it. finished means
 // that nothing is left to look for.
-func (s *search) settle(ctx context.Context, record *Record, absentAfter time.Duration) (finished bool, err error) {
+func (s *search) settle(ctx context.Context, record *Record) (finished bool, err error) {
 	defer s.ledger.contain(&err)
 	tokens := s.found[record.Nonce]
-	if len(tokens) == 0 && time.Since(record.Created) < absentAfter {
+	if len(tokens) == 0 && time.Since(record.Created) < s.absent {
 		return false, nil
 	}
 	if len(tokens) == 0 && record.Author != s.author {
