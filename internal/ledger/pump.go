@@ -154,6 +154,12 @@ func (p *pump) isEnding(referenceNumber string) bool {
 	return p.revoking[referenceNumber] != nil
 }
 
+func (p *pump) isSearched(nonce string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost[nonce] != nil
+}
+
 func (p *pump) lane(key laneKey) *lane {
 	found := p.lanes[key]
 	if found == nil {

@@ -28,7 +28,8 @@ func (p *pump) reviewPending(ctx context.Context) (err error) {
 }
 
 func (p *pump) reviewIssuing(ctx context.Context) error {
-	return p.each(ctx, issuingPrefix, p.ledger.inFlight, func(record *Record) error {
+	taken := func(nonce string) bool { return p.ledger.inFlight(nonce) || p.isSearched(nonce) }
+	return p.each(ctx, issuingPrefix, taken, func(record *Record) error {
 		p.recover(record)
 		return nil
 	})
