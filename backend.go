@@ -188,10 +188,11 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // clean stops the pump and the upkeep, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
 	b.upkeep.close()
 	b.ledger.Stop()
+	// The time for writing begins when nothing else goes on, however long that has taken.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
 	if err := b.budgets.close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}

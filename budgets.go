@@ -14,9 +14,9 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/vault/sdk/logical"
-	"golang.org/x/sync/singleflight"
 )
 
 // budgetPrefix is where the state of KSeF's limits lies, so that a restart does
@@ -34,14 +34,18 @@ type budgets struct {
 	// onUnreadable is called with each journal that cannot be read and is replaced.
 	onUnreadable func(entry *logical.StorageEntry, err error)
 
-	opening  singleflight.Group
+	opening  turn.Turn
 	mu       sync.Mutex
 	closed   bool
 	accounts map[budget.Key]*budget.Account
 }
 
 func newBudgets(registry *budget.Registry, storage logical.Storage) *budgets {
-	return &budgets{registry: registry, storage: storage, accounts: make(map[budget.Key]*budget.Account)}
+	return &budgets{
+		registry: registry, storage: storage, accounts: make(map[budget.Key]*budget.Account),
+		opening:      turn.New("the state of KSeF's request limits"),
+		onUnreadable: func(*logical.StorageEntry, error) {},
+	}
 }
 
 // account opens the account of a context at its first use, once.
@@ -49,23 +53,21 @@ func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account,
 	if account := b.opened(key); account != nil {
 		return account, nil
 	}
-	opened, err, _ := b.opening.Do(journalKey(key), func() (any, error) {
-		if account := b.opened(key); account != nil {
-			return account, nil
-		}
-		account, err := b.open(ctx, key)
-		if err != nil {
-			return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
-		}
-		if !b.keep(key, account) {
-			return nil, errors.Join(budget.ErrClosed, account.Close(ctx))
-		}
-		return account, nil
-	})
-	if err != nil {
+	if err := b.opening.Take(ctx); err != nil {
 		return nil, err
 	}
-	return opened.(*budget.Account), nil
+	defer b.opening.Release()
+	if account := b.opened(key); account != nil {
+		return account, nil
+	}
+	account, err := b.open(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
+	}
+	if !b.keep(key, account) {
+		return nil, errors.Join(budget.ErrClosed, account.Close(ctx))
+	}
+	return account, nil
 }
 
 // open closes an hour to a context whose journal cannot be read.

@@ -64,7 +64,7 @@ func (l *Ledger) watch(target Target, referenceNumber string, joining *waiter) {
 	if w == nil {
 		w = &watch{waiting: make(map[string]*waiter), wake: make(chan struct{}, 1)}
 		l.watches[target] = w
-		l.work.Go(func() { l.poll(target, w) })
+		l.keepRunning(func() { l.poll(target, w) })
 	}
 	w.waiting[referenceNumber] = joining
 	select {

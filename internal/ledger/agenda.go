@@ -51,6 +51,12 @@ func (a agenda) earliest() time.Time {
 	return visit
 }
 
+func (p *pump) forgetOverdue(referenceNumber string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.overdue, referenceNumber)
+}
+
 // expect notes a live record's deadline.
 func (p *pump) expect(record *Record) {
 	p.mu.Lock()

@@ -52,6 +52,7 @@ func (j *job) join(byLease bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.leases++
+	j.record.LeaseEnded = true
 }
 
 func (j *job) leave(byLease bool) {
@@ -87,14 +88,14 @@ func (j *job) awaitPersist() {
 }
 
 // die marks the record dead, so that nobody writes it as revoking any more, and
-// says whether its lease is waiting for that.
+// says whether nobody will ask for it: its lease is waiting for that, or none exists.
 func (j *job) die() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.awaitPersist()
 	j.persisted = true
 	j.record.State, j.record.Ended = Dead, time.Now().UTC()
-	return j.record, j.leases > 0
+	return j.record, j.leases > 0 || j.record.NoLease
 }
 
 func (j *job) endPersist(written bool) {

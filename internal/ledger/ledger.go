@@ -19,10 +19,10 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
-	"golang.org/x/sync/singleflight"
 )
 
 // Upstream is KSeF in one context.
@@ -87,7 +87,7 @@ type Ledger struct {
 	pump *pump
 
 	mountID atomic.Pointer[string]
-	makeID  singleflight.Group
+	makeID  turn.Turn
 
 	mu      sync.Mutex
 	flights map[string]struct{}
@@ -118,10 +118,12 @@ func New(options Options) *Ledger {
 		options.Probe = func(context.Context, string) error { return nil }
 	}
 	ledger := &Ledger{
+		makeID:  turn.New("the mount's id"),
 		Options: options, store: store{options.Storage, options.OnUnreadable},
 		flights: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
 		breakers: make(map[string]*breaker), issuing: newIssuing(),
 	}
+	ledger.OnEvent = ledger.containEvents(options.OnEvent)
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
 	ledger.pump = newPump(ledger)
 	return ledger
@@ -136,7 +138,7 @@ func (l *Ledger) Start() {
 		return
 	}
 	l.started = true
-	l.work.Go(l.pump.run)
+	l.keepRunning(l.pump.run)
 }
 
 // Stop ends the pump and all that it has begun, and waits for that. What is not
@@ -174,17 +176,18 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
 	}
-	made, err, _ := l.makeID.Do("", func() (any, error) {
-		id, err := l.store.mountID(ctx)
-		if err == nil {
-			l.mountID.Store(&id)
-		}
-		return id, err
-	})
-	if err != nil {
+	if err := l.makeID.Take(ctx); err != nil {
 		return "", err
 	}
-	return made.(string), nil
+	defer l.makeID.Release()
+	if id := l.mountID.Load(); id != nil {
+		return *id, nil
+	}
+	id, err := l.store.mountID(ctx)
+	if err == nil {
+		l.mountID.Store(&id)
+	}
+	return id, err
 }
 
 // contain turns a panic into an error: the process serves other mounts too. The

@@ -115,6 +115,7 @@ func (p *pump) rest(ctx context.Context, next time.Time) bool {
 func (p *pump) revoke(record *Record, cause string, byLease bool) *job {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.overdue, record.ReferenceNumber)
 	existing := p.revoking[record.ReferenceNumber]
 	if existing != nil {
 		existing.join(byLease)
@@ -174,7 +175,7 @@ func (p *pump) start(lane *lane, job *job) {
 	lane.add(job)
 	if lane.workers < lane.key.kind.workers() && p.ledger.ctx.Err() == nil {
 		lane.workers++
-		p.ledger.work.Go(func() { p.serve(lane) })
+		p.ledger.keepRunning(func() { p.serve(lane) })
 	}
 }
 

@@ -54,6 +54,10 @@ type Record struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Cause says who asked for the end.
 	Cause string `json:"cause,omitempty"`
+	// NoLease says that nobody has received the token, so that no lease will ask for its end;
+	// LeaseEnded that its lease has asked.
+	NoLease    bool `json:"no_lease,omitempty"`
+	LeaseEnded bool `json:"lease_ended,omitempty"`
 	// Unknown is zero unless KSeF has said of a Revoking token that it does not know it.
 	Unknown Unknown `json:"unknown,omitzero"`
 }

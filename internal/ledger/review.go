@@ -9,11 +9,24 @@ import (
 	"time"
 )
 
-// deadRetention is how long the record of a dead token waits for its lease,
-// counted from the later of the token's and the lease's end. Vault tries
-// irrevocable leases once a day; a lease that comes later still is answered
-// after asking KSeF.
-const deadRetention = 7 * 24 * time.Hour
+// deadRetention is how long the record of a dead token waits for its lease. Vault
+// tries irrevocable leases once a day, which covers two tries; a lease that comes
+// later still is answered after asking KSeF.
+const deadRetention = 2 * 24 * time.Hour
+
+// askedUntil is when nobody asks for a dead token any more. Its lease asks from its
+// own end on, which has come where it has asked before. Whether a lease was ended by
+// force, or there is a configuration, changes nothing: neither can be known, or
+// keeps a lease from asking.
+func (r *Record) askedUntil() time.Time {
+	switch {
+	case r.NoLease:
+		return r.Ended
+	case r.LeaseEnded:
+		return r.Ended.Add(deadRetention)
+	}
+	return later(r.Ended, r.Deadline).Add(deadRetention)
+}
 
 // reviewPending takes up what the folders of pending records hold and nobody
 // works on, and notes when live records may be due. It reads pending records
@@ -73,7 +86,7 @@ func (p *pump) takeUpEnding(ctx context.Context, record *Record) error {
 	case record.State == Revoking:
 		p.revoke(record, record.Cause, false)
 		return nil
-	case time.Since(later(record.Ended, record.Deadline)) > deadRetention:
+	case time.Now().After(record.askedUntil()):
 		return p.ledger.store.remove(ctx, record.key())
 	}
 	return nil

@@ -142,6 +142,12 @@ func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
 
 // abandon has the pump revoke a token that no lease will ever hold.
 func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) error {
+	record.NoLease = true
+	return l.takeUp(ctx, record, cause)
+}
+
+// takeUp has the pump revoke a token, and records that.
+func (l *Ledger) takeUp(ctx context.Context, record *Record, cause string) error {
 	job := l.pump.revoke(record, cause, false)
 	defer job.leave(false)
 	return l.persistEnding(ctx, job)

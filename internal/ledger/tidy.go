@@ -133,7 +133,7 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	if err != nil || record == nil {
 		return err
 	}
-	if err := t.ledger.abandon(ctx, record, "tidy found it without a record"); err != nil {
+	if err := t.ledger.takeUp(ctx, record, "tidy found it without a record"); err != nil {
 		return err
 	}
 	t.report.Revoking++
@@ -226,6 +226,7 @@ func (t *tidy) ghost(ctx context.Context, record *Record) error {
 	if t.dryRun || t.ledger.pump.isEnding(record.ReferenceNumber) {
 		return nil
 	}
+	t.ledger.pump.forgetOverdue(record.ReferenceNumber)
 	live := record.key()
 	record.State, record.Ended, record.Cause = Dead, time.Now().UTC(), "KSeF says that it is "+string(token.Status)
 	if err := t.ledger.store.put(ctx, record); err != nil {

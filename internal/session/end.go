@@ -37,7 +37,7 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	var wait sync.WaitGroup
 	for i, session := range ending {
 		wait.Go(func() {
-			if failures[i] = m.tell(telling, session); failures[i] == nil {
+			if failures[i] = m.tellContained(telling, session); failures[i] == nil {
 				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 			}
 		})

@@ -1,0 +1,146 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// slowDisk delays some operations.
+type slowDisk struct {
+	logical.Storage
+	// slow says how long an operation such as "put ledger/ending/" takes; it heeds no context.
+	slow func(operation string) time.Duration
+	// blocked keeps the first read of limits until its context ends.
+	blocked atomic.Bool
+}
+
+func (d *slowDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if strings.HasPrefix(key, "budget/") && d.blocked.CompareAndSwap(true, false) {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return d.Storage.Get(ctx, key)
+}
+
+func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if d.slow != nil {
+		<-time.After(d.slow("put " + entry.Key))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return d.Storage.Put(ctx, entry)
+}
+
+// TestLimits_firstCallerGone gives nobody the end of another's request.
+func TestLimits_firstCallerGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowDisk{Storage: &logical.InmemStorage{}}
+		disk.blocked.Store(true)
+		limits := newBudgets(budget.NewRegistry(), disk)
+		key := budget.Key{API: testURL, Context: "Nip:" + testNIP}
+		open := func(ctx context.Context) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := limits.account(ctx, key)
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first := open(ctx)
+		second := open(t.Context())
+		cancel()
+		require.ErrorIs(t, <-first, context.Canceled)
+		require.NoError(t, <-second)
+		require.NoError(t, limits.close(t.Context()))
+	})
+}
+
+// TestClean_afterSlowStop stores the exact limits although what was under way took longer than the
+// time that is given for that.
+func TestClean_afterSlowStop(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		disk := &slowDisk{Storage: &logical.InmemStorage{}}
+		m := w.mount(disk)
+		m.configure()
+		issued := m.issue()
+		disk.slow = func(operation string) time.Duration {
+			if strings.HasPrefix(operation, "put ledger/") {
+				return 2 * cleanupTimeout
+			}
+			return 0
+		}
+		go func() { _, _ = m.delete("tokens/" + issued.Data["reference_number"].(string)) }()
+		synctest.Wait()
+		m.stop()
+		require.NotContains(t, m.logs.String(), "the state of KSeF's request limits could not be stored")
+		m.start()
+		defer m.stop()
+		for _, usage := range m.must(m.read("status", nil)).Data["budgets"].([]map[string]any) {
+			if usage["endpoint"] == issueEndpoint {
+				require.Equal(t, 1, usage["hour"].(map[string]any)["used"])
+			}
+		}
+	})
+}
+
+// TestDeadRecord_ofForcedRevocation goes two days after its token, though its lease would have
+// lasted for weeks.
+func TestDeadRecord_ofForcedRevocation(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
+		secret := m.lease(m.must(m.read("creds/long", nil)))
+		m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		require.Error(t, m.revoke(secret), "and by force the lease is gone")
+		m.ksef.ClearFaults()
+		m.elapse(24 * time.Hour)
+		require.Empty(t, m.living())
+		require.Len(t, m.keys("ledger/"), 1, "Vault may still ask")
+		m.elapse(26 * time.Hour)
+		m.requireEmptyLedger()
+		require.NoError(t, m.revoke(secret), "who asks later still is answered by KSeF")
+	})
+}
+
+// TestDeadRecord_byHand stays until two days after the lease's end, which asks for it then.
+func TestDeadRecord_byHand(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		issued := m.must(m.read("creds/long", nil))
+		m.must(m.delete("tokens/" + issued.Data["reference_number"].(string)))
+		m.must(m.request(logical.DeleteOperation, "config", nil))
+		m.elapse(11 * 24 * time.Hour)
+		require.Len(t, m.keys("ledger/"), 1)
+		m.elapse(2 * 24 * time.Hour)
+		m.requireEmptyLedger()
+	})
+}
+
+// TestDeadRecord_ofNobodysToken keeps nothing of a token that no lease has ever held.
+func TestDeadRecord_ofNobodysToken(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		m.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply})
+		_, err := m.read("creds/invoices", nil)
+		require.Error(t, err)
+		m.elapse(time.Minute)
+		require.Empty(t, m.living())
+		require.Equal(t, 1, m.requests(revokeEndpoint))
+		m.requireEmptyLedger()
+	})
+}
