@@ -50,7 +50,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	b.addNotices(answer)
 	response := &logical.Response{Data: answer}
 	b.addUnmountStatus(ctx, open, response)
-	addWarnings(response, ledgerTroubles(open, pending, b.ledger.UnknownTokens())...)
+	addWarnings(response, ledgerTroubles(pending, b.ledger.UnknownTokens())...)
 	addWarnings(response, blockWarnings(usage)...)
 	switch {
 	case unreadable != nil:

@@ -16,12 +16,9 @@ import (
 const vaultGivesUp = 10 * time.Minute
 
 // ledgerTroubles says what of the tokens wants to be looked at.
-func ledgerTroubles(open ledger.Open, pending ledger.Pending, unknown []string) (troubles []string) {
+func ledgerTroubles(pending ledger.Pending, unknown []string) (troubles []string) {
 	if pending.ReviewErr != nil {
 		troubles = append(troubles, fmt.Sprintf("The ledger could not be read, so what is pending may stand still: %v", pending.ReviewErr))
-	}
-	if open.Unreadable > 0 {
-		troubles = append(troubles, fmt.Sprintf("%d records of tokens cannot be read and are skipped; the log names them.", open.Unreadable))
 	}
 	troubles = append(troubles, atMost(maxUnknownShown, unknown)...)
 	oldest := pending.Oldest

@@ -133,6 +133,7 @@ func (e *endpoint) arm(now time.Time) {
 func (e *endpoint) onTimer() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer e.contain()
 	e.settle(time.Now())
 }
 
