@@ -200,7 +200,7 @@ func statusAnswer() map[int][]framework.Response {
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{
 			"version":      {Type: framework.TypeString, Description: "The plugin's version."},
-			"mount_id":     {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]."},
+			"mount_id":     {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]; absent before the first."},
 			"config":       {Type: framework.TypeMap, Description: "Where the mount leads, who signs, and how many days the certificate is still valid."},
 			"sessions":     {Type: framework.TypeSlice, Description: "The logins in hand: context, number and ends."},
 			"logins":       {Type: framework.TypeSlice, Description: "Logins that a person signs: begun, pending or failed."},

@@ -115,7 +115,7 @@ func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
 		defer one.stop()
 		one.configure()
 		disk := &flakyDisk{Storage: &logical.InmemStorage{}}
-		disk.fail(refused, "")
+		disk.fail(refused, "read")
 		broken := &mount{world: w, ctx: t.Context(), storage: disk, transport: w.transport, registry: w.registry, events: logical.NewMockEventSender()}
 		broken.make(factory)
 		_, err := one.write("tidy/former", map[string]any{"mount_id": "0123456789ab"})

@@ -164,7 +164,7 @@ func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
 	}
 }
 
-// mountID is for the log: "" where it cannot be read.
+// mountID is for the log: "" where there is none yet, or where it cannot be read.
 func (b *backend) mountID(ctx context.Context) string {
 	id, err := b.ledger.MountID(ctx)
 	if err != nil {
@@ -206,9 +206,10 @@ func (b *backend) unmountWarning(open ledger.Open) string {
 // addUnmountStatus shows the mount's id and what would keep the mount from being disabled.
 func (b *backend) addUnmountStatus(ctx context.Context, open ledger.Open, response *logical.Response) {
 	id, err := b.ledger.MountID(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		response.AddWarning(err.Error())
-	} else {
+	case id != "":
 		response.Data["mount_id"] = id
 	}
 	addWarnings(response, b.unmountWarning(open))

@@ -280,7 +280,9 @@ func TestTheMountIDIsShownAndLogged(t *testing.T) {
 		id := u.must(u.read("status", nil)).Data["mount_id"].(string)
 		require.Contains(t, issued.Data["description"], "[vault:"+id+":")
 		u.backend.Cleanup(u.ctx)
-		require.Contains(t, u.logs.String(), "the mount has been loaded: mount_id="+id)
+		require.Contains(t, u.logs.String(), "the mount issues tokens with its id: mount_id="+id)
 		require.Contains(t, u.logs.String(), "the mount has been unloaded: mount_id="+id)
+		u.start()
+		require.Contains(t, u.logs.String(), "the mount has been loaded: mount_id="+id)
 	})
 }

@@ -167,8 +167,14 @@ func (l *Ledger) Retry() {
 	l.pump.poke()
 }
 
-// MountID returns the mount's identifier, which is in the mark of each of its tokens.
-func (l *Ledger) MountID(ctx context.Context) (string, error) { return l.id(ctx) }
+// MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where
+// none has been made yet, and so no token has it.
+func (l *Ledger) MountID(ctx context.Context) (string, error) {
+	if id := l.mountID.Load(); id != nil {
+		return *id, nil
+	}
+	return l.store.knownMountID(ctx)
+}
 
 // id returns the mount's identifier. It is read, and at the very first use
 // made, once.
@@ -186,6 +192,7 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 	id, err := l.store.mountID(ctx)
 	if err == nil {
 		l.mountID.Store(&id)
+		l.Logger.Info("the mount issues tokens with its id", "mount_id", id)
 	}
 	return id, err
 }

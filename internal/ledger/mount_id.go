@@ -21,22 +21,33 @@ var (
 	errBadMountID  = errors.New("the mount's id is not one; it is taken from the ledger's records")
 )
 
+// knownMountID returns the mount's identifier, or "" where none has been made yet. It fails with
+// errBadMountID where it is damaged.
+func (s store) knownMountID(ctx context.Context) (string, error) {
+	entry, err := s.Get(ctx, mountIDKey)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("reading the mount's id: %w", err)
+	case entry == nil:
+		return "", nil
+	case !mountIDPattern.Match(entry.Value):
+		s.unreadable(entry, errBadMountID)
+		return "", errBadMountID
+	}
+	return string(entry.Value), nil
+}
+
 // mountID returns the mount's identifier, made once. One that is damaged is restored from the
 // records: another would disown the tokens that are looked for by it.
 func (s store) mountID(ctx context.Context) (string, error) {
-	entry, err := s.Get(ctx, mountIDKey)
+	id, err := s.knownMountID(ctx)
+	if errors.Is(err, errBadMountID) {
+		id, err = s.mountIDOfRecords(ctx)
+	} else if id != "" {
+		return id, nil
+	}
 	if err != nil {
-		return "", fmt.Errorf("reading the mount's id: %w", err)
-	}
-	if entry != nil && mountIDPattern.Match(entry.Value) {
-		return string(entry.Value), nil
-	}
-	id := ""
-	if entry != nil {
-		s.unreadable(entry, errBadMountID)
-		if id, err = s.mountIDOfRecords(ctx); err != nil {
-			return "", err
-		}
+		return "", err
 	}
 	if id == "" {
 		random := make([]byte, mountIDBytes)
