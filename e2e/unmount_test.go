@@ -1,0 +1,69 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestDisableUnderLoad disables and enables one path again and again while readers ask for tokens
+// there. Vault waits for no request in flight and then deletes the mount's storage; no token may
+// outlive it, whether or not a reader has received it.
+func TestDisableUnderLoad(t *testing.T) {
+	const rounds, readers = 3, 16
+	wide := simulator.Windows{PerSecond: 1000, PerMinute: 10_000, PerHour: 100_000}
+	ksef, err := simulator.New(simulator.Options{
+		ActivationDelay: 300 * time.Millisecond, RevocationDelay: -1, Limits: simulator.Limits{Context: wide, Client: wide},
+	})
+	require.NoError(t, err)
+	secrets := &secrets{}
+	listener := httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
+		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+	}))
+	t.Cleanup(listener.Close)
+	vault := startServer(t, secrets)
+
+	reading, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer stop()
+	for range readers {
+		work.Go(func() {
+			for reading.Err() == nil {
+				if answer, err := vault.Logical().Read("ksef/creds/invoices"); err != nil || answer == nil {
+					_ = pause(reading, 20*time.Millisecond)
+				}
+			}
+		})
+	}
+	for range rounds {
+		vault.enable(t, "ksef", listener.URL+"/v2", nil)
+		_, err := vault.Logical().Write("ksef/roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"})
+		require.NoError(t, err)
+		made := len(ksef.State().Tokens)
+		require.NoError(t, waitFor(t.Context(), startLimit, "more tokens", func() error {
+			if len(ksef.State().Tokens) < made+2*readers {
+				return fmt.Errorf("%d so far", len(ksef.State().Tokens)-made)
+			}
+			return nil
+		}))
+		require.NoError(t, waitFor(t.Context(), startLimit, "the mount to go", func() error {
+			return vault.Sys().UnmountWithContext(t.Context(), "ksef")
+		}))
+		living := slices.DeleteFunc(ksef.State().Tokens, func(token simulator.TokenState) bool { return token.Status == "Revoked" })
+		require.Empty(t, living, "the mount is gone, and what it has issued is alive")
+	}
+}
