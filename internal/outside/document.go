@@ -17,9 +17,15 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// MaxDocument bounds a signed request, in bytes: the fullest profiles carry the
-// issuers' certificates and revocation lists.
-const MaxDocument = 8 << 20
+// Bounds of a signed request. Vault lets no longer text through, unless it is told to; the fullest
+// profiles have some hundred elements.
+const (
+	// MaxDocument is in bytes.
+	MaxDocument = 1 << 20
+	// maxMarkup bounds the tags, and the attributes.
+	maxMarkup = 8000
+	maxDepth  = 64
+)
 
 const (
 	dsigNS = "http://www.w3.org/2000/09/xmldsig#"
@@ -34,7 +40,8 @@ type signed struct {
 	challenge   string
 	context     client.Context
 	subjectType string
-	// signer is nil where the signature does not carry the certificate.
+	// signer is nil where the signature does not name one certificate that it
+	// carries.
 	signer *x509.Certificate
 }
 
@@ -45,16 +52,32 @@ func Decode(given string) ([]byte, error) {
 	switch {
 	case text == "":
 		return nil, fault("is empty", "give the signed XML, or base64 of it: signed_request=@signed.xml")
-	case len(text) > MaxDocument*4/3:
-		return nil, fault(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
 	case text[0] == '<':
-		return []byte(given), nil
+		return bounded([]byte(given))
 	}
-	decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+	decoded, err := decodeBase64(text)
 	if err != nil {
 		return nil, fault("is neither XML nor base64", "give the signed XML, or base64 of it: signed_request=@signed.xml")
 	}
-	return decoded, nil
+	return bounded(decoded)
+}
+
+func bounded(document []byte) ([]byte, error) {
+	if len(document) > MaxDocument {
+		return nil, fault(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
+	}
+	return document, nil
+}
+
+// decodeBase64 decodes text that blanks and line ends may interrupt.
+func decodeBase64(text string) ([]byte, error) {
+	dense := strings.Map(func(r rune) rune {
+		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
+			return -1
+		}
+		return r
+	}, text)
+	return base64.StdEncoding.DecodeString(dense)
 }
 
 func fault(what, remedy string) *client.InputError {
@@ -82,7 +105,7 @@ func read(document []byte) (*signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isSignature(root.XMLName) == isSignature(request.XMLName) && !slices.ContainsFunc(request.Nodes, func(n node) bool { return isSignature(n.XMLName) }) {
+	if isSignature(root.name) == isSignature(request.name) && !slices.ContainsFunc(request.nodes, func(n *node) bool { return isSignature(n.name) }) {
 		return nil, fault("has its signature beside the request", signAgain)
 	}
 	read, err := request.content()
@@ -95,54 +118,79 @@ func read(document []byte) (*signed, error) {
 
 // node is an element.
 type node struct {
-	XMLName xml.Name
-	Text    string `xml:",chardata"`
-	Nodes   []node `xml:",any"`
+	name xml.Name
+	// algorithm is the attribute of that name.
+	algorithm string
+	text      []byte
+	nodes     []*node
 }
 
-func isSignature(name xml.Name) bool { return name == xml.Name{Space: dsigNS, Local: "Signature"} }
+func dsig(local string) xml.Name { return xml.Name{Space: dsigNS, Local: local} }
+
+func isSignature(name xml.Name) bool { return name == dsig("Signature") }
 
 func isRequest(name xml.Name) bool {
 	return name.Local == "AuthTokenRequest" && (name.Space == requestNS20 || name.Space == requestNS21)
 }
 
+// parse reads a document to its end. It refuses one that has more in it than a
+// signed request can have before it takes memory: every tag has a "<" of its own,
+// and every attribute a "=". A document type definition has no place in a request.
 func parse(document []byte) (*node, error) {
-	if err := wellFormed(document); err != nil {
-		return nil, err
+	if bytes.Count(document, []byte("<")) > maxMarkup || bytes.Count(document, []byte("=")) > maxMarkup {
+		return nil, fault(fmt.Sprintf("has more than %d tags or attributes", maxMarkup), signAgain)
 	}
-	var root node
-	if err := xml.Unmarshal(document, &root); err != nil {
-		return nil, fault("is not well-formed XML in UTF-8: "+err.Error(), signAgain)
-	}
-	return &root, nil
-}
-
-// wellFormed reads the document to its end. A document type definition has no
-// place in a request.
-func wellFormed(document []byte) error {
 	decoder := xml.NewDecoder(bytes.NewReader(document))
+	above := &node{}
+	open := []*node{above}
 	for {
 		token, err := decoder.Token()
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
-			return fault("is not well-formed XML in UTF-8: "+err.Error(), signAgain)
+			return nil, fault("is not well-formed XML in UTF-8: "+err.Error(), signAgain)
 		}
-		if _, isDirective := token.(xml.Directive); isDirective {
-			return fault("has a document type definition", signAgain)
+		last := open[len(open)-1]
+		switch token := token.(type) {
+		case xml.Directive:
+			return nil, fault("has a document type definition", signAgain)
+		case xml.StartElement:
+			if len(open) > maxDepth {
+				return nil, fault(fmt.Sprintf("is nested more than %d deep", maxDepth), signAgain)
+			}
+			inner := &node{name: token.Name, algorithm: algorithmOf(token)}
+			last.nodes = append(last.nodes, inner)
+			open = append(open, inner)
+		case xml.CharData:
+			last.text = append(last.text, token...)
+		case xml.EndElement:
+			open = open[:len(open)-1]
 		}
 	}
+	if len(above.nodes) != 1 {
+		return nil, fault("is not well-formed XML in UTF-8: it has more than one root, or none", signAgain)
+	}
+	return above.nodes[0], nil
+}
+
+func algorithmOf(element xml.StartElement) string {
+	for _, attribute := range element.Attr {
+		if attribute.Name == (xml.Name{Local: "Algorithm"}) {
+			return attribute.Value
+		}
+	}
+	return ""
 }
 
 // all finds the elements of a kind, wherever they stand.
 func (n *node) all(kind func(xml.Name) bool) []*node {
 	var found []*node
-	if kind(n.XMLName) {
+	if kind(n.name) {
 		found = append(found, n)
 	}
-	for i := range n.Nodes {
-		found = append(found, n.Nodes[i].all(kind)...)
+	for _, inner := range n.nodes {
+		found = append(found, inner.all(kind)...)
 	}
 	return found
 }
@@ -151,12 +199,8 @@ func (n *node) all(kind func(xml.Name) bool) []*node {
 // holds, as XML or as base64.
 func (n *node) request() (*node, error) {
 	found := n.all(isRequest)
-	if len(found) == 0 && isSignature(n.XMLName) {
-		for i := range n.Nodes {
-			if inner := n.Nodes[i].encoded(); inner != nil {
-				found = append(found, inner)
-			}
-		}
+	if len(found) == 0 && isSignature(n.name) {
+		found = n.encoded()
 	}
 	if len(found) != 1 {
 		return nil, fault("holds no AuthTokenRequest of KSeF's, or more than one", signAgain)
@@ -164,73 +208,50 @@ func (n *node) request() (*node, error) {
 	return found[0], nil
 }
 
-// encoded reads an Object whose content is base64; nil for any other element.
-func (n *node) encoded() *node {
-	if n.XMLName != (xml.Name{Space: dsigNS, Local: "Object"}) || len(n.Nodes) > 0 {
+// encoded reads the Object whose content is base64, if there is one such.
+func (n *node) encoded() []*node {
+	var objects []*node
+	for _, inner := range n.nodes {
+		if inner.name == dsig("Object") && len(inner.nodes) == 0 {
+			objects = append(objects, inner)
+		}
+	}
+	if len(objects) != 1 {
 		return nil
 	}
-	content, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Text), ""))
+	content, err := decodeBase64(string(objects[0].text))
 	if err != nil {
 		return nil
 	}
 	inner, err := parse(content)
-	if err != nil || !isRequest(inner.XMLName) {
+	if err != nil || !isRequest(inner.name) {
 		return nil
 	}
-	return inner
+	return []*node{inner}
 }
+
+func (n *node) trimmed() string { return string(bytes.TrimSpace(n.text)) }
 
 // content reads the request's elements, each of which it has once.
 func (n *node) content() (*signed, error) {
 	var read signed
-	for _, child := range n.Nodes {
-		text := strings.TrimSpace(child.Text)
+	for _, child := range n.nodes {
+		text := child.trimmed()
 		switch {
-		case isSignature(child.XMLName):
-		case child.XMLName.Local == "Challenge" && read.challenge == "":
+		case isSignature(child.name):
+		case child.name.Local == "Challenge" && read.challenge == "":
 			read.challenge = text
-		case child.XMLName.Local == "SubjectIdentifierType" && read.subjectType == "":
+		case child.name.Local == "SubjectIdentifierType" && read.subjectType == "":
 			read.subjectType = text
-		case child.XMLName.Local == "ContextIdentifier" && read.context.IsZero() && len(child.Nodes) == 1:
-			inner := child.Nodes[0]
-			read.context = client.Context{Type: client.ContextType(inner.XMLName.Local), Value: strings.TrimSpace(inner.Text)}
+		case child.name.Local == "ContextIdentifier" && read.context.IsZero() && len(child.nodes) == 1:
+			inner := child.nodes[0]
+			read.context = client.Context{Type: client.ContextType(inner.name.Local), Value: inner.trimmed()}
 		default:
-			return nil, fault(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.XMLName.Local), signAgain)
+			return nil, fault(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.name.Local), signAgain)
 		}
 	}
 	if read.challenge == "" || read.subjectType == "" || read.context.IsZero() {
 		return nil, fault("was altered: an element of the request is missing", signAgain)
 	}
 	return &read, nil
-}
-
-// signer finds the certificate of whoever has signed among those that a
-// signature carries: the one that has issued no other.
-func (n *node) signer() *x509.Certificate {
-	var carried []*x509.Certificate
-	for i := range n.Nodes {
-		if n.Nodes[i].XMLName != (xml.Name{Space: dsigNS, Local: "KeyInfo"}) {
-			continue
-		}
-		for _, one := range n.Nodes[i].all(func(name xml.Name) bool { return name == xml.Name{Space: dsigNS, Local: "X509Certificate"} }) {
-			der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(one.Text), ""))
-			if err != nil {
-				return nil
-			}
-			certificate, err := x509.ParseCertificate(der)
-			if err != nil {
-				return nil
-			}
-			carried = append(carried, certificate)
-		}
-	}
-	for _, candidate := range carried {
-		issuesAnother := func(other *x509.Certificate) bool {
-			return other != candidate && bytes.Equal(other.RawIssuer, candidate.RawSubject)
-		}
-		if !slices.ContainsFunc(carried, issuesAnother) {
-			return candidate
-		}
-	}
-	return nil
 }

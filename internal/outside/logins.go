@@ -63,6 +63,8 @@ type Logins struct {
 	Options
 	// turn is held by whoever takes a step.
 	turn turn.Turn
+	// reading is held by whoever reads a signed request.
+	reading turn.Turn
 
 	mu    sync.Mutex
 	paces map[string]pace
@@ -82,7 +84,10 @@ func New(options Options) *Logins {
 	if options.Logger == nil {
 		options.Logger = hclog.NewNullLogger()
 	}
-	return &Logins{Options: options, turn: turn.New("another login"), paces: make(map[string]pace)}
+	return &Logins{
+		Options: options, turn: turn.New("another login"), reading: turn.New("another signed request that is being read"),
+		paces: make(map[string]pace),
+	}
 }
 
 // Begun is a login that waits for its signature.
@@ -168,7 +173,7 @@ type Submitted struct {
 // Submit checks a signed request and sends it to KSeF. A *client.InputError says
 // what is wrong with it; then nothing was sent.
 func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error) {
-	found, err := read(document)
+	found, err := l.readDocument(ctx, document)
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +210,15 @@ func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error
 	ctx, cancel := detach.From(ctx)
 	defer cancel()
 	return submitted, l.save(ctx, login)
+}
+
+// readDocument is read for one request at a time: it takes some times the document's size.
+func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, error) {
+	if err := l.reading.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer l.reading.Release()
+	return read(document)
 }
 
 // fits says whether a signed request is one that was given out and can still be
