@@ -79,8 +79,17 @@ func (b *backend) whatChanges(ctx context.Context, current, next *config) (strin
 		return "", err
 	}
 	after, err := next.credential()
-	if err != nil || before == "" || before == after.Identity.Subject() {
+	if err != nil {
 		return "", err
+	}
+	other := before != "" && before != after.Identity.Subject()
+	if !other {
+		if other, err = b.hasOtherAuthor(ctx, current.URL, after.Identity.Subject()); err != nil {
+			return "", err
+		}
+	}
+	if !other {
+		return "", nil
 	}
 	return fieldSubject, nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
-	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/outside"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -61,23 +60,6 @@ func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
 		API: connected.config.api(), Client: connected.sessions.Auth(), Adopt: b.adoptLogin,
 		Discard: connected.sessions.Discard, Lost: connected.sessions.Lost,
 	}, nil
-}
-
-// admitSigner refuses a login that would take the place of the certificate's for
-// seven days, as another subject.
-func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *credential.Identity) error {
-	connected, err := b.connect(ctx)
-	if err != nil {
-		return err
-	}
-	own := connected.sessions.Author
-	if own == "" || in != connected.config.Context || signer == nil || signer.Subject() == own {
-		return nil
-	}
-	return &client.InputError{
-		Field: "signed_request", Fault: "is signed by " + signer.Subject() + ", and config has the certificate of " + own + ", which logs in by itself",
-		Remedy: "have it signed by that subject, or write the other's certificate to config, or delete config and write it without one",
-	}
 }
 
 func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

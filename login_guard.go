@@ -1,0 +1,83 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+)
+
+// admitSigner refuses a login that would take the place of the certificate's for
+// seven days, as another subject. Where that matters the signature must tell who
+// has signed.
+func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *credential.Identity) error {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	own := connected.sessions.Author
+	if signer != nil && (own == "" || signer.Subject() == own) {
+		return nil
+	}
+	authors, err := b.ledger.Authors(ctx, connected.config.URL)
+	if err != nil {
+		return err
+	}
+	guarded := own != "" && (in == connected.config.Context || slices.Contains(authors[in], own))
+	if own != "" && !guarded {
+		if guarded, err = b.isContextOfRole(ctx, in); err != nil {
+			return err
+		}
+	}
+	switch {
+	case signer == nil && (guarded || len(authors[in]) > 0):
+		return &client.InputError{
+			Field: "signed_request", Fault: "does not tell who has signed it: its SigningCertificate, or SigningCertificateV2, names no certificate in its KeyInfo, or more than one",
+			Remedy: "sign as XAdES, with the signer's certificate alone in KeyInfo",
+		}
+	case guarded:
+		return &client.InputError{
+			Field: "signed_request", Fault: "is signed by " + signer.Subject() + ", and config has the certificate of " + own + ", which logs in by itself",
+			Remedy: "have it signed by that subject, or write the other's certificate to config, or delete config and write it without one",
+		}
+	}
+	return nil
+}
+
+// isContextOfRole says that a role's tokens live in the context.
+func (b *backend) isContextOfRole(ctx context.Context, in client.Context) (bool, error) {
+	names, err := b.storage.List(ctx, rolesPrefix)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		stored, err := b.readRole(ctx, b.storage, name)
+		if err != nil && !errors.Is(err, errUnreadableRole) {
+			return false, err
+		}
+		if stored != nil && stored.Context == in {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hasOtherAuthor says that another than the subject has made a token that may be
+// alive, in whatever context.
+func (b *backend) hasOtherAuthor(ctx context.Context, api, subject string) (bool, error) {
+	authors, err := b.ledger.Authors(ctx, api)
+	if err != nil {
+		return false, err
+	}
+	for _, made := range authors {
+		if slices.ContainsFunc(made, func(author string) bool { return author != "" && author != subject }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,94 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"encoding/base64"
+	"encoding/pem"
+	"regexp"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+	"vault-plugin-secrets-ksef/simulator/xadestest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// unnamed signs without a SigningCertificate.
+func (p *person) unnamed(t *testing.T, begun map[string]any) string {
+	reference := regexp.MustCompile(`<xades:SigningCertificate>.*</xades:SigningCertificate>`)
+	return p.signAs(t, xadestest.Request{
+		Challenge: begun["challenge"].(string), Context: contextElement(begun), Layout: xadestest.DSS(),
+		EditProperties: func(properties string) string { return reference.ReplaceAllString(properties, "") },
+	})
+}
+
+func TestLoginGuard(t *testing.T) {
+	stranger := simulator.CertificateOptions{PESEL: testPESEL}
+	unit := map[string]any{"internal_id": unitContext}
+	unitRole := map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}
+
+	t.Run("counts the certificate that the signature names", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			block, _ := pem.Decode([]byte(m.cert))
+			own := "<ds:X509Data><ds:X509Certificate>" + base64.StdEncoding.EncodeToString(block.Bytes) + "</ds:X509Certificate></ds:X509Data>"
+			signed := m.person(stranger).sign(t, m.begin(nil), xadestest.DSS())
+			signed = strings.Replace(signed, "<ds:KeyInfo>", "<ds:KeyInfo>"+own, 1)
+			require.Contains(t, m.refused(m.complete(signed)), "is signed by Pesel:"+testPESEL)
+			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+		})
+	})
+	t.Run("refuses a signer who is not named", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			text := m.refused(m.complete(m.person(stranger).unnamed(t, m.begin(nil))))
+			require.Contains(t, text, "signed_request: does not tell who has signed it")
+			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+		})
+	})
+	t.Run("refuses a signer who is not named beside open tokens of a person", func(t *testing.T) {
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.logIn(m.person(stranger))
+			m.issue()
+			text := m.refused(m.complete(m.person(stranger).unnamed(t, m.begin(nil))))
+			require.Contains(t, text, "does not tell who has signed it")
+			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+		})
+	})
+	t.Run("holds in a role's context", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/unit", unitRole))
+			text := m.refused(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)
+			m.must(m.complete(m.person(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())))
+		})
+	})
+	t.Run("holds where the certificate's tokens are open", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/unit", unitRole))
+			issued := m.must(m.read("creds/unit", nil))
+			m.must(m.delete("roles/unit"))
+			require.Contains(t, m.refused(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS()))), "is signed by Pesel:"+testPESEL)
+			require.NoError(t, m.revoke(m.lease(issued)))
+			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+		})
+	})
+	t.Run("lets a person log in again", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			clerk := m.person(stranger)
+			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": unitContext}))
+			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
+		})
+	})
+	t.Run("warns of tokens in another context than config's", func(t *testing.T) {
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/unit", unitRole))
+			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.read("creds/unit", nil))
+			response := m.must(m.write("config", m.fields()))
+			require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
+		})
+	})
+}
