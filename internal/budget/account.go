@@ -23,10 +23,10 @@ type Account struct {
 	books   map[*endpoint]*book
 	closed  bool
 
-	version uint64 // counts the changes that the journal should know
-	saved   uint64 // the version that the journal has
-	writes  uint64 // writes begun
-	writing *write // the one that is under way
+	saved      uint64    // the pool's version that the journal has
+	writes     uint64    // writes begun
+	writing    *write    // the one that is under way
+	restsUntil time.Time // other accounts do not wait for this one's journal before
 }
 
 // Wait says how long a request may wait for its slot.
@@ -42,7 +42,8 @@ type Wait struct {
 type Slot struct {
 	account  *Account
 	endpoint *endpoint
-	reserved bool // counted by the journal
+	reserved bool       // counted by the journal
+	sharers  []*Account // whose journals count it too
 	ended    bool
 }
 
@@ -142,38 +143,44 @@ func (s *Slot) cancel() {
 	if s.reserved && !s.account.closed {
 		b.reserved++
 	}
+	for _, other := range s.sharers {
+		if !other.closed {
+			other.book(s.endpoint).reserved++
+		}
+	}
 	s.release(time.Now())
 }
 
 func (s *Slot) release(now time.Time) {
 	s.endpoint.inFlight--
 	if s.reserved {
-		s.account.version++
+		s.account.pool.version++
 	}
 	s.endpoint.settle(now)
 	s.account.pool.dropIfIdle()
 }
 
 // Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and refuses those who cannot
-// wait that long. It never shortens an earlier block. An error says that the journal could not be written; the
+// wait that long. It never shortens an earlier block. An error says that the account's journal could not be written; the
 // block holds in this process all the same.
 func (a *Account) Block(ctx context.Context, endpoint string, until time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := a.pool.endpoint(endpoint)
 	now := time.Now()
-	b := a.book(e)
 	// Seen from now, the moment moves with the monotonic clock, whatever becomes of the wall clock.
 	if until = now.Add(until.Sub(now)); until.After(now) && until.After(e.blocked) {
 		e.blocked = until
 		e.settle(now)
-		a.version++
-		b.blocked = a.version
+		a.pool.version++
+		e.blockVersion = a.pool.version
 	}
+	knows := func(a *Account) bool { return a.saved >= e.blockVersion }
+	defer a.tell(ctx, knows)
 	if a.closed {
 		return ErrClosed
 	}
-	if err := a.persist(ctx, func() bool { return a.saved >= b.blocked }); err != nil {
+	if err := a.persist(ctx, func() bool { return knows(a) }); err != nil {
 		return fmt.Errorf("recording that %s is blocked until %s: %w", endpoint, until.UTC().Format(time.RFC3339), err)
 	}
 	return nil
@@ -191,7 +198,7 @@ func (a *Account) SetLimits(endpoint string, limits Limits) {
 	}
 	now := time.Now()
 	e.limits, e.told = limits, now
-	a.version++
+	a.pool.version++
 	e.settle(now)
 }
 
@@ -216,7 +223,7 @@ func (a *Account) Close(ctx context.Context) error {
 	for _, e := range a.pool.endpoints {
 		e.dismiss(a, ErrClosed)
 	}
-	last := a.version
+	last := a.pool.version
 	err := a.persist(ctx, func() bool { return a.saved >= last })
 	delete(a.pool.accounts, a.id)
 	a.pool.unsaved = a.pool.unsaved || err != nil

@@ -38,10 +38,16 @@ type record struct {
 }
 
 type entry struct {
-	Ages    []int64     `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
-	Pending int         `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
-	Blocked int64       `json:"blocked,omitempty"` // for so long
-	Limits  *toldLimits `json:"limits,omitempty"`
+	sent
+	Others  map[string]sent `json:"others,omitempty"`  // by the accounts that share the windows
+	Blocked int64           `json:"blocked,omitempty"` // for so long
+	Limits  *toldLimits     `json:"limits,omitempty"`
+}
+
+// sent is what an account has sent.
+type sent struct {
+	Ages    []int64 `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
+	Pending int     `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
 }
 
 type toldLimits struct {
@@ -88,19 +94,31 @@ func (r record) check() error {
 }
 
 func (e entry) check() error {
-	if e.Pending < 0 || e.Pending > maxPending {
-		return fmt.Errorf("pending is %d, must be 0 to %d", e.Pending, maxPending)
+	for _, s := range e.Others {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
+	if err := e.sent.check(); err != nil {
+		return err
 	}
 	if e.Blocked < 0 {
 		return fmt.Errorf("blocked is %d, must not be negative", e.Blocked)
+	}
+	if e.Limits != nil && (e.Limits.Age < 0 || e.Limits.Limits != e.Limits.withoutNegatives()) {
+		return errors.New("limits must not be negative")
+	}
+	return nil
+}
+
+func (e sent) check() error {
+	if e.Pending < 0 || e.Pending > maxPending {
+		return fmt.Errorf("pending is %d, must be 0 to %d", e.Pending, maxPending)
 	}
 	for _, age := range e.Ages {
 		if age < -longestTransit.Milliseconds() {
 			return fmt.Errorf("an age is %d, must not be below -%d", age, longestTransit.Milliseconds())
 		}
-	}
-	if e.Limits != nil && (e.Limits.Age < 0 || e.Limits.Limits != e.Limits.withoutNegatives()) {
-		return errors.New("limits must not be negative")
 	}
 	return nil
 }
@@ -131,8 +149,16 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 		}
 		e.prune(now)
 		for _, s := range e.sent {
+			age := floorMillis(now.Sub(s.at))
 			if s.account == a.id {
-				n.Ages = append(n.Ages, floorMillis(now.Sub(s.at)))
+				n.Ages = append(n.Ages, age)
+			} else {
+				n.add(s.account, sent{Ages: []int64{age}})
+			}
+		}
+		for id, other := range a.pool.accounts {
+			if b := other.books[e]; other != a && b != nil && b.inFlight > 0 {
+				n.add(id, sent{Pending: b.inFlight})
 			}
 		}
 	}
@@ -142,7 +168,16 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 	if !e.told.IsZero() {
 		n.Limits = &toldLimits{Limits: e.limits, Age: now.Sub(e.told).Milliseconds()}
 	}
-	return n, n.Pending > 0 || len(n.Ages) > 0 || n.Blocked > 0 || n.Limits != nil
+	return n, n.Pending > 0 || len(n.Ages) > 0 || len(n.Others) > 0 || n.Blocked > 0 || n.Limits != nil
+}
+
+func (e *entry) add(other string, more sent) {
+	if e.Others == nil {
+		e.Others = map[string]sent{}
+	}
+	s := e.Others[other]
+	s.Ages, s.Pending = append(s.Ages, more.Ages...), s.Pending+more.Pending
+	e.Others[other] = s
 }
 
 // longestTransit is how long after a start KSeF may still count a request of a process that has died: what a request may
@@ -157,11 +192,17 @@ func (a *Account) restore(r record) {
 	for name, n := range r.Endpoints {
 		a.pool.endpoint(name).adopt(n, now, since)
 		if n.Pending > 0 {
-			a.version++
+			a.pool.version++
 		}
 	}
 	for name, e := range a.pool.endpoints {
-		e.replace(a.id, e.stamps(r.Endpoints[name], a.id, now, since))
+		n := r.Endpoints[name]
+		e.replace(a.id, n.stamps(a.id, now, since))
+		for other, theirs := range n.Others {
+			if a.pool.accounts[other] == nil {
+				e.learn(other, theirs.stamps(other, now, since))
+			}
+		}
 		e.settle(now)
 	}
 }
@@ -183,12 +224,12 @@ func (e *endpoint) adopt(n entry, now time.Time, since time.Duration) {
 	}
 }
 
-func (e *endpoint) stamps(n entry, account string, now time.Time, since time.Duration) []stamp {
+func (e sent) stamps(account string, now time.Time, since time.Duration) []stamp {
 	var stamps []stamp
-	for _, age := range n.Ages {
+	for _, age := range e.Ages {
 		stamps = append(stamps, stamp{at: now.Add(-millis(age) - since), account: account})
 	}
-	for range n.Pending {
+	for range e.Pending {
 		stamps = append(stamps, stamp{at: now.Add(longestTransit), account: account})
 	}
 	return stamps

@@ -52,7 +52,9 @@ func TestASlowJournalHoldsUpItsOwnAccountOnly(t *testing.T) {
 		begin := time.Now()
 		w := waiting(ctx(), a, hour, synctest.Wait)
 		send(t, b, 1)
-		require.Equal(t, begin, time.Now())
+		require.Equal(t, begin.Add(time.Second), time.Now(), "another waits a moment, so that this journal counts its requests")
+		send(t, b, 1)
+		require.Equal(t, begin.Add(time.Second), time.Now(), "and then no more")
 		got := <-w
 		require.NoError(t, got.err)
 		require.Equal(t, begin.Add(time.Minute), got.at)

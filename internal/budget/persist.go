@@ -17,9 +17,8 @@ const reserveAhead = 8
 // book is what an account has to answer for at one endpoint, besides the requests that have ended.
 type book struct {
 	inFlight int
-	reserved int    // requests that may go without another write
-	short    int    // waiters that need a write
-	blocked  uint64 // the version that has the latest block
+	reserved int // requests of any account that may go without another write of this one's journal
+	short    int // waiters that need a write
 }
 
 func (a *Account) book(e *endpoint) *book {
@@ -31,27 +30,62 @@ func (a *Account) book(e *endpoint) *book {
 	return b
 }
 
-// reserve sees to it that the journal counts the request of a slot before it goes.
+// reserve sees to it that the journals count the request of a slot before it goes.
 func (a *Account) reserve(ctx context.Context, s *Slot) error {
 	if a.closed {
 		return ErrClosed
 	}
 	b := a.book(s.endpoint)
 	if s.endpoint.limits.outliveRestart() {
+		if err := a.makeRoom(ctx, s.endpoint); err != nil {
+			return err
+		}
+		a.take(s)
+	}
+	b.inFlight++
+	return nil
+}
+
+// makeRoom returns when the account's journal counts a further request, and those of the others do as far as they can.
+func (a *Account) makeRoom(ctx context.Context, e *endpoint) error {
+	hasRoom := func(a *Account) bool { return a.book(e).reserved > 0 }
+	for {
+		b := a.book(e)
 		b.short++
-		err := a.persist(ctx, func() bool { return a.closed || b.reserved > 0 })
+		err := a.persist(ctx, func() bool { return a.closed || hasRoom(a) })
 		b.short--
 		if err != nil {
-			return fmt.Errorf("reserving a slot of %s: %w", s.endpoint.name, err)
+			return fmt.Errorf("reserving a slot of %s: %w", e.name, err)
 		}
 		if a.closed {
 			return ErrClosed
 		}
-		b.reserved--
-		s.reserved = true
+		other := a.untold(hasRoom)
+		if other == nil {
+			return nil
+		}
+		other.book(e).short++
+		other.writeForOther(ctx, hasRoom)
+		other.book(e).short--
+		if ctx.Err() != nil {
+			return waitingEnded(ctx, e)
+		}
 	}
-	b.inFlight++
-	return nil
+}
+
+// take uses one reserved request of each journal that has any.
+func (a *Account) take(s *Slot) {
+	a.book(s.endpoint).reserved--
+	s.reserved = true
+	if len(a.pool.accounts) == 1 {
+		return
+	}
+	for _, other := range a.pool.accounts {
+		if b := other.book(s.endpoint); other != a && b.reserved > 0 {
+			b.reserved--
+			s.sharers = append(s.sharers, other)
+		}
+	}
 }
 
 // dropReserved makes the next write exact, also where one is under way that reserves more.
@@ -59,7 +93,7 @@ func (a *Account) dropReserved() {
 	for _, b := range a.books {
 		if b.reserved > 0 || a.writing != nil {
 			b.reserved = 0
-			a.version++
+			a.pool.version++
 		}
 	}
 }
@@ -112,7 +146,7 @@ func (a *Account) write(ctx context.Context) error {
 	a.writes++
 	w := &write{number: a.writes, done: make(chan struct{}), err: errUnfinished}
 	a.writing = w
-	version := a.version
+	version := a.pool.version
 	var short []*book
 	if !a.closed {
 		for _, b := range a.books {
@@ -130,7 +164,7 @@ func (a *Account) write(ctx context.Context) error {
 	if w.err = a.save(ctx, rec); w.err != nil {
 		return w.err
 	}
-	a.saved = version
+	a.saved, a.restsUntil = version, time.Time{}
 	for _, b := range short {
 		if !a.closed {
 			b.reserved += reserveAhead

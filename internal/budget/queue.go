@@ -32,7 +32,9 @@ type endpoint struct {
 	mu       *sync.Mutex
 	queue    []*waiter // in the order in which they go
 	arrivals uint64
-	timer    *time.Timer
+	// blockVersion is the pool's version that has the latest block.
+	blockVersion uint64
+	timer        *time.Timer
 }
 
 // waiter is a request that wants a slot. It is over when it has been granted one or has an error.

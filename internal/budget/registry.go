@@ -38,6 +38,7 @@ type pool struct {
 	endpoints map[string]*endpoint
 	accounts  map[string]*Account // open ones
 	unsaved   bool                // an account could not write its last state
+	version   uint64              // counts the changes that the journals should know
 }
 
 // NewRegistry makes an empty registry. A process has one.
@@ -48,7 +49,7 @@ func NewRegistry() *Registry {
 // Open opens an account on the windows of a key and adds to them what its journal knows. Each account needs a journal of
 // its own: [ErrJournalInUse] if another open account of that key has it, and an [UnreadableError] where [Registry.OpenFull]
 // must take its place. Other errors come from loading the journal.
-// All accounts of a key should be open before the first request after a restart, since each knows only its own requests.
+// Each journal also counts what the other open accounts of the key have sent, so that one alone is enough after a crash.
 func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Account, error) {
 	data, err := journal.Load(ctx)
 	if err != nil {
@@ -58,10 +59,10 @@ func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Account
 	if err != nil {
 		return nil, &UnreadableError{Data: data, err: err}
 	}
-	return r.open(key, journal, rec)
+	return r.open(ctx, key, journal, rec)
 }
 
-func (r *Registry) open(key Key, journal Journal, rec record) (*Account, error) {
+func (r *Registry) open(ctx context.Context, key Key, journal Journal, rec record) (*Account, error) {
 	if rec.Account == "" {
 		rec.Account = rand.Text()
 	}
@@ -74,7 +75,9 @@ func (r *Registry) open(key Key, journal Journal, rec record) (*Account, error) 
 	}
 	a := &Account{mu: &r.mu, pool: p, id: rec.Account, journal: journal, books: map[*endpoint]*book{}}
 	p.accounts[a.id] = a
+	a.saved = p.version
 	a.restore(rec)
+	a.catchUp(ctx)
 	return a, nil
 }
 

@@ -23,7 +23,7 @@ func (e *UnreadableError) Unwrap() error { return e.err }
 // OpenFull opens an account whose journal cannot be read. What was sent is unknown, so that every window of these
 // endpoints counts as full from now on; the journal is replaced by a record that says so.
 func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Account, error) {
-	a, err := r.open(key, journal, record{})
+	a, err := r.open(ctx, key, journal, record{})
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (a *Account) fill(endpoints []string) {
 		e.replace(a.id, fullWindows(e.limits, a.id, now))
 		e.settle(now)
 	}
-	a.version++
+	a.pool.version++
 }
 
 // fullWindows are as many requests as the widest window takes, all of them just ended.
@@ -60,6 +60,6 @@ func fullWindows(limits Limits, account string, now time.Time) []stamp {
 func (a *Account) store(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	version := a.version
+	version := a.pool.version
 	return a.persist(ctx, func() bool { return a.saved >= version })
 }
