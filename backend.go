@@ -163,8 +163,9 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	return nil
 }
 
-// periodic wakes the pump and the upkeep: Vault calls it each minute.
+// periodic drops what is idle, and wakes the pump and the upkeep: Vault calls it each minute.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
+	b.connection.dropIdle()
 	if b.WriteSafeReplicationState() {
 		b.followTaint(ctx)
 		b.ledger.Start()

@@ -63,6 +63,13 @@ func (c *connections) replace(next *connection) {
 	}
 }
 
+// dropIdle takes contexts out of memory that nobody uses.
+func (c *connections) dropIdle() {
+	if current := c.get(); current != nil {
+		current.sessions.DropIdle()
+	}
+}
+
 func (c *connections) forget(in string) {
 	if current := c.get(); current != nil {
 		current.sessions.Forget(in)

@@ -375,6 +375,7 @@ func (m *Manager) slot(in client.Context) *slot {
 		s = &slot{turn: turn.New("the KSeF login")}
 		m.contexts[in] = s
 	}
+	s.used = time.Now()
 	return s
 }
 

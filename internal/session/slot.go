@@ -6,6 +6,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -15,16 +16,23 @@ import (
 )
 
 // How long a failure speaks for the requests that come after it: one of KSeF's
-// reach only for those who have waited for it, a refusal for some time more.
+// reach only for those who have waited for it, a refusal for some time more, and
+// one for lack of rights until somebody may have granted them.
 const (
-	failureLasts = 3 * time.Second
-	refusalLasts = 30 * time.Second
+	failureLasts  = 3 * time.Second
+	refusalLasts  = 30 * time.Second
+	noRightsLasts = time.Hour
+
+	// noRights is the status of a login whose subject has no permission in the context.
+	noRights = 415
 )
 
 // slot holds the session of one context. turn is held by whoever reads,
 // refreshes or logs in; the others wait for it with their own contexts.
 type slot struct {
 	turn turn.Turn
+	// used is when the manager last looked it up; the manager's lock guards it.
+	used time.Time
 
 	mu          sync.Mutex
 	current     *Session
@@ -99,7 +107,12 @@ func (s *slot) fail(ctx context.Context, err error) {
 	lasts := failureLasts
 	var login *client.LoginError
 	var nobody *client.InputError
-	if errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err) {
+	switch {
+	case errors.As(err, &login) && login.Status.Code == noRights:
+		lasts = noRightsLasts
+		err = fmt.Errorf("%w This is answered from memory until %s; write config to have KSeF asked again",
+			err, time.Now().Add(lasts).UTC().Format(time.RFC3339))
+	case errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
 	s.mu.Lock()

@@ -29,5 +29,15 @@ func (t Turn) Take(ctx context.Context) error {
 	}
 }
 
+// TryTake takes the turn if nobody holds it.
+func (t Turn) TryTake() bool {
+	select {
+	case t.holder <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // Release gives the turn to the next.
 func (t Turn) Release() { <-t.holder }

@@ -1,0 +1,28 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import "time"
+
+// idleAfter is how long a context without a session stays in memory after its last use.
+const idleAfter = time.Hour
+
+// DropIdle takes contexts out of memory that have no session and that nobody has used for an hour.
+// Storage keeps what it has of them.
+func (m *Manager) DropIdle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for in, s := range m.contexts {
+		if time.Since(s.used) < idleAfter || s.isAlive() || !s.turn.TryTake() {
+			continue
+		}
+		delete(m.contexts, in)
+		s.turn.Release()
+	}
+}
+
+func (s *slot) isAlive() bool {
+	session := s.get()
+	return session != nil && time.Now().Before(session.Refresh.ValidUntil)
+}
