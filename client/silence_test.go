@@ -92,7 +92,7 @@ func overNetwork(t *testing.T, protocol int, test func(t *testing.T, n *network,
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			require.Equal(t, protocol, r.ProtoMajor)
+			assert.Equal(t, protocol, r.ProtoMajor)
 			<-time.After(50 * time.Millisecond) // so that requests side by side need connections of their own
 			_, _ = io.WriteString(w, `{"challenge":"c"}`)
 		}))
