@@ -255,6 +255,9 @@ session, which lasts for seven days. With a qualified certificate KSeF asks the
 issuer first: where that takes longer than a request may last, the answer is
 status=pending, and the engine finishes the login by itself.
 
+KSeF gives out a session once. Where its answer is lost, the login is over, and
+the error says to begin again with login/begin.
+
 Then write to config/rotate-root: it replaces the person by a KSeF certificate
 whose key is made in Vault.
 `
