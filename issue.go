@@ -27,23 +27,15 @@ type order struct {
 
 // issue has KSeF make a token and answers with it as a lease.
 func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error) {
-	current, err := b.connect(ctx)
-	if err != nil {
+	if _, err := b.connect(ctx); err != nil {
 		return answerError(err)
-	}
-	if o.context.IsZero() {
-		o.context = current.config.Context
 	}
 	lease, warnings, err := framework.CalculateTTL(b.System(), 0, o.ttl, 0, o.maxTTL, 0, time.Time{})
 	if err != nil {
 		return nil, fmt.Errorf("calculating the lease: %w", err)
 	}
 	b.admitIssue()
-	issued, err := b.ledger.Issue(ctx, ledger.IssueRequest{
-		Target: ledger.Target{API: current.config.URL, Context: o.context},
-		Role:   o.role, Permissions: o.permissions, Description: o.description,
-		TTL: lease, ActivationTimeout: current.config.ActivationTimeout,
-	})
+	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(o, lease) })
 	if err != nil {
 		return answerError(err)
 	}
@@ -55,6 +47,22 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 		addWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
 	}
 	return response, nil
+}
+
+// issueRequest takes what the order leaves open from the configuration in force.
+func (b *backend) issueRequest(o order, lease time.Duration) (ledger.IssueRequest, error) {
+	current := b.connection.get()
+	if current == nil {
+		return ledger.IssueRequest{}, ledger.ErrHeld
+	}
+	if o.context.IsZero() {
+		o.context = current.config.Context
+	}
+	return ledger.IssueRequest{
+		Target: ledger.Target{API: current.config.URL, Context: o.context},
+		Role:   o.role, Permissions: o.permissions, Description: o.description,
+		TTL: lease, ActivationTimeout: current.config.ActivationTimeout,
+	}, nil
 }
 
 func tokenAnswer(issued *ledger.Issued) map[string]any {

@@ -42,9 +42,11 @@ func populate(t tester, storage logical.Storage, api string, count int) {
 		if i%2 == 1 {
 			age = share(i * stride % count)
 		}
-		issued, err := book.Issue(ctx, ledger.IssueRequest{
-			Target: target, Role: "invoices", Permissions: []string{"InvoiceRead", "InvoiceWrite"},
-			Description: "Vault role invoices", TTL: left - age,
+		issued, err := book.Issue(ctx, func() (ledger.IssueRequest, error) {
+			return ledger.IssueRequest{
+				Target: target, Role: "invoices", Permissions: []string{"InvoiceRead", "InvoiceWrite"},
+				Description: "Vault role invoices", TTL: left - age,
+			}, nil
 		})
 		require.NoError(t, err)
 		if age > 0 {

@@ -59,18 +59,23 @@ func (e *LostReplyError) Unwrap() error { return e.Err }
 // ErrFailed is a token that KSeF has made and then not activated.
 var ErrFailed = errors.New("KSeF reports that the token's activation has failed; ask again for another")
 
-// Issue has KSeF make a token. The intent is recorded before KSeF is asked.
+// Issue has KSeF make a token. prepare makes the request while Hold keeps changes of the
+// configuration waiting, and must not wait for one. The intent is recorded before KSeF is asked.
 // Errors: a *budget.ExhaustedError where KSeF's limits leave no room soon, a
 // *client.APIError where KSeF refuses, a *LostReplyError where it is not known
 // whether KSeF made a token, an *OutageError where KSeF loses such requests at the moment, an
 // *UnclaimedError where it has made one in vain (ErrFailed among the causes), or a fault of storage.
-func (l *Ledger) Issue(ctx context.Context, request IssueRequest) (*Issued, error) {
+func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
 	if err := l.beginIssue(); err != nil {
 		return nil, err
 	}
 	defer l.endIssue()
 	waiting, sending, done := l.untilUnmounted(ctx)
 	defer done()
+	request, err := prepare()
+	if err != nil {
+		return nil, err
+	}
 	if next := l.NextSlot(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issuePatience {
 		return nil, &budget.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}

@@ -1,0 +1,55 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// meddlingSystem does something when the engine asks for the mount's default lease.
+type meddlingSystem struct {
+	logical.StaticSystemView
+	meddle func()
+}
+
+// DefaultLeaseTTL implements logical.SystemView.
+func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
+	s.meddle()
+	return time.Hour
+}
+
+// TestIssueTakesTheContextOfTheConfigInForce has nip change in the middle of a request that names no
+// context: the token must not be made in the one before, where the config in force cannot end it.
+func TestIssueTakesTheContextOfTheConfigInForce(t *testing.T) {
+	const otherNIP = "1111111111"
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		person, key := m.certificate(simulator.CertificateOptions{PESEL: "44051401359"})
+		m.must(m.write("config", map[string]any{"certificate": person, "private_key": key}))
+		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+		changed := false
+		system := meddlingSystem{
+			logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 24 * time.Hour},
+			func() {
+				if !changed {
+					changed = true
+					m.must(m.write("config", map[string]any{"nip": otherNIP}))
+				}
+			},
+		}
+		require.NoError(t, m.backend.Setup(t.Context(), &logical.BackendConfig{
+			StorageView: m.storage, System: system, Logger: m.backend.Logger(), EventsSender: m.events,
+		}))
+		response, err := m.read("creds/invoices", nil)
+		require.NoError(t, err)
+		require.True(t, changed)
+		require.NoError(t, response.Error())
+		require.Equal(t, otherNIP, response.Data["nip"])
+	})
+}
