@@ -46,7 +46,7 @@ type PendingError struct {
 
 func (e *PendingError) Error() string {
 	text := fmt.Sprintf("KSeF has not yet confirmed that the token %s is revoked: it is number %d of %d pending in %s, next attempt about %s. "+
-		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt, "+
+		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt (after a failed revoke -sync not before the lease's own end), "+
 		"at once with: vault lease revoke -sync <lease id>",
 		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339))
 	if e.Err != nil {
