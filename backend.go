@@ -74,6 +74,9 @@ type backend struct {
 	notices    notices
 	unmounting unmounting
 	living     *livingMounts
+	// firstLogins bounds what allowed_contexts=* lets in.
+	firstLogins firstLogins
+	openTargets openTargets
 }
 
 func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {
@@ -88,6 +91,7 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 	b.budgets.onUnreadable = b.onUnreadable
 	b.connection.turn = turn.New("the configuration")
 	b.parsing = turn.New("another credential that is being read")
+	b.openTargets.turn = turn.New("the reading of the ledger")
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
 		BackendType:    logical.TypeLogical,

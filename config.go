@@ -37,6 +37,8 @@ type config struct {
 	URL           string         `json:"url"`
 	CACertificate string         `json:"ca_certificate,omitempty"`
 	Context       client.Context `json:"context"`
+	// AllowedContexts are values of contexts, or everyContext.
+	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 	// Certificate and PrivateKey are empty where a person signs logins outside
 	// of Vault.
 	Certificate           string        `json:"certificate"`

@@ -77,6 +77,7 @@ func (c *config) answer() map[string]any {
 		"subject_identifier_type": c.SubjectIdentifierType,
 		"request_timeout":         int64(c.RequestTimeout / time.Second),
 		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
+		fieldAllowedContexts:      orEmpty(c.AllowedContexts),
 		fieldRenewBefore:          int64(c.RenewBefore / time.Second),
 		fieldKeyType:              string(c.KeyType),
 		fieldCertificateName:      c.CertificateName,
@@ -185,6 +186,7 @@ func configAnswer() map[int][]framework.Response {
 		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
 		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
 		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
+		fieldAllowedContexts:        {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
 		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
 	}))
 	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}

@@ -58,6 +58,9 @@ func applyConfig(current *config, data *framework.FieldData, given *credential.C
 	if err := applyContext(&next, data, held); err != nil {
 		return nil, err
 	}
+	if err := applyAllowedContexts(&next, data); err != nil {
+		return nil, err
+	}
 	if err := applySubjectType(&next, data, held); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 		return answerError(err)
 	}
 	b.unmounting.noteAnswer()
+	b.openTargets.add(issued.Record.Target)
 	response := b.Secret(secretTokenType).Response(tokenAnswer(issued), leaseData(&issued.Record, o).internal())
 	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
 	addWarnings(response, warnings...)

@@ -57,6 +57,7 @@ func TestASignedRequestIsTakenAsBase64(t *testing.T) {
 func TestSeveralContextsAreLoggedInSideBySide(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
 		first, second := m.begin(nil), m.begin(map[string]any{"internal_id": unitContext})
 		m.must(m.complete(clerk.sign(t, second, xadestest.DSS())))
 		m.must(m.complete(clerk.sign(t, first, xadestest.DSS())))
@@ -254,6 +255,7 @@ func TestAnotherSignerIsWarnedOf(t *testing.T) {
 // A login lasts for seven days, in which the certificate's would not be used.
 func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
 		stranger := m.person(simulator.CertificateOptions{PESEL: testPESEL})
 		text := m.refused(m.complete(stranger.sign(t, m.begin(nil), xadestest.DSS())))
 		require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)

@@ -63,6 +63,7 @@ func (b *backend) pathConfig() []*framework.Path {
 				AllowedValues: []any{"certificateSubject", "certificateFingerprint"},
 				Description:   "How KSeF identifies the signer. Found out from the certificate unless given.",
 			},
+			fieldAllowedContexts: allowedContextsField(),
 			"verify": {
 				Type:        framework.TypeBool,
 				Default:     true,
@@ -323,6 +324,9 @@ A write logs in to KSeF first, and stores nothing if that fails; verify=false
 stores without asking. Fields that are not given stay as they are. certificate
 and private_key, or pkcs12, replace the credential as a whole. Without any of them
 logins are signed by a person outside of Vault: see login/begin.
+
+Requests that name a context get the one of config, and those in allowed_contexts; a
+role's tokens live in the role's. Nothing else makes the engine log in.
 
 The stored credential signs for the KSeF that it was given for: a write that changes
 url, environment or ca_certificate must bring the credential too.

@@ -63,16 +63,9 @@ func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
 }
 
 func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	in, err := contextFrom(data)
+	connected, in, err := b.requestContext(ctx, data, useToIssue)
 	if err != nil {
 		return answerError(err)
-	}
-	connected, err := b.connect(ctx)
-	if err != nil {
-		return answerError(err)
-	}
-	if in.IsZero() {
-		in = connected.config.Context
 	}
 	subjectType := connected.config.SubjectIdentifierType
 	if raw, given := data.GetOk("subject_identifier_type"); given {

@@ -37,16 +37,9 @@ func (b *backend) pathTidy() []*framework.Path {
 }
 
 func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	in, err := contextFrom(data)
+	current, in, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
 		return answerError(err)
-	}
-	current, err := b.connect(ctx)
-	if err != nil {
-		return answerError(err)
-	}
-	if in.IsZero() {
-		in = current.config.Context
 	}
 	dryRun := data.Get("dry_run").(bool)
 	bounded, cancel := context.WithTimeout(ctx, tidyTimeout)

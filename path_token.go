@@ -64,21 +64,27 @@ func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *f
 // askToken reads a token from KSeF: in the context that its record names, or
 // that the request or the configuration does.
 func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, error) {
-	in, err := contextFrom(data)
+	current, in, err := b.tokenContext(ctx, data, record)
 	if err != nil {
 		return nil, err
-	}
-	current, err := b.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case record != nil:
-		in = record.Target.Context
-	case in.IsZero():
-		in = current.config.Context
 	}
 	return current.in(b, in, budget.Wait{AtMost: queryPatience}).Token(ctx, referenceNumber)
+}
+
+// tokenContext is that of the token's record, as long as the record is open or the context is
+// allowed, and otherwise that of the request.
+func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, record *ledger.Record) (*connection, client.Context, error) {
+	if record == nil {
+		return b.requestContext(ctx, data, useToManage)
+	}
+	if _, err := contextFrom(data); err != nil {
+		return nil, client.Context{}, err
+	}
+	current, err := b.connect(ctx)
+	if err == nil && (record.State == ledger.Dead || record.Target.API != current.config.URL) {
+		err = b.allowContext(ctx, current, record.Target.Context, useToManage)
+	}
+	return current, record.Target.Context, err
 }
 
 func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

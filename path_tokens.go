@@ -62,7 +62,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
-	in, err := contextFrom(data)
+	_, in, err := b.requestContext(ctx, data, useToIssue)
 	if err != nil {
 		return answerError(err)
 	}
@@ -92,16 +92,9 @@ func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *
 	if err != nil {
 		return answerError(err)
 	}
-	in, err := contextFrom(data)
+	current, in, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
 		return answerError(err)
-	}
-	current, err := b.connect(ctx)
-	if err != nil {
-		return answerError(err)
-	}
-	if in.IsZero() {
-		in = current.config.Context
 	}
 	page, err := current.in(b, in, budget.Wait{AtMost: queryPatience}).QueryTokens(ctx, query)
 	if err != nil {

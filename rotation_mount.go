@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"vault-plugin-secrets-ksef/client"
@@ -134,7 +135,7 @@ func (m *rotationMount) takeProven(stored *config, fresh rotation.Credential) (*
 	defer m.mu.Unlock()
 	proven := m.proven
 	m.proven = nil
-	if proven != nil && *proven.config == *built.config {
+	if proven != nil && reflect.DeepEqual(proven.config, built.config) {
 		return proven, nil
 	}
 	return built, nil

@@ -13,10 +13,21 @@ import (
 // Known returns the session of a context as memory or storage has it, nil for
 // none. It asks nothing of KSeF.
 func (m *Manager) Known(ctx context.Context, in client.Context) (*Session, error) {
-	if session := m.slot(in).get(); session != nil {
+	if session := m.inMemory(in); session != nil {
 		return session, nil
 	}
 	return m.stored(ctx, in)
+}
+
+// inMemory makes no slot for a context that nobody has logged in to.
+func (m *Manager) inMemory(in client.Context) *Session {
+	m.mu.Lock()
+	s := m.contexts[in]
+	m.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.get()
 }
 
 // All returns the sessions of all contexts that have not ended, as memory or

@@ -1,0 +1,225 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/turn"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldAllowedContexts = "allowed_contexts"
+	// everyContext in allowed_contexts allows all.
+	everyContext = "*"
+)
+
+func allowedContextsField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type: framework.TypeCommaStringSlice,
+		Description: "Contexts that requests may name besides nip or internal_id of config: NIPs, identifiers of internal units, or * for all. " +
+			"A role's own context needs no entry.",
+	}
+}
+
+func applyAllowedContexts(next *config, data *framework.FieldData) error {
+	raw, given := data.GetOk(fieldAllowedContexts)
+	if !given {
+		return nil
+	}
+	allowed := slices.Clone(raw.([]string))
+	for i, value := range allowed {
+		if value == everyContext {
+			continue
+		}
+		if _, err := parseContext(value); err != nil {
+			return &client.InputError{
+				Field: fieldAllowedContexts, Fault: fmt.Sprintf("has at place %d what is no context (%v)", i+1, err),
+				Remedy: "give NIPs such as 5265877635, identifiers of internal units such as 5265877635-12346, or *",
+			}
+		}
+	}
+	slices.Sort(allowed)
+	next.AllowedContexts = slices.Compact(allowed)
+	return nil
+}
+
+// parseContext tells a NIP from the identifier of an internal unit by its dash.
+func parseContext(value string) (client.Context, error) {
+	if strings.Contains(value, "-") {
+		return client.ParseInternalID(value)
+	}
+	return client.ParseNIP(value)
+}
+
+// contextUse is what a request does in the context that it names.
+type contextUse int
+
+const (
+	// useToIssue makes something new: a token or a login.
+	useToIssue contextUse = iota
+	// useToManage reads and revokes what there is.
+	useToManage
+)
+
+// requestContext returns the context that a request names, config's own where it names none,
+// if somebody has allowed it for this use. It sends and stores nothing: a context that is not
+// allowed costs no login.
+func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.Context, error) {
+	taxpayer, err := contextFrom(data)
+	if err != nil {
+		return nil, taxpayer, err
+	}
+	current, err := b.connect(ctx)
+	if err != nil {
+		return nil, taxpayer, err
+	}
+	if taxpayer.IsZero() {
+		return current, current.config.Context, nil
+	}
+	return current, taxpayer, b.allowContext(ctx, current, taxpayer, use)
+}
+
+func (b *backend) allowContext(ctx context.Context, current *connection, taxpayer client.Context, use contextUse) error {
+	allowed := current.config.AllowedContexts
+	if taxpayer == current.config.Context || slices.Contains(allowed, taxpayer.Value) {
+		return nil
+	}
+	every := slices.Contains(allowed, everyContext)
+	if every {
+		known, err := current.sessions.Known(ctx, taxpayer)
+		if err != nil || (known != nil && time.Now().Before(known.Refresh.ValidUntil)) {
+			return err
+		}
+	}
+	if use == useToManage {
+		open, err := b.openTargets.has(ctx, b.ledger, ledger.Target{API: current.config.URL, Context: taxpayer})
+		if err != nil || open {
+			return err
+		}
+	}
+	if !every {
+		return notAllowed(taxpayer)
+	}
+	if pause := b.firstLogins.admit(taxpayer, time.Now()); pause > 0 {
+		return tooManyFirstLogins(pause)
+	}
+	return nil
+}
+
+func notAllowed(taxpayer client.Context) error {
+	field := "nip"
+	if taxpayer.Type == client.ContextInternalID {
+		field = "internal_id"
+	}
+	return &client.InputError{
+		Field: field, Fault: "names " + taxpayer.Value + ", a context that nobody has allowed",
+		Remedy: "add it to allowed_contexts of config, or write a role with it and read creds/<role>",
+	}
+}
+
+// Bounds of what * lets in: each first login costs a signature and requests that KSeF counts.
+const (
+	firstLoginsAtMost = 10
+	firstLoginsWithin = time.Minute
+)
+
+func tooManyFirstLogins(pause time.Duration) error {
+	return logical.CodedError(http.StatusTooManyRequests, fmt.Sprintf(
+		"%d contexts have been asked for within a minute that %s lets in only through * and that have no session yet; ask again in %d seconds, or name the contexts there",
+		firstLoginsAtMost, fieldAllowedContexts, int(math.Ceil(pause.Seconds()))))
+}
+
+// firstLogins are the contexts that were lately admitted without a session, one mount's.
+type firstLogins struct {
+	mu       sync.Mutex
+	admitted map[client.Context]time.Time
+}
+
+// admit returns 0, or how long to wait. A context that was admitted within the minute is not
+// counted twice.
+func (f *firstLogins) admit(taxpayer client.Context, now time.Time) (pause time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	earliest := now
+	for other, at := range f.admitted {
+		if now.Sub(at) >= firstLoginsWithin {
+			delete(f.admitted, other)
+		} else if at.Before(earliest) {
+			earliest = at
+		}
+	}
+	if _, again := f.admitted[taxpayer]; again {
+		return 0
+	}
+	if len(f.admitted) >= firstLoginsAtMost {
+		return earliest.Add(firstLoginsWithin).Sub(now)
+	}
+	if f.admitted == nil {
+		f.admitted = make(map[client.Context]time.Time, firstLoginsAtMost)
+	}
+	f.admitted[taxpayer] = now
+	return 0
+}
+
+// openTargetsLast is how long one reading of the ledger counts: requests for contexts that nobody
+// has allowed must not cost one each.
+const openTargetsLast = time.Minute
+
+// openTargets remembers where the mount has open records.
+type openTargets struct {
+	turn turn.Turn
+
+	mu    sync.Mutex
+	known map[ledger.Target]struct{}
+	until time.Time
+}
+
+// has reads the ledger where it was not read lately.
+func (o *openTargets) has(ctx context.Context, records *ledger.Ledger, target ledger.Target) (bool, error) {
+	if err := o.turn.Take(ctx); err != nil {
+		return false, err
+	}
+	defer o.turn.Release()
+	if known, fresh := o.recall(target); fresh {
+		return known, nil
+	}
+	read, err := records.OpenTargets(ctx)
+	if err != nil {
+		return false, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.known, o.until = read, time.Now().Add(openTargetsLast)
+	_, open := read[target]
+	return open, nil
+}
+
+func (o *openTargets) recall(target ledger.Target) (known, fresh bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, known = o.known[target]
+	return known, time.Now().Before(o.until)
+}
+
+// add notes a record that was made after the last reading.
+func (o *openTargets) add(target ledger.Target) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.known != nil {
+		o.known[target] = struct{}{}
+	}
+}
