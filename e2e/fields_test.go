@@ -1,0 +1,68 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestFieldsQuoteNoSecret gives each field of each path a private key in forms that it cannot
+// have. Vault's log at TRACE, its audit log and its answers must not show a line of it.
+func TestFieldsQuoteNoSecret(t *testing.T) {
+	secrets := &secrets{}
+	ksef, err := simulator.New(simulator.Options{})
+	require.NoError(t, err)
+	web := httptest.NewServer(secrets.noting(ksef.Handler()))
+	t.Cleanup(web.Close)
+	s := startServer(t, secrets)
+	s.enable(t, "ksef", web.URL+"/v2", nil)
+	_, key := testCertificate(t)
+	lines := strings.Split(strings.TrimSpace(key), "\n")
+	secrets.add(lines[1])
+
+	const token = "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E"
+	for _, path := range []string{
+		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices", "tokens", "tidy",
+	} {
+		for _, field := range s.fieldsOf(t, path) {
+			for what, value := range map[string]any{
+				"key": key, "list": []string{key, key}, "object": map[string]any{"a": key}, "list of objects": []any{map[string]any{"a": key}},
+			} {
+				_, err := s.Logical().WriteWithContext(t.Context(), "ksef/"+path, map[string]any{field: value})
+				about := path + " " + field + " " + what
+				require.Equal(t, http.StatusBadRequest, statusOf(err), "%s: %v", about, err)
+				require.NotContains(t, err.Error(), lines[1], about)
+			}
+		}
+	}
+	for _, path := range []string{"tokens", token} {
+		for _, field := range []string{"nip", "internal_id"} {
+			for _, values := range [][]string{{key}, {key, key}} {
+				_, err := s.Logical().ReadWithDataWithContext(t.Context(), "ksef/"+path, url.Values{field: values})
+				require.Equal(t, http.StatusBadRequest, statusOf(err), "%s %s: %v", path, field, err)
+				require.NotContains(t, err.Error(), lines[1])
+			}
+		}
+	}
+}
+
+// fieldsOf asks a path for its fields with one that it does not have.
+func (s *server) fieldsOf(t *testing.T, path string) []string {
+	t.Helper()
+	_, err := s.Logical().WriteWithContext(t.Context(), "ksef/"+path, map[string]any{"zzz": "1"})
+	require.ErrorContains(t, err, "zzz: is not a field of this path; use ")
+	_, list, _ := strings.Cut(err.Error(), "; use ")
+	list, _, _ = strings.Cut(list, "\n")
+	return strings.Split(strings.TrimSpace(list), ", ")
+}
