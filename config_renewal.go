@@ -101,7 +101,7 @@ func checkSchedule(data *framework.FieldData) error {
 		return nil
 	}
 	if _, err := sdkrotation.DefaultScheduler.Parse(text.(string)); err != nil {
-		return &client.InputError{Field: "rotation_schedule", Fault: "is not in cron's form", Remedy: "give minute, hour, day, month and weekday, such as 0 3 1 * *"} //nolint:nilerr // it quotes
+		return &client.InputError{Field: "rotation_schedule", Fault: "is not in cron's form", Remedy: "give minute, hour, day, month and weekday, such as 0 3 1 * *"}
 	}
 	return nil
 }

@@ -4,7 +4,6 @@
 package ksef
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -147,7 +146,7 @@ func TestContextsFirstLogins(t *testing.T) {
 		for range 100 {
 			_, err := m.read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]})
 			var coded logical.HTTPCodedError
-			require.True(t, errors.As(err, &coded), "%v", err)
+			require.ErrorAs(t, err, &coded)
 			require.Equal(t, http.StatusTooManyRequests, coded.Code())
 			require.ErrorContains(t, err, "ask again in")
 		}

@@ -238,8 +238,8 @@ signature, in whatever program:
   vault write ksef/login/complete signed_request=@signed.xml
 
 The document is good for ten minutes and must be signed as it is. config says to
-which KSeF it goes and needs no certificate. Several contexts can be logged in
-side by side.
+which KSeF it goes and needs no certificate. Several contexts, which
+allowed_contexts of config must name, can be logged in side by side.
 `
 
 const helpLoginComplete = `
