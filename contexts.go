@@ -79,16 +79,22 @@ const (
 // if somebody has allowed it for this use. It sends and stores nothing: a context that is not
 // allowed costs no login.
 func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.Context, error) {
+	current, taxpayer, err := b.namedContext(ctx, data, use)
+	if err == nil && taxpayer.IsZero() {
+		taxpayer = current.config.Context
+	}
+	return current, taxpayer, err
+}
+
+// namedContext is requestContext, but zero where the request names none.
+func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.Context, error) {
 	taxpayer, err := contextFrom(data)
 	if err != nil {
 		return nil, taxpayer, err
 	}
 	current, err := b.connect(ctx)
-	if err != nil {
-		return nil, taxpayer, err
-	}
-	if taxpayer.IsZero() {
-		return current, current.config.Context, nil
+	if err != nil || taxpayer.IsZero() {
+		return current, taxpayer, err
 	}
 	return current, taxpayer, b.allowContext(ctx, current, taxpayer, use)
 }

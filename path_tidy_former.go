@@ -48,10 +48,6 @@ func formerRequestFrom(data *framework.FieldData) (formerRequest, error) {
 	if err := ledger.CheckMountID(request.mountID); err != nil {
 		return request, err
 	}
-	var err error
-	if request.context, err = contextFrom(data); err != nil {
-		return request, err
-	}
 	if value, given := data.GetOk("expect"); given {
 		expect := value.(int)
 		request.expect = &expect
@@ -64,13 +60,11 @@ func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, d
 	if err != nil {
 		return answerError(err)
 	}
-	current, err := b.connect(ctx)
+	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
 		return answerError(err)
 	}
-	if request.context.IsZero() {
-		request.context = current.config.Context
-	}
+	request.context = taxpayer
 	if err := b.refuseLivingMount(ctx, request.mountID); err != nil {
 		return answerError(err)
 	}

@@ -62,7 +62,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
-	_, in, err := b.requestContext(ctx, data, useToIssue)
+	_, in, err := b.namedContext(ctx, data, useToIssue)
 	if err != nil {
 		return answerError(err)
 	}

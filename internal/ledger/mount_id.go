@@ -64,13 +64,9 @@ func (s store) mountID(ctx context.Context) (string, error) {
 
 // mountIDOfRecords returns the mount that the first readable record names; "" without any.
 func (s store) mountIDOfRecords(ctx context.Context) (string, error) {
-	folders := []string{issuingPrefix, endingPrefix}
-	buckets, err := s.buckets(ctx)
+	folders, err := s.openFolders(ctx)
 	if err != nil {
 		return "", err
-	}
-	for _, bucket := range buckets {
-		folders = append(folders, livePrefix+bucket+"/")
 	}
 	for _, folder := range folders {
 		names, err := s.names(ctx, folder)
