@@ -86,6 +86,27 @@ func issueFlows() []flow {
 			s.elapse(2 * time.Hour)
 		},
 		kinds: []string{"put ledger/issuing/*", issueEndpoint, "put budget/*", "GET /tokens", "POST /auth/token/refresh", "delete ledger/issuing/*"},
+	}, {
+		name: "fail fast and go on",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply, Times: 3})
+			for range 4 {
+				s.tryIssue()
+			}
+			s.elapse(5 * time.Second)
+			s.tryIssue()
+			s.elapse(10 * time.Minute)
+		},
+		kinds: issuing("POST /auth/challenge", "GET /tokens", revokeEndpoint, "put budget/*", "put ledger/ending/*", "delete ledger/live/*"),
+	}, {
+		name: "search at once where a deletion of config wants it",
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply})
+			s.tryIssue()
+			_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.delete("config") })
+			s.elapse(10 * time.Minute)
+		},
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
 	}}
 }
 
