@@ -48,6 +48,9 @@ func (r *run) calm() error {
 	if process, _ := r.engine.current(); process != nil {
 		process.watch(alive)
 	}
+	for _, v := range r.vaults {
+		r.configure(r.t.Context(), v)
+	}
 	for range 20 {
 		r.elapse(3 * time.Hour)
 		if err := r.broken(); err != nil {
@@ -79,6 +82,8 @@ func (r *run) do(s step) {
 				return m.write("tidy", map[string]any{"dry_run": false})
 			})
 		})
+	case aDropping:
+		r.user(func(ctx context.Context) { r.dropConfig(ctx, v) })
 	case aRenewal, anEnd, aDeletion:
 		r.doToLease(s)
 	default:
@@ -149,6 +154,18 @@ func (r *run) crash(s step) {
 		}
 		return moment(s.How)
 	})
+}
+
+// dropConfig deletes a mount's config, if no token is open, and writes it again.
+func (r *run) dropConfig(ctx context.Context, v *vault) {
+	_, err := v.request(ctx, func(m *mount) (*logical.Response, error) { return m.delete("config") })
+	if err == nil {
+		r.configure(ctx, v)
+	}
+}
+
+func (r *run) configure(ctx context.Context, v *vault) {
+	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) { return m.write("config", r.fields()) })
 }
 
 func (r *run) user(do func(ctx context.Context)) {

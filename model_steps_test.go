@@ -54,13 +54,14 @@ const (
 	aFault    action = "fault"   // of Count replies at Where
 	aJump     action = "jump"    // of KSeF's clock
 	aDiskFail action = "disk"    // of a mount
+	aDropping action = "drop"    // of a mount's config, and another write of it
 	aPause    action = "pause"   // in which nothing happens
 )
 
 // steps draws each kind of step as often as it stands here.
 func steps() *rapid.Generator[step] {
 	kinds := []*rapid.Generator[step]{
-		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(),
+		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping),
 		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
 	}
 	return rapid.Custom(func(t *rapid.T) step {
