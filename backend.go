@@ -8,6 +8,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -156,7 +157,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	}
 	stored, err := readConfig(ctx, b.storage)
 	if err == nil && stored != nil {
-		err = b.budgets.openStored(ctx, stored.URL)
+		err = errors.Join(b.budgets.openStored(ctx, stored.URL), b.openOwnLimits(ctx, stored))
 	}
 	if err != nil {
 		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
@@ -176,6 +177,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.ledger.Wake()
 		b.upkeep.start()
 		b.upkeep.nudge()
+		b.dropIdleLimits(ctx)
 	}
 	return nil
 }

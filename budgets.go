@@ -34,7 +34,7 @@ type budgets struct {
 	// onUnreadable is called with each journal that cannot be read and is replaced.
 	onUnreadable func(entry *logical.StorageEntry, err error)
 
-	opening  turn.Turn
+	opening  turn.Turn // held while an account is opened or dropped
 	mu       sync.Mutex
 	closed   bool
 	accounts map[budget.Key]*budget.Account
@@ -97,7 +97,8 @@ func (b *budgets) keep(key budget.Key, account *budget.Account) bool {
 }
 
 // openStored opens the accounts of an API that the process before has used, so
-// that other mounts which share their contexts know of those requests too.
+// that other mounts which share their contexts know of those requests too. Those
+// that have nothing to tell are deleted.
 func (b *budgets) openStored(ctx context.Context, api string) error {
 	folder := journalFolder(api)
 	contexts, err := b.storage.List(ctx, folder)
@@ -111,6 +112,9 @@ func (b *budgets) openStored(ctx context.Context, api string) error {
 			key.Context = ""
 		}
 		_, err := b.account(ctx, key)
+		if err == nil {
+			_, err = b.drop(ctx, key, 0)
+		}
 		failures = append(failures, err)
 	}
 	return errors.Join(failures...)
@@ -194,15 +198,20 @@ type gate struct {
 }
 
 func (g gate) Admit(ctx context.Context, endpoint string) (client.Pass, error) {
-	account, err := g.budgets.account(ctx, g.key)
-	if err != nil {
-		return nil, err
+	for {
+		account, err := g.budgets.account(ctx, g.key)
+		if err != nil {
+			return nil, err
+		}
+		slot, err := account.Acquire(ctx, endpoint, g.wait)
+		if errors.Is(err, budget.ErrClosed) && g.budgets.forget(g.key, account) {
+			continue // it was idle until this moment
+		}
+		if err != nil {
+			return nil, err
+		}
+		return pass{account: account, slot: slot, endpoint: endpoint}, nil
 	}
-	slot, err := account.Acquire(ctx, endpoint, g.wait)
-	if err != nil {
-		return nil, err
-	}
-	return pass{account: account, slot: slot, endpoint: endpoint}, nil
 }
 
 type pass struct {

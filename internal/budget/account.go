@@ -26,6 +26,7 @@ type Account struct {
 	saved      uint64    // the pool's version that the journal has
 	writes     uint64    // writes begun
 	writing    *write    // the one that is under way
+	emptySince time.Time // zero until CloseIdle finds it empty, and after each request
 	restsUntil time.Time // other accounts do not wait for this one's journal before
 }
 
@@ -57,6 +58,7 @@ func (a *Account) Acquire(ctx context.Context, endpoint string, wait Wait) (*Slo
 	if a.closed {
 		return nil, ErrClosed
 	}
+	a.emptySince = time.Time{}
 	e := a.pool.endpoint(endpoint)
 	w := e.arrive(a, wait, time.Now())
 	for {

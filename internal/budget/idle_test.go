@@ -1,0 +1,61 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package budget_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/internal/budget"
+)
+
+func TestCloseIdle(t *testing.T) {
+	for name, busy := range map[string]func(t *testing.T, a, other *budget.Account){
+		"a request":            func(t *testing.T, a, _ *budget.Account) { send(t, a, 1) },
+		"a request of another": func(t *testing.T, _, other *budget.Account) { send(t, other, 1) },
+		"a request in flight":  func(t *testing.T, a, _ *budget.Account) { acquire(t, a, now) },
+		"a block": func(t *testing.T, a, _ *budget.Account) {
+			require.NoError(t, a.Block(ctx(), revoke, time.Now().Add(time.Hour)))
+		},
+		"limits of its own":     func(_ *testing.T, a, _ *budget.Account) { a.SetLimits(revoke, budget.Limits{PerHour: 60}) },
+		"the windows of a past": func(t *testing.T, a, _ *budget.Account) { acquire(t, a, now).Cancel(); send(t, a, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := budget.NewRegistry()
+				a, other := open(t, r, &memory{}), open(t, r, &memory{})
+				busy(t, a, other)
+				require.False(t, a.CloseIdle(0))
+			})
+		})
+	}
+
+	t.Run("an hour after the windows are empty", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := open(t, budget.NewRegistry(), &memory{})
+			send(t, a, 120)
+			time.Sleep(keptHour)
+			require.False(t, a.CloseIdle(time.Hour))
+			time.Sleep(time.Hour - 1)
+			require.False(t, a.CloseIdle(time.Hour))
+			time.Sleep(1)
+			require.True(t, a.CloseIdle(time.Hour))
+			_, err := a.Acquire(ctx(), revoke, now)
+			require.ErrorIs(t, err, budget.ErrClosed)
+		})
+	})
+
+	t.Run("a request begins the hour anew", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := open(t, budget.NewRegistry(), &memory{})
+			require.False(t, a.CloseIdle(time.Hour))
+			time.Sleep(time.Hour)
+			acquire(t, a, now).Cancel()
+			require.False(t, a.CloseIdle(time.Hour))
+		})
+	})
+}
