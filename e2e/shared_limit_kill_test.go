@@ -1,0 +1,59 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSharedLimitSurvivesAKill has one mount use up a minute of the context that
+// it shares with another, and kills the process of both. Of the two, the one that
+// has sent nothing is used first after that.
+func TestSharedLimitSurvivesAKill(t *testing.T) {
+	const perMinute = 30
+	ksef, err := simulator.New(simulator.Options{})
+	require.NoError(t, err)
+	secrets := &secrets{}
+	listener := httptest.NewServer(secrets.noting(ksef.Handler()))
+	t.Cleanup(listener.Close)
+	vault := startServer(t, secrets)
+	read := func(mount string) error {
+		_, err := vault.Logical().ReadWithContext(t.Context(), mount+"/creds/invoices")
+		return err
+	}
+	for _, mount := range []string{"idle", "busy"} {
+		vault.enable(t, mount, listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+		_, err := vault.Logical().WriteWithContext(t.Context(), mount+"/roles/invoices", map[string]any{"permissions": "InvoiceRead"})
+		require.NoError(t, err)
+	}
+	for range perMinute {
+		require.NoError(t, read("busy"))
+	}
+	killer := &saboteur{vault: vault, traffic: &traffic{}}
+	require.NoError(t, killer.killPlugin())
+
+	// Vault starts the plugin again when a request finds it gone; that request
+	// does not reach KSeF.
+	require.NoError(t, waitFor(t.Context(), startLimit, "the plugin to be back", func() error {
+		if err = read("idle"); statusOf(err) == http.StatusInternalServerError {
+			return err
+		}
+		return nil
+	}))
+	require.Equal(t, http.StatusTooManyRequests, statusOf(err), "%v", err)
+	require.ErrorContains(t, err, "next slot at 20")
+	requests := ksef.State().Requests
+	require.Equal(t, map[string]int{"202": perMinute}, requests["POST /tokens"])
+	for endpoint, answered := range requests {
+		require.NotContains(t, answered, "429", endpoint)
+	}
+}
