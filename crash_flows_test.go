@@ -169,7 +169,7 @@ func loginFlows() []flow {
 	}, {
 		name:  "configure anew",
 		run:   func(s *scene) { s.insist("config", s.fields()) },
-		kinds: []string{"POST /auth/token/refresh", "put config", "put sessions/*"},
+		kinds: []string{"POST /auth/token/refresh", "put config", "put sessions/*", "put budget/*"},
 	}, {
 		name:    "configure another certificate",
 		prepare: func(s *scene) { s.cert, s.key = s.certificate(simulator.CertificateOptions{NIP: testNIP}) },
@@ -184,7 +184,7 @@ func loginFlows() []flow {
 		name:    "refresh the login",
 		prepare: func(s *scene) { s.elapse(20 * time.Minute) },
 		run:     func(s *scene) { s.tryIssue() },
-		kinds:   issuing("POST /auth/token/refresh"),
+		kinds:   issuing("POST /auth/token/refresh", "put budget/*"),
 	}, {
 		name:    "log in again",
 		prepare: longAgo,

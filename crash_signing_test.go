@@ -107,7 +107,7 @@ func personFlows() []flow {
 
 // bySignature are the kinds of points at which a person's signature leads to a session.
 func bySignature() []string {
-	return withoutKind(loggingIn("put logins/*", "delete logins/*"), "POST /auth/challenge", "put unstored-sessions/*", "delete unstored-sessions/*")
+	return withoutKind(loggingIn("put logins/*", "delete logins/*", "put budget/*"), "POST /auth/challenge", "put unstored-sessions/*", "delete unstored-sessions/*")
 }
 
 func withoutKind(kinds []string, unwanted ...string) []string {

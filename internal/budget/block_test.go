@@ -108,13 +108,15 @@ func TestABlockReachesARequestThatWaitsForTheJournal(t *testing.T) {
 func TestThoseWhomABlockSendsBackKeepTheirPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := budget.NewRegistry()
-		a, b := open(t, r, &memory{takes: time.Second}), open(t, r, &memory{})
+		slow := &memory{takes: time.Second}
+		a, b := open(t, r, slow), open(t, r, &memory{})
 		begin := time.Now()
 		var waiters []<-chan result
 		for range 15 { // 10 have a slot and wait for the journal, 5 wait for a slot
 			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
 		}
 		b.SetLimits(revoke, budget.Limits{PerSecond: 1})
+		slow.become(0, false, false)
 		require.NoError(t, b.Block(ctx(), revoke, begin.Add(time.Minute)))
 		for i, w := range waiters {
 			got := <-w

@@ -72,9 +72,6 @@ func TestNoWindowIsEverOverfullWhateverHappensToTheProcess(t *testing.T) {
 			PerMinute: rapid.SampledFrom([]int{0, 2, 9, 30}).Draw(rt, "per minute"),
 			PerHour:   rapid.SampledFrom([]int{0, 5, 40, 120}).Draw(rt, "per hour"),
 		}
-		if limits.PerHour == 0 {
-			limits.PerMinute++ // a second alone does not survive a restart, by intent
-		}
 		steps := rapid.SliceOfN(rapid.Custom(drawStep), 20, 80).Draw(rt, "steps")
 		var p *process
 		synctest.Test(t, func(t *testing.T) {

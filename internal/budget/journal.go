@@ -141,7 +141,7 @@ func (a *Account) snapshot(now time.Time) record {
 }
 
 func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
-	if e.limits.outliveRestart() {
+	if e.limits.any() {
 		b := a.book(e)
 		n.Pending = b.inFlight + b.reserved
 		if b.short > 0 && !a.closed {
@@ -217,10 +217,6 @@ func (e *endpoint) adopt(n entry, now time.Time, since time.Duration) {
 	}
 	if told := now.Add(-millis(n.Limits.Age) - since); told.After(e.told) {
 		e.limits, e.told = n.Limits.Limits, told
-	}
-	if e.limits.PerSecond > 0 && !e.limits.outliveRestart() {
-		// Requests that only a second remembers are not journalled, and a process that was killed can be back sooner.
-		e.blocked = later(e.blocked, now.Add(keptSecond))
 	}
 }
 

@@ -42,3 +42,26 @@ func TestLateRequestsOfAKilledProcess(t *testing.T) {
 		}
 	}
 }
+
+// Requests of logins have a limit in the second alone.
+func TestLateRequestsOfALogin(t *testing.T) {
+	const challenge = "POST /auth/challenge"
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{}
+		killed := open(t, budget.NewRegistry(), j)
+		var log []request
+		for range 20 {
+			_, err := killed.Acquire(ctx(), challenge, now)
+			require.NoError(t, err)
+			log = append(log, request{sent: time.Now(), done: time.Now().Add(longestTransit)})
+		}
+		next := open(t, budget.NewRegistry(), j.left())
+		for range 90 {
+			slot, err := next.Acquire(ctx(), challenge, hour)
+			require.NoError(t, err)
+			log = append(log, request{time.Now(), time.Now()})
+			slot.Done()
+		}
+		require.LessOrEqual(t, fullest(log, time.Second), budget.AuthLimits().PerSecond)
+	})
+}

@@ -82,9 +82,10 @@ func (l Limits) reach() time.Duration {
 	return reach
 }
 
-// outliveRestart tells whether requests must be known to the next process. A second is over before that has started.
-func (l Limits) outliveRestart() bool {
-	return l.reach() > keptSecond
+// any tells whether there is a limit, so that requests must be known to the next process: even where that is only one in the
+// second, KSeF may look at a request of a killed process later than that.
+func (l Limits) any() bool {
+	return l.reach() > 0
 }
 
 func (l Limits) withoutNegatives() Limits {

@@ -36,7 +36,7 @@ func (a *Account) reserve(ctx context.Context, s *Slot) error {
 		return ErrClosed
 	}
 	b := a.book(s.endpoint)
-	if s.endpoint.limits.outliveRestart() {
+	if s.endpoint.limits.any() {
 		if err := a.makeRoom(ctx, s.endpoint); err != nil {
 			return err
 		}

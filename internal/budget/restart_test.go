@@ -155,8 +155,10 @@ func TestFewWrites(t *testing.T) {
 			require.NoError(t, err)
 			s.Done()
 		}
+		require.Equal(t, 1000/8, j.count())
+		time.Sleep(keptSecond)
 		require.NoError(t, a.Close(ctx()))
-		require.Zero(t, j.count(), "a second is over before a restart is")
+		require.NotContains(t, string(j.data), "ages", "a second is soon over")
 	})
 }
 
@@ -203,7 +205,6 @@ func TestAQuickRestartDoesNotOverfillALimitOfSecondsAlone(t *testing.T) {
 		j := &memory{}
 		a := open(t, budget.NewRegistry(), j)
 		a.SetLimits(revoke, budget.Limits{PerSecond: 5})
-		require.NoError(t, a.Block(ctx(), "another", time.Now().Add(time.Minute)), "the journal learns of the limits with its next write")
 		send(t, a, 5)
 
 		b := open(t, budget.NewRegistry(), j)
@@ -212,7 +213,7 @@ func TestAQuickRestartDoesNotOverfillALimitOfSecondsAlone(t *testing.T) {
 		began := time.Now()
 		slot, err := b.Acquire(ctx(), revoke, budget.Wait{AtMost: time.Minute})
 		require.NoError(t, err)
-		require.Equal(t, keptSecond, time.Since(began))
+		require.Equal(t, longestTransit+keptSecond, time.Since(began))
 		slot.Done()
 	})
 }
