@@ -117,7 +117,16 @@ func keyBlock(text string) (*pem.Block, error) {
 	return key, nil
 }
 
+// maxKey bounds a private key, in bytes: one of RSA-16384 has 9 KiB. To check a
+// longer one takes minutes.
+const maxKey = 16 << 10
+
+var errLongKey = fmt.Errorf("its private key is longer than %d bytes", maxKey)
+
 func parseKey(block *pem.Block) (key any, err error) {
+	if len(block.Bytes) > maxKey {
+		return nil, &InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("is longer than %d bytes", maxKey), Remedy: remedyKind}
+	}
 	switch block.Type {
 	case blockPKCS1:
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)

@@ -159,21 +159,30 @@ func (c *container) readBags(content []byte) error {
 		return err
 	}
 	for _, bag := range bags {
-		switch bag.Type.String() {
-		case oidKeyBag:
-			c.keys++
-		case oidShroudedKey:
-			c.keys++
-			var info encryptedPrivateKeyInfo
-			if err := unmarshal(bag.Value.Bytes, &info); err != nil {
-				return err
-			}
-			if err := c.countEncryption(info.Algorithm); err != nil {
-				return err
-			}
+		if err := c.readBag(bag); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (c *container) readBag(bag safeBag) error {
+	kind := bag.Type.String()
+	if kind != oidKeyBag && kind != oidShroudedKey {
+		return nil
+	}
+	if len(bag.Value.Bytes) > maxKey {
+		return errLongKey
+	}
+	c.keys++
+	if kind == oidKeyBag {
+		return nil
+	}
+	var info encryptedPrivateKeyInfo
+	if err := unmarshal(bag.Value.Bytes, &info); err != nil {
+		return err
+	}
+	return c.countEncryption(info.Algorithm)
 }
 
 func (c *container) countMAC() error {

@@ -192,6 +192,22 @@ func TestPKCS12Work(t *testing.T) {
 	}
 }
 
+// To check a key of a million bits would take hours.
+func TestLongKey(t *testing.T) {
+	maker := newPKCS12Maker(t)
+	long := make([]byte, maxKey+1)
+	for _, block := range []string{"RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY"} {
+		requireRefused(t, Source{Certificate: certificatePEM(maker.certificate), PrivateKey: encode(block, long)}, "private_key: is longer than 16384 bytes; ")
+	}
+	for _, kind := range []int{1, 2} {
+		key := maker.content(pkcs12OID(7, 1), maker.marshal(maker.marshal([]safeBag{maker.bag(pkcs12OID(12, 10, 1, kind), long)})))
+		file := maker.marshal(pfx{Version: 3, AuthSafe: contentInfo{
+			Type: pkcs12OID(7, 1), Content: explicit(maker.marshal(maker.marshal([]asn1.RawValue{key}))),
+		}})
+		requireRefused(t, Source{PKCS12: file}, "pkcs12: cannot be read (its private key is longer than 16384 bytes); ")
+	}
+}
+
 // FuzzPKCS12Work holds that what the decoder opens has been counted, or is refused.
 func FuzzPKCS12Work(f *testing.F) {
 	f.Add(uint16(1), uint16(2), uint16(3), uint16(0), byte(octetString), byte(0))
