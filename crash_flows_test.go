@@ -55,7 +55,7 @@ func issueFlows() []flow {
 			_, _ = s.vault().issue(leaving(context.Background(), 500*time.Millisecond), "invoices", time.Hour)
 			s.elapse(time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*", "put ledger/ending/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*", "put ledger/ending/*", "delete ledger/ending/*"),
 	}, {
 		name: "issue a token that KSeF does not activate",
 		run: func(s *scene) {
@@ -77,7 +77,7 @@ func issueFlows() []flow {
 			s.tryIssue()
 			s.elapse(10 * time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
 	}, {
 		name: "look for a token that was never made",
 		run: func(s *scene) {
