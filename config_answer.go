@@ -118,7 +118,7 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 		return "", err
 	}
 	if state.Unreadable != nil {
-		return "The certificate is not renewed: " + state.Unreadable.Error(), nil
+		return "The certificate is not renewed: " + state.Unreadable.Error(), nil //nolint:nilerr // that is the warning
 	}
 	held, err := stored.credential()
 	if err != nil {

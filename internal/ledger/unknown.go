@@ -85,7 +85,7 @@ func (p *pump) settleUnknown(ctx context.Context, api Upstream, job *job, cause 
 	case token != nil && token.Status.Dead():
 		return nil
 	case token != nil:
-		return errors.Join(&jobError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %v", record.ReferenceNumber, token.Status, cause)},
+		return errors.Join(&jobError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
 			p.rememberUnknown(ctx, job, Unknown{}))
 	}
 	now := time.Now().UTC()

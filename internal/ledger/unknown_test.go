@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func TestSearchAllPages(t *testing.T) {
 	require.Nil(t, found)
 
 	marked := "Report " + marker("0123456789ab", record.Nonce)
-	found, err = searchAllPages(t.Context(), pages{descriptions: append(decoys, marked)}, record)
+	found, err = searchAllPages(t.Context(), pages{descriptions: slices.Concat(decoys, []string{marked})}, record)
 	require.NoError(t, err)
 	require.NotNil(t, found, "decoys hide nothing")
 
