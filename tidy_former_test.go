@@ -77,7 +77,7 @@ func TestTidyFormerReadsAllPages(t *testing.T) {
 			}
 			m.must(response, nil)
 			left = response.Data["left"].(int)
-			require.Equal(t, left, len(m.living()))
+			require.Len(t, m.living(), left)
 			if left > 0 {
 				require.Contains(t, response.Warnings[0], "write to tidy/former again with expect=")
 				require.Contains(t, response.Warnings[0], "next slot at")
