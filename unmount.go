@@ -149,6 +149,17 @@ func (b *backend) endTokens(ctx context.Context) {
 		b.Logger().Error("not every token of the mount could be read", "mount_id", b.mountID(ctx), "error", err)
 	}
 	b.logUnconfirmed(ctx, b.ledger.AwaitRevocations(ctx))
+	b.budgets.outliveStorage()
+}
+
+// outliveStorage keeps what was sent in the memory of the process, for the next mount of the same
+// contexts.
+func (b *budgets) outliveStorage() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, account := range b.accounts {
+		account.OutliveJournal()
+	}
 }
 
 // logUnconfirmed names what the mount may leave in KSeF: with its storage gone nothing else does.

@@ -286,3 +286,26 @@ func TestTheMountIDIsShownAndLogged(t *testing.T) {
 		require.Contains(t, u.logs.String(), "the mount has been loaded: mount_id="+id)
 	})
 }
+
+// TestDisableForgetsNoRequest enables a mount in place of another: with the former one's storage
+// went its record of KSeF's limits.
+func TestDisableForgetsNoRequest(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		config := u.fields()
+		config["activation_timeout"] = 0
+		u.must(u.write("config", config))
+		leases := u.issueMany(30)
+		_, err := u.disable(leases...)
+		require.NoError(t, err)
+
+		next := &unmountable{mount: u.world.mount(&logical.InmemStorage{})}
+		defer next.stop()
+		next.must(next.write("config", config))
+		next.must(next.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		_, err = next.read("creds/invoices", nil)
+		require.ErrorContains(t, err, "KSeF's limit for POST /tokens is used up")
+		require.Zero(t, u.ksef.State().Requests[issueEndpoint]["429"])
+		next.issueMany(1)
+		require.Zero(t, u.ksef.State().Requests[issueEndpoint]["429"])
+	})
+}

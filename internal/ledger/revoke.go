@@ -66,7 +66,7 @@ func (e *PendingError) Unwrap() error { return e.Err }
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	// Joined before its record is read: a revocation that ends in between would be repeated.
 	if job := l.pump.joinRevocation(lease.ReferenceNumber); job != nil {
-		return l.awaitRevocation(ctx, job, true)
+		return l.awaitRevocation(ctx, job, true, l.pump.soonest(job))
 	}
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {
@@ -89,15 +89,16 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 
 // revoke hands the record to the pump and waits a little for the outcome.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
-	return l.awaitRevocation(ctx, l.pump.revoke(record, cause, byLease), byLease)
+	job := l.pump.revoke(record, cause, byLease)
+	_, _, next, _ := l.pump.forecast(job)
+	return l.awaitRevocation(ctx, job, byLease, next)
 }
 
-// awaitRevocation waits for a job that its caller has joined.
-func (l *Ledger) awaitRevocation(ctx context.Context, job *job, byLease bool) error {
+// awaitRevocation waits for a job that its caller has joined and that is tried next about then.
+func (l *Ledger) awaitRevocation(ctx context.Context, job *job, byLease bool, next time.Time) error {
 	defer job.leave(byLease)
 	// Vault brings up to 200 revocations at once: who cannot be served soon is
 	// told so at once and does not keep one of its workers.
-	_, _, next, _ := l.pump.forecast(job)
 	patience := revokePatience
 	if time.Until(next) > revokePatience {
 		patience = 0

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -146,6 +147,20 @@ func (p *pump) joinRevocation(referenceNumber string) *job {
 		found.join(true)
 	}
 	return found
+}
+
+// soonest is when a job can be tried if those that are running have their slots already; the
+// forecast takes them for still waiting.
+func (p *pump) soonest(job *job) time.Time {
+	p.mu.Lock()
+	ahead := slices.Index(job.lane.queue, job)
+	retryAt, target := job.lane.retryAt, job.lane.key.target
+	p.mu.Unlock()
+	if ahead < 0 {
+		return time.Now()
+	}
+	due, _ := job.standing()
+	return later(later(retryAt, due), p.ledger.NextSlot(target, client.EndpointRevokeToken, ahead))
 }
 
 func (p *pump) unconfirmed() Unconfirmed {
