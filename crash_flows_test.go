@@ -106,7 +106,7 @@ func issueFlows() []flow {
 			_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.delete("config") })
 			s.elapse(10 * time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "GET /tokens", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
 	}}
 }
 

@@ -25,6 +25,6 @@ func unmountFlows() []flow {
 			s.onMount(0, func(m *mount) { m.backend.ledger.ResumeIssuing() })
 			s.elapse(time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "put ledger/ending/*", "delete ledger/issuing/*"),
+		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
 	}}
 }

@@ -21,7 +21,7 @@ import (
 func concretePaths() []string {
 	return []string{
 		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices",
-		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy",
+		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy", "tidy/former",
 	}
 }
 
