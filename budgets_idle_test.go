@@ -16,7 +16,10 @@ import (
 // TestIdleLimits reads the tokens of another context once, and nothing after that.
 func TestIdleLimits(t *testing.T) {
 	read := func(s *scene) {
-		s.onMount(0, func(m *mount) { m.must(m.read("tokens", map[string]any{"internal_id": unitContext})) })
+		s.onMount(0, func(m *mount) {
+			m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
+			m.must(m.read("tokens", map[string]any{"internal_id": unitContext}))
+		})
 	}
 	// Vault calls each mount once a minute.
 	elapse := func(s *scene, minutes int) {

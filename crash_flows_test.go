@@ -97,7 +97,7 @@ func issueFlows() []flow {
 			s.tryIssue()
 			s.elapse(10 * time.Minute)
 		},
-		kinds: issuing("POST /auth/challenge", "GET /tokens", revokeEndpoint, "put budget/*", "put ledger/ending/*", "delete ledger/live/*"),
+		kinds: issuing("POST /auth/challenge", "GET /tokens", revokeEndpoint, "put budget/*", "put ledger/ending/*", "delete ledger/live/*", "delete ledger/ending/*"),
 	}, {
 		name: "search at once where a deletion of config wants it",
 		run: func(s *scene) {

@@ -29,6 +29,7 @@ func TestLoginGuard(t *testing.T) {
 	stranger := simulator.CertificateOptions{PESEL: testPESEL}
 	unit := map[string]any{"internal_id": unitContext}
 	unitRole := map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}
+	allowUnit := func(m *mount) { m.must(m.write("config", map[string]any{"allowed_contexts": unitContext})) }
 
 	t.Run("counts the certificate that the signature names", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
@@ -58,6 +59,7 @@ func TestLoginGuard(t *testing.T) {
 	})
 	t.Run("holds in a role's context", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
 			m.must(m.write("roles/unit", unitRole))
 			text := m.refused(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 			require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)
@@ -66,6 +68,7 @@ func TestLoginGuard(t *testing.T) {
 	})
 	t.Run("holds where the certificate's tokens are open", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
 			m.must(m.write("roles/unit", unitRole))
 			issued := m.must(m.read("creds/unit", nil))
 			m.must(m.delete("roles/unit"))
@@ -76,6 +79,7 @@ func TestLoginGuard(t *testing.T) {
 	})
 	t.Run("lets a person log in again", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
 			clerk := m.person(stranger)
 			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
 			m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": unitContext}))
@@ -84,6 +88,7 @@ func TestLoginGuard(t *testing.T) {
 	})
 	t.Run("warns of tokens in another context than config's", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
 			m.must(m.write("roles/unit", unitRole))
 			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 			m.must(m.read("creds/unit", nil))
