@@ -47,6 +47,8 @@ const (
 	made
 	// unknown may have made a token whose reply was lost.
 	unknown
+	// callerGone is unknown because the caller did not wait, which may not be KSeF's fault.
+	callerGone
 )
 
 type breakerState int
@@ -163,18 +165,22 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 		b.state, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, nil
 	case result == refused && b.state == closed:
 		b.lost = 0
-	case result == unknown:
-		return b.lose(a.trial, err)
+	case result == unknown || result == callerGone:
+		return b.lose(a.trial, result, err)
 	}
 	return changed
 }
 
-func (b *breaker) lose(trial bool, err error) (opened bool) {
+// lose lengthens the pause only for what KSeF has lost: callers that leave keep nobody else waiting
+// longer than a probe.
+func (b *breaker) lose(trial bool, result outcome, err error) (opened bool) {
 	b.lost++
 	b.lastErr = err
 	switch {
 	case trial:
-		b.lostTrials++
+		if result == unknown {
+			b.lostTrials++
+		}
 		b.state = open
 		b.next = time.Now().Add(min(longestTrialPause, probeEvery<<min(b.lostTrials, 10)))
 	case b.state == closed && b.lost >= breakerOpensAfter:

@@ -115,6 +115,18 @@ func TestBreaker(t *testing.T) {
 			require.LessOrEqual(t, trials, 7)
 			require.GreaterOrEqual(t, trials, 5)
 		},
+		"tries as often as before where only the callers leave": func(t *testing.T, p *probed) {
+			p.lose(t, 3)
+			p.away = false
+			trials := 0
+			for range 600 {
+				<-time.After(time.Second)
+				if p.ask(callerGone) {
+					trials++
+				}
+			}
+			require.GreaterOrEqual(t, trials, 50)
+		},
 		"closes when a request that was sent before succeeds": func(t *testing.T, p *probed) {
 			early, err := p.admit()
 			require.NoError(t, err)

@@ -98,7 +98,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	defer l.land(record.Nonce)
 
 	token, err := api.GenerateToken(sending, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
-	l.endAttempt(attempt, outcomeOf(err), err)
+	l.endAttempt(attempt, outcomeOf(ctx, err), err)
 	if err != nil {
 		return nil, endedBy(sending, l.notIssued(ctx, record, err))
 	}
@@ -119,10 +119,12 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 }
 
 // outcomeOf reads the outcome of the request for a token from its error.
-func outcomeOf(err error) outcome {
+func outcomeOf(ctx context.Context, err error) outcome {
 	switch {
 	case err == nil:
 		return made
+	case client.MayHaveActed(err, client.EndpointGenerateToken) && ctx.Err() != nil:
+		return callerGone
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
 		return unknown
 	case client.IsRefusal(err):
