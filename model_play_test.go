@@ -48,9 +48,8 @@ func (r *run) calm() error {
 	if process, _ := r.engine.current(); process != nil {
 		process.watch(alive)
 	}
-	for _, v := range r.vaults {
-		r.configure(r.t.Context(), v)
-	}
+	r.elapse(3 * time.Hour) // whatever process is to come runs then
+	r.configureAll()
 	for range 20 {
 		r.elapse(3 * time.Hour)
 		if err := r.broken(); err != nil {
@@ -165,7 +164,15 @@ func (r *run) dropConfig(ctx context.Context, v *vault) {
 }
 
 func (r *run) configure(ctx context.Context, v *vault) {
-	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) { return m.write("config", r.fields()) })
+	fields := r.fields()
+	fields["allowed_contexts"] = unitContext
+	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) { return m.write("config", fields) })
+}
+
+func (r *run) configureAll() {
+	for _, v := range r.vaults {
+		r.configure(r.t.Context(), v)
+	}
 }
 
 func (r *run) user(do func(ctx context.Context)) {
