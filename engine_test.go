@@ -6,6 +6,7 @@ package ksef
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,10 +23,14 @@ type engine struct {
 
 	takeOvers sync.WaitGroup
 	mu        sync.Mutex
-	process   *process // nil while none runs
-	mounts    []*mount
+	process   *process      // nil while none runs
+	mounts    []*mount      // nil where one is not loaded yet
 	downtime  time.Duration // until the next process runs
-	closed    bool
+	// gap is how long after one another the next process loads its mounts, and
+	// first which one comes first; at 0 all come at once.
+	gap    time.Duration
+	first  int
+	closed bool
 }
 
 var errNoProcess = errors.New("no process of the plugin runs")
@@ -44,24 +49,72 @@ func (w *world) engine(disks ...logical.Storage) *engine {
 func (e *engine) start() {
 	p := e.world.process()
 	mounts := make([]*mount, 0, len(e.disks))
-	for _, storage := range e.disks {
-		if flaky, ok := storage.(*flakyDisk); ok {
-			flaky.mendReads()
-		}
-		m := &mount{
-			world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
-			events: logical.NewMockEventSender(),
-		}
-		m.load()
-		mounts = append(mounts, m)
+	for number := range e.disks {
+		mounts = append(mounts, e.load(p, number))
 	}
 	for _, m := range mounts {
 		m.initialize()
 	}
+	e.run(p, mounts)
+}
+
+// startOneByOne is start where Vault takes its time from mount to mount, as with
+// a process that has died: it loads each at its next request.
+func (e *engine) startOneByOne(first int, gap time.Duration) {
+	p := e.world.process()
+	e.run(p, make([]*mount, len(e.disks)))
+	for n := range e.disks {
+		if n > 0 {
+			<-time.After(gap)
+		}
+		number := (first + n) % len(e.disks)
+		m := e.load(p, number)
+		m.initialize()
+		if !e.admit(p, number, m) {
+			m.backend.Cleanup(context.Background())
+			return
+		}
+	}
+}
+
+func (e *engine) load(p *process, number int) *mount {
+	storage := e.disks[number]
+	if flaky, ok := storage.(*flakyDisk); ok {
+		flaky.mendReads()
+	}
+	m := &mount{
+		world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
+		events: logical.NewMockEventSender(),
+	}
+	m.load()
+	return m
+}
+
+func (e *engine) run(p *process, mounts []*mount) {
 	e.mu.Lock()
 	e.process, e.mounts = p, mounts
 	e.mu.Unlock()
 	e.takeOvers.Go(func() { e.takeOver(p) })
+}
+
+// admit lets requests reach a mount; false where the process is no longer the one
+// that serves.
+func (e *engine) admit(p *process, number int, m *mount) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.process != p {
+		return false
+	}
+	e.mounts = slices.Clone(e.mounts)
+	e.mounts[number] = m
+	return true
+}
+
+// complete says whether all mounts are loaded.
+func (e *engine) complete() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process != nil && !slices.Contains(e.mounts, nil)
 }
 
 func (e *engine) current() (*process, []*mount) {
@@ -92,7 +145,9 @@ func (e *engine) stop() {
 
 func (e *engine) cleanUp(mounts []*mount) {
 	for _, m := range mounts {
-		m.backend.Cleanup(context.Background())
+		if m != nil {
+			m.backend.Cleanup(context.Background())
+		}
 	}
 	if e.onEnd != nil {
 		e.onEnd()
@@ -112,9 +167,13 @@ func (e *engine) takeOver(p *process) {
 	e.mu.Unlock()
 	<-time.After(downtime)
 	e.mu.Lock()
-	closed := e.closed
+	closed, first, gap := e.closed, e.first, e.gap
 	e.mu.Unlock()
-	if !closed {
+	switch {
+	case closed:
+	case gap > 0:
+		e.startOneByOne(first, gap)
+	default:
 		e.start()
 	}
 }
@@ -124,6 +183,13 @@ func (e *engine) setDowntime(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.downtime = d
+}
+
+// setReturn says how the mounts come back after the next death.
+func (e *engine) setReturn(first int, gap time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.first, e.gap = first, gap
 }
 
 // close stops the engine for good.
@@ -146,7 +212,7 @@ type answer struct {
 func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
 	e.mu.Lock()
 	p := e.process
-	if p == nil {
+	if p == nil || e.mounts[number] == nil {
 		e.mu.Unlock()
 		return nil, errNoProcess
 	}

@@ -20,7 +20,8 @@ type run struct {
 	// cutOff counts requests for a token whose outcome Vault never learned.
 	cutOff atomic.Int64
 	// tight says that KSeF's limits are less than its documentation says: the
-	// engine knows them only where it has asked, as it has in one context.
+	// engine knows them only where it has asked, as it has in one context. Only
+	// there, too, a mount knows what others have sent before it has sent itself.
 	tight bool
 }
 
@@ -142,6 +143,7 @@ func (r *run) crash(s step) {
 		return
 	}
 	r.engine.setDowntime(s.For)
+	r.engine.setReturn(s.Pick, r.gap(s))
 	if s.Count == 0 {
 		process.end()
 		return
@@ -153,6 +155,15 @@ func (r *run) crash(s step) {
 		}
 		return moment(s.How)
 	})
+}
+
+// gap is 0 where storage has been in trouble: what one mount's journal could not
+// be told, the other comes back without.
+func (r *run) gap(s step) time.Duration {
+	if s.Where != oneByOne || r.network.inDoubt() {
+		return 0
+	}
+	return 10 * time.Second
 }
 
 // dropConfig deletes a mount's config, if no token is open, and writes it again.
@@ -180,7 +191,7 @@ func (r *run) user(do func(ctx context.Context)) {
 }
 
 func (r *run) issue(ctx context.Context, v *vault, role string, ttl time.Duration) {
-	if r.tight {
+	if r.tight || !r.engine.complete() {
 		role = "invoices"
 	}
 	_, err := v.issue(ctx, role, ttl)

@@ -47,7 +47,7 @@ const (
 	anEnd     action = "end"     // of a lease, by an operator
 	aDeletion action = "delete"  // of a lease's token, by hand
 	aTidy     action = "tidy"    // of a mount
-	aCrash    action = "crash"   // at the Count-th point from now, just before or after it; back after For
+	aCrash    action = "crash"   // at the Count-th point from now, just before or after it; back after For, as Where says
 	aRestart  action = "restart" // of the process
 	anOutage  action = "outage"  // of KSeF
 	aBlock    action = "block"   // 429 for Count requests to Where, with For as Retry-After
@@ -57,6 +57,10 @@ const (
 	aDropping action = "drop"    // of a mount's config, and another write of it
 	aPause    action = "pause"   // in which nothing happens
 )
+
+// oneByOne is a return after a crash in which the mount Pick comes first and the
+// other seconds later.
+const oneByOne = "one by one"
 
 // steps draws each kind of step as often as it stands here.
 func steps() *rapid.Generator[step] {
@@ -112,8 +116,9 @@ func crashes() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
 			Do: aCrash, Count: rapid.IntRange(0, 20).Draw(t, "points"),
-			How: string(rapid.SampledFrom([]moment{justBefore, justAfter}).Draw(t, "moment")),
-			For: rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 10 * time.Minute, time.Hour}).Draw(t, "downtime"),
+			How:   string(rapid.SampledFrom([]moment{justBefore, justAfter}).Draw(t, "moment")),
+			For:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 10 * time.Minute, time.Hour}).Draw(t, "downtime"),
+			Where: rapid.SampledFrom([]string{"", oneByOne}).Draw(t, "return"), Pick: pick(t),
 		}
 	})
 }

@@ -54,13 +54,18 @@ func (m *mount) start() {
 func (m *mount) load() {
 	made, err := newFactory("v1.2.3", m.registry, m.transport)(m.t.Context(), &logical.BackendConfig{
 		StorageView:  m.storage,
-		System:       &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour},
+		System:       mountDefaults(),
 		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs}),
 		EventsSender: m.events,
 	})
 	require.NoError(m.t, err)
 	m.backend = made.(*backend)
 	m.backend.Logger().Trace("mount loaded")
+}
+
+// mountDefaults is Vault's view of a mount.
+func mountDefaults() *logical.StaticSystemView {
+	return &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour}
 }
 
 func (m *mount) initialize() {
@@ -191,13 +196,13 @@ func (m *mount) issue() *logical.Response {
 
 // lease turns an answer into the secret that Vault would hand back later, its
 // internal data passed through JSON.
-func (m *mount) lease(response *logical.Response) *logical.Secret {
-	m.t.Helper()
-	require.NotNil(m.t, response.Secret)
+func (w *world) lease(response *logical.Response) *logical.Secret {
+	w.t.Helper()
+	require.NotNil(w.t, response.Secret)
 	entry, err := logical.StorageEntryJSON("lease", response.Secret)
-	require.NoError(m.t, err)
+	require.NoError(w.t, err)
 	var secret logical.Secret
-	require.NoError(m.t, entry.DecodeJSON(&secret))
+	require.NoError(w.t, entry.DecodeJSON(&secret))
 	secret.IssueTime = time.Now()
 	return &secret
 }

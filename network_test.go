@@ -103,6 +103,12 @@ func (n *network) doubt() {
 	}
 }
 
+func (n *network) inDoubt() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.doubted.IsZero()
+}
+
 // forget is for the end of a process: what it has learned at this moment, or may
 // have failed to write down, the next one cannot know.
 func (n *network) forget() {

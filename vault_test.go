@@ -82,9 +82,8 @@ func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*hel
 	if ctx.Err() != nil {
 		return nil, errGone
 	}
-	_, mounts := v.engine.current()
 	lease := &held{
-		number: response.Data["reference_number"].(string), secret: mounts[v.mount].lease(response),
+		number: response.Data["reference_number"].(string), secret: v.engine.lease(response),
 		expires: time.Now().Add(response.Secret.TTL), changed: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
 	v.mu.Lock()
@@ -104,9 +103,7 @@ func (v *vault) renew(lease *held, increment time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_, mounts := v.engine.current()
-	system := mounts[v.mount].backend.System()
-	ttl, _, err := framework.CalculateTTL(system, increment, response.Secret.TTL, 0, response.Secret.MaxTTL, 0, secret.IssueTime)
+	ttl, _, err := framework.CalculateTTL(mountDefaults(), increment, response.Secret.TTL, 0, response.Secret.MaxTTL, 0, secret.IssueTime)
 	if err != nil {
 		return err
 	}
