@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -206,7 +207,11 @@ func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
 func TestAChangeOnAnotherNodeIsTakenUp(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.issue()
-		other := m.world.mount(m.storage)
+		other := &mount{
+			world: m.world, ctx: m.ctx, storage: m.storage, transport: m.transport, registry: budget.NewRegistry(),
+			events: logical.NewMockEventSender(),
+		}
+		other.start()
 		other.must(other.write("config", map[string]any{"activation_timeout": 0}))
 		other.stop()
 		m.backend.InvalidateKey(t.Context(), configKey)
