@@ -132,12 +132,15 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		return answerError(err)
 	}
 	defer release()
+	if previous := b.connection.get(); previous != nil {
+		previous.sessions.SaveUnstored(ctx)
+	}
 	built, err := b.build(next)
 	if err != nil {
 		return answerError(err)
 	}
 	// Whoever only gives a rotation up changes nothing that could be proven.
-	givesUpOnly := abandon && !replaces(current, next)
+	givesUpOnly := abandon && current != nil && !replaces(current, next)
 	unproven, err := built.prove(ctx, current, data.Get("verify").(bool) && !givesUpOnly)
 	if err != nil {
 		return answerError(notStored(err))
@@ -223,6 +226,9 @@ func (b *backend) adopt(ctx context.Context, current *config, built *connection)
 		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
 	}
 	b.connection.replace(built)
+	if err := b.openOwnLimits(ctx, built.config); err != nil {
+		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
+	}
 	b.ledger.Retry()
 	b.upkeep.poke()
 	response.Data = built.config.answer()

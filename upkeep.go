@@ -235,5 +235,5 @@ func (b *backend) personalSessions(ctx context.Context) ([]session.Session, erro
 }
 
 func (b *backend) dropUnstored(ctx context.Context) (time.Time, error) {
-	return time.Time{}, session.DropUnstored(ctx, b.storage)
+	return time.Time{}, errors.Join(session.DropUnstored(ctx, b.storage), session.DropEnded(ctx, b.storage))
 }

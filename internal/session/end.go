@@ -55,7 +55,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	byNumber := make(map[string]*Session)
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
-		m.saveUnstored(ctx, session) // so that it is ended also where this process dies meanwhile
+		m.saveUnstored(ctx, nil, session.Context, newUnstored(session)) // so that it is ended also where this process dies meanwhile
 		if err := m.Storage.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}

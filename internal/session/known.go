@@ -19,6 +19,15 @@ func (m *Manager) Known(ctx context.Context, in client.Context) (*Session, error
 	return m.stored(ctx, in)
 }
 
+// RemembersFailure says that a request in the context would be answered by a failure of before,
+// without asking KSeF.
+func (m *Manager) RemembersFailure(in client.Context) bool {
+	m.mu.Lock()
+	s := m.contexts[in]
+	m.mu.Unlock()
+	return s != nil && s.recentFailure() != nil
+}
+
 // inMemory makes no slot for a context that nobody has logged in to.
 func (m *Manager) inMemory(in client.Context) *Session {
 	m.mu.Lock()

@@ -153,6 +153,16 @@ func (s *slot) addUnstored(one unstored) (dropped []string) {
 	return dropped
 }
 
+func (s *slot) keepUnstored(number string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.unstored {
+		if s.unstored[i].number == number {
+			s.unstored[i].kept = true
+		}
+	}
+}
+
 // dropUnstored is false where the number was not among them.
 func (s *slot) dropUnstored(number string) bool {
 	s.mu.Lock()

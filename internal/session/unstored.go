@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	loginsEndWithin = 5 * time.Minute
 	// sessionsLast is longer than KSeF's sessions last: 7 days.
 	sessionsLast = 8 * 24 * time.Hour
+	// endedShown is how long storage keeps a session that has ended by itself.
+	endedShown = 24 * time.Hour
 	// retryEnding is the pause after a session could not be ended.
 	retryEnding = 10 * time.Minute
 	// maxUnstored bounds what is remembered of one context.
@@ -38,6 +41,8 @@ type unstored struct {
 	Since   time.Time `json:"since"`
 
 	number string
+	// kept says that storage has the number.
+	kept bool
 	// lost says that its login has failed: nobody uses it.
 	lost bool
 }
@@ -51,21 +56,41 @@ func (m *Manager) markUnstored(ctx context.Context, s *slot, session *Session) {
 	for _, dropped := range s.addUnstored(newUnstored(session)) {
 		m.forgetUnstored(ctx, s, session.Context, dropped)
 	}
-	m.saveUnstored(ctx, session)
+	m.saveUnstored(ctx, s, session.Context, newUnstored(session))
 }
 
 func newUnstored(session *Session) unstored {
 	return unstored{Version: storedVersion, API: session.API, Author: session.Author, Since: time.Now().UTC(), number: session.ReferenceNumber}
 }
 
-func (m *Manager) saveUnstored(ctx context.Context, session *Session) {
-	entry, err := logical.StorageEntryJSON(unstoredKey(session.Context, session.ReferenceNumber), newUnstored(session))
+// saveUnstored is told the slot that remembers the session; nil for none.
+func (m *Manager) saveUnstored(ctx context.Context, s *slot, in client.Context, one unstored) {
+	entry, err := logical.StorageEntryJSON(unstoredKey(in, one.number), one)
 	if err == nil {
 		err = m.Storage.Put(ctx, entry)
 	}
 	if err != nil {
 		m.Logger.Warn("the number of a KSeF session could not be stored; should it be lost, it stays open for 7 days",
-			"context", session.Context, "session", session.ReferenceNumber, "error", err)
+			"context", in, "session", one.number, "error", err)
+		return
+	}
+	if s != nil {
+		s.keepUnstored(one.number)
+	}
+}
+
+// SaveUnstored stores the numbers that storage did not take before. It is for a manager that is
+// about to be replaced by another of the same storage.
+func (m *Manager) SaveUnstored(ctx context.Context) {
+	m.mu.Lock()
+	contexts := maps.Clone(m.contexts)
+	m.mu.Unlock()
+	for in, s := range contexts {
+		for _, one := range s.listUnstored() {
+			if !one.kept {
+				m.saveUnstored(ctx, s, in, one)
+			}
+		}
 	}
 }
 
@@ -98,12 +123,25 @@ func (m *Manager) retire(ctx context.Context, s *slot, before *Session) {
 	s.lose(before.ReferenceNumber)
 }
 
-// store keeps a session under an identity of the manager's.
+// store keeps a session under an identity of the manager's, and remembers the number of one that it
+// overwrites, such as a deletion of config that did not come to its end has left.
 func (m *Manager) store(ctx context.Context, identity string, session *Session) error {
+	before, err := load(ctx, m.Storage, identity, session.Context)
+	if err != nil {
+		return err
+	}
+	s := m.slot(session.Context)
+	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber
+	if overwrites {
+		m.markUnstored(ctx, s, before)
+	}
 	if err := save(ctx, m.Storage, identity, session); err != nil {
 		return err
 	}
-	m.forgetUnstored(ctx, m.slot(session.Context), session.Context, session.ReferenceNumber)
+	if overwrites {
+		s.lose(before.ReferenceNumber)
+	}
+	m.forgetUnstored(ctx, s, session.Context, session.ReferenceNumber)
 	return nil
 }
 
@@ -125,6 +163,7 @@ func (m *Manager) loadUnstored(ctx context.Context, s *slot, in client.Context) 
 		if err != nil {
 			return err
 		}
+		one.kept = true
 		s.addUnstored(one)
 	}
 	return nil
@@ -200,10 +239,23 @@ func DropUnstored(ctx context.Context, storage logical.Storage) error {
 	failures := make([]error, 0, len(keys))
 	for _, key := range keys {
 		one, err := readUnstored(ctx, storage, key)
-		if err == nil && time.Since(one.Since) > sessionsLast {
+		if err == nil && (one.Version != storedVersion || time.Since(one.Since) > sessionsLast) {
 			err = storage.Delete(ctx, key)
 		}
 		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
+}
+
+// DropEnded deletes sessions from storage that have ended by themselves a day ago or earlier, in
+// contexts that nobody may ever use again.
+func DropEnded(ctx context.Context, storage logical.Storage) error {
+	stored, err := listAll(ctx, storage)
+	failures := []error{err}
+	for _, session := range stored {
+		if time.Since(session.Refresh.ValidUntil) > endedShown {
+			failures = append(failures, storage.Delete(ctx, session.key))
+		}
 	}
 	return errors.Join(failures...)
 }
