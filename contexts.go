@@ -18,7 +18,6 @@ import (
 	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 const (
@@ -99,6 +98,11 @@ func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, u
 	return current, taxpayer, b.allowContext(ctx, current, taxpayer, use)
 }
 
+// allows says whether requests may name the context.
+func (c *config) allows(taxpayer client.Context) bool {
+	return taxpayer == c.Context || slices.Contains(c.AllowedContexts, taxpayer.Value) || slices.Contains(c.AllowedContexts, everyContext)
+}
+
 func (b *backend) allowContext(ctx context.Context, current *connection, taxpayer client.Context, use contextUse) error {
 	allowed := current.config.AllowedContexts
 	if taxpayer == current.config.Context || slices.Contains(allowed, taxpayer.Value) {
@@ -120,6 +124,9 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 	if !every {
 		return notAllowed(taxpayer)
 	}
+	if current.sessions.RemembersFailure(taxpayer) {
+		return nil // the answer costs no login
+	}
 	if pause := b.firstLogins.admit(taxpayer, time.Now()); pause > 0 {
 		return tooManyFirstLogins(pause)
 	}
@@ -132,7 +139,7 @@ func notAllowed(taxpayer client.Context) error {
 		field = "internal_id"
 	}
 	return &client.InputError{
-		Field: field, Fault: "names " + taxpayer.Value + ", a context that nobody has allowed",
+		Field: field, Fault: "names " + taxpayer.Value + ", which config does not allow",
 		Remedy: "add it to allowed_contexts of config, or write a role with it and read creds/<role>",
 	}
 }
@@ -144,9 +151,9 @@ const (
 )
 
 func tooManyFirstLogins(pause time.Duration) error {
-	return logical.CodedError(http.StatusTooManyRequests, fmt.Sprintf(
+	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
 		"%d contexts have been asked for within a minute that %s lets in only through * and that have no session yet; ask again in %d seconds, or name the contexts there",
-		firstLoginsAtMost, fieldAllowedContexts, int(math.Ceil(pause.Seconds()))))
+		firstLoginsAtMost, fieldAllowedContexts, int(math.Ceil(pause.Seconds())))}
 }
 
 // firstLogins are the contexts that were lately admitted without a session, one mount's.

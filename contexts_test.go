@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// strangerNIP is a taxpayer whom nobody has allowed.
+// strangerNIP is a taxpayer that config does not allow.
 const strangerNIP = "1111111111"
 
 // units are contexts of internal units of the test's company, as many as are wanted.
@@ -64,7 +64,7 @@ func TestContexts(t *testing.T) {
 			for field, value := range map[string]string{"nip": strangerNIP, "internal_id": unitContext} {
 				for what, request := range m.contextRequests(field, value) {
 					text := m.refused(request())
-					require.Contains(t, text, field+": names "+value+", a context that nobody has allowed", what)
+					require.Contains(t, text, field+": names "+value+", which config does not allow", what)
 					require.Contains(t, text, "allowed_contexts", what)
 				}
 			}

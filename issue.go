@@ -56,8 +56,11 @@ func (b *backend) issueRequest(o order, lease time.Duration) (ledger.IssueReques
 	if current == nil {
 		return ledger.IssueRequest{}, ledger.ErrHeld
 	}
-	if o.context.IsZero() {
+	switch {
+	case o.context.IsZero():
 		o.context = current.config.Context
+	case o.role == "" && !current.config.allows(o.context):
+		return ledger.IssueRequest{}, notAllowed(o.context) // config has changed since the request was checked
 	}
 	return ledger.IssueRequest{
 		Target: ledger.Target{API: current.config.URL, Context: o.context},

@@ -62,15 +62,16 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
-	_, in, err := b.namedContext(ctx, data, useToIssue)
-	if err != nil {
-		return answerError(err)
-	}
 	description := data.Get("description").(string)
 	if err := checkDescription(description); err != nil {
 		return answerError(err)
 	}
 	ttl, maxTTL, err := ttlsFrom(data, 0, 0)
+	if err != nil {
+		return answerError(err)
+	}
+	// Last, since a context that is asked for first is counted.
+	_, in, err := b.namedContext(ctx, data, useToIssue)
 	if err != nil {
 		return answerError(err)
 	}

@@ -84,7 +84,7 @@ func fill(text string, values map[string]string) (string, error) {
 	const name = "template"
 	main, trees := parse.New(name), make(map[string]*parse.Tree)
 	if _, err := main.Parse(text, "", "", trees, templateFunctions()); err != nil {
-		return "", err
+		return "", errors.New("it is not in the syntax of templates, or names a function that is not allowed")
 	}
 	if len(trees) != 1 || trees[name] != main {
 		return "", errors.New("it defines a template")
@@ -110,7 +110,7 @@ func fillNode(node parse.Node, values map[string]string) (string, error) {
 	case *parse.ActionNode:
 		return fillAction(node.Pipe, values)
 	}
-	return "", fmt.Errorf("it has %s", node)
+	return "", errors.New("it has an instruction besides values")
 }
 
 // fillAction takes a value through the functions that follow it.
@@ -142,7 +142,7 @@ func valueOf(node parse.Node, values map[string]string) (string, error) {
 			return value, nil
 		}
 	}
-	return "", fmt.Errorf("%s is no value", node)
+	return "", errors.New("it names what is no value")
 }
 
 // applyFunction applies a function with the arguments before its last, which is the value.
@@ -159,5 +159,5 @@ func applyFunction(args []parse.Node, value string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%s is no function with what it takes", args)
+	return "", errors.New("it calls what is no function, or with other arguments than it takes")
 }

@@ -37,6 +37,9 @@ func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpo
 func (a *Account) fill(endpoints []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.pool.accounts) > 1 {
+		return // the other accounts' journals count what this one has sent
+	}
 	now := time.Now()
 	for _, name := range endpoints {
 		e := a.pool.endpoint(name)

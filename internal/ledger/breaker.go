@@ -41,14 +41,13 @@ func (e *OutageError) Error() string {
 type outcome int
 
 const (
-	notSent outcome = iota
+	// noEvidence is of a request that was not sent, or whose caller did not wait.
+	noEvidence outcome = iota
 	// refused is KSeF's definite no.
 	refused
 	made
 	// unknown may have made a token whose reply was lost.
 	unknown
-	// callerGone is unknown because the caller did not wait, which may not be KSeF's fault.
-	callerGone
 )
 
 type breakerState int
@@ -165,22 +164,18 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 		b.state, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, nil
 	case result == refused && b.state == closed:
 		b.lost = 0
-	case result == unknown || result == callerGone:
-		return b.lose(a.trial, result, err)
+	case result == unknown:
+		return b.lose(a.trial, err)
 	}
 	return changed
 }
 
-// lose lengthens the pause only for what KSeF has lost: callers that leave keep nobody else waiting
-// longer than a probe.
-func (b *breaker) lose(trial bool, result outcome, err error) (opened bool) {
+func (b *breaker) lose(trial bool, err error) (opened bool) {
 	b.lost++
 	b.lastErr = err
 	switch {
 	case trial:
-		if result == unknown {
-			b.lostTrials++
-		}
+		b.lostTrials++
 		b.state = open
 		b.next = time.Now().Add(min(longestTrialPause, probeEvery<<min(b.lostTrials, 10)))
 	case b.state == closed && b.lost >= breakerOpensAfter:

@@ -58,7 +58,7 @@ func TestBreaker(t *testing.T) {
 			p.lose(t, 2)
 			require.True(t, p.ask(refused))
 			p.lose(t, 2)
-			require.True(t, p.ask(notSent))
+			require.True(t, p.ask(noEvidence))
 			p.lose(t, 1)
 			_, err := p.admit()
 			var outage *OutageError
@@ -92,7 +92,7 @@ func TestBreaker(t *testing.T) {
 			all.Wait()
 			require.Equal(t, 1, p.probes)
 			require.Len(t, admitted, 1)
-			(<-admitted).end(notSent, nil)
+			(<-admitted).end(noEvidence, nil)
 			require.True(t, p.ask(refused), "one that was not sent gives way to the next")
 			first, err := p.admit()
 			require.NoError(t, err)
@@ -114,18 +114,6 @@ func TestBreaker(t *testing.T) {
 			}
 			require.LessOrEqual(t, trials, 7)
 			require.GreaterOrEqual(t, trials, 5)
-		},
-		"tries as often as before where only the callers leave": func(t *testing.T, p *probed) {
-			p.lose(t, 3)
-			p.away = false
-			trials := 0
-			for range 600 {
-				<-time.After(time.Second)
-				if p.ask(callerGone) {
-					trials++
-				}
-			}
-			require.GreaterOrEqual(t, trials, 50)
 		},
 		"closes when a request that was sent before succeeds": func(t *testing.T, p *probed) {
 			early, err := p.admit()

@@ -83,7 +83,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, err
 	}
-	defer l.endAttempt(attempt, notSent, nil)
+	defer l.endAttempt(attempt, noEvidence, nil)
 	api, err := l.Open(ctx, request.Target, budget.Wait{AtMost: issuePatience})
 	if err != nil {
 		return nil, err
@@ -97,8 +97,9 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	}
 	defer l.land(record.Nonce)
 
+	sent := time.Now()
 	token, err := api.GenerateToken(sending, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
-	l.endAttempt(attempt, outcomeOf(ctx, err), err)
+	l.endAttempt(attempt, outcomeOf(ctx, sent, err), err)
 	if err != nil {
 		return nil, endedBy(sending, l.notIssued(ctx, record, err))
 	}
@@ -118,19 +119,24 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
+// patientCaller is how long a caller must have waited in vain to say something of KSeF: one who
+// leaves sooner must not keep others from their tokens.
+const patientCaller = 5 * time.Second
+
 // outcomeOf reads the outcome of the request for a token from its error.
-func outcomeOf(ctx context.Context, err error) outcome {
+func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 	switch {
 	case err == nil:
 		return made
-	case client.MayHaveActed(err, client.EndpointGenerateToken) && ctx.Err() != nil:
-		return callerGone
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
+		if ctx.Err() != nil && time.Since(sent) < patientCaller {
+			return noEvidence
+		}
 		return unknown
 	case client.IsRefusal(err):
 		return refused
 	}
-	return notSent
+	return noEvidence
 }
 
 // intend writes the record that leads back to the token, whatever happens next.

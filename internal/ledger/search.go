@@ -90,13 +90,13 @@ type search struct {
 }
 
 // search reads KSeF's list as far back as the tokens of the requests may lie.
-func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, patience, absent time.Duration) (s *search, err error) {
+func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *search, err error) {
 	defer l.contain(&err)
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
 	}
-	api, err := l.Open(ctx, target, budget.Wait{AtMost: patience})
+	api, err := l.Open(ctx, target, budget.Wait{AtMost: maxWait})
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,9 @@ import (
 const (
 	// absentAtOnce takes the place of absentAfter where somebody waits for the outcome.
 	absentAtOnce = 2 * time.Minute
-	// settlePatience is how long such a search waits for KSeF's limits, settleTimeout how long for all.
-	settlePatience = 5 * time.Second
-	settleTimeout  = 20 * time.Second
+	// settleMaxWait is how long such a search waits for KSeF's limits, settleTimeout how long for all.
+	settleMaxWait = 5 * time.Second
+	settleTimeout = 20 * time.Second
 )
 
 // Lost is what is left of the requests for tokens whose outcome is unknown.
@@ -52,7 +52,7 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 	err := l.breaker(target.API).check()
 	var search *search
 	if err == nil {
-		search, err = l.search(ctx, target, records, settlePatience, absentAtOnce)
+		search, err = l.search(ctx, target, records, settleMaxWait, absentAtOnce)
 	}
 	for _, record := range records {
 		finished, failure := false, err

@@ -22,7 +22,7 @@ func xadesName(local string) xml.Name { return xml.Name{Space: xadesNS, Local: l
 // or more than one fits: KeyInfo need not be signed, and can carry any number.
 func (n *node) signer() *x509.Certificate {
 	var fitting []byte
-	named := n.namedDigests()
+	named, first := n.namedDigests()
 	for _, carried := range n.carried() {
 		der, err := decodeBase64(string(carried.text))
 		if err != nil {
@@ -35,6 +35,9 @@ func (n *node) signer() *x509.Certificate {
 		default:
 			fitting = der
 		}
+	}
+	if !first.fit(fitting) {
+		return nil
 	}
 	certificate, err := x509.ParseCertificate(fitting)
 	if err != nil {
@@ -55,19 +58,27 @@ func (n *node) carried() []*node {
 type digests map[string][][]byte
 
 // namedDigests reads SigningCertificate and SigningCertificateV2. There is one set
-// of signed properties: in another there could stand what nobody has signed.
-func (n *node) namedDigests() digests {
-	named := make(digests)
+// of signed properties: in another there could stand what nobody has signed. first
+// are those of the signer, whom the first Cert names; the others are its issuers
+// (ETSI EN 319 132-1, 5.2.2).
+func (n *node) namedDigests() (named, first digests) {
+	named, first = make(digests), make(digests)
 	properties := n.along(dsig("Object"), xadesName("QualifyingProperties"), xadesName("SignedProperties"))
 	if len(properties) != 1 {
-		return named
+		return named, first
 	}
 	for _, kind := range []string{"SigningCertificate", "SigningCertificateV2"} {
-		for _, one := range properties[0].along(xadesName("SignedSignatureProperties"), xadesName(kind), xadesName("Cert"), xadesName("CertDigest")) {
-			named.add(one)
+		certs := properties[0].along(xadesName("SignedSignatureProperties"), xadesName(kind), xadesName("Cert"))
+		for i, cert := range certs {
+			for _, one := range cert.along(xadesName("CertDigest")) {
+				named.add(one)
+				if i == 0 {
+					first.add(one)
+				}
+			}
 		}
 	}
-	return named
+	return named, first
 }
 
 func (d digests) add(certDigest *node) {

@@ -68,6 +68,7 @@ func TestSigner(t *testing.T) {
 		"not named":                   {carrying(leaf), nil},
 		"another named":               {carrying(leaf) + properties(v1, name(other)), nil},
 		"both named":                  {carrying(leaf, other) + properties(v1, name(leaf)+name(other)), nil},
+		"named second, first absent":  {carrying(leaf) + properties(v1, name(other)+name(leaf)), nil},
 		"both named, V2 and before":   {carrying(leaf, other) + properties(v1, name(leaf)) + properties(v2, name(other)), nil},
 		"not carried":                 {properties(v1, name(leaf)), nil},
 		"two sets of properties":      {carrying(leaf) + properties(v1, name(leaf)) + properties(v1, name(leaf)), nil},
