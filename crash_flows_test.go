@@ -18,7 +18,7 @@ import (
 
 // flows are those whose every step the crash matrix goes through.
 func flows() []flow {
-	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), personFlows(), rotationFlows(), upkeepFlows(), unmountFlows())
+	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), personFlows(), rotationFlows(), upkeepFlows(), unmountFlows(), sharingFlows())
 }
 
 // issuing are the kinds of points at which a token is made.

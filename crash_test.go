@@ -20,6 +20,7 @@ import (
 type flow struct {
 	name    string
 	options simulator.Options
+	mounts  int // 0 is one
 	// history comes before anything else, and prepare before the steps are
 	// counted; nil is nothing.
 	history func(s *scene)
@@ -58,7 +59,7 @@ func TestADeathAtAnyPointLosesNoTokenAndKillsNone(t *testing.T) {
 // play runs the flow in a process that meets its fate, with another to take
 // over, and checks what comes of it. It returns the points of the flow.
 func (f flow) play(t *testing.T, end fate) (points []point) {
-	inScene(t, f.options, func(t *testing.T, s *scene) {
+	inSceneOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *scene) {
 		if f.history != nil {
 			f.history(s)
 		}

@@ -99,8 +99,13 @@ func (w *world) living() []simulator.TokenState {
 // inScene runs a test in a bubble, with one mount.
 func inScene(t *testing.T, options simulator.Options, test func(t *testing.T, s *scene)) {
 	t.Helper()
+	inSceneOf(t, 1, options, test)
+}
+
+func inSceneOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *scene)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, options, 1)
+		s := newScene(t, options, mounts)
 		defer s.close()
 		test(t, s)
 		s.requireNoSecretInLogs()
