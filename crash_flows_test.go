@@ -18,7 +18,7 @@ import (
 
 // flows are those whose every step the crash matrix goes through.
 func flows() []flow {
-	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), personFlows(), rotationFlows(), upkeepFlows(), unmountFlows(), sharingFlows())
+	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), personFlows(), rotationFlows(), upkeepFlows(), unmountFlows(), sharingFlows(), contextFlows())
 }
 
 // issuing are the kinds of points at which a token is made.
