@@ -26,6 +26,8 @@ var errDisk = errors.New("the storage has failed")
 // flakyDisk is a storage in which operations fail, as it is told.
 type flakyDisk struct {
 	logical.Storage
+	// beforePut is called before each entry that is written; nil is allowed.
+	beforePut func(entry *logical.StorageEntry)
 
 	mu      sync.Mutex
 	trouble trouble
@@ -51,7 +53,12 @@ func (d *flakyDisk) mendReads() {
 }
 
 func (d *flakyDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	return d.write("put "+entry.Key, func() error { return d.Storage.Put(ctx, entry) })
+	return d.write("put "+entry.Key, func() error {
+		if d.beforePut != nil {
+			d.beforePut(entry)
+		}
+		return d.Storage.Put(ctx, entry)
+	})
 }
 
 func (d *flakyDisk) Delete(ctx context.Context, key string) error {

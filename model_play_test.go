@@ -23,6 +23,8 @@ type run struct {
 	// engine knows them only where it has asked, as it has in one context. Only
 	// there, too, a mount knows what others have sent before it has sent itself.
 	tight bool
+	// strayed is of the contexts that config and tokens have.
+	strayed strayed
 }
 
 // play returns the promise that was broken first.
@@ -30,7 +32,7 @@ func (r *run) play(steps []step) error {
 	for _, s := range steps {
 		r.do(s)
 		r.elapse(s.Then)
-		if err := r.broken(); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get()); err != nil {
 			return err
 		}
 	}
@@ -53,14 +55,14 @@ func (r *run) calm() error {
 	r.configureAll()
 	for range 20 {
 		r.elapse(3 * time.Hour)
-		if err := r.broken(); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get()); err != nil {
 			return err
 		}
 	}
 	if err := r.unsettled(int(r.cutOff.Load())); err != nil {
 		return err
 	}
-	if err := errors.Join(r.useSessions(), r.sessionsPiledUp()); err != nil {
+	if err := errors.Join(r.useSessions(r.contexts()...), r.sessionsPiledUp()); err != nil {
 		return err
 	}
 	r.elapse(20 * 24 * time.Hour)
@@ -84,6 +86,8 @@ func (r *run) do(s step) {
 		})
 	case aDropping:
 		r.user(func(ctx context.Context) { r.dropConfig(ctx, v) })
+	case aChange:
+		r.user(func(ctx context.Context) { r.changeContext(ctx, v, s.Where, s.How == byForce) })
 	case aRenewal, anEnd, aDeletion:
 		r.doToLease(s)
 	default:
@@ -176,7 +180,7 @@ func (r *run) dropConfig(ctx context.Context, v *vault) {
 
 func (r *run) configure(ctx context.Context, v *vault) {
 	fields := r.fields()
-	fields["allowed_contexts"] = unitContext
+	fields["allowed_contexts"] = []string{unitContext, testNIP, secondNIP}
 	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) { return m.write("config", fields) })
 }
 

@@ -55,6 +55,7 @@ const (
 	aJump     action = "jump"    // of KSeF's clock
 	aDiskFail action = "disk"    // of a mount
 	aDropping action = "drop"    // of a mount's config, and another write of it
+	aChange   action = "nip"     // of a mount's config to Where, with force where How says so
 	aPause    action = "pause"   // in which nothing happens
 )
 
@@ -62,10 +63,13 @@ const (
 // other seconds later.
 const oneByOne = "one by one"
 
+// byForce is a change of config that leaves tokens in the context before.
+const byForce = "force"
+
 // steps draws each kind of step as often as it stands here.
 func steps() *rapid.Generator[step] {
 	kinds := []*rapid.Generator[step]{
-		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping),
+		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(),
 		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
 	}
 	return rapid.Custom(func(t *rapid.T) step {
@@ -119,6 +123,15 @@ func crashes() *rapid.Generator[step] {
 			How:   string(rapid.SampledFrom([]moment{justBefore, justAfter}).Draw(t, "moment")),
 			For:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 10 * time.Minute, time.Hour}).Draw(t, "downtime"),
 			Where: rapid.SampledFrom([]string{"", oneByOne}).Draw(t, "return"), Pick: pick(t),
+		}
+	})
+}
+
+func changes() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aChange, Pick: pick(t), Where: rapid.SampledFrom([]string{secondNIP, testNIP}).Draw(t, "nip"),
+			How: rapid.SampledFrom([]string{"", byForce}).Draw(t, "force"),
 		}
 	})
 }
@@ -197,6 +210,7 @@ func scenarios() *rapid.Generator[scenario] {
 				ActivationDelay:    rapid.SampledFrom(seconds).Draw(t, "activation"),
 				DeleteDeadToken:    rapid.SampledFrom(answers).Draw(t, "delete of a dead token"),
 				DeletePendingToken: rapid.SampledFrom(answers).Draw(t, "delete of a pending token"),
+				Grants:             secondGrant(),
 				Limits:             simulator.Limits{Context: rapid.SampledFrom(limits).Draw(t, "limits")},
 			},
 			Steps: rapid.SliceOfN(steps(), length, length).Draw(t, "steps"),

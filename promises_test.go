@@ -139,35 +139,41 @@ func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) 
 // there is none yet by nonce.
 func (s *scene) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
-	ctx := context.Background()
 	for _, flaky := range s.disks {
-		storage := flaky.Storage
-		keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
-		if err != nil {
+		if err := addOpenRecords(open, flaky.Storage); err != nil {
 			return nil, err
-		}
-		// A record that is there twice counts in its later state.
-		slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
-		for _, key := range keys {
-			entry, err := storage.Get(ctx, key)
-			if err != nil {
-				return nil, err
-			}
-			var record ledger.Record
-			if err := json.Unmarshal(entry.Value, &record); err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
-			}
-			switch record.State {
-			case ledger.Issuing:
-				open[record.Nonce] = &record
-			case ledger.Live, ledger.Revoking:
-				open[record.ReferenceNumber] = &record
-			case ledger.Dead:
-				delete(open, record.ReferenceNumber)
-			}
 		}
 	}
 	return open, nil
+}
+
+func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
+	ctx := context.Background()
+	keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
+	if err != nil {
+		return err
+	}
+	// A record that is there twice counts in its later state.
+	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
+	for _, key := range keys {
+		entry, err := storage.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		var record ledger.Record
+		if err := json.Unmarshal(entry.Value, &record); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		switch record.State {
+		case ledger.Issuing:
+			open[record.Nonce] = &record
+		case ledger.Live, ledger.Revoking:
+			open[record.ReferenceNumber] = &record
+		case ledger.Dead:
+			delete(open, record.ReferenceNumber)
+		}
+	}
+	return nil
 }
 
 // nonceOf is the nonce in a token's mark.

@@ -42,11 +42,12 @@ func (s *scene) endSessions() {
 	})
 }
 
-// useSessions has every mount ask KSeF something in each context.
-func (s *scene) useSessions() error {
+// useSessions has every mount ask KSeF something in config's own context, and in
+// each that is given.
+func (s *scene) useSessions(contexts ...map[string]any) error {
 	var failures []error
 	for _, v := range s.vaults {
-		for _, in := range []map[string]any{nil, {"internal_id": unitContext}} {
+		for _, in := range append(contexts, nil) {
 			_, err := v.request(context.Background(), func(m *mount) (*logical.Response, error) { return m.read("tokens", in) })
 			failures = append(failures, err)
 		}

@@ -1,0 +1,138 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// strayed is what was written though config and tokens did not go together.
+type strayed struct {
+	mu      sync.Mutex
+	changed bool           // whether config's context has ever been changed
+	forcing map[*vault]int // changes by force under way
+	err     error
+}
+
+func (s *strayed) get() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *strayed) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = errors.Join(s.err, err)
+}
+
+func (s *strayed) force(v *vault, more int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed = true
+	if s.forcing == nil {
+		s.forcing = make(map[*vault]int)
+	}
+	s.forcing[v] += more
+}
+
+func (s *strayed) isForced(v *vault) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forcing[v] > 0
+}
+
+// changeContext has config name another taxpayer.
+func (r *run) changeContext(ctx context.Context, v *vault, nip string, force bool) {
+	if r.tight || !r.engine.complete() {
+		return
+	}
+	more := 0
+	if force {
+		more = 1
+	}
+	r.strayed.force(v, more)
+	defer r.strayed.force(v, -more)
+	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) {
+		return m.write("config", map[string]any{"nip": nip, "force": force})
+	})
+}
+
+// contexts are those in which sessions may have been left, besides config's own.
+func (r *run) contexts() []map[string]any {
+	all := []map[string]any{{"internal_id": unitContext}}
+	if r.strayed.changed {
+		all = append(all, map[string]any{"nip": testNIP}, map[string]any{"nip": secondNIP})
+	}
+	return all
+}
+
+// watchContexts notes each token that is recorded in another context than that of
+// config, and each change of config that strands tokens unforced.
+func (r *run) watchContexts() {
+	for number, flaky := range r.disks {
+		flaky.beforePut = func(entry *logical.StorageEntry) {
+			r.strayed.note(r.strays(r.vaults[number], flaky.Storage, entry))
+		}
+	}
+}
+
+func (r *run) strays(v *vault, storage logical.Storage, entry *logical.StorageEntry) error {
+	current, err := readConfig(context.Background(), storage)
+	if err != nil || current == nil {
+		return err
+	}
+	switch {
+	case entry.Key == configKey:
+		return r.strands(v, storage, current, entry)
+	case strings.HasPrefix(entry.Key, ledger.StoragePrefix+"issuing/"):
+		return isElsewhere(storage, current, entry)
+	}
+	return nil
+}
+
+func (r *run) strands(v *vault, storage logical.Storage, current *config, entry *logical.StorageEntry) error {
+	var next config
+	if err := entry.DecodeJSON(&next); err != nil {
+		return err
+	}
+	if next.Context == current.Context || r.strayed.isForced(v) {
+		return nil
+	}
+	open := make(map[string]*ledger.Record)
+	if err := addOpenRecords(open, storage); err != nil {
+		return err
+	}
+	if len(open) > 0 {
+		return fmt.Errorf("config moves from %s to %s unforced, and strands %d tokens", current.Context, next.Context, len(open))
+	}
+	return nil
+}
+
+// isElsewhere looks at the first record of a token under the role that names no
+// context.
+func isElsewhere(storage logical.Storage, current *config, entry *logical.StorageEntry) error {
+	before, err := storage.Get(context.Background(), entry.Key)
+	if err != nil || before != nil {
+		return err
+	}
+	var record ledger.Record
+	if err := json.Unmarshal(entry.Value, &record); err != nil {
+		return err
+	}
+	if in := record.Target.Context; in.Type == client.ContextNIP && in != current.Context {
+		return fmt.Errorf("a token is asked for in %s while config names %s", in, current.Context)
+	}
+	return nil
+}
