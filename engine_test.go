@@ -18,6 +18,7 @@ import (
 type engine struct {
 	*world
 	disks []logical.Storage
+	views []*taintableView
 	// onEnd is called when a process has ended; nil is allowed.
 	onEnd func()
 
@@ -40,6 +41,9 @@ const maxRequest = 90 * time.Second
 
 func (w *world) engine(disks ...logical.Storage) *engine {
 	e := &engine{world: w, disks: disks}
+	for range disks {
+		e.views = append(e.views, &taintableView{StaticSystemView: *mountDefaults()})
+	}
 	e.start()
 	return e
 }
@@ -84,7 +88,7 @@ func (e *engine) load(p *process, number int) *mount {
 	}
 	m := &mount{
 		world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
-		events: logical.NewMockEventSender(),
+		events: logical.NewMockEventSender(), view: e.views[number],
 	}
 	m.load()
 	return m

@@ -17,24 +17,29 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
+// broken notes how a promise is broken between two looks at the world.
+type broken struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (b *broken) get() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *broken) note(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = errors.Join(b.err, err)
+}
+
 // strayed is what was written though config and tokens did not go together.
 type strayed struct {
-	mu      sync.Mutex
+	broken
 	changed bool           // whether config's context has ever been changed
 	forcing map[*vault]int // changes by force under way
-	err     error
-}
-
-func (s *strayed) get() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
-}
-
-func (s *strayed) note(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = errors.Join(s.err, err)
 }
 
 func (s *strayed) force(v *vault, more int) {

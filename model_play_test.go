@@ -23,8 +23,10 @@ type run struct {
 	// engine knows them only where it has asked, as it has in one context. Only
 	// there, too, a mount knows what others have sent before it has sent itself.
 	tight bool
-	// strayed is of the contexts that config and tokens have.
-	strayed strayed
+	// strayed is of the contexts that config and tokens have, outlived of tokens
+	// that nobody was about to end when their mount had been moved.
+	strayed  strayed
+	outlived broken
 }
 
 // play returns the promise that was broken first.
@@ -32,7 +34,7 @@ func (r *run) play(steps []step) error {
 	for _, s := range steps {
 		r.do(s)
 		r.elapse(s.Then)
-		if err := errors.Join(r.broken(), r.strayed.get()); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
 			return err
 		}
 	}
@@ -55,7 +57,7 @@ func (r *run) calm() error {
 	r.configureAll()
 	for range 20 {
 		r.elapse(3 * time.Hour)
-		if err := errors.Join(r.broken(), r.strayed.get()); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
 			return err
 		}
 	}
@@ -86,6 +88,8 @@ func (r *run) do(s step) {
 		})
 	case aDropping:
 		r.user(func(ctx context.Context) { r.dropConfig(ctx, v) })
+	case aMove:
+		r.users.Go(func() { r.move(v) })
 	case aChange:
 		r.user(func(ctx context.Context) { r.changeContext(ctx, v, s.Where, s.How == byForce) })
 	case aRenewal, anEnd, aDeletion:

@@ -56,6 +56,7 @@ const (
 	aDiskFail action = "disk"    // of a mount
 	aDropping action = "drop"    // of a mount's config, and another write of it
 	aChange   action = "nip"     // of a mount's config to Where, with force where How says so
+	aMove     action = "move"    // of a mount to another path
 	aPause    action = "pause"   // in which nothing happens
 )
 
@@ -69,7 +70,7 @@ const byForce = "force"
 // steps draws each kind of step as often as it stands here.
 func steps() *rapid.Generator[step] {
 	kinds := []*rapid.Generator[step]{
-		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(),
+		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(), picked(aMove),
 		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
 	}
 	return rapid.Custom(func(t *rapid.T) step {

@@ -32,6 +32,8 @@ type mount struct {
 	registry  *budget.Registry
 	backend   *backend
 	events    *logical.MockEventSender
+	// view is Vault's view of the mount; nil is that of one without a past.
+	view *taintableView
 }
 
 // mount makes a mount on the storage and starts it as Vault does.
@@ -52,9 +54,12 @@ func (m *mount) start() {
 // load is the first half of a start: Vault loads all mounts and then
 // initializes them.
 func (m *mount) load() {
+	if m.view == nil {
+		m.view = &taintableView{StaticSystemView: *mountDefaults()}
+	}
 	made, err := newFactory("v1.2.3", m.registry, m.transport)(m.t.Context(), &logical.BackendConfig{
 		StorageView:  m.storage,
-		System:       mountDefaults(),
+		System:       m.view,
 		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs}),
 		EventsSender: m.events,
 	})

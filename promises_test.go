@@ -54,7 +54,7 @@ func (s *scene) leaseWithoutToken(living []simulator.TokenState) error {
 			return err
 		}
 		for _, lease := range v.all() {
-			if v.isLive(lease) && !lease.byHand && !alive[lease.number] && s.statusInKSeF(lease.number) != "Failed" {
+			if v.isLive(lease) && !v.isTainted() && !lease.byHand && !alive[lease.number] && s.statusInKSeF(lease.number) != "Failed" {
 				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.statusInKSeF(lease.number))
 			}
 		}

@@ -30,17 +30,12 @@ func (v *taintableView) Tainted() bool { return v.tainted.Load() }
 // unmountable is a mount whose end a test brings about as Vault does.
 type unmountable struct {
 	*mount
-	view *taintableView
 }
 
 func withUnmountable(t *testing.T, options simulator.Options, test func(t *testing.T, u *unmountable)) {
 	t.Helper()
 	withMount(t, options, func(t *testing.T, m *mount) {
-		u := &unmountable{mount: m, view: &taintableView{}}
-		require.NoError(t, u.backend.Setup(m.ctx, &logical.BackendConfig{
-			StorageView: m.storage, System: u.view, Logger: m.backend.Logger(), EventsSender: m.events,
-		}))
-		u.view.DefaultLeaseTTLVal, u.view.MaxLeaseTTLVal = time.Hour, 480*time.Hour
+		u := &unmountable{mount: m}
 		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 		test(t, u)
 	})

@@ -65,8 +65,11 @@ func (v *vault) close() {
 	v.keeper.Wait()
 }
 
-// request is one that a user makes.
+// request is one that a user makes; Vault routes none to a mount that it moves.
 func (v *vault) request(ctx context.Context, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
+	if v.isTainted() {
+		return nil, errTainted
+	}
 	return v.engine.call(ctx, v.mount, do)
 }
 
@@ -199,7 +202,7 @@ func (v *vault) wait(lease *held, pause time.Duration) bool {
 }
 
 func (v *vault) revoke(lease *held) error {
-	_, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return nil, m.revoke(lease.secret) })
+	_, err := v.engine.call(v.sealed, v.mount, func(m *mount) (*logical.Response, error) { return nil, m.revoke(lease.secret) })
 	return err
 }
 
