@@ -153,7 +153,7 @@ func leaseFlows() []flow {
 		name:    "revoke when Vault has lost the lease",
 		prepare: func(s *scene) { oneHour(s); s.vault().lose(s.newest()) },
 		run:     func(s *scene) { s.elapse(9 * 24 * time.Hour) },
-		kinds:   revoking("POST /auth/token/refresh", "put ledger/ending/*", "delete ledger/ending/*", "put visits/*", "delete visits/*"),
+		kinds:   revoking("POST /auth/token/refresh", "put ledger/ending/*", "delete ledger/ending/*", "put visits/*", "delete visits/*", "delete sessions/*"),
 	}}
 }
 
@@ -170,6 +170,16 @@ func loginFlows() []flow {
 		name:  "configure anew",
 		run:   func(s *scene) { s.insist("config", s.fields()) },
 		kinds: []string{"POST /auth/token/refresh", "put config", "put sessions/*", "put budget/*"},
+	}, {
+		name: "delete the configuration and configure again",
+		run: func(s *scene) {
+			_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) {
+				return m.request(logical.DeleteOperation, "config", map[string]any{"force": true})
+			})
+			s.elapse(time.Second)
+			s.insist("config", s.fields())
+		},
+		kinds: loggingIn("delete config", "delete sessions/*", "DELETE /auth/sessions/current", "put config", "put budget/*"),
 	}, {
 		name:    "configure another certificate",
 		prepare: func(s *scene) { s.cert, s.key = s.certificate(simulator.CertificateOptions{NIP: testNIP}) },

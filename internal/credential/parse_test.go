@@ -20,7 +20,8 @@ func requireHolds(t *testing.T, source Source, certificate *x509.Certificate, ke
 	got, err := Parse(source, noon)
 	require.NoError(t, err)
 	require.True(t, certificate.Equal(got.Certificate))
-	require.Equal(t, key, got.Key)
+	// Not by their fields: what is computed from a key may have leading zeros or not.
+	require.True(t, key.(interface{ Equal(crypto.PrivateKey) bool }).Equal(got.Key))
 	require.Equal(t, "5265877635", got.Identity.Identifier)
 }
 

@@ -131,7 +131,7 @@ func (m *Manager) store(ctx context.Context, identity string, session *Session) 
 		return err
 	}
 	s := m.slot(session.Context)
-	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber
+	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber && time.Now().Before(before.Refresh.ValidUntil)
 	if overwrites {
 		m.markUnstored(ctx, s, before)
 	}
