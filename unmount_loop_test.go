@@ -1,0 +1,42 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// TestUnmountInALoopLeavesNoTokens disables a mount and enables it again, each time at another
+// moment of the issues in flight, while another mount of the same context goes on issuing.
+func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
+	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, other *unmountable) {
+		ids := make(map[string]bool)
+		for round := range 12 {
+			u := &unmountable{mount: other.world.mount(&logical.InmemStorage{})}
+			u.configure()
+			u.must(u.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			held := u.must(u.read("creds/invoices", nil))
+			answered, others := u.reading(3), other.reading(1)
+			u.elapse(time.Duration(round) * 500 * time.Millisecond)
+			ids[u.must(u.read("status", nil)).Data["mount_id"].(string)] = true
+
+			// Whoever is answered before Vault collects the leases has one, and Clean ends the rest.
+			left, err := u.disable(held)
+			require.NoError(t, err)
+			require.Empty(t, left)
+			answered()
+			require.Equal(t, 1, others(), "another mount issues on")
+			require.Len(t, u.living(), round+1, "only the tokens of the other mount live")
+			u.elapse(10 * time.Minute)
+		}
+		require.Len(t, ids, 12, "each is a new mount")
+		require.Zero(t, other.ksef.State().Requests[issueEndpoint]["429"])
+	})
+}
