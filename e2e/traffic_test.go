@@ -75,7 +75,7 @@ const explained = 6 * time.Second
 func (t *traffic) before(moment time.Time, method string) string {
 	var lines strings.Builder
 	for _, one := range t.events {
-		if one.to.Before(moment.Add(-explained)) || !(strings.HasPrefix(one.text, method) || strings.HasPrefix(one.text, "==")) {
+		if one.to.Before(moment.Add(-explained)) || (!strings.HasPrefix(one.text, method) && !strings.HasPrefix(one.text, "==")) {
 			continue
 		}
 		fmt.Fprintf(&lines, "\n  %6d ms to %6d ms: %s", one.from.Sub(moment).Milliseconds(), one.to.Sub(moment).Milliseconds(), one.text)

@@ -21,7 +21,7 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 		require.NoError(t, err)
 		endpoint := endpoint{name: "GET /tokens", scope: perContext}
 		arrive := func() *call {
-			return &call{Request: httptest.NewRequest(http.MethodGet, "/v2/tokens", nil), now: s.now()}
+			return &call{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil), now: s.now()}
 		}
 
 		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))

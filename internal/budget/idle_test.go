@@ -42,7 +42,7 @@ func TestCloseIdle(t *testing.T) {
 			require.False(t, a.CloseIdle(time.Hour))
 			time.Sleep(time.Hour - 1)
 			require.False(t, a.CloseIdle(time.Hour))
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			require.True(t, a.CloseIdle(time.Hour))
 			_, err := a.Acquire(ctx(), revoke, now)
 			require.ErrorIs(t, err, budget.ErrClosed)
