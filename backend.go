@@ -66,7 +66,7 @@ type backend struct {
 	budgets    *budgets
 	ledger     *ledger.Ledger
 	connection connections
-	// parsing is held by whoever reads a credential that was written.
+	// parsing is held while a written credential is read.
 	parsing    turn.Turn
 	rotation   *rotation.Rotation
 	logins     *outside.Logins
@@ -168,7 +168,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	return nil
 }
 
-// periodic drops what is idle, and wakes the pump and the upkeep: Vault calls it each minute.
+// periodic drops what is idle, and wakes the background work: Vault calls it each minute.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	b.connection.dropIdle()
 	if b.WriteSafeReplicationState() {

@@ -33,7 +33,7 @@ func (b *budgets) dropIdle(ctx context.Context) (dropped bool, err error) {
 }
 
 // drop closes an account that has been idle for so long, and deletes its
-// journal. Nobody opens it meanwhile.
+// journal. It cannot be opened at the same time.
 func (b *budgets) drop(ctx context.Context, key budget.Key, idle time.Duration) (dropped bool, err error) {
 	if err := b.opening.Take(ctx); err != nil {
 		return false, err

@@ -60,7 +60,7 @@ func TestIdleLimits(t *testing.T) {
 		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
 			read(s)
 			s.engine.stop()
-			time.Sleep(90 * time.Minute)
+			s.elapse(90 * time.Minute)
 			s.engine.start()
 			require.Equal(t, 1, opened(s))
 			require.Empty(t, budgetEntries(s))
@@ -71,7 +71,7 @@ func TestIdleLimits(t *testing.T) {
 		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
 			read(s)
 			s.engine.stop()
-			time.Sleep(30 * time.Minute)
+			s.elapse(30 * time.Minute)
 			s.engine.start()
 			require.Equal(t, 2, opened(s))
 		})

@@ -168,7 +168,7 @@ func (b *backend) guardRotation(ctx context.Context, current, next *config, forc
 	case state.Unreadable != nil && !force:
 		return false, state.Unreadable
 	case state.Unreadable != nil:
-		return true, nil //nolint:nilerr // whoever forces gives it up unread
+		return true, nil //nolint:nilerr // force gives it up unread
 	case state.Step == "":
 		return false, nil
 	}

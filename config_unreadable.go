@@ -13,7 +13,7 @@ import (
 )
 
 // deleteUnreadableConfig deletes a configuration that cannot be read, if forced: what it leads to,
-// and so what would be left behind, is unknown. It is for whoever has the connection's turn and
+// and so what would be left behind, is unknown. The caller has the connection's turn and
 // holds the rotation.
 func (b *backend) deleteUnreadableConfig(ctx context.Context, storage logical.Storage, unreadable error, force bool) error {
 	if !force {

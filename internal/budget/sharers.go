@@ -14,7 +14,7 @@ const (
 	// sharerMaxWait is how long a request waits for the journal of another account.
 	sharerMaxWait = time.Second
 	// sharerRest is how long an account goes on without a journal of another that failed: one mount's storage must not
-	// stop another mount. What is sent meanwhile is missing there until it can be written again.
+	// stop another mount. What is sent in that time is missing there until it can be written again.
 	sharerRest = time.Minute
 )
 
