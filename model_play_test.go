@@ -64,11 +64,20 @@ func (r *run) calm() error {
 	if err := r.unsettled(int(r.cutOff.Load())); err != nil {
 		return err
 	}
-	if err := errors.Join(r.useSessions(r.contexts()...), r.sessionsPiledUp()); err != nil {
+	if err := errors.Join(r.useSessions(r.contexts()...), r.sessionsLeft()); err != nil {
 		return err
 	}
 	r.elapse(20 * 24 * time.Hour)
 	return errors.Join(r.unsettled(0), r.leftovers())
+}
+
+// sessionsLeft is nil where storage has been in trouble: a session of which neither
+// tokens nor number could be stored is lost with the memory that held it.
+func (r *run) sessionsLeft() error {
+	if r.network.inDoubt() {
+		return nil
+	}
+	return r.sessionsPiledUp()
 }
 
 func (r *run) do(s step) {
