@@ -232,15 +232,17 @@ func (m *Manager) isStored(ctx context.Context, in client.Context, number string
 // DropUnstored forgets the numbers of sessions that have ended by themselves, in contexts that
 // nobody may ever use again.
 func DropUnstored(ctx context.Context, storage logical.Storage) error {
-	keys, err := logical.CollectKeysWithPrefix(ctx, storage, UnstoredPrefix)
+	// Not CollectKeysWithPrefix, which goes through all of the storage.
+	view := logical.NewStorageView(storage, UnstoredPrefix)
+	keys, err := logical.CollectKeys(ctx, view)
 	if err != nil {
 		return fmt.Errorf("listing the sessions that are not stored: %w", err)
 	}
 	failures := make([]error, 0, len(keys))
 	for _, key := range keys {
-		one, err := readUnstored(ctx, storage, key)
+		one, err := readUnstored(ctx, view, key)
 		if err == nil && (one.Version != storedVersion || time.Since(one.Since) > sessionsLast) {
-			err = storage.Delete(ctx, key)
+			err = view.Delete(ctx, key)
 		}
 		failures = append(failures, err)
 	}
