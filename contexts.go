@@ -99,16 +99,20 @@ func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, u
 }
 
 // allows says whether requests may name the context.
-func (c *config) allows(taxpayer client.Context) bool {
-	return taxpayer == c.Context || slices.Contains(c.AllowedContexts, taxpayer.Value) || slices.Contains(c.AllowedContexts, everyContext)
+func (c *config) allows(taxpayer client.Context) bool { return c.names(taxpayer) || c.allowsEvery() }
+
+// names says that config itself names the context.
+func (c *config) names(taxpayer client.Context) bool {
+	return taxpayer == c.Context || slices.Contains(c.AllowedContexts, taxpayer.Value)
 }
 
+func (c *config) allowsEvery() bool { return slices.Contains(c.AllowedContexts, everyContext) }
+
 func (b *backend) allowContext(ctx context.Context, current *connection, taxpayer client.Context, use contextUse) error {
-	allowed := current.config.AllowedContexts
-	if taxpayer == current.config.Context || slices.Contains(allowed, taxpayer.Value) {
+	if current.config.names(taxpayer) {
 		return nil
 	}
-	every := slices.Contains(allowed, everyContext)
+	every := current.config.allowsEvery()
 	if every {
 		known, err := current.sessions.Known(ctx, taxpayer)
 		if err != nil || (known != nil && time.Now().Before(known.Refresh.ValidUntil)) {
