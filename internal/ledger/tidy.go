@@ -89,25 +89,20 @@ func (t *tidy) interrupted(err error) (*TidyReport, error) {
 
 // tokens goes through KSeF's living tokens.
 func (t *tidy) tokens(ctx context.Context) error {
-	query := client.TokenQuery{
-		Statuses: []string{string(client.StatusPending), string(client.StatusActive)},
-		PageSize: client.MaxPageSize,
-	}
-	for {
-		page, err := t.api.QueryTokens(ctx, query)
-		if err != nil {
-			return fmt.Errorf("reading KSeF's list: %w", err)
-		}
-		for _, token := range page.Tokens {
-			if err := t.token(ctx, &token); err != nil {
-				return err
+	query := client.TokenQuery{Statuses: []string{string(client.StatusPending), string(client.StatusActive)}}
+	var failed error
+	err := eachPage(ctx, t.api, query, func(tokens []client.Token) (more bool) {
+		for _, token := range tokens {
+			if failed = t.token(ctx, &token); failed != nil {
+				return false
 			}
 		}
-		if page.Continuation == "" {
-			return nil
-		}
-		query.Continuation = page.Continuation
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading KSeF's list: %w", err)
 	}
+	return failed
 }
 
 func (t *tidy) token(ctx context.Context, token *client.Token) error {
