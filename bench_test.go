@@ -135,6 +135,7 @@ func inTurn(b *testing.B, renew, first, second func()) float64 {
 			times[side] = append(times[side], time.Since(start))
 		}
 	}
+	b.StopTimer() // the end of mounts is not measured
 	return float64(median(times[0])) / float64(median(times[1]))
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,9 @@ func (m *mount) rememberSessions() {
 	keys, err := logical.CollectKeys(ctx, m.storage)
 	require.NoError(m.t, err)
 	for _, key := range keys {
+		if strings.HasPrefix(key, "ledger/") {
+			continue // records hold none, and a benchmark has 100,000
+		}
 		entry, err := m.storage.Get(ctx, key)
 		require.NoError(m.t, err)
 		if entry != nil {
