@@ -179,6 +179,9 @@ func (b *backend) adoptLogin(ctx context.Context, login *session.Session) error 
 	if api := connected.config.api(); api != login.API {
 		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, api)
 	}
+	if err := b.guardLogin(ctx, connected, login.Context, login.Author); err != nil {
+		return err
+	}
 	defer b.ledger.Retry()
 	return connected.sessions.Adopt(ctx, login)
 }

@@ -20,8 +20,19 @@ func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *cr
 	if err != nil {
 		return err
 	}
+	subject := ""
+	if signer != nil {
+		subject = signer.Subject()
+	}
+	return b.guardLogin(ctx, connected, in, subject)
+}
+
+// guardLogin refuses a login that a person has signed where the certificate's is needed; subject is
+// "" where the signature does not tell who has signed. It is asked again when KSeF has decided, which
+// can take most of an hour: config may have been given a certificate in that time.
+func (b *backend) guardLogin(ctx context.Context, connected *connection, in client.Context, subject string) error {
 	own := connected.sessions.Author
-	if signer != nil && (own == "" || signer.Subject() == own) {
+	if subject != "" && (own == "" || subject == own) {
 		return nil
 	}
 	authors, err := b.ledger.Authors(ctx, connected.config.URL)
@@ -35,14 +46,14 @@ func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *cr
 		}
 	}
 	switch {
-	case signer == nil && (guarded || len(authors[in]) > 0):
+	case subject == "" && (guarded || len(authors[in]) > 0):
 		return &client.InputError{
 			Field: "signed_request", Fault: "does not tell who has signed it: its SigningCertificate, or SigningCertificateV2, names no certificate in its KeyInfo, or more than one",
 			Remedy: "sign as XAdES, with the signer's certificate alone in KeyInfo",
 		}
 	case guarded:
 		return &client.InputError{
-			Field: "signed_request", Fault: "is signed by " + signer.Subject() + ", and config has the certificate of " + own + ", which logs in by itself",
+			Field: "signed_request", Fault: "is signed by " + subject + ", and config has the certificate of " + own + ", which logs in by itself",
 			Remedy: "have it signed by that subject, or write the other's certificate to config, or delete config and write it without one",
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,4 +98,45 @@ func TestLoginGuard(t *testing.T) {
 			require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
 		})
 	})
+	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
+		const decision = 40 * time.Second
+		inWorld(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *world) {
+			issued := w.issuedByKSeF() // it logs in without delay
+			m := w.mount(&logical.InmemStorage{})
+			defer m.stop()
+			m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
+			signed := m.person(stranger).sign(t, m.begin(nil), xadestest.DSS())
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				_, _ = m.complete(signed)
+			}()
+			m.elapse(time.Second)
+			m.must(m.write("config", issued))
+			<-answered
+			m.elapse(2 * decision)
+			status := m.must(m.read("status", nil)).Data
+			logins := status["logins"].([]map[string]any)
+			require.Len(t, logins, 1, "the login has failed")
+			require.Contains(t, logins[0]["error"], "is signed by Pesel:"+testPESEL)
+			sessions := status["sessions"].([]map[string]any)
+			require.Len(t, sessions, 1)
+			require.Equal(t, "Nip:"+testNIP, sessions[0]["signer"])
+			for _, one := range m.ksef.State().Sessions {
+				require.False(t, one.Active && one.Identifier.Type == "Pesel", "the stranger's session has been ended")
+			}
+		})
+	})
+}
+
+// issuedByKSeF is a credential that a rotation of another mount has led to.
+func (w *world) issuedByKSeF() map[string]any {
+	w.t.Helper()
+	m := w.mount(&logical.InmemStorage{})
+	defer m.stop()
+	m.configure()
+	m.must(m.write("config/rotate-root", nil))
+	stored, err := readConfig(m.ctx, m.storage)
+	require.NoError(w.t, err)
+	return map[string]any{"certificate": stored.Certificate, "private_key": stored.PrivateKey}
 }
