@@ -12,13 +12,16 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 )
 
-// admitSigner refuses a login that would take the place of the certificate's for
-// seven days, as another subject. Where that matters the signature must tell who
-// has signed.
+// admitSigner refuses a login in a context that nobody allows any more, and one that would take the
+// place of the certificate's for seven days, as another subject. Where that matters the signature
+// must tell who has signed.
 func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *credential.Identity) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return err
+	}
+	if !connected.config.allows(in) {
+		return notAllowed(in)
 	}
 	subject := ""
 	if signer != nil {

@@ -98,6 +98,15 @@ func TestLoginGuard(t *testing.T) {
 			require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
 		})
 	})
+	t.Run("holds in a context that is no longer allowed", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
+			signed := m.person(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())
+			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
+			require.Contains(t, m.refused(m.complete(signed)), "internal_id: names "+unitContext+", which config does not allow")
+			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+		})
+	})
 	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
 		const decision = 40 * time.Second
 		inWorld(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *world) {
