@@ -85,6 +85,8 @@ func badConfigs() map[string]badConfig {
 		"unknown subject type":              {nil, map[string]any{"subject_identifier_type": "certificate"}, []string{"subject_identifier_type:", "certificateFingerprint"}},
 		"request_timeout out of range":      {nil, map[string]any{"request_timeout": "2m"}, []string{"request_timeout:", "60s"}},
 		"activation_timeout out of range":   {nil, map[string]any{"activation_timeout": "2m"}, []string{"activation_timeout:", "60s"}},
+		"time zone alone as a schedule":     {nil, map[string]any{"rotation_schedule": "TZ=Europe/Warsaw"}, []string{"rotation_schedule:", "time zone", "UTC"}},
+		"schedule that is none":             {nil, map[string]any{"rotation_schedule": "daily"}, []string{"rotation_schedule:", "cron"}},
 		"a field that is not there":         {nil, map[string]any{"privat_key": "x"}, []string{"privat_key:", "private_key"}},
 	}
 }

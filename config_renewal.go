@@ -100,7 +100,12 @@ func checkSchedule(data *framework.FieldData) error {
 	if !given || text == "" {
 		return nil
 	}
-	if _, err := sdkrotation.DefaultScheduler.Parse(text.(string)); err != nil {
+	schedule := text.(string)
+	// The parser panics at a time zone alone; Vault takes every schedule for UTC, whatever its zone.
+	if strings.HasPrefix(schedule, "TZ=") || strings.HasPrefix(schedule, "CRON_TZ=") {
+		return &client.InputError{Field: "rotation_schedule", Fault: "names a time zone", Remedy: "leave it out; Vault's rotation manager goes by UTC"}
+	}
+	if _, err := sdkrotation.DefaultScheduler.Parse(schedule); err != nil {
 		return &client.InputError{Field: "rotation_schedule", Fault: "is not in cron's form", Remedy: "give minute, hour, day, month and weekday, such as 0 3 1 * *"}
 	}
 	return nil
