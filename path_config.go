@@ -132,13 +132,20 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		return answerError(err)
 	}
 	defer release()
-	if previous := b.connection.get(); previous != nil {
+	previous := b.connection.get()
+	if previous != nil {
 		previous.sessions.SaveUnstored(ctx)
 	}
 	built, err := b.build(next)
 	if err != nil {
 		return answerError(err)
 	}
+	defer func() {
+		// What a login has left that was to prove this configuration is the other's to end.
+		if previous != nil && b.connection.get() == previous {
+			previous.sessions.TakeUnstored(context.WithoutCancel(ctx), built.sessions)
+		}
+	}()
 	// Whoever only gives a rotation up changes nothing that could be proven.
 	givesUpOnly := abandon && current != nil && !replaces(current, next)
 	unproven, err := built.prove(ctx, current, data.Get("verify").(bool) && !givesUpOnly)

@@ -122,6 +122,26 @@ func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
 	})
 }
 
+// The session that a login has left in its last step is ended under the configuration that stays.
+func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+		m.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: 3})
+		for range 3 {
+			_, err := m.write("config", map[string]any{"certificate": certificate, "private_key": key})
+			require.ErrorContains(t, err, "was not stored")
+		}
+		require.Equal(t, 4, m.openSessions())
+		for range 2 {
+			m.elapse(15 * time.Minute)
+			m.must(m.read("tokens", nil))
+		}
+		require.Equal(t, 1, m.openSessions())
+		m.requireNothingLeftOf("unstored-sessions/")
+	})
+}
+
 func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.issue()

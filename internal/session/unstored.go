@@ -94,6 +94,25 @@ func (m *Manager) SaveUnstored(ctx context.Context) {
 	}
 }
 
+// TakeUnstored remembers the sessions that a manager of the same storage has left which is never put
+// in force. What this one knows of storage it has read before.
+func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
+	from.mu.Lock()
+	contexts := maps.Clone(from.contexts)
+	from.mu.Unlock()
+	for in, left := range contexts {
+		for _, one := range left.listUnstored() {
+			if one.API != m.API {
+				continue
+			}
+			s := m.slot(in)
+			for _, dropped := range s.addUnstored(one) {
+				m.forgetUnstored(ctx, s, in, dropped)
+			}
+		}
+	}
+}
+
 func (m *Manager) deleteUnstored(ctx context.Context, in client.Context, number string) {
 	if err := m.Storage.Delete(ctx, unstoredKey(in, number)); err != nil {
 		m.Logger.Warn("the number of a KSeF session could not be forgotten", "context", in, "session", number, "error", err)
