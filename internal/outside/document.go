@@ -149,7 +149,7 @@ func parse(document []byte) (*node, error) {
 			break
 		}
 		if err != nil {
-			return nil, fault("is not well-formed XML in UTF-8: "+err.Error(), signAgain)
+			return nil, malformed(decoder)
 		}
 		last := open[len(open)-1]
 		switch token := token.(type) {
@@ -172,6 +172,12 @@ func parse(document []byte) (*node, error) {
 		return nil, fault("is not well-formed XML in UTF-8: it has more than one root, or none", signAgain)
 	}
 	return above.nodes[0], nil
+}
+
+// malformed names a place alone: the decoder's own words quote the document.
+func malformed(decoder *xml.Decoder) error {
+	line, column := decoder.InputPos()
+	return fault(fmt.Sprintf("is not well-formed XML in UTF-8, at line %d, column %d", line, column), signAgain)
 }
 
 func algorithmOf(element xml.StartElement) string {
@@ -246,8 +252,10 @@ func (n *node) content() (*signed, error) {
 		case child.name.Local == "ContextIdentifier" && read.context.IsZero() && len(child.nodes) == 1:
 			inner := child.nodes[0]
 			read.context = client.Context{Type: client.ContextType(inner.name.Local), Value: inner.trimmed()}
-		default:
+		case slices.Contains([]string{"Challenge", "SubjectIdentifierType", "ContextIdentifier", "AuthorizationPolicy"}, child.name.Local):
 			return nil, fault(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.name.Local), signAgain)
+		default:
+			return nil, fault("was altered: it has an element that login/begin did not give out", signAgain)
 		}
 	}
 	if read.challenge == "" || read.subjectType == "" || read.context.IsZero() {

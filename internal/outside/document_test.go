@@ -66,6 +66,22 @@ func TestARequestThatIsNotSignedAsAWholeIsRefused(t *testing.T) {
 	}
 }
 
+func TestARefusalQuotesNothing(t *testing.T) {
+	const canary = "canary-0123456789"
+	for name, document := range map[string]string{
+		"entity":    `<x>&` + canary + `;</x>`,
+		"end":       `<x></` + canary + `>`,
+		"encoding":  `<?xml version="1.0" encoding="` + canary + `"?><x/>`,
+		"attribute": `<x ` + canary + `/>`,
+		"element":   strings.Replace(request, "<Challenge>", "<"+canary+"/><Challenge>", 1) + emptySignature + requestEnd,
+		"context":   strings.ReplaceAll(request, "Nip>", canary+">") + emptySignature + requestEnd + "<",
+	} {
+		_, err := read([]byte(document))
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), canary, name)
+	}
+}
+
 // FuzzSignedRequest holds that whatever is brought is either refused as a user's
 // mistake or says all that is compared with what was given out.
 func FuzzSignedRequest(f *testing.F) {
