@@ -22,6 +22,8 @@ import (
 const (
 	// MaxDocument is in bytes.
 	MaxDocument = 1 << 20
+	// maxGiven is that of base64 with blanks and line ends: what is longer is not even decoded.
+	maxGiven = 2 * MaxDocument
 	// maxMarkup bounds the tags, and the attributes.
 	maxMarkup = 8000
 	maxDepth  = 64
@@ -50,6 +52,8 @@ type signed struct {
 func Decode(given string) ([]byte, error) {
 	text := strings.TrimPrefix(strings.TrimSpace(given), "\ufeff")
 	switch {
+	case len(given) > maxGiven:
+		return nil, errTooLarge
 	case text == "":
 		return nil, fault("is empty", "give the signed XML, or base64 of it: signed_request=@signed.xml")
 	case text[0] == '<':
@@ -62,9 +66,11 @@ func Decode(given string) ([]byte, error) {
 	return bounded(decoded)
 }
 
+var errTooLarge = fault(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
+
 func bounded(document []byte) ([]byte, error) {
 	if len(document) > MaxDocument {
-		return nil, fault(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
+		return nil, errTooLarge
 	}
 	return document, nil
 }

@@ -159,6 +159,11 @@ func TestSignedRequestCost(t *testing.T) {
 		require.ErrorContains(t, err, "larger than 1 MiB")
 		_, err = Decode("<" + strings.Repeat("x", MaxDocument))
 		require.ErrorContains(t, err, "larger than 1 MiB")
+		for _, given := range []string{strings.Repeat("QUFB", 8<<20), strings.Repeat("QUFB\r\n", 6<<20), "<" + strings.Repeat("x", 32<<20)} {
+			size := allocated(func() { _, err = Decode(given) })
+			require.ErrorContains(t, err, "larger than 1 MiB")
+			require.Less(t, size, uint64(1<<20), "it is not copied")
+		}
 	})
 }
 
