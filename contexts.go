@@ -131,7 +131,7 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 	if current.sessions.RemembersFailure(taxpayer) {
 		return nil // the answer costs no login
 	}
-	if pause := b.firstLogins.admit(taxpayer, time.Now()); pause > 0 {
+	if pause := b.firstLogins.admit(taxpayer, current.sessions.FailedAt(taxpayer), time.Now()); pause > 0 {
 		return tooManyFirstLogins(pause)
 	}
 	return nil
@@ -156,39 +156,35 @@ const (
 
 func tooManyFirstLogins(pause time.Duration) error {
 	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
-		"%d contexts have been asked for within a minute that %s lets in only through * and that have no session yet; ask again in %d seconds, or name the contexts there",
+		"%d first logins have been made within a minute in contexts that %s lets in only through *; ask again in %d seconds, or name the contexts there",
 		firstLoginsAtMost, fieldAllowedContexts, int(math.Ceil(pause.Seconds())))}
 }
 
-// firstLogins are the contexts that were lately admitted without a session, one mount's.
+// firstLogins are the contexts that were lately admitted without a session, one mount's, oldest
+// first.
 type firstLogins struct {
 	mu       sync.Mutex
-	admitted map[client.Context]time.Time
+	admitted []firstLogin
+}
+
+type firstLogin struct {
+	context client.Context
+	at      time.Time
 }
 
 // admit returns 0, or how long to wait. A context that was admitted within the minute is not
-// counted twice.
-func (f *firstLogins) admit(taxpayer client.Context, now time.Time) (pause time.Duration) {
+// counted twice, unless its login has failed since: then this is another login.
+func (f *firstLogins) admit(taxpayer client.Context, failedAt, now time.Time) (pause time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	earliest := now
-	for other, at := range f.admitted {
-		if now.Sub(at) >= firstLoginsWithin {
-			delete(f.admitted, other)
-		} else if at.Before(earliest) {
-			earliest = at
-		}
-	}
-	if _, again := f.admitted[taxpayer]; again {
+	f.admitted = slices.DeleteFunc(f.admitted, func(one firstLogin) bool { return now.Sub(one.at) >= firstLoginsWithin })
+	if slices.ContainsFunc(f.admitted, func(one firstLogin) bool { return one.context == taxpayer && failedAt.Before(one.at) }) {
 		return 0
 	}
 	if len(f.admitted) >= firstLoginsAtMost {
-		return earliest.Add(firstLoginsWithin).Sub(now)
+		return f.admitted[0].at.Add(firstLoginsWithin).Sub(now)
 	}
-	if f.admitted == nil {
-		f.admitted = make(map[client.Context]time.Time, firstLoginsAtMost)
-	}
-	f.admitted[taxpayer] = now
+	f.admitted = append(f.admitted, firstLogin{taxpayer, now})
 	return 0
 }
 

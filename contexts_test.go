@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -159,4 +160,32 @@ func TestContextsFirstLogins(t *testing.T) {
 		m.elapse(firstLoginsWithin)
 		m.must(m.read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]}))
 	})
+}
+
+// A login that fails and is tried again is another one of the minute's ten.
+func TestContextsFirstLoginsThatFail(t *testing.T) {
+	const redeem = "POST /auth/token/redeem"
+	for name, fault := range map[string]simulator.Fault{
+		"its last reply is lost": {Endpoint: redeem, Kind: simulator.FaultDropReply, Times: -1},
+		"its caller goes":        {Endpoint: redeem, Kind: simulator.FaultDelay, Delay: 5 * time.Second, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+				m.must(m.write("config", map[string]any{"allowed_contexts": "*"}))
+				m.fault(fault)
+				before := m.requests("POST /auth/xades-signature")
+				background := m.ctx
+				for range 14 {
+					ctx, cancel := context.WithTimeout(background, time.Second)
+					m.ctx = ctx
+					_, err := m.read("tokens", map[string]any{"internal_id": unitContext})
+					require.Error(t, err)
+					cancel()
+					m.elapse(3 * time.Second)
+				}
+				m.ctx = background
+				require.Equal(t, firstLoginsAtMost, m.requests("POST /auth/xades-signature")-before)
+			})
+		})
+	}
 }

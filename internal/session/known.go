@@ -28,6 +28,19 @@ func (m *Manager) RemembersFailure(in client.Context) bool {
 	return s != nil && s.recentFailure() != nil
 }
 
+// FailedAt is when a login or refresh in the context has failed last, as far as memory knows.
+func (m *Manager) FailedAt(in client.Context) time.Time {
+	m.mu.Lock()
+	s := m.contexts[in]
+	m.mu.Unlock()
+	if s == nil {
+		return time.Time{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failedAt
+}
+
 // inMemory makes no slot for a context that nobody has logged in to.
 func (m *Manager) inMemory(in client.Context) *Session {
 	m.mu.Lock()

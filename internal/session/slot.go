@@ -40,6 +40,7 @@ type slot struct {
 	refused     string // the number of the session that KSeF refused last
 	failure     error
 	failureEnds time.Time
+	failedAt    time.Time // also where the caller has gone
 
 	// unstored are the sessions in KSeF that storage does not have; the next of them is not ended
 	// before endNext.
@@ -101,6 +102,9 @@ func (s *slot) finishLoad(session *Session) {
 // fail remembers why there is no session, unless it is only that the caller has
 // gone.
 func (s *slot) fail(ctx context.Context, err error) {
+	s.mu.Lock()
+	s.failedAt = time.Now()
+	s.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
