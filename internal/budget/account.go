@@ -195,10 +195,13 @@ func (a *Account) SetLimits(endpoint string, limits Limits) {
 	defer a.mu.Unlock()
 	e := a.pool.endpoint(endpoint)
 	limits = limits.withoutNegatives()
+	now := time.Now()
 	if e.limits == limits {
+		if !e.told.IsZero() {
+			e.told = now // the next write of a journal says so
+		}
 		return
 	}
-	now := time.Now()
 	e.limits, e.told = limits, now
 	a.pool.version++
 	e.settle(now)

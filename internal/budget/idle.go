@@ -30,12 +30,17 @@ func (a *Account) CloseIdle(idle time.Duration) bool {
 	return true
 }
 
+// toldLast is longer than KSeF's sessions last, 7 days: KSeF is asked for its limits with each login, so that nobody can rely
+// on what it has told longer ago.
+const toldLast = 8 * 24 * time.Hour
+
 // empty tells whether nothing is lost when the windows are forgotten.
 func (p *pool) empty(now time.Time) bool {
 	for _, e := range p.endpoints {
 		e.prune(now)
 		busy := len(e.sent) > 0 || e.inFlight > 0 || len(e.queue) > 0 || e.blocked.After(now)
-		if busy || e.limits != DocumentedLimits(e.name) {
+		told := e.limits != DocumentedLimits(e.name) && now.Sub(e.told) < toldLast
+		if busy || told {
 			return false
 		}
 	}

@@ -58,4 +58,23 @@ func TestCloseIdle(t *testing.T) {
 			require.False(t, a.CloseIdle(time.Hour))
 		})
 	})
+
+	t.Run("eight days after KSeF has told its limits last", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			const day = 24 * time.Hour
+			journal := &memory{}
+			a, own := open(t, budget.NewRegistry(), journal), budget.Limits{PerHour: 60}
+			a.SetLimits(revoke, own)
+			time.Sleep(7 * day)
+			a.SetLimits(revoke, own)
+			send(t, a, 1)
+			time.Sleep(7 * day)
+			require.False(t, a.CloseIdle(0))
+			require.NoError(t, a.Close(ctx()))
+			a = open(t, budget.NewRegistry(), journal)
+			require.False(t, a.CloseIdle(0))
+			time.Sleep(day)
+			require.True(t, a.CloseIdle(0))
+		})
+	})
 }
