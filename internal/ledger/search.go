@@ -113,7 +113,8 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 				s.found[nonce] = append(s.found[nonce], token)
 			}
 		}
-		return len(tokens) > 0 && !tokens[len(tokens)-1].Created.Before(oldest)
+		// An empty page may have others after it.
+		return len(tokens) == 0 || !tokens[len(tokens)-1].Created.Before(oldest)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking for the tokens of %d requests whose replies were lost: %w", len(wanted), err)

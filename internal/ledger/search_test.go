@@ -1,0 +1,68 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// sparse is a KSeF that lists tokens on the pages given, of which some are empty.
+type sparse struct {
+	Upstream
+	pages [][]client.Token
+}
+
+func (sparse) Author() string { return "" }
+
+func (s sparse) QueryTokens(_ context.Context, query client.TokenQuery) (*client.TokenPage, error) {
+	number := 0
+	if query.Continuation != "" {
+		if _, err := fmt.Sscan(query.Continuation, &number); err != nil {
+			return nil, err
+		}
+	}
+	page := &client.TokenPage{Tokens: s.pages[number]}
+	if number+1 < len(s.pages) {
+		page.Continuation = fmt.Sprint(number + 1)
+	}
+	return page, nil
+}
+
+// TestSearch_emptyPages has a list whose pages may be empty before the last: only a missing
+// continuation token says that there are no more.
+func TestSearch_emptyPages(t *testing.T) {
+	now := time.Now()
+	nonce, err := newNonce(now.Add(time.Hour))
+	require.NoError(t, err)
+	const mountID = "0123456789ab"
+	made := client.Token{Description: "Report " + marker(mountID, nonce), Created: now, Status: client.StatusActive}
+	old := client.Token{Description: "Report", Created: now.Add(-48 * time.Hour), Status: client.StatusActive}
+	for name, pages := range map[string][][]client.Token{
+		"first":   {{}, {made}, {old}},
+		"several": {{}, {}, {}, {made}},
+		"between": {{{Description: "Report", Created: now}}, {}, {made}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := New(Options{
+				Storage: &logical.InmemStorage{},
+				Open: func(context.Context, Target, budget.Wait) (Upstream, error) {
+					return sparse{pages: pages}, nil
+				},
+			})
+			require.NoError(t, l.store.Put(t.Context(), &logical.StorageEntry{Key: mountIDKey, Value: []byte(mountID)}))
+			search, err := l.search(t.Context(), Target{}, []Record{{Nonce: nonce, Created: now}}, 0, absentAfter)
+			require.NoError(t, err)
+			require.Len(t, search.found[nonce], 1)
+		})
+	}
+}
