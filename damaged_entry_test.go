@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -107,6 +108,15 @@ func damageOne(w *world, kind entryKind, damage func([]byte) []byte) {
 	require.Less(m.t, disk.reads.Load()-before, int64(100), "reads in an hour")
 	count, _ := m.unreadable()
 	require.Zero(m.t, count, "nothing is left of what was mended")
+}
+
+// TestDamagedEntry_unknownState has a record of a state that this version does not know.
+func TestDamagedEntry_unknownState(t *testing.T) {
+	inWorld(t, simulator.Options{}, func(_ *testing.T, w *world) {
+		damageOne(w, entryKinds()["ending"], func(value []byte) []byte {
+			return bytes.Replace(value, []byte(`"revoking"`), []byte(`"suspended"`), 1)
+		})
+	})
 }
 
 // unreadable is what status says of entries that cannot be read.

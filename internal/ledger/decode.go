@@ -18,7 +18,7 @@ func decodeRecord(key string, data []byte) (*Record, error) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		return nil, fmt.Errorf("the ledger's %s %w: %w", key, errBadRecord, err)
 	}
-	if record.Version != recordVersion || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
+	if record.Version != recordVersion || !record.State.known() || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
 		(record.State != Issuing && record.ReferenceNumber == "") || record.key() != key {
 		return nil, fmt.Errorf("the ledger's %s %w", key, errBadRecord)
 	}

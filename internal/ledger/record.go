@@ -31,6 +31,15 @@ const (
 	Dead State = "dead"
 )
 
+// known is false for a state that this version does not have: what it stands for is not known.
+func (s State) known() bool {
+	switch s {
+	case Issuing, Live, Revoking, Dead:
+		return true
+	}
+	return false
+}
+
 const recordVersion = 1
 
 // Record is one token from intent to death. It never holds the token itself.
