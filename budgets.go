@@ -262,7 +262,8 @@ func (j journal) Load(ctx context.Context) ([]byte, error) {
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	return entry.Value, nil
+	// An empty value may come as nil, which stands for no entry.
+	return append([]byte{}, entry.Value...), nil
 }
 
 func (j journal) Save(ctx context.Context, data []byte) error {

@@ -40,6 +40,7 @@ func damages() map[string]func(value []byte) []byte {
 		"version":   func([]byte) []byte { return []byte(`{"version":2}`) },
 		"not_json":  func([]byte) []byte { return []byte("\x00\xffnot JSON") },
 		"truncated": func(value []byte) []byte { return value[:len(value)/2] },
+		"empty":     func([]byte) []byte { return []byte{} },
 	}
 }
 

@@ -63,10 +63,10 @@ func (r record) encode() ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a record; no data is an empty one.
+// decode reads a record; nil is an empty one.
 func decode(data []byte) (record, error) {
 	r := record{Version: recordVersion}
-	if len(data) == 0 {
+	if data == nil {
 		return r, nil
 	}
 	if err := json.Unmarshal(data, &r); err != nil {
