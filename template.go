@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"text/template/parse"
+	"unicode/utf8"
 
 	"vault-plugin-secrets-ksef/client"
 )
@@ -36,7 +37,20 @@ func truncate(length int, value string) (string, error) {
 	if length < 1 {
 		return "", fmt.Errorf("truncate %d gives nothing", length)
 	}
-	return value[:min(length, len(value))], nil
+	kept, _ := cutAfter(length, value)
+	return kept, nil
+}
+
+// cutAfter cuts a text after so many characters, and never in the middle of one: KSeF takes no
+// halves, and names have Polish letters.
+func cutAfter(length int, value string) (kept, rest string) {
+	for i := range value {
+		if length == 0 {
+			return value[:i], value[i:]
+		}
+		length--
+	}
+	return value, ""
 }
 
 // hashKept is how much of the hash truncate_sha256 puts in the place of what it cuts off.
@@ -46,11 +60,11 @@ func truncateSHA256(length int, value string) (string, error) {
 	if length <= hashKept {
 		return "", fmt.Errorf("truncate_sha256 %d leaves no room for the hash of %d", length, hashKept)
 	}
-	if len(value) <= length {
+	if utf8.RuneCountInString(value) <= length {
 		return value, nil
 	}
-	kept := length - hashKept
-	return value[:kept] + hexSHA256(value[kept:])[:hashKept], nil
+	kept, rest := cutAfter(length-hashKept, value)
+	return kept + hexSHA256(rest)[:hashKept], nil
 }
 
 func hexSHA256(value string) string {
