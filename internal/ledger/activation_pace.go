@@ -32,7 +32,11 @@ type waiter struct {
 }
 
 // activationPace is how long KSeF takes to activate most tokens, learned from the last ones.
-type activationPace struct{ expected time.Duration }
+type activationPace struct {
+	expected time.Duration
+	// early counts the lessons in a row that have made it shorter.
+	early int
+}
 
 func newActivationPace() activationPace { return activationPace{expected: firstExpected} }
 
@@ -57,8 +61,8 @@ func (p *activationPace) lesson(w *waiter, age time.Duration) (time.Duration, bo
 	case w.pendingAt >= p.expected:
 		return (w.pendingAt + age) / 2, true
 	case w.pendingAt == 0 && age < p.expected+shortestPause:
-		// It may have been Active before.
-		return min(age, p.expected) - max(p.expected/25, 50*time.Millisecond), true
+		// It may have been Active before; the more often in a row, the longer.
+		return min(age, p.expected) - max(p.expected/25, 50*time.Millisecond)<<min(p.early, 3), true
 	}
 	return 0, false
 }
@@ -73,5 +77,10 @@ func (p *activationPace) learn(lessons []time.Duration) {
 		sum += lesson
 	}
 	mean := min(sum/time.Duration(len(lessons)), p.expected*5/4+100*time.Millisecond)
+	if mean < p.expected {
+		p.early++
+	} else {
+		p.early = 0
+	}
 	p.expected = min(max(mean, shortestExpected), longestExpected)
 }

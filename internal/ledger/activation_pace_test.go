@@ -41,6 +41,19 @@ func TestActivationPace(t *testing.T) {
 			require.LessOrEqual(t, looks, 2)
 		}
 	})
+	t.Run("follows within a dozen reads", func(t *testing.T) {
+		p := newActivationPace()
+		for range 40 {
+			activate(&p, 9*time.Second)
+		}
+		for range 12 {
+			activate(&p, time.Second)
+		}
+		for range 20 {
+			age, _ := activate(&p, time.Second)
+			require.LessOrEqual(t, age, 1500*time.Millisecond)
+		}
+	})
 	t.Run("learns little from one slow token", func(t *testing.T) {
 		p := newActivationPace()
 		for range 50 {
