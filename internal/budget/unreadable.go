@@ -37,16 +37,30 @@ func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpo
 func (a *Account) fill(endpoints []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.pool.accounts) > 1 {
-		return // the other accounts' journals count what this one has sent
-	}
 	now := time.Now()
+	if a.pool.knowsAbsent(now) {
+		return // the journal of another account has counted what this one has sent
+	}
 	for _, name := range endpoints {
 		e := a.pool.endpoint(name)
 		e.replace(a.id, fullWindows(e.limits, a.id, now))
 		e.settle(now)
 	}
 	a.pool.version++
+}
+
+// knowsAbsent tells whether requests of an account are known that is not open. A journal that was not in use
+// while another account sent tells of none.
+func (p *pool) knowsAbsent(now time.Time) bool {
+	for _, e := range p.endpoints {
+		e.prune(now)
+		for _, s := range e.sent {
+			if p.accounts[s.account] == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fullWindows are as many requests as the widest window takes, all of them just ended.
