@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -48,6 +50,48 @@ func TestIssueInOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the request
+// to KSeF may take.
+func TestIssueInOutageOfSilence(t *testing.T) {
+	for _, patience := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
+		t.Run(patience.String(), func(t *testing.T) {
+			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+				s.mustIssue(time.Hour)
+				before := s.spentOnIssuing()
+				s.network.set(silent)
+				var work sync.WaitGroup
+				for range 280 {
+					work.Go(func() { _, _ = s.vault().issue(leaving(context.Background(), patience), "invoices", time.Hour) })
+					s.elapse(time.Second)
+				}
+				require.LessOrEqual(t, s.spentOnIssuing()-before, 10)
+				s.network.set(reachable)
+				reader := s.readEachSecond()
+				defer reader.stop()
+				s.elapse(15 * time.Second)
+				require.NotEmpty(t, reader.succeeded())
+				reader.stop()
+				work.Wait()
+				require.NoError(t, s.settle())
+			})
+		})
+	}
+}
+
+// spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
+// never seen.
+func (s *scene) spentOnIssuing() (used int) {
+	s.onMount(0, func(m *mount) {
+		key := budget.Key{API: testURL, Context: client.Context{Type: client.ContextNIP, Value: testNIP}.String()}
+		for _, usage := range m.backend.budgets.usage()[key] {
+			if usage.Endpoint == issueEndpoint {
+				used = usage.Hour.Used
+			}
+		}
+	})
+	return used
 }
 
 // TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.

@@ -41,8 +41,10 @@ func (e *OutageError) Error() string {
 type outcome int
 
 const (
-	// noEvidence is of a request that was not sent, or whose caller did not wait.
+	// noEvidence is of a request that was not sent.
 	noEvidence outcome = iota
+	// abandoned is of one whose caller has left soon: that says little of KSeF.
+	abandoned
 	// refused is KSeF's definite no.
 	refused
 	made
@@ -75,6 +77,14 @@ type breaker struct {
 	// busy says that a probe or a trial is under way.
 	busy bool
 	next time.Time
+
+	// In the state closed KSeF is in doubt after too many requests without an answer: abandoned
+	// counts those in a row whose callers have left, inFlight has since when the others wait. Then a
+	// probe decides, which stands for the outcome until answeredUntil. probing is closed at its end.
+	abandoned     int
+	inFlight      map[*attempt]time.Time
+	answeredUntil time.Time
+	probing       chan struct{}
 }
 
 // attempt is the permission to ask for one token. It must be ended once.
@@ -99,6 +109,27 @@ func (b *breaker) admit() (*attempt, error) {
 	return &attempt{breaker: b, trial: true}, nil
 }
 
+// send notes that the request of an attempt leaves now.
+func (a *attempt) send() {
+	b := a.breaker
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.inFlight == nil {
+		b.inFlight = make(map[*attempt]time.Time)
+	}
+	b.inFlight[a] = time.Now()
+}
+
+func (b *breaker) inDoubt(now time.Time) bool {
+	unanswered := b.abandoned
+	for _, sent := range b.inFlight {
+		if now.Sub(sent) >= patientCaller {
+			unanswered++
+		}
+	}
+	return unanswered >= breakerOpensAfter && !now.Before(b.answeredUntil)
+}
+
 // check returns an *OutageError while KSeF does not answer. It permits nothing.
 func (b *breaker) check() error {
 	b.mu.Lock()
@@ -111,10 +142,10 @@ func (b *breaker) check() error {
 
 // await returns nil if a request may go. The caller holds the lock, which is released during a probe.
 func (b *breaker) await() error {
-	if b.state == closed {
-		return nil
-	}
 	now := time.Now()
+	if b.state == closed {
+		return b.awaitDoubt(now)
+	}
 	if b.busy || now.Before(b.next) {
 		return b.outage(now)
 	}
@@ -137,6 +168,39 @@ func (b *breaker) await() error {
 	return nil
 }
 
+// awaitDoubt is await in the state closed: those who come while KSeF is in doubt share a probe.
+func (b *breaker) awaitDoubt(now time.Time) error {
+	if !b.inDoubt(now) {
+		return nil
+	}
+	if probing := b.probing; probing != nil {
+		b.mu.Unlock()
+		<-probing
+		b.mu.Lock()
+		return b.await()
+	}
+	probing := make(chan struct{})
+	b.probing = probing
+	b.mu.Unlock()
+	err := b.probe()
+	b.mu.Lock()
+	b.probing = nil
+	close(probing)
+	now = time.Now()
+	switch {
+	case b.state != closed:
+		return b.await()
+	case err == nil:
+		b.abandoned, b.answeredUntil = 0, now.Add(probeEvery)
+		return nil
+	case !b.inDoubt(now):
+		return nil // a request that was sent before has been answered
+	}
+	b.state, b.next = open, now.Add(probeEvery)
+	b.lost, b.lastErr = max(b.lost, breakerOpensAfter), err
+	return b.outage(now)
+}
+
 func (b *breaker) outage(now time.Time) error {
 	next := b.next
 	if next.Before(now) {
@@ -155,8 +219,14 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 		return false
 	}
 	a.ended = true
+	delete(b.inFlight, a)
 	if a.trial {
 		b.busy = false
+	}
+	if result == abandoned && b.state == closed {
+		b.abandoned++
+	} else if result == made || result == refused {
+		b.abandoned = 0
 	}
 	switch {
 	case result == made:

@@ -68,6 +68,43 @@ func TestBreaker(t *testing.T) {
 			require.ErrorIs(t, outage.Err, errAway)
 			require.Zero(t, p.probes)
 		},
+		"opens for callers who leave if a probe fails too": func(t *testing.T, p *probed) {
+			for range 3 {
+				require.True(t, p.ask(abandoned))
+			}
+			var all sync.WaitGroup
+			for range 10 {
+				all.Go(func() {
+					_, err := p.admit()
+					require.Error(t, err)
+				})
+			}
+			all.Wait()
+			require.Equal(t, 1, p.probes)
+		},
+		"stays closed for callers who leave while probes are answered": func(t *testing.T, p *probed) {
+			p.away = false
+			for range 30 {
+				require.True(t, p.ask(abandoned))
+			}
+			require.Equal(t, 1, p.probes, "not more often than every five seconds")
+		},
+		"doubts requests that wait for long": func(t *testing.T, p *probed) {
+			var waiting []*attempt
+			for range 3 {
+				attempt, err := p.admit()
+				require.NoError(t, err)
+				attempt.send()
+				waiting = append(waiting, attempt)
+			}
+			<-time.After(patientCaller)
+			require.False(t, p.ask(made))
+			for _, attempt := range waiting {
+				attempt.end(made, nil)
+			}
+			require.True(t, p.ask(made))
+			require.Equal(t, 1, p.probes)
+		},
 		"probes at a bounded pace": func(t *testing.T, p *probed) {
 			p.lose(t, 3)
 			for range 60 {

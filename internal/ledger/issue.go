@@ -98,6 +98,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	defer l.land(record.Nonce)
 
 	sent := time.Now()
+	attempt.send()
 	token, err := api.GenerateToken(sending, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
 	l.endAttempt(attempt, outcomeOf(ctx, sent, err), err)
 	if err != nil {
@@ -119,8 +120,8 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-// patientCaller is how long a caller must have waited in vain to say something of KSeF: one who
-// leaves sooner must not keep others from their tokens.
+// patientCaller is how long a caller must have waited in vain to say something of KSeF: those who
+// leave sooner must not keep others from their tokens, unless a probe of KSeF fails too.
 const patientCaller = 5 * time.Second
 
 // outcomeOf reads the outcome of the request for a token from its error.
@@ -130,7 +131,7 @@ func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 		return made
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
 		if ctx.Err() != nil && time.Since(sent) < patientCaller {
-			return noEvidence
+			return abandoned
 		}
 		return unknown
 	case client.IsRefusal(err):
