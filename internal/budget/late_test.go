@@ -65,3 +65,23 @@ func TestLateRequestsOfALogin(t *testing.T) {
 		require.LessOrEqual(t, fullest(log, time.Second), budget.AuthLimits().PerSecond)
 	})
 }
+
+// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be under way leave room for
+// some of them in each second, so that nobody is sent away for those.
+func TestLateRequestsLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{}
+		acquire(t, open(t, budget.NewRegistry(), j), now)
+		next := open(t, budget.NewRegistry(), j.left()) // with eight of them
+		var answers []<-chan result
+		for range 10 {
+			answers = append(answers, waiting(ctx(), next, budget.Wait{AtMost: 10 * time.Second}, synctest.Wait))
+		}
+		for _, answer := range answers {
+			got := <-answer
+			require.NoError(t, got.err)
+			time.Sleep(100 * time.Millisecond)
+			got.slot.Done()
+		}
+	})
+}

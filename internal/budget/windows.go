@@ -92,9 +92,18 @@ func (w *windows) project(now time.Time) *projection {
 		p.sent = append(p.sent, s.at)
 	}
 	for range w.inFlight {
-		p.sent = append(p.sent, now)
+		p.add(now)
 	}
 	return p
+}
+
+// add keeps the order: requests of a process that was killed count from a moment to come.
+func (p *projection) add(sent time.Time) {
+	at := len(p.sent)
+	for at > 0 && p.sent[at-1].After(sent) {
+		at--
+	}
+	p.sent = slices.Insert(p.sent, at, sent)
 }
 
 // next is the moment at which the next request can go.
@@ -111,7 +120,7 @@ func (p *projection) next() time.Time {
 // send lets the next request go.
 func (p *projection) send() {
 	p.from = p.next()
-	p.sent = append(p.sent, p.from)
+	p.add(p.from)
 }
 
 // after is the moment at which a request can go that has so many others before it.
