@@ -223,6 +223,9 @@ type pass struct {
 // Cancel gives the slot back as never used.
 func (p pass) Cancel() { p.slot.Cancel() }
 
+// GiveUp ends the slot, too.
+func (p pass) GiveUp(sent time.Time) { p.slot.GiveUp(sent) }
+
 // Done ends the slot. The block is set first, so that nobody slips in
 // between.
 func (p pass) Done(retryAfter time.Duration) {

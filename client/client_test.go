@@ -110,6 +110,7 @@ type recordingGate struct {
 	refuse   error
 
 	cancelled int
+	givenUp   int
 }
 
 func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) {
@@ -121,6 +122,8 @@ func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) 
 }
 
 func (g *recordingGate) Done(retryAfter time.Duration) { g.done = append(g.done, retryAfter) }
+
+func (g *recordingGate) GiveUp(time.Time) { g.givenUp++ }
 
 func (g *recordingGate) Cancel() { g.cancelled++ }
 
@@ -138,16 +141,20 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 		transport http.RoundTripper
 		bearer    Bearing
 		sent      bool
+		givenUp   int
 	}{
-		"no connection": {brokenTransport{dial}, access(), false},
-		"no login":      {&answering{status: 204}, func(context.Context) (Secret, error) { return "", noBearer }, false},
-		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, access(), true},
+		"no connection": {brokenTransport{dial}, access(), false, 0},
+		"no login":      {&answering{status: 204}, func(context.Context) (Secret, error) { return "", noBearer }, false, 0},
+		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, access(), true, 0},
+		"nobody waits":  {brokenTransport{context.Canceled}, access(), true, 1},
+		"it takes long": {brokenTransport{context.DeadlineExceeded}, access(), true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gate := &recordingGate{}
 			err := newClient(t, test.transport).Through(gate).RevokeToken(t.Context(), test.bearer, "x")
 			require.Error(t, err)
-			require.Equal(t, test.sent, len(gate.done) == 1)
+			require.Equal(t, test.sent, len(gate.done)+gate.givenUp == 1)
+			require.Equal(t, test.givenUp, gate.givenUp)
 			require.Equal(t, !test.sent, gate.cancelled == 1)
 			var lost *TransportError
 			require.Equal(t, test.sent, errors.As(err, &lost) && lost.Sent)

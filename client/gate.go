@@ -20,6 +20,9 @@ type Pass interface {
 	// Done says that the exchange has ended. retryAfter is what a 429 asked
 	// for, 0 otherwise.
 	Done(retryAfter time.Duration)
+	// GiveUp is Done for a request of that moment whose answer nobody waits for any more: KSeF may
+	// look at it only later.
+	GiveUp(sent time.Time)
 	// Cancel says that the request was certainly never sent.
 	Cancel()
 }
@@ -36,5 +39,7 @@ type openGate struct{}
 func (openGate) Admit(context.Context, string) (Pass, error) { return openGate{}, nil }
 
 func (openGate) Done(time.Duration) {}
+
+func (openGate) GiveUp(time.Time) {}
 
 func (openGate) Cancel() {}

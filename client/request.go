@@ -90,12 +90,12 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	response, err := c.http.Do(request)
 	if err != nil {
 		lost := &TransportError{Endpoint: call.endpoint, Sent: !isDialError(err), Err: withoutURL(err)}
-		c.settle(pass, lost)
+		c.settle(pass, sent, lost)
 		return lost
 	}
 	defer response.Body.Close()
 	err = c.read(call, response, out)
-	c.settle(pass, err)
+	c.settle(pass, time.Time{}, err)
 	if moments, ok := out.(onClock); ok && err == nil {
 		moments.translate(newClock(sent, response.Header))
 	}
@@ -111,8 +111,9 @@ func (c *Client) closeSilent() {
 	}
 }
 
-// settle closes a pass: with what a 429 asked for, or as never used.
-func (c *Client) settle(pass Pass, err error) {
+// settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero where
+// KSeF has begun to answer.
+func (c *Client) settle(pass Pass, sent time.Time, err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		c.unanswered.Add(1)
 	}
@@ -123,6 +124,8 @@ func (c *Client) settle(pass Pass, err error) {
 		pass.Cancel()
 	case errors.As(err, &refused):
 		pass.Done(refused.RetryAfter)
+	case !sent.IsZero() && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		pass.GiveUp(sent)
 	default:
 		pass.Done(0)
 	}

@@ -116,6 +116,17 @@ func waitingEnded(ctx context.Context, e *endpoint) error {
 // Done ends a slot whose reply has arrived or whose request has failed. From now on it counts for the length of
 // each window. Further calls do nothing.
 func (s *Slot) Done() {
+	s.end(time.Time{})
+}
+
+// GiveUp is Done for a request that was sent then and that nobody waits for any more. KSeF may look at it only later, and
+// so it counts from a moment to come.
+func (s *Slot) GiveUp(sent time.Time) {
+	s.end(sent.Add(longestTransit))
+}
+
+// end ends a slot whose request KSeF has counted at that moment at the latest, or now.
+func (s *Slot) end(latest time.Time) {
 	a := s.account
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -124,7 +135,7 @@ func (s *Slot) Done() {
 	}
 	s.ended = true
 	now := time.Now()
-	s.endpoint.record(stamp{at: now, account: a.id})
+	s.endpoint.record(stamp{at: later(now, latest), account: a.id})
 	a.book(s.endpoint).inFlight--
 	s.release(now)
 }

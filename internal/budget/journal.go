@@ -180,8 +180,9 @@ func (e *entry) add(other string, more sent) {
 	e.Others[other] = s
 }
 
-// longestTransit is how long after a start KSeF may still count a request of a process that has died: what a request may
-// take, the default request timeout. The kernel delivers what such a process has written, KSeF decides when to look.
+// longestTransit is how long after a start KSeF may still count a request of a process that has died, and after its sending
+// one that was given up: what a request may take, the default request timeout. The kernel delivers what was written, KSeF
+// decides when to look.
 const longestTransit = 30 * time.Second
 
 // restore puts what the journal knows into the windows. Requests that may or may not have been sent leave room for themselves

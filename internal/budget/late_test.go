@@ -4,6 +4,7 @@
 package budget_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,4 +85,35 @@ func TestLateRequestsLeaveRoom(t *testing.T) {
 			got.slot.Done()
 		}
 	})
+}
+
+// TestLateRequestsThatWereGivenUp has callers leave, and KSeF look at their requests in a second that others use.
+func TestLateRequestsThatWereGivenUp(t *testing.T) {
+	for _, late := range []time.Duration{time.Second, 2900 * time.Millisecond, longestTransit} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %t", late, restart), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					j := &memory{}
+					a := open(t, budget.NewRegistry(), j)
+					var log []request
+					for range 10 {
+						slot, sent := acquire(t, a, now), time.Now()
+						log = append(log, request{sent: sent, done: sent.Add(late)})
+						time.AfterFunc(100*time.Millisecond, func() { slot.GiveUp(sent) })
+					}
+					time.Sleep(time.Second)
+					if restart {
+						require.NoError(t, a.Close(ctx()))
+						a = open(t, budget.NewRegistry(), j.left())
+					}
+					for range 15 {
+						slot := acquire(t, a, hour)
+						log = append(log, request{time.Now(), time.Now()})
+						slot.Done()
+					}
+					require.LessOrEqual(t, fullest(log, time.Second), 10)
+				})
+			})
+		}
+	}
 }

@@ -17,4 +17,6 @@ func (open) Admit(context.Context, string) (client.Pass, error) { return open{},
 
 func (open) Done(time.Duration) {}
 
+func (open) GiveUp(time.Time) {}
+
 func (open) Cancel() {}
