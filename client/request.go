@@ -102,6 +102,10 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	return err
 }
 
+// unansweredAfter is how long a caller who leaves must have waited for his request to count as one
+// without an answer in time.
+const unansweredAfter = time.Second
+
 // closeSilent closes the connections that were kept, where a request has had no answer since: they
 // may have fallen silent too.
 func (c *Client) closeSilent() {
@@ -114,7 +118,8 @@ func (c *Client) closeSilent() {
 // settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero where
 // KSeF has begun to answer.
 func (c *Client) settle(pass Pass, sent time.Time, err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
+	left := errors.Is(err, context.Canceled) && !sent.IsZero() && time.Since(sent) >= unansweredAfter
+	if left || errors.Is(err, context.DeadlineExceeded) {
 		c.unanswered.Add(1)
 	}
 	var lost *TransportError

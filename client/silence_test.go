@@ -146,6 +146,20 @@ func TestSilentConnection(t *testing.T) {
 			})
 		})
 	}
+	for name, protocol := range map[string]int{"http1": 1, "http2": 2} {
+		t.Run(name+"_under_callers_who_leave", func(t *testing.T) {
+			overNetwork(t, protocol, func(t *testing.T, n *network, api *Client) {
+				requireAnswered(t, api, 4)
+				n.fallSilent()
+				ctx, leave := context.WithCancel(t.Context())
+				time.AfterFunc(3*time.Second, leave)
+				_, err := api.Challenge(ctx)
+				require.True(t, MayHaveActed(err, EndpointChallenge), "%v", err)
+				synctest.Wait()
+				requireAnswered(t, api, 4)
+			})
+		})
+	}
 	t.Run("http2_under_many_requests", func(t *testing.T) {
 		overNetwork(t, 2, func(t *testing.T, n *network, api *Client) {
 			requireAnswered(t, api, 1)
