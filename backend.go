@@ -45,7 +45,7 @@ func NewFactory(version string) logical.Factory {
 func newFactory(version string, budgets *budget.Registry, transport http.RoundTripper) logical.Factory {
 	living := newLivingMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(version, conf.StorageView, budgets, transport)
+		b := newBackend(version, readable(conf.StorageView), budgets, transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
@@ -220,7 +220,9 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if refusal := b.refuseFieldsOf(req); refusal != nil {
 		return refusal, nil
 	}
-	return b.Backend.HandleRequest(ctx, req)
+	readableRequest := *req
+	readableRequest.Storage = readable(req.Storage)
+	return b.Backend.HandleRequest(ctx, &readableRequest)
 }
 
 const helpMount = `

@@ -19,28 +19,47 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// countingDisk counts the entries that are read. One of them may fail.
+// countingDisk counts the entries that are read. One of them may fail, and one may be such that Vault
+// cannot decrypt it until it is replaced or deleted.
 type countingDisk struct {
 	logical.Storage
-	reads   atomic.Int64
-	failing atomic.Value
+	reads         atomic.Int64
+	failing       atomic.Value
+	undecryptable atomic.Value
 }
+
+var errUndecryptable = fmt.Errorf("%s", undecryptable)
 
 func (d *countingDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	d.reads.Add(1)
 	if d.failing.Load() == key {
 		return nil, errDisk
 	}
+	if d.undecryptable.Load() == key {
+		return nil, errUndecryptable
+	}
 	return d.Storage.Get(ctx, key)
 }
 
-// damages are what can become of an entry.
+func (d *countingDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	d.undecryptable.CompareAndSwap(entry.Key, "")
+	return d.Storage.Put(ctx, entry)
+}
+
+func (d *countingDisk) Delete(ctx context.Context, key string) error {
+	d.undecryptable.CompareAndSwap(key, "")
+	return d.Storage.Delete(ctx, key)
+}
+
+// damages are what can become of an entry; nil is one that Vault cannot decrypt.
 func damages() map[string]func(value []byte) []byte {
 	return map[string]func([]byte) []byte{
 		"version":   func([]byte) []byte { return []byte(`{"version":2}`) },
 		"not_json":  func([]byte) []byte { return []byte("\x00\xffnot JSON") },
 		"truncated": func(value []byte) []byte { return value[:len(value)/2] },
 		"empty":     func([]byte) []byte { return []byte{} },
+
+		"undecryptable": nil,
 	}
 }
 
@@ -92,7 +111,11 @@ func damageOne(w *world, kind entryKind, damage func([]byte) []byte) {
 	entry, err := disk.Get(m.ctx, key)
 	require.NoError(m.t, err)
 	require.NotNil(m.t, entry, key)
-	m.put(key, damage(entry.Value))
+	if damage == nil {
+		disk.undecryptable.Store(key)
+	} else {
+		m.put(key, damage(entry.Value))
+	}
 	m.start()
 	defer m.stop()
 

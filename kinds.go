@@ -84,5 +84,6 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	}()
 	bare := *req
 	bare.Data = nil
+	bare.Storage = readable(req.Storage)
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }

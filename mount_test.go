@@ -93,7 +93,7 @@ func (m *mount) rememberSessions() {
 		if strings.HasPrefix(key, "ledger/") {
 			continue // records hold none, and a benchmark has 100,000
 		}
-		entry, err := m.storage.Get(ctx, key)
+		entry, err := readable(m.storage).Get(ctx, key)
 		require.NoError(m.t, err)
 		if entry != nil {
 			m.remember(secretsIn(entry.Value)...)
