@@ -84,6 +84,7 @@ func entryKinds() map[string]entryKind {
 		"limits":      {prepare: firstKey("budget/", "Nip:"), check: checkLimits, heals: true},
 		"auth_limits": {prepare: prepareLoginLimits, check: checkIssues, heals: true},
 		"session":     {prepare: firstKey("sessions/"), check: checkSession, heals: true},
+		"unstored":    {prepare: prepareUnstored, check: checkUnstored, heals: true},
 		"login":       {prepare: prepareLogin, check: checkLogin},
 		"rotation":    {options: simulator.Options{EnrollmentDelay: 20 * time.Hour}, prepare: prepareRotation, check: checkRotation},
 		"role":        {prepare: firstKey("roles/invoices"), check: checkRole},
@@ -291,6 +292,22 @@ func checkSession(m *mount, _ *logical.Response, key string) {
 	require.NoError(m.t, json.Unmarshal(entry.Value, &stored))
 	require.Equal(m.t, 1, stored.Version)
 	require.Len(m.t, m.must(m.read("status", nil)).Data["sessions"], 1)
+}
+
+// prepareUnstored makes the number of a session that was lost in the last step of its login.
+func prepareUnstored(m *mount, _ *logical.Response) string {
+	m.must(m.write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}))
+	m.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: -1})
+	_, err := m.read("creds/unit", nil)
+	require.Error(m.t, err)
+	m.ksef.ClearFaults()
+	return firstKey("unstored-sessions/")(m, nil)
+}
+
+func checkUnstored(m *mount, _ *logical.Response, _ string) {
+	m.must(m.read("creds/unit", nil))
+	m.elapse(time.Minute)
+	require.Empty(m.t, m.keys("unstored-sessions/"))
 }
 
 func prepareLogin(m *mount, _ *logical.Response) string {
