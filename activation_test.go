@@ -95,6 +95,27 @@ func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
 	})
 }
 
+// TestActivationInOutage has KSeF make tokens for five minutes and lose each look at them.
+func TestActivationInOutage(t *testing.T) {
+	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		s.mustIssue(time.Hour)
+		before := s.ksef.State().Requests
+		for _, endpoint := range []string{statusEndpoint, listEndpoint} {
+			s.fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
+		}
+		for range 10 {
+			s.mustIssue(time.Hour) // still Pending after 30 s
+		}
+		lost := since(before, s.ksef.State().Requests)
+		require.LessOrEqual(t, lost[statusEndpoint]+lost[listEndpoint], 20)
+		s.ksef.ClearFaults()
+		s.mustIssue(time.Hour)
+		began := time.Now()
+		s.mustIssue(time.Hour)
+		require.LessOrEqual(t, time.Since(began), 2*time.Second)
+	})
+}
+
 // TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
 // looks before the time is over all the same.
 func TestActivationTimeoutIsUsed(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -103,7 +104,7 @@ func (l *Ledger) poll(target Target, w *watch) {
 		}
 		waiting := l.stillWaiting(w)
 		statuses, err := l.look(target, waiting)
-		l.tell(w, waiting, statuses, err)
+		l.tell(target, w, waiting, statuses, err)
 	}
 }
 
@@ -124,7 +125,25 @@ func (l *Ledger) nextLook(target Target, w *watch) (next time.Time, waits bool) 
 	if len(w.waiting) > 1 {
 		next = later(next, w.lastLook.Add(sharedPause))
 	}
-	return next, true
+	return later(next, l.lostLooks[target].next), true
+}
+
+// lostLooks are the looks at a context's tokens in a row whose answers were lost. They outlive those
+// who waited, so that an outage does not use up the hour's requests.
+type lostLooks struct {
+	count int
+	next  time.Time
+}
+
+// noteLook sets the pause after a look. The caller holds the lock.
+func (l *Ledger) noteLook(target Target, err error, now time.Time) {
+	maps.DeleteFunc(l.lostLooks, func(_ Target, lost lostLooks) bool { return now.Sub(lost.next) > longestLostPause })
+	if !client.MayHaveActed(err, client.EndpointToken) && !client.MayHaveActed(err, client.EndpointQueryTokens) {
+		delete(l.lostLooks, target)
+		return
+	}
+	count := l.lostLooks[target].count
+	l.lostLooks[target] = lostLooks{count + 1, now.Add(min(shortestPause<<min(count, 10), longestLostPause))}
 }
 
 func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
@@ -138,11 +157,12 @@ func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
 }
 
 // tell answers those whose token KSeF has decided about, and learns how long that took.
-func (l *Ledger) tell(w *watch, looked map[string]struct{}, statuses map[string]client.TokenStatus, err error) {
+func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, statuses map[string]client.TokenStatus, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	w.lastErr, w.lastLook = err, now
+	l.noteLook(target, err, now)
 	var lessons []time.Duration
 	for referenceNumber := range looked {
 		waiter, waits := w.waiting[referenceNumber]

@@ -19,6 +19,8 @@ const (
 	shortestPause = 500 * time.Millisecond
 	longestPause  = 3 * time.Second
 	sharedPause   = time.Second
+	// longestLostPause bounds that after looks whose answers were lost.
+	longestLostPause = 30 * time.Second
 )
 
 // waiter is a caller that waits until its token is Active.

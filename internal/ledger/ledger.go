@@ -93,6 +93,8 @@ type Ledger struct {
 	flights map[string]struct{}
 	watches map[Target]*watch
 	pace    activationPace
+	// lostLooks are those of the contexts whose tokens could not be looked at lately.
+	lostLooks map[Target]lostLooks
 	// breakers are those of the APIs at which tokens were asked for.
 	breakers map[string]*breaker
 	started  bool
@@ -121,7 +123,8 @@ func New(options Options) *Ledger {
 		makeID:  turn.New("the mount's id"),
 		Options: options, store: store{options.Storage, options.OnUnreadable},
 		flights: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
-		breakers: make(map[string]*breaker), issuing: newIssuing(),
+		lostLooks: make(map[Target]lostLooks),
+		breakers:  make(map[string]*breaker), issuing: newIssuing(),
 	}
 	ledger.OnEvent = ledger.containEvents(options.OnEvent)
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
