@@ -57,6 +57,21 @@ func isInputError(err error) bool {
 	return errors.As(err, &input) || errors.As(err, &held)
 }
 
+// needsOperator says that an error lasts until somebody mends its cause.
+func needsOperator(err error) bool {
+	var login *client.LoginError
+	var refused *client.APIError
+	switch {
+	case isInputError(err), errors.Is(err, errOtherAPI), ledger.IsUnknownToken(err):
+		return true
+	case errors.As(err, &login):
+		return login.Status.Code < http.StatusInternalServerError
+	case errors.As(err, &refused):
+		return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err)
+	}
+	return false
+}
+
 // statusError gives an error the HTTP status that Vault answers with.
 type statusError struct {
 	error

@@ -192,6 +192,9 @@ func (b *backend) explainRevocation(ctx context.Context, err error) error {
 		return err
 	}
 	b.followTaint(ctx)
+	if needsOperator(pending.Err) {
+		return b.explainBlockedRevocation(ctx, pending)
+	}
 	end := b.ledger.RevocationsEnd()
 	if pending.Next.After(end) {
 		end = pending.Next
@@ -199,6 +202,15 @@ func (b *backend) explainRevocation(ctx context.Context, err error) error {
 	return fmt.Errorf("KSeF has yet to confirm the end of %d tokens of this mount, which the engine revokes by itself within KSeF's limits. "+
 		"Wait until about %s, then disable (or move) the mount again: %w",
 		max(b.ledger.Pending().Revoking, 1), end.UTC().Format(time.RFC3339), err)
+}
+
+// explainBlockedRevocation is for what no waiting mends. A tainted mount takes no config, login or
+// unknown_to_ksef any more, so that its leases can only be given up.
+func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.PendingError) error {
+	return fmt.Errorf("the token %s cannot be revoked as things are, and the mount answers no requests any more. "+
+		"Mend the cause in KSeF and disable (or move) the mount again, or give its leases up (vault lease revoke -force -prefix <mount>/) and disable it: "+
+		"what is then left in KSeF another mount revokes with tidy/former mount_id=%s: %w",
+		pending.ReferenceNumber, b.mountID(ctx), pending)
 }
 
 // unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limit of

@@ -229,6 +229,43 @@ func TestDisableWithManyLeases(t *testing.T) {
 	})
 }
 
+// TestDisableThatWaitingDoesNotHelp has a cause that no later try finds mended. The mount takes no
+// config and no login any more, so the error must lead past it.
+func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
+	for name, spoil := range map[string]func(u *unmountable){
+		"without_config": func(u *unmountable) {
+			u.must(u.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+		},
+		"config_leads_elsewhere": func(u *unmountable) {
+			fields := u.fields()
+			fields["url"], fields["verify"], fields["force"] = "https://elsewhere.test/v2", false, true
+			u.must(u.write("config", fields))
+		},
+		"forbidden": func(u *unmountable) {
+			for _, endpoint := range []string{revokeEndpoint, statusEndpoint} {
+				u.fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			}
+		},
+		"unknown_to_ksef": func(u *unmountable) { u.ksef.Reset() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+				lease := u.must(u.read("creds/invoices", nil))
+				id := u.must(u.read("status", nil)).Data["mount_id"].(string)
+				spoil(u)
+				_, err := u.disable(lease)
+				require.NotContains(t, err.Error(), "Wait until about")
+				require.ErrorContains(t, err, "the mount answers no requests any more")
+				require.ErrorContains(t, err, "vault lease revoke -force -prefix")
+				require.ErrorContains(t, err, "tidy/former mount_id="+id)
+				_, err = u.disable()
+				require.NoError(t, err, "with its leases given up the mount goes")
+				require.Contains(t, u.logs.String(), "KSeF has not confirmed that these tokens are revoked")
+			})
+		})
+	}
+}
+
 func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.issueMany(30)

@@ -62,6 +62,12 @@ func (e *unknownError) Error() string { return e.err.Error() }
 // Unwrap returns an error that concerns the token alone.
 func (e *unknownError) Unwrap() error { return &jobError{e.err} }
 
+// IsUnknownToken says of a failed revocation that KSeF does not know the token.
+func IsUnknownToken(err error) bool {
+	var unknown *unknownError
+	return errors.As(err, &unknown)
+}
+
 // invalidValue is KSeF's code for a value that it cannot use, such as a number that it does not know.
 const invalidValue = 21405
 
