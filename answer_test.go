@@ -47,6 +47,10 @@ func TestAnswer(t *testing.T) {
 			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultFailActivation},
 			request: issue, status: http.StatusConflict, text: "ask again for another",
 		},
+		"refused_session_is_not_repeated": {
+			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusUnauthorized, Times: -1},
+			request: issue, status: http.StatusBadRequest, text: "KSeF did not accept the session's token",
+		},
 		"continuation_token_with_control_character": {
 			request: func(m *mount) (*logical.Response, error) {
 				return m.read("tokens", map[string]any{"continuation_token": "abc\r\nX-Other: 1"})

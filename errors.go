@@ -44,7 +44,8 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
 	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil
-	case errors.As(err, &refused) && client.IsRefusal(err) && refused.Status != http.StatusUnauthorized:
+	case errors.As(err, &refused) && client.IsRefusal(err) &&
+		(refused.Status != http.StatusUnauthorized || refused.Endpoint == client.EndpointGenerateToken):
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	return nil, err
