@@ -26,7 +26,7 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, force 
 	if err != nil {
 		return nil, "", err
 	}
-	open, lost, err := b.openTokens(ctx, changed != fieldSubject && !force)
+	open, lost, err := b.openTokens(ctx, current.URL, changed != fieldSubject && !force)
 	if err == nil && open.Any() {
 		warning, err = judgeChange(changed, open, lost, current, force)
 	}
@@ -37,10 +37,11 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, force 
 	return release, warning, nil
 }
 
-// openTokens counts what a change would leave behind. settle searches KSeF first for the tokens of
-// the requests whose replies were lost, so that they hold up nothing that they need not.
-func (b *backend) openTokens(ctx context.Context, settle bool) (open ledger.Open, lost ledger.Lost, err error) {
-	open, err = b.ledger.CountOpen(ctx)
+// openTokens counts what a change would leave behind: the tokens at the API that config leads to
+// now, since it strands no other. settle searches KSeF first for the tokens of the requests whose
+// replies were lost, so that they hold up nothing that they need not.
+func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open ledger.Open, lost ledger.Lost, err error) {
+	open, err = b.ledger.CountOpenAt(ctx, api)
 	if err != nil || open.Issuing == 0 || !settle {
 		return open, lost, err
 	}
@@ -50,7 +51,7 @@ func (b *backend) openTokens(ctx context.Context, settle bool) (open ledger.Open
 	if lost, err = b.ledger.SettleLost(ctx); err != nil {
 		return open, lost, err
 	}
-	open, err = b.ledger.CountOpen(ctx)
+	open, err = b.ledger.CountOpenAt(ctx, api)
 	return open, lost, err
 }
 

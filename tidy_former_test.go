@@ -194,6 +194,19 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 			require.ErrorContains(t, m.revoke(secret), "this mount needs a config with url=https://elsewhere.test/v2 and a credential")
 		})
 	})
+	t.Run("lets the config that it needs be written", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			_, leases := m.formerMount(1)
+			fields := m.fields()
+			fields["url"], fields["verify"] = "https://elsewhere.test/v2", false
+			m.must(m.write("config", fields))
+			require.ErrorContains(t, m.revoke(m.lease(leases[0])), "this mount needs a config with url="+testURL)
+			m.configure()
+			m.elapse(time.Minute)
+			require.NoError(t, m.revoke(m.lease(leases[0])))
+			require.Empty(t, m.living())
+		})
+	})
 	t.Run("names the config it needs beside another taxpayer", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			_, leases := m.formerMount(1)

@@ -18,6 +18,16 @@ func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 
 // eachOpen visits the records that are not dead. Unreadable ones are left out.
 func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
+	return l.eachRecord(ctx, func(_ string, record *Record, _ error) {
+		if record != nil && record.State != Dead {
+			visit(record)
+		}
+	})
+}
+
+// eachRecord visits every record, in the order in which records move. One that cannot be read is
+// nil, with the reason; nil without one is gone by now.
+func (l *Ledger) eachRecord(ctx context.Context, visit func(folder string, record *Record, unreadable error)) error {
 	folders, err := l.store.openFolders(ctx)
 	if err != nil {
 		return err
@@ -32,9 +42,7 @@ func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
 			if err != nil && !errors.Is(err, errBadRecord) {
 				return err
 			}
-			if record != nil && record.State != Dead {
-				visit(record)
-			}
+			visit(folder, record, err)
 		}
 	}
 	return nil

@@ -109,6 +109,32 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 	return open, nil
 }
 
+// CountOpenAt is CountOpen of the tokens at one API. It reads all records; one that cannot be read
+// may be of any API.
+func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
+	var open Open
+	err := l.eachRecord(ctx, func(folder string, record *Record, unreadable error) {
+		if unreadable != nil || (record != nil && record.Target.API == api) {
+			open.add(folder, record)
+		}
+	})
+	return open, err
+}
+
+// add counts a record; nil stands for one that cannot be read.
+func (o *Open) add(folder string, record *Record) {
+	switch {
+	case folder == issuingPrefix:
+		o.Issuing++
+	case folder != endingPrefix:
+		o.Live++
+	case record == nil:
+		o.Unreadable++
+	case record.State == Revoking:
+		o.Revoking++
+	}
+}
+
 // Pending tells of the pump's work.
 type Pending struct {
 	// Revoking and Searching count the jobs in hand.
