@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -162,16 +163,22 @@ func (b *budgets) outliveStorage() {
 	}
 }
 
-// logUnconfirmed names what the mount may leave in KSeF: with its storage gone nothing else does.
+// logUnconfirmed names what the mount may leave in KSeF: where its storage goes nothing else does.
 func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
-	const text = "the mount is being removed, and KSeF has not confirmed that these tokens are revoked: " +
-		"another mount's tidy/former finds and revokes them by mount_id"
+	const text = "the mount is being unloaded while it is disabled or moved, and KSeF has not confirmed that these tokens are revoked: " +
+		"if the mount goes, another mount's tidy/former finds and revokes them by mount_id"
 	id := b.mountID(ctx)
-	for part := range slices.Chunk(left.ReferenceNumbers, loggedAtOnce) {
-		b.Logger().Error(text, "mount_id", id, "reference_numbers", part)
+	unreadable, err := b.unreadable.keys(ctx)
+	if err != nil {
+		b.Logger().Error("records of tokens that cannot be read could not be looked for", "mount_id", id, "error", err)
 	}
-	for part := range slices.Chunk(left.Nonces, loggedAtOnce) {
-		b.Logger().Error(text, "mount_id", id, "marks_of_lost_replies", part)
+	unreadable = slices.DeleteFunc(unreadable, func(key string) bool { return !strings.HasPrefix(key, ledger.StoragePrefix) })
+	for kind, all := range map[string][]string{
+		"reference_numbers": left.ReferenceNumbers, "marks_of_lost_replies": left.Nonces, "unreadable_records": unreadable,
+	} {
+		for part := range slices.Chunk(all, loggedAtOnce) {
+			b.Logger().Error(text, "mount_id", id, kind, part)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,6 +172,25 @@ func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
 		require.NoError(t, err)
 		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*`+
 			`mount_id=`+id+` reference_numbers=.*`+issued.Data["reference_number"].(string), u.logs.String())
+	})
+}
+
+// TestUnmountNamesWhatCannotBeRead has a record that the mount cannot read, and no lease that would
+// revoke its token.
+func TestUnmountNamesWhatCannotBeRead(t *testing.T) {
+	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+		number := u.must(u.read("creds/invoices", nil)).Data["reference_number"].(string)
+		keys, err := logical.CollectKeys(u.ctx, u.storage)
+		require.NoError(t, err)
+		for _, key := range keys {
+			if strings.HasSuffix(key, number) {
+				require.NoError(t, u.storage.Put(u.ctx, &logical.StorageEntry{Key: key, Value: []byte(`{"version":2}`)}))
+			}
+		}
+		_, err = u.disable()
+		require.NoError(t, err)
+		require.Len(t, u.living(), 1)
+		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*unreadable_records=.*`+number, u.logs.String())
 	})
 }
 
