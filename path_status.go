@@ -51,6 +51,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	response := &logical.Response{Data: answer}
 	b.addUnmountStatus(ctx, open, response)
 	addWarnings(response, ledgerTroubles(pending, b.ledger.UnknownTokens())...)
+	addWarnings(response, b.ledger.Outages()...)
 	addWarnings(response, blockWarnings(usage)...)
 	switch {
 	case unreadable != nil:
@@ -87,6 +88,7 @@ func (b *backend) addSigningStatus(ctx context.Context, stored *config, response
 	if answer["sessions"], err = sessionStatus(ctx, current); err != nil {
 		return err
 	}
+	addWarnings(response, atMost(refusedLogins(current), "contexts")...)
 	return b.addSigning(ctx, stored, response, shown)
 }
 
@@ -221,6 +223,6 @@ KSeF; it reads best with: vault read -format=yaml ksef/status
 
 It has the credential and when it expires, the sessions, what of KSeF's limits is
 used and free, the tokens by state, the oldest revocation that KSeF has not
-confirmed and why, and the last error and warning. What wants to be looked at
-comes as a warning: without one, all is well.
+confirmed and why, and the last error and warning. What the engine knows to need
+attention comes as a warning.
 `

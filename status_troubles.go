@@ -20,7 +20,7 @@ func ledgerTroubles(pending ledger.Pending, unknown []string) (troubles []string
 	if pending.ReviewErr != nil {
 		troubles = append(troubles, fmt.Sprintf("The ledger could not be read, so what is pending may stand still: %v", pending.ReviewErr))
 	}
-	troubles = append(troubles, atMost(maxUnknownShown, unknown)...)
+	troubles = append(troubles, atMost(unknown, "tokens")...)
 	oldest := pending.Oldest
 	told := oldest != nil && oldest.Err != nil && slices.Contains(unknown, oldest.Err.Error())
 	if oldest != nil && !told && (oldest.Err != nil || time.Since(pending.OldestSince) > vaultGivesUp) {
@@ -29,15 +29,24 @@ func ledgerTroubles(pending ledger.Pending, unknown []string) (troubles []string
 	return troubles
 }
 
-// maxUnknownShown bounds the tokens that status names of those which KSeF does not know.
-const maxUnknownShown = 3
+// maxShown bounds the tokens, or the contexts, that status names for one reason.
+const maxShown = 3
 
 // atMost returns the first sentences and how many there are besides.
-func atMost(most int, sentences []string) []string {
-	if len(sentences) <= most {
+func atMost(sentences []string, of string) []string {
+	if len(sentences) <= maxShown {
 		return sentences
 	}
-	return append(sentences[:most:most], fmt.Sprintf("The same is true of %d more tokens.", len(sentences)-most))
+	return append(sentences[:maxShown:maxShown], fmt.Sprintf("The same is true of %d more %s.", len(sentences)-maxShown, of))
+}
+
+// refusedLogins names the contexts whose login KSeF has refused, one sentence each.
+func refusedLogins(current *connection) (troubles []string) {
+	for _, err := range current.sessions.Refusals() {
+		troubles = append(troubles, err.Error())
+	}
+	slices.Sort(troubles)
+	return troubles
 }
 
 // blockWarnings names each endpoint that KSeF has blocked, one sentence each, in the order of

@@ -6,6 +6,8 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -272,6 +274,31 @@ func (l *Ledger) breaker(api string) *breaker {
 		l.breakers[api] = found
 	}
 	return found
+}
+
+// Outages says, one sentence each, which APIs leave requests for tokens without an answer.
+func (l *Ledger) Outages() []string {
+	l.mu.Lock()
+	breakers := slices.Collect(maps.Values(l.breakers))
+	l.mu.Unlock()
+	var sentences []string
+	for _, breaker := range breakers {
+		if sentence := breaker.describe(); sentence != "" {
+			sentences = append(sentences, sentence)
+		}
+	}
+	slices.Sort(sentences)
+	return sentences
+}
+
+func (b *breaker) describe() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == closed {
+		return ""
+	}
+	return fmt.Sprintf("The last %d requests for tokens to KSeF at %s have ended with an unknown outcome. "+
+		"New ones are refused until KSeF answers again: %v", b.lost, b.api, b.lastErr)
 }
 
 // probe belongs to no caller: all that wait for KSeF share its result.

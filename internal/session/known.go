@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -39,6 +40,18 @@ func (m *Manager) FailedAt(in client.Context) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failedAt
+}
+
+// Refusals are the logins that KSeF has lately refused, one for each context.
+func (m *Manager) Refusals() []error {
+	var refusals []error
+	for _, s := range m.slots() {
+		var refused *client.LoginError
+		if err := s.recentFailure(); errors.As(err, &refused) {
+			refusals = append(refusals, err)
+		}
+	}
+	return refusals
 }
 
 // inMemory makes no slot for a context that nobody has logged in to.
