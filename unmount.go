@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/wait"
@@ -220,17 +221,33 @@ func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.
 		pending.ReferenceNumber, b.mountID(ctx), pending)
 }
 
-// unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limit of
-// a minute lets all of them be revoked.
+// unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limits let
+// all of them be revoked at once.
 func (b *backend) unmountWarning(open ledger.Open) string {
-	atOnce := budget.StandardLimits().PerMinute
+	limits := budget.StandardLimits()
 	alive := open.Live + open.Revoking
-	if alive <= atOnce {
+	last := b.lastRevocation(alive)
+	if alive <= limits.PerMinute && time.Until(last) <= unmountPatience {
 		return ""
 	}
 	return fmt.Sprintf("%d tokens are alive. Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
-		"and wait until status shows none alive: KSeF lets %d a minute and %d an hour be revoked, and a mount whose disable has failed "+
-		"answers no requests until it is gone.", alive, atOnce, budget.StandardLimits().PerHour)
+		"and wait until status shows none alive: KSeF lets %d a minute and %d an hour be revoked, the last of them now at %s or later, "+
+		"and a mount whose disable has failed answers no requests until it is gone.",
+		alive, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
+}
+
+// unmountPatience is how late the last revocation may be for a disable to succeed: a lease that
+// would wait longer fails it.
+const unmountPatience = 5 * time.Second
+
+// lastRevocation is when the last of so many tokens in config's own context could be revoked.
+func (b *backend) lastRevocation(count int) time.Time {
+	current := b.connection.get()
+	if current == nil || count == 0 {
+		return time.Now()
+	}
+	target := ledger.Target{API: current.config.URL, Context: current.config.Context}
+	return b.nextSlot(target, client.EndpointRevokeToken, count-1)
 }
 
 // addUnmountStatus shows the mount's id and what would keep the mount from being disabled.

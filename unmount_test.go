@@ -301,6 +301,20 @@ func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
 	})
 }
 
+// TestFewLeasesAreWarnedOfWhereLimitsAreLower has limits that KSeF has told, below the documented
+// ones.
+func TestFewLeasesAreWarnedOfWhereLimitsAreLower(t *testing.T) {
+	limits := simulator.Limits{Context: simulator.Windows{PerSecond: 5, PerMinute: 10, PerHour: 60}}
+	withUnmountable(t, simulator.Options{Limits: limits}, func(t *testing.T, u *unmountable) {
+		leases := u.issueMany(10)
+		require.Empty(t, u.statusWarnings())
+		leases = append(leases, u.issueMany(5)...)
+		require.Contains(t, u.statusWarnings(), "15 tokens are alive. Before vault secrets disable or move, end their leases")
+		_, err := u.disable(leases...)
+		require.ErrorContains(t, err, "then disable (or move) the mount again")
+	})
+}
+
 // issueMany issues tokens as fast as KSeF's limits allow.
 func (u *unmountable) issueMany(count int) []*logical.Response {
 	u.t.Helper()
