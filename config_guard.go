@@ -125,7 +125,7 @@ func remedies(open ledger.Open, lost ledger.Lost) []string {
 	}
 	if open.Issuing > 0 {
 		wait := "ask again when status shows no request with an unknown outcome: KSeF may have made their tokens, and the engine looks for them"
-		if lost.Count > 0 {
+		if !lost.Until.IsZero() {
 			wait += " until " + lost.Until.UTC().Format(time.RFC3339)
 		}
 		if lost.Err != nil {

@@ -52,6 +52,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	b.addUnmountStatus(ctx, open, response)
 	addWarnings(response, ledgerTroubles(pending, b.ledger.UnknownTokens())...)
 	addWarnings(response, b.ledger.Outages()...)
+	addWarnings(response, atMost(b.ledger.UnsettledRequests(), "requests")...)
 	addWarnings(response, blockWarnings(usage)...)
 	switch {
 	case unreadable != nil:

@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -23,6 +24,25 @@ func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 			require.Contains(t, m.statusWarnings(), "logging in to KSeF in Nip:1111111111: KSeF refused the login")
 			m.must(m.write("config", nil))
 			require.Empty(t, m.statusWarnings())
+		})
+	})
+	t.Run("lost_reply_of_another_signer", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError})
+			_, err := m.read("creds/invoices", nil)
+			require.Error(t, err)
+			certificate, key := m.certificate(simulator.CertificateOptions{PESEL: testPESEL})
+			m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
+			m.elapse(50 * time.Hour)
+			require.Contains(t, m.statusWarnings(), "it cannot be told whether it exists before the one that made it is configured")
+			text := m.refused(m.write("config", map[string]any{"nip": "1111111111"}))
+			require.Contains(t, text, "it cannot be told whether it exists")
+			require.NotContains(t, text, "the engine looks for them until")
+			m.configure()
+			m.elapse(2 * time.Hour)
+			require.Empty(t, m.statusWarnings())
+			m.requireEmptyLedger()
 		})
 	})
 	t.Run("outage", func(t *testing.T) {

@@ -5,7 +5,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -146,8 +148,8 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 		return false, nil
 	}
 	if len(tokens) == 0 && record.Author != s.author {
-		return false, &jobError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
-			"the configured signer may not see it, so that it cannot be told whether it exists", record.Nonce, record.Author)}
+		return false, &unsettledError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
+			"the configured signer may not see it, so that it cannot be told whether it exists before the one that made it is configured", record.Nonce, record.Author)}
 	}
 	for _, token := range tokens {
 		if err := s.ledger.takeUpFound(ctx, *record, &token); err != nil {
@@ -158,6 +160,30 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 		return false, err
 	}
 	return true, nil
+}
+
+// unsettledError says that the configured signer cannot settle a request whose reply was lost.
+type unsettledError struct{ err error }
+
+func (e *unsettledError) Error() string { return e.err.Error() }
+
+// Unwrap returns an error that concerns the request alone.
+func (e *unsettledError) Unwrap() error { return &jobError{e.err} }
+
+// UnsettledRequests says, one sentence each, which requests for tokens no search settles as long as
+// the signer is the configured one. It reads no storage.
+func (l *Ledger) UnsettledRequests() []string {
+	l.pump.mu.Lock()
+	defer l.pump.mu.Unlock()
+	var sentences []string
+	for _, job := range l.pump.lost {
+		var unsettled *unsettledError
+		if _, err := job.failure(); errors.As(err, &unsettled) {
+			sentences = append(sentences, unsettled.Error())
+		}
+	}
+	slices.Sort(sentences)
+	return sentences
 }
 
 // takeUpFound has a token that was found revoked. An intent that still exists

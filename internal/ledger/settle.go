@@ -22,7 +22,8 @@ const (
 // Lost is what is left of the requests for tokens whose outcome is unknown.
 type Lost struct {
 	Count int
-	// Until is when the last of them counts as never made, unless its token is found before.
+	// Until is when the last of them counts as never made, unless its token is found before; zero
+	// where only another signer can tell.
 	Until time.Time
 	// Err is why KSeF could not be searched; nil where it was.
 	Err error
@@ -65,7 +66,9 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 			continue
 		}
 		lost.Count++
-		lost.Until = later(lost.Until, roundUp(record.Created.Add(absentAfter), lookGrid))
+		if unsettled := new(*unsettledError); !errors.As(failure, unsettled) {
+			lost.Until = later(lost.Until, roundUp(record.Created.Add(absentAfter), lookGrid))
+		}
 		if failure != nil {
 			lost.Err = failure
 		}
