@@ -82,7 +82,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			"force": {
 				Type:        framework.TypeBool,
 				Default:     false,
-				Description: "Change the API or delete the configuration although tokens are open, which can then no longer be revoked; and give up a rotation that is under way.",
+				Description: "Change the API or the NIP of the default context, or delete the configuration, although tokens are open, which can then no longer be revoked; and give up a rotation that is under way.",
 			},
 		})),
 		ExistenceCheck: b.configExists,
@@ -339,7 +339,8 @@ and private_key, or pkcs12, replace the credential as a whole. Without any of th
 logins are signed by a person outside of Vault: see login/begin.
 
 Requests that name a context get the one of config, and those in allowed_contexts; a
-role's tokens live in the role's. Nothing else makes the engine log in.
+role's tokens live in the role's, and open tokens are read and revoked in theirs.
+Nothing else makes the engine log in.
 
 The stored credential signs for the KSeF that it was given for: a write that changes
 url, environment or ca_certificate must bring the credential too.

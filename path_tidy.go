@@ -110,8 +110,8 @@ nip or internal_id names another, and holds it against this mount's ledger:
   vault write -f ksef/tidy
   vault write ksef/tidy dry_run=false
 
-Orphans carry this mount's mark and have no record, as after a restore from an
-old snapshot; they are revoked. Ghosts have a record and are dead in KSeF; their
-record is closed. Tokens of others are counted and never touched. The requests
+The first only tells what the second does. Orphans carry this mount's mark and have
+no record, as after a restore from an old snapshot; they are revoked. Ghosts have a
+record and are dead in KSeF; their record is closed. Tokens of others are counted and never touched. The requests
 go only when nothing more urgent wants KSeF's limits.
 `
