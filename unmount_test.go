@@ -160,6 +160,29 @@ func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 	})
 }
 
+// TestUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a token
+// was lost. One that KSeF has never made is named in the log.
+func TestUnmountSearchesForLostReplies(t *testing.T) {
+	for name, fault := range map[string]simulator.Fault{
+		"made":      {Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
+		"not_found": {Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+				u.fault(fault)
+				_, err := u.read("creds/invoices", nil)
+				require.Error(t, err)
+				began := time.Now()
+				_, err = u.disable()
+				require.NoError(t, err)
+				require.LessOrEqual(t, time.Since(began), lastRevocationsTimeout)
+				require.Empty(t, u.living())
+				require.Equal(t, name == "not_found", strings.Contains(u.logs.String(), "marks_of_lost_replies"))
+			})
+		})
+	}
+}
+
 func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		issued := u.must(u.read("creds/invoices", nil))

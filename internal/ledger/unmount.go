@@ -114,26 +114,42 @@ type Unconfirmed struct {
 	Nonces []string
 }
 
-// AwaitRevocations waits until the revocations in hand are done, at most until ctx ends, and
-// returns what is left.
+// awaitPoll is how often AwaitRevocations looks at what is left besides the job that it waits for.
+const awaitPoll = 200 * time.Millisecond
+
+// AwaitRevocations searches for the tokens of lost replies and waits until the revocations in hand
+// are done, at most until ctx ends, and returns what is left.
 func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
+	if _, err := l.SettleLost(ctx); err != nil {
+		l.Logger.Warn("the tokens of lost replies could not be searched for at once", "error", err)
+	}
 	for {
-		job := l.pump.anyRevocation()
+		job := l.pump.anyDue(ctx)
 		if job == nil || ctx.Err() != nil {
 			return l.pump.unconfirmed()
 		}
+		timer := time.NewTimer(awaitPoll)
 		select {
 		case <-job.done:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
+		timer.Stop()
 	}
 }
 
-func (p *pump) anyRevocation() *job {
+// anyDue returns a revocation, or a search that begins before ctx ends; nil for none.
+func (p *pump) anyDue(ctx context.Context) *job {
+	end, _ := ctx.Deadline()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, job := range p.revoking {
 		return job
+	}
+	for _, job := range p.lost {
+		if due, _ := job.standing(); due.Before(end) {
+			return job
+		}
 	}
 	return nil
 }
