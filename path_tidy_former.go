@@ -103,7 +103,7 @@ func (b *backend) refuseLivingMount(ctx context.Context, id string) error {
 func formerFound(request formerRequest, found []client.Token) *logical.Response {
 	response := &logical.Response{Data: formerAnswer(request, found, nil)}
 	if len(found) > 0 {
-		response.AddWarning(fmt.Sprintf("Nothing was revoked. A mount with this id that exists in another Vault would lose its tokens too; "+
+		response.AddWarning(fmt.Sprintf("Nothing was revoked. A mount with this id that exists in another Vault, or under another version or name of this plugin, would lose its tokens too; "+
 			"if there is none, revoke these with expect=%d.", len(found)))
 	}
 	return response
@@ -164,7 +164,7 @@ That only counts and lists. With the number found it revokes them:
 
   vault write ksef/tidy/former mount_id=5b1c0a9de277 expect=3
 
-The ids of mounts that this process serves are refused. A mount in another Vault
-is not known here: make sure that the id is not in use there. The policy needs
-the capability sudo besides update.
+The ids of mounts that this process serves are refused. A mount in another Vault,
+or under another version or name of this plugin, is not known here: make sure that
+the id is not in use there. The policy needs the capability sudo besides update.
 `
