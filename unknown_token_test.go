@@ -128,6 +128,22 @@ func TestUnknownToken_otherSigner(t *testing.T) {
 }
 
 // TestUnknownToken_begunAnewAfterSilence counts no day in which KSeF was not asked.
+// TestUnknownToken_withoutRecord has nothing but the lease, which does not say who made the token.
+func TestUnknownToken_withoutRecord(t *testing.T) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
+		for _, key := range m.keys("ledger/") {
+			require.NoError(t, m.storage.Delete(m.ctx, key))
+		}
+		secret := m.lease(issued)
+		err := m.revoke(secret)
+		require.ErrorContains(t, err, "nothing tells who made it")
+		require.NotContains(t, err.Error(), "did not make it")
+		require.ErrorContains(t, err, "KSeF has lost it: vault delete <mount>/tokens/")
+		m.must(m.sayUnknown(issued))
+		require.NoError(t, m.revoke(secret))
+	})
+}
+
 func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
 		secret := m.lease(issued)

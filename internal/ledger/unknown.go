@@ -107,8 +107,11 @@ func (p *pump) settleUnknown(ctx context.Context, api Upstream, job *job, cause 
 // describeUnknown says what ends the wait.
 func describeUnknown(record *Record, unknown Unknown) error {
 	end := fmt.Sprintf("it counts as dead at %s if KSeF still does not know it then, or at once with", unknown.decidedAt().Format(time.RFC3339))
-	if unknown.Seen.IsZero() {
-		end = "the configured signer did not make it and may not see it: configure the one that did, or, if you are certain that KSeF has lost it,"
+	switch {
+	case record.Author == "":
+		end = "nothing tells who made it, so that it never counts as dead by itself. If you are certain that KSeF has lost it"
+	case unknown.Seen.IsZero():
+		end = "the configured signer did not make it and may not see it. Configure the one that did, or, if you are certain that KSeF has lost it"
 	}
 	return fmt.Errorf("KSeF has not known the token %s since %s, as after a reset of its test environment; %s: vault delete <mount>/tokens/%s unknown_to_ksef=true",
 		record.ReferenceNumber, unknown.Since.Format(time.RFC3339), end, record.ReferenceNumber)
