@@ -127,7 +127,6 @@ func TestUnknownToken_otherSigner(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_begunAnewAfterSilence counts no day in which KSeF was not asked.
 // TestUnknownToken_withoutRecord has nothing but the lease, which does not say who made the token.
 func TestUnknownToken_withoutRecord(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
@@ -144,6 +143,7 @@ func TestUnknownToken_withoutRecord(t *testing.T) {
 	})
 }
 
+// TestUnknownToken_begunAnewAfterSilence counts no day in which KSeF was not asked.
 func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
 		secret := m.lease(issued)
