@@ -6,6 +6,7 @@ package ksef
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"vault-plugin-secrets-ksef/client"
@@ -61,6 +62,21 @@ func (b *backend) guardLogin(ctx context.Context, connected *connection, in clie
 		}
 	}
 	return nil
+}
+
+// strangerWarning tells of a role's own context in which a person was logged in before there was the
+// role: that login goes on. "" where the certificate's is used, or nobody has one.
+func (b *backend) strangerWarning(ctx context.Context, in client.Context) (string, error) {
+	current := b.connection.get()
+	if current == nil || in.IsZero() || current.sessions.Author == "" {
+		return "", nil
+	}
+	subject, err := current.subject(ctx, in)
+	if err != nil || subject == current.sessions.Author {
+		return "", err
+	}
+	return fmt.Sprintf("In %s the login that %s has signed is used, not that of config's certificate: the role's tokens are made by that subject until "+
+		"the login ends (refresh_until in status). To end it at once, have its owner revoke it in KSeF.", in, subject), nil
 }
 
 // isContextOfRole says that a role's tokens live in the context.

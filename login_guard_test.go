@@ -107,6 +107,17 @@ func TestLoginGuard(t *testing.T) {
 			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
+	t.Run("warns of a role in a context where a person is logged in", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
+			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			role := map[string]any{"permissions": "InvoiceRead", "internal_id": testNIP + "-12346"}
+			response := m.must(m.write("roles/unit", role))
+			require.Contains(t, strings.Join(response.Warnings, " "), "the login that Pesel:"+testPESEL+" has signed is used")
+			delete(role, "internal_id")
+			require.Nil(t, m.must(m.write("roles/own", role)))
+		})
+	})
 	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
 		const decision = 40 * time.Second
 		inWorld(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *world) {

@@ -82,16 +82,25 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return answerError(err)
 	}
+	stranger, err := b.strangerWarning(ctx, next.Context)
+	if err != nil {
+		return nil, err
+	}
 	if err := next.store(ctx, req.Storage, name); err != nil {
 		return nil, err
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
+	var warnings []string
 	if longest := b.System().MaxLeaseTTL(); next.MaxTTL > longest {
-		response := &logical.Response{}
-		response.AddWarning(fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
-		return response, nil
+		warnings = append(warnings, fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
 	}
-	return nil, nil
+	if stranger != "" {
+		warnings = append(warnings, stranger)
+	}
+	if len(warnings) == 0 {
+		return nil, nil
+	}
+	return &logical.Response{Warnings: warnings}, nil
 }
 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {

@@ -154,7 +154,7 @@ func tidyFormerAnswer() map[int][]framework.Response {
 
 const helpTidyFormer = `
 A mount that is removed revokes its tokens. Where it could not, as when KSeF was
-out of reach, its log names them, and no mount feels responsible for them. This
+out of reach, its log names them, and no mount looks after them. This
 path finds them by the mount's id in their description, in one context, config's
 unless nip or internal_id names another:
 
