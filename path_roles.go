@@ -90,17 +90,15 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 		return nil, err
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
-	var warnings []string
+	response := &logical.Response{}
 	if longest := b.System().MaxLeaseTTL(); next.MaxTTL > longest {
-		warnings = append(warnings, fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
+		response.AddWarning(fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
 	}
-	if stranger != "" {
-		warnings = append(warnings, stranger)
-	}
-	if len(warnings) == 0 {
+	addWarnings(response, stranger)
+	if len(response.Warnings) == 0 {
 		return nil, nil
 	}
-	return &logical.Response{Warnings: warnings}, nil
+	return response, nil
 }
 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {

@@ -23,17 +23,13 @@ func (m *Manager) Known(ctx context.Context, in client.Context) (*Session, error
 // RemembersFailure says that a request in the context would be answered by a failure of before,
 // without asking KSeF.
 func (m *Manager) RemembersFailure(in client.Context) bool {
-	m.mu.Lock()
-	s := m.contexts[in]
-	m.mu.Unlock()
+	s := m.existingSlot(in)
 	return s != nil && s.recentFailure() != nil
 }
 
 // FailedAt is when a login or refresh in the context has failed last, as far as memory knows.
 func (m *Manager) FailedAt(in client.Context) time.Time {
-	m.mu.Lock()
-	s := m.contexts[in]
-	m.mu.Unlock()
+	s := m.existingSlot(in)
 	if s == nil {
 		return time.Time{}
 	}
@@ -54,15 +50,20 @@ func (m *Manager) Refusals() []error {
 	return refusals
 }
 
-// inMemory makes no slot for a context that nobody has logged in to.
+// inMemory is the session of a context as memory has it, nil for none.
 func (m *Manager) inMemory(in client.Context) *Session {
-	m.mu.Lock()
-	s := m.contexts[in]
-	m.mu.Unlock()
+	s := m.existingSlot(in)
 	if s == nil {
 		return nil
 	}
 	return s.get()
+}
+
+// existingSlot is nil for a context that has none, and makes none.
+func (m *Manager) existingSlot(in client.Context) *slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.contexts[in]
 }
 
 // All returns the sessions of all contexts that have not ended, as memory or

@@ -103,8 +103,9 @@ func (s *slot) finishLoad(session *Session) {
 // gone.
 func (s *slot) fail(ctx context.Context, err error) {
 	s.mu.Lock()
-	s.failedAt = time.Now()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.failedAt = now
 	if ctx.Err() != nil {
 		return
 	}
@@ -115,13 +116,11 @@ func (s *slot) fail(ctx context.Context, err error) {
 	case errors.As(err, &login) && login.Status.Code == noRights:
 		lasts = noRightsLasts
 		err = fmt.Errorf("%w This is answered from memory until %s; write config to have KSeF asked again",
-			err, time.Now().Add(lasts).UTC().Format(time.RFC3339))
+			err, now.Add(lasts).UTC().Format(time.RFC3339))
 	case errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failure, s.failureEnds = err, time.Now().Add(lasts)
+	s.failure, s.failureEnds = err, now.Add(lasts)
 }
 
 func (s *slot) recentFailure() error {
