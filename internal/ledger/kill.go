@@ -57,7 +57,8 @@ func (p *pump) confirm(ctx context.Context, api Upstream, record *Record, cause 
 	case scopeOf(err) == ofJob:
 		return cause
 	}
-	return fmt.Errorf("%w (and its status could not be asked for: %w)", err, cause)
+	// What KSeF said of the DELETE decides nothing: the token may be dead. So cause is text alone.
+	return fmt.Errorf("%s, and the token's status could not be asked for: %w", cause.Error(), err)
 }
 
 // bury records that a token is dead. With its lease waiting no record is
