@@ -43,7 +43,7 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 			secrets := &secrets{}
 			url := ksefURL
 			if url == "" {
-				url = startKSeF(t, env, secrets)
+				url = startKSeFOfScript(t, env, secrets)
 			}
 			env.Setenv("KSEF_URL", url)
 			return startVault(env, programs, secrets)

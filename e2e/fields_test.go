@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,12 +23,9 @@ import (
 // have. Vault's log at TRACE, its audit log and its answers must not show a line of it.
 func TestFieldsQuoteNoSecret(t *testing.T) {
 	secrets := &secrets{}
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
-	web := httptest.NewServer(secrets.noting(ksef.Handler()))
-	t.Cleanup(web.Close)
+	_, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	s := startServer(t, secrets)
-	s.enable(t, "ksef", web.URL+"/v2", nil)
+	s.enable(t, "ksef", ksefURL, nil)
 	_, key := testCertificate(t)
 	lines := strings.Split(strings.TrimSpace(key), "\n")
 	secrets.add(lines[1])

@@ -22,19 +22,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startKSeF starts a simulator for one script. What passes is held against
-// KSeF's OpenAPI document where KSEF_CONTRACTS names its folder, and every
-// secret that it hands out is noted.
-func startKSeF(t *testing.T, env *testscript.Env, secrets *secrets) string {
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
-	handler := underContract(t, secrets.noting(ksef.Handler()), func(err error) {
-		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
-	})
-	server := httptest.NewServer(handler)
+// startKSeF starts a simulator for one test and returns the address of its API.
+func startKSeF(t *testing.T, secrets *secrets, options simulator.Options) (ksef *simulator.Simulator, url string) {
+	t.Helper()
+	ksef, server := serveKSeF(t, secrets, options)
+	t.Cleanup(server.Close)
+	return ksef, server.URL + "/v2"
+}
+
+// startKSeFOfScript starts one for a script, which may control it.
+func startKSeFOfScript(t *testing.T, env *testscript.Env, secrets *secrets) (url string) {
+	_, server := serveKSeF(t, secrets, simulator.Options{})
 	env.Defer(server.Close)
 	env.Setenv("KSEF_CONTROL", server.URL+"/simulator")
 	return server.URL + "/v2"
+}
+
+// serveKSeF holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its folder,
+// and notes every secret that the simulator hands out.
+func serveKSeF(t *testing.T, secrets *secrets, options simulator.Options) (*simulator.Simulator, *httptest.Server) {
+	ksef, err := simulator.New(options)
+	require.NoError(t, err)
+	return ksef, httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
+		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
+	}))
 }
 
 // underContract holds what passes against KSeF's OpenAPI document where

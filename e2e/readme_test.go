@@ -68,7 +68,7 @@ func runReadme(t *testing.T, blocks []string, expected ...string) {
 		Files: []string{writeScript(t, script, checkout, expected)},
 		Setup: func(env *testscript.Env) error {
 			secrets := &secrets{}
-			env.Setenv("KSEF_URL", startKSeF(t, env, secrets))
+			env.Setenv("KSEF_URL", startKSeFOfScript(t, env, secrets))
 			env.Setenv("PLUGIN_DIRECTORY", plugins)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPATH"} {
 				env.Setenv(name, goEnv(t, name))

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -22,16 +21,11 @@ import (
 // for a minute and a half, on a Vault that has no rotation manager.
 func TestACertificateIsRenewedByItself(t *testing.T) {
 	const lifetime = 90 * time.Second
-	ksef, err := simulator.New(simulator.Options{CertificateLifetime: lifetime})
-	require.NoError(t, err)
 	secrets := &secrets{}
-	listener := httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
-		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
-	}))
-	t.Cleanup(listener.Close)
+	_, ksefURL := startKSeF(t, secrets, simulator.Options{CertificateLifetime: lifetime})
 	vault := startServer(t, secrets)
-	vault.enable(t, "ksef", listener.URL+"/v2", nil)
-	_, err = vault.Logical().WriteWithContext(t.Context(), "ksef/config/rotate-root", nil)
+	vault.enable(t, "ksef", ksefURL, nil)
+	_, err := vault.Logical().WriteWithContext(t.Context(), "ksef/config/rotate-root", nil)
 	require.NoError(t, err)
 
 	first, err := vault.Logical().ReadWithContext(t.Context(), "ksef/config")

@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -19,13 +18,10 @@ import (
 // retries that it makes unless told otherwise.
 func TestVaultsClientDoesNotRepeatWhatCostsTheHour(t *testing.T) {
 	const retries = 2
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
 	secrets := &secrets{}
-	listener := httptest.NewServer(secrets.noting(ksef.Handler()))
-	t.Cleanup(listener.Close)
+	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	vault := startServer(t, secrets)
-	vault.enable(t, "ksef", listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+	vault.enable(t, "ksef", ksefURL, map[string]any{"activation_timeout": 0})
 	vault.SetMaxRetries(retries)
 	issue := func() (string, error) {
 		answer, err := vault.Logical().WriteWithContext(t.Context(), "ksef/tokens", map[string]any{

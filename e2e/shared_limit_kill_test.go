@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -20,18 +19,15 @@ import (
 // has sent nothing is used first after that.
 func TestSharedLimitSurvivesAKill(t *testing.T) {
 	const perMinute = 30
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
 	secrets := &secrets{}
-	listener := httptest.NewServer(secrets.noting(ksef.Handler()))
-	t.Cleanup(listener.Close)
+	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	vault := startServer(t, secrets)
 	read := func(mount string) error {
 		_, err := vault.Logical().ReadWithContext(t.Context(), mount+"/creds/invoices")
 		return err
 	}
 	for _, mount := range []string{"idle", "busy"} {
-		vault.enable(t, mount, listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+		vault.enable(t, mount, ksefURL, map[string]any{"activation_timeout": 0})
 		_, err := vault.Logical().WriteWithContext(t.Context(), mount+"/roles/invoices", map[string]any{"permissions": "InvoiceRead"})
 		require.NoError(t, err)
 	}
@@ -41,6 +37,7 @@ func TestSharedLimitSurvivesAKill(t *testing.T) {
 	killer := &saboteur{vault: vault, traffic: &traffic{}}
 	require.NoError(t, killer.killPlugin())
 
+	var err error
 	// Vault starts the plugin again when a request finds it gone; that request
 	// does not reach KSeF.
 	require.NoError(t, waitFor(t.Context(), startLimit, "the plugin to be back", func() error {

@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -21,16 +20,11 @@ import (
 func TestTwoMountsOfOneContextShareItsLimit(t *testing.T) {
 	const each, perMinute = 25, 30
 	mounts := []string{"accounting", "warehouse"}
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
 	secrets := &secrets{}
-	listener := httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
-		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
-	}))
-	t.Cleanup(listener.Close)
+	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	vault := startServer(t, secrets)
 	for _, mount := range mounts {
-		vault.enable(t, mount, listener.URL+"/v2", map[string]any{"activation_timeout": 0})
+		vault.enable(t, mount, ksefURL, map[string]any{"activation_timeout": 0})
 	}
 	require.Len(t, childrenOf(vault.process.Process.Pid, processesOf(vault.plugin)), 1, "one process serves both mounts")
 

@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"bytes"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,18 +19,15 @@ import (
 // TestEntryThatVaultCannotDecrypt changes one byte of the stored session below Vault's encryption.
 func TestEntryThatVaultCannotDecrypt(t *testing.T) {
 	secrets := &secrets{}
-	ksef, err := simulator.New(simulator.Options{})
-	require.NoError(t, err)
-	web := httptest.NewServer(secrets.noting(ksef.Handler()))
-	t.Cleanup(web.Close)
+	_, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	s := startServer(t, secrets)
-	s.enable(t, "ksef", web.URL+"/v2", nil)
+	s.enable(t, "ksef", ksefURL, nil)
 
 	require.NoError(t, s.kill())
 	damage(t, filepath.Join(s.folder, "raft", "vault.db"), "/sessions/")
 	require.NoError(t, s.restart(t.Context()))
 
-	_, err = s.Logical().ReadWithContext(t.Context(), "ksef/status")
+	_, err := s.Logical().ReadWithContext(t.Context(), "ksef/status")
 	require.NoError(t, err)
 	token, err := s.Logical().WriteWithContext(t.Context(), "ksef/tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report"})
 	require.NoError(t, err)

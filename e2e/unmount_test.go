@@ -8,7 +8,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -25,15 +24,10 @@ import (
 func TestDisableUnderLoad(t *testing.T) {
 	const rounds, readers = 3, 16
 	wide := simulator.Windows{PerSecond: 1000, PerMinute: 10_000, PerHour: 100_000}
-	ksef, err := simulator.New(simulator.Options{
+	secrets := &secrets{}
+	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{
 		ActivationDelay: 300 * time.Millisecond, RevocationDelay: -1, Limits: simulator.Limits{Context: wide, Client: wide},
 	})
-	require.NoError(t, err)
-	secrets := &secrets{}
-	listener := httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
-		t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
-	}))
-	t.Cleanup(listener.Close)
 	vault := startServer(t, secrets)
 
 	reading, stop := context.WithCancel(t.Context())
@@ -50,7 +44,7 @@ func TestDisableUnderLoad(t *testing.T) {
 		})
 	}
 	for range rounds {
-		vault.enable(t, "ksef", listener.URL+"/v2", nil)
+		vault.enable(t, "ksef", ksefURL, nil)
 		_, err := vault.Logical().Write("ksef/roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"})
 		require.NoError(t, err)
 		made := len(ksef.State().Tokens)
