@@ -22,7 +22,9 @@ type call struct {
 	*http.Request
 	now   time.Time
 	login *login // set when the endpoint asks for a bearer token
-	fault Fault  // the one that this request has hit; its kind is empty when there is none
+	// permissions are those of the access token: what its login might do when it was issued.
+	permissions []string
+	fault       Fault // the one that this request has hit; its kind is empty when there is none
 }
 
 // clientIP is the address of the other side; a proxy's headers are not believed.

@@ -66,6 +66,11 @@ func (i Identifier) nip() string {
 	return nip
 }
 
+// owns tells whether a subject is the taxpayer whom a context is about.
+func (i Identifier) owns(context Identifier) bool {
+	return i.Type == TypeNIP && i.Value == context.nip()
+}
+
 // validNIP checks the tenth digit of a NIP: the others, weighted, modulo 11.
 func validNIP(nip string) bool {
 	if !contextPatterns[TypeNIP].MatchString(nip) {

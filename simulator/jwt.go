@@ -34,10 +34,12 @@ type claims struct {
 	ContextType  string `json:"cit,omitempty"`
 	ContextValue string `json:"civ,omitempty"`
 	Method       string `json:"aum,omitempty"`
-	Issued       int64  `json:"iat"`
-	Expires      int64  `json:"exp"`
-	Issuer       string `json:"iss"`
-	Audience     string `json:"aud"`
+	// Permissions are what the bearer of an access token may do.
+	Permissions []string `json:"pep,omitempty"`
+	Issued      int64    `json:"iat"`
+	Expires     int64    `json:"exp"`
+	Issuer      string   `json:"iss"`
+	Audience    string   `json:"aud"`
 }
 
 var (
@@ -52,7 +54,7 @@ type tokenInfo struct {
 }
 
 // issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one kind made in the same
-// second are equal.
+// second are equal. The caller holds the lock.
 func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Duration) tokenInfo {
 	expires := now.Add(lifetime).Truncate(time.Second)
 	c := claims{
@@ -61,6 +63,7 @@ func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Du
 	}
 	if kind == accessJWT {
 		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
+		c.Permissions = s.effectivePermissions(l)
 	}
 	payload, err := json.Marshal(c)
 	if err != nil {

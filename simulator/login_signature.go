@@ -71,10 +71,11 @@ func (s *Simulator) readSigned(document *xadesverify.Document, now time.Time, ch
 	}
 	made := &login{
 		owner: owner{context: request.context, identifier: who.identifier}, method: signatureMethod(who, issued),
-		permissions: s.options.permissionsIn(request.context, who), policy: request.policy,
-		signed: document.Certificate, issued: issued,
+		policy: request.policy, signed: document.Certificate, issued: issued,
 	}
-	made.failure = made.signatureFailure(now, chain)
+	if made.failure = made.signatureFailure(now, chain); made.failure == nil && len(s.effectivePermissions(made)) == 0 {
+		made.failure = withoutPermissions()
+	}
 	return made, request.challenge, nil
 }
 
@@ -113,10 +114,12 @@ func (l *login) signatureFailure(now time.Time, chain bool) *statusInfo {
 		return badCertificate("Niepoprawny certyfikat")
 	case chain && l.issued == nil:
 		return badCertificate("Niezaufany łańcuch certyfikatów")
-	case len(l.permissions) == 0:
-		return &statusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
 	}
 	return nil
+}
+
+func withoutPermissions() *statusInfo {
+	return &statusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
 }
 
 func valueOr(value, standard string) string {

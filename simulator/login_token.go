@@ -117,11 +117,15 @@ func (s *Simulator) enter(l *login, plain string, challenged, now time.Time) {
 	default:
 		l.failure = tokenFailure(known.status(now))
 	}
-	if l.failure == nil {
-		known.lastUse = now
-		l.owner = owner{known.context, known.author, known.reference}
-		l.permissions = known.permissions
+	if l.failure != nil {
+		return
 	}
+	l.owner = owner{known.context, known.author, known.reference}
+	if len(s.effectivePermissions(l)) == 0 {
+		l.failure = withoutPermissions()
+		return
+	}
+	known.lastUse = now
 }
 
 func tokenFailure(status string) *statusInfo {

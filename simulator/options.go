@@ -159,19 +159,3 @@ func delayOr(delay, standard time.Duration) time.Duration {
 	}
 	return max(delay, 0)
 }
-
-// permissionsIn returns what a signer may do in a context; nil when it may not log in there.
-func (o Options) permissionsIn(context Identifier, who signer) []string {
-	if who.identifier.Type == TypeNIP && who.identifier.Value == context.nip() {
-		return o.OwnerPermissions
-	}
-	for _, grant := range o.Grants {
-		if grant.Identifier == who.identifier && grant.Context == context {
-			return grant.Permissions
-		}
-	}
-	if who.identifier.Type == TypePESEL && !o.RequireGrants {
-		return allPermissions()
-	}
-	return nil
-}

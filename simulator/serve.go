@@ -149,6 +149,6 @@ func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 			map[string]any{"clientIp": c.clientIP()})
 		return &refused
 	}
-	c.login = known
+	c.login, c.permissions = known, found.Permissions
 	return nil
 }

@@ -69,6 +69,7 @@ func (s *Simulator) Reset() {
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
 	s.store = newStore()
+	s.store.grantAll(s.options.Grants, s.now())
 	s.limiter = newLimiter(s.options.Limits)
 	s.faults = nil
 	s.requests = map[string]map[string]int{}

@@ -25,6 +25,7 @@ type store struct {
 	all        []*token
 	signed     [][]byte
 
+	rights       rights
 	certificates certificateStore
 }
 
@@ -36,6 +37,7 @@ func newStore() *store {
 		tokens:     map[string]*token{},
 		lists:      map[Identifier][]*token{},
 
+		rights:       newRights(),
 		certificates: newCertificateStore(),
 	}
 }
@@ -124,18 +126,17 @@ type owner struct {
 // login is an authentication operation, and the session that grows out of it.
 type login struct {
 	owner
-	reference   string
-	method      authenticationMethod
-	permissions []string
-	policy      ipPolicy
-	signed      *x509.Certificate // that it was signed with; nil after a login with a token
-	issued      *ksefCertificate  // what is known of that certificate if KSeF has issued it
-	started     time.Time
-	decided     time.Time   // when it stops being in progress
-	failure     *statusInfo // nil when it succeeds
-	redeemed    time.Time   // zero while its tokens have not been fetched
-	refreshed   time.Time
-	revoked     bool
+	reference string
+	method    authenticationMethod
+	policy    ipPolicy
+	signed    *x509.Certificate // that it was signed with; nil after a login with a token
+	issued    *ksefCertificate  // what is known of that certificate if KSeF has issued it
+	started   time.Time
+	decided   time.Time   // when it stops being in progress
+	failure   *statusInfo // nil when it succeeds
+	redeemed  time.Time   // zero while its tokens have not been fetched
+	refreshed time.Time
+	revoked   bool
 }
 
 // statusInfo is a status with its code.

@@ -53,7 +53,7 @@ func (s *Simulator) issueToken(c *call) reply {
 	if refused := c.decode(&request); refused != nil {
 		return c.failed(refused)
 	}
-	if refused := request.check(c.login); refused != nil {
+	if refused := request.check(c); refused != nil {
 		return c.failed(refused)
 	}
 	made, secret := s.newToken(c, request)
@@ -63,7 +63,7 @@ func (s *Simulator) issueToken(c *call) reply {
 	return reply{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
 }
 
-func (r generateRequest) check(l *login) *apiError {
+func (r generateRequest) check(c *call) *apiError {
 	if len(r.Permissions) == 0 {
 		return badInput("Pole permissions musi zawierać co najmniej jedno uprawnienie.")
 	}
@@ -72,16 +72,16 @@ func (r generateRequest) check(l *login) *apiError {
 		if !slices.Contains(allPermissions(), permission) {
 			return badInput("Uprawnienie %q jest nieznane.", permission)
 		}
-		if !slices.Contains(l.permissions, permission) {
+		if !slices.Contains(c.permissions, permission) {
 			missing = append(missing, permission)
 		}
 	}
 	if length := utf8.RuneCountInString(r.Description); length < minDescription || length > maxDescription {
 		return badInput("Pole description musi mieć od %d do %d znaków.", minDescription, maxDescription)
 	}
-	if l.context.Type != TypeNIP && l.context.Type != TypeInternalID {
+	if kind := c.login.context.Type; kind != TypeNIP && kind != TypeInternalID {
 		return &apiError{26002, "Nie można wygenerować tokena dla obecnego typu kontekstu.",
-			[]string{"Obecny typ kontekstu: " + l.context.Type + ". Dozwolone typy kontekstu: Nip, InternalId."}}
+			[]string{"Obecny typ kontekstu: " + kind + ". Dozwolone typy kontekstu: Nip, InternalId."}}
 	}
 	if len(missing) > 0 {
 		return &apiError{26001, "Nie można nadać tokenowi uprawnień których nie posiadasz.",
@@ -135,16 +135,16 @@ func (c *call) item(t *token) tokenItem {
 
 // sees tells whether the caller may see or revoke a token of its context: with one of the permissions any token; else
 // with a token login only that token, and with a signature only the tokens of the same author.
-func (l *login) sees(t *token, permissions ...string) bool {
+func (c *call) sees(t *token, permissions ...string) bool {
 	for _, permission := range permissions {
-		if slices.Contains(l.permissions, permission) {
+		if slices.Contains(c.permissions, permission) {
 			return true
 		}
 	}
-	if l.token != "" {
-		return t.reference == l.token
+	if c.login.token != "" {
+		return t.reference == c.login.token
 	}
-	return t.author == l.identifier
+	return t.author == c.login.identifier
 }
 
 // tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this one.
@@ -155,7 +155,7 @@ func (s *Simulator) tokenStatus(c *call) reply {
 	if refused != nil {
 		return c.failed(refused)
 	}
-	if !c.login.sees(found, "CredentialsManage", "CredentialsRead") {
+	if !c.sees(found, "CredentialsManage", "CredentialsRead") {
 		return c.missingPermissions("CredentialsManage", "CredentialsRead")
 	}
 	return ok(c.item(found))

@@ -75,7 +75,7 @@ func (s *Simulator) listTokens(c *call) reply {
 		return c.failed(refused)
 	}
 	positions, next := wanted.pick(func(i int) bool {
-		return filter.matches(all[i], c.now) && c.login.sees(all[i], "CredentialsManage", "CredentialsRead")
+		return filter.matches(all[i], c.now) && c.sees(all[i], "CredentialsManage", "CredentialsRead")
 	})
 	list := tokenList{ContinuationToken: next, Tokens: []tokenItem{}}
 	for _, i := range positions {

@@ -16,7 +16,7 @@ func (s *Simulator) revokeToken(c *call) reply {
 	if refused != nil {
 		return c.deleteAnswer(s.options.DeleteUnknownToken, refused)
 	}
-	if !c.login.sees(found, "CredentialsManage") {
+	if !c.sees(found, "CredentialsManage") {
 		return c.missingPermissions("CredentialsManage")
 	}
 	status := found.status(c.now)
