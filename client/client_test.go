@@ -78,6 +78,7 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 	var refused *APIError
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, "missing-permissions", refused.ReasonCode)
+	require.Equal(t, "The signing subject lacks a permission in this context: KSeF asks for CredentialsManage, and it has none.", refused.Explain())
 	require.ErrorContains(t, err, "lacks a permission")
 
 	for name, test := range map[string]struct {

@@ -33,6 +33,9 @@ type APIError struct {
 	Detail string
 	// ReasonCode says why a 403 was given, such as missing-permissions.
 	ReasonCode string
+	// Required are the permissions any one of which KSeF asks for, and Present those that the access
+	// token carries, where a 403 names them.
+	Required, Present []string
 	// TraceID is what KSeF's support asks for.
 	TraceID string
 	// RetryAfter is how long a 429 wants us to stay away: a minute where it does
@@ -133,6 +136,10 @@ type problemDetails struct {
 	ReasonCode string        `json:"reasonCode"`
 	TraceID    string        `json:"traceId"`
 	Errors     []problemItem `json:"errors"`
+	Security   struct {
+		Required []string `json:"requiredAnyOfPermissions"`
+		Present  []string `json:"presentPermissions"`
+	} `json:"security"`
 
 	Exception *struct {
 		List []struct {
@@ -179,6 +186,7 @@ func decodeFailure(endpoint string, response *http.Response, body []byte) *APIEr
 	}
 	failure.Detail = clip(firstOf(details.Detail, details.Title))
 	failure.ReasonCode = clip(details.ReasonCode)
+	failure.Required, failure.Present = clipAll(details.Security.Required), clipAll(details.Security.Present)
 	failure.TraceID = clip(details.TraceID)
 	for _, item := range details.Errors {
 		failure.add(item.Code, item.Description, item.Details)
@@ -192,16 +200,22 @@ func decodeFailure(endpoint string, response *http.Response, body []byte) *APIEr
 	return failure
 }
 
+// mostItems bounds each list in an error of KSeF's.
+const mostItems = 10
+
 func (e *APIError) add(code int, description string, details []string) {
-	const most = 10
-	if len(e.Problems) == most {
+	if len(e.Problems) == mostItems {
 		return
 	}
-	problem := Problem{Code: code, Description: clip(description)}
-	for _, detail := range details[:min(len(details), most)] {
-		problem.Details = append(problem.Details, clip(detail))
+	e.Problems = append(e.Problems, Problem{Code: code, Description: clip(description), Details: clipAll(details)})
+}
+
+func clipAll(texts []string) []string {
+	var clipped []string
+	for _, text := range texts[:min(len(texts), mostItems)] {
+		clipped = append(clipped, clip(text))
 	}
-	e.Problems = append(e.Problems, problem)
+	return clipped
 }
 
 // clip bounds what of KSeF's text reaches answers, logs and storage.

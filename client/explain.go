@@ -3,7 +3,11 @@
 
 package client
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
 
 // Explain says in one English sentence what KSeF's refusal means for whoever
 // runs this engine; "" where KSeF's own text is all there is to say.
@@ -14,7 +18,7 @@ func (e *APIError) Explain() string {
 		}
 	}
 	if e.Status == http.StatusForbidden {
-		return explainReason(e.ReasonCode)
+		return e.explainReason()
 	}
 	switch e.Status {
 	case http.StatusUnauthorized:
@@ -76,10 +80,10 @@ func explainCode(code int) string {
 }
 
 // explainReason speaks of the reason codes that KSeF documents for a 403.
-func explainReason(reason string) string {
-	switch reason {
+func (e *APIError) explainReason() string {
+	switch e.ReasonCode {
 	case "missing-permissions":
-		return "The signing subject lacks a permission in this context."
+		return e.explainPermissions()
 	case "ip-not-allowed":
 		return "The session is bound to other IP addresses."
 	case "insufficient-resource-access":
@@ -92,4 +96,16 @@ func explainReason(reason string) string {
 		return "This type of context cannot do that."
 	}
 	return "The signing subject may not do this."
+}
+
+func (e *APIError) explainPermissions() string {
+	if len(e.Required) == 0 {
+		return "The signing subject lacks a permission in this context."
+	}
+	present := "none"
+	if len(e.Present) > 0 {
+		present = strings.Join(e.Present, ", ")
+	}
+	return fmt.Sprintf("The signing subject lacks a permission in this context: KSeF asks for %s, and it has %s.",
+		strings.Join(e.Required, " or "), present)
 }
