@@ -29,8 +29,8 @@ func (r Request) properties(w writer) string {
 }
 
 func (r Request) signingCertificate(w writer) string {
-	pair := w.ds(true, "DigestMethod", algorithm("http://www.w3.org/2001/04/xmlenc#sha256"), "") +
-		w.ds(true, "DigestValue", "", digest(string(r.Certificate.Raw)))
+	pair := w.ds(true, "DigestMethod", algorithm(r.digestMethod()), "") +
+		w.ds(true, "DigestValue", "", r.digest(string(r.Certificate.Raw)))
 	content := w.xades(false, "CertDigest", "", pair)
 	if r.Layout.V2 {
 		content += w.xades(false, "IssuerSerialV2", "", encode(r.issuerSerial()))

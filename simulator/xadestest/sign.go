@@ -9,7 +9,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
+	_ "crypto/sha256" // makes crypto.SHA256 available
+	_ "crypto/sha3"   // makes the SHA-3 hashes of package crypto available
 	_ "crypto/sha512" // makes crypto.SHA384 and crypto.SHA512 available
 	"crypto/x509"
 	"encoding/base64"
@@ -30,6 +31,7 @@ type Request struct {
 	Certificate *x509.Certificate
 	SigningTime time.Time
 	Hash        crypto.Hash // of the signature value; 0 is SHA-256
+	DigestHash  crypto.Hash // of the references and the certificate; 0 is SHA-256
 	PSS         bool        // with an RSA key, PSS instead of PKCS#1 v1.5
 
 	// Edits change parts before they are digested and signed: the result is well signed, but says something else.
@@ -42,7 +44,7 @@ type Request struct {
 func Sign(request Request) ([]byte, error) {
 	content := request.content()
 	document, canonical := writer{Layout: request.Layout}, writer{Layout: request.Layout, canonical: true}
-	digests := []string{digest(request.digested(content)), digest(request.properties(canonical))}
+	digests := []string{request.digest(request.digested(content)), request.digest(request.properties(canonical))}
 	octets := request.signedInfo(canonical, digests)
 	if request.Layout.Inclusive {
 		octets = strings.Replace(octets, `xmlns="`+DSig+`"`, `xmlns="`+DSig+`"`+request.Layout.RootXMLNS, 1)
@@ -119,8 +121,8 @@ func (r Request) signedInfo(w writer, digests []string) string {
 	info := w.ds(true, "SignedInfo", "",
 		w.ds(false, "CanonicalizationMethod", algorithm(canonicalization), "")+
 			w.ds(false, "SignatureMethod", algorithm(r.method()), "")+
-			w.reference(` Id="ref-1"`+uri, transforms, digests[0])+
-			w.reference(` Type="http://uri.etsi.org/01903#SignedProperties" URI="#SignedProperties"`, w.transform(exclusive), digests[1]))
+			w.reference(r.digestMethod(), ` Id="ref-1"`+uri, transforms, digests[0])+
+			w.reference(r.digestMethod(), ` Type="http://uri.etsi.org/01903#SignedProperties" URI="#SignedProperties"`, w.transform(exclusive), digests[1]))
 	if r.EditSignedInfo != nil {
 		return r.EditSignedInfo(info)
 	}
@@ -132,9 +134,11 @@ func (r Request) hash() crypto.Hash {
 }
 
 func (r Request) method() string {
-	hash := map[crypto.Hash]string{crypto.SHA256: "sha256", crypto.SHA384: "sha384", crypto.SHA512: "sha512"}[r.hash()]
+	hash := hashNames()[r.hash()]
 	_, ec := r.Key.(*ecdsa.PrivateKey)
 	switch {
+	case ec && strings.HasPrefix(hash, "sha3-"):
+		return "http://www.w3.org/2021/04/xmldsig-more#ecdsa-" + hash
 	case ec:
 		return "http://www.w3.org/2001/04/xmldsig-more#ecdsa-" + hash
 	case r.PSS:
@@ -143,10 +147,44 @@ func (r Request) method() string {
 	return "http://www.w3.org/2001/04/xmldsig-more#rsa-" + hash
 }
 
-func (w writer) reference(attributes, transforms, value string) string {
+// hashNames are the names of hashes in the identifiers of algorithms.
+func hashNames() map[crypto.Hash]string {
+	return map[crypto.Hash]string{
+		crypto.SHA256: "sha256", crypto.SHA384: "sha384", crypto.SHA512: "sha512",
+		crypto.SHA3_224: "sha3-224", crypto.SHA3_256: "sha3-256", crypto.SHA3_384: "sha3-384", crypto.SHA3_512: "sha3-512",
+	}
+}
+
+// digestMethod is the identifier of the algorithm of digests, by RFC 9231 and XML Encryption.
+func (r Request) digestMethod() string {
+	switch hash := r.digestHash(); hash {
+	case crypto.SHA256, crypto.SHA512:
+		return "http://www.w3.org/2001/04/xmlenc#" + hashNames()[hash]
+	case crypto.SHA384:
+		return "http://www.w3.org/2001/04/xmldsig-more#sha384"
+	default:
+		return "http://www.w3.org/2007/05/xmldsig-more#" + hashNames()[hash]
+	}
+}
+
+func (r Request) digestHash() crypto.Hash {
+	return cmp.Or(r.DigestHash, crypto.SHA256)
+}
+
+func (r Request) digest(octets string) string {
+	return encode(hashOf(r.digestHash(), octets))
+}
+
+func hashOf(hash crypto.Hash, octets string) []byte {
+	sum := hash.New()
+	sum.Write([]byte(octets))
+	return sum.Sum(nil)
+}
+
+func (w writer) reference(method, attributes, transforms, value string) string {
 	return w.ds(false, "Reference", attributes,
 		w.ds(false, "Transforms", "", transforms)+
-			w.ds(false, "DigestMethod", algorithm("http://www.w3.org/2001/04/xmlenc#sha256"), "")+
+			w.ds(false, "DigestMethod", algorithm(method), "")+
 			w.ds(false, "DigestValue", "", value))
 }
 
@@ -155,9 +193,7 @@ func (w writer) transform(uri string) string {
 }
 
 func (r Request) value(octets string) ([]byte, error) {
-	hashed := r.hash().New()
-	hashed.Write([]byte(octets))
-	sum := hashed.Sum(nil)
+	sum := hashOf(r.hash(), octets)
 	switch key := r.Key.(type) {
 	case *rsa.PrivateKey:
 		if r.PSS {
@@ -181,11 +217,6 @@ func (r Request) value(octets string) ([]byte, error) {
 
 func algorithm(uri string) string {
 	return ` Algorithm="` + uri + `"`
-}
-
-func digest(octets string) string {
-	sum := sha256.Sum256([]byte(octets))
-	return encode(sum[:])
 }
 
 func encode(octets []byte) string {

@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	_ "crypto/sha256" // makes crypto.SHA256 available
+	_ "crypto/sha3"   // makes crypto.SHA3_256, crypto.SHA3_384 and crypto.SHA3_512 available
 	_ "crypto/sha512" // makes crypto.SHA384 and crypto.SHA512 available
 	"encoding/base64"
 	"math/big"
@@ -21,8 +22,8 @@ const (
 	minECDSABits = 256
 )
 
-// KSeF's documentation also lists SHA-1 and SHA-3. SHA-1 is refused here, as production has been seen to refuse it
-// (ksef-client-csharp issue 215); SHA-3 is refused because no client is known to use it.
+// digestAlgorithm reads the algorithm of a digest. KSeF's list (podpis-xades.md) also has SHA-1, which is refused here, as
+// production has been seen to refuse it (ksef-client-csharp issue 215). SHA-224 and SHA3-224 are not on the list.
 func digestAlgorithm(uri string) (crypto.Hash, *Error) {
 	switch uri {
 	case "http://www.w3.org/2001/04/xmlenc#sha256":
@@ -31,6 +32,12 @@ func digestAlgorithm(uri string) (crypto.Hash, *Error) {
 		return crypto.SHA384, nil
 	case "http://www.w3.org/2001/04/xmlenc#sha512":
 		return crypto.SHA512, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-256": // RFC 9231, section 2.1.5
+		return crypto.SHA3_256, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-384":
+		return crypto.SHA3_384, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-512":
+		return crypto.SHA3_512, nil
 	}
 	return 0, badAlgorithm("Algorytm skrótu %q nie jest wspierany.", uri)
 }
@@ -54,6 +61,7 @@ type signatureAlgorithm struct {
 	hash   crypto.Hash
 }
 
+// newSignatureAlgorithm reads the algorithm of a signature value. KSeF's list has SHA-3 with PSS and ECDSA only.
 func newSignatureAlgorithm(uri string) (signatureAlgorithm, *Error) {
 	switch uri {
 	case "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256":
@@ -68,12 +76,24 @@ func newSignatureAlgorithm(uri string) (signatureAlgorithm, *Error) {
 		return signatureAlgorithm{pss, crypto.SHA384}, nil
 	case "http://www.w3.org/2007/05/xmldsig-more#sha512-rsa-MGF1":
 		return signatureAlgorithm{pss, crypto.SHA512}, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-256-rsa-MGF1":
+		return signatureAlgorithm{pss, crypto.SHA3_256}, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-384-rsa-MGF1":
+		return signatureAlgorithm{pss, crypto.SHA3_384}, nil
+	case "http://www.w3.org/2007/05/xmldsig-more#sha3-512-rsa-MGF1":
+		return signatureAlgorithm{pss, crypto.SHA3_512}, nil
 	case "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256":
 		return signatureAlgorithm{ecdsaRaw, crypto.SHA256}, nil
 	case "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384":
 		return signatureAlgorithm{ecdsaRaw, crypto.SHA384}, nil
 	case "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512":
 		return signatureAlgorithm{ecdsaRaw, crypto.SHA512}, nil
+	case "http://www.w3.org/2021/04/xmldsig-more#ecdsa-sha3-256":
+		return signatureAlgorithm{ecdsaRaw, crypto.SHA3_256}, nil
+	case "http://www.w3.org/2021/04/xmldsig-more#ecdsa-sha3-384":
+		return signatureAlgorithm{ecdsaRaw, crypto.SHA3_384}, nil
+	case "http://www.w3.org/2021/04/xmldsig-more#ecdsa-sha3-512":
+		return signatureAlgorithm{ecdsaRaw, crypto.SHA3_512}, nil
 	}
 	return signatureAlgorithm{}, badAlgorithm("Algorytm podpisu %q nie jest wspierany.", uri)
 }

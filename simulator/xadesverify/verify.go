@@ -7,7 +7,7 @@
 // references are demanded: exactly one to the signed document, and exactly one of the type SignedProperties to the
 // properties of this signature. What is returned as content is what the digest covered, and nothing else.
 //
-// Beyond KSeF's documented rules it refuses SHA-1 and SHA-3, RSA keys above 8192 bits, XPointer references,
+// Beyond KSeF's documented rules it refuses SHA-1, RSA keys above 8192 bits, XPointer references,
 // InclusiveNamespaces with #default, and what package xmltree does not read.
 package xadesverify
 

@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,10 +78,14 @@ func TestAcceptsTheLayoutsOfKnownSigners(t *testing.T) {
 }
 
 func TestAcceptsEveryAlgorithmOnTheList(t *testing.T) {
-	for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+	sha3 := []crypto.Hash{crypto.SHA3_256, crypto.SHA3_384, crypto.SHA3_512}
+	for _, hash := range append([]crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}, sha3...) {
 		for _, pss := range []bool{false, true} {
+			if !pss && slices.Contains(sha3, hash) {
+				continue // the list has SHA-3 with PSS and ECDSA only
+			}
 			r := request(t, xadestest.DSS(), "rsa")
-			r.Hash, r.PSS = hash, pss
+			r.Hash, r.DigestHash, r.PSS = hash, hash, pss
 			_, err := verify(signed(t, r))
 			require.NoError(t, err, "RSA, %v, PSS: %v", hash, pss)
 		}
@@ -88,11 +93,31 @@ func TestAcceptsEveryAlgorithmOnTheList(t *testing.T) {
 			key, err := ecdsa.GenerateKey(curve, rand.Reader)
 			require.NoError(t, err)
 			r := request(t, xadestest.DSS(), "ec")
-			r.Hash, r.Key, r.Certificate = hash, key, selfSigned(t, key)
+			r.Hash, r.DigestHash, r.Key, r.Certificate = hash, hash, key, selfSigned(t, key)
 			_, err = verify(signed(t, r))
 			require.NoError(t, err, "%v, %v", curve.Params().Name, hash)
 		}
 	}
+}
+
+// The digests of a document do not depend on the hash of its signature value.
+func TestDigestsHaveAHashOfTheirOwn(t *testing.T) {
+	r := request(t, xadestest.CSharp(), "rsa")
+	r.Hash, r.DigestHash = crypto.SHA256, crypto.SHA3_512
+	_, err := verify(signed(t, r))
+	require.NoError(t, err)
+}
+
+func TestRefusesHashesThatAreNotOnTheList(t *testing.T) {
+	r := request(t, xadestest.DSS(), "ec")
+	r.Hash = crypto.SHA3_224
+	refusedAs(t, signed(t, r), 9105, "ecdsa-sha3-224")
+	r = request(t, xadestest.DSS(), "ec")
+	r.DigestHash = crypto.SHA3_224
+	refusedAs(t, signed(t, r), 9105, "#sha3-224")
+	r = request(t, xadestest.DSS(), "rsa")
+	r.Hash = crypto.SHA3_256
+	refusedAs(t, signed(t, r), 9105, "rsa-sha3-256")
 }
 
 func selfSigned(t *testing.T, key crypto.Signer) *x509.Certificate {
