@@ -19,6 +19,12 @@ const (
 	xsiNamespace    = "http://www.w3.org/2001/XMLSchema-instance"
 )
 
+// The values of SubjectIdentifierType.
+const (
+	bySubject     = "certificateSubject"
+	byFingerprint = "certificateFingerprint"
+)
+
 var challengePattern = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
 
 // authRequest is the content of an AuthTokenRequest.
@@ -66,8 +72,8 @@ func readAuthRequest(root *etree.Element) (authRequest, error) {
 	if read.subjectType, err = tokenText(parts["SubjectIdentifierType"][0]); err != nil {
 		return authRequest{}, err
 	}
-	if read.subjectType != "certificateSubject" && read.subjectType != "certificateFingerprint" {
-		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be certificateSubject or certificateFingerprint")
+	if read.subjectType != bySubject && read.subjectType != byFingerprint {
+		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", bySubject, byFingerprint)
 	}
 	for _, policy := range parts["AuthorizationPolicy"] {
 		if read.policy, err = readPolicy(policy, namespace); err != nil {

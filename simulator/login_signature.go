@@ -62,7 +62,7 @@ func (s *Simulator) readSigned(document *xadesverify.Document, now time.Time, ch
 	if refused != nil {
 		return nil, "", refused
 	}
-	if issued != nil {
+	if issued != nil && (request.subjectType == bySubject || issued.subject.Type == TypeFingerprint) {
 		who.identifier = issued.subject
 	}
 	if !request.context.valid() {

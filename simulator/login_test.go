@@ -125,7 +125,6 @@ func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
 		}, 21401},
 		"NIP's checksum":        {func(r *xadestest.Request) { r.Context = "<Nip>5265877636</Nip>" }, 21117},
 		"InternalId's checksum": {func(r *xadestest.Request) { r.Context = "<InternalId>5265877635-12345</InternalId>" }, 21117},
-		"fingerprint of a seal": {func(r *xadestest.Request) { r.SubjectType = "certificateFingerprint" }, 21406},
 	}
 	c := seal(t)
 	for name, test := range tests {
@@ -215,7 +214,7 @@ func TestACertificateThatIsNotValidEndsTheLoginWith460(t *testing.T) {
 }
 
 func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
-	other := newCredential(t, simulator.CertificateOptions{NIP: otherNIP})
+	owner, other := seal(t), newCredential(t, simulator.CertificateOptions{NIP: otherNIP})
 	pesel := newCredential(t, simulator.CertificateOptions{PESEL: "44051401359"})
 	nobody := newCredential(t, simulator.CertificateOptions{})
 	grantTo := func(identifier simulator.Identifier) simulator.Options {
@@ -229,18 +228,22 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 		subject string
 		want    int
 	}{
-		"owner":                         {simulator.Options{RequireGrants: true}, seal(t), nipXML, "", 200},
-		"owner of the unit":             {simulator.Options{RequireGrants: true}, seal(t), "<InternalId>5265877635-12346</InternalId>", "", 200},
-		"another company":               {simulator.Options{}, other, nipXML, "", 415},
-		"another company with a grant":  {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, nipXML, "", 200},
-		"grant for another context":     {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, "<InternalId>5265877635-12346</InternalId>", "", 415},
-		"any person":                    {simulator.Options{}, pesel, nipXML, "", 200},
-		"a person where grants decide":  {simulator.Options{RequireGrants: true}, pesel, nipXML, "", 415},
-		"a person with a grant":         {grantTo(simulator.Identifier{Type: "Pesel", Value: "44051401359"}), pesel, nipXML, "", 200},
-		"a fingerprint":                 {simulator.Options{}, nobody, nipXML, "certificateFingerprint", 415},
-		"a fingerprint with a grant":    {grantTo(simulator.Fingerprint(nobody.certificate)), nobody, nipXML, "certificateFingerprint", 200},
-		"an owner without permissions":  {simulator.Options{OwnerPermissions: []string{}}, seal(t), nipXML, "", 415},
-		"the owner in a VAT-UE context": {simulator.Options{}, seal(t), "<NipVatUe>5265877635-DE123456789</NipVatUe>", "", 200},
+		"owner":                                             {simulator.Options{RequireGrants: true}, seal(t), nipXML, "", 200},
+		"owner of the unit":                                 {simulator.Options{RequireGrants: true}, seal(t), "<InternalId>5265877635-12346</InternalId>", "", 200},
+		"another company":                                   {simulator.Options{}, other, nipXML, "", 415},
+		"another company with a grant":                      {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, nipXML, "", 200},
+		"grant for another context":                         {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, "<InternalId>5265877635-12346</InternalId>", "", 415},
+		"any person":                                        {simulator.Options{}, pesel, nipXML, "", 200},
+		"a person where grants decide":                      {simulator.Options{RequireGrants: true}, pesel, nipXML, "", 415},
+		"a person with a grant":                             {grantTo(simulator.Identifier{Type: "Pesel", Value: "44051401359"}), pesel, nipXML, "", 200},
+		"a fingerprint":                                     {simulator.Options{}, nobody, nipXML, "certificateFingerprint", 415},
+		"a fingerprint with a grant":                        {grantTo(simulator.Fingerprint(nobody.certificate)), nobody, nipXML, "certificateFingerprint", 200},
+		"a seal by its fingerprint":                         {simulator.Options{}, owner, nipXML, "certificateFingerprint", 415},
+		"a seal by its fingerprint with a grant":            {grantTo(simulator.Fingerprint(owner.certificate)), owner, nipXML, "certificateFingerprint", 200},
+		"a person by fingerprint with a grant":              {grantTo(simulator.Fingerprint(pesel.certificate)), pesel, nipXML, "certificateFingerprint", 200},
+		"a person by fingerprint with a grant to the PESEL": {grantTo(simulator.Identifier{Type: "Pesel", Value: "44051401359"}), pesel, nipXML, "certificateFingerprint", 415},
+		"an owner without permissions":                      {simulator.Options{OwnerPermissions: []string{}}, seal(t), nipXML, "", 415},
+		"the owner in a VAT-UE context":                     {simulator.Options{}, seal(t), "<NipVatUe>5265877635-DE123456789</NipVatUe>", "", 200},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -250,6 +253,9 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 			o := operationOf(a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", a.sign(r)))
 			code, _ := a.status(o)
 			require.Equal(t, test.want, code)
+			if test.subject != "" {
+				require.Equal(t, simulator.Fingerprint(test.who.certificate), a.sim.State().Sessions[0].Identifier)
+			}
 		})
 	}
 }

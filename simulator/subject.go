@@ -30,8 +30,8 @@ var (
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
-// Fingerprint is the identifier of a certificate that names neither a NIP nor a PESEL: the SHA-256 of the certificate, as
-// 64 upper-case hexadecimal digits.
+// Fingerprint is the identifier of whoever logs in under certificateFingerprint: the SHA-256 of the certificate, as 64
+// upper-case hexadecimal digits.
 func Fingerprint(certificate *x509.Certificate) Identifier {
 	sum := sha256.Sum256(certificate.Raw)
 	return Identifier{TypeFingerprint, strings.ToUpper(hex.EncodeToString(sum[:]))}
@@ -47,17 +47,15 @@ type signer struct {
 //
 // A certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C; an identifier with a prefix that
 // KSeF does not know is refused too: all with 21115. With certificateSubject a certificate without a readable identifier
-// is a conflict (21406), and so is one with an identifier under certificateFingerprint.
+// is a conflict (21406). Under certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a
+// PESEL or not: the official tests of EU entities log in so with a certificate that names a NIP.
 func identify(certificate *x509.Certificate, subjectType string) (signer, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)
-	identifier, readable := subjectIdentifier(attributes, person)
-	if subjectType == "certificateFingerprint" {
-		if readable {
-			return signer{}, conflict("Certyfikat zawiera identyfikator podmiotu: użyj certificateSubject.")
-		}
+	if subjectType == byFingerprint {
 		return signer{Fingerprint(certificate), person}, nil
 	}
+	identifier, readable := subjectIdentifier(attributes, person)
 	if missing := missingAttributes(attributes, person); len(missing) > 0 {
 		return signer{}, badCertificate("Brak wymaganych atrybutów podmiotu: " + strings.Join(missing, ", ") + ".")
 	}
