@@ -28,9 +28,12 @@ type CertificateOptions struct {
 	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). With neither NIP nor PESEL the certificate
 	// names a person without an identifier, which logs in by its fingerprint only.
 	PESEL string
+	// PeppolID makes the seal of a Peppol provider: organizationIdentifier and CN are the identifier, as in the official
+	// Java client's tests.
+	PeppolID string
 	// Person asks for a person's certificate with the NIP.
 	Person bool
-	// Subject, when not nil, is the whole subject; the three above must be empty.
+	// Subject, when not nil, is the whole subject; the four above must be empty.
 	Subject *pkix.Name
 	// Key is "ec" (P-256) or "rsa" (2048 bits); "" is "ec".
 	Key string
@@ -78,10 +81,12 @@ func (o CertificateOptions) template() *x509.Certificate {
 
 func (o CertificateOptions) subject() (pkix.Name, error) {
 	switch {
-	case o.Subject != nil && (o.NIP != "" || o.PESEL != "" || o.Person):
-		return pkix.Name{}, errors.New("a Subject stands alone: leave NIP, PESEL and Person empty with it")
+	case o.Subject != nil && (o.NIP != "" || o.PESEL != "" || o.PeppolID != "" || o.Person):
+		return pkix.Name{}, errors.New("a Subject stands alone: leave NIP, PESEL, PeppolID and Person empty with it")
 	case o.Subject != nil:
 		return *o.Subject, nil
+	case o.PeppolID != "":
+		return o.peppolName()
 	case o.NIP != "" && o.PESEL != "":
 		return pkix.Name{}, errors.New("NIP and PESEL exclude each other: give one of them")
 	case o.NIP != "" && !regexp.MustCompile(`^\d{10}$`).MatchString(o.NIP):
@@ -98,9 +103,23 @@ func (o CertificateOptions) subject() (pkix.Name, error) {
 	return personName(""), nil
 }
 
+func (o CertificateOptions) peppolName() (pkix.Name, error) {
+	switch {
+	case o.NIP != "" || o.PESEL != "" || o.Person:
+		return pkix.Name{}, errors.New("a PeppolID stands alone: leave NIP, PESEL and Person empty with it")
+	case !peppolID.MatchString(o.PeppolID):
+		return pkix.Name{}, fmt.Errorf("the Peppol identifier %q is not valid: it must be P, two capital letters and six digits", o.PeppolID)
+	}
+	return organizationName(o.PeppolID, o.PeppolID), nil
+}
+
 func sealName(nip string) pkix.Name {
-	name := pkix.Name{Country: []string{"PL"}, Organization: []string{"Testowa Sp. z o.o."}, CommonName: "Testowa Sp. z o.o."}
-	name.ExtraNames = []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 97}, Value: "VATPL-" + nip}}
+	return organizationName("Testowa Sp. z o.o.", "VATPL-"+nip)
+}
+
+func organizationName(commonName, identifier string) pkix.Name {
+	name := pkix.Name{Country: []string{"PL"}, Organization: []string{"Testowa Sp. z o.o."}, CommonName: commonName}
+	name.ExtraNames = []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 97}, Value: identifier}}
 	return name
 }
 

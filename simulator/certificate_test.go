@@ -30,6 +30,7 @@ func TestMakesCertificatesOfTheKindsThatKSeFTestAccepts(t *testing.T) {
 		subject string
 	}{
 		"seal":            {simulator.CertificateOptions{NIP: nip}, "2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=Testowa Sp. z o.o.,2.5.4.97=VATPL-5265877635"},
+		"Peppol provider": {simulator.CertificateOptions{PeppolID: "PPL000001"}, "2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=PPL000001,2.5.4.97=PPL000001"},
 		"person, PESEL":   {simulator.CertificateOptions{PESEL: "44051401359"}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=PNOPL-44051401359,2.5.4.42=Jan,2.5.4.4=Testowy"},
 		"person, NIP":     {simulator.CertificateOptions{NIP: nip, Person: true}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=TINPL-5265877635,2.5.4.42=Jan,2.5.4.4=Testowy"},
 		"person, neither": {simulator.CertificateOptions{}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.42=Jan,2.5.4.4=Testowy"},
@@ -70,11 +71,13 @@ func TestMakesKeysInPKCS8(t *testing.T) {
 
 func TestRefusesCertificateOptionsThatCannotBe(t *testing.T) {
 	tests := map[string]simulator.CertificateOptions{
-		"10 digits":     {NIP: "526"},
-		"11 digits":     {PESEL: "526"},
-		"exclude each":  {NIP: nip, PESEL: "44051401359"},
-		"stands alone":  {NIP: nip, Subject: &pkix.Name{}},
-		"use ec or rsa": {Key: "dsa"},
+		"10 digits":               {NIP: "526"},
+		"11 digits":               {PESEL: "526"},
+		"exclude each":            {NIP: nip, PESEL: "44051401359"},
+		"a Subject stands alone":  {NIP: nip, Subject: &pkix.Name{}},
+		"a PeppolID stands alone": {NIP: nip, PeppolID: "PPL000001"},
+		"six digits":              {PeppolID: "PPL1"},
+		"use ec or rsa":           {Key: "dsa"},
 	}
 	for text, options := range tests {
 		_, _, err := simulator.NewCertificate(options)

@@ -36,10 +36,16 @@ type enrollmentData struct {
 
 // enrollmentData is GET /certificates/enrollments/data.
 func (s *Simulator) enrollmentData(c *call) reply {
-	if c.login.signed == nil {
+	if !c.login.mayEnroll() {
 		return c.failed(&apiError{Code: 25001, Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
 	}
 	return ok(c.login.enrollmentData())
+}
+
+// mayEnroll tells whether a login is one that certificates can be asked for in: one with a signature. The subjects of KSeF's
+// certificates are Nip, Pesel and Fingerprint in the OpenAPI, so a Peppol provider is taken to get none.
+func (l *login) mayEnroll() bool {
+	return l.signed != nil && l.identifier.Type != TypePeppolID
 }
 
 // enrollmentData reads the subject of the certificate that the login was signed with, by the table of certyfikaty-KSeF.md.

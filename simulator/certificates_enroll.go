@@ -44,7 +44,7 @@ type enrollResponse struct {
 
 // enroll is POST /certificates/enrollments.
 func (s *Simulator) enroll(c *call) reply {
-	if c.login.signed == nil {
+	if !c.login.mayEnroll() {
 		return c.failed(&apiError{Code: 25002, Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
 	}
 	if !c.hasContentType("application/json") {

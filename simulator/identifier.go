@@ -14,7 +14,8 @@ type Identifier struct {
 	Value string `json:"value"`
 }
 
-// Types of identifiers. A context is a Nip, InternalId, NipVatUe or PeppolId; the author of a token is a Nip, Pesel or Fingerprint.
+// Types of identifiers. A context is a Nip, InternalId, NipVatUe or PeppolId; the author of a token is a Nip, Pesel or
+// Fingerprint; a Peppol provider logs in as its PeppolId.
 const (
 	TypeNIP         = "Nip"
 	TypeInternalID  = "InternalId"
@@ -26,8 +27,9 @@ const (
 
 // The patterns of schemat_auth_v2-1.xsd; NipVatUe is taken apart further there.
 const (
-	nipPattern   = `[1-9](\d[1-9]|[1-9]\d)\d{7}`
-	vatUEPattern = `(ATU\d{8}|BE[01]\d{9}|BG\d{9,10}|CY\d{8}[A-Z]|CZ\d{8,10}|DE\d{9}|DK\d{8}|EE\d{9}|EL\d{9}` +
+	peppolPattern = `^P[A-Z]{2}[0-9]{6}$`
+	nipPattern    = `[1-9](\d[1-9]|[1-9]\d)\d{7}`
+	vatUEPattern  = `(ATU\d{8}|BE[01]\d{9}|BG\d{9,10}|CY\d{8}[A-Z]|CZ\d{8,10}|DE\d{9}|DK\d{8}|EE\d{9}|EL\d{9}` +
 		`|ES([A-Z]\d{8}|\d{8}[A-Z]|[A-Z]\d{7}[A-Z])|FI\d{8}|FR[A-Z0-9]{2}\d{9}|HR\d{11}|HU\d{8}` +
 		`|IE(\d{7}[A-Z]{2}|\d[A-Z0-9+*]\d{5}[A-Z])|IT\d{11}|LT(\d{9}|\d{12})|LU\d{8}|LV\d{11}|MT\d{8}|NL[A-Z0-9+*]{12}` +
 		`|PT\d{9}|RO\d{2,10}|SE\d{12}|SI\d{8}|SK\d{10}|XI(\d{9}|\d{12}|(GD|HA)\d{3}))`
@@ -37,7 +39,7 @@ var contextPatterns = map[string]*regexp.Regexp{
 	TypeNIP:        regexp.MustCompile("^" + nipPattern + "$"),
 	TypeInternalID: regexp.MustCompile("^" + nipPattern + `-\d{5}$`),
 	TypeNIPVatUE:   regexp.MustCompile("^" + nipPattern + "-" + vatUEPattern + "$"),
-	TypePeppolID:   regexp.MustCompile(`^P[A-Z]{2}[0-9]{6}$`),
+	TypePeppolID:   regexp.MustCompile(peppolPattern),
 }
 
 // wellFormed tells whether a context has a known type and a value of its pattern.
@@ -66,8 +68,11 @@ func (i Identifier) nip() string {
 	return nip
 }
 
-// owns tells whether a subject is the taxpayer whom a context is about.
+// owns tells whether a subject is the taxpayer, or the Peppol provider, whom a context is about.
 func (i Identifier) owns(context Identifier) bool {
+	if i.Type == TypePeppolID {
+		return i == context
+	}
 	return i.Type == TypeNIP && i.Value == context.nip()
 }
 

@@ -24,6 +24,9 @@ func signatureMethod(who signer, issued *ksefCertificate) authenticationMethod {
 	if issued != nil {
 		return authenticationMethod{"InternalCertificate", methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
 	}
+	if who.identifier.Type == TypePeppolID {
+		return authenticationMethod{"PeppolSignature", methodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
+	}
 	if who.person {
 		return authenticationMethod{"QualifiedSignature", methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
 	}

@@ -27,6 +27,7 @@ var (
 	peselInSerial     = regexp.MustCompile(`(PNOPL|PESEL).*?(\d{11})`)
 	nipInSerial       = regexp.MustCompile(`(TINPL|NIP).*?(\d{10})`)
 	nipInOrganization = regexp.MustCompile(`(VATPL).*?(\d{10})`)
+	peppolID          = regexp.MustCompile(peppolPattern)
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
@@ -46,7 +47,8 @@ type signer struct {
 // identify reads the signer of a login request from the certificate, under the SubjectIdentifierType of the request.
 //
 // A certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C; an identifier with a prefix that
-// KSeF does not know is refused too: all with 21115. With certificateSubject a certificate without a readable identifier
+// KSeF does not know is refused too: all with 21115. The seal of a Peppol provider has the provider's identifier, and
+// nothing else, as organizationIdentifier. With certificateSubject a certificate without a readable identifier
 // is a conflict (21406). Under certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a
 // PESEL or not: the official tests of EU entities log in so with a certificate that names a NIP.
 func identify(certificate *x509.Certificate, subjectType string) (signer, *apiError) {
@@ -76,8 +78,11 @@ func isPerson(attributes map[string]string) bool {
 
 func subjectIdentifier(attributes map[string]string, person bool) (Identifier, bool) {
 	if !person {
-		match := nipInOrganization.FindStringSubmatch(attributes[oidOrganizationIdentifier])
-		return identifierOf(TypeNIP, match)
+		organization := attributes[oidOrganizationIdentifier]
+		if peppolID.MatchString(organization) {
+			return Identifier{TypePeppolID, organization}, true
+		}
+		return identifierOf(TypeNIP, nipInOrganization.FindStringSubmatch(organization))
 	}
 	serial := attributes[oidSerialNumber]
 	if match := peselInSerial.FindStringSubmatch(serial); match != nil {

@@ -20,6 +20,7 @@ func certificate(arguments []string, out, log io.Writer) error {
 	flags := flag.NewFlagSet("certificate", flag.ContinueOnError)
 	flags.StringVar(&options.NIP, "nip", "", "`NIP` of a company, or random")
 	flags.StringVar(&options.PESEL, "pesel", "", "`PESEL` of a person")
+	flags.StringVar(&options.PeppolID, "peppol-id", "", "`identifier` of a Peppol provider, such as PPL000001")
 	flags.StringVar(&options.Key, "key", "ec", "kind of the key: ec (P-256) or rsa (2048 bits)")
 	days := flags.Int("days", 730, "`days` until the certificate expires")
 	certFile := flags.String("out-cert", "", "`file` to write the certificate to, as PEM")
@@ -28,8 +29,8 @@ func certificate(arguments []string, out, log io.Writer) error {
 		return err
 	}
 	switch {
-	case (options.NIP == "") == (options.PESEL == ""):
-		return errors.New("give one of --nip and --pesel")
+	case given(options.NIP)+given(options.PESEL)+given(options.PeppolID) != 1:
+		return errors.New("give one of --nip, --pesel and --peppol-id")
 	case *certFile == "" || *keyFile == "":
 		return errors.New("--out-cert and --out-key are needed")
 	case *days < 1:
@@ -54,8 +55,16 @@ func certificate(arguments []string, out, log io.Writer) error {
 	if err := writeNew(*certFile, certPEM, 0o644); err != nil {
 		return errors.Join(err, os.Remove(*keyFile))
 	}
-	_, err = fmt.Fprintln(out, options.NIP+options.PESEL)
+	_, err = fmt.Fprintln(out, options.NIP+options.PESEL+options.PeppolID)
 	return err
+}
+
+// given counts a flag that has a value.
+func given(value string) int {
+	if value == "" {
+		return 0
+	}
+	return 1
 }
 
 // writeNew writes a file that does not exist yet.

@@ -129,6 +129,17 @@ func TestServesCertificatesAtOnceWithoutAnEnrollmentDelay(t *testing.T) {
 	require.Regexp(t, "^[0-9A-F]{16}$", ended.CertificateSerialNumber)
 }
 
+func TestMakesTheSealOfAPeppolProvider(t *testing.T) {
+	directory := t.TempDir()
+	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
+	code, out, log := command(t, "", "certificate", "--peppol-id", "PPL000001", "--out-cert", certFile, "--out-key", keyFile)
+	require.Equal(t, exitDone, code, log)
+	require.Equal(t, "PPL000001\n", out)
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	require.NoError(t, err)
+	require.Equal(t, "PPL000001", pair.Leaf.Subject.CommonName)
+}
+
 func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
@@ -151,20 +162,20 @@ func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {
 
 func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	tests := map[string][]string{
-		"a command is missing":       {},
-		"\"start\" is not known":     {"start"},
-		"takes flags only":           {"serve", "now"},
-		"--tls needs --ca-out":       {"serve", "--tls"},
-		"are for --tls only":         {"serve", "--tls-host", "localhost"},
-		"--listen":                   {"serve", "--listen", "nowhere:x"},
-		"use 204, 400 or 403":        {"serve", "--delete-dead", "500"},
-		"one of --nip and --pesel":   {"certificate", "--out-cert", "a", "--out-key", "b"},
-		"--out-cert and --out-key":   {"certificate", "--nip", "random"},
-		"--days 0":                   {"certificate", "--nip", "random", "--days", "0", "--out-cert", "a", "--out-key", "b"},
-		"11 digits":                  {"certificate", "--pesel", "1", "--out-cert", "a", "--out-key", "b"},
-		"not a KSeF token":           {"login", "--token", "hunter2"},
-		"has no certificate in PEM":  {"login", "--token", "a|nip-1|b", "--ca", os.DevNull},
-		"flag provided but not defi": {"login", "--user", "x"},
+		"a command is missing":                  {},
+		"\"start\" is not known":                {"start"},
+		"takes flags only":                      {"serve", "now"},
+		"--tls needs --ca-out":                  {"serve", "--tls"},
+		"are for --tls only":                    {"serve", "--tls-host", "localhost"},
+		"--listen":                              {"serve", "--listen", "nowhere:x"},
+		"use 204, 400 or 403":                   {"serve", "--delete-dead", "500"},
+		"one of --nip, --pesel and --peppol-id": {"certificate", "--out-cert", "a", "--out-key", "b"},
+		"--out-cert and --out-key":              {"certificate", "--nip", "random"},
+		"--days 0":                              {"certificate", "--nip", "random", "--days", "0", "--out-cert", "a", "--out-key", "b"},
+		"11 digits":                             {"certificate", "--pesel", "1", "--out-cert", "a", "--out-key", "b"},
+		"not a KSeF token":                      {"login", "--token", "hunter2"},
+		"has no certificate in PEM":             {"login", "--token", "a|nip-1|b", "--ca", os.DevNull},
+		"flag provided but not defi":            {"login", "--user", "x"},
 	}
 	for text, arguments := range tests {
 		t.Run(text, func(t *testing.T) {
