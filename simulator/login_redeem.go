@@ -52,7 +52,8 @@ func (s *Simulator) refresh(c *call) reply {
 		return c.failed(unknownLogin(found.Reference))
 	}
 	if status := l.status(c.now).Code; status != 200 {
-		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
+		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say otherwise.
+		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}
 	if s.tokenRevoked(l) {
 		return c.failed(noAuthorization("Token KSeF został unieważniony."))

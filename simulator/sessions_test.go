@@ -70,7 +70,7 @@ func TestAnEndedSessionCannotBeRefreshed(t *testing.T) {
 	a.want(http.StatusNoContent, "DELETE", "/auth/sessions/"+third.reference, first.access, nil)
 
 	for _, ended := range []session{first, second, third} {
-		a.refused(a.do("POST", "/auth/token/refresh", ended.refresh, nil), 21301, "(425)")
+		a.refused(a.do("POST", "/auth/token/refresh", ended.refresh, nil), 21301, "Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego.")
 		a.want(http.StatusOK, "GET", "/tokens", ended.access, nil)
 	}
 	remaining, _ := a.list("/auth/sessions", first.access, "items", "referenceNumber")
