@@ -22,27 +22,44 @@ type tokenFilter struct {
 	authorType  string
 }
 
+// newTokenFilter reads the query. Values of enums are taken in any case: ksef2's tests send them to TEST in lower case.
 func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	filter := tokenFilter{
-		statuses:    query["status"],
 		description: strings.ToLower(query.Get("description")),
 		author:      strings.ToLower(query.Get("authorIdentifier")),
-		authorType:  query.Get("authorIdentifierType"),
 	}
-	for _, status := range filter.statuses {
-		if !slices.Contains([]string{statusPending, statusActive, statusRevoking, statusRevoked, statusFailed}, status) {
-			return tokenFilter{}, badInput("Status %q jest nieznany.", status)
+	for _, text := range query["status"] {
+		status, known := enumValue(text, statusPending, statusActive, statusRevoking, statusRevoked, statusFailed)
+		if !known {
+			return tokenFilter{}, badInput("Status %q jest nieznany.", text)
 		}
+		filter.statuses = append(filter.statuses, status)
 	}
 	for _, name := range []string{"description", "authorIdentifier"} {
 		if query.Has(name) && utf8.RuneCountInString(query.Get(name)) < minFilter {
 			return tokenFilter{}, badInput("Parametr %s musi mieć co najmniej %d znaki.", name, minFilter)
 		}
 	}
-	if query.Has("authorIdentifierType") && !slices.Contains([]string{TypeNIP, TypePESEL, TypeFingerprint}, filter.authorType) {
-		return tokenFilter{}, badInput("Typ identyfikatora %q jest nieznany.", filter.authorType)
+	if !query.Has("authorIdentifierType") {
+		return filter, nil
 	}
+	text := query.Get("authorIdentifierType")
+	kind, known := enumValue(text, TypeNIP, TypePESEL, TypeFingerprint)
+	if !known {
+		return tokenFilter{}, badInput("Typ identyfikatora %q jest nieznany.", text)
+	}
+	filter.authorType = kind
 	return filter, nil
+}
+
+// enumValue finds the value that a text means, in any case.
+func enumValue(text string, values ...string) (value string, known bool) {
+	for _, value := range values {
+		if strings.EqualFold(text, value) {
+			return value, true
+		}
+	}
+	return "", false
 }
 
 func (f tokenFilter) matches(t *token, now time.Time) bool {
