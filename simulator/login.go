@@ -56,11 +56,12 @@ type initResponse struct {
 // begin records a login that will be decided after the login delay. The caller holds the lock.
 func (s *Simulator) begin(c *call, l *login) reply {
 	l.reference = newReference(loginKind, c.now)
-	l.started, l.decided = c.now, c.now.Add(s.options.LoginDelay)
+	l.started, l.due = c.now, c.now.Add(s.options.LoginDelay)
 	if l.signed != nil && l.issued == nil {
-		l.decided = l.decided.Add(s.options.QualifiedLoginDelay)
+		l.due = l.due.Add(s.options.QualifiedLoginDelay)
 	}
 	s.store.addLogin(l)
+	s.settle(c.now)
 	return accepted(initResponse{l.reference, s.issue(operationJWT, l, c.now, operationLifetime)})
 }
 
@@ -75,10 +76,10 @@ type operationStatus struct {
 	RefreshTokenValidUntil timestamp  `json:"refreshTokenValidUntil"`
 }
 
-func (l *login) operationStatus(now time.Time) operationStatus {
+func (l *login) operationStatus() operationStatus {
 	status := operationStatus{
 		StartDate: timestamp(l.started), AuthenticationMethod: l.method.legacy, MethodInfo: l.method.info,
-		Status: l.status(now), IsTokenRedeemed: !l.redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.refreshed),
+		Status: l.status(), IsTokenRedeemed: !l.redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.refreshed),
 	}
 	if status.IsTokenRedeemed {
 		status.RefreshTokenValidUntil = timestamp(l.redeemed.Add(refreshLifetime).Truncate(time.Second))
@@ -95,7 +96,7 @@ func (s *Simulator) loginStatus(c *call) reply {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(c.login.operationStatus(c.now))
+	return ok(c.login.operationStatus())
 }
 
 func unknownLogin(reference string) *apiError {

@@ -19,7 +19,7 @@ func (s *Simulator) redeem(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := c.login
-	switch status := l.status(c.now).Code; {
+	switch status := l.status().Code; {
 	case status != 200:
 		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
 	case s.tokenRevoked(l):
@@ -51,7 +51,7 @@ func (s *Simulator) refresh(c *call) reply {
 	if errors.Is(err, errExpiredJWT) || l == nil {
 		return c.failed(unknownLogin(found.Reference))
 	}
-	if status := l.status(c.now).Code; status != 200 {
+	if status := l.status().Code; status != 200 {
 		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say otherwise.
 		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}

@@ -35,21 +35,19 @@ func (s *Simulator) loginBySignature(c *call) reply {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	login, challenge, refused := s.readSigned(document, c.now, chain)
+	login, challenge, refused := s.readSigned(document)
 	if refused != nil {
 		return c.failed(refused)
 	}
 	if _, refused := s.store.useChallenge(challenge, c.now); refused != nil {
 		return c.failed(refused)
 	}
-	if login.issued != nil && login.failure == nil {
-		login.issued.lastUse = c.now
-	}
+	login.chain = chain
 	return s.begin(c, login)
 }
 
-// readSigned makes a login from a document whose signature holds, all but its times. The caller holds the lock.
-func (s *Simulator) readSigned(document *xadesverify.Document, now time.Time, chain bool) (*login, string, *apiError) {
+// readSigned makes a login from a document whose signature holds. The caller holds the lock.
+func (s *Simulator) readSigned(document *xadesverify.Document) (*login, string, *apiError) {
 	request, refused := newAuthRequest(document.Content)
 	if refused != nil {
 		return nil, "", refused
@@ -69,14 +67,10 @@ func (s *Simulator) readSigned(document *xadesverify.Document, now time.Time, ch
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
 			[]string{"Suma kontrolna identyfikatora " + request.context.Value + " jest nieprawidłowa."}}
 	}
-	made := &login{
+	return &login{
 		owner: owner{context: request.context, identifier: who.identifier}, method: signatureMethod(who, issued),
 		policy: request.policy, signed: document.Certificate, issued: issued,
-	}
-	if made.failure = made.signatureFailure(now, chain); made.failure == nil && len(s.effectivePermissions(made)) == 0 {
-		made.failure = withoutPermissions()
-	}
-	return made, request.challenge, nil
+	}, request.challenge, nil
 }
 
 // signatureError gives a refusal of the verifier the description that the OpenAPI has for its code.
@@ -99,7 +93,7 @@ func signatureError(err error) *apiError {
 
 // signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the chains of KSeF's own
 // certificates are trusted, so a login with another that asks for the chain to be verified fails.
-func (l *login) signatureFailure(now time.Time, chain bool) *statusInfo {
+func (l *login) signatureFailure(now time.Time) *statusInfo {
 	badCertificate := func(detail string) *statusInfo {
 		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu", []string{detail}}
 	}
@@ -112,7 +106,7 @@ func (l *login) signatureFailure(now time.Time, chain bool) *statusInfo {
 		return badCertificate("Certyfikat odwołany")
 	case certificate.KeyUsage != 0 && certificate.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0:
 		return badCertificate("Niepoprawny certyfikat")
-	case chain && l.issued == nil:
+	case l.chain && l.issued == nil:
 		return badCertificate("Niezaufany łańcuch certyfikatów")
 	}
 	return nil

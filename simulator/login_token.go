@@ -25,7 +25,8 @@ type tokenLoginRequest struct {
 	} `json:"authorizationPolicy"`
 }
 
-// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login ends with status 450.
+// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login ends with status 450. What
+// becomes of a good one is decided when the login is.
 func (s *Simulator) loginByToken(c *call) reply {
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")
@@ -57,7 +58,7 @@ func (s *Simulator) loginByToken(c *call) reply {
 	if err != nil {
 		login.failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
-		s.enter(login, string(plain), made, c.now)
+		s.present(login, string(plain), made)
 	}
 	return s.begin(c, login)
 }
@@ -91,8 +92,8 @@ func badToken(detail string) *statusInfo {
 	return &statusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
 }
 
-// enter gives a login what the token opens, or the reason why it opens nothing. The caller holds the lock.
-func (s *Simulator) enter(l *login, plain string, challenged, now time.Time) {
+// present finds the token of a login, or the reason why it opens nothing. The caller holds the lock.
+func (s *Simulator) present(l *login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {
 		l.failure = badToken("Nieprawidłowe kodowanie tokena")
@@ -115,17 +116,8 @@ func (s *Simulator) enter(l *login, plain string, challenged, now time.Time) {
 	case known.context != l.context:
 		l.failure = badToken("Token nie może być użyty w kontekście " + l.context.Type + ": " + l.context.Value)
 	default:
-		l.failure = tokenFailure(known.status(now))
+		l.owner = owner{known.context, known.author, known.reference}
 	}
-	if l.failure != nil {
-		return
-	}
-	l.owner = owner{known.context, known.author, known.reference}
-	if len(s.effectivePermissions(l)) == 0 {
-		l.failure = withoutPermissions()
-		return
-	}
-	known.lastUse = now
 }
 
 func tokenFailure(status string) *statusInfo {

@@ -77,11 +77,13 @@ func TestATokenLogsInOnlyWhileItIsActive(t *testing.T) {
 	reference, token := a.issue(owner, "InvoiceRead")
 	login := func() (int, string) { return a.status(a.beginWithToken(token)) }
 
-	code, detail := login()
-	require.Equal(t, 450, code)
-	require.Equal(t, "Token nieaktywny", detail)
+	early := a.beginWithToken(token)
+	code, _ := a.status(early)
+	require.Equal(t, 100, code)
+	a.refused(a.do("POST", "/auth/token/redeem", early.token, nil), 21301, "(100)")
 
 	a.sim.Advance(time.Minute)
+	a.redeem(early)
 	code, _ = login()
 	require.Equal(t, 200, code)
 	used := a.want(http.StatusOK, "GET", "/tokens/"+reference, owner.access, nil)
@@ -89,11 +91,77 @@ func TestATokenLogsInOnlyWhileItIsActive(t *testing.T) {
 
 	a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
 	for range 2 { // while it is Revoking, and when it is Revoked
-		code, detail = login()
+		code, detail := login()
 		require.Equal(t, 450, code)
 		require.Equal(t, "Token unieważniony", detail)
 		a.sim.Advance(time.Minute)
 	}
+}
+
+// The official Java client's KsefTokenIntegrationTest logs in with a token at once.
+func TestALoginWithAPendingTokenIsDecidedWithTheToken(t *testing.T) {
+	begin := func(t *testing.T, options simulator.Options, kind simulator.FaultKind) (a *api, owner session, reference string, o operation) {
+		a = newAPI(t, options)
+		owner = a.login(seal(t), nipXML)
+		if kind != "" {
+			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: kind}))
+		}
+		reference, token := a.issue(owner, "InvoiceRead")
+		o = a.beginWithToken(token)
+		code, _ := a.status(o)
+		require.Equal(t, 100, code)
+		return a, owner, reference, o
+	}
+	pending := simulator.Options{ActivationDelay: time.Minute}
+
+	t.Run("becomes active", func(t *testing.T) {
+		a, _, _, o := begin(t, pending, "")
+		state := a.sim.State().Sessions[1]
+		require.Equal(t, 100, state.Status)
+		require.False(t, state.Active)
+		a.sim.Advance(time.Minute)
+		code, _ := a.status(o)
+		require.Equal(t, 200, code)
+		require.True(t, a.sim.State().Sessions[1].Active)
+		a.redeem(o)
+	})
+	t.Run("fails", func(t *testing.T) {
+		a, _, _, o := begin(t, pending, simulator.FaultFailActivation)
+		a.sim.Advance(time.Minute)
+		code, detail := a.status(o)
+		require.Equal(t, 450, code)
+		require.Equal(t, "Token nieaktywny", detail)
+	})
+	t.Run("is revoked while pending", func(t *testing.T) {
+		a, owner, reference, o := begin(t, pending, "")
+		a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
+		code, detail := a.status(o)
+		require.Equal(t, 450, code)
+		require.Equal(t, "Token unieważniony", detail)
+		require.Equal(t, 450, a.sim.State().Sessions[1].Status)
+	})
+	t.Run("is revoked before the login delay is over", func(t *testing.T) {
+		a := newAPI(t, simulator.Options{ActivationDelay: -1, LoginDelay: time.Minute})
+		o := a.begin(seal(t), nipXML)
+		a.sim.Advance(time.Minute)
+		owner := a.redeem(o)
+		reference, token := a.issue(owner, "InvoiceRead")
+		o = a.beginWithToken(token)
+		a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
+		code, _ := a.status(o)
+		require.Equal(t, 100, code)
+		a.sim.Advance(time.Minute)
+		code, _ = a.status(o)
+		require.Equal(t, 450, code)
+	})
+	t.Run("is revoked after it was decided, and nobody had asked", func(t *testing.T) {
+		a, owner, reference, o := begin(t, pending, "")
+		a.sim.Advance(2 * time.Minute)
+		a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
+		code, _ := a.status(o)
+		require.Equal(t, 200, code)
+		a.refused(a.do("POST", "/auth/token/redeem", o.token, nil), 21301, "Token KSeF został unieważniony.")
+	})
 }
 
 func TestATokenThatIsWrongEndsTheLoginWith450(t *testing.T) {

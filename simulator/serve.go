@@ -89,6 +89,9 @@ func (s *Simulator) count(e endpoint, result string) {
 }
 
 func (s *Simulator) answer(e endpoint, c *call) reply {
+	s.mu.Lock()
+	s.settle(c.now)
+	s.mu.Unlock()
 	if c.fault.Kind == FaultStatus {
 		return c.anyFailure(c.fault.Status, c.fault.RetryAfter)
 	}

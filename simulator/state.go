@@ -55,6 +55,7 @@ func (s *Simulator) State() State {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settle(now)
 	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Requests: map[string]map[string]int{}}
 	for _, t := range s.store.all {
 		state.Tokens = append(state.Tokens, TokenState{
@@ -63,7 +64,7 @@ func (s *Simulator) State() State {
 	}
 	for _, l := range s.store.order {
 		state.Sessions = append(state.Sessions, SessionState{
-			ReferenceNumber: l.reference, Status: l.status(now).Code, ContextIdentifier: l.context, Identifier: l.identifier,
+			ReferenceNumber: l.reference, Status: l.status().Code, ContextIdentifier: l.context, Identifier: l.identifier,
 			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout), IsTokenRedeemed: !l.redeemed.IsZero(),
 			Active: l.active(now),
 		})

@@ -19,6 +19,7 @@ type store struct {
 	challenges map[string]time.Time // those not yet used, with the time of their making
 	logins     map[string]*login
 	order      []*login
+	undecided  []*login           // oldest first
 	owned      map[owner][]*login // oldest first
 	tokens     map[string]*token
 	lists      map[Identifier][]*token // per context, oldest first
@@ -45,6 +46,7 @@ func newStore() *store {
 func (s *store) addLogin(l *login) {
 	s.logins[l.reference] = l
 	s.order = append(s.order, l)
+	s.undecided = append(s.undecided, l)
 	s.owned[l.owner] = append(s.owned[l.owner], l)
 }
 
@@ -131,9 +133,11 @@ type login struct {
 	policy    ipPolicy
 	signed    *x509.Certificate // that it was signed with; nil after a login with a token
 	issued    *ksefCertificate  // what is known of that certificate if KSeF has issued it
+	chain     bool              // the certificate's chain must be trusted
 	started   time.Time
-	decided   time.Time   // when it stops being in progress
-	failure   *statusInfo // nil when it succeeds
+	due       time.Time // when the login delay is over
+	decided   bool
+	failure   *statusInfo // nil when it succeeds; one known before it is decided shows then only
 	redeemed  time.Time   // zero while its tokens have not been fetched
 	refreshed time.Time
 	revoked   bool
@@ -146,12 +150,13 @@ type statusInfo struct {
 	Details     []string `json:"details,omitempty"`
 }
 
-func (l *login) status(now time.Time) statusInfo {
+// status is right at the time that the logins were settled at last.
+func (l *login) status() statusInfo {
 	switch {
 	case l.revoked:
 		return statusInfo{425, "Uwierzytelnienie unieważnione",
 			[]string{"Uwierzytelnienie i powiązane refresh tokeny zostały unieważnione przez użytkownika"}}
-	case now.Before(l.decided):
+	case !l.decided:
 		return statusInfo{Code: 100, Description: "Uwierzytelnianie w toku"}
 	case l.failure != nil:
 		return *l.failure
@@ -161,7 +166,7 @@ func (l *login) status(now time.Time) statusInfo {
 
 // active tells whether the session belongs in the list of sessions.
 func (l *login) active(now time.Time) bool {
-	if l.status(now).Code != 200 {
+	if l.status().Code != 200 {
 		return false
 	}
 	if l.redeemed.IsZero() {
