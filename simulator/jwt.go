@@ -27,19 +27,18 @@ const (
 	refreshJWT   = "RefreshToken"
 )
 
-// claims are the claims of KSeF's JWTs that are of interest here.
+// claims are the claims of KSeF's JWTs, in the order of real ones. An access token has all of them.
 type claims struct {
 	Type         string `json:"typ"`
-	Reference    string `json:"arn"`
 	ContextType  string `json:"cit,omitempty"`
 	ContextValue string `json:"civ,omitempty"`
 	Method       string `json:"aum,omitempty"`
-	// Permissions are what the bearer of an access token may do.
-	Permissions []string `json:"pep,omitempty"`
-	Issued      int64    `json:"iat"`
-	Expires     int64    `json:"exp"`
-	Issuer      string   `json:"iss"`
-	Audience    string   `json:"aud"`
+	Reference    string `json:"arn"`
+	accessClaims
+	Expires  int64  `json:"exp"`
+	Issued   int64  `json:"iat"`
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
 }
 
 var (
@@ -63,12 +62,9 @@ func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Du
 	}
 	if kind == accessJWT {
 		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
-		c.Permissions = s.effectivePermissions(l)
+		c.accessClaims = s.accessClaims(l)
 	}
-	payload, err := json.Marshal(c)
-	if err != nil {
-		panic("claims cannot fail to marshal: " + err.Error())
-	}
+	payload := marshalClaim(c)
 	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
 	return tokenInfo{signed + "." + base64.RawURLEncoding.EncodeToString(s.mac(signed)), timestamp(expires)}
 }

@@ -152,6 +152,6 @@ func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 			map[string]any{"clientIp": c.clientIP()})
 		return &refused
 	}
-	c.login, c.permissions = known, found.Permissions
+	c.login, c.permissions = known, found.permissions(s.options.OwnerPermissions)
 	return nil
 }
