@@ -108,6 +108,9 @@ type certificateList struct {
 
 // queryCertificates is POST /certificates/query: the certificates of the subject, those requested last first.
 func (s *Simulator) queryCertificates(c *call) reply {
+	if s.options.TokensMayNotQueryCertificates && c.login.token != "" {
+		return c.methodNotAllowed()
+	}
 	var filter certificateFilter
 	if refused := c.decodeOptional(&filter); refused != nil {
 		return c.failed(refused)

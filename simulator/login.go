@@ -68,7 +68,7 @@ func (s *Simulator) begin(c *call, l *login) reply {
 // operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
 type operationStatus struct {
 	StartDate              timestamp  `json:"startDate"`
-	AuthenticationMethod   string     `json:"authenticationMethod"`
+	AuthenticationMethod   string     `json:"authenticationMethod,omitempty"`
 	MethodInfo             methodInfo `json:"authenticationMethodInfo"`
 	Status                 statusInfo `json:"status"`
 	IsTokenRedeemed        bool       `json:"isTokenRedeemed"`
@@ -76,10 +76,14 @@ type operationStatus struct {
 	RefreshTokenValidUntil timestamp  `json:"refreshTokenValidUntil"`
 }
 
-func (l *login) operationStatus() operationStatus {
+// operationStatus describes a login. The caller holds the lock.
+func (s *Simulator) operationStatus(l *login) operationStatus {
 	status := operationStatus{
 		StartDate: timestamp(l.started), AuthenticationMethod: l.method.legacy, MethodInfo: l.method.info,
 		Status: l.status(), IsTokenRedeemed: !l.redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.refreshed),
+	}
+	if s.options.OmitAuthenticationMethod {
+		status.AuthenticationMethod = ""
 	}
 	if status.IsTokenRedeemed {
 		status.RefreshTokenValidUntil = timestamp(l.redeemed.Add(refreshLifetime).Truncate(time.Second))
@@ -96,7 +100,7 @@ func (s *Simulator) loginStatus(c *call) reply {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(c.login.operationStatus())
+	return ok(s.operationStatus(c.login))
 }
 
 func unknownLogin(reference string) *apiError {

@@ -43,7 +43,7 @@ type refreshResponse struct {
 func (s *Simulator) refresh(c *call) reply {
 	found, err := s.parse(c.bearer(), c.now)
 	if found.Type != refreshJWT {
-		return c.unauthorized()
+		return s.refuseBearer(c, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -134,7 +134,7 @@ func (s *Simulator) admit(c *call, e endpoint, who string) *reply {
 func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 	found, err := s.parse(c.bearer(), c.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
-		refused := c.unauthorized()
+		refused := s.refuseBearer(c, err)
 		return &refused
 	}
 	s.mu.Lock()
@@ -154,4 +154,12 @@ func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 	}
 	c.login, c.permissions = known, found.permissions(s.options.OwnerPermissions)
 	return nil
+}
+
+// refuseBearer is the answer to a bearer token that does not open the endpoint; err says what is wrong with it besides its kind.
+func (s *Simulator) refuseBearer(c *call, err error) reply {
+	if err == nil && s.options.ForbidOtherJWTs {
+		return reply{status: http.StatusForbidden}
+	}
+	return c.unauthorized()
 }

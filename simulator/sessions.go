@@ -37,7 +37,7 @@ func (s *Simulator) listSessions(c *call) reply {
 	positions, next := wanted.pick(func(i int) bool { return own[i].active(c.now) })
 	list := sessionList{ContinuationToken: next, Items: []sessionItem{}}
 	for _, i := range positions {
-		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == c.login, own[i].operationStatus()})
+		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == c.login, s.operationStatus(own[i])})
 	}
 	return ok(list)
 }

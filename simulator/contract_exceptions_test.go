@@ -1,0 +1,98 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+// exception is what a switch makes answers differ from the OpenAPI in. Mended, they must agree with it again, so that all
+// else in them is checked.
+type exception struct {
+	name    string
+	applies func(simulator.Options) bool
+	mend    func(response *http.Response, body []byte) []byte
+}
+
+func exceptions() []exception {
+	return []exception{{
+		name:    "authenticationMethod is left out",
+		applies: func(options simulator.Options) bool { return options.OmitAuthenticationMethod },
+		mend: func(_ *http.Response, body []byte) []byte {
+			return mendJSON(body, func(object map[string]any) {
+				_, there := object["authenticationMethod"]
+				if _, described := object["authenticationMethodInfo"]; described && !there {
+					object["authenticationMethod"] = "Token"
+				}
+			})
+		},
+	}, {
+		name:    "403 without a body",
+		applies: func(options simulator.Options) bool { return options.ForbidOtherJWTs },
+		mend: func(response *http.Response, body []byte) []byte {
+			if response.StatusCode != http.StatusForbidden || len(body) > 0 {
+				return body
+			}
+			response.Header.Set("Content-Type", "application/problem+json")
+			return []byte(`{"title": "Forbidden", "status": 403, "detail": "", "reasonCode": "", "timestamp": "2026-01-01T00:00:00Z"}`)
+		},
+	}}
+}
+
+func exceptionsOf(options simulator.Options) []exception {
+	var apply []exception
+	for _, e := range exceptions() {
+		if e.applies(options) {
+			apply = append(apply, e)
+		}
+	}
+	return apply
+}
+
+// mendJSON edits every object in a body of JSON; another body stays as it is.
+func mendJSON(body []byte, edit func(map[string]any)) []byte {
+	var value any
+	if json.Unmarshal(body, &value) != nil {
+		return body
+	}
+	eachObject(value, edit)
+	mended, err := json.Marshal(value)
+	if err != nil {
+		return body
+	}
+	return mended
+}
+
+func eachObject(value any, edit func(map[string]any)) {
+	switch node := value.(type) {
+	case []any:
+		for _, item := range node {
+			eachObject(item, edit)
+		}
+	case map[string]any:
+		edit(node)
+		for _, item := range node {
+			eachObject(item, edit)
+		}
+	}
+}
+
+func TestTheOpenAPIHoldsWithoutExceptionsUnlessASwitchSaysOtherwise(t *testing.T) {
+	require.Empty(t, exceptionsOf(simulator.Options{}))
+	names := map[string]simulator.Options{
+		"authenticationMethod is left out": {OmitAuthenticationMethod: true},
+		"403 without a body":               {ForbidOtherJWTs: true},
+	}
+	for name, options := range names {
+		apply := exceptionsOf(options)
+		require.Len(t, apply, 1)
+		require.Equal(t, name, apply[0].name)
+	}
+}
