@@ -267,3 +267,24 @@ func TestCertifiesRSAKeys(t *testing.T) {
 	own, _ := a.certificate(s, a.enrollment(s, "Authentication", key), key)
 	a.login(own, nipXML)
 }
+
+// A login is decided by how things stand when its time has come, not when it was submitted.
+func TestACertificateRevokedWhileALoginIsInProgressEndsIt(t *testing.T) {
+	for revoked, want := range map[bool]int{false: 200, true: 460} {
+		a := newAPI(t, simulator.Options{Limits: unlimited(), LoginDelay: time.Minute})
+		o := a.begin(seal(t), nipXML)
+		a.sim.Advance(time.Minute)
+		owner := a.redeem(o)
+		c, serial := a.newCertificate(owner, "Authentication")
+		o = a.begin(c, nipXML)
+		if revoked {
+			a.revoke(owner, serial)
+		}
+		a.sim.Advance(time.Minute)
+		if !revoked { // too late
+			a.revoke(owner, serial)
+		}
+		code, _ := a.status(o)
+		require.Equal(t, want, code)
+	}
+}

@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,6 +27,7 @@ func (s *Simulator) addControl(mux *http.ServeMux) {
 		answerControl(w, nil, nil)
 	})
 	mux.HandleFunc("POST /simulator/clock", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postClock(r)) })
+	mux.HandleFunc("POST /simulator/tokens", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postTokens(r)) })
 	mux.HandleFunc("POST /simulator/reset", func(w http.ResponseWriter, _ *http.Request) {
 		s.Reset()
 		answerControl(w, nil, nil)
@@ -40,19 +42,43 @@ func (s *Simulator) postFault(r *http.Request) error {
 	return s.AddFault(fault)
 }
 
-func (s *Simulator) postClock(r *http.Request) error {
+// postTokens is POST /simulator/tokens: {"tokens": "expiring", "validity_days": 30}. See SetTokens.
+func (s *Simulator) postTokens(r *http.Request) error {
 	var form struct {
-		Advance string `json:"advance"`
+		Tokens   TokenMode `json:"tokens"`
+		Validity int       `json:"validity_days"`
 	}
 	if err := readControl(r, &form); err != nil {
 		return err
 	}
-	d, err := time.ParseDuration(form.Advance)
+	return s.SetTokens(form.Tokens, form.Validity)
+}
+
+// postClock is POST /simulator/clock: {"advance": "1h"}, or {"set": "2027-01-01T00:00:00+01:00"}. See Advance and SetClock.
+func (s *Simulator) postClock(r *http.Request) error {
+	var form struct {
+		Advance string    `json:"advance"`
+		Set     time.Time `json:"set"`
+	}
+	if err := readControl(r, &form); err != nil {
+		return err
+	}
+	switch {
+	case form.Set.IsZero():
+		return s.postAdvance(form.Advance)
+	case form.Advance != "":
+		return errors.New("advance and set exclude each other: give one of them")
+	}
+	return s.SetClock(form.Set)
+}
+
+func (s *Simulator) postAdvance(advance string) error {
+	d, err := time.ParseDuration(advance)
 	if err != nil {
-		return fmt.Errorf("advance %q is not a duration such as 1h: %w", form.Advance, err)
+		return fmt.Errorf("advance %q is not a duration such as 1h: %w", advance, err)
 	}
 	if d < 0 {
-		return fmt.Errorf("advance %q is not valid: the clock goes forward only", form.Advance)
+		return fmt.Errorf("advance %q is not valid: the clock goes forward only", advance)
 	}
 	s.Advance(d)
 	return nil

@@ -93,6 +93,14 @@ func TestControlSaysWhatIsWrong(t *testing.T) {
 		{"faults", "{", "JSON"},
 		{"clock", `{"advance":"-1h"}`, "forward only"},
 		{"clock", `{"advance":"late"}`, "not a duration"},
+		{"clock", `{}`, "not a duration"},
+		{"clock", `{"set":"2001-01-01T00:00:00Z"}`, "forward only"},
+		{"clock", `{"set":"9999-01-01T00:00:00Z"}`, "too far ahead"},
+		{"clock", `{"set":"tomorrow"}`, "JSON"},
+		{"clock", `{"set":"2030-01-01T00:00:00Z","advance":"1h"}`, "exclude each other"},
+		{"tokens", `{"tokens":"forbidden"}`, "use accepted, refused or expiring"},
+		{"tokens", `{"tokens":"expiring","validity_days":366}`, "use 1 to 365"},
+		{"tokens", `{}`, "use accepted, refused or expiring"},
 	}
 	for _, test := range tests {
 		status, body := a.control("POST", test.path, test.body)
@@ -121,6 +129,8 @@ func TestOptionsThatAreNotValidAreNamed(t *testing.T) {
 	tests := map[string]simulator.Options{
 		"\"205\"":      {DeleteDeadToken: "205"},
 		"\"Anything\"": {OwnerPermissions: []string{"Anything"}},
+		"use accepted": {Tokens: "forbidden"},
+		"use 1 to 365": {TokenValidity: 366},
 		"grant 0":      {Grants: []simulator.Grant{{Context: simulator.Identifier{Type: "Nip", Value: "1"}}}},
 	}
 	for text, options := range tests {

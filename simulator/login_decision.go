@@ -45,7 +45,7 @@ func (s *Simulator) judge(l *login, at time.Time) *statusInfo {
 	switch {
 	case failure != nil: // known since it was submitted
 	case presented != nil:
-		failure = tokenFailure(presented.status(at))
+		failure = s.tokenFailure(presented, at)
 	default:
 		failure = l.signatureFailure(at)
 	}

@@ -6,6 +6,7 @@ package simulator
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // tokensResponse is AuthenticationTokensResponse.
@@ -22,8 +23,8 @@ func (s *Simulator) redeem(c *call) reply {
 	switch status := l.status().Code; {
 	case status != 200:
 		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
-	case s.tokenRevoked(l):
-		return c.failed(noAuthorization("Token KSeF został unieważniony."))
+	case s.tokenEnded(l, c.now) != "":
+		return c.failed(noAuthorization("%s", s.tokenEnded(l, c.now)))
 	case !l.redeemed.IsZero():
 		return c.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
 	}
@@ -55,16 +56,26 @@ func (s *Simulator) refresh(c *call) reply {
 		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say otherwise.
 		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}
-	if s.tokenRevoked(l) {
-		return c.failed(noAuthorization("Token KSeF został unieważniony."))
+	if ended := s.tokenEnded(l, c.now); ended != "" {
+		return c.failed(noAuthorization("%s", ended))
 	}
 	l.refreshed = c.now
 	return ok(refreshResponse{s.issue(accessJWT, l, c.now, accessLifetime)})
 }
 
-// tokenRevoked tells whether a login was opened with a token that has been revoked since. The caller holds the lock.
-func (s *Simulator) tokenRevoked(l *login) bool {
-	return l.token != "" && !s.store.tokens[l.token].revoked.IsZero()
+// tokenEnded says what has become since of the token that a login was opened with; "" when it is as it was, and for a
+// login with a signature. The caller holds the lock.
+func (s *Simulator) tokenEnded(l *login, now time.Time) string {
+	t := s.store.tokens[l.token]
+	switch {
+	case t == nil:
+		return ""
+	case !t.revoked.IsZero():
+		return "Token KSeF został unieważniony."
+	case t.expired(now):
+		return "Upłynął termin ważności tokena KSeF." // a guess
+	}
+	return ""
 }
 
 func noAuthorization(format string, arguments ...any) *apiError {

@@ -120,12 +120,19 @@ func (s *Simulator) present(l *login, plain string, challenged time.Time) {
 	}
 }
 
-func tokenFailure(status string) *statusInfo {
-	switch status {
-	case statusRevoking, statusRevoked:
-		return badToken("Token unieważniony")
+// tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
+func (s *Simulator) tokenFailure(t *token, at time.Time) *statusInfo {
+	if s.store.policy.refuses(at) {
+		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess
+	}
+	switch t.status(at) {
+	case statusActive:
+		return nil
 	case statusPending, statusFailed:
 		return badToken("Token nieaktywny")
 	}
-	return nil
+	if t.revoked.IsZero() { // it has expired
+		return badToken("Token nieaktywny")
+	}
+	return badToken("Token unieważniony")
 }

@@ -59,6 +59,11 @@ type Options struct {
 	// (ksef-api issues 129 and 628). By default the answer is 401, as the OpenAPI suggests.
 	ForbidOtherJWTs bool
 
+	// Tokens is what becomes of KSeF tokens in 2027: "" is TokensAccepted. SetTokens changes it later.
+	Tokens TokenMode
+	// TokenValidity is how many days a token is good with TokensExpiring, 1 to 365: 365 when zero.
+	TokenValidity int
+
 	// DeleteUnknownToken is the answer to DELETE of a token that is not in the context; "" is AnswerBadRequest.
 	DeleteUnknownToken DeleteAnswer
 	// DeleteDeadToken is the answer to DELETE of a token that is Revoking, Revoked or Failed; "" is AnswerBadRequest.
@@ -131,6 +136,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.CertificateLifetime = max(o.CertificateLifetime, 0)
 	o.CertificateAcceptanceDelay = max(o.CertificateAcceptanceDelay, 0)
 	o.SigningTimeTolerance = delayOr(o.SigningTimeTolerance, time.Minute)
+	o.Tokens = cmp.Or(o.Tokens, TokensAccepted)
+	o.TokenValidity = cmp.Or(o.TokenValidity, maxTokenValidity)
 	o.DeleteUnknownToken = cmp.Or(o.DeleteUnknownToken, AnswerBadRequest)
 	o.DeleteDeadToken = cmp.Or(o.DeleteDeadToken, AnswerBadRequest)
 	o.DeletePendingToken = cmp.Or(o.DeletePendingToken, AnswerNoContent)
@@ -154,6 +161,9 @@ func (o Options) check() error {
 		if !slices.Contains([]DeleteAnswer{AnswerNoContent, AnswerBadRequest, AnswerForbidden}, answer) {
 			return fmt.Errorf("the answer %q to DELETE is not known: use 204, 400 or 403", answer)
 		}
+	}
+	if err := (tokenPolicy{o.Tokens, o.TokenValidity}).check(); err != nil {
+		return err
 	}
 	sets := [][]string{o.OwnerPermissions}
 	for _, grant := range o.Grants {

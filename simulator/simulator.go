@@ -68,7 +68,7 @@ func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
-	s.store = newStore()
+	s.store = newStore(tokenPolicy{s.options.Tokens, s.options.TokenValidity})
 	s.store.grantAll(s.options.Grants, s.now())
 	s.limiter = newLimiter(s.options.Limits)
 	s.faults = nil
@@ -78,6 +78,19 @@ func (s *Simulator) Reset() {
 // Advance moves the clock of the simulator forward; a negative duration is ignored.
 func (s *Simulator) Advance(d time.Duration) {
 	s.ahead.Add(int64(max(d, 0)))
+}
+
+// SetClock sets the clock of the simulator to a time that has not passed yet.
+func (s *Simulator) SetClock(to time.Time) error {
+	now := s.now()
+	switch {
+	case to.Before(now):
+		return fmt.Errorf("the time %s is past: the clock goes forward only", to.Format(time.RFC3339))
+	case to.After(now.AddDate(authorityYears, 0, 0)):
+		return fmt.Errorf("the time %s is too far ahead: use one within %d years", to.Format(time.RFC3339), authorityYears)
+	}
+	s.Advance(to.Sub(now))
+	return nil
 }
 
 // SetLimits replaces the rate limits. Blocks end and the windows start empty.

@@ -25,6 +25,7 @@ type TokenState struct {
 	ContextIdentifier    Identifier `json:"contextIdentifier"`
 	RequestedPermissions []string   `json:"requestedPermissions"`
 	DateCreated          string     `json:"dateCreated"`
+	ValidUntil           string     `json:"validUntil,omitempty"` // "" for a token that does not expire
 }
 
 // SessionState is one login, in progress, failed, alive or ended.
@@ -58,9 +59,14 @@ func (s *Simulator) State() State {
 	s.settle(now)
 	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Requests: map[string]map[string]int{}}
 	for _, t := range s.store.all {
-		state.Tokens = append(state.Tokens, TokenState{
-			t.reference, t.status(now), t.description, t.context, slices.Clone(t.permissions), t.created.Format(timeLayout),
-		})
+		seen := TokenState{
+			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description, ContextIdentifier: t.context,
+			RequestedPermissions: slices.Clone(t.permissions), DateCreated: t.created.Format(timeLayout),
+		}
+		if !t.expires.IsZero() {
+			seen.ValidUntil = t.expires.Format(timeLayout)
+		}
+		state.Tokens = append(state.Tokens, seen)
 	}
 	for _, l := range s.store.order {
 		state.Sessions = append(state.Sessions, SessionState{

@@ -24,14 +24,16 @@ type store struct {
 	tokens     map[string]*token
 	lists      map[Identifier][]*token // per context, oldest first
 	all        []*token
+	policy     tokenPolicy
 	signed     [][]byte
 
 	rights       rights
 	certificates certificateStore
 }
 
-func newStore() *store {
+func newStore(policy tokenPolicy) *store {
 	return &store{
+		policy:     policy,
 		challenges: map[string]time.Time{},
 		logins:     map[string]*login{},
 		owned:      map[owner][]*login{},
@@ -51,6 +53,7 @@ func (s *store) addLogin(l *login) {
 }
 
 func (s *store) addToken(t *token) {
+	t.expires = s.policy.expires(t.created)
 	s.tokens[t.reference] = t
 	s.lists[t.context] = append(s.lists[t.context], t)
 	s.all = append(s.all, t)
@@ -93,6 +96,7 @@ type token struct {
 	fails       bool
 	revoked     time.Time // when it was revoked; zero if it was not
 	dead        time.Time // when it stops being Revoking
+	expires     time.Time // when it runs out; zero if it does not
 	lastUse     time.Time
 }
 
@@ -115,8 +119,14 @@ func (t *token) status(now time.Time) string {
 		return statusPending
 	case t.fails:
 		return statusFailed
+	case t.expired(now):
+		return statusRevoked
 	}
 	return statusActive
+}
+
+func (t *token) expired(now time.Time) bool {
+	return !t.expires.IsZero() && !now.Before(t.expires)
 }
 
 // owner is whose a login is: sessions are listed and ended by the same one only. A login with a token belongs to that token.

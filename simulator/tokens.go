@@ -46,6 +46,9 @@ func (s *Simulator) issueToken(c *call) reply {
 	if c.login.token != "" && !s.options.TokensMayIssueTokens {
 		return c.methodNotAllowed()
 	}
+	if refused := s.refuseTokens(c.now); refused != nil {
+		return c.failed(refused)
+	}
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")
 	}
@@ -124,8 +127,11 @@ type tokenItem struct {
 func (c *call) item(t *token) tokenItem {
 	status := t.status(c.now)
 	details := []string{}
-	if status == statusFailed {
+	switch {
+	case status == statusFailed:
 		details = append(details, "Nie udało się aktywować tokena.")
+	case status == statusRevoked && t.revoked.IsZero():
+		details = append(details, "Upłynął termin ważności tokena.")
 	}
 	return tokenItem{
 		t.reference, t.author, t.context, t.description, t.permissions,

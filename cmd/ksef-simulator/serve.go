@@ -53,6 +53,8 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.BoolVar(&f.options.TokensMayNotQueryCertificates, "tokens-may-not-query-certificates", false, "refuse POST /certificates/query after a login with a token (403)")
 	flags.BoolVar(&f.options.OmitAuthenticationMethod, "omit-authentication-method", false, "leave the deprecated authenticationMethod out of answers")
 	flags.BoolVar(&f.options.ForbidOtherJWTs, "forbid-other-jwts", false, "answer a JWT of another kind with 403 and no body instead of 401")
+	flags.StringVar((*string)(&f.options.Tokens), "tokens", "accepted", "what becomes of KSeF tokens from 1 January 2027 on: accepted, refused or expiring")
+	flags.IntVar(&f.options.TokenValidity, "token-validity", 365, "how many `days` a token is good with --tokens expiring: 1 to 365")
 	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400", "answer to DELETE of an unknown token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeleteDeadToken), "delete-dead", "400", "answer to DELETE of a revoked or failed token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeletePendingToken), "delete-pending", "204", "answer to DELETE of a pending token: 204, 400 or 403")
@@ -67,6 +69,9 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	}
 	if f.useTLS && f.caOut == "" {
 		return serveFlags{}, errors.New("--tls needs --ca-out: clients have to trust the certificate in that file")
+	}
+	if f.options.TokenValidity == 0 {
+		return serveFlags{}, errors.New("--token-validity 0 is not valid: use 1 to 365")
 	}
 	f.options.ActivationDelay = noneWhenZero(f.options.ActivationDelay)
 	f.options.RevocationDelay = noneWhenZero(f.options.RevocationDelay)

@@ -1,0 +1,96 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// TokenMode is what KSeF does with KSeF tokens from 1 January 2027 on, Polish time. Until then tokens may be used by law
+// (Dz.U. 2025 poz. 1815, § 13); what follows is not decided (ksef-api issue 834). The answers of the modes are guesses.
+type TokenMode string
+
+// The modes.
+const (
+	// TokensAccepted goes on as before.
+	TokensAccepted TokenMode = "accepted"
+	// TokensRefused makes no new tokens (400, code 26003), and logins with tokens end with status 450. Sessions that were
+	// opened before live on.
+	TokensRefused TokenMode = "refused"
+	// TokensExpiring gives each token a validity in days, from its making but not before 2027. One that has expired is
+	// Revoked; logins with it end with status 450, and its sessions cannot be refreshed.
+	TokensExpiring TokenMode = "expiring"
+)
+
+// maxTokenValidity is the longest validity, in days, that the Ministry proposed in June 2026 (ksef-api issue 834).
+const maxTokenValidity = 365
+
+const day = 24 * time.Hour
+
+// tokenCutoff is 1 January 2027, 00:00, Polish time.
+func tokenCutoff() time.Time { return time.Date(2026, time.December, 31, 23, 0, 0, 0, time.UTC) }
+
+// tokenPolicy is the mode with the validity of tokens.
+type tokenPolicy struct {
+	mode TokenMode
+	days int
+}
+
+func (p tokenPolicy) check() error {
+	if !slices.Contains([]TokenMode{TokensAccepted, TokensRefused, TokensExpiring}, p.mode) {
+		return fmt.Errorf("tokens %q is not known: use accepted, refused or expiring", p.mode)
+	}
+	if p.days < 1 || p.days > maxTokenValidity {
+		return fmt.Errorf("a token's validity of %d days is not valid: use 1 to %d", p.days, maxTokenValidity)
+	}
+	return nil
+}
+
+// refuses tells whether tokens are of no use any more.
+func (p tokenPolicy) refuses(at time.Time) bool {
+	return p.mode == TokensRefused && !at.Before(tokenCutoff())
+}
+
+// expires returns when a token runs out; zero when it does not.
+func (p tokenPolicy) expires(created time.Time) time.Time {
+	if p.mode != TokensExpiring {
+		return time.Time{}
+	}
+	begin := created
+	if begin.Before(tokenCutoff()) {
+		begin = tokenCutoff()
+	}
+	return begin.Add(time.Duration(p.days) * day)
+}
+
+// SetTokens changes the mode, for tokens that are there already too. Zero days keep the validity as it is.
+func (s *Simulator) SetTokens(mode TokenMode, days int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	policy := tokenPolicy{mode, days}
+	if days == 0 {
+		policy.days = s.store.policy.days
+	}
+	if err := policy.check(); err != nil {
+		return err
+	}
+	s.settle(s.now())
+	s.store.policy = policy
+	for _, t := range s.store.all {
+		t.expires = policy.expires(t.created)
+	}
+	return nil
+}
+
+// refuseTokens returns the refusal of new tokens; nil when they are made. KSeF's code is not known.
+func (s *Simulator) refuseTokens(now time.Time) *apiError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.store.policy.refuses(now) {
+		return nil
+	}
+	return &apiError{26003, "Nie można wygenerować tokena.", []string{"Od 1 stycznia 2027 r. tokeny KSeF nie są wydawane."}}
+}
