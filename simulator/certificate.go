@@ -28,8 +28,8 @@ type CertificateOptions struct {
 	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). With neither NIP nor PESEL the certificate
 	// names a person without an identifier, which logs in by its fingerprint only.
 	PESEL string
-	// PeppolID makes the seal of a Peppol provider: organizationIdentifier and CN are the identifier, as in the official
-	// Java client's tests.
+	// PeppolID makes the seal of a Peppol provider: organizationIdentifier and CN are the
+	// identifier, as in the official Java client's tests.
 	PeppolID string
 	// Person asks for a person's certificate with the NIP.
 	Person bool

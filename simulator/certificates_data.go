@@ -42,8 +42,9 @@ func (s *Simulator) enrollmentData(c *call) reply {
 	return ok(c.login.enrollmentData())
 }
 
-// mayEnroll tells whether a login is one that certificates can be asked for in: one with a signature. The subjects of KSeF's
-// certificates are Nip, Pesel and Fingerprint in the OpenAPI, so a Peppol provider is taken to get none.
+// mayEnroll tells whether a login is one that certificates can be asked for in: one with a
+// signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
+// a Peppol provider is taken to get none.
 func (l *login) mayEnroll() bool {
 	return l.signed != nil && l.identifier.Type != TypePeppolID
 }

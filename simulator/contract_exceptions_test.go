@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// exception is what a switch makes answers differ from the OpenAPI in. Mended, they must agree with it again, so that all
-// else in them is checked.
+// exception is what a switch makes answers differ from the OpenAPI in. Mended, they must agree with
+// it again, so that all else in them is checked.
 type exception struct {
 	name    string
 	applies func(simulator.Options) bool

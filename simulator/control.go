@@ -54,7 +54,8 @@ func (s *Simulator) postTokens(r *http.Request) error {
 	return s.SetTokens(form.Tokens, form.Validity)
 }
 
-// postClock is POST /simulator/clock: {"advance": "1h"}, or {"set": "2027-01-01T00:00:00+01:00"}. See Advance and SetClock.
+// postClock is POST /simulator/clock: {"advance": "1h"}, or {"set": "2027-01-01T00:00:00+01:00"}.
+// See Advance and SetClock.
 func (s *Simulator) postClock(r *http.Request) error {
 	var form struct {
 		Advance string    `json:"advance"`

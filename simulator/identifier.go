@@ -14,8 +14,8 @@ type Identifier struct {
 	Value string `json:"value"`
 }
 
-// Types of identifiers. A context is a Nip, InternalId, NipVatUe or PeppolId; the author of a token is a Nip, Pesel or
-// Fingerprint; a Peppol provider logs in as its PeppolId.
+// Types of identifiers. A context is a Nip, InternalId, NipVatUe or PeppolId; the author of a token
+// is a Nip, Pesel or Fingerprint; a Peppol provider logs in as its PeppolId.
 const (
 	TypeNIP         = "Nip"
 	TypeInternalID  = "InternalId"

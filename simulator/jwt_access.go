@@ -11,9 +11,10 @@ import (
 // ownerPermission stands for all permissions in the access token of the owner of a context.
 const ownerPermission = "Owner"
 
-// accessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api issue 665). Real ones (issues
-// 125, 482 and 838) have each as a string of JSON; a list is never null. What pec, rol and iop would hold is not known, nor
-// what a login with a token has; the official C# client names per the permissions, pec those excluded, pep those in effect.
+// accessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api
+// issue 665). Real ones (issues 125, 482 and 838) have each as a string of JSON; a list is never
+// null. What pec, rol and iop would hold is not known, nor what a login with a token has; the
+// official C# client names per the permissions, pec those excluded, pep those in effect.
 type accessClaims struct {
 	Subject   string     `json:"sud,omitempty"` // subjectDetails
 	Held      claimsList `json:"per,omitempty"` // what the subject may do in the context
@@ -78,7 +79,8 @@ func (l *login) subjectDetails() subjectDetails {
 	return details
 }
 
-// permissions are what the bearer of an access token may do: what its login might when the token was issued.
+// permissions are what the bearer of an access token may do: what its login might when the token
+// was issued.
 func (c claims) permissions(ofOwner []string) []string {
 	held := c.Held.values()
 	switch {

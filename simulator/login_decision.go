@@ -5,8 +5,9 @@ package simulator
 
 import "time"
 
-// settle decides the logins whose time has come. Every request does so before anything else: so a login is decided by how
-// things stood then, whatever the request and later ones change, and stays as it was decided. The caller holds the lock.
+// settle decides the logins whose time has come. Every request does so before anything else: so a
+// login is decided by how things stood then, whatever the request and later ones change, and stays
+// as it was decided. The caller holds the lock.
 func (s *Simulator) settle(now time.Time) {
 	var waiting []*login
 	for _, l := range s.store.undecided {
@@ -20,9 +21,9 @@ func (s *Simulator) settle(now time.Time) {
 	s.store.undecided = waiting
 }
 
-// decisionTime is when a login is decided: after the login delay, and not while its token is still Pending. The official
-// Java client's KsefTokenIntegrationTest logs in with a token without waiting for it to become Active. A token that is
-// revoked before that is waited for no longer.
+// decisionTime is when a login is decided: after the login delay, and not while its token is still
+// Pending. The official Java client's KsefTokenIntegrationTest logs in with a token without waiting
+// for it to become Active. A token that is revoked before that is waited for no longer.
 func (s *Simulator) decisionTime(l *login) time.Time {
 	presented := s.store.tokens[l.token]
 	if presented == nil || l.failure != nil {
@@ -38,7 +39,8 @@ func (s *Simulator) decisionTime(l *login) time.Time {
 	return l.due
 }
 
-// judge returns how a login ends that is decided at a time; nil when it succeeds. The caller holds the lock.
+// judge returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
+// the lock.
 func (s *Simulator) judge(l *login, at time.Time) *statusInfo {
 	presented := s.store.tokens[l.token]
 	failure := l.failure

@@ -53,7 +53,8 @@ func (s *Simulator) refresh(c *call) reply {
 		return c.failed(unknownLogin(found.Reference))
 	}
 	if status := l.status().Code; status != 200 {
-		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say otherwise.
+		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say
+		// otherwise.
 		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}
 	if ended := s.tokenEnded(l, c.now); ended != "" {
@@ -63,8 +64,8 @@ func (s *Simulator) refresh(c *call) reply {
 	return ok(refreshResponse{s.issue(accessJWT, l, c.now, accessLifetime)})
 }
 
-// tokenEnded says what has become since of the token that a login was opened with; "" when it is as it was, and for a
-// login with a signature. The caller holds the lock.
+// tokenEnded says what has become since of the token that a login was opened with; "" when it is as
+// it was, and for a login with a signature. The caller holds the lock.
 func (s *Simulator) tokenEnded(l *login, now time.Time) string {
 	t := s.store.tokens[l.token]
 	switch {

@@ -25,8 +25,8 @@ type tokenLoginRequest struct {
 	} `json:"authorizationPolicy"`
 }
 
-// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login ends with status 450. What
-// becomes of a good one is decided when the login is.
+// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login
+// ends with status 450. What becomes of a good one is decided when the login is.
 func (s *Simulator) loginByToken(c *call) reply {
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")
@@ -92,7 +92,8 @@ func badToken(detail string) *statusInfo {
 	return &statusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
 }
 
-// present finds the token of a login, or the reason why it opens nothing. The caller holds the lock.
+// present finds the token of a login, or the reason why it opens nothing. The caller holds the
+// lock.
 func (s *Simulator) present(l *login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {

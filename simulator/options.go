@@ -45,21 +45,25 @@ type Options struct {
 	// TokensMayIssueTokens allows POST /tokens after a login with a token. By default the answer is 403
 	// auth-method-not-allowed: tokens can be made after an XAdES login only (tokeny-ksef.md).
 	TokensMayIssueTokens bool
-	// TokensReadOthers lets a login with a token without CredentialsRead and CredentialsManage ask for the status of others'
-	// tokens, as the official C# client's KsefTokenE2ETests does. By default it sees itself only (changelog 2.4.0, ksef-api
-	// issue 758).
+	// TokensReadOthers lets a login with a token without CredentialsRead and CredentialsManage ask
+	// for the status of others' tokens, as the official C# client's KsefTokenE2ETests does. By
+	// default it sees itself only (changelog 2.4.0, ksef-api issue 758).
 	TokensReadOthers bool
-	// TokensMayNotQueryCertificates answers POST /certificates/query after a login with a token with 403
-	// auth-method-not-allowed, as KSeF's pre-production does (ksef-api issues 608 and 659). By default it is allowed, as on TEST.
+	// TokensMayNotQueryCertificates answers POST /certificates/query after a login with a token
+	// with 403 auth-method-not-allowed, as KSeF's pre-production does (ksef-api issues 608 and
+	// 659). By default it is allowed, as on TEST.
 	TokensMayNotQueryCertificates bool
-	// OmitAuthenticationMethod leaves the deprecated authenticationMethod out of answers, which KSeF has announced for 16
-	// November 2026. By default it is there, as the OpenAPI 2.7.0 demands.
+	// OmitAuthenticationMethod leaves the deprecated authenticationMethod out of answers, which
+	// KSeF has announced for 16 November 2026. By default it is there, as the OpenAPI 2.7.0
+	// demands.
 	OmitAuthenticationMethod bool
-	// ForbidOtherJWTs answers a JWT of another kind than an endpoint asks for with 403 and no body, as seen on TEST and DEMO
-	// (ksef-api issues 129 and 628). By default the answer is 401, as the OpenAPI suggests.
+	// ForbidOtherJWTs answers a JWT of another kind than an endpoint asks for with 403 and no body,
+	// as seen on TEST and DEMO (ksef-api issues 129 and 628). By default the answer is 401, as the
+	// OpenAPI suggests.
 	ForbidOtherJWTs bool
 
-	// Tokens is what becomes of KSeF tokens in 2027: "" is TokensAccepted. SetTokens changes it later.
+	// Tokens is what becomes of KSeF tokens in 2027: "" is TokensAccepted. SetTokens changes it
+	// later.
 	Tokens TokenMode
 	// TokenValidity is how many days a token is good with TokensExpiring, 1 to 365: 365 when zero.
 	TokenValidity int

@@ -156,7 +156,8 @@ func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 	return nil
 }
 
-// refuseBearer is the answer to a bearer token that does not open the endpoint; err says what is wrong with it besides its kind.
+// refuseBearer is the answer to a bearer token that does not open the endpoint; err says what is
+// wrong with it besides its kind.
 func (s *Simulator) refuseBearer(c *call, err error) reply {
 	if err == nil && s.options.ForbidOtherJWTs {
 		return reply{status: http.StatusForbidden}

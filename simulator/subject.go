@@ -31,8 +31,8 @@ var (
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
-// Fingerprint is the identifier of whoever logs in under certificateFingerprint: the SHA-256 of the certificate, as 64
-// upper-case hexadecimal digits.
+// Fingerprint is the identifier of whoever logs in under certificateFingerprint: the SHA-256 of the
+// certificate, as 64 upper-case hexadecimal digits.
 func Fingerprint(certificate *x509.Certificate) Identifier {
 	sum := sha256.Sum256(certificate.Raw)
 	return Identifier{TypeFingerprint, strings.ToUpper(hex.EncodeToString(sum[:]))}
@@ -44,13 +44,15 @@ type signer struct {
 	person     bool
 }
 
-// identify reads the signer of a login request from the certificate, under the SubjectIdentifierType of the request.
+// identify reads the signer of a login request from the certificate, under the
+// SubjectIdentifierType of the request.
 //
-// A certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C; an identifier with a prefix that
-// KSeF does not know is refused too: all with 21115. The seal of a Peppol provider has the provider's identifier, and
-// nothing else, as organizationIdentifier. With certificateSubject a certificate without a readable identifier
-// is a conflict (21406). Under certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a
-// PESEL or not: the official tests of EU entities log in so with a certificate that names a NIP.
+// A certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C; an
+// identifier with a prefix that KSeF does not know is refused too: all with 21115. The seal of a
+// Peppol provider has the provider's identifier, and nothing else, as organizationIdentifier. With
+// certificateSubject a certificate without a readable identifier is a conflict (21406). Under
+// certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a PESEL or
+// not: the official tests of EU entities log in so with a certificate that names a NIP.
 func identify(certificate *x509.Certificate, subjectType string) (signer, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// The official C# client's KsefTokenE2ETests reads another token's status in a token's session; changelog 2.4.0 says that
-// it cannot.
+// The official C# client's KsefTokenE2ETests reads another token's status in a token's session;
+// changelog 2.4.0 says that it cannot.
 func TestWhetherATokenReadsOthersIsASwitch(t *testing.T) {
 	for reads, want := range map[bool]int{false: http.StatusForbidden, true: http.StatusOK} {
 		a := newAPI(t, simulator.Options{TokensReadOthers: reads, ActivationDelay: -1})

@@ -22,7 +22,8 @@ type tokenFilter struct {
 	authorType  string
 }
 
-// newTokenFilter reads the query. Values of enums are taken in any case: ksef2's tests send them to TEST in lower case.
+// newTokenFilter reads the query. Values of enums are taken in any case: ksef2's tests send them to
+// TEST in lower case.
 func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	filter := tokenFilter{
 		description: strings.ToLower(query.Get("description")),

@@ -9,23 +9,26 @@ import (
 	"time"
 )
 
-// TokenMode is what KSeF does with KSeF tokens from 1 January 2027 on, Polish time. Until then tokens may be used by law
-// (Dz.U. 2025 poz. 1815, § 13); what follows is not decided (ksef-api issue 834). The answers of the modes are guesses.
+// TokenMode is what KSeF does with KSeF tokens from 1 January 2027 on, Polish time. Until then
+// tokens may be used by law (Dz.U. 2025 poz. 1815, § 13); what follows is not decided (ksef-api
+// issue 834). The answers of the modes are guesses.
 type TokenMode string
 
 // The modes.
 const (
 	// TokensAccepted goes on as before.
 	TokensAccepted TokenMode = "accepted"
-	// TokensRefused makes no new tokens (400, code 26003), and logins with tokens end with status 450. Sessions that were
-	// opened before live on.
+	// TokensRefused makes no new tokens (400, code 26003), and logins with tokens end with status
+	// 450. Sessions that were opened before live on.
 	TokensRefused TokenMode = "refused"
-	// TokensExpiring gives each token a validity in days, from its making but not before 2027. One that has expired is
-	// Revoked; logins with it end with status 450, and its sessions cannot be refreshed.
+	// TokensExpiring gives each token a validity in days, from its making but not before 2027. One
+	// that has expired is Revoked; logins with it end with status 450, and its sessions cannot be
+	// refreshed.
 	TokensExpiring TokenMode = "expiring"
 )
 
-// maxTokenValidity is the longest validity, in days, that the Ministry proposed in June 2026 (ksef-api issue 834).
+// maxTokenValidity is the longest validity, in days, that the Ministry proposed in June 2026
+// (ksef-api issue 834).
 const maxTokenValidity = 365
 
 const day = 24 * time.Hour
@@ -66,7 +69,8 @@ func (p tokenPolicy) expires(created time.Time) time.Time {
 	return begin.Add(time.Duration(p.days) * day)
 }
 
-// SetTokens changes the mode, for tokens that are there already too. Zero days keep the validity as it is.
+// SetTokens changes the mode, for tokens that are there already too. Zero days keep the validity as
+// it is.
 func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

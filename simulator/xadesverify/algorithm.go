@@ -22,8 +22,9 @@ const (
 	minECDSABits = 256
 )
 
-// digestAlgorithm reads the algorithm of a digest. KSeF's list (podpis-xades.md) also has SHA-1, which is refused here, as
-// production has been seen to refuse it (ksef-client-csharp issue 215). SHA-224 and SHA3-224 are not on the list.
+// digestAlgorithm reads the algorithm of a digest. KSeF's list (podpis-xades.md) also has SHA-1,
+// which is refused here, as production has been seen to refuse it (ksef-client-csharp issue 215).
+// SHA-224 and SHA3-224 are not on the list.
 func digestAlgorithm(uri string) (crypto.Hash, *Error) {
 	switch uri {
 	case "http://www.w3.org/2001/04/xmlenc#sha256":
@@ -61,7 +62,8 @@ type signatureAlgorithm struct {
 	hash   crypto.Hash
 }
 
-// newSignatureAlgorithm reads the algorithm of a signature value. KSeF's list has SHA-3 with PSS and ECDSA only.
+// newSignatureAlgorithm reads the algorithm of a signature value. KSeF's list has SHA-3 with PSS
+// and ECDSA only.
 func newSignatureAlgorithm(uri string) (signatureAlgorithm, *Error) {
 	switch uri {
 	case "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256":
