@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -77,6 +78,9 @@ func parseJSON(data []byte, into any) *apiError {
 		return badInput("Treść żądania jest zbyt duża.")
 	}
 	if err := json.Unmarshal(data, into); err != nil {
+		if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) && wrong.Field != "" {
+			return badInput("Pole %s ma nieprawidłowy typ.", wrong.Field)
+		}
 		return badInput("Treść żądania nie jest poprawnym dokumentem JSON.")
 	}
 	return nil

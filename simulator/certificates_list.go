@@ -115,7 +115,7 @@ func (s *Simulator) queryCertificates(c *call) reply {
 	if refused := c.decodeOptional(&filter); refused != nil {
 		return c.failed(refused)
 	}
-	size, offset, refused := numberedPage(c.URL.Query())
+	size, offset, refused := numberedPage(c.URL.Query(), maxCertificatePageSize)
 	if refused == nil {
 		refused = filter.check()
 	}

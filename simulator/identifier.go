@@ -42,6 +42,15 @@ var contextPatterns = map[string]*regexp.Regexp{
 	TypePeppolID:   regexp.MustCompile(peppolPattern),
 }
 
+// peselPattern is that of Pesel in the OpenAPI. The last digit is not checked.
+var peselPattern = regexp.MustCompile(`^\d{2}(0[1-9]|1[0-2]|2[1-9]|3[0-2]|4[1-9]|5[0-2]|6[1-9]|7[0-2]|8[1-9]|9[0-2])\d{7}$`)
+
+// subjectPatterns are those of subjects that are no contexts.
+var subjectPatterns = map[string]*regexp.Regexp{
+	TypePESEL:       peselPattern,
+	TypeFingerprint: regexp.MustCompile(`^[0-9A-F]{64}$`),
+}
+
 // wellFormed tells whether a context has a known type and a value of its pattern.
 func (i Identifier) wellFormed() bool {
 	pattern, known := contextPatterns[i.Type]
@@ -57,6 +66,14 @@ func (i Identifier) valid() bool {
 		return true
 	}
 	return validNIP(i.nip())
+}
+
+// correct tells whether an identifier of any type has a value of its type.
+func (i Identifier) correct() bool {
+	if pattern, subject := subjectPatterns[i.Type]; subject {
+		return pattern.MatchString(i.Value)
+	}
+	return i.wellFormed() && i.valid()
 }
 
 // nip is the taxpayer of a context, "" where it has none.

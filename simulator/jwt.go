@@ -62,7 +62,7 @@ func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Du
 	}
 	if kind == accessJWT {
 		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
-		c.accessClaims = s.accessClaims(l)
+		c.accessClaims = s.accessClaims(l, now)
 	}
 	payload := marshalClaim(c)
 	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)

@@ -6,6 +6,7 @@ package simulator
 import (
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // ownerPermission stands for all permissions in the access token of the owner of a context.
@@ -51,16 +52,16 @@ type subjectDetails struct {
 	OrganizationIdentifier string     `json:"organizationIdentifier,omitempty"`
 }
 
-// accessClaims returns those of a login as its rights are now. The caller holds the lock.
-func (s *Simulator) accessClaims(l *login) accessClaims {
-	held := s.permissionsOf(l.identifier, l.context)
-	if l.identifier.owns(l.context) {
+// accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
+func (s *Simulator) accessClaims(l *login, at time.Time) accessClaims {
+	held := s.permissionsOf(l.identifier, l.context, at)
+	if s.owns(l.identifier, l.context) {
 		held = []string{ownerPermission}
 	}
 	none := newClaimsList(nil)
 	made := accessClaims{string(marshalClaim(l.subjectDetails())), newClaimsList(held), none, none, none, none}
 	if l.token != "" {
-		made.Effective = newClaimsList(s.effectivePermissions(l))
+		made.Effective = newClaimsList(s.effectivePermissions(l, at))
 	}
 	return made
 }

@@ -51,11 +51,12 @@ func (s *Simulator) judge(l *login, at time.Time) *statusInfo {
 	default:
 		failure = l.signatureFailure(at)
 	}
+	if failure == nil {
+		failure = s.rightsFailure(l, at)
+	}
 	switch {
 	case failure != nil:
 		return failure
-	case len(s.effectivePermissions(l)) == 0:
-		return withoutPermissions()
 	case presented != nil:
 		presented.lastUse = at
 	case l.issued != nil:

@@ -112,10 +112,6 @@ func (l *login) signatureFailure(now time.Time) *statusInfo {
 	return nil
 }
 
-func withoutPermissions() *statusInfo {
-	return &statusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
-}
-
 func valueOr(value, standard string) string {
 	if value == "" {
 		return standard

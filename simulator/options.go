@@ -29,6 +29,9 @@ type Options struct {
 	// CertificateAcceptanceDelay is how long after its issue a certificate of KSeF is held for not yet valid: logins with it end
 	// with status 460, "Nieważny certyfikat", as in ksef-api issue 160. By default it is accepted at once.
 	CertificateAcceptanceDelay time.Duration
+	// GrantDelay is how long an operation that grants permissions or takes one away has status 100. It takes effect when it
+	// ends: after 1 s when zero, at once when negative.
+	GrantDelay time.Duration
 	// SigningTimeTolerance is how far in the future a SigningTime may lie: 1 min when zero, not at all when negative. KSeF
 	// publishes no number.
 	SigningTimeTolerance time.Duration
@@ -137,6 +140,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.LoginDelay = max(o.LoginDelay, 0)
 	o.QualifiedLoginDelay = max(o.QualifiedLoginDelay, 0)
 	o.EnrollmentDelay = delayOr(o.EnrollmentDelay, time.Second)
+	o.GrantDelay = delayOr(o.GrantDelay, time.Second)
 	o.CertificateLifetime = max(o.CertificateLifetime, 0)
 	o.CertificateAcceptanceDelay = max(o.CertificateAcceptanceDelay, 0)
 	o.SigningTimeTolerance = delayOr(o.SigningTimeTolerance, time.Minute)

@@ -16,7 +16,7 @@ const (
 	maxPageSize     = 100
 	defaultPageSize = 10
 
-	maxNumberedPageSize = 50 // where pages are numbered
+	maxCertificatePageSize = 50
 )
 
 // page is which part of a list is asked for.
@@ -59,8 +59,8 @@ func pageSize(query url.Values, largest int) (int, *apiError) {
 }
 
 // numberedPage reads the page size and the number of the page, from 0, of a request for a list with numbered pages.
-func numberedPage(query url.Values) (size, number int, refused *apiError) {
-	if size, refused = pageSize(query, maxNumberedPageSize); refused != nil || !query.Has("pageOffset") {
+func numberedPage(query url.Values, largest int) (size, number int, refused *apiError) {
+	if size, refused = pageSize(query, largest); refused != nil || !query.Has("pageOffset") {
 		return size, 0, refused
 	}
 	offset, err := strconv.ParseInt(query.Get("pageOffset"), 10, 32)

@@ -139,7 +139,7 @@ func (c *call) forbidden(reason, detail string, security map[string]any) reply {
 
 func (c *call) missingPermissions(required ...string) reply {
 	return c.forbidden("missing-permissions", "Brak wymaganych uprawnień do wykonania operacji w bieżącym kontekście.",
-		map[string]any{"requiredAnyOfPermissions": required, "presentPermissions": c.permissions})
+		map[string]any{"requiredAnyOfPermissions": required, "presentPermissions": append([]string{}, c.permissions...)})
 }
 
 // methodNotAllowed is the answer to a login that was not made in the way that the operation asks for.

@@ -22,7 +22,9 @@ type endpoint struct {
 	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
 	scope  scope
 	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
-	serve  func(*call) reply
+	// requires are the permissions of which the access token must carry one; none for most
+	requires []string
+	serve    func(*call) reply
 }
 
 // endpoints lists the API, one group per file.
@@ -33,6 +35,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.sessionEndpoints(),
 		s.tokenEndpoints(),
 		s.certificateEndpoints(),
+		s.permissionEndpoints(),
 		s.securityEndpoints(),
 		s.rateLimitEndpoints(),
 	)

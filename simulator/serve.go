@@ -110,6 +110,9 @@ func (s *Simulator) answer(e endpoint, c *call) reply {
 			return *refused
 		}
 	}
+	if len(e.requires) > 0 && !c.hasAny(e.requires...) {
+		return c.missingPermissions(e.requires...)
+	}
 	return e.serve(c)
 }
 

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package simulator is KSeF in a process: logins, sessions, tokens and certificates as KSeF's OpenAPI 2.7.0 describes them.
+// Package simulator is KSeF in a process: logins, sessions, tokens, certificates and permissions as KSeF's OpenAPI 2.7.0
+// describes them.
 //
 // It is for tests and for people who try the engine. It is a reading of the contract of its own: it imports nothing from
 // the rest of the module. Everything that takes time is decided when somebody asks, from the clock of package time plus
@@ -62,8 +63,9 @@ func (s *Simulator) Transport() http.RoundTripper {
 	return NewTransport(s.handler)
 }
 
-// Reset forgets all tokens, certificates, logins, counts, faults and blocks, and sets the clock and the limits back. Access tokens from
-// before are worth nothing afterwards. The public keys and the authority of certificates stay.
+// Reset forgets all tokens, certificates, logins, grants, test data, counts, faults and blocks, and
+// sets the clock and the limits back. Access tokens from before are worth nothing afterwards. The
+// public keys and the authority of certificates stay.
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

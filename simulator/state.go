@@ -13,6 +13,7 @@ type State struct {
 	Tokens       []TokenState       `json:"tokens"`       // oldest first
 	Sessions     []SessionState     `json:"sessions"`     // oldest first
 	Certificates []CertificateState `json:"certificates"` // that KSeF has issued, those requested first first
+	Grants       []GrantState       `json:"grants"`       // in force, oldest first
 	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed without an answer.
 	Requests map[string]map[string]int `json:"requests"`
 }
@@ -31,7 +32,7 @@ type TokenState struct {
 // SessionState is one login, in progress, failed, alive or ended.
 type SessionState struct {
 	ReferenceNumber      string     `json:"referenceNumber"`
-	Status               int        `json:"status"` // 100, 200, 415, 425, 450 or 460
+	Status               int        `json:"status"` // 100, 200, 415, 425, 450, 460, 470 or 480
 	ContextIdentifier    Identifier `json:"contextIdentifier"`
 	Identifier           Identifier `json:"identifier"`           // of who has logged in
 	TokenReferenceNumber string     `json:"tokenReferenceNumber"` // "" after a login with a signature
@@ -51,13 +52,25 @@ type CertificateState struct {
 	ValidTo           string     `json:"validTo"`
 }
 
+// GrantState is one permission that somebody has been granted.
+type GrantState struct {
+	PermissionID      string     `json:"permissionId"`
+	Permission        string     `json:"permission"`
+	Identifier        Identifier `json:"identifier"` // of who has it
+	ContextIdentifier Identifier `json:"contextIdentifier"`
+	StartDate         string     `json:"startDate"`
+}
+
 // State returns a copy of what the simulator holds at this moment.
 func (s *Simulator) State() State {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settle(now)
-	state := State{Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Requests: map[string]map[string]int{}}
+	state := State{
+		Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Grants: []GrantState{},
+		Requests: map[string]map[string]int{},
+	}
 	for _, t := range s.store.all {
 		seen := TokenState{
 			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description, ContextIdentifier: t.context,
@@ -81,6 +94,11 @@ func (s *Simulator) State() State {
 				k.serial, k.status(now), k.name, k.kind, k.subject,
 				k.leaf.NotBefore.Format(timeLayout), k.leaf.NotAfter.Format(timeLayout),
 			})
+		}
+	}
+	for _, g := range s.store.rights.grants {
+		if g.inForce(now) {
+			state.Grants = append(state.Grants, GrantState{g.id, g.permission, g.holder, g.context, g.begun.Format(timeLayout)})
 		}
 	}
 	for name, counts := range s.requests {

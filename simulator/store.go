@@ -28,6 +28,8 @@ type store struct {
 	signed     [][]byte
 
 	rights       rights
+	operations   map[string]*permissionOperation
+	subjects     testSubjects
 	certificates certificateStore
 }
 
@@ -41,6 +43,8 @@ func newStore(policy tokenPolicy) *store {
 		lists:      map[Identifier][]*token{},
 
 		rights:       newRights(),
+		operations:   map[string]*permissionOperation{},
+		subjects:     newTestSubjects(),
 		certificates: newCertificateStore(),
 	}
 }
@@ -80,6 +84,7 @@ const (
 	loginKind      = "AU"
 	tokenKind      = "EC"
 	enrollmentKind = "EH"
+	operationKind  = "EG"
 )
 
 // token is a KSeF token. Its status follows from the times.

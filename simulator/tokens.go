@@ -142,10 +142,8 @@ func (c *call) item(t *token) tokenItem {
 // sees tells whether the caller may see or revoke a token of its context: with one of the permissions any token; else
 // with a token login only that token, and with a signature only the tokens of the same author.
 func (c *call) sees(t *token, permissions ...string) bool {
-	for _, permission := range permissions {
-		if slices.Contains(c.permissions, permission) {
-			return true
-		}
+	if c.hasAny(permissions...) {
+		return true
 	}
 	if c.login.token != "" {
 		return t.reference == c.login.token

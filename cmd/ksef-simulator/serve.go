@@ -44,6 +44,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.LoginDelay, "login-delay", 0, "how long a login is in progress (status 100)")
 	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0, "how much longer a login is in progress with a certificate that KSeF has not issued")
 	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second, "how long a request for a certificate is in progress")
+	flags.DurationVar(&f.options.GrantDelay, "grant-delay", time.Second, "how long granting permissions, or taking one away, is in progress")
 	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0, "how long a certificate of KSeF's is good; 0 is two years")
 	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
 	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0, "how far the clock is ahead of this machine's; a negative one is behind")
@@ -76,6 +77,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	f.options.ActivationDelay = noneWhenZero(f.options.ActivationDelay)
 	f.options.RevocationDelay = noneWhenZero(f.options.RevocationDelay)
 	f.options.EnrollmentDelay = noneWhenZero(f.options.EnrollmentDelay)
+	f.options.GrantDelay = noneWhenZero(f.options.GrantDelay)
 	if f.noLimits {
 		none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
 		f.options.Limits = simulator.Limits{Context: none, Client: none}

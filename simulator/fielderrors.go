@@ -1,0 +1,104 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// fieldErrors are the mistakes in a request, each with the name of its field. Like KSeF's validator
+// it reports all of them at once.
+type fieldErrors []string
+
+// refusal is the answer to a request with mistakes; nil when there are none.
+func (f fieldErrors) refusal() *apiError {
+	if len(f) == 0 {
+		return nil
+	}
+	refused := badInput("%s", f[0])
+	refused.Details = f
+	return refused
+}
+
+func (f *fieldErrors) add(format string, arguments ...any) {
+	*f = append(*f, fmt.Sprintf(format, arguments...))
+}
+
+func (f *fieldErrors) length(field, value string, least, most int) {
+	if count := utf8.RuneCountInString(value); count < least || count > most {
+		f.add("Pole %s musi mieć od %d do %d znaków.", field, least, most)
+	}
+}
+
+func (f *fieldErrors) pattern(field, value string, pattern *regexp.Regexp) {
+	if !pattern.MatchString(value) {
+		f.add("Pole %s jest nieprawidłowe.", field)
+	}
+}
+
+func (f *fieldErrors) oneOf(field, value string, known []string) {
+	if !slices.Contains(known, value) {
+		f.add("Pole %s ma nieznaną wartość %q.", field, value)
+	}
+}
+
+func (f *fieldErrors) nip(field, value string) {
+	if !validNIP(value) {
+		f.add("Pole %s nie jest prawidłowym numerem NIP.", field)
+	}
+}
+
+// distinct checks a list of which each value may occur once; an empty one is a mistake.
+func (f *fieldErrors) distinct(field string, values, known []string) {
+	if len(values) == 0 {
+		f.add("Pole %s musi zawierać co najmniej jedną wartość.", field)
+	}
+	for i, value := range values {
+		f.oneOf(fmt.Sprintf("%s[%d]", field, i), value, known)
+		if slices.Contains(values[:i], value) {
+			f.add("Pole %s zawiera wartość %q więcej niż raz.", field, value)
+		}
+	}
+}
+
+// identifier checks an identifier that must be there and have one of the types.
+func (f *fieldErrors) identifier(field string, value *Identifier, types ...string) {
+	switch {
+	case value == nil:
+		f.add("Pole %s jest wymagane.", field)
+	case !slices.Contains(types, value.Type):
+		f.add("Pole %s.type ma nieznaną wartość %q.", field, value.Type)
+	case !value.correct():
+		f.add("Pole %s.value jest nieprawidłowe.", field)
+	}
+}
+
+// moment reads a time that may be left out.
+func (f *fieldErrors) moment(field string, text *string) time.Time {
+	if text == nil {
+		return time.Time{}
+	}
+	read, err := time.Parse(time.RFC3339, *text)
+	if err != nil {
+		f.add("Pole %s nie jest datą i godziną.", field)
+	}
+	return read.UTC()
+}
+
+// decodeFields reads a JSON body into a request; the answer when it is not one.
+func (c *call) decodeFields(into any) *reply {
+	if !c.hasContentType("application/json") {
+		refused := c.unsupportedMediaType("application/json")
+		return &refused
+	}
+	if wrong := c.decode(into); wrong != nil {
+		refused := c.failed(wrong)
+		return &refused
+	}
+	return nil
+}

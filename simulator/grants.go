@@ -1,0 +1,116 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// grant is one permission of a subject in the context of another. Whether it is in force follows
+// from the times.
+type grant struct {
+	id          string // 36 characters, lower-case hexadecimal digits and dashes
+	holder      Identifier
+	context     Identifier
+	permission  string
+	description string
+	author      Identifier
+	canDelegate bool
+	person      *personDetails // whom it was granted to, as the request described them
+	entity      *entityDetails // the same of a company that may handle invoices
+	begun       time.Time
+	ended       time.Time // when it was taken away; zero if it was not
+}
+
+// inForce tells whether the grant counts at a time.
+func (g *grant) inForce(now time.Time) bool {
+	return !now.Before(g.begun) && (g.ended.IsZero() || now.Before(g.ended))
+}
+
+// holding is a subject in a context.
+type holding struct{ holder, context Identifier }
+
+// rights are the permissions that have been granted. What an owner may do is not among them.
+type rights struct {
+	byID    map[string]*grant
+	grants  []*grant // oldest first, those taken away too
+	held    map[holding][]*grant
+	touched map[holding]bool // those without all permissions, though nothing was granted
+}
+
+func newRights() rights {
+	return rights{byID: map[string]*grant{}, held: map[holding][]*grant{}, touched: map[holding]bool{}}
+}
+
+// touch records that the holder has had rights in the context, whatever is left of them.
+func (r *rights) touch(holder, context Identifier) { r.touched[holding{holder, context}] = true }
+
+// add records a grant unless the holder has that permission in the context already, or is about to
+// have it. What KSeF does with a permission that is granted twice is not documented.
+func (r *rights) add(g *grant) {
+	in := holding{g.holder, g.context}
+	if slices.ContainsFunc(r.held[in], func(other *grant) bool {
+		return other.permission == g.permission && other.ended.IsZero()
+	}) {
+		return
+	}
+	g.id = newGrantID()
+	r.byID[g.id] = g
+	r.grants = append(r.grants, g)
+	r.held[in] = append(r.held[in], g)
+}
+
+// end takes away grants at a time, unless they end before.
+func (r *rights) end(grants []*grant, at time.Time) {
+	for _, g := range grants {
+		if g.ended.IsZero() || at.Before(g.ended) {
+			g.ended = at
+		}
+	}
+}
+
+// endOf takes away at a time all that a subject has been granted in any context.
+func (r *rights) endOf(holder Identifier, at time.Time) {
+	for in, grants := range r.held {
+		if in.holder == holder {
+			r.end(grants, at)
+		}
+	}
+}
+
+// of returns what a subject has been granted in a context by now, in the order of allPermissions,
+// and whether anything ever was.
+func (r *rights) of(holder, context Identifier, now time.Time) (permissions []string, ever bool) {
+	in := holding{holder, context}
+	ever = r.touched[in]
+	held := map[string]bool{}
+	for _, g := range r.held[in] {
+		held[g.permission] = held[g.permission] || g.inForce(now)
+		ever = ever || !now.Before(g.begun)
+	}
+	return slices.DeleteFunc(allPermissions(), func(permission string) bool { return !held[permission] }), ever
+}
+
+// grantAll records the grants of the options. KSeF itself is their author.
+func (s *store) grantAll(grants []Grant, now time.Time) {
+	for _, given := range grants {
+		s.rights.touch(given.Identifier, given.Context)
+		for _, permission := range given.Permissions {
+			s.rights.add(&grant{
+				holder: given.Identifier, context: given.Context, permission: permission,
+				description: "Nadane przy uruchomieniu", author: system(), begun: now,
+			})
+		}
+	}
+}
+
+// system is KSeF as the author of a grant.
+func system() Identifier { return Identifier{Type: "System"} }
+
+func newGrantID() string {
+	digits := randomHex(32)
+	return strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
+}

@@ -1,0 +1,216 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"regexp"
+	"time"
+)
+
+// Lengths of names, in characters.
+const (
+	minName       = 2
+	maxFirstName  = 30
+	maxLastName   = 81
+	minEntityName = 5
+	maxEntityName = 90
+)
+
+var countryPattern = regexp.MustCompile("^[A-Z]{2}$")
+
+// idDocument is IdDocument.
+type idDocument struct {
+	Type    string `json:"type"`
+	Number  string `json:"number"`
+	Country string `json:"country"`
+}
+
+// describedPerson is PersonDetails, PersonByFingerprintWithIdentifierDetails and
+// PersonByFingerprintWithoutIdentifierDetails.
+type describedPerson struct {
+	FirstName  string      `json:"firstName"`
+	LastName   string      `json:"lastName"`
+	Identifier *Identifier `json:"identifier"`
+	BirthDate  string      `json:"birthDate"`
+	IDDocument *idDocument `json:"idDocument"`
+}
+
+// personGrantRequest is PersonPermissionsGrantRequest.
+type personGrantRequest struct {
+	SubjectIdentifier *Identifier `json:"subjectIdentifier"`
+	Permissions       []string    `json:"permissions"`
+	Description       string      `json:"description"`
+	SubjectDetails    *struct {
+		Type          string           `json:"subjectDetailsType"`
+		ByID          *describedPerson `json:"personById"`
+		ByFingerprint *describedPerson `json:"personByFpWithId"`
+		WithoutID     *describedPerson `json:"personByFpNoId"`
+	} `json:"subjectDetails"`
+}
+
+// personDetails is PermissionsSubjectPersonDetails.
+type personDetails struct {
+	Type       string      `json:"subjectDetailsType"`
+	FirstName  string      `json:"firstName"`
+	LastName   string      `json:"lastName"`
+	Identifier *Identifier `json:"personIdentifier,omitempty"`
+	BirthDate  string      `json:"birthDate,omitempty"`
+	IDDocument *idDocument `json:"idDocument,omitempty"`
+}
+
+// entityDetails is PermissionsSubjectEntityDetails.
+type entityDetails struct {
+	Type     string `json:"subjectDetailsType"`
+	FullName string `json:"fullName"`
+}
+
+// grantToPerson is POST /permissions/persons/grants. Whoever has CredentialsManage grants also what
+// they lack themselves (official test PersonPermissionIntegrationTest).
+func (s *Simulator) grantToPerson(c *call) reply {
+	var request personGrantRequest
+	if refused := c.decodeFields(&request); refused != nil {
+		return *refused
+	}
+	details, refused := request.check()
+	if refused != nil {
+		return c.failed(refused)
+	}
+	var grants []*grant
+	for _, permission := range request.Permissions {
+		grants = append(grants, &grant{permission: permission, description: request.Description, person: details})
+	}
+	return s.grant(c, *request.SubjectIdentifier, grants)
+}
+
+func (r personGrantRequest) check() (*personDetails, *apiError) {
+	var wrong fieldErrors
+	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, TypeNIP, TypePESEL, TypeFingerprint)
+	wrong.distinct("permissions", r.Permissions, allPermissions())
+	wrong.length("description", r.Description, minDescription, maxDescription)
+	if r.SubjectDetails == nil {
+		wrong.add("Pole subjectDetails jest wymagane.")
+		return nil, wrong.refusal()
+	}
+	described := map[string]struct {
+		field  string
+		person *describedPerson
+	}{
+		"PersonByIdentifier":                   {"personById", r.SubjectDetails.ByID},
+		"PersonByFingerprintWithIdentifier":    {"personByFpWithId", r.SubjectDetails.ByFingerprint},
+		"PersonByFingerprintWithoutIdentifier": {"personByFpNoId", r.SubjectDetails.WithoutID},
+	}
+	kind := r.SubjectDetails.Type
+	chosen, known := described[kind]
+	switch {
+	case !known:
+		wrong.add("Pole subjectDetails.subjectDetailsType ma nieznaną wartość %q.", kind)
+		return nil, wrong.refusal()
+	case chosen.person == nil:
+		wrong.add("Pole subjectDetails.%s jest wymagane.", chosen.field)
+		return nil, wrong.refusal()
+	}
+	details := chosen.person.check(kind, "subjectDetails."+chosen.field+".", &wrong)
+	return details, wrong.refusal()
+}
+
+// check validates what the type of details asks for, and leaves out the rest.
+func (p describedPerson) check(kind, field string, wrong *fieldErrors) *personDetails {
+	details := &personDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
+	wrong.length(field+"firstName", p.FirstName, minName, maxFirstName)
+	wrong.length(field+"lastName", p.LastName, minName, maxLastName)
+	switch kind {
+	case "PersonByFingerprintWithIdentifier":
+		wrong.identifier(field+"identifier", p.Identifier, TypeNIP, TypePESEL)
+		details.Identifier = p.Identifier
+	case "PersonByFingerprintWithoutIdentifier":
+		if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil {
+			wrong.add("Pole %sbirthDate nie jest datą.", field)
+		}
+		p.IDDocument.check(field+"idDocument", wrong)
+		details.BirthDate, details.IDDocument = p.BirthDate, p.IDDocument
+	}
+	return details
+}
+
+func (d *idDocument) check(field string, wrong *fieldErrors) {
+	if d == nil {
+		wrong.add("Pole %s jest wymagane.", field)
+		return
+	}
+	wrong.length(field+".type", d.Type, 1, 20)
+	wrong.length(field+".number", d.Number, 1, 20)
+	wrong.pattern(field+".country", d.Country, countryPattern)
+}
+
+// entityPermission is EntityPermission.
+type entityPermission struct {
+	Type        string `json:"type"`
+	CanDelegate bool   `json:"canDelegate"`
+}
+
+// entityGrantRequest is EntityPermissionsGrantRequest.
+type entityGrantRequest struct {
+	SubjectIdentifier *Identifier        `json:"subjectIdentifier"`
+	Permissions       []entityPermission `json:"permissions"`
+	Description       string             `json:"description"`
+	SubjectDetails    *struct {
+		FullName string `json:"fullName"`
+	} `json:"subjectDetails"`
+}
+
+// grantToEntity is POST /permissions/entities/grants.
+func (s *Simulator) grantToEntity(c *call) reply {
+	var request entityGrantRequest
+	if refused := c.decodeFields(&request); refused != nil {
+		return *refused
+	}
+	if refused := request.check(); refused != nil {
+		return c.failed(refused)
+	}
+	details := &entityDetails{"EntityByIdentifier", request.SubjectDetails.FullName}
+	var grants []*grant
+	for _, permission := range request.Permissions {
+		grants = append(grants, &grant{
+			permission: permission.Type, canDelegate: permission.CanDelegate,
+			description: request.Description, entity: details,
+		})
+	}
+	return s.grant(c, *request.SubjectIdentifier, grants)
+}
+
+func (r entityGrantRequest) check() *apiError {
+	var wrong fieldErrors
+	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, TypeNIP)
+	types := make([]string, len(r.Permissions))
+	for i, permission := range r.Permissions {
+		types[i] = permission.Type
+	}
+	wrong.distinct("permissions", types, []string{"InvoiceWrite", "InvoiceRead"})
+	wrong.length("description", r.Description, minDescription, maxDescription)
+	if r.SubjectDetails == nil {
+		wrong.add("Pole subjectDetails jest wymagane.")
+	} else {
+		wrong.length("subjectDetails.fullName", r.SubjectDetails.FullName, minEntityName, maxEntityName)
+	}
+	return wrong.refusal()
+}
+
+// grant begins the operation that gives a subject permissions in the caller's context.
+func (s *Simulator) grant(c *call, holder Identifier, grants []*grant) reply {
+	var permissions []string
+	for _, g := range grants {
+		permissions = append(permissions, g.permission)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	operation, answer := s.beginOperation(c, s.mayBeGranted(holder, c.login.context, permissions))
+	if operation.failure != nil {
+		return answer
+	}
+	for _, g := range grants {
+		g.holder, g.context, g.author, g.begun = holder, c.login.context, c.login.identifier, operation.decided
+		s.store.rights.add(g)
+	}
+	return answer
+}

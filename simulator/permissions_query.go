@@ -1,0 +1,210 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// partner is an identifier whose value some types do without: the author System and the target
+// AllPartners.
+type partner struct {
+	Type  string `json:"type"`
+	Value string `json:"value,omitempty"`
+}
+
+// grantFilter is PersonalPermissionsQueryRequest, and part of PersonPermissionsQueryRequest.
+type grantFilter struct {
+	Context *Identifier `json:"contextIdentifier"`
+	Target  *partner    `json:"targetIdentifier"`
+	Types   []string    `json:"permissionTypes"`
+	State   *string     `json:"permissionState"`
+}
+
+func (f grantFilter) check(wrong *fieldErrors, known []string) {
+	if f.Context != nil {
+		wrong.identifier("contextIdentifier", f.Context, TypeNIP, TypeInternalID)
+	}
+	if f.Target != nil && f.Target.Type != "AllPartners" {
+		wrong.identifier("targetIdentifier", (*Identifier)(f.Target), TypeNIP, TypeInternalID)
+	}
+	for _, kind := range f.Types {
+		wrong.oneOf("permissionTypes", kind, known)
+	}
+	if f.State != nil {
+		wrong.oneOf("permissionState", *f.State, []string{"Active", "Inactive"})
+	}
+}
+
+// matches tells whether a grant in force is asked for. The official tests of PersonPermission find
+// what was granted directly by the context it is for, given as context and as target; only what was
+// granted indirectly has other targets or can be inactive, and none of that is kept here.
+func (f grantFilter) matches(g *grant) bool {
+	switch {
+	case f.Context != nil && *f.Context != g.context:
+		return false
+	case f.Target != nil && Identifier(*f.Target) != g.context:
+		return false
+	case f.State != nil && *f.State != "Active":
+		return false
+	}
+	return len(f.Types) == 0 || slices.Contains(f.Types, g.permission)
+}
+
+// grantsInForce returns one page of the grants in force that match: those begun last first, and
+// those begun together by their identifiers. The caller holds the lock.
+func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*grant) bool) ([]*grant, bool) {
+	found := slices.DeleteFunc(slices.Clone(s.store.rights.grants), func(g *grant) bool {
+		return !g.inForce(now) || !matches(g)
+	})
+	slices.SortFunc(found, func(a, b *grant) int {
+		return cmp.Or(b.begun.Compare(a.begun), strings.Compare(a.id, b.id))
+	})
+	first := min(size*number, len(found))
+	last := min(first+size, len(found))
+	return found[first:last], last < len(found)
+}
+
+// grantItem is PersonalPermission, and part of PersonPermission.
+type grantItem struct {
+	ID                   string         `json:"id"`
+	ContextIdentifier    *Identifier    `json:"contextIdentifier,omitempty"`
+	AuthorizedIdentifier *Identifier    `json:"authorizedIdentifier,omitempty"`
+	PermissionScope      string         `json:"permissionScope"`
+	Description          string         `json:"description"`
+	SubjectPersonDetails *personDetails `json:"subjectPersonDetails,omitempty"`
+	SubjectEntityDetails *entityDetails `json:"subjectEntityDetails,omitempty"`
+	PermissionState      string         `json:"permissionState"`
+	StartDate            timestamp      `json:"startDate"`
+	CanDelegate          bool           `json:"canDelegate"`
+}
+
+func (g *grant) item() grantItem {
+	return grantItem{
+		ID: g.id, PermissionScope: g.permission, Description: g.description,
+		SubjectPersonDetails: g.person, SubjectEntityDetails: g.entity,
+		PermissionState: "Active", StartDate: timestamp(g.begun), CanDelegate: g.canDelegate,
+	}
+}
+
+// grantList is QueryPersonalPermissionsResponse and QueryPersonPermissionsResponse.
+type grantList[Item any] struct {
+	Permissions []Item `json:"permissions"`
+	HasMore     bool   `json:"hasMore"`
+}
+
+// queryPersonalGrants is POST /permissions/query/personal/grants: what the caller has been granted
+// in its context, as it is now and not as its access token has it (C# test TestDataE2ETests). An
+// owner finds what others have granted to the company for their invoices; what it may do as the
+// owner is not listed (ksef-api issue 369), for which 2.9.0 has OwnerPermissionScope.
+func (s *Simulator) queryPersonalGrants(c *call) reply {
+	var filter grantFilter
+	if refused := c.decodeOptional(&filter); refused != nil {
+		return c.failed(refused)
+	}
+	size, number, refused := numberedPage(c.URL.Query(), maxPageSize)
+	if refused != nil {
+		return c.failed(refused)
+	}
+	var wrong fieldErrors
+	filter.check(&wrong, append(allPermissions(), "VatUeManage"))
+	if refused := wrong.refusal(); refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	company := Identifier{TypeNIP, c.login.context.nip()}
+	owner := s.owns(c.login.identifier, c.login.context)
+	found, more := s.grantsInForce(c.now, size, number, func(g *grant) bool {
+		own := g.holder == c.login.identifier && g.context == c.login.context
+		received := owner && g.entity != nil && g.holder == company
+		return (own || received) && filter.matches(g)
+	})
+	list := grantList[grantItem]{[]grantItem{}, more}
+	for _, g := range found {
+		item := g.item()
+		if g.entity != nil {
+			item.ContextIdentifier = &g.context
+		}
+		if g.holder != c.login.identifier {
+			item.AuthorizedIdentifier = &g.holder
+		}
+		list.Permissions = append(list.Permissions, item)
+	}
+	return ok(list)
+}
+
+// personsFilter is PersonPermissionsQueryRequest.
+type personsFilter struct {
+	grantFilter
+	Author     *partner    `json:"authorIdentifier"`
+	Authorized *Identifier `json:"authorizedIdentifier"`
+	QueryType  string      `json:"queryType"`
+}
+
+const grantedInContext = "PermissionsGrantedInCurrentContext"
+
+func (f personsFilter) check() *apiError {
+	var wrong fieldErrors
+	f.grantFilter.check(&wrong, allPermissions())
+	if f.Author != nil && f.Author.Type != system().Type {
+		wrong.identifier("authorIdentifier", (*Identifier)(f.Author), TypeNIP, TypePESEL, TypeFingerprint)
+	}
+	if f.Authorized != nil {
+		wrong.identifier("authorizedIdentifier", f.Authorized, TypeNIP, TypePESEL, TypeFingerprint)
+	}
+	wrong.oneOf("queryType", f.QueryType, []string{"PermissionsInCurrentContext", grantedInContext})
+	return wrong.refusal()
+}
+
+func (f personsFilter) matches(g *grant) bool {
+	switch {
+	case f.Author != nil && Identifier(*f.Author) != g.author:
+		return false
+	case f.Authorized != nil && *f.Authorized != g.holder:
+		return false
+	case f.QueryType == grantedInContext && g.author == system():
+		return false
+	}
+	return f.grantFilter.matches(g)
+}
+
+// personGrantItem is PersonPermission.
+type personGrantItem struct {
+	grantItem
+	AuthorIdentifier partner `json:"authorIdentifier"`
+}
+
+// queryPersonsGrants is POST /permissions/query/persons/grants: the grants in the caller's context.
+// By its description PermissionsGrantedInCurrentContext lists what the caller has granted; in the
+// official test PersonPermissionIntegrationTest somebody finds there what the owner has granted. So
+// here it lists what anybody but KSeF itself has.
+func (s *Simulator) queryPersonsGrants(c *call) reply {
+	var filter personsFilter
+	if refused := c.decodeFields(&filter); refused != nil {
+		return *refused
+	}
+	size, number, refused := numberedPage(c.URL.Query(), maxPageSize)
+	if refused == nil {
+		refused = filter.check()
+	}
+	if refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, more := s.grantsInForce(c.now, size, number, func(g *grant) bool {
+		return g.context == c.login.context && filter.matches(g)
+	})
+	list := grantList[personGrantItem]{[]personGrantItem{}, more}
+	for _, g := range found {
+		item := personGrantItem{g.item(), partner(g.author)}
+		item.AuthorizedIdentifier = &g.holder
+		list.Permissions = append(list.Permissions, item)
+	}
+	return ok(list)
+}

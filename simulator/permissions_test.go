@@ -1,0 +1,189 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+func TestGrantsTakeEffectWhenTheirOperationSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, simulator.Options{GrantDelay: 5 * time.Second})
+		owner := a.login(seal(t), nipXML)
+		require.Equal(t, 415, a.outcome(company(t)))
+		begun := a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access,
+			personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
+		time.Sleep(4 * time.Second)
+		require.Equal(t, 100, a.operationCode(owner, begun.text("referenceNumber")))
+		require.Equal(t, 415, a.outcome(company(t)))
+		require.Empty(t, a.granted(owner, object{}))
+		require.Empty(t, a.sim.State().Grants)
+		time.Sleep(time.Second)
+		require.Equal(t, 200, a.operationCode(owner, begun.text("referenceNumber")))
+		require.Equal(t, 200, a.outcome(company(t)))
+		require.Len(t, a.granted(owner, object{}), 1)
+		require.Len(t, a.sim.State().Grants, 1)
+
+		id := a.sim.State().Grants[0].PermissionID
+		begun = a.want(http.StatusAccepted, "DELETE", "/permissions/common/grants/"+id, owner.access, nil)
+		require.Equal(t, 200, a.outcome(company(t)))
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 200, a.operationCode(owner, begun.text("referenceNumber")))
+		require.Equal(t, 415, a.outcome(company(t)))
+		require.Empty(t, a.sim.State().Grants)
+	})
+}
+
+// The behaviour of RevokedPermissionsKsefTokenLifecycleIntegrationTests, with a query in place of the
+// invoice session.
+func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead", "CredentialsRead")
+	_, token := a.issue(a.login(company(t), nipXML), "InvoiceRead", "CredentialsRead")
+	a.sim.Advance(time.Second)
+	employee := a.redeem(a.beginWithToken(token))
+	require.Len(t, a.granted(employee, object{}), 2)
+
+	a.ungrant(owner)
+
+	a.want(http.StatusOK, "POST", personsQuery, employee.access, object{"queryType": "PermissionsInCurrentContext"})
+	refreshed := a.refresh(employee)
+	got := a.want(http.StatusForbidden, "POST", personsQuery, refreshed.access, object{"queryType": "PermissionsInCurrentContext"})
+	require.Equal(t, "missing-permissions", got.text("reasonCode"))
+	require.Equal(t, []any{}, got.body["security"].(object)["presentPermissions"])
+	code, detail := a.status(a.beginWithToken(token))
+	require.Equal(t, 415, code)
+	require.Equal(t, "Brak przypisanych uprawnień", detail)
+}
+
+func TestATokenLosesWhatItsMakerLoses(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead", "CredentialsRead")
+	maker := a.login(person(t), nipXML)
+	body := object{"permissions": []string{"InvoiceRead", "InvoiceWrite"}, "description": "Token testowy"}
+	a.refused(a.do("POST", "/tokens", maker.access, body), 26001, "InvoiceWrite")
+	_, token := a.issue(maker, "InvoiceRead", "CredentialsRead")
+	a.sim.Advance(time.Second)
+	require.Len(t, a.granted(a.redeem(a.beginWithToken(token)), object{}), 2)
+
+	id := a.granted(owner, object{"permissionTypes": []string{"CredentialsRead"}})[0]["id"].(string)
+	require.Equal(t, 200, a.finish(owner, a.do("DELETE", "/permissions/common/grants/"+id, owner.access, nil)))
+
+	got := a.want(http.StatusForbidden, "POST", personsQuery, a.redeem(a.beginWithToken(token)).access, object{})
+	require.Equal(t, []any{"InvoiceRead"}, got.body["security"].(object)["presentPermissions"])
+}
+
+func TestAPersonWhoWasEverGrantedSomethingHasJustThat(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	body := object{"permissions": []string{"InvoiceWrite"}, "description": "Token testowy"}
+	a.want(http.StatusAccepted, "POST", "/tokens", a.login(person(t), nipXML).access, body)
+	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead")
+	a.refused(a.do("POST", "/tokens", a.login(person(t), nipXML).access, body), 26001, "InvoiceWrite")
+	a.ungrant(owner)
+	require.Equal(t, 415, a.outcome(person(t)))
+}
+
+// The behaviour of forbiddenTest in ExceptionsApiIntegrationTest.
+func TestMissingPermissionsAreNamed(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+	grantee := a.login(company(t), nipXML)
+	requests := map[string][]any{
+		"POST /permissions/entities/grants":          {"CredentialsManage"},
+		"POST /permissions/persons/grants":           {"CredentialsManage"},
+		"POST " + personsQuery:                       {"CredentialsManage", "CredentialsRead", "SubunitManage"},
+		"DELETE /permissions/common/grants/whatever": {"CredentialsManage", "VatUeManage", "SubunitManage"},
+	}
+	for name, required := range requests {
+		method, path, _ := strings.Cut(name, " ")
+		got := a.want(http.StatusForbidden, method, path, grantee.access, entityGrant(otherNIP))
+		require.Equal(t, "missing-permissions", got.text("reasonCode"))
+		security := got.body["security"].(object)
+		require.Equal(t, required, security["requiredAnyOfPermissions"])
+		require.Equal(t, []any{"InvoiceRead", "InvoiceWrite"}, security["presentPermissions"])
+	}
+	a.want(http.StatusUnauthorized, "POST", "/permissions/entities/grants", "invalidToken", entityGrant(otherNIP))
+}
+
+func TestAManagerGrantsWhatItLacksItself(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Nip", otherNIP), "CredentialsManage")
+	manager := a.login(company(t), nipXML)
+	a.grant(manager, identifier("Pesel", pesel), "InvoiceWrite", "SubunitManage")
+	require.Len(t, a.granted(manager, object{"authorIdentifier": identifier("Nip", otherNIP)}), 2)
+	a.issue(a.login(person(t), nipXML), "InvoiceWrite", "SubunitManage")
+}
+
+func TestHowOperationsEnd(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
+	id := a.granted(owner, object{})[0]["id"].(string)
+	grantTo := func(to object, permission string) answer {
+		return a.do("POST", "/permissions/persons/grants", owner.access, personGrant(to, permission))
+	}
+	revoke := func(s session, id string) answer {
+		return a.do("DELETE", "/permissions/common/grants/"+id, s.access, nil)
+	}
+
+	require.Equal(t, 430, a.finish(owner, grantTo(identifier("Nip", otherNIP), "EnforcementOperations")))
+	require.Equal(t, 450, a.finish(owner, grantTo(identifier("Nip", nip), "InvoiceRead")))
+	require.Equal(t, 400, a.finish(owner, revoke(owner, strings.Repeat("0", 36))))
+	stranger := a.login(company(t), "<Nip>"+otherNIP+"</Nip>")
+	require.Equal(t, 400, a.finish(stranger, revoke(stranger, id)))
+	require.Len(t, a.granted(owner, object{}), 1)
+	require.Equal(t, 200, a.finish(owner, revoke(owner, id)))
+	require.Equal(t, 400, a.finish(owner, revoke(owner, id)))
+
+	euro := a.login(seal(t), "<NipVatUe>"+nip+"-DE123456789</NipVatUe>")
+	require.Equal(t, 430, a.finish(euro, a.do("POST", "/permissions/entities/grants", euro.access, entityGrant(otherNIP))))
+	unit := a.login(seal(t), "<InternalId>"+nip+"-12346</InternalId>")
+	require.Equal(t, 200, a.finish(unit, a.do("POST", "/permissions/entities/grants", unit.access, entityGrant(nip))))
+
+	a.grant(owner, identifier("Nip", otherNIP), "SubunitManage")
+	id = a.granted(owner, object{})[0]["id"].(string)
+	subunits := a.login(company(t), nipXML)
+	require.Equal(t, 420, a.finish(subunits, revoke(subunits, id)))
+	a.refused(revoke(owner, "short"), 21405, "36")
+}
+
+func TestTheStatusOfAnOperationIsKnownInItsContextForThirtyDays(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	begun := a.do("POST", "/permissions/persons/grants", owner.access, personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
+	require.Equal(t, 200, a.finish(owner, begun))
+	path := "/permissions/operations/" + begun.text("referenceNumber")
+	a.refused(a.do("GET", path, a.login(company(t), "<Nip>"+otherNIP+"</Nip>").access, nil), 21405, begun.text("referenceNumber"))
+	a.refused(a.do("GET", "/permissions/operations/nonsense", owner.access, nil), 21405, "Numer referencyjny")
+	a.sim.Advance(30*24*time.Hour - 2*time.Second)
+	later := a.login(seal(t), nipXML)
+	a.want(http.StatusOK, "GET", path, later.access, nil)
+	a.sim.Advance(time.Second)
+	a.want(http.StatusGone, "GET", path, later.access, nil)
+}
+
+func TestGrantingTwiceGrantsOnce(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead", "InvoiceWrite")
+	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.granted(owner, object{})))
+	a.ungrant(owner)
+	require.Equal(t, 415, a.outcome(company(t)))
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
+	require.Equal(t, 200, a.outcome(company(t)))
+}
