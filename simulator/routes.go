@@ -36,6 +36,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.tokenEndpoints(),
 		s.certificateEndpoints(),
 		s.permissionEndpoints(),
+		s.testSubjectEndpoints(),
 		s.securityEndpoints(),
 		s.rateLimitEndpoints(),
 	)

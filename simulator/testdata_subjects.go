@@ -1,0 +1,186 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// testSubjectEndpoints prepare the world of a test. They need no login, as on TEST.
+func (s *Simulator) testSubjectEndpoints() []endpoint {
+	return []endpoint{
+		{name: "POST /testdata/subject", scope: perClient, serve: s.createSubject},
+		{name: "POST /testdata/subject/remove", scope: perClient, serve: s.removeSubject},
+		{name: "POST /testdata/person", scope: perClient, serve: s.createPerson},
+		{name: "POST /testdata/person/remove", scope: perClient, serve: s.removePerson},
+		{name: "POST /testdata/permissions", scope: perClient, serve: s.grantTestPermissions},
+		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
+		{name: "POST /testdata/context/block", scope: perClient, serve: s.blockContext},
+		{name: "POST /testdata/context/unblock", scope: perClient, serve: s.unblockContext},
+	}
+}
+
+// done is the answer 200 without a body.
+func done() reply { return reply{status: http.StatusOK} }
+
+func alreadyExists() *apiError {
+	return &apiError{Code: 30001, Description: "Podmiot lub uprawnienie już istnieje."}
+}
+
+// createdDate is the moment from which a subject exists: now when it is left out. A NIP that is
+// created again needs a later one than before. The caller holds the lock.
+func (s *Simulator) createdDate(nip string, given, now time.Time) *apiError {
+	last, known := s.store.subjects.created[nip]
+	if known && !given.IsZero() && !given.After(last) {
+		return badInput("Pole createdDate musi być późniejsze niż poprzednie.")
+	}
+	if given.IsZero() {
+		given = now
+	}
+	s.store.subjects.created[nip] = given
+	return nil
+}
+
+// subjectCreateRequest is SubjectCreateRequest.
+type subjectCreateRequest struct {
+	NIP      string `json:"subjectNip"`
+	Type     string `json:"subjectType"`
+	Subunits []struct {
+		NIP         string `json:"subjectNip"`
+		Description string `json:"description"`
+	} `json:"subunits"`
+	Description string  `json:"description"`
+	CreatedDate *string `json:"createdDate"`
+}
+
+// check returns the subject and the moment of its creation. That an enforcement authority with
+// subunits is refused is not documented: only the other two types are said to have them.
+func (r subjectCreateRequest) check() (*testSubject, time.Time, *apiError) {
+	var wrong fieldErrors
+	wrong.nip("subjectNip", r.NIP)
+	wrong.oneOf("subjectType", r.Type, []string{enforcementAuthority, vatGroup, localGovernment})
+	wrong.length("description", r.Description, minDescription, maxDescription)
+	made := &testSubject{kind: r.Type}
+	for i, subunit := range r.Subunits {
+		wrong.nip(fmt.Sprintf("subunits[%d].subjectNip", i), subunit.NIP)
+		wrong.length(fmt.Sprintf("subunits[%d].description", i), subunit.Description, minDescription, maxDescription)
+		made.subunits = append(made.subunits, subunit.NIP)
+	}
+	if r.Type == enforcementAuthority && len(r.Subunits) > 0 {
+		wrong.add("Pole subunits jest niedozwolone dla typu %s.", enforcementAuthority)
+	}
+	created := wrong.moment("createdDate", r.CreatedDate)
+	return made, created, wrong.refusal()
+}
+
+// createSubject is POST /testdata/subject.
+func (s *Simulator) createSubject(c *call) reply {
+	var request subjectCreateRequest
+	if refused := c.decodeFields(&request); refused != nil {
+		return *refused
+	}
+	made, created, refused := request.check()
+	if refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store.subjects.hasCompany(request.NIP, made) {
+		return c.failed(alreadyExists())
+	}
+	if refused := s.createdDate(request.NIP, created, c.now); refused != nil {
+		return c.failed(refused)
+	}
+	s.store.subjects.addCompany(request.NIP, made)
+	return done()
+}
+
+// removeSubject is POST /testdata/subject/remove. One that does not exist is no mistake: no code is
+// documented for it.
+func (s *Simulator) removeSubject(c *call) reply {
+	var request struct {
+		NIP string `json:"subjectNip"`
+	}
+	return s.withNIP(c, &request, "subjectNip", &request.NIP, func(nip string) { s.store.subjects.removeCompany(nip) })
+}
+
+// withNIP reads a request that names a NIP, and does something to it under the lock.
+func (s *Simulator) withNIP(c *call, request any, field string, nip *string, change func(nip string)) reply {
+	if refused := c.decodeFields(request); refused != nil {
+		return *refused
+	}
+	var wrong fieldErrors
+	wrong.nip(field, *nip)
+	if refused := wrong.refusal(); refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(*nip)
+	return done()
+}
+
+// personCreateRequest is PersonCreateRequest.
+type personCreateRequest struct {
+	NIP         string  `json:"nip"`
+	PESEL       string  `json:"pesel"`
+	IsBailiff   *bool   `json:"isBailiff"`
+	IsDeceased  bool    `json:"isDeceased"`
+	Description string  `json:"description"`
+	CreatedDate *string `json:"createdDate"`
+}
+
+func (r personCreateRequest) check() (time.Time, *apiError) {
+	var wrong fieldErrors
+	wrong.nip("nip", r.NIP)
+	wrong.pattern("pesel", r.PESEL, peselPattern)
+	wrong.length("description", r.Description, minDescription, maxDescription)
+	if r.IsBailiff == nil {
+		wrong.add("Pole isBailiff jest wymagane.")
+	}
+	created := wrong.moment("createdDate", r.CreatedDate)
+	return created, wrong.refusal()
+}
+
+// createPerson is POST /testdata/person: from then on the PESEL owns the context of the NIP.
+func (s *Simulator) createPerson(c *call) reply {
+	var request personCreateRequest
+	if refused := c.decodeFields(&request); refused != nil {
+		return *refused
+	}
+	created, refused := request.check()
+	if refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store.subjects.hasPerson(request.NIP, request.PESEL) {
+		return c.failed(alreadyExists())
+	}
+	if refused := s.createdDate(request.NIP, created, c.now); refused != nil {
+		return c.failed(refused)
+	}
+	s.store.subjects.persons[request.NIP] = &testPerson{request.PESEL, *request.IsBailiff, request.IsDeceased}
+	s.store.rights.touch(Identifier{TypePESEL, request.PESEL}, Identifier{TypeNIP, request.NIP})
+	return done()
+}
+
+// removePerson is POST /testdata/person/remove: the person owns nothing any more, and loses all that
+// was granted to the NIP or the PESEL.
+func (s *Simulator) removePerson(c *call) reply {
+	var request struct {
+		NIP string `json:"nip"`
+	}
+	return s.withNIP(c, &request, "nip", &request.NIP, func(nip string) {
+		removed := s.store.subjects.persons[nip]
+		if removed == nil {
+			return
+		}
+		delete(s.store.subjects.persons, nip)
+		s.store.rights.endOf(Identifier{TypeNIP, nip}, c.now)
+		s.store.rights.endOf(Identifier{TypePESEL, removed.pesel}, c.now)
+	})
+}
