@@ -73,6 +73,7 @@ type ksefCertificate struct {
 	requested  time.Time
 	accepted   time.Time // when logins with it begin to be accepted
 	leaf       *x509.Certificate
+	validTo    time.Time // the end that the certificate names, or an earlier one
 	revoked    time.Time // when it was revoked; zero if it was not
 	dead       time.Time // when it stops being Blocked
 	lastUse    time.Time
@@ -84,7 +85,7 @@ func (k *ksefCertificate) status(now time.Time) string {
 		return certificateBlocked
 	case !k.revoked.IsZero():
 		return certificateRevoked
-	case now.After(k.leaf.NotAfter):
+	case now.After(k.validTo):
 		return certificateExpired
 	}
 	return certificateActive

@@ -117,7 +117,7 @@ func (s *Simulator) newEnrollment(c *call, request enrollRequest, csr *x509.Cert
 	if certificate.leaf, err = s.authority.issue(request.Type, data.attributes(), csr.PublicKey, from, s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
-	certificate.serial = serialNumber(certificate.leaf)
+	certificate.serial, certificate.validTo = serialNumber(certificate.leaf), certificate.leaf.NotAfter
 	made.certificate = certificate
 	return made, nil
 }

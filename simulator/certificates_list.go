@@ -82,7 +82,7 @@ func (f certificateFilter) matches(k *ksefCertificate, now time.Time) bool {
 	return (f.SerialNumber == nil || *f.SerialNumber == k.serial) &&
 		(f.Type == nil || *f.Type == k.kind) &&
 		(f.Status == nil || *f.Status == k.status(now)) &&
-		(f.ExpiresAfter == nil || k.leaf.NotAfter.After(*f.ExpiresAfter)) &&
+		(f.ExpiresAfter == nil || k.validTo.After(*f.ExpiresAfter)) &&
 		strings.Contains(k.name, f.Name)
 }
 
@@ -141,7 +141,7 @@ func (s *Simulator) queryCertificates(c *call) reply {
 		}
 		list.Certificates = append(list.Certificates, certificateItem{
 			k.serial, k.name, k.kind, k.commonName, k.status(c.now), k.subject,
-			timestamp(k.leaf.NotBefore), timestamp(k.leaf.NotAfter), timestamp(k.lastUse), timestamp(k.requested),
+			timestamp(k.leaf.NotBefore), timestamp(k.validTo), timestamp(k.lastUse), timestamp(k.requested),
 		})
 	}
 	return ok(list)

@@ -30,10 +30,14 @@ func (s *Simulator) revokeCertificate(c *call) reply {
 	found := s.store.certificates.find(serial, c.login.identifier, c.now)
 	switch {
 	case found == nil:
-		return c.failed(&apiError{Code: 25008, Description: "Certyfikat o podanym numerze seryjnym nie istnieje."})
+		return c.failed(unknownCertificate())
 	case found.status(c.now) != certificateActive:
 		return c.failed(&apiError{Code: 25009, Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
 	found.revoked, found.dead = c.now, c.now.Add(s.options.RevocationDelay)
 	return noContent()
+}
+
+func unknownCertificate() *apiError {
+	return &apiError{Code: 25008, Description: "Certyfikat o podanym numerze seryjnym nie istnieje."}
 }

@@ -100,7 +100,7 @@ func (l *login) signatureFailure(now time.Time) *statusInfo {
 	switch certificate := l.signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):
 		return badCertificate("Nieważny certyfikat")
-	case l.issued != nil && now.Before(l.issued.accepted):
+	case l.issued != nil && (now.Before(l.issued.accepted) || now.After(l.issued.validTo)):
 		return badCertificate("Nieważny certyfikat")
 	case l.issued != nil && !l.issued.revoked.IsZero():
 		return badCertificate("Certyfikat odwołany")

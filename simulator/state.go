@@ -92,7 +92,7 @@ func (s *Simulator) State() State {
 		if k := e.issued(now); k != nil {
 			state.Certificates = append(state.Certificates, CertificateState{
 				k.serial, k.status(now), k.name, k.kind, k.subject,
-				k.leaf.NotBefore.Format(timeLayout), k.leaf.NotAfter.Format(timeLayout),
+				k.leaf.NotBefore.Format(timeLayout), k.validTo.Format(timeLayout),
 			})
 		}
 	}

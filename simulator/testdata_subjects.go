@@ -20,6 +20,7 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
 		{name: "POST /testdata/context/block", scope: perClient, serve: s.blockContext},
 		{name: "POST /testdata/context/unblock", scope: perClient, serve: s.unblockContext},
+		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{accessJWT}, serve: s.shortenCertificate},
 	}
 }
 
