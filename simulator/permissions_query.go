@@ -17,15 +17,23 @@ type partner struct {
 	Value string `json:"value,omitempty"`
 }
 
-// grantFilter is PersonalPermissionsQueryRequest, and part of PersonPermissionsQueryRequest.
+// grantFilter is PersonPermissionsQueryRequest, and in its first part PersonalPermissionsQueryRequest.
 type grantFilter struct {
 	Context *Identifier `json:"contextIdentifier"`
 	Target  *partner    `json:"targetIdentifier"`
 	Types   []string    `json:"permissionTypes"`
 	State   *string     `json:"permissionState"`
+
+	Author     *partner    `json:"authorIdentifier"`
+	Authorized *Identifier `json:"authorizedIdentifier"`
+	QueryType  string      `json:"queryType"`
 }
 
-func (f grantFilter) check(wrong *fieldErrors, known []string) {
+const grantedInContext = "PermissionsGrantedInCurrentContext"
+
+// checkPersonal validates the first part.
+func (f grantFilter) checkPersonal(known []string) fieldErrors {
+	var wrong fieldErrors
 	if f.Context != nil {
 		wrong.identifier("contextIdentifier", f.Context, TypeNIP, TypeInternalID)
 	}
@@ -38,12 +46,25 @@ func (f grantFilter) check(wrong *fieldErrors, known []string) {
 	if f.State != nil {
 		wrong.oneOf("permissionState", *f.State, []string{"Active", "Inactive"})
 	}
+	return wrong
 }
 
-// matches tells whether a grant in force is asked for. The official tests of PersonPermission find
+func (f grantFilter) check() *apiError {
+	wrong := f.checkPersonal(allPermissions())
+	if f.Author != nil && f.Author.Type != system().Type {
+		wrong.identifier("authorIdentifier", (*Identifier)(f.Author), TypeNIP, TypePESEL, TypeFingerprint)
+	}
+	if f.Authorized != nil {
+		wrong.identifier("authorizedIdentifier", f.Authorized, TypeNIP, TypePESEL, TypeFingerprint)
+	}
+	wrong.oneOf("queryType", f.QueryType, []string{"PermissionsInCurrentContext", grantedInContext})
+	return wrong.refusal()
+}
+
+// matchesPersonal tells whether a grant in force is asked for, by the first part. The official tests of PersonPermission find
 // what was granted directly by the context it is for, given as context and as target; only what was
 // granted indirectly has other targets or can be inactive, and none of that is kept here.
-func (f grantFilter) matches(g *grant) bool {
+func (f grantFilter) matchesPersonal(g *grant) bool {
 	switch {
 	case f.Context != nil && *f.Context != g.context:
 		return false
@@ -53,6 +74,18 @@ func (f grantFilter) matches(g *grant) bool {
 		return false
 	}
 	return len(f.Types) == 0 || slices.Contains(f.Types, g.permission)
+}
+
+func (f grantFilter) matches(g *grant) bool {
+	switch {
+	case f.Author != nil && Identifier(*f.Author) != g.author:
+		return false
+	case f.Authorized != nil && *f.Authorized != g.holder:
+		return false
+	case f.QueryType == grantedInContext && g.author == system():
+		return false
+	}
+	return f.matchesPersonal(g)
 }
 
 // grantsInForce returns one page of the grants in force that match: those begun last first, and
@@ -110,9 +143,7 @@ func (s *Simulator) queryPersonalGrants(c *call) reply {
 	if refused != nil {
 		return c.failed(refused)
 	}
-	var wrong fieldErrors
-	filter.check(&wrong, append(allPermissions(), "VatUeManage"))
-	if refused := wrong.refusal(); refused != nil {
+	if refused := filter.checkPersonal(append(allPermissions(), "VatUeManage")).refusal(); refused != nil {
 		return c.failed(refused)
 	}
 	s.mu.Lock()
@@ -122,7 +153,7 @@ func (s *Simulator) queryPersonalGrants(c *call) reply {
 	found, more := s.grantsInForce(c.now, size, number, func(g *grant) bool {
 		own := g.holder == c.login.identifier && g.context == c.login.context
 		received := owner && g.entity != nil && g.holder == company
-		return (own || received) && filter.matches(g)
+		return (own || received) && filter.matchesPersonal(g)
 	})
 	list := grantList[grantItem]{[]grantItem{}, more}
 	for _, g := range found {
@@ -138,41 +169,6 @@ func (s *Simulator) queryPersonalGrants(c *call) reply {
 	return ok(list)
 }
 
-// personsFilter is PersonPermissionsQueryRequest.
-type personsFilter struct {
-	grantFilter
-	Author     *partner    `json:"authorIdentifier"`
-	Authorized *Identifier `json:"authorizedIdentifier"`
-	QueryType  string      `json:"queryType"`
-}
-
-const grantedInContext = "PermissionsGrantedInCurrentContext"
-
-func (f personsFilter) check() *apiError {
-	var wrong fieldErrors
-	f.grantFilter.check(&wrong, allPermissions())
-	if f.Author != nil && f.Author.Type != system().Type {
-		wrong.identifier("authorIdentifier", (*Identifier)(f.Author), TypeNIP, TypePESEL, TypeFingerprint)
-	}
-	if f.Authorized != nil {
-		wrong.identifier("authorizedIdentifier", f.Authorized, TypeNIP, TypePESEL, TypeFingerprint)
-	}
-	wrong.oneOf("queryType", f.QueryType, []string{"PermissionsInCurrentContext", grantedInContext})
-	return wrong.refusal()
-}
-
-func (f personsFilter) matches(g *grant) bool {
-	switch {
-	case f.Author != nil && Identifier(*f.Author) != g.author:
-		return false
-	case f.Authorized != nil && *f.Authorized != g.holder:
-		return false
-	case f.QueryType == grantedInContext && g.author == system():
-		return false
-	}
-	return f.grantFilter.matches(g)
-}
-
 // personGrantItem is PersonPermission.
 type personGrantItem struct {
 	grantItem
@@ -184,7 +180,7 @@ type personGrantItem struct {
 // official test PersonPermissionIntegrationTest somebody finds there what the owner has granted. So
 // here it lists what anybody but KSeF itself has.
 func (s *Simulator) queryPersonsGrants(c *call) reply {
-	var filter personsFilter
+	var filter grantFilter
 	if refused := c.decodeFields(&filter); refused != nil {
 		return *refused
 	}

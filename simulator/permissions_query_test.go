@@ -152,6 +152,7 @@ func TestFiltersOfGrantsAreValidated(t *testing.T) {
 		a.refused(a.do("POST", personsQuery, owner.access, body), 21405, field)
 	}
 	a.refused(a.do("POST", personsQuery, owner.access, object{}), 21405, "queryType")
+	a.refused(a.do("POST", personsQuery, owner.access, object{"permissionTypes": ""}), 21405, "Pole permissionTypes")
 	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": []string{"Owner"}}), 21405, "permissionTypes")
 	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": "InvoiceRead"}), 21405, "permissionTypes")
 	a.want(http.StatusUnsupportedMediaType, "POST", personsQuery, owner.access, []byte("<x/>"))

@@ -5,6 +5,7 @@ package simulator_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -118,6 +119,44 @@ func TestMissingPermissionsAreNamed(t *testing.T) {
 	a.want(http.StatusUnauthorized, "POST", "/permissions/entities/grants", "invalidToken", entityGrant(otherNIP))
 }
 
+// Whatever of the API is served asks for the permissions that the OpenAPI names.
+func TestRequiredPermissionsAreThoseOfTheOpenAPI(t *testing.T) {
+	contract, err := loadContract()
+	require.NoError(t, err)
+	if contract == nil {
+		return // the checks are off
+	}
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
+	nobody := a.login(company(t), nipXML)
+	a.ungrant(owner)
+	nobody = a.refresh(nobody)
+	served := 0
+	for template, item := range contract.Paths.Map() {
+		path := regexp.MustCompile(`\{[^}]+\}`).ReplaceAllString(template, "20250626-EG-333C814000-C529F710D8-D2")
+		for method, operation := range item.Operations() {
+			line := regexp.MustCompile(`\*\*Wymagane (jedno z uprawnień|uprawnienie)\*\*:.*`).FindString(operation.Description)
+			names := regexp.MustCompile("`\\w+`").FindAllString(line, -1)
+			if len(names) == 0 {
+				continue
+			}
+			got := a.do(method, path, nobody.access, nil)
+			if got.status == http.StatusNotFound || got.status == http.StatusMethodNotAllowed {
+				continue // not served
+			}
+			served++
+			require.Equal(t, http.StatusForbidden, got.status, "%s %s", method, path)
+			var required []string
+			for _, name := range got.body["security"].(object)["requiredAnyOfPermissions"].([]any) {
+				required = append(required, "`"+name.(string)+"`")
+			}
+			require.ElementsMatch(t, names, required, "%s %s", method, path)
+		}
+	}
+	require.GreaterOrEqual(t, served, 4)
+}
+
 func TestAManagerGrantsWhatItLacksItself(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
@@ -186,4 +225,6 @@ func TestGrantingTwiceGrantsOnce(t *testing.T) {
 	require.Equal(t, 415, a.outcome(company(t)))
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
 	require.Equal(t, 200, a.outcome(company(t)))
+	require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceRead", "InvoiceWrite"}, scopes(a.granted(owner, object{})))
 }
