@@ -89,6 +89,7 @@ func TestPersonalGrantsAreTheCallersOwn(t *testing.T) {
 	// In its own context the company finds what others have granted it for their invoices.
 	own := "<Nip>" + otherNIP + "</Nip>"
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.personal(a.login(company(t), own), object{})))
+	require.Empty(t, a.personal(a.login(person(t), own), object{}), "only its owner finds them")
 	a.createPerson(otherNIP, pesel, object{})
 	byPESEL := a.personal(a.login(person(t), own), object{})
 	require.Len(t, byPESEL, 2)

@@ -59,6 +59,12 @@ func TestRevokingTestPermissionsTakesAllOfTheSubjectInTheContext(t *testing.T) {
 	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead")
 	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Nip", otherNIP)))
 	require.Equal(t, []string{"InvoiceRead"}, scopes(a.granted(owner, object{})))
+
+	id := a.granted(owner, object{})[0]["id"].(string)
+	a.want(http.StatusAccepted, "DELETE", "/permissions/common/grants/"+id, owner.access, nil)
+	require.Equal(t, 200, a.outcome(person(t)), "an operation takes its time")
+	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Pesel", pesel)))
+	require.Equal(t, 415, a.outcome(person(t)))
 }
 
 func TestAPersonOwnsTheContextOfItsNIP(t *testing.T) {
@@ -151,6 +157,8 @@ func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
 	a.createSubject("EnforcementAuthority", object{})
 	a.want(http.StatusOK, "POST", "/testdata/subject/remove", "", object{"subjectNip": nip})
 	body := testGrant(identifier("Nip", otherNIP), "EnforcementOperations")
+	a.refused(a.do("POST", "/testdata/permissions", "", body), 21405, "EnforcementOperations")
+	a.createSubject("VatGroup", object{})
 	a.refused(a.do("POST", "/testdata/permissions", "", body), 21405, "EnforcementOperations")
 }
 
