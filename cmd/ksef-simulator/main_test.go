@@ -140,6 +140,26 @@ func TestMakesTheSealOfAPeppolProvider(t *testing.T) {
 	require.Equal(t, "PPL000001", pair.Leaf.Subject.CommonName)
 }
 
+func TestGrantsAtOnceWithoutAGrantDelay(t *testing.T) {
+	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	require.NoError(t, err)
+	client, err := newAPI(startServer(t, "--grant-delay", "0"), "")
+	require.NoError(t, err)
+	defer client.client.CloseIdleConnections()
+	access := logInWithSignature(t, client, pair)
+	body := map[string]any{
+		"subjectIdentifier": map[string]string{"type": "Nip", "value": "1111111111"}, "description": "Uprawnienie testowe",
+		"permissions": []any{map[string]any{"type": "InvoiceRead"}}, "subjectDetails": map[string]string{"fullName": "Testowo"},
+	}
+	var begun struct{ ReferenceNumber string }
+	require.NoError(t, client.call(t.Context(), "POST", "/permissions/entities/grants", access, body, &begun))
+	var ended struct{ Status struct{ Code int } }
+	require.NoError(t, client.call(t.Context(), "GET", "/permissions/operations/"+begun.ReferenceNumber, access, nil, &ended))
+	require.Equal(t, http.StatusOK, ended.Status.Code)
+}
+
 func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
