@@ -106,11 +106,7 @@ func (w *world) login(token any) error {
 	api, err := client.New(client.Config{URL: testURL, Transport: w.transport})
 	require.NoError(w.t, err)
 	ctx := w.t.Context()
-	key, err := api.TokenKey(ctx)
-	require.NoError(w.t, err)
-	challenge, err := api.Challenge(ctx)
-	require.NoError(w.t, err)
-	operation, err := api.SubmitToken(ctx, challenge, client.Context{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)), key)
+	operation, err := api.BeginTokenLogin(ctx, client.Context{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)))
 	require.NoError(w.t, err)
 	_, err = session.Finish(ctx, api, operation)
 	return err

@@ -5,32 +5,23 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"time"
 )
 
 // The endpoints of a login, as KSeF's documentation names them.
 const (
-	EndpointChallenge    = "POST /auth/challenge"
-	EndpointXAdES        = "POST /auth/xades-signature"
-	EndpointKSeFToken    = "POST /auth/ksef-token"
-	EndpointLoginStatus  = "GET /auth/{referenceNumber}"
-	EndpointRedeem       = "POST /auth/token/redeem"
-	EndpointRefresh      = "POST /auth/token/refresh"
-	EndpointEndSession   = "DELETE /auth/sessions/current"
-	EndpointEndNumbered  = "DELETE /auth/sessions/{referenceNumber}"
-	EndpointPublicKeys   = "GET /security/public-key-certificates"
-	publicKeyUsageTokens = "KsefTokenEncryption"
+	EndpointChallenge   = "POST /auth/challenge"
+	EndpointXAdES       = "POST /auth/xades-signature"
+	EndpointKSeFToken   = "POST /auth/ksef-token"
+	EndpointLoginStatus = "GET /auth/{referenceNumber}"
+	EndpointRedeem      = "POST /auth/token/redeem"
+	EndpointRefresh     = "POST /auth/token/refresh"
+	EndpointEndSession  = "DELETE /auth/sessions/current"
+	EndpointEndNumbered = "DELETE /auth/sessions/{referenceNumber}"
+	EndpointPublicKeys  = "GET /security/public-key-certificates"
 )
 
 // Challenge is what a login signs. It can be used once, within ten minutes.
@@ -109,6 +100,8 @@ func (e *LoginError) explain() string {
 		return "The KSeF token was not accepted."
 	case 460:
 		return "The certificate was not accepted; one that was just issued may need an hour or two."
+	case 470:
+		return deceasedSentence
 	case 480:
 		return "KSeF has blocked this subject after a security incident."
 	case 500, 550:
@@ -142,30 +135,6 @@ func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, er
 		contentType: "application/xml", body: signed,
 	}, &out)
 	if err != nil {
-		return nil, err
-	}
-	return &out, nil
-}
-
-// SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF
-// asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge".
-func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, in Context, token Secret, key *PublicKey) (*Operation, error) {
-	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
-	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
-	if err != nil {
-		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
-	}
-	request, err := jsonCall(EndpointKSeFToken, "/auth/ksef-token", nil, struct {
-		Challenge      string  `json:"challenge"`
-		Context        Context `json:"contextIdentifier"`
-		EncryptedToken []byte  `json:"encryptedToken"`
-		PublicKeyID    string  `json:"publicKeyId,omitempty"`
-	}{challenge.Challenge, in, encrypted, key.ID})
-	if err != nil {
-		return nil, err
-	}
-	var out Operation
-	if err := c.do(ctx, request, &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -228,50 +197,4 @@ func (c *Client) EndSessionByNumber(ctx context.Context, access Bearing, referen
 		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
 		success: http.StatusNoContent, bearer: access,
 	}, nil)
-}
-
-// PublicKey is a key of KSeF's for encrypting what is sent to it.
-type PublicKey struct {
-	ID  string
-	key *rsa.PublicKey
-}
-
-var errNoTokenKey = errors.New("KSeF publishes no RSA key that is valid now for encrypting tokens")
-
-// TokenKey fetches the key with which a KSeF token is encrypted for a login.
-func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
-	var out []struct {
-		Certificate string    `json:"certificate"`
-		PublicKeyID string    `json:"publicKeyId"`
-		ValidFrom   time.Time `json:"validFrom"`
-		ValidTo     time.Time `json:"validTo"`
-		Usage       []string  `json:"usage"`
-	}
-	err := c.do(ctx, call{endpoint: EndpointPublicKeys, method: http.MethodGet, path: "/security/public-key-certificates", success: http.StatusOK}, &out)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	for _, candidate := range out {
-		if now.Before(candidate.ValidFrom) || now.After(candidate.ValidTo) || !slices.Contains(candidate.Usage, publicKeyUsageTokens) {
-			continue
-		}
-		if key := rsaKey(candidate.Certificate); key != nil {
-			return &PublicKey{ID: candidate.PublicKeyID, key: key}, nil
-		}
-	}
-	return nil, errNoTokenKey
-}
-
-func rsaKey(certificate string) *rsa.PublicKey {
-	der, err := base64.StdEncoding.DecodeString(certificate)
-	if err != nil {
-		return nil
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil
-	}
-	key, _ := parsed.PublicKey.(*rsa.PublicKey)
-	return key
 }

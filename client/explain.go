@@ -23,8 +23,10 @@ func (e *APIError) Explain() string {
 	switch e.Status {
 	case http.StatusUnauthorized:
 		return "KSeF did not accept the session's token."
+	case http.StatusGone:
+		return "KSeF no longer keeps the status of this login or request."
 	case http.StatusTooManyRequests:
-		return "KSeF's request limit is used up for this context."
+		return "KSeF's request limit is used up for this context or address."
 	case http.StatusUnsupportedMediaType:
 		return "KSeF did not accept the content type."
 	}
@@ -39,6 +41,8 @@ func explainCode(code int) string {
 		return "The signed document is not XML with exactly one signature."
 	case 9105:
 		return "The signature did not verify, or its format is not an accepted XAdES profile."
+	case 21001:
+		return "KSeF could not read the content of the request."
 	case 21111:
 		return "The challenge is unknown, older than ten minutes or already used."
 	case 21115:
@@ -47,8 +51,10 @@ func explainCode(code int) string {
 		return "The context identifier is not valid for its type: check the NIP or the internal id."
 	case 21217:
 		return "The document is not UTF-8."
-	case 21301, 21304, 21308:
+	case 21301, 21304:
 		return "The login can no longer be used; a new one is needed."
+	case 21308:
+		return deceasedSentence
 	case 21401:
 		return "The document does not follow KSeF's schema."
 	case 21405:
@@ -57,6 +63,8 @@ func explainCode(code int) string {
 		return "The kind of certificate does not fit subject_identifier_type."
 	case 21418:
 		return "The continuation token is not valid: it belongs to another query, or is too old."
+	case unknownPublicKey:
+		return "KSeF does not know the public key that the token was encrypted with, or has withdrawn it: log in again with the newest key."
 	case 25001, 25002:
 		return "KSeF certifies a key only for whoever has logged in with a certificate."
 	case 25003:
@@ -78,6 +86,9 @@ func explainCode(code int) string {
 	}
 	return ""
 }
+
+// deceasedSentence is for 21308 of a request and 470 of a login.
+const deceasedSentence = "KSeF accepts no login by means of a person who has died."
 
 // explainReason speaks of the reason codes that KSeF documents for a 403.
 func (e *APIError) explainReason() string {
