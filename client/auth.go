@@ -13,15 +13,16 @@ import (
 
 // The endpoints of a login, as KSeF's documentation names them.
 const (
-	EndpointChallenge   = "POST /auth/challenge"
-	EndpointXAdES       = "POST /auth/xades-signature"
-	EndpointKSeFToken   = "POST /auth/ksef-token"
-	EndpointLoginStatus = "GET /auth/{referenceNumber}"
-	EndpointRedeem      = "POST /auth/token/redeem"
-	EndpointRefresh     = "POST /auth/token/refresh"
-	EndpointEndSession  = "DELETE /auth/sessions/current"
-	EndpointEndNumbered = "DELETE /auth/sessions/{referenceNumber}"
-	EndpointPublicKeys  = "GET /security/public-key-certificates"
+	EndpointChallenge     = "POST /auth/challenge"
+	EndpointXAdES         = "POST /auth/xades-signature"
+	EndpointKSeFToken     = "POST /auth/ksef-token"
+	EndpointLoginStatus   = "GET /auth/{referenceNumber}"
+	EndpointRedeem        = "POST /auth/token/redeem"
+	EndpointRefresh       = "POST /auth/token/refresh"
+	EndpointEndSession    = "DELETE /auth/sessions/current"
+	EndpointEndNumbered   = "DELETE /auth/sessions/{referenceNumber}"
+	EndpointQuerySessions = "GET /auth/sessions"
+	EndpointPublicKeys    = "GET /security/public-key-certificates"
 )
 
 // Challenge is what a login signs. It can be used once, within ten minutes.
@@ -181,20 +182,4 @@ func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 		return nil, err
 	}
 	return &out.Access, nil
-}
-
-// EndSession ends the session that the token, access or refresh, belongs to.
-// Access tokens stay valid to their own end, up to 15 minutes.
-func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
-	return c.do(ctx, call{
-		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Bearing(),
-	}, nil)
-}
-
-// EndSessionByNumber ends a session of the same subject and context as the access token's.
-func (c *Client) EndSessionByNumber(ctx context.Context, access Bearing, referenceNumber string) error {
-	return c.do(ctx, call{
-		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
-		success: http.StatusNoContent, bearer: access,
-	}, nil)
 }

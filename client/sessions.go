@@ -1,0 +1,85 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Session is AuthenticationListItem: a login that KSeF keeps, whoever has made it. It is decoded
+// without authenticationMethod, which KSeF is about to remove.
+type Session struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	// Current says that the access token of the request belongs to it.
+	Current bool      `json:"isCurrent"`
+	Started time.Time `json:"startDate"`
+	Status  Status    `json:"status"`
+	// Method is how the subject has logged in; nil where KSeF does not say.
+	Method *SessionMethod `json:"authenticationMethodInfo"`
+	// Redeemed says that KSeF has given out the refresh token. KSeF may leave it out.
+	Redeemed bool `json:"isTokenRedeemed"`
+	// LastRefreshed and RefreshValidUntil are by KSeF's clock; nil where KSeF does not say.
+	LastRefreshed     *time.Time `json:"lastTokenRefreshDate"`
+	RefreshValidUntil *time.Time `json:"refreshTokenValidUntil"`
+}
+
+// SessionMethod is AuthenticationMethodInfo.
+type SessionMethod struct {
+	// Category is XadesSignature, NationalNode, Token or Other; more may come.
+	Category    string `json:"category"`
+	Code        string `json:"code"`
+	DisplayName string `json:"displayName"`
+}
+
+// SessionQuery asks for a page of sessions.
+type SessionQuery struct {
+	// PageSize is 10 to 100; 0 means 10.
+	PageSize int
+	// Continuation is what the page before gave; "" asks for the first.
+	Continuation string
+}
+
+// SessionPage is AuthenticationListResponse: a page of the list, newest first.
+type SessionPage struct {
+	Sessions []Session `json:"items"`
+	// Continuation leads to the next page; "" on the last.
+	Continuation string `json:"continuationToken"`
+}
+
+// QuerySessions returns a page of the sessions that the subject has in the context of the access
+// token.
+func (c *Client) QuerySessions(ctx context.Context, access Bearing, query SessionQuery) (*SessionPage, error) {
+	get := call{endpoint: EndpointQuerySessions, method: http.MethodGet, path: "/auth/sessions", bearer: access, success: http.StatusOK}
+	if query.PageSize > 0 {
+		get.path += "?" + url.Values{"pageSize": {strconv.Itoa(query.PageSize)}}.Encode()
+	}
+	if query.Continuation != "" {
+		get.header = map[string]string{"x-continuation-token": query.Continuation}
+	}
+	var out SessionPage
+	if err := c.do(ctx, get, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// EndSession ends the session that the token, access or refresh, belongs to.
+// Access tokens stay valid to their own end, up to 15 minutes.
+func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
+	return c.do(ctx, call{
+		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Bearing(),
+	}, nil)
+}
+
+// EndSessionByNumber ends a session of the same subject and context as the access token's.
+func (c *Client) EndSessionByNumber(ctx context.Context, access Bearing, referenceNumber string) error {
+	return c.do(ctx, call{
+		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
+		success: http.StatusNoContent, bearer: access,
+	}, nil)
+}
