@@ -116,16 +116,22 @@ type Certificate struct {
 	Name         string `json:"name"`
 }
 
-// CertificateQuery filters KSeF's list of the subject's certificates.
+// CertificateQuery is QueryCertificatesRequest with the page that is asked for.
 type CertificateQuery struct {
 	// Name matches any part of a certificate's name; "" does not filter.
 	Name string `json:"name,omitempty"`
+	// PageSize is 10 to 50; 0 means 10.
+	PageSize int `json:"-"`
+	// PageOffset is the number of the page, from 0.
+	PageOffset int `json:"-"`
 }
 
-// CertificatePage is the first page of the list, ten certificates at most, the
-// one requested last first.
+// CertificatePage is QueryCertificatesResponse: a page of the list, the certificate requested last
+// first.
 type CertificatePage struct {
 	Certificates []Certificate `json:"certificates"`
+	// HasMore says that another page follows.
+	HasMore bool `json:"hasMore"`
 }
 
 // CertificateLimits asks what KSeF still allows the subject.
@@ -227,20 +233,6 @@ func (c *Client) RetrieveCertificate(ctx context.Context, access Bearing, serial
 		return certificate, nil
 	}
 	return nil, fmt.Errorf("%w: %s", ErrNoCertificate, serialNumber)
-}
-
-// QueryCertificates lists the subject's certificates.
-func (c *Client) QueryCertificates(ctx context.Context, access Bearing, query CertificateQuery) (*CertificatePage, error) {
-	post, err := jsonCall(EndpointQueryCertificates, "/certificates/query", access, query)
-	if err != nil {
-		return nil, err
-	}
-	post.success = http.StatusOK
-	var out CertificatePage
-	if err := c.do(ctx, post, &out); err != nil {
-		return nil, err
-	}
-	return &out, nil
 }
 
 // RevokeCertificate revokes a certificate of the subject's; reason is one of

@@ -192,14 +192,12 @@ func (r *Rotation) search(ctx context.Context, state *stored) (wait time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	page, err := api.QueryCertificates(ctx, client.CertificateQuery{Name: current.Name})
+	serial, err := serialOf(ctx, api, current.Name)
 	if err != nil {
 		return 0, fmt.Errorf("looking for the certificate %q: %w", current.Name, err)
 	}
-	for _, found := range page.Certificates {
-		if found.Name == current.Name {
-			return 0, r.fetch(ctx, api, state, found.SerialNumber)
-		}
+	if serial != "" {
+		return 0, r.fetch(ctx, api, state, serial)
 	}
 	if time.Since(current.Asked) < settledAfter {
 		return nextLook(current.Asked, time.Now()), &pauseError{fmt.Sprintf(
@@ -221,6 +219,20 @@ func (r *Rotation) search(ctx context.Context, state *stored) (wait time.Duratio
 		return 0, err
 	}
 	return 0, r.ask(ctx, api, state, true)
+}
+
+// serialOf returns the number of the certificate with that name, "" where there is none. The name is
+// like no other, so that one page is enough unless KSeF's filter takes in more than it says.
+func serialOf(ctx context.Context, api Upstream, name string) (string, error) {
+	pages := client.AllCertificates(client.CertificateQuery{Name: name}, func(query client.CertificateQuery) (*client.CertificatePage, error) {
+		return api.QueryCertificates(ctx, query)
+	})
+	for found, err := range pages {
+		if err != nil || found.Name == name {
+			return found.SerialNumber, err
+		}
+	}
+	return "", nil
 }
 
 // nextLook grows with the age of the request.
