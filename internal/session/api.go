@@ -115,21 +115,23 @@ func (a *API) RevokeCertificate(ctx context.Context, serialNumber, reason string
 // with calls KSeF with an access token that is fetched when the request's turn
 // has come. A 401 is answered by a refresh, a second one by a login.
 func with[T any](a *API, call func(client.Bearing) (T, error)) (T, error) {
-	var used client.Secret
-	out, err := call(func(ctx context.Context) (client.Secret, error) {
-		var err error
-		used, err = a.manager.Access(ctx, a.context)
-		return used, err
-	})
+	var used *Session
+	bearing := func(next func(context.Context) (*Session, error)) client.Bearing {
+		return func(ctx context.Context) (client.Secret, error) {
+			session, err := next(ctx)
+			if err != nil {
+				return "", err
+			}
+			used = session
+			return session.Access.Token, nil
+		}
+	}
+	out, err := call(bearing(func(ctx context.Context) (*Session, error) { return a.manager.usable(ctx, a.context) }))
 	for range 2 {
-		if !client.IsUnauthorized(err) {
+		if !client.IsUnauthorized(err) || used == nil {
 			break
 		}
-		out, err = call(func(ctx context.Context) (client.Secret, error) {
-			var err error
-			used, err = a.manager.Replace(ctx, a.context, used)
-			return used, err
-		})
+		out, err = call(bearing(func(ctx context.Context) (*Session, error) { return a.manager.Replace(ctx, a.context, used) }))
 	}
 	return out, err
 }

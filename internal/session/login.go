@@ -80,6 +80,7 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 		return nil, err
 	}
 	session.Access, session.Refresh, session.Since = tokens.Access, tokens.Refresh, time.Now()
+	session.renewal = &renewal{}
 	return session, nil
 }
 

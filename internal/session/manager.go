@@ -63,6 +63,9 @@ type Session struct {
 
 	// replaced says that the access token stands for one that KSeF refused.
 	replaced bool
+	// renewal is the login or refresh that gave the access token; nil for one that came from storage
+	// or from an external login.
+	renewal *renewal
 	// key is where the session was read from; "" for one in memory alone.
 	key string
 }
@@ -134,76 +137,83 @@ func NewManager(options Options) *Manager {
 // have waited for it share it, and a login that KSeF refuses is not repeated
 // with each request.
 func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret, error) {
-	access, err := m.access(ctx, in)
-	if heir := m.heirAfter(err); heir != nil {
-		return heir.Access(ctx, in)
+	session, err := m.usable(ctx, in)
+	if err != nil {
+		return "", err
 	}
-	return access, err
+	return session.Access.Token, nil
 }
 
-func (m *Manager) access(ctx context.Context, in client.Context) (client.Secret, error) {
+// usable is Access with the session that the access token belongs to.
+func (m *Manager) usable(ctx context.Context, in client.Context) (*Session, error) {
+	session, err := m.access(ctx, in)
+	if heir := m.heirAfter(err); heir != nil {
+		return heir.usable(ctx, in)
+	}
+	return session, err
+}
+
+func (m *Manager) access(ctx context.Context, in client.Context) (*Session, error) {
 	if m.ended.Load() {
-		return "", ErrEnded
+		return nil, ErrEnded
 	}
 	s := m.slot(in)
 	if session := s.get(); session.fresh() {
-		return session.Access.Token, nil
+		return session, nil
 	}
-	return m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+	return m.inTurn(ctx, in, func(s *slot) (*Session, error) {
 		if session := s.get(); session.fresh() {
-			return session.Access.Token, nil
+			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
-			return "", err
+			return nil, err
 		}
 		return m.renew(ctx, s, in)
 	})
 }
 
-// Replace returns an access token after KSeF has refused the given one with a
-// 401: a refreshed one, and where that is refused too, that of a new login.
-func (m *Manager) Replace(ctx context.Context, in client.Context, refused client.Secret) (client.Secret, error) {
-	access, err := m.replace(ctx, in, refused)
+// Replace returns a session with another access token after KSeF has refused
+// that of the given one with a 401: a refreshed one, and where that is refused
+// too, that of a new login.
+func (m *Manager) Replace(ctx context.Context, in client.Context, refused *Session) (*Session, error) {
+	session, err := m.replace(ctx, in, refused)
 	if heir := m.heirAfter(err); heir != nil {
 		return heir.Replace(ctx, in, refused)
 	}
-	return access, err
+	return session, err
 }
 
-func (m *Manager) replace(ctx context.Context, in client.Context, refused client.Secret) (client.Secret, error) {
-	return m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+func (m *Manager) replace(ctx context.Context, in client.Context, refused *Session) (*Session, error) {
+	return m.inTurn(ctx, in, func(s *slot) (*Session, error) {
 		session := s.get()
-		if session.fresh() && session.Access.Token != refused {
-			return session.Access.Token, nil
+		if session.fresh() && !session.hasAccessOf(refused) {
+			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
-			return "", err
+			return nil, err
 		}
 		if session != nil && session.replaced {
 			return m.loginAgain(ctx, s, in)
 		}
-		access, err := m.renew(ctx, s, in)
+		renewed, err := m.renew(ctx, s, in)
 		if err == nil {
 			s.markReplaced()
 		}
-		return access, err
+		return renewed, err
 	})
 }
 
 // Verify proves that the session can be used: by a refresh, or by a login where
 // there is none.
 func (m *Manager) Verify(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) { return m.renew(ctx, s, in) })
+	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) { return m.renew(ctx, s, in) })
 	return err
 }
 
 // Login makes a new login, whatever there is, and keeps it in memory. It
 // writes nothing: Save does, once the configuration has been stored.
 func (m *Manager) Login(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
-		_, err := m.login(ctx, s, in)
-		return "", err
-	})
+	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) { return m.login(ctx, s, in) })
 	return err
 }
 
@@ -211,10 +221,10 @@ func (m *Manager) Login(ctx context.Context, in client.Context) error {
 // a login, or by a refresh of one that it has stored before. It stores the login
 // at once, so that none is made twice and none is left behind.
 func (m *Manager) Prove(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (client.Secret, error) {
+	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
 		own, err := load(ctx, m.Storage, m.Identity, in)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if own != nil {
 			s.set(own)
@@ -222,9 +232,9 @@ func (m *Manager) Prove(ctx context.Context, in client.Context) error {
 		}
 		session, err := m.login(ctx, s, in)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return "", m.store(ctx, m.Identity, session)
+		return session, m.store(ctx, m.Identity, session)
 	})
 	return err
 }
@@ -267,17 +277,17 @@ func (m *Manager) Forget(in string) {
 
 // inTurn does something about a context's session while nobody else does, what
 // storage knows of it being loaded.
-func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) (client.Secret, error)) (client.Secret, error) {
+func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) (*Session, error)) (*Session, error) {
 	s := m.slot(in)
 	if err := s.turn.Take(ctx); err != nil {
-		return "", err
+		return nil, err
 	}
 	defer s.turn.Release()
 	if m.ended.Load() {
-		return "", ErrEnded
+		return nil, ErrEnded
 	}
 	if err := m.load(ctx, s, in); err != nil {
-		return "", err
+		return nil, err
 	}
 	out, err := do(s)
 	if err == nil {
@@ -288,12 +298,12 @@ func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) 
 
 // renew replaces the session's access token: by a refresh, or where KSeF no
 // longer accepts the session, by one login.
-func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
-	access, err := m.refresh(ctx, s, s.get())
+func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+	session, err := m.refresh(ctx, s, s.get())
 	if errors.Is(err, errOver) {
 		return m.loginAgain(ctx, s, in)
 	}
-	return access, err
+	return session, err
 }
 
 // errOver is the answer where only a login helps.
@@ -301,45 +311,46 @@ var errOver = errors.New("KSeF no longer accepts the session")
 
 // refresh gets a new access token for a session, and keeps both. It fails with
 // errOver where there is no session, or none that KSeF accepts.
-func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (client.Secret, error) {
+func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (*Session, error) {
 	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
-		return "", errOver
+		return nil, errOver
 	}
 	access, err := m.auth.Refresh(ctx, session.Refresh.Token)
 	switch {
 	case err == nil:
-		s.set(session.withAccess(*access))
-		return access.Token, nil
+		refreshed := session.withAccess(*access)
+		s.set(refreshed)
+		return refreshed, nil
 	case client.IsRefusal(err) && !client.IsRateLimited(err):
 		m.Logger.Info("KSeF no longer accepts the session", "context", session.Context, "reason", err)
 		s.refuse(session)
 		m.drop(ctx, s, session)
-		return "", errOver
+		return nil, errOver
 	}
 	err = fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err)
 	s.fail(ctx, err)
-	return "", err
+	return nil, err
 }
 
 // loginAgain logs in and stores the session. Where only a person can do that, he
 // may have brought a login past this manager.
-func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (client.Secret, error) {
+func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (*Session, error) {
 	brought, err := m.brought(ctx, s, in)
 	if err != nil {
 		s.fail(ctx, err)
-		return "", err
+		return nil, err
 	}
-	if access, err := m.refresh(ctx, s, brought); !errors.Is(err, errOver) {
-		return access, err
+	if refreshed, err := m.refresh(ctx, s, brought); !errors.Is(err, errOver) {
+		return refreshed, err
 	}
 	before := s.get()
 	session, err := m.login(ctx, s, in)
 	if err != nil {
 		s.fail(ctx, err)
-		return "", err
+		return nil, err
 	}
 	if m.ended.Load() {
-		return "", errors.Join(ErrEnded, m.Discard(ctx, session))
+		return nil, errors.Join(ErrEnded, m.Discard(ctx, session))
 	}
 	if before != nil && !before.Outside {
 		m.retire(ctx, s, before)
@@ -348,7 +359,7 @@ func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (c
 		// The login holds in memory; losing it costs one more login later.
 		m.Logger.Warn("the KSeF session could not be stored", "context", in, "error", err)
 	}
-	return session.Access.Token, nil
+	return session, nil
 }
 
 // load reads the stored session once per process and context.

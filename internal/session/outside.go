@@ -50,9 +50,9 @@ func (m *Manager) Adopt(ctx context.Context, session *Session) error {
 
 // hold puts a login in memory, that of the heir where there is one.
 func (m *Manager) hold(ctx context.Context, session *Session) error {
-	_, err := m.inTurn(ctx, session.Context, func(s *slot) (client.Secret, error) {
+	_, err := m.inTurn(ctx, session.Context, func(s *slot) (*Session, error) {
 		s.set(session)
-		return "", nil
+		return session, nil
 	})
 	if heir := m.heirAfter(err); heir != nil {
 		return heir.hold(ctx, session)

@@ -102,7 +102,7 @@ func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
 		second.HandOver(third)
 		_, err := api.QueryTokens(t.Context(), client.TokenQuery{})
 		require.NoError(t, err)
-		_, err = first.Replace(t.Context(), taxpayer, "refused")
+		_, err = first.Replace(t.Context(), taxpayer, &session.Session{})
 		require.NoError(t, err)
 		require.Empty(t, second.Sessions())
 		require.Len(t, third.Sessions(), 1)

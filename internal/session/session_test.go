@@ -242,7 +242,7 @@ func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
 		require.NoError(t, m.End(t.Context(), false))
 		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
 		require.ErrorIs(t, err, session.ErrEnded)
-		_, err = m.Replace(t.Context(), taxpayer, "old")
+		_, err = m.Replace(t.Context(), taxpayer, &session.Session{})
 		require.ErrorIs(t, err, session.ErrEnded)
 		require.Equal(t, 1, f.count(submit))
 	})

@@ -138,8 +138,18 @@ func (s *Session) fresh() bool {
 
 func (s *Session) withAccess(access client.Bearer) *Session {
 	next := *s
-	next.Access, next.replaced = access, false
+	next.Access, next.replaced, next.renewal = access, false, &renewal{}
 	return &next
+}
+
+// renewal tells access tokens apart. Their text does not: KSeF gives the same one twice within a
+// second (ksef-api issue 385).
+type renewal struct{ _ byte }
+
+// hasAccessOf says that the access token is the one that KSeF has refused, and not the same text
+// that KSeF has given anew since.
+func (s *Session) hasAccessOf(refused *Session) bool {
+	return s.Access.Token == refused.Access.Token && (s.renewal == nil || s.renewal == refused.renewal)
 }
 
 // addUnstored returns the numbers that there is no room for any more.
