@@ -107,7 +107,7 @@ func (f *issuance) renew(mounts ...*mount) {
 		in := client.Context{Type: client.ContextNIP, Value: testNIP}
 		const lifted = 1 << 30
 		require.NoError(f.t, m.backend.budgets.setLimits(ctx, budget.Key{API: f.url, Context: in.String()},
-			client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}))
+			client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}))
 		f.issue(m)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/turn"
 
@@ -81,7 +80,7 @@ func (b *budgets) open(ctx context.Context, key budget.Key) (*budget.Account, er
 	b.onUnreadable(&logical.StorageEntry{Key: kept.key, Value: unreadable.Data}, unreadable)
 	endpoints := contextEndpoints()
 	if key.Context == "" {
-		endpoints = loginEndpoints()
+		endpoints = append(loginEndpoints(), budget.AllRequests)
 	}
 	return b.registry.OpenFull(ctx, key, kept, endpoints)
 }
@@ -120,37 +119,6 @@ func (b *budgets) openStored(ctx context.Context, api string) error {
 	return errors.Join(failures...)
 }
 
-// setLimits puts KSeF's own numbers in place of the documented ones, for the
-// endpoints that KSeF counts in the group "other".
-func (b *budgets) setLimits(ctx context.Context, key budget.Key, limits client.RateLimits) error {
-	account, err := b.account(ctx, key)
-	if err != nil {
-		return err
-	}
-	for _, endpoint := range contextEndpoints() {
-		account.SetLimits(endpoint, budget.Limits(limits))
-	}
-	return nil
-}
-
-// contextEndpoints are those that KSeF counts by context, in the group "other".
-func contextEndpoints() []string {
-	return []string{
-		client.EndpointGenerateToken, client.EndpointQueryTokens, client.EndpointToken, client.EndpointRevokeToken,
-		client.EndpointEndSession, client.EndpointEndNumbered, client.EndpointRateLimits,
-		client.EndpointCertificateLimits, client.EndpointEnrollmentData, client.EndpointEnroll, client.EndpointEnrollment,
-		client.EndpointRetrieve, client.EndpointQueryCertificates, client.EndpointRevokeCertificate,
-	}
-}
-
-// loginEndpoints are those that KSeF counts by address.
-func loginEndpoints() []string {
-	return []string{
-		client.EndpointChallenge, client.EndpointXAdES, client.EndpointKSeFToken, client.EndpointLoginStatus,
-		client.EndpointRedeem, client.EndpointRefresh, client.EndpointPublicKeys,
-	}
-}
-
 func (b *budgets) opened(key budget.Key) *budget.Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,64 +147,6 @@ func (b *budgets) close(ctx context.Context) error {
 		failures = append(failures, account.Close(ctx))
 	}
 	return errors.Join(failures...)
-}
-
-// gate admits requests in one context. The zero context is that of logins,
-// which KSeF counts per address.
-func (b *budgets) gate(api string, in client.Context, wait budget.Wait) client.Gate {
-	key := budget.Key{API: api}
-	if !in.IsZero() {
-		key.Context = in.String()
-	}
-	return gate{budgets: b, key: key, wait: wait}
-}
-
-type gate struct {
-	budgets *budgets
-	key     budget.Key
-	wait    budget.Wait
-}
-
-func (g gate) Admit(ctx context.Context, endpoint string) (client.Pass, error) {
-	for {
-		account, err := g.budgets.account(ctx, g.key)
-		if err != nil {
-			return nil, err
-		}
-		slot, err := account.Acquire(ctx, endpoint, g.wait)
-		if errors.Is(err, budget.ErrClosed) && g.budgets.forget(g.key, account) {
-			continue // it was idle until this moment
-		}
-		if err != nil {
-			return nil, err
-		}
-		return pass{account: account, slot: slot, endpoint: endpoint}, nil
-	}
-}
-
-type pass struct {
-	account  *budget.Account
-	slot     *budget.Slot
-	endpoint string
-}
-
-// Cancel gives the slot back as never used.
-func (p pass) Cancel() { p.slot.Cancel() }
-
-// GiveUp ends the slot, too.
-func (p pass) GiveUp(sent time.Time) { p.slot.GiveUp(sent) }
-
-// Done ends the slot. The block is set first, so that nobody slips in
-// between.
-func (p pass) Done(retryAfter time.Duration) {
-	defer p.slot.Done()
-	if retryAfter <= 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
-	defer cancel()
-	// In memory the block holds whatever becomes of the write.
-	_ = p.account.Block(ctx, p.endpoint, time.Now().Add(budget.KeptRetryAfter(retryAfter)))
 }
 
 // journal keeps an account's state in the mount's storage.

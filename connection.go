@@ -222,14 +222,19 @@ func (b *backend) nextSlot(target ledger.Target, endpoint string, ahead int) tim
 	if account == nil {
 		return time.Now()
 	}
-	// What lies beyond an hour's windows goes at the hour's pace; to play it
-	// through would take longer than the answer is worth.
-	beyond := max(0, ahead-slotsForeseen)
-	return account.NextSlot(endpoint, ahead-beyond).Add(time.Duration(beyond) * time.Hour / time.Duration(budget.StandardLimits().PerHour))
+	next := account.NextSlot(endpoint, ahead)
+	if address := b.budgets.opened(budget.Key{API: target.API}); address != nil {
+		return later(next, address.NextSlot(budget.AllRequests, ahead))
+	}
+	return next
 }
 
-// slotsForeseen is how many requests ahead are played through exactly.
-const slotsForeseen = 360
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // loginSigner signs logins with the configured credential.
 type loginSigner struct {
@@ -254,14 +259,14 @@ func (s *loginSigner) SignLogin(challenge string, in client.Context, signingTime
 	}, signingTime)
 }
 
-// learnLimits asks KSeF once per login what limits hold for the context. Where
-// it does not tell, the documented ones go on.
+// learnLimits asks KSeF once per login what limits hold for the context and for this address. Where
+// it does not answer, those that are known go on.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, in client.Context, access client.Secret) {
-	limits, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access.Bearing())
-	if err == nil && limits.PerSecond > 0 && limits.PerMinute > 0 && limits.PerHour > 0 {
-		err = b.budgets.setLimits(ctx, budget.Key{API: api.URL(), Context: in.String()}, limits)
+	told, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access.Bearing())
+	if err == nil {
+		err = b.budgets.setLimits(ctx, budget.Key{API: api.URL(), Context: in.String()}, told)
 	}
 	if err != nil {
-		b.Logger().Warn("KSeF did not tell its request limits; the documented ones hold", "context", in.String(), "error", err)
+		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", in.String(), "error", err)
 	}
 }

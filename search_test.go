@@ -41,7 +41,7 @@ func (s *scene) lift() {
 	const lifted = 1 << 30
 	s.onMount(0, func(m *mount) {
 		key := budget.Key{API: testURL, Context: client.Context{Type: client.ContextNIP, Value: testNIP}.String()}
-		limits := client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}
+		limits := client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}
 		require.NoError(s.t, m.backend.budgets.setLimits(context.Background(), key, limits))
 	})
 }

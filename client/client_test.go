@@ -110,6 +110,9 @@ type recordingGate struct {
 	done     []time.Duration
 	refuse   error
 
+	refuseBegin error
+
+	begun     int
 	cancelled int
 	givenUp   int
 }
@@ -120,6 +123,11 @@ func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) 
 	}
 	g.admitted = append(g.admitted, endpoint)
 	return g, nil
+}
+
+func (g *recordingGate) Begin(context.Context) error {
+	g.begun++
+	return g.refuseBegin
 }
 
 func (g *recordingGate) Done(retryAfter time.Duration) { g.done = append(g.done, retryAfter) }

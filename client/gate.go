@@ -17,6 +17,10 @@ type Gate interface {
 
 // Pass is the permission to send one request.
 type Pass interface {
+	// Begin waits for what KSeF limits over all requests together. It is called once, when the bearer
+	// token is at hand: to get one may take a login, whose requests must not wait for this one. Where
+	// it fails, nothing is sent and Cancel follows.
+	Begin(ctx context.Context) error
 	// Done says that the exchange has ended. retryAfter is what a 429 asked
 	// for, 0 otherwise.
 	Done(retryAfter time.Duration)
@@ -37,6 +41,8 @@ func (c *Client) Through(gate Gate) *Client {
 type openGate struct{}
 
 func (openGate) Admit(context.Context, string) (Pass, error) { return openGate{}, nil }
+
+func (openGate) Begin(context.Context) error { return nil }
 
 func (openGate) Done(time.Duration) {}
 

@@ -11,22 +11,33 @@ import (
 // EndpointRateLimits tells the limits in force, as KSeF's documentation names it.
 const EndpointRateLimits = "GET /rate-limits"
 
-// RateLimits are KSeF's limits for one group of endpoints; requests are counted
-// in sliding windows.
+// RateLimits is EffectiveApiRateLimitValues: KSeF's limits for one group of endpoints. Requests are
+// counted in sliding windows. In each window, -1 is no limit, and 0 stands for one that KSeF did not
+// tell.
 type RateLimits struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`
 	PerHour   int `json:"perHour"`
 }
 
-// RateLimits returns the limits in force for endpoints that have no group of
-// their own: those of tokens, sessions and certificates.
-func (c *Client) RateLimits(ctx context.Context, access Bearing) (RateLimits, error) {
-	var out struct {
-		Other RateLimits `json:"other"`
-	}
+// RateLimitGroups is EffectiveApiRateLimits, of which it has what this client's endpoints belong
+// to. A group that KSeF did not tell is nil.
+type RateLimitGroups struct {
+	// Other is for endpoints without a group of their own: those of tokens, sessions and
+	// certificates.
+	Other *RateLimits `json:"other"`
+	// Anonymous is for endpoints before a login, counted per source address (since KSeF 2.8).
+	Anonymous *RateLimits `json:"anonymous"`
+	// Global is for all requests together, counted per source address (since KSeF 2.8).
+	Global *RateLimits `json:"global"`
+}
+
+// RateLimits returns the limits in force for the context of the access token and for the address
+// from which it is sent.
+func (c *Client) RateLimits(ctx context.Context, access Bearing) (RateLimitGroups, error) {
+	var out RateLimitGroups
 	err := c.do(ctx, call{
 		endpoint: EndpointRateLimits, method: http.MethodGet, path: "/rate-limits", bearer: access, success: http.StatusOK,
 	}, &out)
-	return out.Other, err
+	return out, err
 }

@@ -79,7 +79,7 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	if err != nil {
 		return err
 	}
-	request, cancel, err := c.request(ctx, call)
+	request, cancel, err := c.begin(ctx, pass, call)
 	if err != nil {
 		pass.Cancel()
 		return err
@@ -159,7 +159,8 @@ func (c *Client) read(call call, response *http.Response, out any) error {
 	return &TransportError{Endpoint: call.endpoint, Sent: true, Err: fmt.Errorf("status %d: %w", response.StatusCode, err)}
 }
 
-func (c *Client) request(ctx context.Context, call call) (*http.Request, context.CancelFunc, error) {
+// begin makes the request once it may be sent.
+func (c *Client) begin(ctx context.Context, pass Pass, call call) (*http.Request, context.CancelFunc, error) {
 	var bearer Secret
 	if call.bearer != nil {
 		var err error
@@ -167,6 +168,13 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, context
 			return nil, nil, err
 		}
 	}
+	if err := pass.Begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	return c.request(ctx, call, bearer)
+}
+
+func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.Request, context.CancelFunc, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	request, err := http.NewRequestWithContext(ctx, call.method, c.base+call.path, bytes.NewReader(call.body))
 	if err != nil {

@@ -223,8 +223,14 @@ func (a *Account) SetLimits(endpoint string, limits Limits) {
 func (a *Account) NextSlot(endpoint string, ahead int) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.pool.endpoint(endpoint).project(time.Now()).after(ahead)
+	e := a.pool.endpoint(endpoint)
+	beyond := max(0, ahead-foreseen)
+	return e.project(time.Now()).after(ahead - beyond).Add(time.Duration(beyond) * e.limits.pace())
 }
+
+// foreseen is how many requests ahead are played through exactly. What lies beyond goes at the pace of the slowest window: to
+// play it through would take longer than the answer is worth.
+const foreseen = 360
 
 // Close refuses the waiters of this account and writes its exact state to the journal. Slots that are still in flight
 // must be ended all the same. Further calls do nothing.

@@ -37,9 +37,16 @@ func AuthLimits() Limits {
 	return Limits{PerSecond: 60}
 }
 
+// AllRequests stands for all requests of a source address together, whatever their endpoint and context. A request takes a slot
+// of it besides that of its endpoint. The key is that of the address, which has no context.
+const AllRequests = "all requests"
+
 // DocumentedLimits are the limits that hold for an endpoint such as "DELETE /tokens/{referenceNumber}" until
 // [Account.SetLimits] says otherwise.
 func DocumentedLimits(endpoint string) Limits {
+	if endpoint == AllRequests {
+		return Limits{}
+	}
 	_, path, _ := strings.Cut(endpoint, " ")
 	anonymous := strings.HasPrefix(path, "/auth/") || strings.HasPrefix(path, "/security/")
 	if anonymous && !strings.HasPrefix(path, "/auth/sessions") {
@@ -86,6 +93,17 @@ func (l Limits) reach() time.Duration {
 // second, KSeF may look at a request of a killed process later than that.
 func (l Limits) any() bool {
 	return l.reach() > 0
+}
+
+// pace is how long a request takes in the long run: that of the slowest window.
+func (l Limits) pace() time.Duration {
+	var pace time.Duration
+	for _, w := range l.windows() {
+		if w.limit > 0 {
+			pace = max(pace, w.length/time.Duration(w.limit))
+		}
+	}
+	return pace
 }
 
 func (l Limits) withoutNegatives() Limits {

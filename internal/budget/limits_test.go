@@ -26,6 +26,7 @@ func TestEndpointsBeginWithTheDocumentedLimits(t *testing.T) {
 		"GET /auth/{referenceNumber}":           auth,
 		"POST /auth/token/refresh":              auth,
 		"GET /security/public-key-certificates": auth,
+		budget.AllRequests:                      {},
 	} {
 		require.Equal(t, want, budget.DocumentedLimits(endpoint), endpoint)
 	}

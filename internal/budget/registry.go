@@ -18,8 +18,8 @@ var ErrJournalInUse = errors.New("the budget journal is in use by another open a
 type Key struct {
 	// API is the base URL of KSeF's API.
 	API string
-	// Context is the taxpayer's context, such as "Nip:5265877635". It is empty for the endpoints
-	// before login, which KSeF counts per source address.
+	// Context is the taxpayer's context, such as "Nip:5265877635". It is empty for what KSeF counts
+	// per source address: the endpoints before login, and [AllRequests].
 	Context string
 }
 

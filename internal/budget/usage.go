@@ -44,7 +44,9 @@ func (e *endpoint) usage(now time.Time) Usage {
 	e.prune(now)
 	var shares [3]Share
 	for i, w := range e.limits.windows() {
-		shares[i] = Share{Used: e.used(now, w.length) + e.inFlight, Limit: w.limit}
+		if w.limit > 0 {
+			shares[i] = Share{Used: e.used(now, w.length) + e.inFlight, Limit: w.limit}
+		}
 	}
 	u := Usage{
 		Endpoint: e.name,

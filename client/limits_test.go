@@ -1,0 +1,64 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRateLimits(t *testing.T) {
+	const other = `"other":{"perSecond":10,"perMinute":-1,"perHour":120}`
+	for name, test := range map[string]struct {
+		body string
+		want RateLimitGroups
+	}{
+		"before 2.8": {`{` + other + `}`, RateLimitGroups{Other: &RateLimits{10, -1, 120}}},
+		"since 2.8": {
+			`{` + other + `,"onlineSessionClose":{"perSecond":1,"perMinute":2,"perHour":3},"anonymous":{"perSecond":60,"perMinute":-1,"perHour":-1},
+				"global":{"perSecond":-1,"perMinute":-1,"perHour":-1}}`,
+			RateLimitGroups{Other: &RateLimits{10, -1, 120}, Anonymous: &RateLimits{60, -1, -1}, Global: &RateLimits{-1, -1, -1}},
+		},
+		"null":          {`{"other":null,"global":null}`, RateLimitGroups{}},
+		"window untold": {`{"other":{"perSecond":5,"perMinute":null}}`, RateLimitGroups{Other: &RateLimits{PerSecond: 5}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			told, err := newClient(t, &answering{status: 200, body: test.body}).RateLimits(t.Context(), access())
+			require.NoError(t, err)
+			require.Equal(t, test.want, told)
+		})
+	}
+}
+
+// A pass begins when its bearer token is at hand: to get one may take a login.
+func TestPassBegin(t *testing.T) {
+	t.Run("after the bearer token", func(t *testing.T) {
+		gate, server := &recordingGate{}, &answering{status: 204}
+		bearer := func(context.Context) (Secret, error) {
+			require.Len(t, gate.admitted, 1)
+			require.Zero(t, gate.begun)
+			return "access", nil
+		}
+		require.NoError(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), bearer, "x"))
+		require.Equal(t, 1, gate.begun)
+		require.Len(t, gate.done, 1)
+	})
+	t.Run("without a bearer token there is nothing to begin", func(t *testing.T) {
+		gate, server := &recordingGate{}, &answering{status: 204}
+		bearer := func(context.Context) (Secret, error) { return "", errors.New("no login") }
+		require.Error(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), bearer, "x"))
+		require.Zero(t, gate.begun)
+		require.Equal(t, 1, gate.cancelled)
+	})
+	t.Run("refused", func(t *testing.T) {
+		gate, server := &recordingGate{refuseBegin: errors.New("no slot")}, &answering{status: 204}
+		require.ErrorIs(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), access(), "x"), gate.refuseBegin)
+		require.Nil(t, server.seen)
+		require.Equal(t, 1, gate.cancelled)
+		require.Empty(t, gate.done)
+	})
+}
