@@ -109,5 +109,5 @@ type apiError struct {
 
 // badInput is the error for everything that does not pass validation.
 func badInput(format string, arguments ...any) *apiError {
-	return &apiError{21405, "Błąd walidacji danych wejściowych.", []string{fmt.Sprintf(format, arguments...)}}
+	return badFields([]string{fmt.Sprintf(format, arguments...)})
 }

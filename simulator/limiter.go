@@ -27,8 +27,9 @@ type window struct {
 
 // limiter counts requests in sliding windows and blocks whoever exceeds one.
 type limiter struct {
-	limits Limits
-	meters map[string]*meter
+	defaults  groupLimits
+	overrides map[Identifier]groupLimits // of contexts, set by POST /testdata/rate-limits
+	meters    map[string]*meter
 }
 
 // meter is one counter: the times of the admitted requests, oldest first, and the block that is on.
@@ -39,11 +40,34 @@ type meter struct {
 }
 
 func newLimiter(limits Limits) *limiter {
-	return &limiter{limits: limits.withDefaults(), meters: map[string]*meter{}}
+	return &limiter{
+		defaults: limits.withDefaults().groups(), overrides: map[Identifier]groupLimits{}, meters: map[string]*meter{},
+	}
 }
 
 func (l Limits) withDefaults() Limits {
-	return Limits{Context: l.Context.or(Windows{10, 30, 120}), Client: l.Client.or(Windows{60, -1, -1})}
+	production := productionLimits()
+	return Limits{
+		Context: l.Context.or(production.of(groupOther)),
+		Client:  l.Client.or(production.of(groupAnonymous)),
+		Global:  l.Global.or(production.of(groupGlobal)),
+	}
+}
+
+// of returns the limits that a context has.
+func (l *limiter) of(context Identifier) groupLimits {
+	if own, changed := l.overrides[context]; changed {
+		return own
+	}
+	return l.defaults
+}
+
+// override changes the limits of a context. anonymous and global do not belong to a context, and stay.
+func (l *limiter) override(context Identifier, limits groupLimits) {
+	for _, group := range []string{groupAnonymous, groupGlobal} {
+		limits.set(group, l.defaults.of(group))
+	}
+	l.overrides[context] = limits
 }
 
 func (w Windows) or(standard Windows) Windows {
@@ -54,12 +78,19 @@ func (w Windows) or(standard Windows) Windows {
 	}
 }
 
+func (w Windows) unlimited() bool {
+	return w.PerSecond <= 0 && w.PerMinute <= 0 && w.PerHour <= 0
+}
+
 func (w Windows) list() []window {
 	return []window{{time.Second, w.PerSecond, "sekundę"}, {time.Minute, w.PerMinute, "minutę"}, {time.Hour, w.PerHour, "godzinę"}}
 }
 
 // admit counts a request, or refuses it and returns how many seconds to wait and why.
 func (l *limiter) admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
+	if windows.unlimited() {
+		return 0, "", true
+	}
 	m := l.meters[key]
 	if m == nil {
 		m = &meter{}

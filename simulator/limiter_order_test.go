@@ -19,18 +19,17 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)
-		endpoint := endpoint{name: "GET /tokens", scope: perContext}
 		arrive := func() *call {
 			return &call{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil), now: s.now()}
 		}
 
-		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
 		time.Sleep(500 * time.Millisecond)
-		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
 		time.Sleep(490 * time.Millisecond)
 		heldUp := arrive()
 		time.Sleep(20 * time.Millisecond) // the first has left the second
-		require.Nil(t, s.admit(arrive(), endpoint, "taxpayer"))
-		require.Nil(t, s.admit(heldUp, endpoint, "taxpayer"))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
+		require.Nil(t, s.admit(heldUp, "GET /tokens", groupOther, Identifier{}))
 	})
 }

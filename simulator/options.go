@@ -112,12 +112,16 @@ const (
 	AnswerForbidden  DeleteAnswer = "403" // reason insufficient-resource-access
 )
 
-// Limits are the two groups of rate limits that the simulator's endpoints belong to.
+// Limits are the rate limits that can be chosen. Those of invoice sessions are KSeF's.
 type Limits struct {
-	// Context bounds each endpoint per login context; KSeF has 10/s, 30/min and 120/h (group "other").
+	// Context bounds each endpoint per login context and source address; KSeF has 10/s, 30/min and 120/h (group
+	// "other"). A window that it lifts is lifted for invoice sessions too.
 	Context Windows
-	// Client bounds each endpoint that needs no context per client address; KSeF has 60/s.
+	// Client bounds each endpoint that needs no context per source address; KSeF has 60/s (group "anonymous").
 	Client Windows
+	// Global bounds all requests of a source address, over all endpoints and contexts; KSeF has no such limit so far
+	// (group "global").
+	Global Windows
 }
 
 // Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative number lifts the limit.

@@ -3,45 +3,61 @@
 
 package simulator
 
-import "math"
-
 func (s *Simulator) rateLimitEndpoints() []endpoint {
-	return []endpoint{{name: "GET /rate-limits", bearer: []string{accessJWT}, serve: s.rateLimits}}
+	access := []string{accessJWT}
+	return []endpoint{
+		{name: "GET /rate-limits", bearer: access, serve: s.rateLimits},
+		{name: "POST /testdata/rate-limits", bearer: access, serve: s.setRateLimits},
+		{name: "DELETE /testdata/rate-limits", bearer: access, serve: s.resetRateLimits},
+		{name: "POST /testdata/rate-limits/production", bearer: access, serve: s.setProductionRateLimits},
+	}
 }
 
-// effectiveLimits is EffectiveApiRateLimitValues.
-type effectiveLimits struct {
+// rateLimitValues is EffectiveApiRateLimitValues and ApiRateLimitValuesOverride. -1 is no limit.
+type rateLimitValues struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`
 	PerHour   int `json:"perHour"`
 }
 
-// rateLimits is GET /rate-limits. The simulator's own endpoints are in the group "other"; the rest have KSeF's values. A
-// limit that is lifted is shown as the largest number there is.
-func (s *Simulator) rateLimits(*call) reply {
+// rateLimits is GET /rate-limits: the limits of the current context.
+func (s *Simulator) rateLimits(c *call) reply {
 	s.mu.Lock()
-	own := s.limiter.limits.Context
-	s.mu.Unlock()
-	return ok(map[string]effectiveLimits{
-		"onlineSession":        {10, 30, 120},
-		"batchSession":         {10, 20, 60},
-		"invoiceSend":          {10, 30, 180},
-		"invoiceStatus":        {30, 120, 1200},
-		"sessionList":          {5, 10, 60},
-		"sessionInvoiceList":   {10, 20, 200},
-		"sessionMisc":          {10, 120, 1200},
-		"invoiceMetadata":      {8, 16, 20},
-		"invoiceExport":        {8, 16, 20},
-		"invoiceExportStatus":  {10, 60, 600},
-		"invoiceDownload":      {8, 16, 64},
-		"collectiveIdentifier": {10, 60, 120},
-		"other":                {shown(own.PerSecond), shown(own.PerMinute), shown(own.PerHour)},
-	})
+	defer s.mu.Unlock()
+	return ok(s.limiter.of(c.login.context))
 }
 
-func shown(limit int) int {
-	if limit < 0 {
-		return math.MaxInt32
+// setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block that is on
+// stays on: what KSeF does is not documented.
+func (s *Simulator) setRateLimits(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
 	}
-	return limit
+	var request rateLimitsRequest
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	if faults := request.check(); len(faults) > 0 {
+		return c.failed(badFields(faults))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limiter.override(c.login.context, request.apply(s.limiter.of(c.login.context)))
+	return done()
+}
+
+// resetRateLimits is DELETE /testdata/rate-limits: back to the limits of the options.
+func (s *Simulator) resetRateLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.limiter.overrides, c.login.context)
+	return done()
+}
+
+// setProductionRateLimits is POST /testdata/rate-limits/production.
+func (s *Simulator) setProductionRateLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limiter.override(c.login.context, productionLimits())
+	return done()
 }

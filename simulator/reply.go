@@ -65,6 +65,7 @@ func (r reply) writeHeader(w http.ResponseWriter, length int) {
 
 func ok(body any) reply       { return reply{status: http.StatusOK, body: body} }
 func accepted(body any) reply { return reply{status: http.StatusAccepted, body: body} }
+func done() reply             { return reply{status: http.StatusOK} }
 func noContent() reply        { return reply{status: http.StatusNoContent} }
 
 // problem is the body of application/problem+json, for all statuses.

@@ -13,7 +13,7 @@ import (
 type scope int
 
 const (
-	perContext scope = iota
+	perContext scope = iota // and source address
 	perClient
 )
 
@@ -21,6 +21,7 @@ const (
 type endpoint struct {
 	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
 	scope  scope
+	group  string   // of rate limits, for those per context; "" is groupOther
 	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
 	// requires are the permissions of which the access token must carry one; none for most
 	requires []string

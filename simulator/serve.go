@@ -5,11 +5,13 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
@@ -95,8 +97,11 @@ func (s *Simulator) answer(e endpoint, c *call) reply {
 	if c.fault.Kind == FaultStatus {
 		return c.anyFailure(c.fault.Status, c.fault.RetryAfter)
 	}
+	if refused := s.admit(c, "* "+c.clientIP(), groupGlobal, Identifier{}); refused != nil {
+		return *refused
+	}
 	if e.scope == perClient {
-		if refused := s.admit(c, e, c.clientIP()); refused != nil {
+		if refused := s.admit(c, e.name+" "+c.clientIP(), groupAnonymous, Identifier{}); refused != nil {
 			return *refused
 		}
 	}
@@ -106,7 +111,9 @@ func (s *Simulator) answer(e endpoint, c *call) reply {
 		}
 	}
 	if e.scope == perContext {
-		if refused := s.admit(c, e, c.login.context.Type+" "+c.login.context.Value); refused != nil {
+		context := c.login.context
+		counter := strings.Join([]string{e.name, context.Type, context.Value, c.clientIP()}, " ")
+		if refused := s.admit(c, counter, cmp.Or(e.group, groupOther), context); refused != nil {
 			return *refused
 		}
 	}
@@ -116,16 +123,13 @@ func (s *Simulator) answer(e endpoint, c *call) reply {
 	return e.serve(c)
 }
 
-// admit checks the rate limit of an endpoint for one client or context.
-func (s *Simulator) admit(c *call, e endpoint, who string) *reply {
+// admit counts a request on a counter that has the limits of a group in a context.
+func (s *Simulator) admit(c *call, counter, group string, context Identifier) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	windows := s.limiter.limits.Context
-	if e.scope == perClient {
-		windows = s.limiter.limits.Client
-	}
+	windows := s.limiter.of(context).of(group)
 	// Not c.now: a request that was held up on its way here would count in a second before that of those which overtook it.
-	retryAfter, detail, admitted := s.limiter.admit(e.name+" "+who, windows, s.now())
+	retryAfter, detail, admitted := s.limiter.admit(counter, windows, s.now())
 	if admitted {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 )
@@ -17,10 +18,18 @@ import (
 // a socket does is done here too: http.ErrAbortHandler becomes io.EOF, a body shorter than its Content-Length ends with
 // io.ErrUnexpectedEOF, and a request whose context has ended gets the error of the context even if it took effect.
 func NewTransport(h http.Handler) http.RoundTripper {
-	return transport{h}
+	return NewTransportFrom(h, "127.0.0.1")
 }
 
-type transport struct{ handler http.Handler }
+// NewTransportFrom is NewTransport for a client with another IP address.
+func NewTransportFrom(h http.Handler, address string) http.RoundTripper {
+	return transport{h, net.JoinHostPort(address, "1")}
+}
+
+type transport struct {
+	handler http.Handler
+	remote  string // the client's address and port
+}
 
 // RoundTrip answers one request.
 func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -31,7 +40,7 @@ func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	recorder := &recorder{header: http.Header{}}
-	aborted := t.run(recorder, incoming(request))
+	aborted := t.run(recorder, t.incoming(request))
 	if err := request.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -57,10 +66,10 @@ func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 }
 
 // incoming makes of a client's request what a server would see.
-func incoming(request *http.Request) *http.Request {
+func (t transport) incoming(request *http.Request) *http.Request {
 	seen := request.Clone(request.Context())
 	seen.RequestURI = request.URL.RequestURI()
-	seen.RemoteAddr = "127.0.0.1:1"
+	seen.RemoteAddr = t.remote
 	if seen.Host == "" {
 		seen.Host = request.URL.Host
 	}

@@ -59,6 +59,10 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400", "answer to DELETE of an unknown token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeleteDeadToken), "delete-dead", "400", "answer to DELETE of a revoked or failed token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeletePendingToken), "delete-pending", "204", "answer to DELETE of a pending token: 204, 400 or 403")
+	flags.Func("global-limit", "most requests of one source address in any `second,minute,hour`, over all contexts; -1 is none", func(text string) (err error) {
+		f.options.Limits.Global, err = parseWindows(text)
+		return err
+	})
 	flags.BoolVar(&f.noLimits, "no-limits", false, "lift all rate limits")
 	if err := parse(flags, arguments, log); err != nil {
 		return serveFlags{}, err
@@ -80,7 +84,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	f.options.GrantDelay = noneWhenZero(f.options.GrantDelay)
 	if f.noLimits {
 		none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
-		f.options.Limits = simulator.Limits{Context: none, Client: none}
+		f.options.Limits = simulator.Limits{Context: none, Client: none, Global: none}
 	}
 	return f, nil
 }
