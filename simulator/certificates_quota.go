@@ -43,7 +43,7 @@ func (s *Simulator) certificateLimits(c *call) reply {
 // quotaLeft counts all requests of the last 30 days, whatever became of them or of their certificates, and the
 // certificates that are active. The caller holds the lock.
 func (s *Simulator) quotaLeft(subject Identifier, now time.Time) certificateLimitsResponse {
-	quota := s.options.CertificateQuota.or(subject.Type)
+	quota := s.certificateQuota(subject)
 	requests, active := 0, 0
 	for _, e := range s.store.certificates.enrolled[subject] {
 		if now.Before(e.requested.Add(quotaPeriod)) {

@@ -40,6 +40,8 @@ func (s *Simulator) endpoints() []endpoint {
 		s.testSubjectEndpoints(),
 		s.securityEndpoints(),
 		s.rateLimitEndpoints(),
+		s.contextLimitEndpoints(),
+		s.subjectLimitEndpoints(),
 	)
 }
 

@@ -31,6 +31,7 @@ type store struct {
 	operations   map[string]*permissionOperation
 	subjects     testSubjects
 	certificates certificateStore
+	limits       limitStore
 }
 
 func newStore(policy tokenPolicy) *store {
@@ -46,6 +47,7 @@ func newStore(policy tokenPolicy) *store {
 		operations:   map[string]*permissionOperation{},
 		subjects:     newTestSubjects(),
 		certificates: newCertificateStore(),
+		limits:       newLimitStore(),
 	}
 }
 

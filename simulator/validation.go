@@ -24,3 +24,10 @@ func mustBeBetween(field string, value, least, most int) []string {
 	}
 	return []string{fmt.Sprintf("'%s' must be between %d and %d. You entered %d.", field, least, most, value)}
 }
+
+func mustNotBeNegative(field string, value *int) []string {
+	if value == nil || *value >= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("'%s' must be greater than or equal to '0'.", field)}
+}

@@ -1,0 +1,99 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+func (s *Simulator) contextLimitEndpoints() []endpoint {
+	access := []string{accessJWT}
+	return []endpoint{
+		{name: "GET /limits/context", bearer: access, serve: s.contextLimits},
+		{name: "POST /testdata/limits/context/session", bearer: access, serve: s.setContextLimits},
+		{name: "DELETE /testdata/limits/context/session", bearer: access, serve: s.resetContextLimits},
+	}
+}
+
+// contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They are shown only: there are no invoices that
+// they could bound. collectiveIdentifier came after OpenAPI 2.7.0 (official ContextLimitIntegrationTest).
+type contextLimits struct {
+	OnlineSession        *invoiceLimits    `json:"onlineSession"`
+	BatchSession         *invoiceLimits    `json:"batchSession"`
+	CollectiveIdentifier *collectiveLimits `json:"collectiveIdentifier"`
+}
+
+// invoiceLimits is OnlineSessionEffectiveContextLimits and BatchSessionEffectiveContextLimits.
+type invoiceLimits struct {
+	MaxSizeMB               int `json:"maxInvoiceSizeInMB"`
+	MaxSizeWithAttachmentMB int `json:"maxInvoiceWithAttachmentSizeInMB"`
+	MaxInvoices             int `json:"maxInvoices"`
+}
+
+type collectiveLimits struct {
+	MaxInvoices int `json:"maxInvoices"`
+}
+
+// The largest numbers that OpenAPI 2.7.0 has for OnlineSessionContextLimitsOverride.
+const (
+	largestSizeMB               = 5
+	largestSizeWithAttachmentMB = 10
+	largestInvoices             = 100000
+)
+
+func defaultContextLimits() contextLimits {
+	return contextLimits{&invoiceLimits{1, 3, 10000}, &invoiceLimits{1, 3, 10000}, &collectiveLimits{500}}
+}
+
+// contextLimits is GET /limits/context.
+func (s *Simulator) contextLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if changed, found := s.store.limits.contexts[c.login.context]; found {
+		return ok(changed)
+	}
+	return ok(defaultContextLimits())
+}
+
+// setContextLimits is POST /testdata/limits/context/session.
+func (s *Simulator) setContextLimits(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request contextLimits
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	if faults := request.check(); len(faults) > 0 {
+		return c.failed(badFields(faults))
+	}
+	if request.CollectiveIdentifier == nil {
+		request.CollectiveIdentifier = defaultContextLimits().CollectiveIdentifier
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store.limits.contexts[c.login.context] = request
+	return done()
+}
+
+func (l contextLimits) check() []string {
+	faults := append(l.OnlineSession.check("onlineSession"), l.BatchSession.check("batchSession")...)
+	if l.CollectiveIdentifier == nil {
+		return faults
+	}
+	return append(faults, mustBeBetween("collectiveIdentifier.maxInvoices", l.CollectiveIdentifier.MaxInvoices, 0, largestInvoices)...)
+}
+
+func (l *invoiceLimits) check(field string) []string {
+	if l == nil {
+		return []string{mustNotBeEmpty(field)}
+	}
+	faults := mustBeBetween(field+".maxInvoiceSizeInMB", l.MaxSizeMB, 0, largestSizeMB)
+	faults = append(faults, mustBeBetween(field+".maxInvoiceWithAttachmentSizeInMB", l.MaxSizeWithAttachmentMB, 0, largestSizeWithAttachmentMB)...)
+	return append(faults, mustBeBetween(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices)...)
+}
+
+// resetContextLimits is DELETE /testdata/limits/context/session.
+func (s *Simulator) resetContextLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.store.limits.contexts, c.login.context)
+	return done()
+}

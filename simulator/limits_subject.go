@@ -1,0 +1,115 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"slices"
+	"strings"
+)
+
+func (s *Simulator) subjectLimitEndpoints() []endpoint {
+	access := []string{accessJWT}
+	return []endpoint{
+		{name: "GET /limits/subject", bearer: access, serve: s.subjectLimits},
+		{name: "POST /testdata/limits/subject/certificate", bearer: access, serve: s.setSubjectLimits},
+		{name: "DELETE /testdata/limits/subject/certificate", bearer: access, serve: s.resetSubjectLimits},
+	}
+}
+
+// limitStore is what has been changed of the limits of contexts and subjects.
+type limitStore struct {
+	contexts map[Identifier]contextLimits
+	subjects map[Identifier]subjectLimits
+}
+
+func newLimitStore() limitStore {
+	return limitStore{contexts: map[Identifier]contextLimits{}, subjects: map[Identifier]subjectLimits{}}
+}
+
+// subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may be left out.
+type subjectLimits struct {
+	Enrollment  *enrollmentLimit  `json:"enrollment"`
+	Certificate *certificateCount `json:"certificate"`
+}
+
+// enrollmentLimit is EnrollmentEffectiveSubjectLimits.
+type enrollmentLimit struct {
+	MaxEnrollments *int `json:"maxEnrollments"`
+}
+
+// certificateCount is CertificateEffectiveSubjectLimits.
+type certificateCount struct {
+	MaxCertificates *int `json:"maxCertificates"`
+}
+
+// subjectLimits is GET /limits/subject.
+func (s *Simulator) subjectLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	quota := s.certificateQuota(c.login.identifier)
+	return ok(subjectLimits{&enrollmentLimit{&quota.Requests}, &certificateCount{&quota.Certificates}})
+}
+
+// certificateQuota returns what a subject may have: by the options, unless a test has changed it. The caller holds the lock.
+func (s *Simulator) certificateQuota(subject Identifier) CertificateQuota {
+	quota := s.options.CertificateQuota.or(subject.Type)
+	changed := s.store.limits.subjects[subject]
+	if changed.Enrollment != nil && changed.Enrollment.MaxEnrollments != nil {
+		quota.Requests = *changed.Enrollment.MaxEnrollments
+	}
+	if changed.Certificate != nil && changed.Certificate.MaxCertificates != nil {
+		quota.Certificates = *changed.Certificate.MaxCertificates
+	}
+	return quota
+}
+
+// subjectLimitsRequest is SetSubjectLimitsRequest.
+type subjectLimitsRequest struct {
+	SubjectType string `json:"subjectIdentifierType"`
+	subjectLimits
+}
+
+// check returns a sentence for each field that is not valid. What subjectIdentifierType does besides is not
+// documented: here the limits are those of the current subject, whatever its type.
+func (r subjectLimitsRequest) check() []string {
+	var faults []string
+	known := func(kind string) bool { return strings.EqualFold(kind, r.SubjectType) }
+	if r.SubjectType != "" && !slices.ContainsFunc([]string{TypeNIP, TypePESEL, TypeFingerprint}, known) {
+		faults = append(faults, "'subjectIdentifierType' has a range of values which does not include '"+r.SubjectType+"'.")
+	}
+	if r.Enrollment != nil {
+		faults = append(faults, mustNotBeNegative("enrollment.maxEnrollments", r.Enrollment.MaxEnrollments)...)
+	}
+	if r.Certificate != nil {
+		faults = append(faults, mustNotBeNegative("certificate.maxCertificates", r.Certificate.MaxCertificates)...)
+	}
+	return faults
+}
+
+// setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default back: whether KSeF
+// leaves it as it was is not documented.
+func (s *Simulator) setSubjectLimits(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request subjectLimitsRequest
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	if faults := request.check(); len(faults) > 0 {
+		return c.failed(badFields(faults))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store.limits.subjects[c.login.identifier] = request.subjectLimits
+	return done()
+}
+
+// resetSubjectLimits is DELETE /testdata/limits/subject/certificate.
+func (s *Simulator) resetSubjectLimits(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.store.limits.subjects, c.login.identifier)
+	return done()
+}
