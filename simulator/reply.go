@@ -183,7 +183,11 @@ func (c *call) failure(status, retryAfter int) reply {
 	case http.StatusTooManyRequests:
 		return c.tooMany("Przekroczono limit żądań. Spróbuj ponownie po "+strconv.Itoa(retryAfter)+" sekundach.", retryAfter)
 	}
-	const description = "Wystąpił nieoczekiwany błąd."
+	return c.plainFailure(status, "Wystąpił nieoczekiwany błąd.")
+}
+
+// plainFailure is an answer with a status for which KSeF documents no body, and a sentence.
+func (c *call) plainFailure(status int, description string) reply {
 	if c.wantsProblems() {
 		return c.problemReply(status, description)
 	}

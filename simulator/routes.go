@@ -17,6 +17,9 @@ const (
 	perClient
 )
 
+// unknownPattern fits what no endpoint takes.
+const unknownPattern = "/v2/"
+
 // endpoint is one operation of the API.
 type endpoint struct {
 	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
@@ -51,6 +54,7 @@ func (s *Simulator) routes() http.Handler {
 		method, path, _ := strings.Cut(e.name, " ")
 		mux.HandleFunc(method+" /v2"+path, func(w http.ResponseWriter, r *http.Request) { s.serve(e, w, r) })
 	}
+	mux.HandleFunc(unknownPattern, s.unknownPath(mux))
 	s.addControl(mux)
 	return mux
 }

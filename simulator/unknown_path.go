@@ -1,0 +1,38 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// unknownPath answers requests under /v2/ that no endpoint takes: 405 where the path has an endpoint for another
+// method, else 404. They are in KSeF's error format. The texts and the code are not documented.
+func (s *Simulator) unknownPath(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Request: r, now: s.now()}
+		answer := c.plainFailure(http.StatusNotFound, "Nie znaleziono zasobu.")
+		if allowed := s.allowedMethods(mux, r); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			answer = c.plainFailure(http.StatusMethodNotAllowed, "Metoda nie jest dozwolona dla tego zasobu.")
+		}
+		body := answer.encode()
+		w.Header().Set("Date", c.now.Format(http.TimeFormat))
+		answer.writeHeader(w, len(body))
+		_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
+	}
+}
+
+// allowedMethods returns the methods that the path of a request has endpoints for.
+func (s *Simulator) allowedMethods(mux *http.ServeMux, r *http.Request) []string {
+	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+	return slices.DeleteFunc(methods, func(method string) bool {
+		probe := r.Clone(r.Context())
+		probe.Method = method
+		_, pattern := mux.Handler(probe)
+		return pattern == unknownPattern
+	})
+}
