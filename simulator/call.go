@@ -86,6 +86,16 @@ func parseJSON(data []byte, into any) *apiError {
 	return nil
 }
 
+// enumValue finds the value that a text means, in any case.
+func enumValue(text string, values ...string) (value string, known bool) {
+	for _, value := range values {
+		if strings.EqualFold(text, value) {
+			return value, true
+		}
+	}
+	return "", false
+}
+
 // bearer returns the token of the Authorization header, "" when there is none.
 func (c *call) bearer() string {
 	kind, token, _ := strings.Cut(c.Header.Get("Authorization"), " ")

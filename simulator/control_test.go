@@ -47,7 +47,7 @@ func TestTheStateShowsTokensSessionsAndRequests(t *testing.T) {
 			"sessions": [{"referenceNumber": %q, "status": 200, "contextIdentifier": {"type": "Nip", "value": "5265877635"},
 				"identifier": {"type": "Nip", "value": "5265877635"}, "tokenReferenceNumber": "",
 				"startDate": "2000-01-01T00:00:00.0000000+00:00", "isTokenRedeemed": true, "active": true}],
-			"certificates": [], "grants": [],
+			"certificates": [], "grants": [], "invoiceSessions": [],
 			"requests": {"POST /auth/challenge": {"200": 1}, "POST /auth/xades-signature": {"202": 1},
 				"POST /auth/token/redeem": {"200": 1}, "POST /tokens": {"202": 1}}}`, reference, s.reference)
 		require.JSONEq(t, want, body)

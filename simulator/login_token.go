@@ -44,8 +44,7 @@ func (s *Simulator) loginByToken(c *call) reply {
 		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
 	if id := request.PublicKeyID; id != nil && *id != keys.token.publicKeyID() {
-		return c.failed(&apiError{21470, "Przesłany identyfikator klucza jest nieznany lub wskazuje na wycofany klucz.",
-			[]string{"Klucz o identyfikatorze " + *id + " nie jest wspierany."}})
+		return c.failed(unknownPublicKey(*id))
 	}
 	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.token.private, encrypted, nil)
 	s.mu.Lock()

@@ -25,6 +25,11 @@ import (
 // publicKey fetches the key for tokens and its identifier.
 func (a *api) publicKey() (*rsa.PublicKey, string) {
 	a.t.Helper()
+	return a.publicKeyFor("KsefTokenEncryption")
+}
+
+func (a *api) publicKeyFor(usage string) (*rsa.PublicKey, string) {
+	a.t.Helper()
 	response, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
 	require.NoError(a.t, err)
 	data, err := io.ReadAll(response.Body)
@@ -38,13 +43,13 @@ func (a *api) publicKey() (*rsa.PublicKey, string) {
 	require.NoError(a.t, json.Unmarshal(data, &keys))
 	require.Len(a.t, keys, 2)
 	for _, key := range keys {
-		if key.Usage[0] == "KsefTokenEncryption" {
+		if key.Usage[0] == usage {
 			certificate, err := x509.ParseCertificate(key.Certificate)
 			require.NoError(a.t, err)
 			return certificate.PublicKey.(*rsa.PublicKey), key.PublicKeyID
 		}
 	}
-	require.Fail(a.t, "no key for tokens")
+	require.Fail(a.t, "no key for "+usage)
 	return nil, ""
 }
 

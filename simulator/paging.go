@@ -28,7 +28,12 @@ type page struct {
 
 // newPage reads the page size and the continuation token of a request for a list that has this many items in all.
 func (c *call) newPage(kind string, items int) (page, *apiError) {
-	size, refused := pageSize(c.URL.Query(), maxPageSize)
+	return c.newPageUpTo(maxPageSize, kind, items)
+}
+
+// newPageUpTo is newPage for a list whose pages may have another size at most.
+func (c *call) newPageUpTo(largest int, kind string, items int) (page, *apiError) {
+	size, refused := pageSize(c.URL.Query(), largest)
 	if refused != nil {
 		return page{}, refused
 	}

@@ -18,8 +18,9 @@ import (
 
 // from is the same client at another source address.
 func (a *api) from(address string) *api {
-	transport := simulator.NewTransportFrom(a.sim.Handler(), address)
-	return &api{a.t, a.sim, &http.Client{Transport: contractTransport{a.t, transport}}, a.header}
+	transport := a.client.Transport.(contractTransport)
+	transport.next = simulator.NewTransportFrom(a.sim.Handler(), address)
+	return &api{a.t, a.sim, &http.Client{Transport: transport}, a.header}
 }
 
 func windows(perSecond, perMinute, perHour float64) map[string]any {

@@ -42,6 +42,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.permissionEndpoints(),
 		s.testSubjectEndpoints(),
 		s.securityEndpoints(),
+		s.invoiceSessionEndpoints(),
 		s.rateLimitEndpoints(),
 		s.contextLimitEndpoints(),
 		s.subjectLimitEndpoints(),

@@ -59,6 +59,11 @@ func (k keyPair) publicKeyID() string {
 	return digest64(k.certificate.RawSubjectPublicKeyInfo)
 }
 
+func unknownPublicKey(id string) *apiError {
+	return &apiError{21470, "Przesłany identyfikator klucza jest nieznany lub wskazuje na wycofany klucz.",
+		[]string{"Klucz o identyfikatorze " + id + " nie jest wspierany."}}
+}
+
 func digest64(data []byte) string {
 	sum := sha256.Sum256(data)
 	return base64.StdEncoding.EncodeToString(sum[:])

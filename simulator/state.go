@@ -14,6 +14,8 @@ type State struct {
 	Sessions     []SessionState     `json:"sessions"`     // oldest first
 	Certificates []CertificateState `json:"certificates"` // that KSeF has issued, those requested first first
 	Grants       []GrantState       `json:"grants"`       // in force, oldest first
+	// InvoiceSessions are the online sessions, oldest first.
+	InvoiceSessions []InvoiceSessionState `json:"invoiceSessions"`
 	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed without an answer.
 	Requests map[string]map[string]int `json:"requests"`
 }
@@ -61,6 +63,16 @@ type GrantState struct {
 	StartDate         string     `json:"startDate"`
 }
 
+// InvoiceSessionState is one online session for invoices.
+type InvoiceSessionState struct {
+	ReferenceNumber   string     `json:"referenceNumber"`
+	Status            int        `json:"status"` // 100, 415 or 440
+	ContextIdentifier Identifier `json:"contextIdentifier"`
+	AuthorIdentifier  Identifier `json:"authorIdentifier"`
+	DateCreated       string     `json:"dateCreated"`
+	ValidUntil        string     `json:"validUntil"`
+}
+
 // State returns a copy of what the simulator holds at this moment.
 func (s *Simulator) State() State {
 	now := s.now()
@@ -100,6 +112,12 @@ func (s *Simulator) State() State {
 		if g.inForce(now) {
 			state.Grants = append(state.Grants, GrantState{g.id, g.permission, g.holder, g.context, g.begun.Format(timeLayout)})
 		}
+	}
+	state.InvoiceSessions = []InvoiceSessionState{}
+	for _, i := range s.store.invoiceSessions.order {
+		state.InvoiceSessions = append(state.InvoiceSessions, InvoiceSessionState{
+			i.reference, i.status(now).Code, i.context, i.author, i.created.Format(timeLayout), i.validUntil().Format(timeLayout),
+		})
 	}
 	for name, counts := range s.requests {
 		state.Requests[name] = maps.Clone(counts)

@@ -32,6 +32,8 @@ type store struct {
 	subjects     testSubjects
 	certificates certificateStore
 	limits       limitStore
+
+	invoiceSessions invoiceSessionStore
 }
 
 func newStore(policy tokenPolicy) *store {
@@ -48,6 +50,8 @@ func newStore(policy tokenPolicy) *store {
 		subjects:     newTestSubjects(),
 		certificates: newCertificateStore(),
 		limits:       newLimitStore(),
+
+		invoiceSessions: newInvoiceSessionStore(),
 	}
 }
 
@@ -87,6 +91,8 @@ const (
 	tokenKind      = "EC"
 	enrollmentKind = "EH"
 	operationKind  = "EG"
+
+	invoiceSessionKind = "SO" // of an online session
 )
 
 // token is a KSeF token. Its status follows from the times.

@@ -5,7 +5,6 @@ package simulator
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -23,9 +22,6 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{accessJWT}, serve: s.shortenCertificate},
 	}
 }
-
-// done is the answer 200 without a body.
-func done() reply { return reply{status: http.StatusOK} }
 
 func alreadyExists() *apiError {
 	return &apiError{Code: 30001, Description: "Podmiot lub uprawnienie już istnieje."}

@@ -53,16 +53,6 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	return filter, nil
 }
 
-// enumValue finds the value that a text means, in any case.
-func enumValue(text string, values ...string) (value string, known bool) {
-	for _, value := range values {
-		if strings.EqualFold(text, value) {
-			return value, true
-		}
-	}
-	return "", false
-}
-
 func (f tokenFilter) matches(t *token, now time.Time) bool {
 	switch {
 	case len(f.statuses) > 0 && !slices.Contains(f.statuses, t.status(now)):

@@ -1,0 +1,187 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// invoiceSessionLifetime is how long an online session stays open: that of the example of GET /sessions in OpenAPI 2.7.0.
+const invoiceSessionLifetime = 12 * time.Hour
+
+// Permissions that open operations of invoice sessions.
+const (
+	invoiceWrite    = "InvoiceWrite"
+	pefInvoiceWrite = "PefInvoiceWrite"
+	introspection   = "Introspection"
+	enforcement     = "EnforcementOperations"
+)
+
+// invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them. Invoices are not taken.
+func (s *Simulator) invoiceSessionEndpoints() []endpoint {
+	access := []string{accessJWT}
+	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcement}
+	toSee := []string{invoiceWrite, introspection, pefInvoiceWrite, enforcement}
+	toList := []string{invoiceWrite, introspection, enforcement}
+	toBatch := []string{invoiceWrite, enforcement}
+	return []endpoint{
+		{name: "POST /sessions/online", group: groupOnlineSession, bearer: access, requires: toSend, serve: s.openInvoiceSession},
+		{
+			name: "POST /sessions/online/{referenceNumber}/close", group: groupOnlineSessionClose, bearer: access, requires: toSend,
+			serve: s.closeInvoiceSession,
+		},
+		{
+			name: "POST /sessions/online/{referenceNumber}/invoices", group: groupInvoiceSend, bearer: access, requires: toSend,
+			serve: s.sendInvoice,
+		},
+		{name: "GET /sessions", group: groupSessionList, bearer: access, requires: toList, serve: s.listInvoiceSessions},
+		{name: "GET /sessions/{referenceNumber}", group: groupSessionMisc, bearer: access, requires: toSee, serve: s.invoiceSessionStatus},
+		{name: "POST /sessions/batch", group: groupBatchSession, bearer: access, requires: toBatch, serve: s.withoutBatches},
+		{
+			name: "POST /sessions/batch/{referenceNumber}/close", group: groupBatchSessionClose, bearer: access, requires: toBatch,
+			serve: s.withoutBatches,
+		},
+	}
+}
+
+// invoiceSession is an online session. Its status follows from the times.
+type invoiceSession struct {
+	reference string
+	context   Identifier
+	author    Identifier
+	created   time.Time
+	closed    time.Time   // zero while nobody has closed it
+	failure   *statusInfo // nil when the key could be read
+}
+
+// invoiceSessionStore is what KSeF remembers of online sessions.
+type invoiceSessionStore struct {
+	known map[string]*invoiceSession
+	lists map[Identifier][]*invoiceSession // per context, oldest first
+	order []*invoiceSession
+}
+
+func newInvoiceSessionStore() invoiceSessionStore {
+	return invoiceSessionStore{known: map[string]*invoiceSession{}, lists: map[Identifier][]*invoiceSession{}}
+}
+
+func (s *invoiceSessionStore) add(opened *invoiceSession) {
+	s.known[opened.reference] = opened
+	s.lists[opened.context] = append(s.lists[opened.context], opened)
+	s.order = append(s.order, opened)
+}
+
+func (i *invoiceSession) validUntil() time.Time { return i.created.Add(invoiceSessionLifetime) }
+
+// ended returns when a session was closed, by somebody or by its time; zero while it is open.
+func (i *invoiceSession) ended(now time.Time) time.Time {
+	switch {
+	case i.failure != nil:
+		return i.created
+	case i.closed.IsZero() && !now.Before(i.validUntil()):
+		return i.validUntil()
+	}
+	return i.closed
+}
+
+func (i *invoiceSession) updated(now time.Time) time.Time {
+	if ended := i.ended(now); !ended.IsZero() {
+		return ended
+	}
+	return i.created
+}
+
+// Codes of SessionStatusResponse.
+const (
+	invoiceSessionOpen      = 100
+	invoiceSessionBadKey    = 415
+	invoiceSessionCancelled = 440
+)
+
+// status is that of a session without invoices: there are no others here.
+func (i *invoiceSession) status(now time.Time) statusInfo {
+	switch {
+	case i.failure != nil:
+		return *i.failure
+	case i.ended(now).IsZero():
+		return statusInfo{Code: invoiceSessionOpen, Description: "Sesja interaktywna otwarta"}
+	}
+	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
+}
+
+// ownInvoiceSession returns the session of the path for those who work in it: its author, whatever the login, and
+// nobody else (official IntrospectionPermissionIntegrationTests). found is the last word of KSeF's sentence for an
+// unknown one. The caller holds the lock.
+func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
+	known, refused := s.findInvoiceSession(c, found)
+	if refused == nil && known.author != c.login.identifier {
+		return nil, c.withoutAccess()
+	}
+	return known, refused
+}
+
+// findInvoiceSession returns the session of the path. One of another context is not known in this one. The caller
+// holds the lock.
+func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
+	reference := c.PathValue("referenceNumber")
+	if !referencePattern.MatchString(reference) {
+		refused := c.failed(badInput("Numer referencyjny ma nieprawidłowy format."))
+		return nil, &refused
+	}
+	known := s.store.invoiceSessions.known[reference]
+	if known == nil || known.context != c.login.context {
+		refused := c.failed(&apiError{21173, "Brak sesji o wskazanym numerze referencyjnym.",
+			[]string{"Sesja o numerze referencyjnym " + reference + " nie została " + found + "."}})
+		return nil, &refused
+	}
+	return known, nil
+}
+
+// withoutAccess is the refusal of a session of another author. That there is one is from the official tests; which it
+// is, is not documented.
+func (c *call) withoutAccess() *reply {
+	refused := c.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
+	return &refused
+}
+
+func wrongInvoiceSessionStatus(code int, prevented string) *apiError {
+	return &apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
+		[]string{fmt.Sprintf("Status sesji %d uniemożliwia %s.", code, prevented)}}
+}
+
+// closeInvoiceSession is POST /sessions/online/{referenceNumber}/close.
+func (s *Simulator) closeInvoiceSession(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, refused := s.ownInvoiceSession(c, "odnaleziona")
+	if refused != nil {
+		return *refused
+	}
+	if status := known.status(c.now); status.Code != invoiceSessionOpen {
+		return c.failed(wrongInvoiceSessionStatus(status.Code, "jej zamknięcie"))
+	}
+	known.closed = c.now
+	return noContent()
+}
+
+// sendInvoice is POST /sessions/online/{referenceNumber}/invoices: refused as KSeF refuses, else not implemented.
+func (s *Simulator) sendInvoice(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, refused := s.ownInvoiceSession(c, "odnaleziona")
+	if refused != nil {
+		return *refused
+	}
+	if status := known.status(c.now); status.Code != invoiceSessionOpen {
+		return c.failed(wrongInvoiceSessionStatus(status.Code, "wysyłkę faktur"))
+	}
+	return c.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
+}
+
+// withoutBatches answers the operations of batch sessions.
+func (s *Simulator) withoutBatches(c *call) reply {
+	return c.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
+}

@@ -1,0 +1,167 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"net/url"
+	"slices"
+	"time"
+)
+
+// maxInvoiceSessionPageSize is the largest page of GET /sessions.
+const maxInvoiceSessionPageSize = 1000
+
+// invoiceSessionItem is SessionsQueryResponseItem.
+type invoiceSessionItem struct {
+	ReferenceNumber string `json:"referenceNumber"`
+	invoiceSessionSummary
+	TotalInvoices      int `json:"totalInvoiceCount"`
+	SuccessfulInvoices int `json:"successfulInvoiceCount"`
+	FailedInvoices     int `json:"failedInvoiceCount"`
+}
+
+// invoiceSessionSummary is SessionStatusResponse without the numbers of invoices, which KSeF leaves out while they are 0.
+type invoiceSessionSummary struct {
+	Status      statusInfo `json:"status"`
+	DateCreated timestamp  `json:"dateCreated"`
+	DateUpdated timestamp  `json:"dateUpdated"`
+	ValidUntil  timestamp  `json:"validUntil"`
+}
+
+// invoiceSessionList is SessionsQueryResponse.
+type invoiceSessionList struct {
+	ContinuationToken string               `json:"continuationToken,omitempty"`
+	Sessions          []invoiceSessionItem `json:"sessions"`
+}
+
+func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
+	return invoiceSessionSummary{i.status(now), timestamp(i.created), timestamp(i.updated(now)), timestamp(i.validUntil())}
+}
+
+// seesInvoiceSession tells whether the caller may see a session of its context: any with Introspection or
+// EnforcementOperations, else its own.
+func (c *call) seesInvoiceSession(known *invoiceSession) bool {
+	return c.hasAny(introspection, enforcement) || known.author == c.login.identifier
+}
+
+// invoiceSessionStatus is GET /sessions/{referenceNumber}.
+func (s *Simulator) invoiceSessionStatus(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, refused := s.findInvoiceSession(c, "znaleziona")
+	if refused != nil {
+		return *refused
+	}
+	if !c.seesInvoiceSession(known) {
+		return *c.withoutAccess()
+	}
+	return ok(known.summary(c.now))
+}
+
+// listInvoiceSessions is GET /sessions: what the caller may see of its context, newest first.
+func (s *Simulator) listInvoiceSessions(c *call) reply {
+	filter, refused := newInvoiceSessionFilter(c.URL.Query())
+	if refused != nil {
+		return c.failed(refused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.store.invoiceSessions.lists[c.login.context]
+	wanted, refused := c.newPageUpTo(maxInvoiceSessionPageSize, "invoices", len(all))
+	if refused != nil {
+		return c.failed(refused)
+	}
+	positions, next := wanted.pick(func(i int) bool { return c.seesInvoiceSession(all[i]) && filter.matches(all[i], c.now) })
+	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
+	for _, i := range positions {
+		list.Sessions = append(list.Sessions, invoiceSessionItem{
+			ReferenceNumber: all[i].reference, invoiceSessionSummary: all[i].summary(c.now),
+		})
+	}
+	return ok(list)
+}
+
+// invoiceSessionFilter is what GET /sessions asks for.
+type invoiceSessionFilter struct {
+	online                    bool
+	reference                 string
+	statuses                  []string
+	created, closed, modified period
+}
+
+// period is a stretch of time with its ends; a zero end is open.
+type period struct{ from, to time.Time }
+
+func (p period) contains(t time.Time) bool {
+	return (p.from.IsZero() || !t.Before(p.from)) && (p.to.IsZero() || !t.After(p.to))
+}
+
+func (p period) open() bool { return p.from.IsZero() && p.to.IsZero() }
+
+// newInvoiceSessionFilter reads the query. Values of enums are taken in any case.
+func newInvoiceSessionFilter(query url.Values) (invoiceSessionFilter, *apiError) {
+	kind, known := enumValue(query.Get("sessionType"), "Online", "Batch")
+	if !known {
+		return invoiceSessionFilter{}, badInput("Typ sesji %q jest nieznany.", query.Get("sessionType"))
+	}
+	filter := invoiceSessionFilter{online: kind == "Online", reference: query.Get("referenceNumber")}
+	if query.Has("referenceNumber") && !referencePattern.MatchString(filter.reference) {
+		return invoiceSessionFilter{}, badInput("Numer referencyjny ma nieprawidłowy format.")
+	}
+	for _, text := range query["statuses"] {
+		status, known := enumValue(text, "InProgress", "Succeeded", "Failed", "Cancelled")
+		if !known {
+			return invoiceSessionFilter{}, badInput("Status %q jest nieznany.", text)
+		}
+		filter.statuses = append(filter.statuses, status)
+	}
+	for name, period := range map[string]*period{
+		"dateCreated": &filter.created, "dateClosed": &filter.closed, "dateModified": &filter.modified,
+	} {
+		if refused := period.read(query, name); refused != nil {
+			return invoiceSessionFilter{}, refused
+		}
+	}
+	return filter, nil
+}
+
+func (p *period) read(query url.Values, name string) (refused *apiError) {
+	if p.from, refused = queryTime(query, name+"From"); refused == nil {
+		p.to, refused = queryTime(query, name+"To")
+	}
+	return refused
+}
+
+// queryTime reads a time that may be left out.
+func queryTime(query url.Values, name string) (time.Time, *apiError) {
+	if !query.Has(name) {
+		return time.Time{}, nil
+	}
+	moment, err := time.Parse(time.RFC3339, query.Get(name))
+	if err != nil {
+		return time.Time{}, badInput("Parametr %s nie jest datą i godziną.", name)
+	}
+	return moment, nil
+}
+
+func (f invoiceSessionFilter) matches(i *invoiceSession, now time.Time) bool {
+	ended := i.ended(now)
+	return f.online &&
+		(f.reference == "" || f.reference == i.reference) &&
+		(len(f.statuses) == 0 || slices.Contains(f.statuses, i.commonStatus(now))) &&
+		f.created.contains(i.created) &&
+		(f.closed.open() || !ended.IsZero() && f.closed.contains(ended)) &&
+		f.modified.contains(i.updated(now))
+}
+
+// commonStatus is CommonSessionStatus.
+func (i *invoiceSession) commonStatus(now time.Time) string {
+	switch i.status(now).Code {
+	case invoiceSessionOpen:
+		return "InProgress"
+	case invoiceSessionCancelled:
+		return "Cancelled"
+	}
+	return "Failed"
+}

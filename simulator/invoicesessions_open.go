@@ -1,0 +1,114 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"slices"
+)
+
+// Lengths of what invoices are encrypted with (AES-256-CBC), in bytes.
+const (
+	symmetricKeyLength = 32
+	vectorLength       = 16
+)
+
+// openInvoiceSessionRequest is OpenOnlineSessionRequest.
+type openInvoiceSessionRequest struct {
+	FormCode   *formCode       `json:"formCode"`
+	Encryption *encryptionInfo `json:"encryption"`
+}
+
+// formCode is FormCode.
+type formCode struct {
+	SystemCode    string `json:"systemCode"`
+	SchemaVersion string `json:"schemaVersion"`
+	Value         string `json:"value"`
+}
+
+// encryptionInfo is EncryptionInfo.
+type encryptionInfo struct {
+	SymmetricKey string  `json:"encryptedSymmetricKey"`
+	Vector       string  `json:"initializationVector"`
+	PublicKeyID  *string `json:"publicKeyId"`
+}
+
+// knownFormCodes are those of OpenAPI 2.7.0.
+func knownFormCodes() []formCode {
+	return []formCode{
+		{"FA (2)", "1-0E", "FA"}, {"FA (3)", "1-0E", "FA"}, {"PEF (3)", "2-1", "PEF"}, {"PEF_KOR (3)", "2-1", "PEF"},
+		{"FA_RR (1)", "1-1E", "FA_RR"},
+	}
+}
+
+// openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at KSeF: the
+// session's status says so.
+func (s *Simulator) openInvoiceSession(c *call) reply {
+	if !c.hasContentType("application/json") {
+		return c.unsupportedMediaType("application/json")
+	}
+	var request openInvoiceSessionRequest
+	if refused := c.decode(&request); refused != nil {
+		return c.failed(refused)
+	}
+	encrypted, faults := request.read()
+	if len(faults) > 0 {
+		return c.failed(badFields(faults))
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+	}
+	if id := request.Encryption.PublicKeyID; id != nil && *id != keys.invoices.publicKeyID() {
+		return c.failed(unknownPublicKey(*id))
+	}
+	opened := &invoiceSession{
+		reference: newReference(invoiceSessionKind, c.now), context: c.login.context, author: c.login.identifier, created: c.now,
+	}
+	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.invoices.private, encrypted, nil)
+	if err != nil || len(key) != symmetricKeyLength {
+		opened.failure = &statusInfo{Code: invoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store.invoiceSessions.add(opened)
+	return reply{status: http.StatusCreated, body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
+}
+
+// openedInvoiceSession is OpenOnlineSessionResponse.
+type openedInvoiceSession struct {
+	ReferenceNumber string    `json:"referenceNumber"`
+	ValidUntil      timestamp `json:"validUntil"`
+}
+
+// read returns the encrypted key, and a sentence for each field that is not valid.
+func (r openInvoiceSessionRequest) read() (encrypted []byte, faults []string) {
+	switch {
+	case r.FormCode == nil:
+		faults = append(faults, mustNotBeEmpty("formCode"))
+	case !slices.Contains(knownFormCodes(), *r.FormCode):
+		faults = append(faults, "Wskazany kod formularza nie jest wspierany.")
+	}
+	if r.Encryption == nil {
+		return nil, append(faults, mustNotBeEmpty("encryption"))
+	}
+	encrypted, err := base64.StdEncoding.DecodeString(r.Encryption.SymmetricKey)
+	if err != nil || len(encrypted) == 0 {
+		faults = append(faults, "Pole encryption.encryptedSymmetricKey musi być zapisane w base64.")
+	}
+	vector, err := base64.StdEncoding.DecodeString(r.Encryption.Vector)
+	if err != nil || len(vector) != vectorLength {
+		faults = append(faults, "Pole encryption.initializationVector musi mieć 16 bajtów zapisanych w base64.")
+	}
+	if id := r.Encryption.PublicKeyID; id != nil && len(*id) != publicKeyIDLength {
+		faults = append(faults, "Pole encryption.publicKeyId musi mieć 44 znaki.")
+	}
+	return encrypted, faults
+}
+
+// publicKeyIDLength is that of a SHA-256 in base64.
+const publicKeyIDLength = 44
