@@ -31,8 +31,9 @@ var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 	return openapi3.NewLoader().LoadFromFile(filepath.Join(directory, "ksef-openapi-2.7.0.json"))
 })
 
-// undocumented tells whether an answer has a status that the OpenAPI does not list, and that the simulator gives
-// nevertheless. An operation of the OpenAPI is never answered with 404 or 405, unless it is one of those left out.
+// undocumented tells whether an answer has a status that the OpenAPI does not list, and that the
+// simulator gives nevertheless. An operation of the OpenAPI is never answered with 404 or 405, unless
+// it is one of those left out.
 func undocumented(contract *openapi3.T, method, path string, status int) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed:

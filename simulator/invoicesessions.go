@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// invoiceSessionLifetime is how long an online session stays open: that of the example of GET /sessions in OpenAPI 2.7.0.
+// invoiceSessionLifetime is how long an online session stays open: that of the example of GET
+// /sessions in OpenAPI 2.7.0.
 const invoiceSessionLifetime = 12 * time.Hour
 
 // Permissions that open operations of invoice sessions.
@@ -20,7 +21,8 @@ const (
 	enforcement     = "EnforcementOperations"
 )
 
-// invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them. Invoices are not taken.
+// invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them.
+// Invoices are not taken.
 func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	access := []string{accessJWT}
 	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcement}
@@ -28,21 +30,33 @@ func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	toList := []string{invoiceWrite, introspection, enforcement}
 	toBatch := []string{invoiceWrite, enforcement}
 	return []endpoint{
-		{name: "POST /sessions/online", group: groupOnlineSession, bearer: access, requires: toSend, serve: s.openInvoiceSession},
 		{
-			name: "POST /sessions/online/{referenceNumber}/close", group: groupOnlineSessionClose, bearer: access, requires: toSend,
-			serve: s.closeInvoiceSession,
+			name: "POST /sessions/online", group: groupOnlineSession,
+			bearer: access, requires: toSend, serve: s.openInvoiceSession,
 		},
 		{
-			name: "POST /sessions/online/{referenceNumber}/invoices", group: groupInvoiceSend, bearer: access, requires: toSend,
-			serve: s.sendInvoice,
+			name: "POST /sessions/online/{referenceNumber}/close", group: groupOnlineSessionClose,
+			bearer: access, requires: toSend, serve: s.closeInvoiceSession,
 		},
-		{name: "GET /sessions", group: groupSessionList, bearer: access, requires: toList, serve: s.listInvoiceSessions},
-		{name: "GET /sessions/{referenceNumber}", group: groupSessionMisc, bearer: access, requires: toSee, serve: s.invoiceSessionStatus},
-		{name: "POST /sessions/batch", group: groupBatchSession, bearer: access, requires: toBatch, serve: s.withoutBatches},
 		{
-			name: "POST /sessions/batch/{referenceNumber}/close", group: groupBatchSessionClose, bearer: access, requires: toBatch,
-			serve: s.withoutBatches,
+			name: "POST /sessions/online/{referenceNumber}/invoices", group: groupInvoiceSend,
+			bearer: access, requires: toSend, serve: s.sendInvoice,
+		},
+		{
+			name: "GET /sessions", group: groupSessionList,
+			bearer: access, requires: toList, serve: s.listInvoiceSessions,
+		},
+		{
+			name: "GET /sessions/{referenceNumber}", group: groupSessionMisc,
+			bearer: access, requires: toSee, serve: s.invoiceSessionStatus,
+		},
+		{
+			name: "POST /sessions/batch", group: groupBatchSession,
+			bearer: access, requires: toBatch, serve: s.withoutBatches,
+		},
+		{
+			name: "POST /sessions/batch/{referenceNumber}/close", group: groupBatchSessionClose,
+			bearer: access, requires: toBatch, serve: s.withoutBatches,
 		},
 	}
 }
@@ -112,9 +126,9 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
-// ownInvoiceSession returns the session of the path for those who work in it: its author, whatever the login, and
-// nobody else (official IntrospectionPermissionIntegrationTests). found is the last word of KSeF's sentence for an
-// unknown one. The caller holds the lock.
+// ownInvoiceSession returns the session of the path for those who work in it: its author, whatever
+// the login, and nobody else (official IntrospectionPermissionIntegrationTests). found is the last
+// word of KSeF's sentence for an unknown one. The caller holds the lock.
 func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
 	known, refused := s.findInvoiceSession(c, found)
 	if refused == nil && known.author != c.login.identifier {
@@ -123,8 +137,8 @@ func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *
 	return known, refused
 }
 
-// findInvoiceSession returns the session of the path. One of another context is not known in this one. The caller
-// holds the lock.
+// findInvoiceSession returns the session of the path. One of another context is not known in this
+// one. The caller holds the lock.
 func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
 	reference := c.PathValue("referenceNumber")
 	if !referencePattern.MatchString(reference) {
@@ -140,8 +154,8 @@ func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, 
 	return known, nil
 }
 
-// withoutAccess is the refusal of a session of another author. That there is one is from the official tests; which it
-// is, is not documented.
+// withoutAccess is the refusal of a session of another author. That there is one is from the
+// official tests; which it is, is not documented.
 func (c *call) withoutAccess() *reply {
 	refused := c.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
 	return &refused
@@ -167,7 +181,8 @@ func (s *Simulator) closeInvoiceSession(c *call) reply {
 	return noContent()
 }
 
-// sendInvoice is POST /sessions/online/{referenceNumber}/invoices: refused as KSeF refuses, else not implemented.
+// sendInvoice is POST /sessions/online/{referenceNumber}/invoices: refused as KSeF refuses, else
+// not implemented.
 func (s *Simulator) sendInvoice(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,7 +21,8 @@ type invoiceSessionItem struct {
 	FailedInvoices     int `json:"failedInvoiceCount"`
 }
 
-// invoiceSessionSummary is SessionStatusResponse without the numbers of invoices, which KSeF leaves out while they are 0.
+// invoiceSessionSummary is SessionStatusResponse without the numbers of invoices, which KSeF leaves
+// out while they are 0.
 type invoiceSessionSummary struct {
 	Status      statusInfo `json:"status"`
 	DateCreated timestamp  `json:"dateCreated"`
@@ -36,11 +37,13 @@ type invoiceSessionList struct {
 }
 
 func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
-	return invoiceSessionSummary{i.status(now), timestamp(i.created), timestamp(i.updated(now)), timestamp(i.validUntil())}
+	return invoiceSessionSummary{
+		i.status(now), timestamp(i.created), timestamp(i.updated(now)), timestamp(i.validUntil()),
+	}
 }
 
-// seesInvoiceSession tells whether the caller may see a session of its context: any with Introspection or
-// EnforcementOperations, else its own.
+// seesInvoiceSession tells whether the caller may see a session of its context: any with
+// Introspection or EnforcementOperations, else its own.
 func (c *call) seesInvoiceSession(known *invoiceSession) bool {
 	return c.hasAny(introspection, enforcement) || known.author == c.login.identifier
 }
@@ -72,7 +75,9 @@ func (s *Simulator) listInvoiceSessions(c *call) reply {
 	if refused != nil {
 		return c.failed(refused)
 	}
-	positions, next := wanted.pick(func(i int) bool { return c.seesInvoiceSession(all[i]) && filter.matches(all[i], c.now) })
+	positions, next := wanted.pick(func(i int) bool {
+		return c.seesInvoiceSession(all[i]) && filter.matches(all[i], c.now)
+	})
 	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
 	for _, i := range positions {
 		list.Sessions = append(list.Sessions, invoiceSessionItem{

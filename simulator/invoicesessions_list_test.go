@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// invoiceSessions returns the reference numbers of the online sessions that a query finds, of all pages.
+// invoiceSessions returns the reference numbers of the online sessions that a query finds, of all
+// pages.
 func (a *api) invoiceSessions(s session, query string) []string {
 	a.t.Helper()
 	references, _ := a.list("/sessions?sessionType=Online"+query, s.access, "sessions", "referenceNumber")

@@ -45,8 +45,8 @@ func knownFormCodes() []formCode {
 	}
 }
 
-// openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at KSeF: the
-// session's status says so.
+// openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at
+// KSeF: the session's status says so.
 func (s *Simulator) openInvoiceSession(c *call) reply {
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")
@@ -67,7 +67,8 @@ func (s *Simulator) openInvoiceSession(c *call) reply {
 		return c.failed(unknownPublicKey(*id))
 	}
 	opened := &invoiceSession{
-		reference: newReference(invoiceSessionKind, c.now), context: c.login.context, author: c.login.identifier, created: c.now,
+		reference: newReference(invoiceSessionKind, c.now),
+		context:   c.login.context, author: c.login.identifier, created: c.now,
 	}
 	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.invoices.private, encrypted, nil)
 	if err != nil || len(key) != symmetricKeyLength {

@@ -196,8 +196,8 @@ func TestInvoiceSessionRights(t *testing.T) {
 		require.Equal(t, http.StatusNoContent, a.closeInvoices(application, a.openInvoices(owner)).status)
 		require.Equal(t, http.StatusNoContent, a.closeInvoices(owner, a.openInvoices(application)).status)
 	})
-	// personWithIntrospection_CanViewForeignSessionStatus_ButCannotCloseIt of IntrospectionPermissionIntegrationTests
-	// (CIRFMF/ksef-client-java), without an invoice.
+	// personWithIntrospection_CanViewForeignSessionStatus_ButCannotCloseIt of
+	// IntrospectionPermissionIntegrationTests (CIRFMF/ksef-client-java), without an invoice.
 	t.Run("Introspection sees what others may not", func(t *testing.T) {
 		employee, third, inspector := simulator.Identifier{Type: "Nip", Value: "1111111111"},
 			simulator.Identifier{Type: "Nip", Value: "2222222222"}, simulator.Identifier{Type: "Nip", Value: "3333333333"}

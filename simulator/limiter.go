@@ -62,7 +62,7 @@ func (l *limiter) of(context Identifier) groupLimits {
 	return l.defaults
 }
 
-// override changes the limits of a context. anonymous and global do not belong to a context, and stay.
+// override changes the limits of a context. anonymous and global do not belong to one, and stay.
 func (l *limiter) override(context Identifier, limits groupLimits) {
 	for _, group := range []string{groupAnonymous, groupGlobal} {
 		limits.set(group, l.defaults.of(group))

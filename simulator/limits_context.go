@@ -3,6 +3,8 @@
 
 package simulator
 
+import "slices"
+
 func (s *Simulator) contextLimitEndpoints() []endpoint {
 	access := []string{accessJWT}
 	return []endpoint{
@@ -12,8 +14,9 @@ func (s *Simulator) contextLimitEndpoints() []endpoint {
 	}
 }
 
-// contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They are shown only: there are no invoices that
-// they could bound. collectiveIdentifier came after OpenAPI 2.7.0 (official ContextLimitIntegrationTest).
+// contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They are shown only: there
+// are no invoices that they could bound. collectiveIdentifier came after OpenAPI 2.7.0 (official
+// ContextLimitIntegrationTest).
 type contextLimits struct {
 	OnlineSession        *invoiceLimits    `json:"onlineSession"`
 	BatchSession         *invoiceLimits    `json:"batchSession"`
@@ -78,16 +81,19 @@ func (l contextLimits) check() []string {
 	if l.CollectiveIdentifier == nil {
 		return faults
 	}
-	return append(faults, mustBeBetween("collectiveIdentifier.maxInvoices", l.CollectiveIdentifier.MaxInvoices, 0, largestInvoices)...)
+	given := l.CollectiveIdentifier.MaxInvoices
+	return append(faults, mustBeBetween("collectiveIdentifier.maxInvoices", given, 0, largestInvoices)...)
 }
 
 func (l *invoiceLimits) check(field string) []string {
 	if l == nil {
 		return []string{mustNotBeEmpty(field)}
 	}
-	faults := mustBeBetween(field+".maxInvoiceSizeInMB", l.MaxSizeMB, 0, largestSizeMB)
-	faults = append(faults, mustBeBetween(field+".maxInvoiceWithAttachmentSizeInMB", l.MaxSizeWithAttachmentMB, 0, largestSizeWithAttachmentMB)...)
-	return append(faults, mustBeBetween(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices)...)
+	return slices.Concat(
+		mustBeBetween(field+".maxInvoiceSizeInMB", l.MaxSizeMB, 0, largestSizeMB),
+		mustBeBetween(field+".maxInvoiceWithAttachmentSizeInMB", l.MaxSizeWithAttachmentMB, 0, largestSizeWithAttachmentMB),
+		mustBeBetween(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices),
+	)
 }
 
 // resetContextLimits is DELETE /testdata/limits/context/session.

@@ -27,7 +27,8 @@ func newLimitStore() limitStore {
 	return limitStore{contexts: map[Identifier]contextLimits{}, subjects: map[Identifier]subjectLimits{}}
 }
 
-// subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may be left out.
+// subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may
+// be left out.
 type subjectLimits struct {
 	Enrollment  *enrollmentLimit  `json:"enrollment"`
 	Certificate *certificateCount `json:"certificate"`
@@ -51,7 +52,8 @@ func (s *Simulator) subjectLimits(c *call) reply {
 	return ok(subjectLimits{&enrollmentLimit{&quota.Requests}, &certificateCount{&quota.Certificates}})
 }
 
-// certificateQuota returns what a subject may have: by the options, unless a test has changed it. The caller holds the lock.
+// certificateQuota returns what a subject may have: by the options, unless a test has changed it.
+// The caller holds the lock.
 func (s *Simulator) certificateQuota(subject Identifier) CertificateQuota {
 	quota := s.options.CertificateQuota.or(subject.Type)
 	changed := s.store.limits.subjects[subject]
@@ -70,8 +72,8 @@ type subjectLimitsRequest struct {
 	subjectLimits
 }
 
-// check returns a sentence for each field that is not valid. What subjectIdentifierType does besides is not
-// documented: here the limits are those of the current subject, whatever its type.
+// check returns a sentence for each field that is not valid. What subjectIdentifierType does
+// besides is not documented: here the limits are those of the current subject, whatever its type.
 func (r subjectLimitsRequest) check() []string {
 	var faults []string
 	known := func(kind string) bool { return strings.EqualFold(kind, r.SubjectType) }
@@ -87,8 +89,8 @@ func (r subjectLimitsRequest) check() []string {
 	return faults
 }
 
-// setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default back: whether KSeF
-// leaves it as it was is not documented.
+// setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default
+// back: whether KSeF leaves it as it was is not documented.
 func (s *Simulator) setSubjectLimits(c *call) reply {
 	if !c.hasContentType("application/json") {
 		return c.unsupportedMediaType("application/json")

@@ -114,13 +114,14 @@ const (
 
 // Limits are the rate limits that can be chosen. Those of invoice sessions are KSeF's.
 type Limits struct {
-	// Context bounds each endpoint per login context and source address; KSeF has 10/s, 30/min and 120/h (group
-	// "other"). A window that it lifts is lifted for invoice sessions too.
+	// Context bounds each endpoint per login context and source address; KSeF has 10/s, 30/min and
+	// 120/h (group "other"). A window that it lifts is lifted for invoice sessions too.
 	Context Windows
-	// Client bounds each endpoint that needs no context per source address; KSeF has 60/s (group "anonymous").
+	// Client bounds each endpoint that needs no context per source address; KSeF has 60/s (group
+	// "anonymous").
 	Client Windows
-	// Global bounds all requests of a source address, over all endpoints and contexts; KSeF has no such limit so far
-	// (group "global").
+	// Global bounds all requests of a source address, over all endpoints and contexts; KSeF has no
+	// such limit so far (group "global").
 	Global Windows
 }
 

@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// tooManyRequestTest, badRequestTest, unauthorizedTest and forbiddenTest of ExceptionsApiIntegrationTest
-// (CIRFMF/ksef-client-java) want these fields.
+// tooManyRequestTest, badRequestTest, unauthorizedTest and forbiddenTest of
+// ExceptionsApiIntegrationTest (CIRFMF/ksef-client-java) want these fields.
 func TestProblemDetails(t *testing.T) {
 	synctest.Test(t, testProblemDetails)
 }
@@ -35,7 +35,9 @@ func testProblemDetails(t *testing.T) {
 		"400": {
 			a.do("GET", "/tokens?pageSize=1", s.access, nil), 400, "Bad Request", "Żądanie jest nieprawidłowe.", "/v2/tokens",
 		},
-		"401": {a.do("GET", "/tokens", "invalidToken", nil), 401, "Unauthorized", "Wymagane jest uwierzytelnienie.", "/v2/tokens"},
+		"401": {
+			a.do("GET", "/tokens", "invalidToken", nil), 401, "Unauthorized", "Wymagane jest uwierzytelnienie.", "/v2/tokens",
+		},
 		"403": {
 			a.do("POST", "/sessions/online", s.access, map[string]any{}), 403, "Forbidden",
 			"Brak wymaganych uprawnień do wykonania operacji w bieżącym kontekście.", "/v2/sessions/online",

@@ -10,9 +10,9 @@ import (
 	"strconv"
 )
 
-// The groups of endpoints that share values of rate limits. Each endpoint still has a counter of its own
-// (limity-api.md). anonymous and global are no groups of endpoints of a context: the first is for
-// those that need no login, the second for all requests of a source address.
+// The groups of endpoints that share values of rate limits. Each endpoint still has a counter of
+// its own (limity-api.md). anonymous and global are no groups of endpoints of a context: the first
+// is for those that need no login, the second for all requests of a source address.
 const (
 	groupOnlineSession      = "onlineSession"
 	groupOnlineSessionClose = "onlineSessionClose"
@@ -36,8 +36,9 @@ type groupWindows struct {
 // groupLimits are the limits of all groups. Its JSON form is EffectiveApiRateLimits.
 type groupLimits []groupWindows
 
-// productionLimits are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that came with 2.8
-// (*Close, anonymous, global) are not in it: their values are those that public clients were seen to read.
+// productionLimits are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
+// came with 2.8 (*Close, anonymous, global) are not in it: their values are those that public
+// clients were seen to read.
 func productionLimits() groupLimits {
 	return groupLimits{
 		{group: groupOnlineSession, Windows: Windows{10, 30, 120}},
@@ -60,8 +61,8 @@ func productionLimits() groupLimits {
 	}
 }
 
-// groups are production's limits with those of the options in their places. A window that the options lift for
-// contexts is lifted in every group.
+// groups are production's limits with those of the options in their places. A window that the
+// options lift for contexts is lifted in every group.
 func (l Limits) groups() groupLimits {
 	all := productionLimits()
 	for i := range all {

@@ -5,8 +5,9 @@ package simulator
 
 import "slices"
 
-// largestMultiple is how many times production's limit a test may set. The official tests see 1200 as the most
-// for onlineSession's perHour, which is 120 in production; the other ranges are taken to follow from that.
+// largestMultiple is how many times production's limit a test may set. The official tests see 1200
+// as the most for onlineSession's perHour, which is 120 in production; the other ranges are taken
+// to follow from that.
 const largestMultiple = 10
 
 // rateLimitsRequest is SetRateLimitsRequest.
@@ -16,10 +17,10 @@ type rateLimitsRequest struct {
 
 // check returns a sentence for each field that is not valid, in the order of the groups.
 //
-// The official badRequestTest sends onlineSession with one bad field and nothing else. A version of it counts eleven
-// details, a later one twelve. Here it is eleven: groups that came later than the first eleven may be left out,
-// though OpenAPI 2.7.0 requires invoiceExportStatus and collectiveIdentifier. Another official test
-// (rateLimitsPositive) does leave the former out.
+// The official badRequestTest sends onlineSession with one bad field and nothing else. A version of
+// it counts eleven details, a later one twelve. Here it is eleven: groups that came later than the
+// first eleven may be left out, though OpenAPI 2.7.0 requires invoiceExportStatus and
+// collectiveIdentifier. Another official test (rateLimitsPositive) does leave the former out.
 func (r rateLimitsRequest) check() []string {
 	if r.RateLimits == nil {
 		return []string{mustNotBeEmpty("rateLimits")}

@@ -67,6 +67,13 @@ func TestRateLimits(t *testing.T) {
 			a.from("192.0.2.1").want(http.StatusOK, "GET", "/tokens", unit.access, nil)
 		})
 	})
+	t.Run("are lifted in all groups with those of contexts", func(t *testing.T) {
+		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: -1, PerHour: 5}}})
+		shown := a.rateLimits(a.login(seal(t), nipXML))
+		require.Equal(t, windows(-1, 30, 5), shown["other"])
+		require.Equal(t, windows(-1, 30, 120), shown["onlineSession"])
+		require.Equal(t, windows(60, -1, -1), shown["anonymous"])
+	})
 	t.Run("shows all groups of 2.9.0 in order", func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)

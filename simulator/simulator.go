@@ -95,7 +95,8 @@ func (s *Simulator) SetClock(to time.Time) error {
 	return nil
 }
 
-// SetLimits replaces the rate limits. Blocks end and the windows start empty.
+// SetLimits replaces the rate limits, also those that POST /testdata/rate-limits has set for a context.
+// Blocks end and the windows start empty.
 func (s *Simulator) SetLimits(limits Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

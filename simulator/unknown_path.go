@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// unknownPath answers requests under /v2/ that no endpoint takes: 405 where the path has an endpoint for another
-// method, else 404. They are in KSeF's error format. The texts and the code are not documented.
+// unknownPath answers requests under /v2/ that no endpoint takes: 405 where the path has an
+// endpoint for another method, else 404. They are in KSeF's error format. The texts and the code
+// are not documented.
 func (s *Simulator) unknownPath(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, now: s.now()}

@@ -5,8 +5,8 @@ package simulator
 
 import "fmt"
 
-// KSeF answers a request whose fields are not valid with one error, which has one detail for each of them. The
-// sentences are those of FluentValidation, as the official badRequestTest shows.
+// KSeF answers a request whose fields are not valid with one error, which has one detail for each
+// of them. The sentences are those of FluentValidation, as the official badRequestTest shows.
 
 // badFields is the error for fields that do not pass validation, with one sentence for each.
 func badFields(faults []string) *apiError {
