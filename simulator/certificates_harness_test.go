@@ -83,11 +83,16 @@ func (a *api) certificate(s session, body map[string]any, key crypto.Signer) (cr
 	require.Regexp(a.t, "^[0-9A-F]{16}$", serial)
 	found := a.retrieve(s, serial)
 	require.Len(a.t, found, 1)
-	der, err := base64.StdEncoding.DecodeString(found[0]["certificate"].(string))
-	require.NoError(a.t, err)
+	return credential{key, parseCertificate(a.t, found[0]["certificate"].(string))}, serial
+}
+
+func parseCertificate(t testing.TB, encoded string) *x509.Certificate {
+	t.Helper()
+	der, err := base64.StdEncoding.DecodeString(encoded)
+	require.NoError(t, err)
 	certificate, err := x509.ParseCertificate(der)
-	require.NoError(a.t, err)
-	return credential{key, certificate}, serial
+	require.NoError(t, err)
+	return certificate
 }
 
 func (a *api) newCertificate(s session, kind string) (credential, string) {

@@ -123,8 +123,8 @@ func (b answer) number(path string) int {
 	return int(number)
 }
 
-// code returns the code of an error in either format, and its details.
-func (b answer) code() (int, string) {
+// fault returns the one error of an answer in either format, and the key of its code.
+func (b answer) fault() (map[string]any, string) {
 	list, _ := b.body["errors"].([]any)
 	key := "code"
 	if exception, ok := b.body["exception"].(map[string]any); ok {
@@ -132,16 +132,27 @@ func (b answer) code() (int, string) {
 		key = "exceptionCode"
 	}
 	if len(list) != 1 {
-		return 0, ""
+		return nil, key
 	}
-	first := list[0].(map[string]any)
+	return list[0].(map[string]any), key
+}
+
+// code returns the code of an error in either format, and its details.
+func (b answer) code() (int, string) {
+	fault, key := b.fault()
+	code, _ := fault[key].(float64)
+	return int(code), strings.Join(b.details(), " ")
+}
+
+// details are those of an error in either format.
+func (b answer) details() []string {
+	fault, _ := b.fault()
 	var details []string
-	found, _ := first["details"].([]any)
+	found, _ := fault["details"].([]any)
 	for _, detail := range found {
 		details = append(details, detail.(string))
 	}
-	code, _ := first[key].(float64)
-	return int(code), strings.Join(details, " ")
+	return details
 }
 
 func (a *api) refused(got answer, code int, detail string) {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-ksef/simulator"
 )
 
 // invoiceSessions returns the reference numbers of the online sessions that a query finds, of all
@@ -95,55 +93,4 @@ func TestListInvoiceSessionsInPages(t *testing.T) {
 	require.Equal(t, 1, pages)
 	a.header.Set("x-continuation-token", "tokens:1")
 	a.refused(a.do("GET", "/sessions?sessionType=Online", s.access, nil), 21418, "")
-}
-
-// SessionIntegrationTest (CIRFMF/ksef-client-java).
-func TestSessionIntegration(t *testing.T) {
-	t.Run("createSessionSearchSessionAndRevokeCurrentSession", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{})
-		s := a.login(seal(t), nipXML)
-		a.openInvoices(s)
-		active := a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", s.access, nil).list("items")
-		require.Len(t, active, 1)
-		require.Equal(t, true, active[0]["isCurrent"])
-		a.want(http.StatusNoContent, "DELETE", "/auth/sessions/current", s.access, nil)
-		require.Empty(t, a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", s.access, nil).list("items"))
-		a.refused(a.do("POST", "/auth/token/refresh", s.refresh, nil), 21301, "(425) nie pozwala na odświeżenie tokenu dostępowego.")
-	})
-	t.Run("createSecondSessionAndRevokeSessionByReferenceNumber", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{})
-		first := a.login(seal(t), nipXML)
-		a.openInvoices(first)
-		require.Len(t, a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", first.access, nil).list("items"), 1)
-		second := a.login(seal(t), nipXML)
-		require.Len(t, a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", first.access, nil).list("items"), 2)
-		a.want(http.StatusNoContent, "DELETE", "/auth/sessions/"+second.reference, first.access, nil)
-		active := a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", first.access, nil).list("items")
-		require.Len(t, active, 1)
-		require.Equal(t, first.reference, active[0]["referenceNumber"])
-		a.want(http.StatusBadRequest, "POST", "/auth/token/refresh", second.refresh, nil)
-	})
-	t.Run("searchSessionsByStatuses", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{})
-		first, second := a.login(seal(t), nipXML), a.login(seal(t), nipXML)
-		firstOpened, secondOpened := a.openInvoices(first), a.openInvoices(second)
-		require.Equal(t, http.StatusNoContent, a.closeInvoices(first, secondOpened).status)
-		found := a.want(http.StatusOK, "GET", "/sessions?sessionType=Online&pageSize=10&statuses=InProgress&statuses=Cancelled", first.access, nil)
-		list := found.list("sessions")
-		require.Len(t, list, 2)
-		require.Equal(t, secondOpened, list[0]["referenceNumber"])
-		require.Equal(t, firstOpened, list[1]["referenceNumber"])
-		for i, want := range []map[string]any{
-			{"code": 440.0, "description": "Sesja anulowana", "details": []any{"Nie przesłano faktur"}},
-			{"code": 100.0, "description": "Sesja interaktywna otwarta"},
-		} {
-			require.Equal(t, want, list[i]["status"])
-		}
-	})
-	t.Run("searchSessions", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{})
-		s := a.login(seal(t), nipXML)
-		opened := a.openInvoices(s)
-		require.Equal(t, []string{opened}, a.invoiceSessions(s, "&statuses=InProgress"))
-	})
 }

@@ -157,26 +157,3 @@ func TestTestdataRateLimits(t *testing.T) {
 		require.Equal(t, windows(10, 30, 120), a.rateLimits(s)["other"])
 	})
 }
-
-// badRequestTest of ExceptionsApiIntegrationTest (CIRFMF/ksef-client-java).
-func TestTestdataRateLimitsBadRequest(t *testing.T) {
-	a := newAPI(t, simulator.Options{})
-	s := a.login(seal(t), nipXML)
-	groups := map[string]any{"onlineSession": windows(1, 1, 11111111), "batchSession": nil, "other": nil}
-	body := map[string]any{"rateLimits": groups}
-
-	a.refused(a.do("POST", "/testdata/rate-limits", s.access, body), 21405, "'rateLimits.batchSession' must not be empty.")
-	a.header.Set("X-Error-Format", "problem-details")
-	got := a.want(http.StatusBadRequest, "POST", "/testdata/rate-limits", s.access, body)
-	require.Equal(t, "Bad Request", got.text("title"))
-	require.Equal(t, 400, got.number("status"))
-	require.Equal(t, "Żądanie jest nieprawidłowe.", got.text("detail"))
-	require.Equal(t, "/v2/testdata/rate-limits", got.text("instance"))
-	require.NotEmpty(t, got.text("traceId"))
-	require.NotEmpty(t, got.text("timestamp"))
-	failures := got.list("errors")
-	require.Len(t, failures, 1)
-	require.Equal(t, "Błąd walidacji danych wejściowych.", failures[0]["description"])
-	require.Len(t, failures[0]["details"], 11)
-	require.Contains(t, failures[0]["details"], "'rateLimits.onlineSession.perHour' must be between 1 and 1200. You entered 11111111.")
-}
