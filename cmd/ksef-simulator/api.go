@@ -78,7 +78,7 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("%s %s was answered with %s: %s", method, path, response.Status, data)
+		return &answerError{method + " " + path, response.StatusCode, data}
 	}
 	if into == nil {
 		return nil
@@ -89,18 +89,34 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 	return nil
 }
 
-// publicKey fetches the key that tokens are encrypted with, and its identifier.
-func (a *api) publicKey(ctx context.Context) (*rsa.PublicKey, string, error) {
-	var keys []struct {
-		Certificate []byte
-		PublicKeyID string
-		Usage       []string
-	}
+// answerError is an answer that is no success.
+type answerError struct {
+	request string
+	status  int
+	body    []byte
+}
+
+func (e *answerError) Error() string {
+	return fmt.Sprintf("%s was answered with %d %s: %s", e.request, e.status, http.StatusText(e.status), e.body)
+}
+
+// publicKey is PublicKeyCertificate.
+type publicKey struct {
+	Certificate []byte
+	PublicKeyID string
+	ValidFrom   time.Time
+	Usage       []string
+}
+
+// publicKey fetches the key of a usage, and its identifier: of several the one that is the newest.
+func (a *api) publicKey(ctx context.Context, usage string) (*rsa.PublicKey, string, error) {
+	var keys []publicKey
 	if err := a.call(ctx, "GET", "/security/public-key-certificates", "", nil, &keys); err != nil {
 		return nil, "", err
 	}
+	slices.SortFunc(keys, func(a, b publicKey) int { return b.ValidFrom.Compare(a.ValidFrom) })
 	for _, key := range keys {
-		if !slices.Contains(key.Usage, "KsefTokenEncryption") {
+		if !slices.Contains(key.Usage, usage) || time.Now().Before(key.ValidFrom) {
 			continue
 		}
 		certificate, err := x509.ParseCertificate(key.Certificate)
@@ -111,5 +127,5 @@ func (a *api) publicKey(ctx context.Context) (*rsa.PublicKey, string, error) {
 			return public, key.PublicKeyID, nil
 		}
 	}
-	return nil, "", errors.New("KSeF has no public key for tokens")
+	return nil, "", fmt.Errorf("KSeF has no public key of the usage %s", usage)
 }

@@ -32,39 +32,52 @@ type statusInfo struct {
 
 // login logs in with a KSeF token and says whether KSeF has accepted it.
 func login(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) error {
-	flags := flag.NewFlagSet("login", flag.ContinueOnError)
+	_, opened, err := logInWithToken(ctx, "login", arguments, in, out, log)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "login accepted: %s\n", opened.reference)
+	return err
+}
+
+// session is a login that has succeeded.
+type session struct{ reference, access string }
+
+// logInWithToken reads the flags of a command that logs in with a KSeF token, and does so. Where KSeF
+// refuses the login, it says so and returns errRefused.
+func logInWithToken(ctx context.Context, command string, arguments []string, in io.Reader, out, log io.Writer) (*api, session, error) {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	url := flags.String("url", "http://127.0.0.1:8380/v2", "`address` of the API")
 	token := flags.String("token", "-", "the KSeF `token`; - reads it from standard input, where no process list shows it")
 	ca := flags.String("ca", "", "`file` with the certificates to trust, as PEM, instead of the system's")
 	if err := parse(flags, arguments, log); err != nil {
-		return err
+		return nil, session{}, err
 	}
 	if *token == "-" {
 		data, err := io.ReadAll(io.LimitReader(in, 4096))
 		if err != nil {
-			return fmt.Errorf("read the token: %w", err)
+			return nil, session{}, fmt.Errorf("read the token: %w", err)
 		}
 		*token = strings.TrimSpace(string(data))
 	}
 	identifier, err := contextOf(*token)
 	if err != nil {
-		return err
+		return nil, session{}, err
 	}
 	api, err := newAPI(*url, *ca)
 	if err != nil {
-		return err
+		return nil, session{}, err
 	}
-	session, status, err := api.logIn(ctx, *token, identifier)
+	opened, status, err := api.logIn(ctx, *token, identifier)
 	if err != nil {
-		return err
+		return nil, session{}, err
 	}
 	if status.Code != 200 {
 		text := strings.Join(append([]string{status.Description}, status.Details...), ": ")
 		_, err := fmt.Fprintf(out, "login refused: %d %s\n", status.Code, text)
-		return errors.Join(errRefused, err)
+		return nil, session{}, errors.Join(errRefused, err)
 	}
-	_, err = fmt.Fprintf(out, "login accepted: %s\n", session)
-	return err
+	return api, opened, nil
 }
 
 // contextIdentifier is the context that a login asks for.
@@ -86,24 +99,24 @@ func contextOf(token string) (contextIdentifier, error) {
 	return contextIdentifier{}, errors.New("this is not a KSeF token: it has the form <reference number>|nip-<NIP>|<secret>")
 }
 
-// logIn goes all the way: public key, challenge, encrypted token, status, and the access token at the end. It returns the
-// reference number of the session and the last status.
-func (a *api) logIn(ctx context.Context, token string, identifier contextIdentifier) (string, statusInfo, error) {
-	key, keyID, err := a.publicKey(ctx)
+// logIn goes all the way: public key, challenge, encrypted token, status, and the access token at
+// the end. It returns the last status too.
+func (a *api) logIn(ctx context.Context, token string, identifier contextIdentifier) (session, statusInfo, error) {
+	key, keyID, err := a.publicKey(ctx, "KsefTokenEncryption")
 	if err != nil {
-		return "", statusInfo{}, err
+		return session{}, statusInfo{}, err
 	}
 	var challenge struct {
 		Challenge   string
 		TimestampMs int64
 	}
 	if err := a.call(ctx, "POST", "/auth/challenge", "", nil, &challenge); err != nil {
-		return "", statusInfo{}, err
+		return session{}, statusInfo{}, err
 	}
 	plain := fmt.Sprintf("%s|%d", token, challenge.TimestampMs)
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key, []byte(plain), nil)
 	if err != nil {
-		return "", statusInfo{}, fmt.Errorf("encrypt the token: %w", err)
+		return session{}, statusInfo{}, fmt.Errorf("encrypt the token: %w", err)
 	}
 	var begun struct {
 		ReferenceNumber     string
@@ -114,13 +127,15 @@ func (a *api) logIn(ctx context.Context, token string, identifier contextIdentif
 		"encryptedToken": base64.StdEncoding.EncodeToString(encrypted), "publicKeyId": keyID,
 	}
 	if err := a.call(ctx, "POST", "/auth/ksef-token", "", request, &begun); err != nil {
-		return "", statusInfo{}, err
+		return session{}, statusInfo{}, err
 	}
 	status, err := a.waitFor(ctx, begun.ReferenceNumber, begun.AuthenticationToken.Token)
 	if err != nil || status.Code != 200 {
-		return "", status, err
+		return session{}, status, err
 	}
-	return begun.ReferenceNumber, status, a.call(ctx, "POST", "/auth/token/redeem", begun.AuthenticationToken.Token, nil, nil)
+	var redeemed struct{ AccessToken struct{ Token string } }
+	err = a.call(ctx, "POST", "/auth/token/redeem", begun.AuthenticationToken.Token, nil, &redeemed)
+	return session{begun.ReferenceNumber, redeemed.AccessToken.Token}, status, err
 }
 
 // waitFor asks for the status of a login until it is decided.

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and logs in with a KSeF token.
+// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and works with a KSeF token as an
+// application does.
 package main
 
 import (
@@ -18,7 +19,7 @@ import (
 // Exit codes.
 const (
 	exitDone    = 0
-	exitRefused = 1 // KSeF has refused the login
+	exitRefused = 1 // KSeF has refused the login or the invoice session
 	exitFailed  = 2 // the command could not be carried out
 )
 
@@ -27,12 +28,13 @@ const usage = `ksef-simulator is KSeF (Poland's e-invoice system) in a process, 
   ksef-simulator serve        answer requests: the API under /v2, its control under /simulator/
   ksef-simulator certificate  make a self-signed certificate as KSeF's TEST environment accepts it
   ksef-simulator login        log in with a KSeF token, as an application would
+  ksef-simulator open-session log in with a KSeF token and open an invoice session
 
 Each command explains its flags with -h.
 `
 
-// errRefused ends the login command when KSeF has refused the login; everything is printed by then.
-var errRefused = errors.New("login refused")
+// errRefused ends a command that KSeF has refused; everything is printed by then.
+var errRefused = errors.New("refused")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -56,7 +58,7 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, log io.Writ
 
 func dispatch(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) error {
 	if len(arguments) == 0 {
-		return errors.New("a command is missing: use serve, certificate or login; help explains them")
+		return errors.New("a command is missing: use serve, certificate, login or open-session; help explains them")
 	}
 	switch arguments[0] {
 	case "serve":
@@ -65,11 +67,13 @@ func dispatch(ctx context.Context, arguments []string, in io.Reader, out, log io
 		return certificate(arguments[1:], out, log)
 	case "login":
 		return login(ctx, arguments[1:], in, out, log)
+	case "open-session":
+		return openSession(ctx, arguments[1:], in, out, log)
 	case "help", "-h", "-help", "--help":
 		_, err := fmt.Fprint(out, usage)
 		return err
 	}
-	return fmt.Errorf("the command %q is not known: use serve, certificate or login", arguments[0])
+	return fmt.Errorf("the command %q is not known: use serve, certificate, login or open-session", arguments[0])
 }
 
 // parse reads the flags of a command, which takes no other arguments.
