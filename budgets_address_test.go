@@ -5,7 +5,6 @@ package ksef
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -253,7 +252,7 @@ func TestPassCancel(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		pass = l.admit(0, testNIP, client.EndpointToken, budget.Wait{AtMost: 2 * time.Hour})
-		require.True(t, errors.Is(pass.Begin(ended), context.Canceled))
+		require.ErrorIs(t, pass.Begin(ended), context.Canceled)
 		pass.Cancel()
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,20 +25,20 @@ type certificates struct {
 
 func (c *certificates) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	require.NoError(c.t, err)
+	assert.NoError(c.t, err)
 	c.requests = append(c.requests, r.URL.RequestURI()+" "+string(body))
 	size, err := strconv.Atoi(r.URL.Query().Get("pageSize"))
-	require.NoError(c.t, err)
+	assert.NoError(c.t, err)
 	number := 0
 	if r.URL.Query().Has("pageOffset") {
 		number, err = strconv.Atoi(r.URL.Query().Get("pageOffset"))
-		require.NoError(c.t, err)
+		assert.NoError(c.t, err)
 	}
 	page := CertificatePage{HasMore: (number+1)*size < c.count}
 	for position := number * size; position < min(c.count, (number+1)*size); position++ {
 		page.Certificates = append(page.Certificates, Certificate{Name: fmt.Sprint(position)})
 	}
-	require.NoError(c.t, json.NewEncoder(w).Encode(page))
+	assert.NoError(c.t, json.NewEncoder(w).Encode(page))
 }
 
 // walk returns how many certificates were seen until one has the name.

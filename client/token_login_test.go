@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -126,13 +127,13 @@ func (k *tokenLogins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /v2/security/public-key-certificates":
 		k.published++
 		one := publishedKey{fmt.Sprintf("key-%d", k.published), -1, 1, publicKeyUsageTokens, k.key.Public()}
-		require.NoError(k.t, json.NewEncoder(w).Encode([]any{one.encode(k.t, k.key)}))
+		assert.NoError(k.t, json.NewEncoder(w).Encode([]any{one.encode(k.t, k.key)}))
 	case "POST /v2/auth/challenge":
 		k.challenges++
 		_, _ = fmt.Fprintf(w, `{"challenge":"challenge-%d","timestamp":"2026-01-01T00:00:00Z","timestampMs":%d}`, k.challenges, k.challenges)
 	case "POST /v2/auth/ksef-token":
 		var body map[string]any
-		require.NoError(k.t, json.NewDecoder(r.Body).Decode(&body))
+		assert.NoError(k.t, json.NewDecoder(r.Body).Decode(&body))
 		k.submitted = append(k.submitted, body)
 		if k.refusals > 0 {
 			k.refusals--

@@ -15,6 +15,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -46,15 +47,15 @@ func (k *opaque) serve(w http.ResponseWriter, r *http.Request) {
 	case "POST /v2/auth/xades-signature":
 		status, body = http.StatusAccepted, map[string]any{"referenceNumber": "login", "authenticationToken": bearer("begun", time.Hour)}
 	case "GET /v2/auth/login":
-		require.Equal(k.t, "Bearer begun", r.Header.Get("Authorization"))
+		assert.Equal(k.t, "Bearer begun", r.Header.Get("Authorization"))
 		body = map[string]any{"status": map[string]any{"code": 200}}
 	case "POST /v2/auth/token/redeem":
 		body = map[string]any{"accessToken": bearer("same", 15*time.Minute), "refreshToken": bearer("again", 7*24*time.Hour)}
 	case "POST /v2/auth/token/refresh":
-		require.Equal(k.t, "Bearer again", r.Header.Get("Authorization"))
+		assert.Equal(k.t, "Bearer again", r.Header.Get("Authorization"))
 		body = map[string]any{"accessToken": bearer("same", 15*time.Minute)}
 	case "GET /v2/tokens":
-		require.Equal(k.t, "Bearer same", r.Header.Get("Authorization"))
+		assert.Equal(k.t, "Bearer same", r.Header.Get("Authorization"))
 		body = map[string]any{"tokens": []any{}}
 		if k.refusals > 0 {
 			k.refusals--
@@ -64,7 +65,7 @@ func (k *opaque) serve(w http.ResponseWriter, r *http.Request) {
 		k.t.Errorf("unexpected %s", endpoint)
 	}
 	w.WriteHeader(status)
-	require.NoError(k.t, json.NewEncoder(w).Encode(body))
+	assert.NoError(k.t, json.NewEncoder(w).Encode(body))
 }
 
 // made is how many requests, logins and refreshes KSeF has had.
