@@ -64,6 +64,19 @@ func (c *call) decode(into any) *apiError {
 	return parseJSON(data, into)
 }
 
+// readJSON reads a JSON body; the answer when it is not one.
+func (c *call) readJSON(into any) *reply {
+	if !c.hasContentType("application/json") {
+		refused := c.unsupportedMediaType("application/json")
+		return &refused
+	}
+	if wrong := c.decode(into); wrong != nil {
+		refused := c.failed(wrong)
+		return &refused
+	}
+	return nil
+}
+
 // decodeOptional reads a JSON body that may be left out.
 func (c *call) decodeOptional(into any) *apiError {
 	data, refused := c.body()
@@ -119,5 +132,5 @@ type apiError struct {
 
 // badInput is the error for everything that does not pass validation.
 func badInput(format string, arguments ...any) *apiError {
-	return badFields([]string{fmt.Sprintf(format, arguments...)})
+	return &apiError{21405, "Błąd walidacji danych wejściowych.", []string{fmt.Sprintf(format, arguments...)}}
 }

@@ -47,12 +47,9 @@ func (s *Simulator) enroll(c *call) reply {
 	if !c.login.mayEnroll() {
 		return c.failed(&apiError{Code: 25002, Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
 	}
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request enrollRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
 	if refused := request.check(c.now); refused != nil {
 		return c.failed(refused)

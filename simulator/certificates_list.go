@@ -26,14 +26,11 @@ type retrievedCertificate struct {
 // retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate of are left out: what KSeF
 // does with them is not documented.
 func (s *Simulator) retrieveCertificates(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
 	}
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
 	if count := len(request.SerialNumbers); count < 1 || count > maxRetrieved {
 		return c.failed(badInput("Pole certificateSerialNumbers musi zawierać od 1 do %d numerów.", maxRetrieved))

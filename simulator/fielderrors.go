@@ -29,6 +29,22 @@ func (f *fieldErrors) add(format string, arguments ...any) {
 	*f = append(*f, fmt.Sprintf(format, arguments...))
 }
 
+// notEmpty, between and notNegative speak as KSeF's own validator does (FluentValidation): their
+// sentences are those that official tests look for.
+func (f *fieldErrors) notEmpty(field string) { f.add("'%s' must not be empty.", field) }
+
+func (f *fieldErrors) between(field string, value, least, most int) {
+	if value < least || value > most {
+		f.add("'%s' must be between %d and %d. You entered %d.", field, least, most, value)
+	}
+}
+
+func (f *fieldErrors) notNegative(field string, value *int) {
+	if value != nil && *value < 0 {
+		f.add("'%s' must be greater than or equal to '0'.", field)
+	}
+}
+
 func (f *fieldErrors) length(field, value string, least, most int) {
 	if count := utf8.RuneCountInString(value); count < least || count > most {
 		f.add("Pole %s musi mieć od %d do %d znaków.", field, least, most)
@@ -88,17 +104,4 @@ func (f *fieldErrors) moment(field string, text *string) time.Time {
 		f.add("Pole %s nie jest datą i godziną.", field)
 	}
 	return read.UTC()
-}
-
-// decodeFields reads a JSON body into a request; the answer when it is not one.
-func (c *call) decodeFields(into any) *reply {
-	if !c.hasContentType("application/json") {
-		refused := c.unsupportedMediaType("application/json")
-		return &refused
-	}
-	if wrong := c.decode(into); wrong != nil {
-		refused := c.failed(wrong)
-		return &refused
-	}
-	return nil
 }

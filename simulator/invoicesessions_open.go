@@ -48,16 +48,13 @@ func knownFormCodes() []formCode {
 // openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at
 // KSeF: the session's status says so.
 func (s *Simulator) openInvoiceSession(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request openInvoiceSessionRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
-	encrypted, faults := request.read()
-	if len(faults) > 0 {
-		return c.failed(badFields(faults))
+	encrypted, refused := request.read()
+	if refused != nil {
+		return c.failed(refused)
 	}
 	keys, err := s.keys()
 	if err != nil {
@@ -86,29 +83,31 @@ type openedInvoiceSession struct {
 	ValidUntil      timestamp `json:"validUntil"`
 }
 
-// read returns the encrypted key, and a sentence for each field that is not valid.
-func (r openInvoiceSessionRequest) read() (encrypted []byte, faults []string) {
+// read returns the encrypted key.
+func (r openInvoiceSessionRequest) read() ([]byte, *apiError) {
+	var wrong fieldErrors
 	switch {
 	case r.FormCode == nil:
-		faults = append(faults, mustNotBeEmpty("formCode"))
+		wrong.notEmpty("formCode")
 	case !slices.Contains(knownFormCodes(), *r.FormCode):
-		faults = append(faults, "Wskazany kod formularza nie jest wspierany.")
+		wrong.add("Wskazany kod formularza nie jest wspierany.")
 	}
 	if r.Encryption == nil {
-		return nil, append(faults, mustNotBeEmpty("encryption"))
+		wrong.notEmpty("encryption")
+		return nil, wrong.refusal()
 	}
 	encrypted, err := base64.StdEncoding.DecodeString(r.Encryption.SymmetricKey)
 	if err != nil || len(encrypted) == 0 {
-		faults = append(faults, "Pole encryption.encryptedSymmetricKey musi być zapisane w base64.")
+		wrong.add("Pole encryption.encryptedSymmetricKey musi być zapisane w base64.")
 	}
 	vector, err := base64.StdEncoding.DecodeString(r.Encryption.Vector)
 	if err != nil || len(vector) != vectorLength {
-		faults = append(faults, "Pole encryption.initializationVector musi mieć 16 bajtów zapisanych w base64.")
+		wrong.add("Pole encryption.initializationVector musi mieć 16 bajtów zapisanych w base64.")
 	}
 	if id := r.Encryption.PublicKeyID; id != nil && len(*id) != publicKeyIDLength {
-		faults = append(faults, "Pole encryption.publicKeyId musi mieć 44 znaki.")
+		wrong.add("Pole encryption.publicKeyId musi mieć 44 znaki.")
 	}
-	return encrypted, faults
+	return encrypted, wrong.refusal()
 }
 
 // publicKeyIDLength is that of a SHA-256 in base64.

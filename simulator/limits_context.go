@@ -3,8 +3,6 @@
 
 package simulator
 
-import "slices"
-
 func (s *Simulator) contextLimitEndpoints() []endpoint {
 	access := []string{accessJWT}
 	return []endpoint{
@@ -57,15 +55,12 @@ func (s *Simulator) contextLimits(c *call) reply {
 
 // setContextLimits is POST /testdata/limits/context/session.
 func (s *Simulator) setContextLimits(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request contextLimits
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
-	if faults := request.check(); len(faults) > 0 {
-		return c.failed(badFields(faults))
+	if refused := request.check().refusal(); refused != nil {
+		return c.failed(refused)
 	}
 	if request.CollectiveIdentifier == nil {
 		request.CollectiveIdentifier = defaultContextLimits().CollectiveIdentifier
@@ -76,24 +71,24 @@ func (s *Simulator) setContextLimits(c *call) reply {
 	return done()
 }
 
-func (l contextLimits) check() []string {
-	faults := append(l.OnlineSession.check("onlineSession"), l.BatchSession.check("batchSession")...)
-	if l.CollectiveIdentifier == nil {
-		return faults
+func (l contextLimits) check() fieldErrors {
+	var wrong fieldErrors
+	l.OnlineSession.check("onlineSession", &wrong)
+	l.BatchSession.check("batchSession", &wrong)
+	if l.CollectiveIdentifier != nil {
+		wrong.between("collectiveIdentifier.maxInvoices", l.CollectiveIdentifier.MaxInvoices, 0, largestInvoices)
 	}
-	given := l.CollectiveIdentifier.MaxInvoices
-	return append(faults, mustBeBetween("collectiveIdentifier.maxInvoices", given, 0, largestInvoices)...)
+	return wrong
 }
 
-func (l *invoiceLimits) check(field string) []string {
+func (l *invoiceLimits) check(field string, wrong *fieldErrors) {
 	if l == nil {
-		return []string{mustNotBeEmpty(field)}
+		wrong.notEmpty(field)
+		return
 	}
-	return slices.Concat(
-		mustBeBetween(field+".maxInvoiceSizeInMB", l.MaxSizeMB, 0, largestSizeMB),
-		mustBeBetween(field+".maxInvoiceWithAttachmentSizeInMB", l.MaxSizeWithAttachmentMB, 0, largestSizeWithAttachmentMB),
-		mustBeBetween(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices),
-	)
+	wrong.between(field+".maxInvoiceSizeInMB", l.MaxSizeMB, 0, largestSizeMB)
+	wrong.between(field+".maxInvoiceWithAttachmentSizeInMB", l.MaxSizeWithAttachmentMB, 0, largestSizeWithAttachmentMB)
+	wrong.between(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices)
 }
 
 // resetContextLimits is DELETE /testdata/limits/context/session.

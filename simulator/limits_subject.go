@@ -72,35 +72,32 @@ type subjectLimitsRequest struct {
 	subjectLimits
 }
 
-// check returns a sentence for each field that is not valid. What subjectIdentifierType does
-// besides is not documented: here the limits are those of the current subject, whatever its type.
-func (r subjectLimitsRequest) check() []string {
-	var faults []string
+// check validates the request. What subjectIdentifierType does besides is not documented: here the
+// limits are those of the current subject, whatever its type.
+func (r subjectLimitsRequest) check() fieldErrors {
+	var wrong fieldErrors
 	known := func(kind string) bool { return strings.EqualFold(kind, r.SubjectType) }
 	if r.SubjectType != "" && !slices.ContainsFunc([]string{TypeNIP, TypePESEL, TypeFingerprint}, known) {
-		faults = append(faults, "'subjectIdentifierType' has a range of values which does not include '"+r.SubjectType+"'.")
+		wrong.add("'subjectIdentifierType' has a range of values which does not include '%s'.", r.SubjectType)
 	}
 	if r.Enrollment != nil {
-		faults = append(faults, mustNotBeNegative("enrollment.maxEnrollments", r.Enrollment.MaxEnrollments)...)
+		wrong.notNegative("enrollment.maxEnrollments", r.Enrollment.MaxEnrollments)
 	}
 	if r.Certificate != nil {
-		faults = append(faults, mustNotBeNegative("certificate.maxCertificates", r.Certificate.MaxCertificates)...)
+		wrong.notNegative("certificate.maxCertificates", r.Certificate.MaxCertificates)
 	}
-	return faults
+	return wrong
 }
 
 // setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default
 // back: whether KSeF leaves it as it was is not documented.
 func (s *Simulator) setSubjectLimits(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request subjectLimitsRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
-	if faults := request.check(); len(faults) > 0 {
-		return c.failed(badFields(faults))
+	if refused := request.check().refusal(); refused != nil {
+		return c.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,12 +28,9 @@ type tokenLoginRequest struct {
 // loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login
 // ends with status 450. What becomes of a good one is decided when the login is.
 func (s *Simulator) loginByToken(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request tokenLoginRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
 	policy, encrypted, refused := request.read()
 	if refused != nil {

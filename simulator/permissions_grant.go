@@ -69,7 +69,7 @@ type entityDetails struct {
 // they lack themselves (official test PersonPermissionIntegrationTest).
 func (s *Simulator) grantToPerson(c *call) reply {
 	var request personGrantRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	details, refused := request.check()
@@ -162,7 +162,7 @@ type entityGrantRequest struct {
 // grantToEntity is POST /permissions/entities/grants.
 func (s *Simulator) grantToEntity(c *call) reply {
 	var request entityGrantRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	if refused := request.check(); refused != nil {

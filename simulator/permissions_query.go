@@ -181,7 +181,7 @@ type personGrantItem struct {
 // here it lists what anybody but KSeF itself has.
 func (s *Simulator) queryPersonsGrants(c *call) reply {
 	var filter grantFilter
-	if refused := c.decodeFields(&filter); refused != nil {
+	if refused := c.readJSON(&filter); refused != nil {
 		return *refused
 	}
 	size, number, refused := numberedPage(c.URL.Query(), maxPageSize)

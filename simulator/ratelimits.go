@@ -30,15 +30,12 @@ func (s *Simulator) rateLimits(c *call) reply {
 // setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block that is on
 // stays on: what KSeF does is not documented.
 func (s *Simulator) setRateLimits(c *call) reply {
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request rateLimitsRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
-	if faults := request.check(); len(faults) > 0 {
-		return c.failed(badFields(faults))
+	if refused := request.check().refusal(); refused != nil {
+		return c.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

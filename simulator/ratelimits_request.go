@@ -21,38 +21,41 @@ type rateLimitsRequest struct {
 // it counts eleven details, a later one twelve. Here it is eleven: groups that came later than the
 // first eleven may be left out, though OpenAPI 2.7.0 requires invoiceExportStatus and
 // collectiveIdentifier. Another official test (rateLimitsPositive) does leave the former out.
-func (r rateLimitsRequest) check() []string {
+func (r rateLimitsRequest) check() fieldErrors {
+	var wrong fieldErrors
 	if r.RateLimits == nil {
-		return []string{mustNotBeEmpty("rateLimits")}
+		wrong.notEmpty("rateLimits")
+		return wrong
 	}
-	var faults []string
 	for _, known := range productionLimits() {
 		field := "rateLimits." + known.group
 		given := r.RateLimits[known.group]
 		switch {
 		case given != nil:
-			faults = append(faults, given.check(field, known.Windows)...)
+			given.check(field, known.Windows, &wrong)
 		case !known.optional:
-			faults = append(faults, mustNotBeEmpty(field))
+			wrong.notEmpty(field)
 		}
 	}
-	return faults
+	return wrong
 }
 
-func (v rateLimitValues) check(field string, production Windows) []string {
-	return slices.Concat(
-		checkLimit(field+".perSecond", v.PerSecond, production.PerSecond),
-		checkLimit(field+".perMinute", v.PerMinute, production.PerMinute),
-		checkLimit(field+".perHour", v.PerHour, production.PerHour),
-	)
-}
-
-// checkLimit wants -1 where production has no limit: what KSeF accepts there is not known.
-func checkLimit(field string, value, production int) []string {
-	if production < 0 {
-		return mustBeBetween(field, value, -1, -1)
+// check wants -1 where production has no limit: what KSeF accepts there is not known.
+func (v rateLimitValues) check(field string, production Windows, wrong *fieldErrors) {
+	for _, one := range []struct {
+		name           string
+		value, highest int
+	}{
+		{".perSecond", v.PerSecond, production.PerSecond},
+		{".perMinute", v.PerMinute, production.PerMinute},
+		{".perHour", v.PerHour, production.PerHour},
+	} {
+		least, most := 1, largestMultiple*one.highest
+		if one.highest < 0 {
+			least, most = -1, -1
+		}
+		wrong.between(field+one.name, one.value, least, most)
 	}
-	return mustBeBetween(field, value, 1, largestMultiple*production)
 }
 
 // apply returns the limits with those of the request in their places.

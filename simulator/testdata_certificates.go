@@ -13,7 +13,7 @@ func (s *Simulator) shortenCertificate(c *call) reply {
 	var request struct {
 		ValidTo *string `json:"validTo"`
 	}
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors

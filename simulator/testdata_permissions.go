@@ -29,7 +29,7 @@ func (r testPermissionsRequest) checkIdentifiers() fieldErrors {
 // grantTestPermissions is POST /testdata/permissions: grants that count at once, of KSeF itself.
 func (s *Simulator) grantTestPermissions(c *call) reply {
 	var request testPermissionsRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	wrong := request.checkIdentifiers()
@@ -61,7 +61,7 @@ func (s *Simulator) grantTestPermissions(c *call) reply {
 // has in the context, whoever has granted it.
 func (s *Simulator) revokeTestPermissions(c *call) reply {
 	var request testPermissionsRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	if refused := request.checkIdentifiers().refusal(); refused != nil {
@@ -90,7 +90,7 @@ func (s *Simulator) setBlocked(c *call, blocked bool) reply {
 	var request struct {
 		Context *Identifier `json:"contextIdentifier"`
 	}
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors

@@ -76,7 +76,7 @@ func (r subjectCreateRequest) check() (*testSubject, time.Time, *apiError) {
 // createSubject is POST /testdata/subject.
 func (s *Simulator) createSubject(c *call) reply {
 	var request subjectCreateRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	made, created, refused := request.check()
@@ -106,7 +106,7 @@ func (s *Simulator) removeSubject(c *call) reply {
 
 // withNIP reads a request that names a NIP, and does something to it under the lock.
 func (s *Simulator) withNIP(c *call, request any, field string, nip *string, change func(nip string)) reply {
-	if refused := c.decodeFields(request); refused != nil {
+	if refused := c.readJSON(request); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors
@@ -145,7 +145,7 @@ func (r personCreateRequest) check() (time.Time, *apiError) {
 // createPerson is POST /testdata/person: from then on the PESEL owns the context of the NIP.
 func (s *Simulator) createPerson(c *call) reply {
 	var request personCreateRequest
-	if refused := c.decodeFields(&request); refused != nil {
+	if refused := c.readJSON(&request); refused != nil {
 		return *refused
 	}
 	created, refused := request.check()

@@ -49,12 +49,9 @@ func (s *Simulator) issueToken(c *call) reply {
 	if refused := s.refuseTokens(c.now); refused != nil {
 		return c.failed(refused)
 	}
-	if !c.hasContentType("application/json") {
-		return c.unsupportedMediaType("application/json")
-	}
 	var request generateRequest
-	if refused := c.decode(&request); refused != nil {
-		return c.failed(refused)
+	if refused := c.readJSON(&request); refused != nil {
+		return *refused
 	}
 	if refused := request.check(c); refused != nil {
 		return c.failed(refused)
