@@ -103,13 +103,17 @@ func (w *world) requireNoSecretInLogs() {
 
 // login logs in with a KSeF token as a program does, and returns KSeF's verdict.
 func (w *world) login(token any) error {
+	_, err := w.tokenLogin(token)
+	return err
+}
+
+func (w *world) tokenLogin(token any) (*client.Tokens, error) {
 	api, err := client.New(client.Config{URL: testURL, Transport: w.transport})
 	require.NoError(w.t, err)
 	ctx := w.t.Context()
 	operation, err := api.BeginTokenLogin(ctx, client.Context{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)))
 	require.NoError(w.t, err)
-	_, err = session.Finish(ctx, api, operation)
-	return err
+	return session.Finish(ctx, api, operation)
 }
 
 // requireLoginRefused is the proof that a token is dead: KSeF's status 450.
