@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"testing/synctest"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
 )
 
 // broken says which of the promises that hold at every moment does not; nil
@@ -147,33 +149,82 @@ func (s *scene) openRecords() (map[string]*ledger.Record, error) {
 	return open, nil
 }
 
+// errMoved says that a record was moved or removed between the list and its reading.
+var errMoved = errors.New("a record is no longer where it was listed")
+
+// addOpenRecords reads one ledger. A mount at work may move a record meanwhile: then all are read
+// again.
 func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
-	ctx := context.Background()
-	keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
-	if err != nil {
-		return err
+	records, err := readRecords(storage)
+	for errors.Is(err, errMoved) {
+		records, err = readRecords(storage)
 	}
-	// A record that is there twice counts in its later state.
-	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
-	for _, key := range keys {
-		entry, err := storage.Get(ctx, key)
-		if err != nil {
-			return err
-		}
-		var record ledger.Record
-		if err := json.Unmarshal(entry.Value, &record); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
+	for _, record := range records {
 		switch record.State {
 		case ledger.Issuing:
-			open[record.Nonce] = &record
+			open[record.Nonce] = record
 		case ledger.Live, ledger.Revoking:
-			open[record.ReferenceNumber] = &record
+			open[record.ReferenceNumber] = record
 		case ledger.Dead:
 			delete(open, record.ReferenceNumber)
 		}
 	}
-	return nil
+	return err
+}
+
+// readRecords returns a record that is there twice in its later state last.
+func readRecords(storage logical.Storage) ([]*ledger.Record, error) {
+	ctx := context.Background()
+	keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
+	records := make([]*ledger.Record, 0, len(keys))
+	for _, key := range keys {
+		entry, err := storage.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if entry == nil {
+			return nil, errMoved
+		}
+		var record ledger.Record
+		if err := json.Unmarshal(entry.Value, &record); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		records = append(records, &record)
+	}
+	return records, nil
+}
+
+// movingStorage moves a record when it is read for the first time.
+type movingStorage struct {
+	logical.Storage
+	from, to string
+}
+
+func (m *movingStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if key != m.from {
+		return m.Storage.Get(ctx, key)
+	}
+	m.from = ""
+	entry, err := m.Storage.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	entry.Key = m.to
+	return nil, errors.Join(m.Put(ctx, entry), m.Delete(ctx, key))
+}
+
+func TestOpenRecordsOfAMountAtWork(t *testing.T) {
+	storage := &movingStorage{&logical.InmemStorage{}, ledger.StoragePrefix + "live/1", ledger.StoragePrefix + "revoking/1"}
+	entry, err := logical.StorageEntryJSON(storage.from, ledger.Record{State: ledger.Live, ReferenceNumber: "1"})
+	require.NoError(t, err)
+	require.NoError(t, storage.Put(t.Context(), entry))
+	open := make(map[string]*ledger.Record)
+	require.NoError(t, addOpenRecords(open, storage))
+	require.Contains(t, open, "1")
 }
 
 // nonceOf is the nonce in a token's mark.
