@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/budget"
@@ -33,7 +34,8 @@ type budgets struct {
 	// onUnreadable is called with each journal that cannot be read and is replaced.
 	onUnreadable func(entry *logical.StorageEntry, err error)
 
-	opening  turn.Turn // held while an account is opened or dropped
+	own      atomic.Pointer[string] // the API of config; nil until it has been read
+	opening  turn.Turn              // held while an account is opened or dropped
 	mu       sync.Mutex
 	closed   bool
 	accounts map[budget.Key]*budget.Account

@@ -147,6 +147,25 @@ func TestGlobalLimit(t *testing.T) {
 			require.GreaterOrEqual(t, l.usage(0, "", budget.AllRequests).Hour.Used, 3)
 		})
 	})
+	t.Run("is counted by a mount that sends nothing", func(t *testing.T) {
+		inSceneOf(t, 2, simulator.Options{}, func(t *testing.T, s *scene) {
+			s.elapse(2 * time.Hour)
+			s.restart()
+			var idle *mount
+			s.onMount(1, func(m *mount) { idle = m })
+			s.onMount(0, func(m *mount) {
+				l := &limited{t: t, mounts: []*budgets{m.backend.budgets, m.backend.budgets}}
+				l.tell(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
+				_, err := idle.request(logical.RollbackOperation, "", nil)
+				require.NoError(t, err)
+				spend(l)
+			})
+			alone := &limited{t: t, mounts: []*budgets{newBudgets(budget.NewRegistry(), s.disks[1])}}
+			require.NoError(t, alone.mounts[0].openStored(t.Context(), testURL))
+			require.Equal(t, []int{0, 0, 9}, alone.limits("", budget.AllRequests))
+			require.GreaterOrEqual(t, alone.usage(0, "", budget.AllRequests).Hour.Used, 3)
+		})
+	})
 	t.Run("tells when a revocation can go", func(t *testing.T) {
 		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
 			s.onMount(0, func(m *mount) {

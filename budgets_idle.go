@@ -61,16 +61,34 @@ func (b *budgets) forget(key budget.Key, account *budget.Account) bool {
 // while the mount is loaded: its journal then counts what other mounts send
 // there, whether or not this one does.
 func (b *backend) openOwnLimits(ctx context.Context, stored *config) error {
+	b.budgets.own.Store(&stored.URL)
+	err := b.budgets.openAddress(ctx)
 	if stored.Context.IsZero() {
+		return err
+	}
+	_, ownErr := b.budgets.account(ctx, budget.Key{API: stored.URL, Context: stored.Context.String()})
+	return errors.Join(err, ownErr)
+}
+
+// openAddress opens the account of the source address at config's API where any mount has been told
+// a limit of all requests, for the same reason. Without one, an idle mount need not count logins.
+func (b *budgets) openAddress(ctx context.Context) error {
+	own := b.own.Load()
+	if own == nil {
 		return nil
 	}
-	_, err := b.budgets.account(ctx, budget.Key{API: stored.URL, Context: stored.Context.String()})
+	address := budget.Key{API: *own}
+	if b.registry.Limits(address, budget.AllRequests) == (budget.Limits{}) {
+		return nil
+	}
+	_, err := b.account(ctx, address)
 	return err
 }
 
 // dropIdleLimits forgets the limits of contexts that nobody has used for long.
 func (b *backend) dropIdleLimits(ctx context.Context) {
 	dropped, err := b.budgets.dropIdle(ctx)
+	err = errors.Join(err, b.budgets.openAddress(ctx))
 	if dropped {
 		stored, readErr := readConfig(ctx, b.storage)
 		if readErr == nil && stored != nil {

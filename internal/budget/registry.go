@@ -99,6 +99,16 @@ func (p *pool) endpoint(name string) *endpoint {
 	return e
 }
 
+// Limits returns the limits in force for an endpoint of a key, whichever account has been told them.
+func (r *Registry) Limits(key Key, endpoint string) Limits {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pools[key]; p != nil && p.endpoints[endpoint] != nil {
+		return p.endpoints[endpoint].limits
+	}
+	return DocumentedLimits(endpoint)
+}
+
 // dropIfIdle forgets a pool that nobody uses, once the journals have all of it and no request is in flight that
 // a journal would date too early.
 func (p *pool) dropIfIdle() {
