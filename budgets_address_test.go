@@ -113,6 +113,18 @@ func TestGlobalLimit(t *testing.T) {
 			pass.Done(0)
 		})
 	})
+	t.Run("is not awaited until an access token has ended", func(t *testing.T) {
+		in(t, func(t *testing.T, l *limited) {
+			l.tell(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 3}})
+			spend(l)
+			pass := l.admit(0, testNIP, client.EndpointRevokeToken, budget.Wait{AtMost: 24 * time.Hour})
+			began := time.Now()
+			var exhausted *budget.ExhaustedError
+			require.ErrorAs(t, pass.Begin(t.Context()), &exhausted)
+			require.Less(t, time.Since(began), 90*time.Second)
+			pass.Cancel()
+		})
+	})
 	t.Run("is none unless told", func(t *testing.T) {
 		in(t, func(t *testing.T, l *limited) {
 			none := &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: -1}

@@ -65,10 +65,16 @@ type pass struct {
 	overall  *budget.Slot
 }
 
+// beginMaxWait bounds the wait between a request's bearer token and its sending: it is longer than
+// the minute's window, and shorter than an access token still lasts that a session gives out (90 s).
+const beginMaxWait = 75 * time.Second
+
 // Begin waits for the limits of all requests together, for what is left of the time that the gate
-// allows.
+// allows and for beginMaxWait at most.
 func (p *pass) Begin(ctx context.Context) error {
-	_, slot, err := p.budgets.acquire(ctx, budget.Key{API: p.key.API}, budget.AllRequests, p.left)
+	wait := p.left
+	wait.AtMost = min(wait.AtMost, beginMaxWait)
+	_, slot, err := p.budgets.acquire(ctx, budget.Key{API: p.key.API}, budget.AllRequests, wait)
 	if err == nil {
 		p.overall = slot
 	}
