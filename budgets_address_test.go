@@ -178,6 +178,22 @@ func TestGlobalLimit(t *testing.T) {
 			require.GreaterOrEqual(t, alone.usage(0, "", budget.AllRequests).Hour.Used, 3)
 		})
 	})
+	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
+		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
+		inSceneOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *scene) {
+			for i := range 60 {
+				_, _ = s.vaults[i%2].issue(t.Context(), "invoices", time.Hour)
+				s.elapse(2 * time.Second)
+				if i == 30 {
+					s.restart()
+				}
+			}
+			require.GreaterOrEqual(t, len(s.living()), 40)
+			s.elapse(6 * time.Hour)
+			require.Empty(t, s.living())
+			require.NoError(t, s.limitExceeded())
+		})
+	})
 	t.Run("tells when a revocation can go", func(t *testing.T) {
 		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
 			s.onMount(0, func(m *mount) {
@@ -185,10 +201,6 @@ func TestGlobalLimit(t *testing.T) {
 				limits := m.backend.budgets
 				require.NoError(t, limits.setLimits(t.Context(), budget.Key{API: testURL, Context: "Nip:" + testNIP},
 					client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 1, PerHour: -1}}))
-				pass, err := limits.gate(testURL, client.Context{}, budget.Wait{}).Admit(t.Context(), client.EndpointChallenge)
-				require.NoError(t, err)
-				require.NoError(t, pass.Begin(t.Context()))
-				pass.Done(0)
 				require.Greater(t, time.Until(m.backend.lastRevocation(1)), 50*time.Second)
 			})
 		})

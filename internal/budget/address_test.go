@@ -37,6 +37,22 @@ func TestAllRequests(t *testing.T) {
 		})
 	})
 
+	t.Run("count from before a limit is told", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := openAddress(t, budget.NewRegistry(), &memory{})
+			for range 4 {
+				s, err := a.Acquire(ctx(), budget.AllRequests, now)
+				require.NoError(t, err)
+				s.Done()
+			}
+			a.SetLimits(budget.AllRequests, budget.Limits{PerHour: 5})
+			_, err := a.Acquire(ctx(), budget.AllRequests, now)
+			require.NoError(t, err)
+			_, err = a.Acquire(ctx(), budget.AllRequests, now)
+			require.ErrorAs(t, err, new(*budget.ExhaustedError))
+		})
+	})
+
 	t.Run("limit and windows survive a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, mine, theirs := budget.NewRegistry(), &memory{}, &memory{}

@@ -38,7 +38,7 @@ const toldLast = 8 * 24 * time.Hour
 func (p *pool) empty(now time.Time) bool {
 	for _, e := range p.endpoints {
 		e.prune(now)
-		busy := len(e.sent) > 0 || e.inFlight > 0 || len(e.queue) > 0 || e.blocked.After(now)
+		busy := len(e.counting(now)) > 0 || e.inFlight > 0 || len(e.queue) > 0 || e.blocked.After(now)
 		told := e.limits != DocumentedLimits(e.name) && now.Sub(e.told) < toldLast
 		if busy || told {
 			return false

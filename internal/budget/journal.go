@@ -148,7 +148,7 @@ func (a *Account) entry(e *endpoint, now time.Time) (n entry, known bool) {
 			n.Pending += reserveAhead
 		}
 		e.prune(now)
-		for _, s := range e.sent {
+		for _, s := range e.counting(now) {
 			age := floorMillis(now.Sub(s.at))
 			if s.account == a.id {
 				n.Ages = append(n.Ages, age)

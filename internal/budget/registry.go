@@ -94,6 +94,9 @@ func (p *pool) endpoint(name string) *endpoint {
 	e := p.endpoints[name]
 	if e == nil {
 		e = &endpoint{name: name, mu: &p.registry.mu, windows: windows{limits: DocumentedLimits(name)}}
+		if name == AllRequests {
+			e.remembered = keptHour // the login that tells the first limit counts already
+		}
 		p.endpoints[name] = e
 	}
 	return e

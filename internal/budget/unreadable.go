@@ -53,8 +53,7 @@ func (a *Account) fill(endpoints []string) {
 // while another account sent tells of none.
 func (p *pool) knowsAbsent(now time.Time) bool {
 	for _, e := range p.endpoints {
-		e.prune(now)
-		for _, s := range e.sent {
+		for _, s := range e.counting(now) {
 			if p.accounts[s.account] == nil {
 				return true
 			}

@@ -12,9 +12,11 @@ import (
 type windows struct {
 	limits   Limits
 	told     time.Time // when the limits were set; zero while the documented ones hold
-	sent     []stamp   // ended requests that still count, oldest first
+	sent     []stamp   // ended requests, oldest first
 	inFlight int
 	blocked  time.Time // nothing goes before
+	// remembered is how long an ended request is remembered at least, for a limit that is told later.
+	remembered time.Duration
 }
 
 // stamp is the end of a request, and the account that sent it.
@@ -46,7 +48,7 @@ func (w *windows) open(now time.Time) bool {
 }
 
 func (w *windows) record(s stamp) {
-	if w.limits.reach() > 0 {
+	if max(w.limits.reach(), w.remembered) > 0 {
 		at := len(w.sent)
 		for at > 0 && w.sent[at-1].at.After(s.at) {
 			at--
@@ -64,7 +66,12 @@ func (w *windows) replace(account string, stamps []stamp) {
 
 // prune forgets what no window reaches any more.
 func (w *windows) prune(now time.Time) {
-	w.sent = w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
+	w.sent = w.sent[len(w.sent)-w.used(now, max(w.limits.reach(), w.remembered)):]
+}
+
+// counting are the ended requests that a limit in force reaches.
+func (w *windows) counting(now time.Time) []stamp {
+	return w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
 }
 
 // used counts the ended requests in the window of that length which ends now.
