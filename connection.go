@@ -198,7 +198,7 @@ func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait b
 	return current.in(b, target.Context, wait), nil
 }
 
-// probe asks KSeF for a challenge, which no hourly limit counts.
+// probe asks KSeF for a challenge, which the hourly limit of no endpoint counts.
 func (b *backend) probe(ctx context.Context, api string) error {
 	current, err := b.connect(ctx)
 	if err != nil {

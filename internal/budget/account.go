@@ -213,6 +213,9 @@ func (a *Account) SetLimits(endpoint string, limits Limits) {
 		}
 		return
 	}
+	if !e.limits.any() {
+		a.pool.forgetReserved(e)
+	}
 	e.limits, e.told = limits, now
 	a.pool.version++
 	e.settle(now)

@@ -53,6 +53,26 @@ func TestAllRequests(t *testing.T) {
 		})
 	})
 
+	t.Run("are reserved anew after a time without a limit", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			j := &memory{}
+			a := openAddress(t, budget.NewRegistry(), j)
+			send := func(endpoint string) {
+				s, err := a.Acquire(ctx(), endpoint, now)
+				require.NoError(t, err)
+				s.Done()
+			}
+			a.SetLimits(budget.AllRequests, budget.Limits{PerHour: 50})
+			send(budget.AllRequests)
+			a.SetLimits(budget.AllRequests, budget.Limits{})
+			send("POST /auth/challenge")
+			a.SetLimits(budget.AllRequests, budget.Limits{PerHour: 50})
+			send(budget.AllRequests)
+			used := usage(t, openAddress(t, budget.NewRegistry(), j.left()), budget.AllRequests).Hour.Used
+			require.GreaterOrEqual(t, used, 2)
+		})
+	})
+
 	t.Run("limit and windows survive a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, mine, theirs := budget.NewRegistry(), &memory{}, &memory{}

@@ -98,6 +98,16 @@ func (a *Account) dropReserved() {
 	}
 }
 
+// forgetReserved is for an endpoint that had no limit: journals that were written meanwhile do not
+// count what they had reserved there before.
+func (p *pool) forgetReserved(e *endpoint) {
+	for _, a := range p.accounts {
+		if b := a.books[e]; b != nil {
+			b.reserved = 0
+		}
+	}
+}
+
 // write is one call to the journal. Those who need it wait on it instead of writing each for himself.
 type write struct {
 	number    uint64
