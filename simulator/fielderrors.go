@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"time"
@@ -39,9 +40,14 @@ func (f *fieldErrors) between(field string, value, least, most int) {
 	}
 }
 
+// notNegative checks a number of the format int32 that may be left out.
 func (f *fieldErrors) notNegative(field string, value *int) {
-	if value != nil && *value < 0 {
+	switch {
+	case value == nil:
+	case *value < 0:
 		f.add("'%s' must be greater than or equal to '0'.", field)
+	case *value > math.MaxInt32:
+		f.add("Pole %s ma nieprawidłowy typ.", field)
 	}
 }
 
@@ -94,14 +100,16 @@ func (f *fieldErrors) identifier(field string, value *Identifier, types ...strin
 	}
 }
 
-// moment reads a time that may be left out.
+// moment reads a time that may be left out. Years that cannot be written as four digits in UTC, and
+// the first, which has the zero time, are mistakes.
 func (f *fieldErrors) moment(field string, text *string) time.Time {
 	if text == nil {
 		return time.Time{}
 	}
 	read, err := time.Parse(time.RFC3339, *text)
-	if err != nil {
+	read = read.UTC()
+	if year := read.Year(); err != nil || year < 2 || year > 9999 {
 		f.add("Pole %s nie jest datą i godziną.", field)
 	}
-	return read.UTC()
+	return read
 }

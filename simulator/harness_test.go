@@ -42,9 +42,11 @@ func newAPI(t testing.TB, options simulator.Options) *api {
 	return &api{t, sim, &http.Client{Transport: contractTransport{t, sim.Transport(), exceptionsOf(options)}}, http.Header{}}
 }
 
-// in is the same client for a subtest.
+// in is the same client for a subtest: what differs from the OpenAPI fails the subtest.
 func (a *api) in(t testing.TB) *api {
-	return &api{t, a.sim, a.client, a.header}
+	transport := a.client.Transport.(contractTransport)
+	transport.t = t
+	return &api{t, a.sim, &http.Client{Transport: transport}, a.header}
 }
 
 // answer is an answer with its body decoded.

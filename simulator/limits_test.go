@@ -122,6 +122,7 @@ func TestSubjectLimits(t *testing.T) {
 		require.Equal(t, "'subjectIdentifierType' has a range of values which does not include 'Regon'. "+
 			"'enrollment.maxEnrollments' must be greater than or equal to '0'. "+
 			"'certificate.maxCertificates' must be greater than or equal to '0'.", details)
+		a.refused(a.do("POST", path, s.access, subjectLimits(1<<31, 1)), 21405, "enrollment.maxEnrollments")
 		a.want(http.StatusOK, "POST", path, s.access, map[string]any{"enrollment": nil, "certificate": map[string]any{"maxCertificates": nil}})
 		require.Equal(t, subjectLimits(300, 100), shown(a, s))
 	})
