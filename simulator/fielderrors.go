@@ -75,10 +75,15 @@ func (f *fieldErrors) nip(field, value string) {
 	}
 }
 
-// distinct checks a list of which each value may occur once; an empty one is a mistake.
+// distinct checks a list of which each value may occur once; an empty one is a mistake. A list that
+// is longer than what is known is not looked at further: the time would grow with its square.
 func (f *fieldErrors) distinct(field string, values, known []string) {
-	if len(values) == 0 {
+	switch {
+	case len(values) == 0:
 		f.add("Pole %s musi zawierać co najmniej jedną wartość.", field)
+	case len(values) > len(known):
+		f.add("Pole %s może zawierać najwyżej %d wartości, każdą raz.", field, len(known))
+		return
 	}
 	for i, value := range values {
 		f.oneOf(fmt.Sprintf("%s[%d]", field, i), value, known)

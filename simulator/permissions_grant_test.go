@@ -6,6 +6,7 @@ package simulator_test
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,7 @@ func TestGrantsToPersonsAreValidated(t *testing.T) {
 		"permissions musi":                            {"permissions": []string{}},
 		"permissions[1]":                              {"permissions": []string{"InvoiceRead", "VatUeManage"}},
 		"więcej niż raz":                              {"permissions": []string{"InvoiceRead", "InvoiceRead"}},
+		"permissions może zawierać najwyżej 8":        {"permissions": slices.Repeat([]string{"InvoiceRead"}, 9)},
 		"permissions ma nieprawidłowy typ":            {"permissions": "InvoiceRead"},
 		"description":                                 {"description": "abcd"},
 		"subjectDetails jest wymagane":                {"subjectDetails": nil},
