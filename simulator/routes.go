@@ -24,7 +24,7 @@ const unknownPattern = "/v2/"
 type endpoint struct {
 	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
 	scope  scope
-	group  string   // of rate limits, for those per context; "" is groupOther
+	group  string   // of rate limits; "" is groupOther for those per context, else groupAnonymous
 	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
 	// requires are the permissions of which the access token must carry one; none for most
 	requires []string

@@ -101,7 +101,7 @@ func (s *Simulator) answer(e endpoint, c *call) reply {
 		return *refused
 	}
 	if e.scope == perClient {
-		if refused := s.admit(c, e.name+" "+c.clientIP(), groupAnonymous, Identifier{}); refused != nil {
+		if refused := s.admit(c, e.name+" "+c.clientIP(), cmp.Or(e.group, groupAnonymous), Identifier{}); refused != nil {
 			return *refused
 		}
 	}

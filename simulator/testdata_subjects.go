@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// testSubjectEndpoints prepare the world of a test. They need no login, as on TEST.
+// testSubjectEndpoints prepare the world of a test. They need no login, as on TEST. Blocking a
+// context has the limits of the group "other" all the same, by OpenAPI 2.7.0.
 func (s *Simulator) testSubjectEndpoints() []endpoint {
 	return []endpoint{
 		{name: "POST /testdata/subject", scope: perClient, serve: s.createSubject},
@@ -17,8 +18,8 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "POST /testdata/person/remove", scope: perClient, serve: s.removePerson},
 		{name: "POST /testdata/permissions", scope: perClient, serve: s.grantTestPermissions},
 		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
-		{name: "POST /testdata/context/block", scope: perClient, serve: s.blockContext},
-		{name: "POST /testdata/context/unblock", scope: perClient, serve: s.unblockContext},
+		{name: "POST /testdata/context/block", scope: perClient, group: groupOther, serve: s.blockContext},
+		{name: "POST /testdata/context/unblock", scope: perClient, group: groupOther, serve: s.unblockContext},
 		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{accessJWT}, serve: s.shortenCertificate},
 	}
 }
