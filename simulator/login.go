@@ -61,6 +61,7 @@ func (s *Simulator) begin(c *call, l *login) reply {
 		l.due = l.due.Add(s.options.QualifiedLoginDelay)
 	}
 	s.store.addLogin(l)
+	s.store.expectDecision(s.decisionTime(l))
 	s.settle(c.now)
 	return accepted(initResponse{l.reference, s.issue(operationJWT, l, c.now, operationLifetime)})
 }

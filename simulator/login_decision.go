@@ -9,16 +9,20 @@ import "time"
 // login is decided by how things stood then, whatever the request and later ones change, and stays
 // as it was decided. The caller holds the lock.
 func (s *Simulator) settle(now time.Time) {
-	var waiting []*login
-	for _, l := range s.store.undecided {
+	if len(s.store.undecided) == 0 || now.Before(s.store.decision) {
+		return
+	}
+	all := s.store.undecided
+	s.store.undecided = nil
+	for _, l := range all {
 		at := s.decisionTime(l)
 		if now.Before(at) {
-			waiting = append(waiting, l)
+			s.store.undecided = append(s.store.undecided, l)
+			s.store.expectDecision(at)
 			continue
 		}
 		l.failure, l.decided = s.judge(l, at), true
 	}
-	s.store.undecided = waiting
 }
 
 // decisionTime is when a login is decided: after the login delay, and not while its token is still

@@ -20,6 +20,7 @@ type store struct {
 	logins     map[string]*login
 	order      []*login
 	undecided  []*login           // oldest first
+	decision   time.Time          // no undecided login is decided before
 	owned      map[owner][]*login // oldest first
 	tokens     map[string]*token
 	lists      map[Identifier][]*token // per context, oldest first
@@ -60,6 +61,13 @@ func (s *store) addLogin(l *login) {
 	s.order = append(s.order, l)
 	s.undecided = append(s.undecided, l)
 	s.owned[l.owner] = append(s.owned[l.owner], l)
+}
+
+// expectDecision tells that a login may be decided as soon as at a time.
+func (s *store) expectDecision(at time.Time) {
+	if len(s.undecided) == 1 || at.Before(s.decision) {
+		s.decision = at
+	}
 }
 
 func (s *store) addToken(t *token) {

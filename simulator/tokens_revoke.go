@@ -28,6 +28,7 @@ func (s *Simulator) revokeToken(c *call) reply {
 		return c.deleteAnswer(s.options.DeletePendingToken, notNow)
 	}
 	found.revoked, found.dead = c.now, c.now.Add(s.options.RevocationDelay)
+	s.store.expectDecision(c.now) // of logins with it
 	return noContent()
 }
 
