@@ -49,13 +49,17 @@ func newRights() rights {
 func (r *rights) touch(holder, context Identifier) { r.touched[holding{holder, context}] = true }
 
 // add records a grant unless the holder has that permission in the context already, or is about to
-// have it. What KSeF does with a permission that is granted twice is not documented. What a company
-// was granted for invoices, and the same granted as to a person, are two.
+// have it: then it begins no later than this one. What KSeF does with a permission that is granted
+// twice is not documented. What a company was granted for invoices, and the same granted as to a
+// person, are two.
 func (r *rights) add(g *grant) {
 	in := holding{g.holder, g.context}
-	if slices.ContainsFunc(r.held[in], func(other *grant) bool {
+	known := slices.IndexFunc(r.held[in], func(other *grant) bool {
 		return other.permission == g.permission && other.ended.IsZero() && (other.entity == nil) == (g.entity == nil)
-	}) {
+	})
+	if known >= 0 {
+		other := r.held[in][known]
+		other.begun = earlier(other.begun, g.begun)
 		return
 	}
 	g.id = newGrantID()

@@ -52,6 +52,18 @@ func TestTestPermissionsCountAtOnce(t *testing.T) {
 	require.Equal(t, 415, a.outcome(company(t)))
 }
 
+func TestTestPermissionsDoNotWaitForAnOperation(t *testing.T) {
+	a := newAPI(t, roomy())
+	owner := a.login(seal(t), nipXML)
+	to := identifier("Nip", otherNIP)
+	a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access, personGrant(to, "InvoiceRead"))
+	require.Equal(t, 415, a.outcome(company(t)))
+	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(to, "InvoiceRead"))
+	require.Equal(t, 200, a.outcome(company(t)))
+	a.sim.Advance(time.Second)
+	require.Len(t, a.sim.State().Grants, 1)
+}
+
 func TestRevokingTestPermissionsTakesAllOfTheSubjectInTheContext(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
