@@ -70,11 +70,12 @@ func (l *limiter) override(context Identifier, limits groupLimits) {
 	l.overrides[context] = limits
 }
 
+// or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
 func (w Windows) or(standard Windows) Windows {
 	return Windows{
-		cmp.Or(w.PerSecond, standard.PerSecond),
-		cmp.Or(w.PerMinute, standard.PerMinute),
-		cmp.Or(w.PerHour, standard.PerHour),
+		max(cmp.Or(w.PerSecond, standard.PerSecond), -1),
+		max(cmp.Or(w.PerMinute, standard.PerMinute), -1),
+		max(cmp.Or(w.PerHour, standard.PerHour), -1),
 	}
 }
 

@@ -68,7 +68,7 @@ func TestRateLimits(t *testing.T) {
 		})
 	})
 	t.Run("are lifted in all groups with those of contexts", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: -1, PerHour: 5}}})
+		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: -2, PerHour: 5}}})
 		shown := a.rateLimits(a.login(seal(t), nipXML))
 		require.Equal(t, windows(-1, 30, 5), shown["other"])
 		require.Equal(t, windows(-1, 30, 120), shown["onlineSession"])
