@@ -21,6 +21,8 @@ func (s *Simulator) redeem(c *call) reply {
 	defer s.mu.Unlock()
 	l := c.login
 	switch status := l.status().Code; {
+	case s.store.logins[l.reference] != l: // Reset has forgotten it since it was authenticated
+		return c.failed(unknownLogin(l.reference))
 	case status != 200:
 		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
 	case s.tokenEnded(l, c.now) != "":
