@@ -21,3 +21,10 @@ func TestGlobalLimit(t *testing.T) {
 		require.ErrorContains(t, err, "three numbers", wrong)
 	}
 }
+
+func TestNoLimitsLiftsAll(t *testing.T) {
+	f, err := newServeFlags([]string{"--no-limits", "--global-limit", "1,1,1"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
+	require.Equal(t, simulator.Limits{Context: none, Client: none, Global: none}, f.options.Limits)
+}
