@@ -18,17 +18,16 @@ const (
 	invoiceWrite    = "InvoiceWrite"
 	pefInvoiceWrite = "PefInvoiceWrite"
 	introspection   = "Introspection"
-	enforcement     = "EnforcementOperations"
 )
 
 // invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them.
 // Invoices are not taken.
 func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	access := []string{accessJWT}
-	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcement}
-	toSee := []string{invoiceWrite, introspection, pefInvoiceWrite, enforcement}
-	toList := []string{invoiceWrite, introspection, enforcement}
-	toBatch := []string{invoiceWrite, enforcement}
+	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcementOperations}
+	toSee := []string{invoiceWrite, introspection, pefInvoiceWrite, enforcementOperations}
+	toList := []string{invoiceWrite, introspection, enforcementOperations}
+	toBatch := []string{invoiceWrite, enforcementOperations}
 	return []endpoint{
 		{
 			name: "POST /sessions/online", group: groupOnlineSession,
@@ -132,7 +131,9 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
 	known, refused := s.findInvoiceSession(c, found)
 	if refused == nil && known.author != c.login.identifier {
-		return nil, c.withoutAccess()
+		// That it is refused is from the official tests; with which reason is not documented.
+		refused := c.insufficientAccess()
+		return nil, &refused
 	}
 	return known, refused
 }
@@ -152,13 +153,6 @@ func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, 
 		return nil, &refused
 	}
 	return known, nil
-}
-
-// withoutAccess is the refusal of a session of another author. That there is one is from the
-// official tests; which it is, is not documented.
-func (c *call) withoutAccess() *reply {
-	refused := c.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
-	return &refused
 }
 
 func wrongInvoiceSessionStatus(code int, prevented string) *apiError {

@@ -45,7 +45,7 @@ func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
 // seesInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
 func (c *call) seesInvoiceSession(known *invoiceSession) bool {
-	return c.hasAny(introspection, enforcement) || known.author == c.login.identifier
+	return c.hasAny(introspection, enforcementOperations) || known.author == c.login.identifier
 }
 
 // invoiceSessionStatus is GET /sessions/{referenceNumber}.
@@ -57,7 +57,7 @@ func (s *Simulator) invoiceSessionStatus(c *call) reply {
 		return *refused
 	}
 	if !c.seesInvoiceSession(known) {
-		return *c.withoutAccess()
+		return c.insufficientAccess()
 	}
 	return ok(known.summary(c.now))
 }

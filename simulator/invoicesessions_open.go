@@ -105,10 +105,7 @@ func (r openInvoiceSessionRequest) read() ([]byte, *apiError) {
 		wrong.add("Pole encryption.initializationVector musi mieć 16 bajtów zapisanych w base64.")
 	}
 	if id := r.Encryption.PublicKeyID; id != nil && len(*id) != publicKeyIDLength {
-		wrong.add("Pole encryption.publicKeyId musi mieć 44 znaki.")
+		wrong.add("Pole encryption.publicKeyId musi mieć %d znaki.", publicKeyIDLength)
 	}
 	return encrypted, wrong.refusal()
 }
-
-// publicKeyIDLength is that of a SHA-256 in base64.
-const publicKeyIDLength = 44

@@ -67,8 +67,8 @@ func (r tokenLoginRequest) read() (ipPolicy, []byte, *apiError) {
 	if r.ContextIdentifier == nil || !r.ContextIdentifier.wellFormed() || !r.ContextIdentifier.valid() {
 		return nil, nil, badInput("Pole contextIdentifier jest nieprawidłowe.")
 	}
-	if r.PublicKeyID != nil && len(*r.PublicKeyID) != 44 {
-		return nil, nil, badInput("Pole publicKeyId musi mieć 44 znaki.")
+	if r.PublicKeyID != nil && len(*r.PublicKeyID) != publicKeyIDLength {
+		return nil, nil, badInput("Pole publicKeyId musi mieć %d znaki.", publicKeyIDLength)
 	}
 	encrypted, err := base64.StdEncoding.DecodeString(r.EncryptedToken)
 	if err != nil || len(encrypted) == 0 {

@@ -143,6 +143,11 @@ func (c *call) missingPermissions(required ...string) reply {
 		map[string]any{"requiredAnyOfPermissions": required, "presentPermissions": append([]string{}, c.permissions...)})
 }
 
+// insufficientAccess is the answer to a request for something of the context that belongs to another subject.
+func (c *call) insufficientAccess() reply {
+	return c.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
+}
+
 // methodNotAllowed is the answer to a login that was not made in the way that the operation asks for.
 func (c *call) methodNotAllowed() reply {
 	return c.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",

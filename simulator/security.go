@@ -22,6 +22,9 @@ type publicKeys struct {
 	token, invoices keyPair
 }
 
+// publicKeyIDLength is that of a SHA-256 in base64.
+const publicKeyIDLength = 44
+
 type keyPair struct {
 	private     *rsa.PrivateKey
 	certificate *x509.Certificate

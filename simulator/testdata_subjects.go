@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// testSubjectEndpoints prepare the world of a test. They need no login, as on TEST. Blocking a
+// testSubjectEndpoints prepare what a test needs. They need no login, as on TEST. Blocking a
 // context has the limits of the group "other" all the same, by OpenAPI 2.7.0.
 func (s *Simulator) testSubjectEndpoints() []endpoint {
 	return []endpoint{

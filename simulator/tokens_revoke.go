@@ -37,7 +37,7 @@ func (c *call) deleteAnswer(answer DeleteAnswer, refused *apiError) reply {
 	case AnswerNoContent:
 		return noContent()
 	case AnswerForbidden:
-		return c.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
+		return c.insufficientAccess()
 	}
 	return c.failed(refused)
 }
