@@ -20,14 +20,16 @@ func (s *Simulator) redeem(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := c.login
-	switch status := l.status().Code; {
-	case s.store.logins[l.reference] != l: // Reset has forgotten it since it was authenticated
+	if s.store.logins[l.reference] != l { // Reset has forgotten it since it was authenticated
 		return c.failed(unknownLogin(l.reference))
-	case status != 200:
+	}
+	if status := l.status().Code; status != 200 {
 		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
-	case s.tokenEnded(l, c.now) != "":
-		return c.failed(noAuthorization("%s", s.tokenEnded(l, c.now)))
-	case !l.redeemed.IsZero():
+	}
+	if refused := s.noNewTokens(l, c.now); refused != nil {
+		return c.failed(refused)
+	}
+	if !l.redeemed.IsZero() {
 		return c.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
 	}
 	l.redeemed = c.now
@@ -59,26 +61,26 @@ func (s *Simulator) refresh(c *call) reply {
 		// otherwise.
 		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}
-	if ended := s.tokenEnded(l, c.now); ended != "" {
-		return c.failed(noAuthorization("%s", ended))
+	if refused := s.noNewTokens(l, c.now); refused != nil {
+		return c.failed(refused)
 	}
 	l.refreshed = c.now
 	return ok(refreshResponse{s.issue(accessJWT, l, c.now, accessLifetime)})
 }
 
-// tokenEnded says what has become since of the token that a login was opened with; "" when it is as
-// it was, and for a login with a signature. The caller holds the lock.
-func (s *Simulator) tokenEnded(l *login, now time.Time) string {
+// noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that it
+// was opened with has ended since, or its subject has died. The caller holds the lock.
+func (s *Simulator) noNewTokens(l *login, now time.Time) *apiError {
 	t := s.store.tokens[l.token]
 	switch {
-	case t == nil:
-		return ""
-	case !t.revoked.IsZero():
-		return "Token KSeF został unieważniony."
-	case t.expired(now):
-		return "Upłynął termin ważności tokena KSeF." // a guess
+	case t != nil && !t.revoked.IsZero():
+		return noAuthorization("Token KSeF został unieważniony.")
+	case t != nil && t.expired(now):
+		return noAuthorization("Upłynął termin ważności tokena KSeF.") // a guess
+	case s.store.subjects.deceased(l.identifier):
+		return &apiError{Code: 21308, Description: "Próba wykorzystania metod autoryzacyjnych osoby zmarłej."}
 	}
-	return ""
+	return nil
 }
 
 func noAuthorization(format string, arguments ...any) *apiError {

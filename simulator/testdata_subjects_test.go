@@ -115,14 +115,21 @@ func TestRemovingAPersonTakesAwayItsPermissions(t *testing.T) {
 
 func TestTheDeadDoNotLogIn(t *testing.T) {
 	a := newAPI(t, roomy())
-	_, token := a.issue(a.login(person(t), nipXML), "InvoiceRead")
+	s := a.login(person(t), nipXML)
+	_, token := a.issue(s, "InvoiceRead")
 	a.sim.Advance(time.Second)
+	sessions := []session{s, a.login(seal(t), nipXML), a.redeem(a.beginWithToken(token))}
+	decided := a.begin(person(t), nipXML)
 	a.createPerson(nip, pesel, object{"isDeceased": true})
 	for _, o := range []operation{a.begin(person(t), nipXML), a.begin(seal(t), nipXML), a.beginWithToken(token)} {
 		code, detail := a.status(o)
 		require.Equal(t, 470, code)
 		require.Equal(t, "Próba wykorzystania metod autoryzacyjnych osoby zmarłej", detail)
 	}
+	for _, alive := range sessions {
+		a.refused(a.do("POST", "/auth/token/refresh", alive.refresh, nil), 21308, "")
+	}
+	a.refused(a.do("POST", "/auth/token/redeem", decided.token, nil), 21308, "")
 	require.Equal(t, 415, a.outcome(company(t)))
 }
 
