@@ -4,6 +4,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,19 +59,25 @@ func (s *Simulator) postTokens(r *http.Request) error {
 // See Advance and SetClock.
 func (s *Simulator) postClock(r *http.Request) error {
 	var form struct {
-		Advance string    `json:"advance"`
-		Set     time.Time `json:"set"`
+		Advance string `json:"advance"`
+		Set     string `json:"set"`
 	}
 	if err := readControl(r, &form); err != nil {
 		return err
 	}
 	switch {
-	case form.Set.IsZero():
+	case form.Set == "" && form.Advance == "":
+		return errors.New("the time is missing: give advance or set")
+	case form.Set == "":
 		return s.postAdvance(form.Advance)
 	case form.Advance != "":
 		return errors.New("advance and set exclude each other: give one of them")
 	}
-	return s.SetClock(form.Set)
+	to, err := time.Parse(time.RFC3339, form.Set)
+	if err != nil {
+		return fmt.Errorf("set %q is not a time such as 2027-01-01T00:00:00+01:00: %w", form.Set, err)
+	}
+	return s.SetClock(to)
 }
 
 func (s *Simulator) postAdvance(advance string) error {
@@ -85,15 +92,26 @@ func (s *Simulator) postAdvance(advance string) error {
 	return nil
 }
 
+// readControl reads the body of a control request.
 func readControl(r *http.Request, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody))
 	if err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("the request is not valid JSON: %w", err)
+	if !json.Valid(data) {
+		return errors.New("the request is not valid JSON")
+	}
+	if err := decodeStrictly(data, into); err != nil {
+		return fmt.Errorf("the request is not valid: %w", err)
 	}
 	return nil
+}
+
+// decodeStrictly refuses fields that are not known: they would have no effect.
+func decodeStrictly(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
 }
 
 func answerControl(w http.ResponseWriter, body any, mistake error) {

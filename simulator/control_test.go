@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -90,23 +91,54 @@ func TestControlSaysWhatIsWrong(t *testing.T) {
 	tests := []struct{ path, body, want string }{
 		{"faults", `{"endpoint":"*","kind":"delay","delay":"soon"}`, "delay"},
 		{"faults", `{"endpoint":"*"}`, "kind"},
+		{"faults", `{"endpoint":"*","kind":"status","status":503,"retryAfter":60}`, "retryAfter"},
 		{"faults", "{", "JSON"},
 		{"clock", `{"advance":"-1h"}`, "forward only"},
 		{"clock", `{"advance":"late"}`, "not a duration"},
-		{"clock", `{}`, "not a duration"},
+		{"clock", `{}`, "give advance or set"},
+		{"clock", `{"set":"0001-01-01T00:00:00Z"}`, "forward only"},
+		{"clock", `{"sett":"2030-01-01T00:00:00Z"}`, "sett"},
 		{"clock", `{"set":"2001-01-01T00:00:00Z"}`, "forward only"},
 		{"clock", `{"set":"9999-01-01T00:00:00Z"}`, "too far ahead"},
-		{"clock", `{"set":"tomorrow"}`, "JSON"},
+		{"clock", `{"set":"tomorrow"}`, `set \"tomorrow\" is not a time`},
 		{"clock", `{"set":"2030-01-01T00:00:00Z","advance":"1h"}`, "exclude each other"},
 		{"tokens", `{"tokens":"forbidden"}`, "use accepted, refused or expiring"},
 		{"tokens", `{"tokens":"expiring","validity_days":366}`, "use 1 to 365"},
+		{"tokens", `{"tokens":"expiring","validity":30}`, "validity"},
+		{"tokens", `{"tokens":"expiring","validity_days":"30"}`, "validity_days"},
+		{"tokens", `{"tokens":"expiring"}{}`, "not valid JSON"},
 		{"tokens", `{}`, "use accepted, refused or expiring"},
 	}
 	for _, test := range tests {
 		status, body := a.control("POST", test.path, test.body)
 		require.Equal(t, http.StatusBadRequest, status, test.body)
 		require.Contains(t, body, test.want)
+		require.Equal(t, strings.Contains(test.want, "JSON"), strings.Contains(body, "JSON"), body)
 	}
+}
+
+// The authority of certificates is good for fifty years from the start of the simulator.
+func TestTheClockGoesNoFurtherThanTheAuthorityOfCertificates(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	require.NoError(t, a.sim.SetClock(time.Now().AddDate(40, 0, 0)))
+	require.ErrorContains(t, a.sim.SetClock(time.Now().AddDate(60, 0, 0)), "too far ahead")
+}
+
+func TestTheClockNeverGoesBack(t *testing.T) {
+	a := newAPI(t, simulator.Options{})
+	for range 3 {
+		before := a.now()
+		a.sim.Advance(math.MaxInt64)
+		require.False(t, a.now().Before(before))
+	}
+}
+
+// now is the simulator's clock as its answers show it.
+func (a *api) now() time.Time {
+	a.t.Helper()
+	now, err := http.ParseTime(a.want(http.StatusOK, "POST", "/auth/challenge", "", nil).header.Get("Date"))
+	require.NoError(a.t, err)
+	return now
 }
 
 func TestResetForgetsEverything(t *testing.T) {
