@@ -207,3 +207,23 @@ func TestAChallengeIsSpentOnceEvenWhenTwoComeTogether(t *testing.T) {
 	wait.Wait()
 	require.Equal(t, map[string]int{"202": 1, "400": 3}, a.sim.State().Requests["POST /auth/xades-signature"])
 }
+
+// The clock can be set years ahead. KSeF would have other keys by then, but some that are valid.
+func TestThePublicKeysAreValidWhateverTheClock(t *testing.T) {
+	for _, offset := range []time.Duration{-1000 * time.Hour, 0, 1000 * time.Hour} {
+		a := newAPI(t, simulator.Options{ClockOffset: offset})
+		for range 2 {
+			response, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
+			require.NoError(t, err)
+			var keys []struct{ ValidFrom, ValidTo time.Time }
+			require.NoError(t, json.NewDecoder(response.Body).Decode(&keys))
+			require.NoError(t, response.Body.Close())
+			require.Len(t, keys, 2)
+			for _, key := range keys {
+				require.False(t, key.ValidFrom.After(time.Now()) || key.ValidFrom.After(a.now()))
+				require.True(t, key.ValidTo.After(a.now()))
+			}
+			a.sim.Advance(3 * 365 * 24 * time.Hour)
+		}
+	}
+}

@@ -39,6 +39,9 @@ func newPublicKeys(now time.Time) (publicKeys, error) {
 	return publicKeys{token, invoices}, err
 }
 
+// newKeyPair makes a key pair that has begun by the simulator's clock and by that of its clients, and
+// is good as long as the authority of certificates: KSeF puts new keys in the place of old ones, the
+// simulator does not.
 func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -47,7 +50,7 @@ func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{Country: []string{"PL"}, Organization: []string{"Symulator KSeF"}, CommonName: "Symulator KSeF"},
-		NotBefore:    now.AddDate(0, 0, -1), NotAfter: now.AddDate(2, 0, 0),
+		NotBefore:    earlier(now, time.Now()).AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
 		KeyUsage: x509.KeyUsageKeyEncipherment,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

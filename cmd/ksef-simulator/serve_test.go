@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"io"
 	"testing"
 
@@ -31,4 +32,23 @@ func TestEachSwitchHasAFlag(t *testing.T) {
 		require.NotEqual(t, plain.options, got.options)
 		require.Equal(t, want, got.options, flag)
 	}
+}
+
+// An application's clock is not the simulator's: its keys have begun by both.
+func TestLogsInToAServerWhoseClockIsAhead(t *testing.T) {
+	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	require.NoError(t, err)
+	url := startServer(t, "--activation-delay", "0", "--clock-offset", "1000h")
+	client, err := newAPI(url, "")
+	require.NoError(t, err)
+	defer client.client.CloseIdleConnections()
+	access := logInWithSignature(t, client, pair)
+	var issued struct{ Token string }
+	body := map[string]any{"permissions": []string{"InvoiceWrite"}, "description": "Token testowy"}
+	require.NoError(t, client.call(t.Context(), "POST", "/tokens", access, body, &issued))
+	code, out, log := command(t, issued.Token+"\n", "open-session", "--url", url)
+	require.Equal(t, exitDone, code, log)
+	require.Contains(t, out, "invoice session opened and closed")
 }
