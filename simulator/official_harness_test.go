@@ -83,7 +83,8 @@ func (o official) authWithToken(taxpayer, token string) (operation, int) {
 // enrollAndRetrieve gets a certificate of KSeF's for the caller.
 func (o official) enrollAndRetrieve(s session, key string) (credential, string) {
 	o.t.Helper()
-	o.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil)
+	data := o.want(http.StatusOK, "GET", "/certificates/enrollments/data", s.access, nil)
+	require.NotEmpty(o.t, data.text("organizationIdentifier"))
 	signer := newCredential(o.t, simulator.CertificateOptions{NIP: nip, Key: key}).key
 	body := o.enrollment(s, "Authentication", signer)
 	body["validFrom"] = time.Now().Add(-time.Minute).Format(time.RFC3339Nano)
@@ -102,6 +103,16 @@ func (o official) operation(s session, method, path string, body any) {
 	o.t.Helper()
 	reference := o.want(http.StatusAccepted, method, path, s.access, body).text("referenceNumber")
 	o.await(30*time.Second, func() bool { return o.operationCode(s, reference) == http.StatusOK })
+}
+
+// openFA2 opens an invoice session with the form of the official session tests.
+func (o official) openFA2(s session) string {
+	o.t.Helper()
+	request := o.invoiceSessionRequest()
+	request["formCode"] = formCode("FA (2)", "1-0E", "FA")
+	reference := o.want(http.StatusCreated, "POST", "/sessions/online", s.access, request).text("referenceNumber")
+	require.NotEmpty(o.t, reference)
+	return reference
 }
 
 // activeSessions returns the reference numbers of the caller's sessions, and which of them is the current one.

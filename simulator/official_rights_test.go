@@ -42,11 +42,17 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 		taxpayer := o.nip()
 		limits := object{"onlineSession": windows(1, 1, 11111111), "batchSession": nil}
 		got := o.want(http.StatusBadRequest, "POST", "/testdata/rate-limits", o.auth(taxpayer, taxpayer).access, object{"rateLimits": limits})
+		description := "description"
 		if o.header.Get("X-Error-Format") != "" {
 			requireProblem(t, got, "Bad Request", "Żądanie jest nieprawidłowe.")
+		} else {
+			description = "exceptionDescription"
+			require.NotEmpty(t, got.text("exception.timestamp"))
+			require.NotEmpty(t, got.text("exception.serviceCode"))
 		}
-		code, _ := got.code()
-		require.Equal(t, 21405, code)
+		fault, code := got.fault()
+		require.Equal(t, 21405.0, fault[code])
+		require.Equal(t, "Błąd walidacji danych wejściowych.", fault[description])
 		details := got.details()
 		require.Len(t, details, 11)
 		require.Contains(t, details, "'rateLimits.onlineSession.perHour' must be between 1 and 1200. You entered 11111111.")

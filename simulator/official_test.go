@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator"
 )
 
 // The scenarios of the official Java client's integration tests (CIRFMF/ksef-client-java), each under
@@ -18,7 +20,7 @@ func TestAuthorizationIntegrationTest(t *testing.T) {
 	t.Run("refreshTokenE2EIntegrationTest", func(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer := o.nip()
-		s := o.auth(taxpayer, taxpayer)
+		s := o.authWith(taxpayer, newCredential(t, simulator.CertificateOptions{NIP: taxpayer, Key: "ec"}))
 		o.sim.Advance(time.Second) // within one second KSeF gives the same token again (ksef-api issue 385)
 		refreshed := o.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh, nil).text("accessToken.token")
 		require.NotEmpty(t, refreshed)
@@ -29,7 +31,6 @@ func TestAuthorizationIntegrationTest(t *testing.T) {
 			o := newOfficial(t)
 			taxpayer := o.nip()
 			s := o.auth(taxpayer, taxpayer)
-			require.NotEmpty(t, o.want(http.StatusOK, "GET", "/certificates/enrollments/data", s.access, nil).text("organizationIdentifier"))
 			issued, _ := o.enrollAndRetrieve(s, key)
 			require.NotEmpty(t, o.authWith(taxpayer, issued).access)
 		})
@@ -76,23 +77,29 @@ func TestSessionIntegrationTest(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer := o.nip()
 		s := o.auth(taxpayer, taxpayer)
-		o.openInvoices(s)
+		o.openFA2(s)
 		references, current := o.activeSessions(s)
 		require.Equal(t, []string{s.reference}, references)
 		require.Equal(t, s.reference, current)
 		o.want(http.StatusNoContent, "DELETE", "/auth/sessions/current", s.access, nil)
 		references, _ = o.activeSessions(s)
 		require.Empty(t, references)
-		o.refused(o.do("POST", "/auth/token/refresh", s.refresh, nil), 21301,
-			"Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego.")
+		got := o.want(http.StatusBadRequest, "POST", "/auth/token/refresh", s.refresh, nil)
+		fault, _ := got.fault()
+		require.Equal(t, map[string]any{
+			"code": 21301.0, "description": "Brak autoryzacji.",
+			"details": []any{"Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego."},
+		}, fault)
 	})
 	t.Run("createSecondSessionAndRevokeSessionByReferenceNumber", func(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer := o.nip()
 		first := o.auth(taxpayer, taxpayer)
-		o.openInvoices(first)
-		second := o.auth(taxpayer, taxpayer)
+		o.openFA2(first)
 		references, current := o.activeSessions(first)
+		require.Equal(t, []string{first.reference}, references)
+		second := o.auth(taxpayer, taxpayer)
+		references, current = o.activeSessions(first)
 		require.ElementsMatch(t, []string{first.reference, second.reference}, references)
 		require.Equal(t, first.reference, current)
 		o.want(http.StatusNoContent, "DELETE", "/auth/sessions/"+second.reference, first.access, nil)
@@ -104,7 +111,7 @@ func TestSessionIntegrationTest(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer := o.nip()
 		first, second := o.auth(taxpayer, taxpayer), o.auth(taxpayer, taxpayer)
-		open, closed := o.openInvoices(first), o.openInvoices(second)
+		open, closed := o.openFA2(first), o.openFA2(second)
 		o.want(http.StatusNoContent, "POST", "/sessions/online/"+closed+"/close", first.access, nil)
 		got := o.want(http.StatusOK, "GET", "/sessions?sessionType=Online&statuses=InProgress&statuses=Cancelled&pageSize=10", first.access, nil)
 		status := map[string]any{}
@@ -121,7 +128,7 @@ func TestSessionIntegrationTest(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer := o.nip()
 		s := o.auth(taxpayer, taxpayer)
-		o.openInvoices(s)
+		o.openFA2(s)
 		got := o.want(http.StatusOK, "GET", "/sessions?sessionType=Online&statuses=InProgress&pageSize=10", s.access, nil)
 		require.Len(t, got.list("sessions"), 1)
 	})
