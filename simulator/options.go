@@ -40,9 +40,9 @@ type Options struct {
 	OwnerPermissions []string
 	// Grants give others permissions in a context.
 	Grants []Grant
-	// RequireGrants turns away persons (PESEL) without a grant, with login status 415. By default any such person has all
-	// permissions in every context, so that a certificate made for tests works at once. Other NIPs and fingerprints
-	// always need a grant.
+	// RequireGrants turns away persons (PESEL) without a grant, with login status 415. By default a
+	// person to whom nothing was ever granted in a context has all permissions there, so that a
+	// certificate made for tests works at once. Other NIPs and fingerprints always need a grant.
 	RequireGrants bool
 
 	// TokensMayIssueTokens allows POST /tokens after a login with a token. By default the answer is 403

@@ -40,7 +40,7 @@ type SessionState struct {
 	TokenReferenceNumber string     `json:"tokenReferenceNumber"` // "" after a login with a signature
 	StartDate            string     `json:"startDate"`
 	IsTokenRedeemed      bool       `json:"isTokenRedeemed"`
-	Active               bool       `json:"active"` // the session can still be refreshed
+	Active               bool       `json:"active"` // the session is among those that GET /auth/sessions lists
 }
 
 // CertificateState is one certificate that KSeF has issued.

@@ -48,7 +48,7 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0, "how long a certificate of KSeF's is good; 0 is two years")
 	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
 	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0, "how far the clock is ahead of this machine's; a negative one is behind")
-	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL), who may otherwise do everything in every context")
+	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL) to whom nothing was ever granted in a context, who may otherwise do everything in it")
 	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false, "allow POST /tokens after a login with a token")
 	flags.BoolVar(&f.options.TokensReadOthers, "tokens-read-others", false, "let a login with a token without Credentials* ask for the status of others' tokens")
 	flags.BoolVar(&f.options.TokensMayNotQueryCertificates, "tokens-may-not-query-certificates", false, "refuse POST /certificates/query after a login with a token (403)")
