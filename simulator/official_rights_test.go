@@ -50,8 +50,9 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 			require.NotEmpty(t, got.text("exception.timestamp"))
 			require.NotEmpty(t, got.text("exception.serviceCode"))
 		}
-		fault, code := got.fault()
-		require.Equal(t, 21405.0, fault[code])
+		code, _ := got.code()
+		require.Equal(t, 21405, code)
+		fault, _ := got.fault()
 		require.Equal(t, "Błąd walidacji danych wejściowych.", fault[description])
 		details := got.details()
 		require.Len(t, details, 11)
