@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -56,6 +57,22 @@ func withoutInvoices() []string {
 		"POST /sessions/batch",
 		"POST /sessions/batch/{referenceNumber}/close",
 		"POST /sessions/online/{referenceNumber}/invoices",
+	}
+}
+
+// relabelUnauthorized puts what KSeF does in the place of what its OpenAPI says: 401 is labelled
+// application/json.
+func relabelUnauthorized(contract *openapi3.T) {
+	for _, item := range contract.Paths.Map() {
+		for _, operation := range item.Operations() {
+			refused := operation.Responses.Status(http.StatusUnauthorized)
+			if refused == nil {
+				continue
+			}
+			if problem := refused.Value.Content["application/problem+json"]; problem != nil {
+				refused.Value.Content = openapi3.Content{"application/json": problem}
+			}
+		}
 	}
 }
 

@@ -28,7 +28,12 @@ var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 	if directory == "" {
 		return nil, nil
 	}
-	return openapi3.NewLoader().LoadFromFile(filepath.Join(directory, "ksef-openapi-2.7.0.json"))
+	contract, err := openapi3.NewLoader().LoadFromFile(filepath.Join(directory, "ksef-openapi-2.7.0.json"))
+	if err != nil {
+		return nil, err
+	}
+	relabelUnauthorized(contract)
+	return contract, nil
 })
 
 // undocumented tells whether an answer has a status that the OpenAPI does not list, and that the

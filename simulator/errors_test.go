@@ -36,12 +36,18 @@ func TestErrorsComeInTheFormatThatIsAskedFor(t *testing.T) {
 	require.NotEmpty(t, limited.header.Get("Retry-After"))
 }
 
-func TestRefusedAccessIsAlwaysProblemDetails(t *testing.T) {
+// test_a_missing_token_401_is_read_as_problem_details (stacking-hq/ksef2) runs daily against TEST,
+// which labels this body application/json.
+func TestRefusedAccessIsAlwaysProblemDetailsUnderAPlainLabel(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
-	for _, bearer := range []string{"", "nonsense", "a.b.c", "..", "."} {
-		got := a.want(http.StatusUnauthorized, "GET", "/tokens", bearer, nil)
-		require.Equal(t, "application/problem+json", got.header.Get("Content-Type"))
-		require.Regexp(t, "^[0-9a-f]{32}$", got.text("traceId"))
+	for _, format := range []string{"", "problem-details"} {
+		a.header.Set("X-Error-Format", format)
+		for _, bearer := range []string{"", "nonsense", "a.b.c", "..", "."} {
+			got := a.want(http.StatusUnauthorized, "GET", "/tokens", bearer, nil)
+			require.Equal(t, "application/json; charset=utf-8", got.header.Get("Content-Type"))
+			require.Equal(t, "Wymagane jest uwierzytelnienie.", got.text("detail"))
+			require.Regexp(t, "^[0-9a-f]{32}$", got.text("traceId"))
+		}
 	}
 }
 

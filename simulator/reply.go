@@ -68,7 +68,7 @@ func accepted(body any) reply { return reply{status: http.StatusAccepted, body: 
 func done() reply             { return reply{status: http.StatusOK} }
 func noContent() reply        { return reply{status: http.StatusNoContent} }
 
-// problem is the body of application/problem+json, for all statuses.
+// problem is the body of problem details, for all statuses.
 type problem struct {
 	Title      string         `json:"title"`
 	Status     int            `json:"status"`
@@ -127,8 +127,10 @@ func (c *call) exception(err *apiError) exceptionResponse {
 	}}
 }
 
+// unauthorized is the answer 401: problem details in every format, but labelled application/json,
+// as TEST does (test_error_format.py of stacking-hq/ksef2). The OpenAPI has application/problem+json.
 func (c *call) unauthorized() reply {
-	return c.problemReply(http.StatusUnauthorized, "Wymagane jest uwierzytelnienie.")
+	return reply{status: http.StatusUnauthorized, body: c.problem(http.StatusUnauthorized, "Wymagane jest uwierzytelnienie.")}
 }
 
 // forbidden is the answer 403; security depends on the reason.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -67,6 +68,7 @@ func compile(document *openapi3.T) (*Contract, error) {
 	base := strings.TrimSuffix(server.Path, "/")
 	document.Servers = openapi3.Servers{{URL: base + "/"}}
 	forgetXML(document)
+	relabelUnauthorized(document)
 	router, err := gorillamux.NewRouter(document)
 	if err != nil {
 		return nil, fmt.Errorf("routes of the document: %w", err)
@@ -92,6 +94,22 @@ func forgetXML(document *openapi3.T) {
 			}
 			if content := operation.RequestBody.Value.Content["application/xml"]; content != nil {
 				content.Schema = nil
+			}
+		}
+	}
+}
+
+// relabelUnauthorized lets the problem details of a 401 be labelled application/json too, as KSeF
+// does against its own document (test_error_format.py of stacking-hq/ksef2, daily against TEST).
+func relabelUnauthorized(document *openapi3.T) {
+	for _, path := range document.Paths.Map() {
+		for _, operation := range path.Operations() {
+			refused := operation.Responses.Status(http.StatusUnauthorized)
+			if refused == nil {
+				continue
+			}
+			if problem := refused.Value.Content["application/problem+json"]; problem != nil {
+				refused.Value.Content["application/json"] = problem
 			}
 		}
 	}

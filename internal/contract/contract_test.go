@@ -37,6 +37,9 @@ const document = `{
               "key": {"type": "string", "format": "byte"}
             }
           }}}},
+          "401": {"description": "", "content": {"application/problem+json": {"schema": {
+            "type": "object", "required": ["detail"]
+          }}}},
           "429": {"description": "", "headers": {"Retry-After": {"schema": {"type": "integer"}}},
             "content": {"application/problem+json": {"schema": {"type": "object"}}}}
         }

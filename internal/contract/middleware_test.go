@@ -36,6 +36,8 @@ func TestGoodTrafficIsNotReported(t *testing.T) {
 	}{
 		"issue":      {answering(202, "application/json", good), issue(t, `{"description":"enough"}`)},
 		"limit":      {limited("30"), issue(t, `{"description":"enough"}`)},
+		"refused":    {answering(401, "application/problem+json", `{"detail":"x"}`), issue(t, `{"description":"enough"}`)},
+		"as labeled": {answering(401, "application/json; charset=utf-8", `{"detail":"x"}`), issue(t, `{"description":"enough"}`)},
 		"get":        {answering(200, "application/json", `{}`), send(t, http.MethodGet, "/v2/tokens/123?pageSize=20", "")},
 		"delete":     {answering(204, "", ""), send(t, http.MethodDelete, "/v2/tokens/123", "")},
 		"other path": {answering(500, "text/plain", "broken"), send(t, http.MethodGet, "/simulator/state", "")},
@@ -107,6 +109,8 @@ func TestBadResponseIsReported(t *testing.T) {
 		"time without zone":     {answering(202, "application/json", strings.Replace(good, "+02:00", "", 1)), "/made: "},
 		"not base64":            {answering(202, "application/json", strings.Replace(good, "AAEC", "!", 1)), "/key: "},
 		"header":                {limited("soon"), "Retry-After"},
+		"refused otherwise":     {answering(401, "application/json", `{}`), `property "detail" is missing`},
+		"limit labeled plainly": {answering(429, "application/json", `{}`), `"application/json"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reported := serve(contract, c.next, issue(t, `{"description":"enough"}`))
