@@ -4,7 +4,6 @@
 package simulator
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,7 +91,7 @@ func (s *Simulator) postAdvance(advance string) error {
 	return nil
 }
 
-// readControl reads the body of a control request.
+// readControl reads the body of a control request. Fields that are not known are ignored, as KSeF does.
 func readControl(r *http.Request, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody))
 	if err != nil {
@@ -101,17 +100,10 @@ func readControl(r *http.Request, into any) error {
 	if !json.Valid(data) {
 		return errors.New("the request is not valid JSON")
 	}
-	if err := decodeStrictly(data, into); err != nil {
+	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("the request is not valid: %w", err)
 	}
 	return nil
-}
-
-// decodeStrictly refuses fields that are not known: they would have no effect.
-func decodeStrictly(data []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
 }
 
 func answerControl(w http.ResponseWriter, body any, mistake error) {

@@ -4,6 +4,7 @@
 package simulator
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -53,7 +54,7 @@ type faultJSON struct {
 // UnmarshalJSON reads the form of the control API, where the delay is a string such as "2s".
 func (f *Fault) UnmarshalJSON(data []byte) error {
 	var form faultJSON
-	if err := decodeStrictly(data, &form); err != nil {
+	if err := json.Unmarshal(data, &form); err != nil {
 		return err
 	}
 	*f = Fault{Endpoint: form.Endpoint, Kind: form.Kind, Status: form.Status, RetryAfter: form.RetryAfter, Times: form.Times}
