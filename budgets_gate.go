@@ -95,7 +95,7 @@ func (p *pass) GiveUp(sent time.Time) {
 	p.overall.GiveUp(sent)
 }
 
-// Done ends the slots. The block is set first, so that nobody slips in between. It is one of the
+// Done ends the slots, after the block is set: no request goes in between. The block is one of the
 // endpoint: a 429 does not tell which limit was exceeded.
 func (p *pass) Done(retryAfter time.Duration) {
 	defer p.overall.Done()

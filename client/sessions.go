@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Session is AuthenticationListItem: a login that KSeF keeps, whoever has made it. It is decoded
-// without authenticationMethod, which KSeF is about to remove.
+// Session is AuthenticationListItem: a login of the subject that KSeF keeps. It is decoded without
+// authenticationMethod, which KSeF is about to remove.
 type Session struct {
 	ReferenceNumber string `json:"referenceNumber"`
 	// Current says that the access token of the request belongs to it.

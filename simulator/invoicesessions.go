@@ -66,7 +66,7 @@ type invoiceSession struct {
 	context   Identifier
 	author    Identifier
 	created   time.Time
-	closed    time.Time   // zero while nobody has closed it
+	closed    time.Time   // zero until it is closed by a request
 	failure   *statusInfo // nil when the key could be read
 }
 
@@ -89,7 +89,7 @@ func (s *invoiceSessionStore) add(opened *invoiceSession) {
 
 func (i *invoiceSession) validUntil() time.Time { return i.created.Add(invoiceSessionLifetime) }
 
-// ended returns when a session was closed, by somebody or by its time; zero while it is open.
+// ended returns when a session was closed, by a request or by its time; zero while it is open.
 func (i *invoiceSession) ended(now time.Time) time.Time {
 	switch {
 	case i.failure != nil:
@@ -125,8 +125,8 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
-// ownInvoiceSession returns the session of the path for those who work in it: its author, whatever
-// the login, and nobody else (official IntrospectionPermissionIntegrationTests). found is the last
+// ownInvoiceSession returns the session of the path if the caller is its author, under this login
+// or another (official IntrospectionPermissionIntegrationTests). found is the last
 // word of KSeF's sentence for an unknown one. The caller holds the lock.
 func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
 	known, refused := s.findInvoiceSession(c, found)

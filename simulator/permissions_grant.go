@@ -65,8 +65,8 @@ type entityDetails struct {
 	FullName string `json:"fullName"`
 }
 
-// grantToPerson is POST /permissions/persons/grants. Whoever has CredentialsManage grants also what
-// they lack themselves (official test PersonPermissionIntegrationTest).
+// grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also
+// what the caller lacks (official test PersonPermissionIntegrationTest).
 func (s *Simulator) grantToPerson(c *call) reply {
 	var request personGrantRequest
 	if refused := c.readJSON(&request); refused != nil {

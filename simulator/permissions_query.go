@@ -176,9 +176,9 @@ type personGrantItem struct {
 }
 
 // queryPersonsGrants is POST /permissions/query/persons/grants: the grants in the caller's context.
-// By its description PermissionsGrantedInCurrentContext lists what the caller has granted; in the
-// official test PersonPermissionIntegrationTest somebody finds there what the owner has granted. So
-// here it lists what anybody but KSeF itself has.
+// By its description PermissionsGrantedInCurrentContext lists what the caller has granted. In the
+// official PersonPermissionIntegrationTest a delegate finds there what the owner has granted, so here
+// it lists all grants but those of KSeF itself.
 func (s *Simulator) queryPersonsGrants(c *call) reply {
 	var filter grantFilter
 	if refused := c.readJSON(&filter); refused != nil {

@@ -54,7 +54,7 @@ type CertificateState struct {
 	ValidTo           string     `json:"validTo"`
 }
 
-// GrantState is one permission that somebody has been granted.
+// GrantState is one permission that has been granted.
 type GrantState struct {
 	PermissionID      string     `json:"permissionId"`
 	Permission        string     `json:"permission"`

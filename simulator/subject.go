@@ -31,8 +31,8 @@ var (
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
-// Fingerprint is the identifier of whoever logs in under certificateFingerprint: the SHA-256 of the
-// certificate, as 64 upper-case hexadecimal digits.
+// Fingerprint is the identifier of a subject that logs in under certificateFingerprint: the SHA-256
+// of the certificate, as 64 upper-case hexadecimal digits.
 func Fingerprint(certificate *x509.Certificate) Identifier {
 	sum := sha256.Sum256(certificate.Raw)
 	return Identifier{TypeFingerprint, strings.ToUpper(hex.EncodeToString(sum[:]))}

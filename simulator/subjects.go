@@ -36,7 +36,7 @@ type testSubjects struct {
 	companies map[string]*testSubject
 	persons   map[string]*testPerson
 	created   map[string]time.Time // the last createdDate of a NIP, kept when it is removed
-	blocked   map[Identifier]bool  // contexts in which nobody may log in
+	blocked   map[Identifier]bool  // contexts in which logins end with 480
 }
 
 func newTestSubjects() testSubjects {

@@ -58,7 +58,7 @@ func (s *Simulator) grantTestPermissions(c *call) reply {
 }
 
 // revokeTestPermissions is POST /testdata/permissions/revoke: the subject loses at once all that it
-// has in the context, whoever has granted it.
+// has in the context, other subjects' grants included.
 func (s *Simulator) revokeTestPermissions(c *call) reply {
 	var request testPermissionsRequest
 	if refused := c.readJSON(&request); refused != nil {

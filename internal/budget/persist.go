@@ -98,8 +98,8 @@ func (a *Account) dropReserved() {
 	}
 }
 
-// forgetReserved is for an endpoint that had no limit: journals that were written meanwhile do not
-// count what they had reserved there before.
+// forgetReserved voids reservations of an endpoint that had no limit for a time: journals written in
+// that time do not count them.
 func (p *pool) forgetReserved(e *endpoint) {
 	for _, a := range p.accounts {
 		if b := a.books[e]; b != nil {
