@@ -152,7 +152,7 @@ func (s *scene) openRecords() (map[string]*ledger.Record, error) {
 // errMoved says that a record was moved or removed between the list and its reading.
 var errMoved = errors.New("a record is no longer where it was listed")
 
-// addOpenRecords reads one ledger. A mount at work may move a record meanwhile: then all are read
+// addOpenRecords reads one ledger. A mount at work may move a record between list and read: then all are read
 // again.
 func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
 	records, err := readRecords(storage)

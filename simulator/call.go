@@ -99,6 +99,19 @@ func parseJSON(data []byte, into any) *apiError {
 	return nil
 }
 
+// reference returns the reference number of the path.
+func (c *call) reference() (string, *apiError) {
+	reference := c.PathValue("referenceNumber")
+	return reference, checkReference(reference)
+}
+
+func checkReference(reference string) *apiError {
+	if !referencePattern.MatchString(reference) {
+		return badInput("Numer referencyjny ma nieprawidłowy format.")
+	}
+	return nil
+}
+
 // enumValue finds the value that a text means, in any case.
 func enumValue(text string, values ...string) (value string, known bool) {
 	for _, value := range values {

@@ -162,9 +162,9 @@ type enrollmentStatusResponse struct {
 
 // enrollmentStatus is GET /certificates/enrollments/{referenceNumber}.
 func (s *Simulator) enrollmentStatus(c *call) reply {
-	reference := c.PathValue("referenceNumber")
-	if !referencePattern.MatchString(reference) {
-		return c.failed(badInput("Numer referencyjny ma nieprawidłowy format."))
+	reference, refused := c.reference()
+	if refused != nil {
+		return c.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

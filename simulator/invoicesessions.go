@@ -125,25 +125,34 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
-// ownInvoiceSession returns the session of the path if the caller is its author, under this login
-// or another (official IntrospectionPermissionIntegrationTests). found is the last
-// word of KSeF's sentence for an unknown one. The caller holds the lock.
-func (s *Simulator) ownInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
-	known, refused := s.findInvoiceSession(c, found)
-	if refused == nil && known.author != c.login.identifier {
+// ownOpenInvoiceSession returns the session of the path if the caller is its author, under this login
+// or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is what its
+// status prevents otherwise. The caller holds the lock.
+func (s *Simulator) ownOpenInvoiceSession(c *call, prevented string) (*invoiceSession, *reply) {
+	known, refused := s.findInvoiceSession(c, "odnaleziona")
+	if refused != nil {
+		return nil, refused
+	}
+	if known.author != c.login.identifier {
 		// That it is refused is from the official tests; with which reason is not documented.
 		refused := c.insufficientAccess()
 		return nil, &refused
 	}
-	return known, refused
+	if status := known.status(c.now); status.Code != invoiceSessionOpen {
+		refused := c.failed(&apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
+			[]string{fmt.Sprintf("Status sesji %d uniemożliwia %s.", status.Code, prevented)}})
+		return nil, &refused
+	}
+	return known, nil
 }
 
 // findInvoiceSession returns the session of the path. One of another context is not known in this
-// one. The caller holds the lock.
+// one. found is the last word of KSeF's sentence for an unknown one, which differs between
+// operations. The caller holds the lock.
 func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
-	reference := c.PathValue("referenceNumber")
-	if !referencePattern.MatchString(reference) {
-		refused := c.failed(badInput("Numer referencyjny ma nieprawidłowy format."))
+	reference, wrong := c.reference()
+	if wrong != nil {
+		refused := c.failed(wrong)
 		return nil, &refused
 	}
 	known := s.store.invoiceSessions.known[reference]
@@ -155,21 +164,13 @@ func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, 
 	return known, nil
 }
 
-func wrongInvoiceSessionStatus(code int, prevented string) *apiError {
-	return &apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
-		[]string{fmt.Sprintf("Status sesji %d uniemożliwia %s.", code, prevented)}}
-}
-
 // closeInvoiceSession is POST /sessions/online/{referenceNumber}/close.
 func (s *Simulator) closeInvoiceSession(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, refused := s.ownInvoiceSession(c, "odnaleziona")
+	known, refused := s.ownOpenInvoiceSession(c, "jej zamknięcie")
 	if refused != nil {
 		return *refused
-	}
-	if status := known.status(c.now); status.Code != invoiceSessionOpen {
-		return c.failed(wrongInvoiceSessionStatus(status.Code, "jej zamknięcie"))
 	}
 	known.closed = c.now
 	return noContent()
@@ -180,12 +181,8 @@ func (s *Simulator) closeInvoiceSession(c *call) reply {
 func (s *Simulator) sendInvoice(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, refused := s.ownInvoiceSession(c, "odnaleziona")
-	if refused != nil {
+	if _, refused := s.ownOpenInvoiceSession(c, "wysyłkę faktur"); refused != nil {
 		return *refused
-	}
-	if status := known.status(c.now); status.Code != invoiceSessionOpen {
-		return c.failed(wrongInvoiceSessionStatus(status.Code, "wysyłkę faktur"))
 	}
 	return c.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
 }

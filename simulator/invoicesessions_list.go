@@ -111,8 +111,10 @@ func newInvoiceSessionFilter(query url.Values) (invoiceSessionFilter, *apiError)
 		return invoiceSessionFilter{}, badInput("Typ sesji %q jest nieznany.", query.Get("sessionType"))
 	}
 	filter := invoiceSessionFilter{online: kind == "Online", reference: query.Get("referenceNumber")}
-	if query.Has("referenceNumber") && !referencePattern.MatchString(filter.reference) {
-		return invoiceSessionFilter{}, badInput("Numer referencyjny ma nieprawidłowy format.")
+	if query.Has("referenceNumber") {
+		if refused := checkReference(filter.reference); refused != nil {
+			return invoiceSessionFilter{}, refused
+		}
 	}
 	for _, text := range query["statuses"] {
 		status, known := enumValue(text, "InProgress", "Succeeded", "Failed", "Cancelled")

@@ -3,11 +3,6 @@
 
 package simulator
 
-import (
-	"slices"
-	"strings"
-)
-
 func (s *Simulator) subjectLimitEndpoints() []endpoint {
 	access := []string{accessJWT}
 	return []endpoint{
@@ -76,8 +71,7 @@ type subjectLimitsRequest struct {
 // limits are those of the current subject, whatever its type.
 func (r subjectLimitsRequest) check() fieldErrors {
 	var wrong fieldErrors
-	known := func(kind string) bool { return strings.EqualFold(kind, r.SubjectType) }
-	if r.SubjectType != "" && !slices.ContainsFunc([]string{TypeNIP, TypePESEL, TypeFingerprint}, known) {
+	if _, known := enumValue(r.SubjectType, TypeNIP, TypePESEL, TypeFingerprint); r.SubjectType != "" && !known {
 		wrong.add("'subjectIdentifierType' has a range of values which does not include '%s'.", r.SubjectType)
 	}
 	if r.Enrollment != nil {

@@ -69,9 +69,9 @@ func (s *Simulator) beginOperation(c *call, failure *statusInfo) (*permissionOpe
 // permissionOperationStatus is GET /permissions/operations/{referenceNumber}. An operation is known
 // in its own context, to everybody there: who may ask is not documented.
 func (s *Simulator) permissionOperationStatus(c *call) reply {
-	reference := c.PathValue("referenceNumber")
-	if !referencePattern.MatchString(reference) {
-		return c.failed(badInput("Numer referencyjny ma nieprawidłowy format."))
+	reference, refused := c.reference()
+	if refused != nil {
+		return c.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,7 +34,7 @@ func person(t testing.TB) credential {
 	return newCredential(t, simulator.CertificateOptions{PESEL: pesel})
 }
 
-// personGrant is the body that grants permissions to whoever the identifier names.
+// personGrant is the body that grants permissions to the subject that the identifier names.
 func personGrant(to object, permissions ...string) object {
 	return object{
 		"subjectIdentifier": to, "permissions": permissions, "description": grantText,

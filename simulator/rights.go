@@ -63,6 +63,12 @@ func (s *Simulator) rightsFailure(l *login, at time.Time) *statusInfo {
 	return nil
 }
 
+// lacksEnforcementRole tells whether permissions are among those that only a context with the role
+// of an enforcement authority or a bailiff can give, and it has none.
+func (s *Simulator) lacksEnforcementRole(context Identifier, permissions []string) bool {
+	return slices.Contains(permissions, enforcementOperations) && !s.store.subjects.enforces(context)
+}
+
 // mayBeGranted returns how an operation ends that grants permissions in a context; nil when it
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
 // EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
@@ -71,7 +77,7 @@ func (s *Simulator) mayBeGranted(holder, context Identifier, permissions []strin
 	switch {
 	case context.Type != TypeNIP && context.Type != TypeInternalID:
 		return &statusInfo{Code: 430, Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
-	case slices.Contains(permissions, enforcementOperations) && !s.store.subjects.enforces(context):
+	case s.lacksEnforcementRole(context, permissions):
 		return &statusInfo{Code: 430, Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case context.Type == TypeNIP && s.owns(holder, context):
 		return &statusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}

@@ -3,10 +3,7 @@
 
 package simulator
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // testPermissionsRequest is TestDataPermissionsGrantRequest, and without permissions
 // TestDataPermissionsRevokeRequest.
@@ -44,7 +41,7 @@ func (s *Simulator) grantTestPermissions(c *call) reply {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.Contains(types, enforcementOperations) && !s.store.subjects.enforces(*request.Context) {
+	if s.lacksEnforcementRole(*request.Context, types) {
 		return c.failed(badInput("Pole permissions nie może zawierać %s: kontekst nie ma roli %s ani CourtBailiff.",
 			enforcementOperations, enforcementAuthority))
 	}

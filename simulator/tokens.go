@@ -160,7 +160,11 @@ func (c *call) sees(t *token, permissions ...string) bool {
 func (s *Simulator) tokenStatus(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, refused := s.findToken(c)
+	reference, refused := c.reference()
+	if refused != nil {
+		return c.failed(refused)
+	}
+	found, refused := s.findToken(c, reference)
 	if refused != nil {
 		return c.failed(refused)
 	}
@@ -171,12 +175,8 @@ func (s *Simulator) tokenStatus(c *call) reply {
 	return ok(c.item(found))
 }
 
-// findToken returns the token of the path. The caller holds the lock.
-func (s *Simulator) findToken(c *call) (*token, *apiError) {
-	reference := c.PathValue("referenceNumber")
-	if !referencePattern.MatchString(reference) {
-		return nil, badInput("Numer referencyjny ma nieprawidłowy format.")
-	}
+// findToken returns a token of the caller's context. The caller holds the lock.
+func (s *Simulator) findToken(c *call, reference string) (*token, *apiError) {
 	found := s.store.tokens[reference]
 	if found == nil || found.context != c.login.context {
 		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)

@@ -9,10 +9,11 @@ import "slices"
 func (s *Simulator) revokeToken(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, refused := s.findToken(c)
-	if refused != nil && !referencePattern.MatchString(c.PathValue("referenceNumber")) {
+	reference, refused := c.reference()
+	if refused != nil {
 		return c.failed(refused)
 	}
+	found, refused := s.findToken(c, reference)
 	if refused != nil {
 		return c.deleteAnswer(s.options.DeleteUnknownToken, refused)
 	}
