@@ -5,13 +5,17 @@ package ksef
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
 )
 
-// unmountFlows are those of a mount that stops issuing while a token is being issued.
+// unmountFlows are those of a mount that stops issuing while a token is being issued, and of one
+// that is moved when its lease has been lost.
 func unmountFlows() []flow {
 	return []flow{{
 		name:    "issue until an unmount",
@@ -26,5 +30,27 @@ func unmountFlows() []flow {
 			s.elapse(time.Minute)
 		},
 		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
+	}, {
+		name:   "move a mount that has lost its lease",
+		mounts: 2,
+		prepare: func(s *scene) {
+			moved := s.vaults[1]
+			lease, err := moved.issue(context.Background(), "invoices", 240*time.Hour)
+			require.NoError(s.t, err)
+			moved.lose(lease)
+		},
+		run: func(s *scene) {
+			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest})
+			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropRequest})
+			s.vaults[1].move(func() {})
+			s.elapse(10 * time.Minute)
+		},
+		kinds: revoking(statusEndpoint, "put ledger/ending/*"),
+		soon: func(s *scene) error {
+			if alive := len(s.living()); alive != 1 {
+				return fmt.Errorf("%d tokens live, and only that of the other mount has a lease", alive)
+			}
+			return nil
+		},
 	}}
 }

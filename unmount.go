@@ -108,6 +108,11 @@ func (b *backend) followTaint(ctx context.Context) {
 	if err := b.ledger.RevokeAll(ctx, causeUnmount); err != nil {
 		b.Logger().Error("not every token of the tainted mount could be read; what is left is revoked when its lease ends", "error", err)
 	}
+	// A move takes the mark away, also where leases were lost before: the next process finds no taint.
+	if err := b.ledger.RecordRevocations(ctx); err != nil {
+		b.Logger().Error("revocations of the tainted mount are under way and not all of them could be recorded; "+
+			"if the process ends before KSeF confirms them, such a token is revoked when its lease ends", "error", err)
+	}
 	if rest := leaseStoredAfter - b.unmounting.sinceAnswer(); rest > 0 {
 		wait.For(ctx, rest)
 	}

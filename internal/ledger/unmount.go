@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -89,7 +90,8 @@ func (l *Ledger) ResumeIssuing() {
 }
 
 // RevokeAll begins to revoke every token of this mount that is not dead, and does not wait for
-// the end of that. It writes nothing: after a restart the records still say live.
+// the end of that. It writes nothing: without RecordRevocations the records still say live after a
+// restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	buckets, err := l.store.buckets(ctx)
 	if err != nil {
@@ -105,6 +107,27 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	}
 	failures = append(failures, l.pump.reviewPending(ctx))
 	return errors.Join(failures...)
+}
+
+// RecordRevocations writes down which revocations are in hand, so that the next start goes on with
+// them. Where ctx ends before that, the rest is known to this process alone.
+func (l *Ledger) RecordRevocations(ctx context.Context) error {
+	var failures []error
+	for _, job := range l.pump.revocations() {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(failures, err)...)
+		}
+		if err := l.persistEnding(ctx, job); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (p *pump) revocations() []*job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.revoking))
 }
 
 // Unconfirmed are the tokens whose end KSeF has not confirmed.
