@@ -50,14 +50,14 @@ func (v *vault) endAll() bool {
 	return len(leases) == 0
 }
 
-// move looks for a token of the mount that nobody is about to end when its leases
-// are gone. Where storage has been in trouble only its own end ends it.
+// move looks for a token of the mount that is alive when its leases are gone, and of which
+// storage does not say that it must die. Where storage has been in trouble only its own end ends it.
 func (r *run) move(v *vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)
 		r.outlived.note(addOpenRecords(open, r.disks[v.mount].Storage))
 		for _, record := range open {
-			if record.State == ledger.Live && !r.network.inDoubt() {
+			if record.State == ledger.Live && !r.network.inDoubt() && r.isAlive(record.ReferenceNumber) {
 				r.outlived.note(fmt.Errorf("the token %s outlives the move of its mount", record.ReferenceNumber))
 			}
 		}

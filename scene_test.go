@@ -96,6 +96,10 @@ func (w *world) living() []simulator.TokenState {
 	})
 }
 
+func (w *world) isAlive(number string) bool {
+	return slices.ContainsFunc(w.living(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
+}
+
 // inScene runs a test in a bubble, with one mount.
 func inScene(t *testing.T, options simulator.Options, test func(t *testing.T, s *scene)) {
 	t.Helper()
