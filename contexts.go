@@ -39,7 +39,7 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 	if !given {
 		return nil
 	}
-	allowed := slices.Clone(raw.([]string))
+	allowed := distinct(raw.([]string))
 	for i, value := range allowed {
 		if value == everyContext {
 			continue
@@ -51,8 +51,7 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 			}
 		}
 	}
-	slices.Sort(allowed)
-	next.AllowedContexts = slices.Compact(allowed)
+	next.AllowedContexts = allowed
 	return nil
 }
 

@@ -128,7 +128,7 @@ func TestContexts(t *testing.T) {
 			}
 			m.must(m.write("config", map[string]any{"allowed_contexts": []any{unitContext, strangerNIP, unitContext}}))
 			m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
-			require.Equal(t, []string{strangerNIP, unitContext}, m.must(m.read("config", nil)).Data["allowed_contexts"])
+			require.Equal(t, []string{unitContext, strangerNIP}, m.must(m.read("config", nil)).Data["allowed_contexts"])
 			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
 			require.Contains(t, m.refused(m.read("tokens", map[string]any{"internal_id": unitContext})), "allowed_contexts")
 		})

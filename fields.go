@@ -38,8 +38,7 @@ func addContext(answer map[string]any, in client.Context) {
 	}
 }
 
-// permissionsFrom reads the field permissions, in the order of KSeF's list and
-// each once.
+// permissionsFrom reads the field permissions, in the order given and each once.
 func permissionsFrom(data *framework.FieldData) ([]string, error) {
 	given := data.Get("permissions").([]string)
 	if len(given) == 0 {
@@ -54,7 +53,18 @@ func permissionsFrom(data *framework.FieldData) ([]string, error) {
 			}
 		}
 	}
-	return slices.DeleteFunc(known, func(permission string) bool { return !slices.Contains(given, permission) }), nil
+	return distinct(given), nil
+}
+
+// distinct keeps the first of equal texts, in their order.
+func distinct(texts []string) []string {
+	var all []string
+	for _, text := range texts {
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return all
 }
 
 // permissionsField is the schema of permissions.
