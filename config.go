@@ -41,11 +41,13 @@ type config struct {
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 	// Certificate and PrivateKey are empty where a person signs logins outside
 	// of Vault.
-	Certificate           string        `json:"certificate"`
-	PrivateKey            string        `json:"private_key"`
-	SubjectIdentifierType string        `json:"subject_identifier_type"`
-	RequestTimeout        time.Duration `json:"request_timeout"`
-	ActivationTimeout     time.Duration `json:"activation_timeout"`
+	Certificate           string `json:"certificate"`
+	PrivateKey            string `json:"private_key"`
+	SubjectIdentifierType string `json:"subject_identifier_type"`
+	// CertificateMade says that a rotation has put Certificate in force: its key was made here.
+	CertificateMade   bool          `json:"certificate_made,omitempty"`
+	RequestTimeout    time.Duration `json:"request_timeout"`
+	ActivationTimeout time.Duration `json:"activation_timeout"`
 
 	// What follows is for KSeF certificates that the engine asks for by itself.
 	RenewBefore     time.Duration    `json:"certificate_renew_before"`
@@ -94,7 +96,7 @@ type unreadableConfigError struct {
 }
 
 func (e *unreadableConfigError) Error() string {
-	return fmt.Sprintf("the stored configuration cannot be read; write it anew, with all its fields, or delete it with force=true: %v", e.err)
+	return fmt.Sprintf("the stored configuration cannot be read; write it anew, with all its fields, or delete it with force=tokens: %v", e.err)
 }
 
 func (e *unreadableConfigError) Unwrap() error { return e.err }

@@ -6,6 +6,7 @@ package ksef
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"time"
@@ -82,16 +83,14 @@ func (c *config) answer() map[string]any {
 		fieldKeyType:              string(c.KeyType),
 		fieldCertificateName:      c.CertificateName,
 	}
-	if c.ShouldRegisterRotationJob() {
-		c.PopulateSetAutomatedRotationData(answer)
-	}
+	c.PopulateSetAutomatedRotationData(answer)
 	addContext(answer, c.Context)
 	if held, err := c.credential(); err == nil && held != nil {
 		answer["signer_kind"] = string(held.Identity.Kind)
 		answer["signer_identifier_type"] = held.Identity.IdentifierType
 		answer["signer_identifier"] = held.Identity.Identifier
 		answer["signer_name"] = held.Identity.Name
-		answer["certificate_serial_number"] = fmt.Sprintf("%016X", held.Certificate.SerialNumber)
+		answer["certificate_serial_number"] = serialNumber(held)
 		answer["certificate_issuer"] = held.Certificate.Issuer.String()
 		answer["certificate_not_after"] = held.Certificate.NotAfter.UTC().Format(time.RFC3339)
 		answer["certificate_days_left"] = daysLeft(held.Certificate.NotAfter, time.Now())
@@ -164,19 +163,33 @@ func (c *config) rotationTrouble(state *rotation.State, held *credential.Credent
 	}
 }
 
+// serialNumber is the number of a credential's certificate as KSeF writes it.
+func serialNumber(held *credential.Credential) string {
+	return fmt.Sprintf("%016X", held.Certificate.SerialNumber)
+}
+
 func daysLeft(end, now time.Time) int64 {
 	return int64(math.Floor(end.Sub(now).Hours() / 24))
 }
 
 func configAnswer() map[int][]framework.Response {
 	fields := withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
-		"environment":               {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
-		"url":                       {Type: framework.TypeString, Description: "Base address of the API."},
-		"ca_certificate":            {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
-		"certificate":               {Type: framework.TypeString, Description: "PEM certificate of the signing credential, with its chain."},
-		"subject_identifier_type":   {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
-		"request_timeout":           {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
-		"activation_timeout":        {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
+		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
+		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},
+		"ca_certificate":          {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
+		"certificate":             {Type: framework.TypeString, Description: "PEM certificate of the signing credential, followed by its chain, without text between them."},
+		"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
+		"request_timeout":         {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
+		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
+		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
+	}))
+	maps.Copy(fields, configComputed())
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+}
+
+// configComputed are the fields that a read of config answers and nobody writes.
+func configComputed() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
 		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
 		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
 		"signer_identifier":         {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
@@ -186,8 +199,6 @@ func configAnswer() map[int][]framework.Response {
 		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
 		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
 		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
-		fieldAllowedContexts:        {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
 		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
-	}))
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+	}
 }

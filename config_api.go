@@ -7,10 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
-	"slices"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/credential"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -38,8 +36,8 @@ func authoritiesDigest(text string) string {
 
 // bindCredential refuses to let the stored credential sign for another KSeF than it was given
 // for. Whoever changes the API without having the key could otherwise relay its logins.
-func bindCredential(current, next *config, data *framework.FieldData) error {
-	if current == nil || current.signing() == signingExternal || current.api() == next.api() || givesCredential(data) {
+func bindCredential(current, next *config, data *framework.FieldData, given writtenCredential) error {
+	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.hasKey() {
 		return nil
 	}
 	field := fieldCACertificate
@@ -53,20 +51,4 @@ func bindCredential(current, next *config, data *framework.FieldData) error {
 		Field: field, Fault: "leads to another KSeF than the stored credential was given for",
 		Remedy: "give certificate and private_key, or pkcs12, in the same write; force and verify change nothing about that",
 	}
-}
-
-// credentialFields replace the credential as a whole: half of an old one and
-// half of a new one would be no credential.
-func credentialFields() []string {
-	return []string{
-		credential.FieldCertificate, credential.FieldPrivateKey, credential.FieldPrivateKeyPassword,
-		credential.FieldPKCS12, credential.FieldPKCS12Password,
-	}
-}
-
-func givesCredential(data *framework.FieldData) bool {
-	return slices.ContainsFunc(credentialFields(), func(field string) bool {
-		_, given := data.GetOk(field)
-		return given
-	})
 }

@@ -59,7 +59,7 @@ func TestConfigAPI(t *testing.T) {
 		changes := map[string]any{"url": otherURL, "environment": "test", "ca_certificate": authority(t)}
 		for field, value := range changes {
 			for _, ways := range []map[string]any{
-				{}, {"force": true}, {"verify": false}, {"force": true, "verify": false}, {"nip": testNIP, "force": true},
+				{}, {"force": "tokens"}, {"verify": false}, {"force": "tokens,rotation,certificate", "verify": false}, {"nip": testNIP, "force": "tokens"},
 			} {
 				t.Run(fmt.Sprint(field, " ", ways), func(t *testing.T) { requireCredentialBound(t, field, value, ways) })
 			}
@@ -118,7 +118,7 @@ func requireCredentialBound(t *testing.T, field string, value any, ways map[stri
 // What a person has signed for one KSeF is of no use at another.
 func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 	for name, change := range map[string]map[string]any{
-		"url": {"url": otherURL, "force": true}, "ca_certificate": {"ca_certificate": authority(t)},
+		"url": {"url": otherURL, "force": "tokens"}, "ca_certificate": {"ca_certificate": authority(t)},
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
 			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {

@@ -4,10 +4,7 @@
 package ksef
 
 import (
-	"context"
-	"encoding/base64"
 	"fmt"
-	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -26,26 +23,33 @@ const (
 	maxActivationTimeout = 60 * time.Second
 )
 
-// applyConfig returns what config becomes when the fields are written to it:
-// those that are not given stay as they are. given is the credential among them,
-// nil for none. Errors are the user's mistakes.
-func applyConfig(current *config, data *framework.FieldData, given *credential.Credential) (*config, error) {
-	next := config{
-		Version:               configVersion,
-		SubjectIdentifierType: xades.CertificateSubject,
-		RequestTimeout:        client.DefaultRequestTimeout,
-		ActivationTimeout:     defaultActivationTimeout,
-		RenewBefore:           defaultRenewBefore,
-		KeyType:               rotation.KeyP256,
-		CertificateName:       defaultCertificateName,
+// defaultConfig is a configuration of which nobody has given anything.
+func defaultConfig() config {
+	return config{
+		Version:           configVersion,
+		RequestTimeout:    client.DefaultRequestTimeout,
+		ActivationTimeout: defaultActivationTimeout,
+		RenewBefore:       defaultRenewBefore,
+		KeyType:           rotation.KeyP256,
+		CertificateName:   defaultCertificateName,
 	}
+}
+
+// applyConfig returns what config becomes when the fields are written to it:
+// those that are not given stay as they are, and those that are unset become as
+// if they had never been given. Errors are the user's mistakes.
+func applyConfig(current *config, data *framework.FieldData, unset []string, given writtenCredential) (*config, error) {
+	next := defaultConfig()
 	if current != nil {
 		next = *current
+	}
+	for _, field := range unset {
+		next.unset(field)
 	}
 	if err := applyAddress(&next, data); err != nil {
 		return nil, err
 	}
-	if err := bindCredential(current, &next, data); err != nil {
+	if err := bindCredential(current, &next, data, given); err != nil {
 		return nil, err
 	}
 	if err := applyTimeouts(&next, data); err != nil {
@@ -67,31 +71,89 @@ func applyConfig(current *config, data *framework.FieldData, given *credential.C
 	if err := applyRenewal(&next, data); err != nil {
 		return nil, err
 	}
-	return &next, nil
+	return &next, checkSigning(&next, data)
 }
 
+// unset makes a field what it is where nobody gives it. Of the two fields that name the API, and of
+// those that name the context, only the one in use has something to lose. A credential stays: only
+// a delete of config removes it.
+func (c *config) unset(field string) {
+	defaults := defaultConfig()
+	switch field {
+	case "environment":
+		if c.Environment != "" {
+			c.Environment, c.URL = "", ""
+		}
+	case "url":
+		if c.Environment == "" {
+			c.URL = ""
+		}
+	case fieldCACertificate:
+		c.CACertificate = ""
+	case "nip":
+		c.Context = withoutType(c.Context, client.ContextNIP)
+	case "internal_id":
+		c.Context = withoutType(c.Context, client.ContextInternalID)
+	case fieldAllowedContexts:
+		c.AllowedContexts = nil
+	case "subject_identifier_type":
+		c.SubjectIdentifierType = ""
+	case "request_timeout":
+		c.RequestTimeout = defaults.RequestTimeout
+	case "activation_timeout":
+		c.ActivationTimeout = defaults.ActivationTimeout
+	case fieldRenewBefore:
+		c.RenewBefore = defaults.RenewBefore
+	case fieldKeyType:
+		c.KeyType = defaults.KeyType
+	case fieldCertificateName:
+		c.CertificateName = defaults.CertificateName
+	case "rotation_schedule":
+		c.RotationSchedule = ""
+	case "rotation_window":
+		c.RotationWindow = 0
+	case "rotation_period":
+		c.RotationPeriod = 0
+	case "rotation_policy":
+		c.RotationPolicy = ""
+	case "disable_automated_rotation":
+		c.DisableAutomatedRotation = false
+	}
+}
+
+// withoutType is the zero context in place of one of that type.
+func withoutType(taxpayer client.Context, unset client.ContextType) client.Context {
+	if taxpayer.Type == unset {
+		return client.Context{}
+	}
+	return taxpayer
+}
+
+// applyAddress takes environment and url together where they say the same, as a read does.
 func applyAddress(next *config, data *framework.FieldData) error {
 	environment, hasEnvironment := data.GetOk("environment")
 	url, hasURL := data.GetOk("url")
-	switch {
-	case hasEnvironment && hasURL:
-		return &client.InputError{Field: "url", Fault: "is given together with environment", Remedy: "give one of them"}
-	case hasEnvironment:
-		address, known := environments()[environment.(string)]
-		if !known {
-			return &client.InputError{
-				Field: "environment", Fault: "is not known",
-				Remedy: "give test, demo or production, or an address in url",
-			}
-		}
-		next.URL = address
-	case hasURL:
+	if hasURL {
 		address, err := client.ParseURL(url.(string))
 		if err != nil {
 			return err
 		}
 		next.URL = address
-	case next.URL == "":
+	}
+	if hasEnvironment {
+		address, known := environments()[environment.(string)]
+		switch {
+		case !known:
+			return &client.InputError{
+				Field: "environment", Fault: "is not known",
+				Remedy: "give test, demo or production, or an address in url",
+			}
+		case hasURL && next.URL != address:
+			return &client.InputError{Field: "url", Fault: "is not the address of environment", Remedy: "give one of them"}
+		}
+		next.URL = address
+	}
+	if next.URL == "" {
 		return &client.InputError{Field: "environment", Fault: "is missing", Remedy: "give test, demo or production, or an address in url"}
 	}
 	next.Environment = environmentOf(next.URL)
@@ -115,51 +177,6 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 		}
 	}
 	return nil
-}
-
-// applyCredential returns nil where there is none: then a person signs logins.
-func applyCredential(next *config, given *credential.Credential) (*credential.Credential, error) {
-	if given == nil {
-		return next.credential()
-	}
-	var err error
-	if next.Certificate, next.PrivateKey, err = given.PEM(); err != nil {
-		return nil, err
-	}
-	next.SubjectIdentifierType = given.Identity.SubjectIdentifierType()
-	return given, nil
-}
-
-// readCredential reads the credential that the fields hold; nil where they hold
-// none. That can take a second, so it is done before anything is locked, and for
-// one request at a time.
-func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (*credential.Credential, error) {
-	if !givesCredential(data) {
-		return nil, nil
-	}
-	if err := b.parsing.Take(ctx); err != nil {
-		return nil, err
-	}
-	defer b.parsing.Release()
-	source := credential.Source{
-		Certificate:        data.Get("certificate").(string),
-		PrivateKey:         data.Get("private_key").(string),
-		PrivateKeyPassword: password(data, "private_key_password"),
-		PKCS12Password:     password(data, "pkcs12_password"),
-	}
-	if raw := data.Get("pkcs12").(string); raw != "" {
-		decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(raw), ""))
-		if err != nil {
-			return nil, &client.InputError{Field: "pkcs12", Fault: "is not base64", Remedy: "give the output of: base64 -w0 file.p12"}
-		}
-		source.PKCS12 = decoded
-	}
-	return credential.Parse(source, time.Now())
-}
-
-// password leaves out the end of the line that an editor puts into a file.
-func password(data *framework.FieldData, field string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(data.Get(field).(string), "\n"), "\r")
 }
 
 // applyContext falls back on the certificate's own NIP: a company's seal logs
@@ -193,7 +210,14 @@ func applyContext(next *config, data *framework.FieldData, held *credential.Cred
 
 func applySubjectType(next *config, data *framework.FieldData, held *credential.Credential) error {
 	raw, given := data.GetOk("subject_identifier_type")
-	if !given {
+	switch {
+	case !given && next.SubjectIdentifierType != "":
+		return nil
+	case !given && held != nil:
+		next.SubjectIdentifierType = held.Identity.SubjectIdentifierType()
+		return nil
+	case !given:
+		next.SubjectIdentifierType = xades.CertificateSubject
 		return nil
 	}
 	next.SubjectIdentifierType = raw.(string)
@@ -212,6 +236,22 @@ func applySubjectType(next *config, data *framework.FieldData, held *credential.
 	return &client.InputError{
 		Field: "subject_identifier_type", Fault: "is not known",
 		Remedy: "give certificateSubject or certificateFingerprint",
+	}
+}
+
+// checkSigning refuses a write that would not come to what it says: who signs follows from whether
+// there is a certificate.
+func checkSigning(next *config, data *framework.FieldData) error {
+	signing, given := data.GetOk("signing")
+	if !given || signing == next.signing() {
+		return nil
+	}
+	remedy := "give certificate and private_key, or pkcs12"
+	if next.signing() == signingCertificate {
+		remedy = "only a delete of config removes the certificate; write config anew after that"
+	}
+	return &client.InputError{
+		Field: "signing", Fault: "is not what it would be after this write, " + next.signing(), Remedy: "leave it out; for the other, " + remedy,
 	}
 }
 

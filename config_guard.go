@@ -15,9 +15,9 @@ import (
 
 // guardConfig refuses to strand tokens: while some are open, the API and the
 // owner of the default context may not change and the configuration may not go,
-// unless forced. next is nil for a deletion. Until release is called no token is
+// unless that is agreed to. next is nil for a deletion. Until release is called no token is
 // issued, so that none slips in. The text is a warning of what is left behind.
-func (b *backend) guardConfig(ctx context.Context, current, next *config, force bool) (release func(), warning string, err error) {
+func (b *backend) guardConfig(ctx context.Context, current, next *config, agreed bool) (release func(), warning string, err error) {
 	changed, err := b.whatChanges(ctx, current, next)
 	if err != nil || changed == "" {
 		return func() {}, "", err
@@ -26,9 +26,9 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, force 
 	if err != nil {
 		return nil, "", err
 	}
-	open, lost, err := b.openTokens(ctx, current.URL, changed != fieldSubject && !force)
+	open, lost, err := b.openTokens(ctx, current.URL, changed != fieldSubject && !agreed)
 	if err == nil && open.Any() {
-		warning, err = judgeChange(changed, open, lost, current, force)
+		warning, err = judgeChange(changed, open, lost, current, agreed)
 	}
 	if err != nil {
 		release()
@@ -55,15 +55,15 @@ func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open
 	return open, lost, err
 }
 
-// whatChanges names the field that would strand tokens, or ""; fieldSubject
-// stands for a signer whom KSeF may not let revoke what another has made. It is
-// for whoever has the connection's turn.
+// whatChanges names the field that would strand tokens, or "". configKey stands for
+// the deletion of the configuration, and fieldSubject for a signer whom KSeF may not
+// let revoke what another has made. It is for whoever has the connection's turn.
 func (b *backend) whatChanges(ctx context.Context, current, next *config) (string, error) {
 	switch {
 	case current == nil:
 		return "", nil
 	case next == nil:
-		return fieldForce, nil
+		return configKey, nil
 	case next.URL != current.URL:
 		return "url", nil
 	case next.Context.NIP() != current.Context.NIP():
@@ -95,22 +95,23 @@ func (b *backend) whatChanges(ctx context.Context, current, next *config) (strin
 	return fieldSubject, nil
 }
 
-const (
-	fieldForce   = "force"
-	fieldSubject = "certificate"
-)
+const fieldSubject = "certificate"
 
-func judgeChange(changed string, open ledger.Open, lost ledger.Lost, current *config, force bool) (warning string, err error) {
+func judgeChange(changed string, open ledger.Open, lost ledger.Lost, current *config, agreed bool) (warning string, err error) {
 	left := leftBehind(open)
 	switch {
 	case changed == fieldSubject:
 		return otherSigner(left), nil
-	case force:
+	case agreed:
 		return "Left behind: " + left + ". The engine cannot revoke them unless config leads back to " + current.URL + ".", nil
 	}
+	would := "would leave behind "
+	if changed == configKey {
+		would = "cannot be deleted without leaving behind "
+	}
 	return "", &client.InputError{
-		Field: changed, Fault: "would leave " + left + ", which could then no longer be revoked",
-		Remedy: strings.Join(append(remedies(open, lost), "or give force=true"), ", "),
+		Field: changed, Fault: would + left + ", which could then no longer be revoked",
+		Remedy: strings.Join(append(remedies(open, lost), "or "+consentTokens.remedy()), ", "),
 	}
 }
 
@@ -143,42 +144,50 @@ func otherSigner(left string) string {
 func leftBehind(open ledger.Open) string {
 	var parts []string
 	for _, part := range []struct {
-		count int
-		what  string
+		count     int
+		one, many string
 	}{
-		{open.Live, "live tokens"},
-		{open.Revoking + open.Unreadable, "tokens being revoked"},
-		{open.Issuing, "requests for tokens with an unknown outcome"},
+		{open.Live, "live token", "live tokens"},
+		{open.Revoking + open.Unreadable, "token being revoked", "tokens being revoked"},
+		{open.Issuing, "request for a token with an unknown outcome", "requests for tokens with an unknown outcome"},
 	} {
-		if part.count > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.what))
+		switch part.count {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+part.one)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.many))
 		}
 	}
 	return strings.Join(parts, " and ")
 }
 
 // guardRotation refuses to pull the ground from under a rotation that is under
-// way, unless forced. abandon says that the rotation must be given up before the
-// configuration is stored: whoever forces asks for that. next is nil for a
-// deletion. It is for whoever holds the rotation.
-func (b *backend) guardRotation(ctx context.Context, current, next *config, force bool) (abandon bool, err error) {
+// way, unless that is agreed to. abandon says that the rotation must be given up
+// before the configuration is stored: whoever agrees asks for that. next is nil for
+// a deletion. It is for whoever holds the rotation.
+func (b *backend) guardRotation(ctx context.Context, current, next *config, agreed bool) (abandon bool, err error) {
 	state, err := b.rotation.State(ctx)
 	switch {
 	case err != nil:
 		return false, err
-	case state.Unreadable != nil && !force:
+	case state.Unreadable != nil && !agreed:
 		return false, state.Unreadable
 	case state.Unreadable != nil:
-		return true, nil //nolint:nilerr // force gives it up unread
+		return true, nil //nolint:nilerr // it is given up unread
 	case state.Step == "":
 		return false, nil
 	}
-	if force || standsOn(state.Subject, current, next) {
-		return force, nil
+	if agreed || standsOn(state.Subject, current, next) {
+		return agreed, nil
+	}
+	cannot := "cannot be changed so"
+	if next == nil {
+		cannot = "cannot be deleted"
 	}
 	return false, &client.InputError{
-		Field: fieldForce, Fault: "is needed while the rotation to the certificate " + state.Name + " is under way",
-		Remedy: "wait until status shows its end, or give force=true, which gives it up and leaves what KSeF has issued for it without use",
+		Field: configKey, Fault: cannot + " while the rotation to the certificate " + state.Name + " is under way",
+		Remedy: "wait until status shows its end, or " + consentRotation.remedy() + ", which gives it up and leaves what KSeF has issued for it without use",
 	}
 }
 

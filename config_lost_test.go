@@ -36,7 +36,7 @@ func TestConfigDeletion(t *testing.T) {
 			s.lose(1, simulator.FaultDropRequest)
 			s.elapse(30 * time.Second)
 			err := s.deleteConfig()
-			require.ErrorContains(t, err, "would leave 1 requests for tokens with an unknown outcome")
+			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 request for a token with an unknown outcome")
 			require.ErrorContains(t, err, "until "+lost.Add(time.Hour).UTC().Truncate(time.Minute).Format("2006-01-02T15:"))
 			require.NotContains(t, err.Error(), "lease")
 			require.NotContains(t, err.Error(), "0 live")
@@ -57,7 +57,7 @@ func TestConfigDeletion(t *testing.T) {
 			s.lose(1, simulator.FaultDropReply)
 			s.elapse(5 * time.Second)
 			err := s.deleteConfig()
-			require.ErrorContains(t, err, "would leave 1 tokens being revoked")
+			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 token being revoked")
 			require.ErrorContains(t, err, "wait until status shows")
 			require.NotContains(t, err.Error(), "lease")
 			s.elapse(10 * time.Minute)
@@ -71,14 +71,14 @@ func TestConfigDeletion(t *testing.T) {
 			err := s.deleteConfig()
 			require.ErrorContains(t, err, "at this moment it could not")
 			_, err = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) {
-				return m.request(logical.DeleteOperation, "config", map[string]any{"force": true})
+				return m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"})
 			})
 			require.NoError(t, err)
 		},
 		"names the leases of what lives": func(t *testing.T, s *scene) {
 			s.mustIssue(time.Hour)
 			err := s.deleteConfig()
-			require.ErrorContains(t, err, "would leave 1 live tokens, which")
+			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 live token, which")
 			require.ErrorContains(t, err, "end their leases first")
 			require.NotContains(t, err.Error(), "unknown outcome")
 		},

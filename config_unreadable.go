@@ -12,14 +12,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// deleteUnreadableConfig deletes a configuration that cannot be read, if forced: what it leads to,
-// and so what would be left behind, is unknown. The caller has the connection's turn and
-// holds the rotation.
-func (b *backend) deleteUnreadableConfig(ctx context.Context, storage logical.Storage, unreadable error, force bool) error {
-	if !force {
+// deleteUnreadableConfig deletes a configuration that cannot be read, where that is agreed to: what
+// it leads to, and so which tokens would be left behind, is unknown. The caller has the connection's
+// turn and holds the rotation.
+func (b *backend) deleteUnreadableConfig(ctx context.Context, storage logical.Storage, unreadable *unreadableConfigError, agreed bool) error {
+	if !agreed {
 		return &client.InputError{
-			Field: fieldForce, Fault: "is needed: " + unreadable.Error(),
-			Remedy: "write config anew with all its fields, or delete it with force=true",
+			Field: configKey, Fault: fmt.Sprintf("cannot be read (%v): which tokens its deletion would leave behind is not known", unreadable.err),
+			Remedy: "write it anew with all its fields, or " + consentTokens.remedy(),
 		}
 	}
 	if _, err := b.rotation.Abandon(ctx); err != nil {

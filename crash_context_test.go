@@ -25,7 +25,7 @@ func secondGrant() []simulator.Grant {
 // contextFlows are those in which nip of config changes while a token is being
 // issued in the context before.
 func contextFlows() []flow {
-	change := func(force bool) func(s *scene) {
+	change := func(force string) func(s *scene) {
 		return func(s *scene) {
 			var reader sync.WaitGroup
 			reader.Go(s.tryIssue)
@@ -38,10 +38,10 @@ func contextFlows() []flow {
 	options := simulator.Options{ActivationDelay: 2 * time.Second, Grants: secondGrant()}
 	return []flow{{
 		name: "change nip while a token is issued", options: options,
-		run: change(false), kinds: issuing(), check: keepsItsContext,
+		run: change(""), kinds: issuing(), check: keepsItsContext,
 	}, {
 		name: "force a change of nip while a token is issued", options: options,
-		run: change(true), kinds: issuing(loggingIn("put budget/*", "put config")...),
+		run: change("tokens"), kinds: issuing(loggingIn("put budget/*", "put config")...),
 	}}
 }
 

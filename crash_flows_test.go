@@ -164,7 +164,7 @@ func loginFlows() []flow {
 	return []flow{{
 		name: "configure for the first time",
 		prepare: func(s *scene) {
-			s.onMount(0, func(m *mount) { m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true})) })
+			s.onMount(0, func(m *mount) { m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"})) })
 		},
 		run:   func(s *scene) { s.insist("config", s.fields()) },
 		kinds: loggingIn("put config"),
@@ -176,7 +176,7 @@ func loginFlows() []flow {
 		name: "delete the configuration and configure again",
 		run: func(s *scene) {
 			_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) {
-				return m.request(logical.DeleteOperation, "config", map[string]any{"force": true})
+				return m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"})
 			})
 			s.elapse(time.Second)
 			s.insist("config", s.fields())

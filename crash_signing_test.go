@@ -124,7 +124,7 @@ func (s *scene) once(path string, fields map[string]any) {
 func (s *scene) handOverToAPerson() {
 	s.clerk = s.person(simulator.CertificateOptions{NIP: testNIP})
 	s.onMount(0, func(m *mount) {
-		m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+		m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
 	})
 }

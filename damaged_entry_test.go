@@ -295,14 +295,14 @@ func prepareRotation(m *mount, _ *logical.Response) string {
 func checkRotation(m *mount, _ *logical.Response, key string) {
 	m.requireUnreadable(key)
 	read := m.must(m.read("config", nil))
-	require.Contains(m.t, strings.Join(read.Warnings, " "), "force=true")
-	require.Contains(m.t, m.refused(m.write("config/rotate-root", nil)), "force=true")
-	require.Contains(m.t, m.refused(m.write("config", map[string]any{"request_timeout": 20})), "force=true")
-	require.Contains(m.t, m.refused(m.delete("config")), "force=true")
-	written := m.must(m.write("config", map[string]any{"request_timeout": 20, "force": true}))
+	require.Contains(m.t, strings.Join(read.Warnings, " "), "force=rotation")
+	require.Contains(m.t, m.refused(m.write("config/rotate-root", nil)), "force=rotation")
+	require.Contains(m.t, m.refused(m.write("config", map[string]any{"request_timeout": 20})), "force=rotation")
+	require.Contains(m.t, m.refused(m.delete("config")), "force=rotation")
+	written := m.must(m.write("config", map[string]any{"request_timeout": 20, "force": "rotation"}))
 	require.Contains(m.t, strings.Join(written.Warnings, " "), "was given up")
 	require.Equal(m.t, "pending", m.rotate(nil)["status"], "another can begin")
-	m.must(m.write("config", map[string]any{"force": true}))
+	m.must(m.write("config", map[string]any{"force": "rotation"}))
 }
 
 func checkRole(m *mount, _ *logical.Response, key string) {
@@ -321,8 +321,8 @@ func checkConfig(m *mount, issued *logical.Response, key string) {
 	m.requireUnreadable(key)
 	_, err := m.read("config", nil)
 	require.ErrorContains(m.t, err, "write it anew")
-	require.Contains(m.t, m.refused(m.delete("config")), "force=true")
-	m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+	require.Contains(m.t, m.refused(m.delete("config")), "force=tokens")
+	m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 	m.configure()
 	require.NoError(m.t, m.revoke(m.lease(issued)))
 	m.requireLoginRefused(issued.Data["token"])

@@ -63,14 +63,14 @@ func (r *run) changeContext(ctx context.Context, v *vault, nip string, force boo
 	if r.tight || !r.engine.complete() {
 		return
 	}
-	more := 0
+	more, consents := 0, []string{}
 	if force {
-		more = 1
+		more, consents = 1, []string{string(consentTokens)}
 	}
 	r.strayed.force(v, more)
 	defer r.strayed.force(v, -more)
 	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) {
-		return m.write("config", map[string]any{"nip": nip, "force": force})
+		return m.write("config", map[string]any{"nip": nip, "force": consents})
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 )
 
 func (b *backend) pathConfig() []*framework.Path {
-	return []*framework.Path{{
+	path := &framework.Path{
 		Pattern:      "config",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration"},
 		Fields: withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
@@ -79,11 +80,7 @@ func (b *backend) pathConfig() []*framework.Path {
 				Default:     int(defaultActivationTimeout / time.Second),
 				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait.",
 			},
-			"force": {
-				Type:        framework.TypeBool,
-				Default:     false,
-				Description: "Change the API or the NIP of the default context, or delete the configuration, although tokens are open, which can then no longer be revoked; and give up a rotation that is under way.",
-			},
+			fieldForce: forceField(),
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -94,7 +91,9 @@ func (b *backend) pathConfig() []*framework.Path {
 		},
 		HelpSynopsis:    "The KSeF environment, and the credential that signs logins.",
 		HelpDescription: strings.TrimSpace(helpConfig),
-	}}
+	}
+	maps.Copy(path.Fields, readOnly(configComputed()))
+	return []*framework.Path{path}
 }
 
 func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
@@ -103,6 +102,11 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	data, unset := withoutUnset(data)
+	forced, err := consentsFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
 	given, err := b.readCredential(ctx, data)
 	if err != nil {
 		return answerError(err)
@@ -118,16 +122,19 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	defer b.connection.turn.Release()
 	// One that cannot be read is replaced as a whole; its sessions are lost.
 	current, readErr := readConfig(ctx, req.Storage)
-	next, err := applyConfig(current, data, given)
+	next, err := applyConfig(current, data, unset, given)
 	if err != nil {
 		return answerError(errors.Join(err, readErr))
 	}
-	force := data.Get("force").(bool)
-	abandon, err := b.guardRotation(ctx, current, next, force)
+	replaced, err := b.guardCertificate(ctx, current, next, forced.to(consentCertificate))
 	if err != nil {
 		return answerError(err)
 	}
-	release, warning, err := b.guardConfig(ctx, current, next, force)
+	abandon, err := b.guardRotation(ctx, current, next, forced.to(consentRotation))
+	if err != nil {
+		return answerError(err)
+	}
+	release, warning, err := b.guardConfig(ctx, current, next, forced.to(consentTokens))
 	if err != nil {
 		return answerError(err)
 	}
@@ -169,7 +176,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		// What a person has signed for the same subject is no longer needed.
 		addWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
 	}
-	addWarnings(response, warning, left, unproven, b.notices.freshWarning())
+	addWarnings(response, warning, replaced, left, unproven, b.notices.freshWarning())
 	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	return response, nil
 }
@@ -265,7 +272,12 @@ func (b *backend) endSessions(ctx context.Context, current *config, all bool) er
 }
 
 func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	response, err := b.deleteConfig(ctx, req, data.Get("force").(bool))
+	data, _ = withoutUnset(data)
+	forced, err := consentsFrom(data)
+	if err != nil {
+		return answerError(err)
+	}
+	response, err := b.deleteConfig(ctx, req, forced)
 	if err != nil {
 		return answerError(err)
 	}
@@ -278,7 +290,7 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	return response, nil
 }
 
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, force bool) (*logical.Response, error) {
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced consents) (*logical.Response, error) {
 	resume, err := b.rotation.Hold(ctx)
 	if err != nil {
 		return nil, err
@@ -292,16 +304,20 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, force 
 	current, err := readConfig(ctx, req.Storage)
 	var unreadable *unreadableConfigError
 	if errors.As(err, &unreadable) {
-		return response, b.deleteUnreadableConfig(ctx, req.Storage, unreadable, force)
+		return response, b.deleteUnreadableConfig(ctx, req.Storage, unreadable, forced.to(consentTokens))
 	}
 	if err != nil || current == nil {
 		return response, err
 	}
-	abandon, err := b.guardRotation(ctx, current, nil, force)
+	abandon, err := b.guardRotation(ctx, current, nil, forced.to(consentRotation))
 	if err != nil {
 		return nil, err
 	}
-	release, warning, err := b.guardConfig(ctx, current, nil, force)
+	replaced, err := b.guardCertificate(ctx, current, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	release, warning, err := b.guardConfig(ctx, current, nil, forced.to(consentTokens))
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +337,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, force 
 	ended := b.endSessions(ctx, current, true)
 	b.connection.replace(nil)
 	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
-	addWarnings(response, warning, left, maybeOpen(ended))
+	addWarnings(response, warning, replaced, left, maybeOpen(ended))
 	return response, nil
 }
 
@@ -334,9 +350,14 @@ logins are signed.
       certificate=@cert.pem private_key=@key.pem
 
 A write logs in to KSeF first, and stores nothing if that fails; verify=false
-stores without asking. Fields that are not given stay as they are. certificate
-and private_key, or pkcs12, replace the credential as a whole. Without any of them
-logins are signed by a person outside of Vault: see login/begin.
+stores without asking. Fields that are not given stay as they are; null and an empty
+text make a field what it is if nobody gives it. certificate and private_key, or
+pkcs12, replace the credential as a whole, and only a delete of config removes it.
+Without one logins are signed by a person outside of Vault: see login/begin. What a
+read has answered can be written back and changes nothing.
+
+What would strand open tokens, give up a rotation or replace a certificate that the
+engine has made is refused unless force names it: tokens, rotation, certificate.
 
 Requests that name a context get the one of config, and those in allowed_contexts; a
 role's tokens live in the role's, and open tokens are read and revoked in theirs.

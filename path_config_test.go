@@ -149,7 +149,7 @@ func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
 		response := m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
 		text := m.refused(m.write("config", map[string]any{"nip": "1111111111"}))
-		require.Contains(t, text, "nip: would leave 1 live tokens")
+		require.Contains(t, text, "nip: would leave behind 1 live token")
 	})
 }
 
@@ -168,12 +168,12 @@ func TestOpenTokensGuardTheConfig(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		issued := m.issue()
 		text := m.refused(m.write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.cert, "private_key": m.key}))
-		require.Contains(t, text, "1 live tokens")
-		require.Contains(t, text, "force=true")
-		require.Contains(t, m.refused(m.delete("config")), "1 live tokens")
+		require.Contains(t, text, "1 live token")
+		require.Contains(t, text, "force=tokens")
+		require.Contains(t, m.refused(m.delete("config")), "1 live token")
 
-		response := m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
-		require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 1 live tokens")
+		response := m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 1 live token")
 		require.Error(t, m.revoke(m.lease(issued)), "a lease never ends while its token lives")
 		m.configure()
 		require.Eventually(t, func() bool { m.elapse(time.Minute); return m.revoke(m.lease(issued)) == nil }, time.Hour, time.Second)

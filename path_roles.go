@@ -78,7 +78,8 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err != nil && !errors.Is(err, errUnreadableRole) {
 		return nil, err
 	}
-	next, err := applyRole(name, current, data)
+	data, unset := withoutUnset(data)
+	next, err := applyRole(name, current, data, unset)
 	if err != nil {
 		return answerError(err)
 	}
@@ -180,14 +181,19 @@ func (r *role) store(ctx context.Context, storage logical.Storage, name string) 
 	return nil
 }
 
-// applyRole returns what a role becomes when the fields are written to it.
-func applyRole(name string, current *role, data *framework.FieldData) (*role, error) {
+// applyRole returns what a role becomes when the fields are written to it: those that
+// are not given stay as they are, and those that are unset become as if they had never
+// been given.
+func applyRole(name string, current *role, data *framework.FieldData, unset []string) (*role, error) {
 	next := role{Description: defaultDescription}
 	if current != nil {
 		next = *current
 	}
+	for _, field := range unset {
+		next.unset(field)
+	}
 	var err error
-	if _, given := data.GetOk("permissions"); given || current == nil {
+	if _, given := data.GetOk("permissions"); given || len(next.Permissions) == 0 {
 		if next.Permissions, err = permissionsFrom(data); err != nil {
 			return nil, err
 		}
@@ -209,6 +215,24 @@ func applyRole(name string, current *role, data *framework.FieldData) (*role, er
 		return nil, err
 	}
 	return &next, nil
+}
+
+// unset makes a field what it is where nobody gives it.
+func (r *role) unset(field string) {
+	switch field {
+	case "permissions":
+		r.Permissions = nil
+	case "description":
+		r.Description = defaultDescription
+	case "nip":
+		r.Context = withoutType(r.Context, client.ContextNIP)
+	case "internal_id":
+		r.Context = withoutType(r.Context, client.ContextInternalID)
+	case "ttl":
+		r.TTL = 0
+	case "max_ttl":
+		r.MaxTTL = 0
+	}
 }
 
 // ttlsFrom reads ttl and max_ttl; what is not given stays as it is.

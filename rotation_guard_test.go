@@ -23,10 +23,10 @@ func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
 
 		// A forced write that comes to nothing leaves the rotation alone.
 		stranger, strangersKey := m.certificate(simulator.CertificateOptions{NIP: "1111111111"})
-		m.refused(m.write("config", map[string]any{"certificate": stranger, "private_key": strangersKey, "force": true}))
+		m.refused(m.write("config", map[string]any{"certificate": stranger, "private_key": strangersKey, "force": "rotation"}))
 		require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"])
 
-		other["force"] = true
+		other["force"] = "rotation"
 		m.must(m.write("config", other))
 		m.requireAbandoned()
 	})
@@ -45,7 +45,7 @@ func TestARotationCanBeGivenUp(t *testing.T) {
 	withMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
 		require.Equal(t, "pending", m.rotate(nil)["status"])
 		m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		response := m.must(m.write("config", map[string]any{"force": true}))
+		response := m.must(m.write("config", map[string]any{"force": "rotation"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "The rotation was given up. If KSeF still issues the certificate")
 		m.ksef.ClearFaults()
 		m.requireAbandoned()
@@ -59,7 +59,7 @@ func TestWhatAGivenUpRotationHasLeftIsTold(t *testing.T) {
 		m.fault(simulator.Fault{Endpoint: "POST /certificates/{certificateSerialNumber}/revoke", Kind: simulator.FaultDropRequest, Times: -1})
 		response := m.must(m.write("config/rotate-root", nil))
 		require.Contains(t, strings.Join(response.Warnings, " "), "the new certificate is in force")
-		response = m.must(m.write("config", map[string]any{"force": true}))
+		response = m.must(m.write("config", map[string]any{"force": "rotation"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "The certificate before, "+first+", has not been revoked")
 	})
 }

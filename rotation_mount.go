@@ -90,7 +90,7 @@ func (m *rotationMount) buildWith(stored *config, fresh rotation.Credential) (*c
 	if err != nil {
 		return nil, err
 	}
-	next.SubjectIdentifierType = held.Identity.SubjectIdentifierType()
+	next.SubjectIdentifierType, next.CertificateMade = held.Identity.SubjectIdentifierType(), true
 	return m.build(&next)
 }
 

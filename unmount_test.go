@@ -277,11 +277,11 @@ func TestDisableWithManyLeases(t *testing.T) {
 func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
 	for name, spoil := range map[string]func(u *unmountable){
 		"without_config": func(u *unmountable) {
-			u.must(u.request(logical.DeleteOperation, "config", map[string]any{"force": true}))
+			u.must(u.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 		},
 		"config_leads_elsewhere": func(u *unmountable) {
 			fields := u.fields()
-			fields["url"], fields["verify"], fields["force"] = "https://elsewhere.test/v2", false, true
+			fields["url"], fields["verify"], fields["force"] = "https://elsewhere.test/v2", false, "tokens"
 			u.must(u.write("config", fields))
 		},
 		"forbidden": func(u *unmountable) {

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -80,6 +81,26 @@ func Read(source Source) (*Credential, error) {
 	}
 	credential.Identity = Identify(credential.Certificate)
 	return credential, nil
+}
+
+// ReadCertificates reads certificates that are given without a key.
+func ReadCertificates(text string) ([]*x509.Certificate, error) { return readCertificates(text) }
+
+// Consists says that the certificates, in whatever order, are the credential's own and its chain.
+// A nil credential has none.
+func (c *Credential) Consists(certificates []*x509.Certificate) bool {
+	if c == nil || len(certificates) != len(c.Chain)+1 {
+		return false
+	}
+	own := append([]*x509.Certificate{c.Certificate}, c.Chain...)
+	for _, certificate := range certificates {
+		at := slices.IndexFunc(own, certificate.Equal)
+		if at < 0 {
+			return false
+		}
+		own = slices.Delete(own, at, at+1)
+	}
+	return true
 }
 
 func fits(key crypto.Signer, certificate *x509.Certificate) bool {

@@ -82,6 +82,9 @@ type Outcome struct {
 	Error string `json:"error,omitempty"`
 	// Warning is what a success has left undone; "" for nothing.
 	Warning string `json:"warning,omitempty"`
+	// Made is the serial number of the certificate that a rotation before has put
+	// in force; "" where this one has, and where none is known.
+	Made string `json:"made,omitempty"`
 	// Failures counts how often nothing came of replacing that certificate, this
 	// time included.
 	Failures int `json:"failures,omitempty"`
@@ -92,10 +95,26 @@ func (o *Outcome) Concerns(certificate *x509.Certificate) bool {
 	return o.Previous == digest(certificate)
 }
 
+// made is the serial number of the certificate that the last rotation with success
+// has put in force; "" where none is known.
+func (s *stored) made() string {
+	switch {
+	case s.Current != nil && s.Current.Step == StepRetire:
+		return s.Current.SerialNumber
+	case s.Last == nil:
+		return ""
+	case s.Last.Error == "" && s.Last.SerialNumber != "":
+		return s.Last.SerialNumber
+	default:
+		return s.Last.Made
+	}
+}
+
 // outcome is that of a rotation that has come to nothing.
 func (c *record) outcome(before *stored) *Outcome {
 	outcome := &Outcome{
 		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, SerialNumber: c.SerialNumber, Previous: c.PreviousDigest, Failures: 1,
+		Made: before.made(),
 	}
 	if last := before.Last; last != nil && last.Previous == outcome.Previous {
 		outcome.Failures += last.Failures

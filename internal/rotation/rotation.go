@@ -285,6 +285,9 @@ type State struct {
 	Err  error
 	// Last is how the rotation before ended; nil for none.
 	Last *Outcome
+	// Made is the serial number of the certificate that the last rotation with
+	// success has put in force; "" where none is known.
+	Made string
 	// Unreadable is why it is not known whether one is under way; nil where it is.
 	Unreadable error
 }
@@ -298,7 +301,7 @@ func (r *Rotation) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := &State{Last: state.Last}
+	shown := &State{Last: state.Last, Made: state.made()}
 	if current := state.Current; current != nil {
 		shown.Step, shown.Began, shown.Automatic, shown.Name = current.Step, current.Began, current.Automatic, current.Name
 		shown.Subject, shown.ReferenceNumber, shown.SerialNumber = current.Subject, current.ReferenceNumber, current.SerialNumber

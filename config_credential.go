@@ -1,0 +1,99 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// writtenCredential is what a write gives of the signing credential.
+type writtenCredential struct {
+	// whole is a certificate with its key; nil where there is none.
+	whole *credential.Credential
+	// certificates are given without a key: they can only be those in force.
+	certificates []*x509.Certificate
+}
+
+// hasKey says that whoever writes has a key.
+func (w writtenCredential) hasKey() bool { return w.whole != nil }
+
+// readCredential reads the credential that the fields hold. That can take a second, so it is done
+// before anything is locked, and for one request at a time.
+func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (writtenCredential, error) {
+	given := func(field string) bool { return slices.Contains(credentialFields(), field) && data.Raw[field] != nil }
+	if !slices.ContainsFunc(credentialFields(), given) {
+		return writtenCredential{}, nil
+	}
+	if err := b.parsing.Take(ctx); err != nil {
+		return writtenCredential{}, err
+	}
+	defer b.parsing.Release()
+	if given(credential.FieldCertificate) && !slices.ContainsFunc(credentialFields()[1:], given) {
+		certificates, err := credential.ReadCertificates(data.Get(credential.FieldCertificate).(string))
+		return writtenCredential{certificates: certificates}, err
+	}
+	source := credential.Source{
+		Certificate:        data.Get(credential.FieldCertificate).(string),
+		PrivateKey:         data.Get(credential.FieldPrivateKey).(string),
+		PrivateKeyPassword: password(data, credential.FieldPrivateKeyPassword),
+		PKCS12Password:     password(data, credential.FieldPKCS12Password),
+	}
+	if raw := data.Get(credential.FieldPKCS12).(string); raw != "" {
+		decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(raw), ""))
+		if err != nil {
+			return writtenCredential{}, &client.InputError{Field: "pkcs12", Fault: "is not base64", Remedy: "give the output of: base64 -w0 file.p12"}
+		}
+		source.PKCS12 = decoded
+	}
+	whole, err := credential.Parse(source, time.Now())
+	return writtenCredential{whole: whole}, err
+}
+
+// credentialFields replace the credential as a whole: half of an old one and
+// half of a new one would be no credential.
+func credentialFields() []string {
+	return []string{
+		credential.FieldCertificate, credential.FieldPrivateKey, credential.FieldPrivateKeyPassword,
+		credential.FieldPKCS12, credential.FieldPKCS12Password,
+	}
+}
+
+// password leaves out the end of the line that an editor puts into a file.
+func password(data *framework.FieldData, field string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(data.Get(field).(string), "\n"), "\r")
+}
+
+// applyCredential returns nil where there is none: then a person signs logins. The credential in
+// force, given again, changes nothing.
+func applyCredential(next *config, given writtenCredential) (*credential.Credential, error) {
+	if !given.hasKey() {
+		held, err := next.credential()
+		if err == nil && len(given.certificates) > 0 && !held.Consists(given.certificates) {
+			err = &client.InputError{
+				Field: credential.FieldPrivateKey, Fault: "is missing, and certificate is not the one in force",
+				Remedy: "give the key that certificate was issued for, or leave certificate out",
+			}
+		}
+		return held, err
+	}
+	certificate, key, err := given.whole.PEM()
+	if err != nil {
+		return nil, err
+	}
+	if certificate != next.Certificate {
+		next.SubjectIdentifierType, next.CertificateMade = given.whole.Identity.SubjectIdentifierType(), false
+	}
+	next.Certificate, next.PrivateKey = certificate, key
+	return given.whole, nil
+}

@@ -1,0 +1,50 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+)
+
+// guardCertificate refuses to put another certificate in the place of one that the engine has made,
+// unless that is agreed to: a document that is written again and again would undo each rotation.
+// next is nil for a deletion, which says itself what it means. The text is a warning of what stays
+// in KSeF. It is for whoever holds the rotation.
+func (b *backend) guardCertificate(ctx context.Context, current, next *config, agreed bool) (warning string, err error) {
+	if current == nil || (next != nil && next.Certificate == current.Certificate) {
+		return "", nil
+	}
+	serial, err := b.madeCertificate(ctx, current)
+	if err != nil || serial == "" {
+		return "", err
+	}
+	if agreed || next == nil {
+		return "The certificate " + serial + ", which the engine had made, is no longer used and stays active in KSeF: revoke it there.", nil
+	}
+	return "", &client.InputError{
+		Field: credential.FieldCertificate, Fault: "is not the one in force, " + serial + ", which the engine has made: to write another puts that out of use, and leaves it active in KSeF",
+		Remedy: "leave certificate, private_key and pkcs12 out, or " + consentCertificate.remedy(),
+	}
+}
+
+// madeCertificate is the serial number of the certificate in force if the engine has made it; "" if
+// not. A configuration that an older version has stored does not say so, but its rotation does.
+func (b *backend) madeCertificate(ctx context.Context, current *config) (serial string, err error) {
+	held, err := current.credential()
+	if err != nil || held == nil {
+		return "", nil //nolint:nilerr // what cannot be read cannot be used either
+	}
+	serial = serialNumber(held)
+	if current.CertificateMade {
+		return serial, nil
+	}
+	state, err := b.rotation.State(ctx)
+	if err != nil || state.Made != serial {
+		return "", err
+	}
+	return serial, nil
+}
