@@ -109,7 +109,7 @@ func (c *config) unset(field string) {
 	case fieldCertificateName:
 		c.CertificateName = defaults.CertificateName
 	case "rotation_schedule":
-		c.RotationSchedule = ""
+		c.RotationSchedule, c.RotationWindow = "", 0
 	case "rotation_window":
 		c.RotationWindow = 0
 	case "rotation_period":

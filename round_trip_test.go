@@ -1,0 +1,201 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+const loginEndpoint = "POST /auth/xades-signature"
+
+// kept is a path that keeps what is written to it.
+type kept struct {
+	name       string
+	generators map[string]generator
+	// unseen are the fields that no read answers.
+	unseen []string
+}
+
+func keptPaths() []kept {
+	secret := []string{"private_key", "private_key_password", "pkcs12", "pkcs12_password", "verify", "force"}
+	return []kept{{"config", configGenerators(), secret}, {"roles/invoices", roleGenerators(), nil}}
+}
+
+// written are the fields of a path that somebody writes.
+func (k kept) written(b *backend) []string {
+	computed := configComputed()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(b.Route(k.name).Fields)), func(field string) bool {
+		return field == "name" || (k.name == "config" && computed[field] != nil)
+	})
+}
+
+// TestRoundTrip writes what can be written, in the forms that it can have, and writes back what is
+// read, as Terraform does each day.
+func TestRoundTrip(t *testing.T) {
+	seedUnlessGiven(t)
+	for _, path := range keptPaths() {
+		t.Run(path.name, func(t *testing.T) {
+			t.Run("a_read_written_back_changes_nothing", func(t *testing.T) {
+				rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, path.checkWriteBack) })
+			})
+			t.Run("a_field_that_is_unset_is_as_if_never_given", func(t *testing.T) {
+				rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, path.checkUnset) })
+			})
+		})
+	}
+}
+
+// fresh is a mount without a configuration, on a Vault that rotates by a schedule.
+func (w *world) fresh() *mount {
+	m := w.mount(&logical.InmemStorage{})
+	require.NoError(w.t, m.backend.Setup(w.t.Context(), &logical.BackendConfig{
+		System: &rotationManager{StaticSystemView: *mountDefaults()}, Logger: m.backend.Logger(), EventsSender: m.events, StorageView: m.storage,
+	}))
+	return m
+}
+
+func (k kept) checkWriteBack(t *rapid.T) {
+	d, grants := draw(t)
+	w := newWorld(t, simulator.Options{Grants: grants})
+	m := w.fresh()
+	defer m.stop()
+	document := d.document(k.written(m.backend), k.generators)
+	first := m.must(m.write(k.name, throughJSON(t, document)))
+	read := m.readJSON(k.name)
+	k.requireAsWritten(t, m.backend, document, read)
+	stored := m.stored(k.name)
+
+	m.must(m.write(k.name, read)) // proves what the first write has not
+	logins := w.requests(loginEndpoint)
+	second := m.must(m.write(k.name, read))
+	known := append(warningsOf(first), m.must(m.read(k.name, nil)).Warnings...)
+	require.Subset(t, known, warningsOf(second), "no warning that neither the first write nor a read has")
+	require.Equal(t, logins, w.requests(loginEndpoint), "no login")
+	require.Equal(t, read, m.readJSON(k.name))
+	require.Equal(t, stored, m.stored(k.name))
+
+	m.must(m.write(k.name, throughJSON(t, document)))
+	require.Equal(t, read, m.readJSON(k.name), "nor does the document itself, written again")
+	require.Equal(t, stored, m.stored(k.name))
+	require.Equal(t, logins, w.requests(loginEndpoint), "no login")
+}
+
+func (k kept) checkUnset(t *rapid.T) {
+	d, grants := draw(t)
+	w := newWorld(t, simulator.Options{Grants: grants})
+	m := w.fresh()
+	defer m.stop()
+	document := d.document(k.written(m.backend), k.generators)
+	m.must(m.write(k.name, throughJSON(t, document)))
+	unset, without := map[string]any{}, maps.Clone(document)
+	for _, field := range d.unsettable(k, document) {
+		if rapid.Bool().Draw(t, "unset "+field) {
+			unset[field] = rapid.SampledFrom([]any{nil, ""}).Draw(t, "as")
+			delete(without, field)
+		}
+	}
+	if _, gone := unset["rotation_schedule"]; gone {
+		delete(without, "rotation_window") // which goes with its schedule
+	}
+	before := m.stored(k.name)
+	response, err := m.write(k.name, unset)
+	require.NoError(t, err)
+
+	never := w.fresh()
+	defer never.stop()
+	expected, err := never.write(k.name, throughJSON(t, without))
+	require.NoError(t, err)
+	if expected != nil && expected.IsError() {
+		require.Equal(t, expected.Error(), m.refusedError(response), "what cannot be left out cannot be unset")
+		require.Equal(t, before, m.stored(k.name))
+		return
+	}
+	m.must(response, nil)
+	require.Equal(t, never.readJSON(k.name), m.readJSON(k.name))
+}
+
+// unsettable are the fields of the document that a write can unset by itself. The address of a KSeF,
+// and what is trusted at it, goes only with the credential, which cannot be unset.
+func (d *drawing) unsettable(k kept, document map[string]any) []string {
+	bound := []string{"certificate", "ca_certificate", "environment", "url"}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(document)), func(field string) bool {
+		return slices.Contains(k.unseen, field) || (k.name == "config" && slices.Contains(bound, field) && (d.signer != "" || d.address == "both"))
+	})
+}
+
+func (m *mount) refusedError(response *logical.Response) error {
+	m.t.Helper()
+	require.NotNil(m.t, response)
+	return response.Error()
+}
+
+func (m *mount) readJSON(path string) map[string]any {
+	m.t.Helper()
+	return throughJSON(m.t, m.must(m.read(path, nil)).Data)
+}
+
+func (m *mount) stored(key string) string {
+	m.t.Helper()
+	entry, err := m.storage.Get(m.t.Context(), key)
+	require.NoError(m.t, err)
+	if entry == nil {
+		return ""
+	}
+	return string(entry.Value)
+}
+
+func warningsOf(response *logical.Response) []string {
+	if response == nil {
+		return nil
+	}
+	return response.Warnings
+}
+
+// requireAsWritten compares each field that has a value with what is read of it, both in the form
+// that the field's kind has.
+func (k kept) requireAsWritten(t *rapid.T, b *backend, document, read map[string]any) {
+	schema := b.Route(k.name).Fields
+	given := framework.FieldData{Raw: throughJSON(t, document), Schema: schema}
+	shown := framework.FieldData{Raw: read, Schema: schema}
+	for field, value := range document {
+		if value == nil || value == "" || slices.Contains(k.unseen, field) {
+			continue
+		}
+		require.Equal(t, normal(t, field, given.Get(field)), normal(t, field, shown.Get(field)), field)
+	}
+}
+
+// normal is the one form in which a value is read back.
+func normal(t *rapid.T, field string, value any) any {
+	switch field {
+	case "url":
+		address, err := client.ParseURL(value.(string))
+		require.NoError(t, err)
+		return address
+	case "permissions", fieldAllowedContexts:
+		return distinct(value.([]string))
+	case "certificate":
+		certificates, err := credential.ReadCertificates(value.(string))
+		require.NoError(t, err)
+		var all []string
+		for _, certificate := range certificates {
+			all = append(all, fmt.Sprintf("%X", certificate.Raw))
+		}
+		slices.Sort(all)
+		return all
+	}
+	return value
+}
