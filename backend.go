@@ -208,8 +208,8 @@ func (b *backend) clean(ctx context.Context) {
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 
-// HandleRequest refuses fields and kinds that a path does not have, and keeps a panic in
-// one mount from ending the process that serves them all.
+// HandleRequest refuses fields and kinds that a path does not have, ignores such fields of a read,
+// and keeps a panic in one mount from ending the process that serves them all.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -217,12 +217,17 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = nil, fmt.Errorf("the KSeF secrets engine failed at %s; its log has the stack", req.Path)
 		}
 	}()
-	if refusal := b.refuseFieldsOf(req); refusal != nil {
-		return refusal, nil
+	known, warnings, err := b.checkFields(req)
+	if err != nil {
+		return logical.ErrorResponse(err.Error()), nil
 	}
 	readableRequest := *req
-	readableRequest.Storage = readable(req.Storage)
-	return b.Backend.HandleRequest(ctx, &readableRequest)
+	readableRequest.Data, readableRequest.Storage = known, readable(req.Storage)
+	resp, err = b.Backend.HandleRequest(ctx, &readableRequest)
+	if err == nil && resp != nil && !resp.IsError() {
+		addWarnings(resp, warnings...)
+	}
+	return resp, err
 }
 
 const helpMount = `

@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -75,31 +76,25 @@ func permissionsField() *framework.FieldSchema {
 	}
 }
 
-// refuseFieldsOf answers a request that has a field its path does not know, for a
-// typing error in a field's name must not go unnoticed, or a value of another kind
-// than its field's. nil lets the request pass.
-func (b *backend) refuseFieldsOf(req *logical.Request) *logical.Response {
-	switch req.Operation {
-	case logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation, logical.ListOperation:
-	default:
-		return nil
-	}
-	if len(req.Data) == 0 {
-		return nil
-	}
+// checkFields refuses a write or delete that has a field its path does not know, for a typing error
+// in a field's name must not go unnoticed, and any request with a value of another kind than its
+// field's. Of a read it returns the fields that its path knows, and a warning for each other. An
+// operation that the path does not have is left to the SDK, which says so.
+func (b *backend) checkFields(req *logical.Request) (known map[string]any, warnings []string, err error) {
 	path := b.Route(req.Path)
-	if path == nil {
-		return nil
+	if len(req.Data) == 0 || path == nil || path.Operations[req.Operation] == nil {
+		return req.Data, nil, nil
 	}
-	for field := range req.Data {
+	known = req.Data
+	if isRead(req.Operation) {
+		known, warnings = withoutUnknownFields(path, req.Data)
+	}
+	for _, field := range slices.Sorted(maps.Keys(known)) {
 		if path.Fields[field] == nil {
-			return logical.ErrorResponse(unknownField(field, path.Fields).Error())
+			return nil, nil, unknownField(field, path.Fields)
 		}
 	}
-	if err := checkKinds(path.Fields, req.Data); err != nil {
-		return logical.ErrorResponse(err.Error())
-	}
-	return nil
+	return known, warnings, checkKinds(path.Fields, known)
 }
 
 // The operations of a path. Those that write go to the node that may write.

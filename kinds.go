@@ -66,11 +66,18 @@ var fieldName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
 
 // unknownField answers a field that a path does not have.
 func unknownField(field string, known map[string]*framework.FieldSchema) error {
-	if !fieldName.MatchString(field) {
-		field = "a field"
+	remedy := "leave it out"
+	if len(known) > 0 {
+		remedy = "use " + fieldNames(known)
 	}
-	names := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
-	return &client.InputError{Field: field, Fault: "is not a field of this path", Remedy: "use " + names}
+	return &client.InputError{Field: shownField(field), Fault: "is not a field of this path", Remedy: remedy}
+}
+
+func shownField(name string) string {
+	if fieldName.MatchString(name) {
+		return name
+	}
+	return "a field"
 }
 
 // HandleExistenceCheck finds out whether a request creates something, by its path alone: what

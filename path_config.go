@@ -86,7 +86,7 @@ func (b *backend) pathConfig() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
 			logical.UpdateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
-			logical.ReadOperation:   readOperation(b.pathConfigRead, "read", configAnswer()),
+			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configAnswer()),
 			logical.DeleteOperation: writeOperation(b.pathConfigDelete, "delete", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "The KSeF environment, and the credential that signs logins.",

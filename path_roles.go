@@ -39,7 +39,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.CreateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
 				logical.UpdateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
-				logical.ReadOperation:   readOperation(b.pathRoleRead, "read", roleAnswer()),
+				logical.ReadOperation:   readOperation(readingOnly(b.pathRoleRead, "name"), "read", roleAnswer()),
 				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
 			},
 			HelpSynopsis:    "What tokens an application may have, and for how long.",

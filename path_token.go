@@ -31,7 +31,7 @@ func (b *backend) pathToken() []*framework.Path {
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   writeOperation(b.pathTokenRead, "read", tokenAnswerSchema()),
+			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenAnswerSchema()),
 			logical.DeleteOperation: writeOperation(b.pathTokenDelete, "revoke", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "What KSeF and this mount know of a token; or its end, now.",

@@ -46,16 +46,21 @@ func (b *backend) pathTokens() []*framework.Path {
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTokensWrite, "generate", issueAnswer()),
-			logical.ReadOperation:   writeOperation(b.pathTokensRead, "query", tokensAnswer()),
-			logical.ListOperation:   readOperation(b.pathTokensList, "list", listAnswer("Reference numbers of this mount's tokens.")),
+			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokensRead, tokensFilters()...), "query", tokensAnswer()),
+			logical.ListOperation:   readOperation(readingOnly(b.pathTokensList), "list", listAnswer("Reference numbers of this mount's tokens.")),
 		},
 		HelpSynopsis:    "Make a token with permissions of one's own, or look at KSeF's list.",
 		HelpDescription: strings.TrimSpace(helpTokens),
 	}}
 }
 
+// tokensFilters are the fields of tokens that a read looks at.
+func tokensFilters() []string {
+	return []string{"status", "description", "author", "author_type", "page_size", "continuation_token", "nip", "internal_id"}
+}
+
 func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	if err := refuseFields(data, "a write", "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
+	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
 		return answerError(err)
 	}
 	permissions, err := permissionsFrom(data)
@@ -78,11 +83,11 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	return b.issue(ctx, order{permissions: permissions, context: in, description: description, ttl: ttl, maxTTL: maxTTL})
 }
 
-// refuseFields answers fields that the path has for its other operation.
-func refuseFields(data *framework.FieldData, operation string, fields ...string) error {
+// refuseFields answers a write with fields that the path has for its reads.
+func refuseFields(data *framework.FieldData, fields ...string) error {
 	for _, field := range fields {
 		if _, given := data.Raw[field]; given {
-			return &client.InputError{Field: field, Fault: "means nothing in " + operation, Remedy: "leave it out"}
+			return &client.InputError{Field: field, Fault: "means nothing in a write", Remedy: "leave it out"}
 		}
 	}
 	return nil
@@ -116,9 +121,6 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 		AuthorType:   data.Get("author_type").(string),
 		PageSize:     data.Get("page_size").(int),
 		Continuation: data.Get("continuation_token").(string),
-	}
-	if err := refuseFields(data, "a read", "permissions", "ttl", "max_ttl"); err != nil {
-		return query, err
 	}
 	for i, status := range query.Statuses {
 		if !slices.Contains(client.TokenStatuses(), status) {
