@@ -83,10 +83,18 @@ type TransportError struct {
 	// Sent says that the request may have reached KSeF, so that it is unknown
 	// whether KSeF has acted on it. Without a connection it is false.
 	Sent bool
-	Err  error
+	// Connected says that the request certainly had a connection to leave by.
+	Connected bool
+	Err       error
 }
 
 func (e *TransportError) Error() string {
+	switch {
+	case !e.Sent:
+		return fmt.Sprintf("KSeF could not be reached for %s: %v", e.Endpoint, e.Err)
+	case e.Connected:
+		return fmt.Sprintf("KSeF's answer to %s was lost: %v", e.Endpoint, e.Err)
+	}
 	return fmt.Sprintf("KSeF could not be reached for %s, or its answer was lost: %v", e.Endpoint, e.Err)
 }
 

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -53,7 +52,7 @@ var errUnreadable = errors.New("the answer ended early or is not the JSON that w
 
 // unreadable is a success that says nothing that could be used.
 func unreadable(endpoint string) error {
-	return &TransportError{Endpoint: endpoint, Sent: true, Err: errUnreadable}
+	return &TransportError{Endpoint: endpoint, Sent: true, Connected: true, Err: errUnreadable}
 }
 
 // jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless
@@ -87,9 +86,10 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	defer cancel()
 	c.closeSilent()
 	sent := time.Now()
-	response, err := c.http.Do(request)
+	var way progress
+	response, err := c.http.Do(way.follow(request))
 	if err != nil {
-		lost := &TransportError{Endpoint: call.endpoint, Sent: !isDialError(err), Err: withoutURL(err)}
+		lost := &TransportError{Endpoint: call.endpoint, Sent: !way.unsent(err), Connected: way.connected.Load(), Err: withoutURL(err)}
 		c.settle(pass, sent, lost)
 		return lost
 	}
@@ -156,7 +156,7 @@ func (c *Client) read(call call, response *http.Response, out any) error {
 		}
 		err = errUnreadable
 	}
-	return &TransportError{Endpoint: call.endpoint, Sent: true, Err: fmt.Errorf("status %d: %w", response.StatusCode, err)}
+	return &TransportError{Endpoint: call.endpoint, Sent: true, Connected: true, Err: fmt.Errorf("status %d: %w", response.StatusCode, err)}
 }
 
 // begin makes the request once it may be sent.
@@ -201,12 +201,6 @@ func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.R
 		request.Header.Set(name, value)
 	}
 	return request, cancel, nil
-}
-
-// isDialError says that there was no connection, so that nothing was sent.
-func isDialError(err error) bool {
-	var failed *net.OpError
-	return errors.As(err, &failed) && failed.Op == "dial"
 }
 
 // withoutURL drops the address from net/http's error: the endpoint is named

@@ -1,0 +1,40 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+)
+
+// progress is how far a request has come: net/http's errors do not tell. A dial may go on when its
+// request has ended, hence the atomics.
+type progress struct {
+	connected, handshakeFailed atomic.Bool
+}
+
+// follow returns the request, with its progress noted in p.
+func (p *progress) follow(request *http.Request) *http.Request {
+	return request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { p.connected.Store(true) },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			if err != nil {
+				p.handshakeFailed.Store(true)
+			}
+		},
+	}))
+}
+
+// unsent says of a failed request that it certainly had no connection, so that nothing was sent.
+func (p *progress) unsent(err error) bool {
+	if p.connected.Load() {
+		return false
+	}
+	var failed *net.OpError
+	return p.handshakeFailed.Load() || (errors.As(err, &failed) && (failed.Op == "dial" || failed.Op == "proxyconnect"))
+}

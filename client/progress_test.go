@@ -1,0 +1,72 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTransportErrorText(t *testing.T) {
+	closing := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer closing.Close()
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"referenceNumber":"2025`)
+	}))
+	defer half.Close()
+	for name, test := range map[string]struct {
+		config Config
+		sent   bool
+		text   string
+	}{
+		"nobody listens": {
+			Config{URL: "http://" + unusedAddress(t)}, false,
+			"KSeF could not be reached for POST /tokens: dial tcp",
+		},
+		"another authority": {
+			Config{URL: closing.URL}, false,
+			"KSeF could not be reached for POST /tokens: tls: failed to verify certificate",
+		},
+		"closed without an answer": {
+			Config{URL: closing.URL, Transport: closing.Client().Transport}, true,
+			"KSeF's answer to POST /tokens was lost: EOF",
+		},
+		"half an answer": {
+			Config{URL: half.URL}, true,
+			"KSeF's answer to POST /tokens was lost: status 202: the answer ended early",
+		},
+		"nothing known": {
+			Config{URL: TestURL, Transport: brokenTransport{io.EOF}}, true,
+			"KSeF could not be reached for POST /tokens, or its answer was lost: EOF",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			made, err := New(test.config)
+			require.NoError(t, err)
+			defer made.Close()
+			gate := &recordingGate{}
+			_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+			var lost *TransportError
+			require.ErrorAs(t, err, &lost)
+			require.Equal(t, test.sent, lost.Sent)
+			require.Contains(t, err.Error(), test.text)
+			require.Equal(t, !test.sent, gate.cancelled == 1, "a request that was not sent uses no slot")
+		})
+	}
+}
+
+// unusedAddress is one at which nobody listens.
+func unusedAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
