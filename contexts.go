@@ -155,8 +155,8 @@ const (
 
 func tooManyFirstLogins(pause time.Duration) error {
 	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
-		"%d first logins have been made within a minute in contexts that %s lets in only through *; ask again in %d seconds, or name the contexts there",
-		firstLoginsAtMost, fieldAllowedContexts, int(math.Ceil(pause.Seconds())))}
+		"%d first logins have been made within a minute in contexts that %s lets in only through *; next slot at %s, in %d s. Contexts that it names do not wait",
+		firstLoginsAtMost, fieldAllowedContexts, time.Now().Add(pause+time.Second-1).UTC().Format(time.RFC3339), int(math.Ceil(pause.Seconds())))}
 }
 
 // firstLogins are the contexts that were lately admitted without a session, one mount's, oldest

@@ -149,7 +149,7 @@ func TestContextsFirstLogins(t *testing.T) {
 			var coded logical.HTTPCodedError
 			require.ErrorAs(t, err, &coded)
 			require.Equal(t, http.StatusTooManyRequests, coded.Code())
-			require.ErrorContains(t, err, "ask again in")
+			require.ErrorContains(t, err, "next slot at 2000-01-01T00:01:00Z, in 60 s")
 		}
 		require.Equal(t, sent, m.allRequests())
 		require.Equal(t, stored, m.keys(""))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -66,14 +67,10 @@ type Status struct {
 // String is the code with KSeF's text, in Polish.
 func (s Status) String() string {
 	text := fmt.Sprintf("%d %s", s.Code, clip(s.Description))
-	for i, detail := range s.Details[:min(len(s.Details), 5)] {
-		separator := "; "
-		if i == 0 {
-			separator = ": "
-		}
-		text += separator + clip(detail)
+	if len(s.Details) == 0 {
+		return text
 	}
-	return text
+	return strings.TrimRight(text, " .") + ": " + joinTexts(clipAll(s.Details[:min(len(s.Details), 5)]))
 }
 
 // LoginError is a login that KSeF has decided against.
@@ -84,10 +81,7 @@ type LoginError struct {
 
 func (e *LoginError) Error() string {
 	text := fmt.Sprintf("KSeF refused the login %s: %s", e.ReferenceNumber, e.Status)
-	if sentence := e.explain(); sentence != "" {
-		text += ". " + sentence
-	}
-	return text
+	return appendSentence(text, e.explain())
 }
 
 // explain speaks of the status codes that KSeF's OpenAPI lists for a login.

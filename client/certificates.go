@@ -92,10 +92,7 @@ type EnrollmentError struct {
 
 func (e *EnrollmentError) Error() string {
 	text := fmt.Sprintf("KSeF refused the request %s for a certificate: %s", e.ReferenceNumber, e.Status)
-	if sentence := e.explain(); sentence != "" {
-		text += ". " + sentence
-	}
-	return text
+	return appendSentence(text, e.explain())
 }
 
 // explain speaks of the status codes that KSeF's OpenAPI lists for a request for

@@ -35,21 +35,34 @@ func (c Context) NIP() string {
 	return nip
 }
 
-// The patterns of KSeF's schema (types TNIP and TIID).
+// What nipFault allows of these is the patterns of KSeF's schema (types TNIP and TIID).
 var (
-	nipPattern        = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}$`)
-	internalIDPattern = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}-\d{5}$`)
+	tenDigits         = regexp.MustCompile(`^\d{10}$`)
+	internalIDPattern = regexp.MustCompile(`^\d{10}-\d{5}$`)
 )
 
 // ParseNIP checks a taxpayer number: ten digits, the last of them a checksum.
 func ParseNIP(value string) (Context, error) {
-	if !nipPattern.MatchString(value) {
+	if !tenDigits.MatchString(value) {
 		return Context{}, &InputError{Field: "nip", Fault: "is not ten digits", Remedy: "give the ten digits without dashes or a country code"}
 	}
-	if !validNIP(value) {
-		return Context{}, &InputError{Field: "nip", Fault: "has a wrong checksum", Remedy: "check the number for a typing error"}
+	if fault := nipFault(value); fault != "" {
+		return Context{}, &InputError{Field: "nip", Fault: fault, Remedy: "check the number for a typing error"}
 	}
 	return Context{Type: ContextNIP, Value: value}, nil
+}
+
+// nipFault says why ten digits are no NIP to KSeF; "" where they are one.
+func nipFault(digits string) string {
+	switch {
+	case digits[0] == '0':
+		return "begins with 0, as no NIP does"
+	case digits[1:3] == "00":
+		return "has 0 in the second and in the third place, as no NIP has"
+	case !validNIP(digits):
+		return "has a wrong checksum"
+	}
+	return ""
 }
 
 // ParseInternalID checks the identifier of an internal unit: a NIP, a dash and
@@ -58,8 +71,8 @@ func ParseInternalID(value string) (Context, error) {
 	if !internalIDPattern.MatchString(value) {
 		return Context{}, &InputError{Field: "internal_id", Fault: "is not a NIP, a dash and five digits", Remedy: "give it as KSeF shows it, such as 5265877635-12346"}
 	}
-	if !validNIP(value[:10]) {
-		return Context{}, &InputError{Field: "internal_id", Fault: "begins with a NIP whose checksum is wrong", Remedy: "check the number for a typing error"}
+	if fault := nipFault(value[:10]); fault != "" {
+		return Context{}, &InputError{Field: "internal_id", Fault: "begins with a NIP that " + fault, Remedy: "check the number for a typing error"}
 	}
 	if !validInternalID(value) {
 		return Context{}, &InputError{Field: "internal_id", Fault: "has a wrong last digit, which is a checksum", Remedy: "check the number for a typing error"}

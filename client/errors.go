@@ -22,6 +22,14 @@ type Problem struct {
 	Details []string
 }
 
+func (p Problem) String() string {
+	text := fmt.Sprintf("%d %s", p.Code, p.Description)
+	if len(p.Details) > 0 {
+		text += fmt.Sprintf(" (%s)", joinTexts(p.Details))
+	}
+	return text
+}
+
 // APIError is a refusal by KSeF: it has answered, and said no.
 type APIError struct {
 	Endpoint string
@@ -41,16 +49,19 @@ type APIError struct {
 	// RetryAfter is how long a 429 wants us to stay away: a minute where it does
 	// not say. 0 for other refusals.
 	RetryAfter time.Duration
+	// RetryAt is when that time is over.
+	RetryAt time.Time
 }
 
 func (e *APIError) Error() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "KSeF refused %s with status %d", e.Endpoint, e.Status)
-	for _, problem := range e.Problems {
-		fmt.Fprintf(&text, ": %d %s", problem.Code, problem.Description)
-		if len(problem.Details) > 0 {
-			fmt.Fprintf(&text, " (%s)", strings.Join(problem.Details, "; "))
+	if len(e.Problems) > 0 {
+		problems := make([]string, 0, len(e.Problems))
+		for _, problem := range e.Problems {
+			problems = append(problems, problem.String())
 		}
+		fmt.Fprintf(&text, ": %s", joinTexts(problems))
 	}
 	if e.ReasonCode != "" {
 		fmt.Fprintf(&text, ": %s", e.ReasonCode)
@@ -58,13 +69,34 @@ func (e *APIError) Error() string {
 	if e.Detail != "" && len(e.Problems) == 0 {
 		fmt.Fprintf(&text, ": %s", e.Detail)
 	}
-	if sentence := e.Explain(); sentence != "" {
-		fmt.Fprintf(&text, ". %s", sentence)
-	}
+	said := appendSentence(text.String(), e.Explain())
 	if e.TraceID != "" {
-		fmt.Fprintf(&text, " [trace id %s]", e.TraceID)
+		said += fmt.Sprintf(" [trace id %s]", e.TraceID)
 	}
-	return text.String()
+	return said
+}
+
+// joinTexts makes one text of KSeF's, of which each may end with a full stop.
+func joinTexts(texts []string) string {
+	trimmed := make([]string, 0, len(texts))
+	for i, text := range texts {
+		if i < len(texts)-1 {
+			text = strings.TrimRight(text, " .")
+		}
+		trimmed = append(trimmed, text)
+	}
+	return strings.Join(trimmed, "; ")
+}
+
+// appendSentence adds a sentence to a text of KSeF's, which may end with a full stop or not.
+func appendSentence(text, sentence string) string {
+	if sentence == "" {
+		return text
+	}
+	if text = strings.TrimRight(text, " ."); !strings.HasSuffix(text, "…") && !strings.HasSuffix(text, "!") && !strings.HasSuffix(text, "?") {
+		text += "."
+	}
+	return text + " " + sentence
 }
 
 // Has says whether KSeF gave this exception code.
@@ -182,10 +214,11 @@ func decodeFailure(endpoint string, response *http.Response, body []byte) *APIEr
 		if failure.RetryAfter == 0 {
 			failure.RetryAfter = blockUnlessTold
 		}
+		failure.RetryAt = time.Now().Add(failure.RetryAfter)
 	}
 	var limit legacyLimit
 	if json.Unmarshal(body, &limit) == nil && len(limit.Status.Details) > 0 {
-		failure.Detail = clip(strings.Join(limit.Status.Details, "; "))
+		failure.Detail = clip(joinTexts(limit.Status.Details))
 		return failure
 	}
 	var details problemDetails

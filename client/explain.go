@@ -5,8 +5,10 @@ package client
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Explain says in one English sentence what KSeF's refusal means for whoever
@@ -26,11 +28,23 @@ func (e *APIError) Explain() string {
 	case http.StatusGone:
 		return "KSeF no longer keeps the status of this login or request."
 	case http.StatusTooManyRequests:
-		return "KSeF's request limit is used up for this context or address."
+		return "KSeF's request limit is used up for this context or address" + nextSlot(e.RetryAt) + "."
 	case http.StatusUnsupportedMediaType:
 		return "KSeF did not accept the content type."
 	}
 	return ""
+}
+
+// nextSlot says when the next request may go, and in how many seconds from now; "" where nobody knows.
+func nextSlot(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	text := "; next slot at " + at.Add(time.Second-1).UTC().Format(time.RFC3339)
+	if left := time.Until(at); left > 0 {
+		text += fmt.Sprintf(", in %d s", int(math.Ceil(left.Seconds())))
+	}
+	return text
 }
 
 // explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login, a

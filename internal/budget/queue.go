@@ -6,6 +6,7 @@ package budget
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -16,13 +17,25 @@ type ExhaustedError struct {
 	Endpoint string
 	// Next is the earliest moment at which a request at this position can go.
 	Next time.Time
-	// Position is the place in the queue of the endpoint; 1 is the next to go.
+	// Position is the place in the queue of the endpoint that the request would have had; 1 is the next to go.
 	Position int
 }
 
+// Error names the moment, and the seconds that are left until then.
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("KSeF's limit for %s is used up: position %d in the queue, next slot at %s",
-		e.Endpoint, e.Position, e.Next.UTC().Format(time.RFC3339))
+	waiting := ""
+	switch ahead := e.Position - 1; {
+	case ahead == 1:
+		waiting = " and 1 request waits for it"
+	case ahead > 1:
+		waiting = fmt.Sprintf(" and %d requests wait for it", ahead)
+	}
+	text := fmt.Sprintf("KSeF's limit for %s is used up%s, so that this request was refused; next slot at %s",
+		e.Endpoint, waiting, e.Next.Add(time.Second-1).UTC().Format(time.RFC3339))
+	if left := time.Until(e.Next); left > 0 {
+		text += fmt.Sprintf(", in %d s", int(math.Ceil(left.Seconds())))
+	}
+	return text
 }
 
 // endpoint is the windows of one endpoint and the queue for them. All of it is guarded by the registry's mutex.

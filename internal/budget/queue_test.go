@@ -85,10 +85,17 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestExhaustedErrorNamesEndpointPositionAndTime(t *testing.T) {
-	err := &budget.ExhaustedError{Endpoint: revoke, Next: time.Date(2026, 9, 1, 14, 20, 0, 0, time.UTC), Position: 340}
-	require.EqualError(t, err,
-		"KSeF's limit for DELETE /tokens/{referenceNumber} is used up: position 340 in the queue, next slot at 2026-09-01T14:20:00Z")
+func TestExhaustedErrorText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for position, waiting := range map[int]string{1: "", 2: " and 1 request waits for it", 340: " and 339 requests wait for it"} {
+			err := &budget.ExhaustedError{Endpoint: revoke, Next: time.Now().Add(41*time.Second + time.Millisecond), Position: position}
+			require.EqualError(t, err, "KSeF's limit for DELETE /tokens/{referenceNumber} is used up"+waiting+
+				", so that this request was refused; next slot at 2000-01-01T00:00:42Z, in 42 s")
+		}
+		err := &budget.ExhaustedError{Endpoint: revoke, Next: time.Now(), Position: 1}
+		require.EqualError(t, err, "KSeF's limit for DELETE /tokens/{referenceNumber} is used up, "+
+			"so that this request was refused; next slot at 2000-01-01T00:00:00Z")
+	})
 }
 
 func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
