@@ -164,7 +164,9 @@ func loginFlows() []flow {
 	return []flow{{
 		name: "configure for the first time",
 		prepare: func(s *scene) {
-			s.onMount(0, func(m *mount) { m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"})) })
+			s.onMount(0, func(m *mount) {
+				m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+			})
 		},
 		run:   func(s *scene) { s.insist("config", s.fields()) },
 		kinds: loggingIn("put config"),

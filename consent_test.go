@@ -1,0 +1,61 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestConfigForce(t *testing.T) {
+	t.Run("says_what_for", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			before, sent := m.stored("config"), m.allRequests()
+			for _, given := range []any{true, false, "true", "false", "1", "token", "tokens,all", []any{"rotation", ""}} {
+				for _, operation := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
+					text := m.refused(m.request(operation, "config", map[string]any{"force": given}))
+					require.True(t, strings.HasPrefix(text, "force: does not say at place "), text)
+					for _, meaning := range []string{"tokens (leave open tokens behind", "rotation (give up", "certificate (replace"} {
+						require.Contains(t, text, meaning)
+					}
+				}
+			}
+			require.Equal(t, before, m.stored("config"))
+			require.Equal(t, sent, m.allRequests(), "nothing is sent")
+			m.must(m.write("config", map[string]any{"force": "tokens, rotation,certificate"}))
+			m.must(m.write("config", map[string]any{"force": nil}))
+		})
+	})
+	t.Run("each_guard_looks_at_its_own_word", func(t *testing.T) {
+		withMount(t, simulator.Options{Grants: secondGrant(), EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
+			m.issue()
+			move := func(words string) map[string]any { return map[string]any{"nip": secondNIP, "force": words} }
+			require.Contains(t, m.refused(m.write("config", move("rotation,certificate"))),
+				"nip: would leave behind 1 live token, which could then no longer be revoked; end their leases first (vault lease revoke -prefix), or give force=tokens")
+			require.Equal(t, "pending", m.rotate(nil)["status"])
+			require.Contains(t, m.refused(m.write("config", move("tokens,certificate"))), "or give force=rotation, which gives it up")
+			require.Contains(t, m.refused(m.write("config", move("rotation"))), "give force=tokens")
+			require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"], "a write that is refused leaves the rotation alone")
+			m.must(m.write("config", move("tokens,rotation")))
+		})
+	})
+	t.Run("a_deletion_is_spoken_of_as_such", func(t *testing.T) {
+		withMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
+			m.issue()
+			m.issue()
+			require.True(t, strings.HasPrefix(m.refused(m.delete("config")),
+				"config: cannot be deleted without leaving behind 2 live tokens, which could then no longer be revoked; "))
+			require.Equal(t, "pending", m.rotate(nil)["status"])
+			require.Contains(t, m.refused(m.delete("config")), "config: cannot be deleted while the rotation to the certificate ")
+			response := m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": []any{"rotation", "tokens"}}))
+			require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 2 live tokens.")
+		})
+	})
+}
