@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -49,6 +50,22 @@ func answerError(err error) (*logical.Response, error) {
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	return nil, err
+}
+
+// saysNothing says of a failed login that it tells nothing of the credential: KSeF was not asked, did
+// not answer, had no room or failed itself.
+func saysNothing(err error) bool {
+	var exhausted *budget.ExhaustedError
+	var lost *client.TransportError
+	var login *client.LoginError
+	var refused *client.APIError
+	switch {
+	case errors.As(err, &login):
+		return login.Status.Code >= http.StatusInternalServerError
+	case errors.As(err, &refused):
+		return !client.IsRefusal(err) || client.IsRateLimited(err)
+	}
+	return errors.As(err, &exhausted) || errors.As(err, &lost) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // isInputError says that an error is the user's mistake.

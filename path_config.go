@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -183,8 +181,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 
 // notStored tells what does not work from what could not be found out.
 func notStored(err error) error {
-	var lost *client.TransportError
-	if errors.As(err, &lost) {
+	if saysNothing(err) {
 		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
 	}
 	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
