@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
@@ -39,18 +40,12 @@ func (b *backend) guardLogin(ctx context.Context, connected *connection, in clie
 	if subject != "" && (own == "" || subject == own) {
 		return nil
 	}
-	authors, err := b.ledger.Authors(ctx, connected.config.URL)
+	guarded, authors, err := b.needsCertificate(ctx, connected, in)
 	if err != nil {
 		return err
 	}
-	guarded := own != "" && (in == connected.config.Context || slices.Contains(authors[in], own))
-	if own != "" && !guarded {
-		if guarded, err = b.isContextOfRole(ctx, in); err != nil {
-			return err
-		}
-	}
 	switch {
-	case subject == "" && (guarded || len(authors[in]) > 0):
+	case subject == "" && (guarded || len(authors) > 0):
 		return &client.InputError{
 			Field: "signed_request", Fault: "does not tell who has signed it: its SigningCertificate, or SigningCertificateV2, names no certificate in its KeyInfo, or more than one",
 			Remedy: "sign as XAdES, with the signer's certificate alone in KeyInfo",
@@ -62,6 +57,53 @@ func (b *backend) guardLogin(ctx context.Context, connected *connection, in clie
 		}
 	}
 	return nil
+}
+
+// needsCertificate says whether the mount itself logs in in the context with config's certificate, and
+// who has made tokens there that may be alive.
+func (b *backend) needsCertificate(ctx context.Context, connected *connection, in client.Context) (guarded bool, authors []string, err error) {
+	all, err := b.ledger.Authors(ctx, connected.config.URL)
+	if err != nil {
+		return false, nil, err
+	}
+	authors = all[in]
+	switch own := connected.sessions.Author; {
+	case own == "":
+		return false, authors, nil
+	case in == connected.config.Context, slices.Contains(authors, own):
+		return true, authors, nil
+	}
+	guarded, err = b.isContextOfRole(ctx, in)
+	return guarded, authors, err
+}
+
+// beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for nothing.
+func (b *backend) beginWarning(ctx context.Context, connected *connection, in client.Context) (string, error) {
+	guarded, authors, err := b.needsCertificate(ctx, connected, in)
+	switch {
+	case err != nil:
+		return "", err
+	case guarded:
+		own := connected.sessions.Author
+		return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
+			"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, in, own), nil
+	case len(authors) > 0:
+		return fmt.Sprintf("Tokens made by %s are open in %s: login/complete will refuse a signature that does not tell who has signed, and another signer can revoke "+
+			"those tokens only with CredentialsManage there.", authorNames(authors), in), nil
+	}
+	return "", nil
+}
+
+// authorNames names who has made tokens; "" is one whom no record names.
+func authorNames(authors []string) string {
+	named := slices.Clone(authors)
+	for i, author := range named {
+		if author == "" {
+			named[i] = "a signer who is not recorded"
+		}
+	}
+	slices.Sort(named)
+	return strings.Join(named, ", ")
 }
 
 // strangerWarning tells of a role's own context in which a person was logged in before there was the

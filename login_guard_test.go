@@ -118,6 +118,27 @@ func TestLoginGuard(t *testing.T) {
 			require.Nil(t, m.must(m.write("roles/own", role)))
 		})
 	})
+	t.Run("warns at the beginning of what it will refuse", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			allowUnit(m)
+			warned := func(fields map[string]any) string {
+				return strings.Join(m.must(m.write("login/begin", fields)).Warnings, " ")
+			}
+			const guarded = "login/complete will refuse this request unless Nip:" + testNIP + " signs it."
+			require.Contains(t, warned(nil), guarded)
+			require.Empty(t, warned(unit), "nobody needs the certificate there")
+			m.must(m.write("roles/unit", unitRole))
+			require.Contains(t, warned(unit), guarded)
+		})
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			require.Empty(t, m.must(m.write("login/begin", nil)).Warnings)
+			m.logIn(m.person(stranger))
+			m.issue()
+			require.Equal(t, []string{"Tokens made by Pesel:" + testPESEL + " are open in Nip:" + testNIP +
+				": login/complete will refuse a signature that does not tell who has signed, and another signer can revoke " +
+				"those tokens only with CredentialsManage there."}, m.must(m.write("login/begin", nil)).Warnings)
+		})
+	})
 	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
 		const decision = 40 * time.Second
 		inWorld(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *world) {

@@ -76,6 +76,10 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 			Field: "subject_identifier_type", Fault: "is not known", Remedy: "give certificateSubject or certificateFingerprint",
 		})
 	}
+	warning, err := b.beginWarning(ctx, connected, in)
+	if err != nil {
+		return nil, err
+	}
 	begun, err := b.logins.Begin(ctx, in, subjectType)
 	if err != nil {
 		return answerError(err)
@@ -86,7 +90,9 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 		"subject_identifier_type": begun.SubjectType, "valid_until": begun.ValidUntil.Format(time.RFC3339), "client_ip": begun.ClientIP,
 	}
 	addContext(answer, in)
-	return &logical.Response{Data: answer}, nil
+	response := &logical.Response{Data: answer}
+	addWarnings(response, warning)
+	return response, nil
 }
 
 func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

@@ -76,6 +76,7 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 			"status": "pending", "step": string(state.Step), fieldCertificateName: state.Name,
 			"reference_number": state.ReferenceNumber, "certificate_serial_number": state.SerialNumber,
 		}
+		addSigner(response.Data, state.Subject, state.SubjectName)
 		inForce := "the credential before goes on until the new one has logged in"
 		if state.Step == rotation.StepRetire {
 			inForce = "the new certificate is in force; the one before is being retired"
@@ -93,9 +94,19 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 			"status": "done", fieldCertificateName: state.Last.Name,
 			"certificate_serial_number": state.Last.SerialNumber, "retired_serial_number": state.Last.Retired,
 		}
+		addSigner(response.Data, state.Last.Subject, state.Last.SubjectName)
 		addWarnings(response, state.Last.Warning)
 	}
 	return response, nil
+}
+
+// addSigner names the subject that a rotation certifies, as login/complete does.
+func addSigner(answer map[string]any, subject, name string) {
+	kind, identifier, known := strings.Cut(subject, ":")
+	if !known {
+		return
+	}
+	answer["signer_identifier_type"], answer["signer_identifier"], answer["signer_name"] = kind, identifier, name
 }
 
 // rotationStatus is what status shows of rotations; nil where there was none.
@@ -131,6 +142,9 @@ func rotateRootAnswer() map[int][]framework.Response {
 			"reference_number":          {Type: framework.TypeString, Description: "KSeF's number of the request, while it is pending."},
 			"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number of the new certificate."},
 			"retired_serial_number":     {Type: framework.TypeString, Description: "That of the KSeF certificate before, which has been revoked; empty for none."},
+			"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint: what the subject that is certified is known by."},
+			"signer_identifier":         {Type: framework.TypeString, Description: "That subject's identifier."},
+			"signer_name":               {Type: framework.TypeString, Description: "That subject's name in KSeF."},
 		},
 	}}}
 }

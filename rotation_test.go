@@ -76,6 +76,8 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 				require.Len(t, issued, 1)
 				require.Equal(t, answer["certificate_serial_number"], issued[0].SerialNumber)
 				require.Equal(t, answer["certificate_name"], issued[0].Name)
+				require.Equal(t, test.subject, answer["signer_identifier_type"].(string)+":"+answer["signer_identifier"].(string))
+				require.NotEmpty(t, answer["signer_name"])
 				require.Equal(t, "Authentication", issued[0].Type)
 				if template, given := test.fields["certificate_name"]; given {
 					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", testNIP))
@@ -167,6 +169,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 					asked := time.Now()
 					response := m.must(m.write("config/rotate-root", nil))
 					require.Equal(t, "pending", response.Data["status"])
+					require.Equal(t, []any{"Nip", testNIP}, []any{response.Data["signer_identifier_type"], response.Data["signer_identifier"]})
 					require.Contains(t, response.Warnings[0], "finishes it by itself")
 					require.Less(t, time.Since(asked), 90*time.Second)
 					again := m.must(m.write("config/rotate-root", nil))

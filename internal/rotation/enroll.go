@@ -82,6 +82,7 @@ func (r *Rotation) prepare(ctx context.Context, request Request) (Upstream, *rec
 	if err != nil {
 		return nil, next, fmt.Errorf("asking KSeF for the subject of the certificate: %w", err)
 	}
+	next.SubjectName = subject.CommonName
 	return api, next, next.makeKey(request, *subject)
 }
 

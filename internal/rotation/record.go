@@ -46,8 +46,9 @@ type record struct {
 	Step      Step      `json:"step"`
 	Began     time.Time `json:"began"`
 	Automatic bool      `json:"automatic,omitempty"`
-	// Subject is who the certificate is for; it stays the same.
-	Subject string `json:"subject"`
+	// Subject is who the certificate is for; it stays the same. SubjectName is its name in KSeF.
+	Subject     string `json:"subject"`
+	SubjectName string `json:"subject_name,omitempty"`
 	// PreviousSerial and PreviousDigest tell the certificate before; empty where
 	// there was none.
 	PreviousSerial string `json:"previous_serial,omitempty"`
@@ -72,6 +73,10 @@ type Outcome struct {
 	At        time.Time `json:"at"`
 	Automatic bool      `json:"automatic,omitempty"`
 	Name      string    `json:"name"`
+	// Subject and SubjectName are who the certificate is for; "" where an earlier version has
+	// written the outcome.
+	Subject     string `json:"subject,omitempty"`
+	SubjectName string `json:"subject_name,omitempty"`
 	// SerialNumber is that of the new certificate, Retired that of the one
 	// that was revoked; "" where there is none.
 	SerialNumber string `json:"serial_number,omitempty"`
@@ -113,7 +118,8 @@ func (s *stored) made() string {
 // outcome is that of a rotation that has come to nothing.
 func (c *record) outcome(before *stored) *Outcome {
 	outcome := &Outcome{
-		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, SerialNumber: c.SerialNumber, Previous: c.PreviousDigest, Failures: 1,
+		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, Subject: c.Subject, SubjectName: c.SubjectName,
+		SerialNumber: c.SerialNumber, Previous: c.PreviousDigest, Failures: 1,
 		Made: before.made(),
 	}
 	if last := before.Last; last != nil && last.Previous == outcome.Previous {

@@ -275,8 +275,9 @@ type State struct {
 	Step      Step
 	Began     time.Time
 	Automatic bool
-	// Subject is who the certificate is for.
+	// Subject is who the certificate is for, and SubjectName its name in KSeF.
 	Subject         string
+	SubjectName     string
 	Name            string
 	ReferenceNumber string
 	SerialNumber    string
@@ -304,7 +305,8 @@ func (r *Rotation) State(ctx context.Context) (*State, error) {
 	shown := &State{Last: state.Last, Made: state.made()}
 	if current := state.Current; current != nil {
 		shown.Step, shown.Began, shown.Automatic, shown.Name = current.Step, current.Began, current.Automatic, current.Name
-		shown.Subject, shown.ReferenceNumber, shown.SerialNumber = current.Subject, current.ReferenceNumber, current.SerialNumber
+		shown.Subject, shown.SubjectName = current.Subject, current.SubjectName
+		shown.ReferenceNumber, shown.SerialNumber = current.ReferenceNumber, current.SerialNumber
 		shown.Next, shown.Err = r.due()
 	}
 	return shown, nil

@@ -45,7 +45,10 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	if err != nil {
 		return err
 	}
-	outcome := &Outcome{Automatic: current.Automatic, Name: current.Name, SerialNumber: current.SerialNumber, Previous: current.PreviousDigest}
+	outcome := &Outcome{
+		Automatic: current.Automatic, Name: current.Name, Subject: current.Subject, SubjectName: current.SubjectName,
+		SerialNumber: current.SerialNumber, Previous: current.PreviousDigest,
+	}
 	issued, err := isKSeFs(ctx, api, current)
 	if err == nil && issued {
 		err = revoke(ctx, api, current.PreviousSerial)
