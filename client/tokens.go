@@ -79,6 +79,9 @@ type TokenRequest struct {
 type NewToken struct {
 	ReferenceNumber string `json:"referenceNumber"`
 	Token           Secret `json:"token"`
+	// ValidUntil is when the token ends by itself, by this machine's clock; zero where KSeF does not
+	// say.
+	ValidUntil time.Time `json:"-"`
 }
 
 // Identifier is who made a token, or whose it is.
@@ -98,6 +101,8 @@ type Token struct {
 	LastUsed        *time.Time  `json:"lastUseDate"`
 	Status          TokenStatus `json:"status"`
 	StatusDetails   []string    `json:"statusDetails"`
+	// ValidUntil is as in NewToken.
+	ValidUntil time.Time `json:"-"`
 }
 
 // TokenQuery filters KSeF's list of tokens. Zero values do not filter.
