@@ -127,7 +127,6 @@ func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
 			text     []string
 		}{
 			"unknown role":              {func() (*logical.Response, error) { return m.read("creds/nobody", nil) }, []string{"role:", "nobody"}},
-			"ttl beyond the role's":     {func() (*logical.Response, error) { return m.write("creds/invoices", map[string]any{"ttl": "48h"}) }, []string{"ttl:", "max_ttl"}},
 			"unknown field":             {func() (*logical.Response, error) { return m.write("creds/invoices", map[string]any{"tll": "1h"}) }, []string{"tll:", "ttl"}},
 			"token without permissions": {func() (*logical.Response, error) { return m.write("tokens", map[string]any{"description": "Report"}) }, []string{"permissions:"}},
 			"token without description": {func() (*logical.Response, error) {

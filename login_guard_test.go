@@ -111,7 +111,7 @@ func TestLoginGuard(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
 			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
-			role := map[string]any{"permissions": "InvoiceRead", "internal_id": testNIP + "-12346"}
+			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "internal_id": testNIP + "-12346"}
 			response := m.must(m.write("roles/unit", role))
 			require.Contains(t, strings.Join(response.Warnings, " "), "the login that Pesel:"+testPESEL+" has signed is used")
 			delete(role, "internal_id")

@@ -20,7 +20,7 @@ func (b *backend) pathCreds() []*framework.Path {
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields: map[string]*framework.FieldSchema{
 			"role": nameField("role"),
-			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token, up to the role's max_ttl."},
+			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   writeOperation(b.pathCredsRead, "generate", issueAnswer()),
@@ -47,9 +47,6 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 		})
 	}
 	ttl, err := ttlFrom(data, "ttl", stored.TTL)
-	if err == nil {
-		err = checkTTL(ttl, stored.MaxTTL)
-	}
 	if err != nil {
 		return answerError(err)
 	}

@@ -32,7 +32,7 @@ func (b *backend) pathRoles() []*framework.Path {
 					Default:     defaultDescription,
 					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256.",
 				},
-				"ttl":     {Type: framework.TypeDurationSecond, Description: "Default lease of a token; 0 takes the mount's."},
+				"ttl":     {Type: framework.TypeDurationSecond, Description: "Default lease of a token; 0 takes the mount's, often 768h."},
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's."},
 			}),
 			ExistenceCheck: b.roleExists,
@@ -92,9 +92,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
-	if longest := b.System().MaxLeaseTTL(); next.MaxTTL > longest {
-		response.AddWarning(fmt.Sprintf("max_ttl is longer than the mount's of %s, which holds", longest))
-	}
+	addWarnings(response, b.ttlWarnings(current, next)...)
 	addWarnings(response, stranger)
 	if len(response.Warnings) == 0 {
 		return nil, nil
@@ -237,14 +235,20 @@ func (r *role) unset(field string) {
 
 // ttlsFrom reads ttl and max_ttl; what is not given stays as it is.
 func ttlsFrom(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
+	ttl, maxTTL, err := uncheckedTTLs(data, ttl, maxTTL)
+	if err == nil {
+		err = checkTTL(ttl, maxTTL)
+	}
+	return ttl, maxTTL, err
+}
+
+// uncheckedTTLs is ttlsFrom for a lease, whose ttl is capped to max_ttl.
+func uncheckedTTLs(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
 	ttl, err := ttlFrom(data, "ttl", ttl)
-	if err != nil {
-		return 0, 0, err
+	if err == nil {
+		maxTTL, err = ttlFrom(data, "max_ttl", maxTTL)
 	}
-	if maxTTL, err = ttlFrom(data, "max_ttl", maxTTL); err != nil {
-		return 0, 0, err
-	}
-	return ttl, maxTTL, checkTTL(ttl, maxTTL)
+	return ttl, maxTTL, err
 }
 
 func ttlFrom(data *framework.FieldData, field string, otherwise time.Duration) (time.Duration, error) {

@@ -33,7 +33,7 @@ func (b *backend) pathTokens() []*framework.Path {
 				Type:        framework.TypeString,
 				Description: "Write: the new token's description in KSeF. Read: part of the description to look for, 3 characters or more.",
 			},
-			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's."},
+			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's. At most max_ttl and the mount's, to which a longer one is capped."},
 			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 takes the mount's."},
 			"status": {
 				Type:        framework.TypeCommaStringSlice,
@@ -71,7 +71,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err := checkDescription(description); err != nil {
 		return answerError(err)
 	}
-	ttl, maxTTL, err := ttlsFrom(data, 0, 0)
+	ttl, maxTTL, err := uncheckedTTLs(data, 0, 0)
 	if err != nil {
 		return answerError(err)
 	}
@@ -168,6 +168,9 @@ func metadataAnswer(token *client.Token) map[string]any {
 	if token.LastUsed != nil {
 		answer["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
 	}
+	if !token.ValidUntil.IsZero() {
+		answer["valid_until"] = token.ValidUntil.UTC().Format(time.RFC3339)
+	}
 	if len(token.StatusDetails) > 0 {
 		answer["status_details"] = token.StatusDetails
 	}
@@ -193,6 +196,7 @@ func metadataFields() map[string]*framework.FieldSchema {
 		"status_details":   {Type: framework.TypeStringSlice, Description: "KSeF's remarks on the status."},
 		"issued_at":        {Type: framework.TypeTime, Description: "When KSeF made the token."},
 		"last_used_at":     {Type: framework.TypeTime, Description: "When the token last logged in."},
+		"valid_until":      {Type: framework.TypeTime, Description: "When KSeF ends the token by itself; absent where KSeF does not say."},
 	})
 }
 
