@@ -62,7 +62,8 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 	return live, nil
 }
 
-// Open counts what is not finished, for guards on the configuration.
+// Open counts what is not finished. A token whose revocation has begun counts as Revoking, whether
+// or not its record says so already.
 type Open struct {
 	Issuing, Live, Revoking int
 	// Unreadable records may stand for tokens too.
@@ -80,6 +81,7 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 		return open, err
 	}
 	open.Issuing = len(issuing)
+	revoking := l.pump.endings()
 	buckets, err := l.store.buckets(ctx)
 	if err != nil {
 		return open, err
@@ -89,24 +91,47 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 		if err != nil {
 			return open, err
 		}
-		open.Live += len(names)
+		for _, referenceNumber := range names {
+			if _, ends := revoking[referenceNumber]; !ends {
+				open.Live++
+			}
+		}
 	}
-	ending, err := l.store.names(ctx, endingPrefix)
+	open.Unreadable, err = l.addRecordedEndings(ctx, revoking)
+	open.Revoking = len(revoking)
+	return open, err
+}
+
+// endings are the targets of the revocations in hand, by reference number.
+func (p *pump) endings() map[string]Target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	endings := make(map[string]Target, len(p.revoking))
+	for referenceNumber, job := range p.revoking {
+		endings[referenceNumber] = job.lane.key.target
+	}
+	return endings
+}
+
+// addRecordedEndings adds the revocations that are recorded and counts the records that cannot be
+// read.
+func (l *Ledger) addRecordedEndings(ctx context.Context, revoking map[string]Target) (unreadable int, err error) {
+	names, err := l.store.names(ctx, endingPrefix)
 	if err != nil {
-		return open, err
+		return 0, err
 	}
-	for _, referenceNumber := range ending {
+	for _, referenceNumber := range names {
 		record, err := l.store.get(ctx, endingKey(referenceNumber))
 		switch {
 		case errors.Is(err, errBadRecord):
-			open.Unreadable++
+			unreadable++
 		case err != nil:
-			return open, err
+			return unreadable, err
 		case record != nil && record.State == Revoking:
-			open.Revoking++
+			revoking[referenceNumber] = record.Target
 		}
 	}
-	return open, nil
+	return unreadable, nil
 }
 
 // CountOpenAt is CountOpen of the tokens at one API. It reads all records; one that cannot be read
@@ -114,7 +139,11 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	var open Open
 	err := l.eachRecord(ctx, func(folder string, record *Record, unreadable error) {
-		if unreadable != nil || (record != nil && record.Target.API == api) {
+		switch {
+		case record != nil && record.Target.API != api:
+		case record != nil && record.State == Live && l.pump.isEnding(record.ReferenceNumber):
+			open.Revoking++
+		case unreadable != nil || record != nil:
 			open.add(folder, record)
 		}
 	})

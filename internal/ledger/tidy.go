@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/detach"
 )
 
 // TidyReport is what holding the ledger against KSeF's list has found.
@@ -29,9 +30,11 @@ type TidyReport struct {
 	// Known counts living tokens with a record, Foreign those without this
 	// mount's mark, which are never touched.
 	Known, Foreign int
-	// Revoking counts orphans whose revocation has begun, Closed ghosts whose
-	// record was closed. Both are 0 in a dry run.
-	Revoking, Closed int
+	// Revoking counts this mount's tokens in the context whose revocation had begun when the run
+	// ended, as CountOpen does, and every orphan that the run has had revoked.
+	Revoking int
+	// Closed counts ghosts whose record was closed; 0 in a dry run.
+	Closed int
 	// Incomplete is why not everything was looked at; nil when it was.
 	Incomplete error
 }
@@ -54,13 +57,10 @@ func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyRep
 	}
 	tidy := &tidy{
 		ledger: l, api: api, target: target, mountID: mountID, dryRun: dryRun,
-		began: time.Now(), alive: make(map[string]struct{}),
+		began: time.Now(), alive: make(map[string]struct{}), takenUp: make(map[string]struct{}),
 	}
-	if err := tidy.tokens(ctx); err != nil {
-		return tidy.interrupted(err)
-	}
-	if err := tidy.records(ctx); err != nil {
-		return tidy.interrupted(err)
+	if err := errors.Join(tidy.run(ctx), tidy.countRevoking(ctx)); err != nil {
+		return nil, err
 	}
 	return &tidy.report, nil
 }
@@ -74,17 +74,39 @@ type tidy struct {
 	dryRun  bool
 	began   time.Time
 	alive   map[string]struct{}
+	takenUp map[string]struct{}
 	report  TidyReport
 }
 
-// interrupted keeps what was found where only time or KSeF's limits ran out.
-func (t *tidy) interrupted(err error) (*TidyReport, error) {
+// run keeps what was found where only time or KSeF's limits ran out.
+func (t *tidy) run(ctx context.Context) error {
+	err := t.tokens(ctx)
+	if err == nil {
+		err = t.records(ctx)
+	}
 	var exhausted *budget.ExhaustedError
 	if errors.As(err, &exhausted) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
 		t.report.Incomplete = err
-		return &t.report, nil
+		return nil
 	}
-	return nil, err
+	return err
+}
+
+// countRevoking has time of its own, since what was found is answered when ctx has ended, too.
+func (t *tidy) countRevoking(ctx context.Context) error {
+	ctx, cancel := detach.From(ctx)
+	defer cancel()
+	revoking := t.ledger.pump.endings()
+	if _, err := t.ledger.addRecordedEndings(ctx, revoking); err != nil {
+		return err
+	}
+	for referenceNumber, target := range revoking {
+		if target == t.target {
+			t.takenUp[referenceNumber] = struct{}{}
+		}
+	}
+	t.report.Revoking = len(t.takenUp)
+	return nil
 }
 
 // tokens goes through KSeF's living tokens.
@@ -131,7 +153,7 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	if err := t.ledger.takeUp(ctx, record, "tidy found it without a record"); err != nil {
 		return err
 	}
-	t.report.Revoking++
+	t.takenUp[token.ReferenceNumber] = struct{}{}
 	return nil
 }
 
