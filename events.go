@@ -20,9 +20,9 @@ import (
 // notices keeps the last things that an operator may want to know and that no
 // request of his has asked for.
 type notices struct {
-	mu      sync.Mutex
-	warning *client.Warning
-	failure *failure
+	mu       sync.Mutex
+	warning  *client.Warning
+	failures failures
 	// told is when something was last told that is told once a day.
 	told map[string]time.Time
 }
@@ -41,12 +41,6 @@ func (n *notices) daily(subject string) bool {
 	return true
 }
 
-// failure is the last error that KSeF has given.
-type failure struct {
-	at  time.Time
-	err error
-}
-
 // freshWarningAge is how long a warning belongs to the request under way.
 const freshWarningAge = 30 * time.Second
 
@@ -56,19 +50,21 @@ func (n *notices) setWarning(warning client.Warning) {
 	n.warning = &warning
 }
 
-func (n *notices) setFailure(err error) {
-	if err == nil {
-		return
-	}
+// setOutcome notes that something succeeded, for a nil error, or failed.
+func (n *notices) setOutcome(of activity, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.failure = &failure{at: time.Now(), err: err}
+	if err != nil {
+		n.failures.failed(of, err)
+		return
+	}
+	n.failures.succeeded(of)
 }
 
 func (n *notices) last() (*client.Warning, *failure) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.warning, n.failure
+	return n.warning, n.failures.last()
 }
 
 // freshWarning is what KSeF has just warned of; "" for nothing.
@@ -86,8 +82,8 @@ func (b *backend) onWarning(warning client.Warning) {
 }
 
 func (b *backend) onLogin(in client.Context, err error) {
+	b.notices.setOutcome(activity{kind: kindLogin, taxpayer: in}, err)
 	if err != nil {
-		b.notices.setFailure(err)
 		b.Logger().Error("the login to KSeF failed", "context", in.String(), "error", err)
 		b.sendBackgroundEvent("login-fail", "config", "context", in.String(), "error", err.Error())
 		return
@@ -96,16 +92,27 @@ func (b *backend) onLogin(in client.Context, err error) {
 	b.sendBackgroundEvent("login", "config", "context", in.String())
 }
 
+// noteConfigured notes what a configuration that was written shows to be over: the failure of a login
+// that was proven, and of a rotation of the certificate before.
+func (b *backend) noteConfigured(before, next *config, unproven string) {
+	if unproven == "" {
+		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: next.Context}, nil)
+	}
+	if replaces(before, next) {
+		b.notices.setOutcome(activity{kind: kindRotation}, nil)
+	}
+}
+
 // onLedgerEvent logs and publishes what happened to a token.
 func (b *backend) onLedgerEvent(event ledger.Event) {
 	record := event.Record
 	fields := []any{
 		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", record.Role,
 	}
+	if what := activityOf(event); what.kind != "" {
+		b.notices.setOutcome(what, event.Err)
+	}
 	if event.Err != nil {
-		if event.Kind != ledger.EventRevokeWait {
-			b.notices.setFailure(event.Err)
-		}
 		b.Logger().Warn(event.Kind, append(fields, "error", event.Err)...)
 	} else {
 		b.Logger().Info(event.Kind, fields...)
@@ -118,6 +125,18 @@ func (b *backend) onLedgerEvent(event ledger.Event) {
 		metadata = append(metadata, "error", event.Err.Error())
 	}
 	b.sendBackgroundEvent(event.Kind, "tokens", metadata...)
+}
+
+// activityOf is zero for an event that says nothing new of KSeF.
+func activityOf(event ledger.Event) activity {
+	record := event.Record
+	switch event.Kind {
+	case ledger.EventIssue, ledger.EventIssueFail:
+		return activity{kindIssue, record.Target.Context, record.Role}
+	case ledger.EventRevoke, ledger.EventRevokeFail:
+		return activity{kindRevoke, record.Target.Context, record.ReferenceNumber}
+	}
+	return activity{}
 }
 
 // eventTimeout bounds the sending of an event that no request waits for.

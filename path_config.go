@@ -170,6 +170,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	if err != nil {
 		return nil, err
 	}
+	b.noteConfigured(current, next, unproven)
 	if next.signing() == signingCertificate && unproven == "" {
 		// What a person has signed for the same subject is no longer needed.
 		addWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))

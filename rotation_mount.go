@@ -176,8 +176,10 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
 		"automatic", fmt.Sprint(event.Automatic),
 	}
+	if event.Kind != rotation.EventBegin {
+		b.notices.setOutcome(activity{kind: kindRotation}, event.Err)
+	}
 	if event.Err != nil {
-		b.notices.setFailure(event.Err)
 		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
 		b.Logger().Error(event.Kind, fields...)
 	} else {
