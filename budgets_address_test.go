@@ -269,7 +269,7 @@ func TestLearnLimits(t *testing.T) {
 			require.Equal(t, []int{0, 20, 0}, l.limits(testNIP, client.EndpointGenerateToken))
 			require.Equal(t, []int{50, 0, 0}, l.limits("", client.EndpointChallenge))
 			require.Equal(t, []int{0, 0, 900}, l.limits("", budget.AllRequests))
-			status := m.must(m.read("status", nil)).Data["budgets"]
+			status := m.statusDetails()["rate_limits"]
 			require.NotEmpty(t, status)
 
 			l = learn(`what is no JSON`)

@@ -163,7 +163,7 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 				m.elapse(10 * time.Minute)
 				require.Equal(t, sent, m.allRequests(), "nobody asks for it any more")
 				require.Zero(t, other.allRequests())
-				logins := m.must(m.read("status", nil)).Data["logins"].([]map[string]any)
+				logins := m.statusDetails()["logins"].([]map[string]any)
 				require.Contains(t, logins[0]["error"], "another KSeF than the login was begun for")
 			})
 		})

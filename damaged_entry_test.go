@@ -113,7 +113,7 @@ func TestDamagedEntry_unknownState(t *testing.T) {
 // unreadable is what status says of entries that cannot be read.
 func (m *mount) unreadable() (count int, keys []string) {
 	m.t.Helper()
-	shown, told := m.must(m.read("status", nil)).Data["unreadable"].(map[string]any)
+	shown, told := m.statusDetails()["unreadable"].(map[string]any)
 	require.True(m.t, told, "status tells of unreadable entries")
 	return shown["count"].(int), shown["keys"].([]string)
 }
@@ -257,7 +257,7 @@ func checkSession(m *mount, _ *logical.Response, key string) {
 	var stored struct{ Version int }
 	require.NoError(m.t, json.Unmarshal(entry.Value, &stored))
 	require.Equal(m.t, 1, stored.Version)
-	require.Len(m.t, m.must(m.read("status", nil)).Data["sessions"], 1)
+	require.Len(m.t, m.statusDetails()["sessions"], 1)
 }
 
 // prepareUnstored makes the number of a session that was lost in the last step of its login.
@@ -284,7 +284,7 @@ func prepareLogin(m *mount, _ *logical.Response) string {
 func checkLogin(m *mount, _ *logical.Response, key string) {
 	m.requireUnreadable(key)
 	m.must(m.write("login/begin", nil))
-	require.Len(m.t, m.must(m.read("status", nil)).Data["logins"], 1)
+	require.Len(m.t, m.statusDetails()["logins"], 1)
 }
 
 func prepareRotation(m *mount, _ *logical.Response) string {

@@ -91,7 +91,7 @@ func TestClean_afterSlowStop(t *testing.T) {
 		require.NotContains(t, m.logs.String(), "the state of KSeF's request limits could not be stored")
 		m.start()
 		defer m.stop()
-		for _, usage := range m.must(m.read("status", nil)).Data["budgets"].([]map[string]any) {
+		for _, usage := range m.statusDetails()["rate_limits"].([]map[string]any) {
 			if usage["endpoint"] == issueEndpoint {
 				require.Equal(t, 1, usage["hour"].(map[string]any)["used"])
 			}

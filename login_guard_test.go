@@ -156,7 +156,7 @@ func TestLoginGuard(t *testing.T) {
 			m.must(m.write("config", issued))
 			<-answered
 			m.elapse(2 * decision)
-			status := m.must(m.read("status", nil)).Data
+			status := m.statusDetails()
 			logins := status["logins"].([]map[string]any)
 			require.Len(t, logins, 1, "the login has failed")
 			require.Contains(t, logins[0]["error"], "is signed by Pesel:"+testPESEL)

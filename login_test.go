@@ -193,7 +193,7 @@ func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
 		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
 		text := m.refused(m.complete(clerk.sign(t, m.begin(nil), xadestest.DSS())))
 		require.Contains(t, text, "415")
-		status := m.must(m.read("status", nil)).Data
+		status := m.statusDetails()
 		logins := status["logins"].([]map[string]any)
 		require.Len(t, logins, 1)
 		require.Equal(t, "failed", logins[0]["status"])
@@ -211,13 +211,13 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 				answer := m.must(m.complete(clerk.sign(t, m.begin(nil), xadestest.DSS())))
 				require.Equal(t, "pending", answer.Data["status"])
 				require.Less(t, time.Since(asked), 90*time.Second)
-				require.Equal(t, "pending", m.must(m.read("status", nil)).Data["logins"].([]map[string]any)[0]["status"])
+				require.Equal(t, "pending", m.statusDetails()["logins"].([]map[string]any)[0]["status"])
 				if restart {
 					m.stop()
 					m.start()
 				}
 				m.elapse(6 * time.Minute)
-				require.Empty(t, m.must(m.read("status", nil)).Data["logins"])
+				require.Empty(t, m.statusDetails()["logins"])
 				require.NotEmpty(t, m.must(m.read("config", nil)).Data["session_until"])
 				require.NoError(t, m.login(m.issue().Data["token"]))
 				m.requireEvent("ksef/login")
@@ -265,7 +265,7 @@ func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) 
 		m.elapse(time.Minute)
 		m.logIn(m.person(simulator.CertificateOptions{NIP: testNIP}))
 		m.must(m.write("config", map[string]any{"activation_timeout": "10s"}))
-		for _, one := range m.must(m.read("status", nil)).Data["sessions"].([]map[string]any) {
+		for _, one := range m.statusDetails()["sessions"].([]map[string]any) {
 			require.Equal(t, one["internal_id"] == unitContext, one["signed_outside"], "a write to config brings the certificate's own login back")
 		}
 	})
@@ -291,7 +291,7 @@ func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
 		for _, path := range []string{"config", "status"} {
 			require.Contains(t, strings.Join(m.must(m.read(path, nil)).Warnings, " "), "login/begin")
 		}
-		require.Empty(t, m.must(m.read("status", nil)).Data["sessions"])
+		require.Empty(t, m.statusDetails()["sessions"])
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -25,7 +24,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: writeOperation(b.pathStatusRead, "read", statusAnswer()),
 		},
-		HelpSynopsis:    "How the mount is: credential, sessions, KSeF's limits, tokens, what is pending and why.",
+		HelpSynopsis:    "Read whether all is well, and what to do where it is not.",
 		HelpDescription: strings.TrimSpace(helpStatus),
 	}}
 }
@@ -40,57 +39,59 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	if err != nil {
 		return nil, err
 	}
-	usage, pending := b.budgets.usage(), b.ledger.Pending()
-	answer := map[string]any{
-		"version": b.RunningVersion,
-		"tokens":  map[string]any{"issuing": open.Issuing, "live": open.Live, "revoking": open.Revoking, "unreadable": open.Unreadable},
-		"budgets": budgetStatus(usage),
-		"pump":    pumpStatus(pending),
-	}
-	b.addNotices(answer)
-	response := &logical.Response{Data: answer}
-	b.addUnmountStatus(ctx, open, response)
-	addWarnings(response, ledgerTroubles(pending, b.ledger.UnknownTokens())...)
-	addWarnings(response, b.ledger.Outages()...)
-	addWarnings(response, atMost(b.ledger.UnsettledRequests(), "requests")...)
-	addWarnings(response, blockWarnings(usage)...)
+	report := newStatusReport(b.RunningVersion)
+	report.addTokens(open, b.ledger.Pending(), b.ledger.UnknownTokens())
+	b.addUnmountStatus(ctx, open, report.response)
+	report.addOutages(b.ledger.Outages())
+	report.addUnsettled(b.ledger.UnsettledRequests())
+	report.addLimits(b.budgets.usage())
+	report.addNotices(b.notices.last())
 	switch {
 	case unreadable != nil:
 		b.onUnreadable(unreadable.entry, unreadable)
-		response.AddWarning(unreadable.Error())
+		report.warn(troubleConfig, "The stored configuration cannot be read: write config anew, with all its fields.", unreadable.Error())
 	case stored == nil:
-		response.AddWarning(errNotConfigured.Error())
+		report.warn(troubleConfig, "The mount has no configuration: write to config.", errNotConfigured.Error())
 	default:
-		err = b.addSigningStatus(ctx, stored, response)
+		err = b.addSigningStatus(ctx, stored, report)
 	}
 	// Last, since what comes before may have met one.
-	return response, errors.Join(err, b.addUnreadable(ctx, response))
+	err = errors.Join(err, b.addUnreadable(ctx, report))
+	return report.finish(open), err
 }
 
 // addSigningStatus shows the configuration and all that becomes of logins.
-func (b *backend) addSigningStatus(ctx context.Context, stored *config, response *logical.Response) error {
-	answer, shown := response.Data, stored.summary()
-	answer["config"] = shown
+func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *statusReport) error {
+	shown := stored.summary()
+	report.details["config"] = shown
+	report.addConfig(stored, shown)
 	rotation, err := b.rotationStatus(ctx)
 	if err != nil {
 		return err
 	}
 	if rotation != nil {
-		answer["rotation"] = rotation
+		report.details["rotation"] = rotation
+		if step := rotation["step"]; step != nil {
+			report.flat["rotation_step"] = step
+		}
 	}
-	if answer["logins"], err = b.loginStatus(ctx); err != nil {
+	logins, err := b.loginStatus(ctx)
+	if err != nil {
 		return err
 	}
+	report.addLogins(logins)
 	current, err := b.connect(ctx)
 	if err != nil {
-		response.AddWarning(err.Error())
+		report.warn(troubleConfig, "The stored configuration cannot be used: write config anew.", err.Error())
 		return nil
 	}
-	if answer["sessions"], err = sessionStatus(ctx, current); err != nil {
+	sessions, err := sessionStatus(ctx, current)
+	if err != nil {
 		return err
 	}
-	addWarnings(response, atMost(refusedLogins(current), "contexts")...)
-	return b.addSigning(ctx, stored, response, shown)
+	report.details["sessions"], report.flat["sessions_open"] = sessions, len(sessions)
+	report.addRefusedLogins(refusedLogins(current))
+	return b.addSigningTroubles(ctx, stored, report, shown)
 }
 
 func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, error) {
@@ -115,7 +116,7 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 	return shown, nil
 }
 
-func budgetStatus(all map[budget.Key][]budget.Usage) []map[string]any {
+func limitsStatus(all map[budget.Key][]budget.Usage) []map[string]any {
 	shown := make([]map[string]any, 0)
 	for key, usages := range all {
 		for _, usage := range usages {
@@ -159,71 +160,52 @@ func isIdle(usage budget.Usage) bool {
 	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
-func pumpStatus(pending ledger.Pending) map[string]any {
-	shown := map[string]any{
-		"alive":     pending.Alive,
-		"revoking":  pending.Revoking,
-		"searching": pending.Searching,
-	}
-	if !pending.Reviewed.IsZero() {
-		shown["reviewed_at"] = pending.Reviewed.UTC().Format(time.RFC3339)
-	}
-	if pending.ReviewErr != nil {
-		shown["review_error"] = pending.ReviewErr.Error()
-	}
-	if oldest := pending.Oldest; oldest != nil {
-		one := map[string]any{
-			"reference_number": oldest.ReferenceNumber,
-			"since":            pending.OldestSince.UTC().Format(time.RFC3339),
-			"next_attempt":     oldest.Next.UTC().Format(time.RFC3339),
-		}
-		addContext(one, oldest.Context)
-		if oldest.Err != nil {
-			one["last_error"] = oldest.Err.Error()
-		}
-		shown["oldest"] = one
-	}
-	return shown
-}
-
-func (b *backend) addNotices(answer map[string]any) {
-	warning, failed := b.notices.last()
-	if warning != nil {
-		answer["last_warning"] = map[string]any{
-			"at": warning.At.UTC().Format(time.RFC3339), "endpoint": warning.Endpoint, "text": warning.Text,
-		}
-	}
-	if failed != nil {
-		answer["last_error"] = map[string]any{"at": failed.at.UTC().Format(time.RFC3339), "text": failed.err.Error()}
-	}
-}
-
 func statusAnswer() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{
-			"version":      {Type: framework.TypeString, Description: "The plugin's version."},
-			"mount_id":     {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]; absent before the first."},
-			"config":       {Type: framework.TypeMap, Description: "Where the mount leads, who signs, and how many days the certificate is still valid."},
-			"sessions":     {Type: framework.TypeSlice, Description: "The logins in hand: context, number and ends."},
-			"logins":       {Type: framework.TypeSlice, Description: "Logins that a person signs: begun, pending or failed."},
-			"rotation":     {Type: framework.TypeMap, Description: "The rotation of the certificate under way, and how the last one ended."},
-			"budgets":      {Type: framework.TypeSlice, Description: "KSeF's limits per context and endpoint: used, free and limit in each window, who waits, the next slot. What is not in use is left out."},
-			"unreadable":   {Type: framework.TypeMap, Description: "Storage entries that cannot be read and are skipped: count, and the first keys."},
-			"tokens":       {Type: framework.TypeMap, Description: "The ledger's open records by state."},
-			"pump":         {Type: framework.TypeMap, Description: "What the engine is finishing by itself; the oldest revocation with its last error."},
-			"last_warning": {Type: framework.TypeMap, Description: "The last X-System-Warning of KSeF."},
-			"last_error":   {Type: framework.TypeMap, Description: "The last failure, with KSeF's trace id where it gave one."},
+			"summary":                       {Type: framework.TypeString, Description: "Whether all is well; otherwise the most important trouble, and what to do."},
+			"plugin_version":                {Type: framework.TypeString, Description: "The plugin's version."},
+			"mount_id":                      {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]; absent before the first."},
+			"url":                           {Type: framework.TypeString, Description: "KSeF's API that the mount talks to."},
+			"nip":                           {Type: framework.TypeString, Description: "Default taxpayer, where it is a NIP."},
+			"internal_id":                   {Type: framework.TypeString, Description: "Default taxpayer, where it is an internal unit."},
+			"signing":                       {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
+			"certificate_not_after":         {Type: framework.TypeTime, Description: "When the certificate that signs logins expires."},
+			"session_until":                 {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
+			"sessions_open":                 {Type: framework.TypeInt, Description: "Logins in hand."},
+			"logins_pending":                {Type: framework.TypeInt, Description: "Logins that a person has signed and KSeF has not decided."},
+			"rotation_step":                 {Type: framework.TypeString, Description: "Step of the certificate's rotation: enroll, await, prove or retire; absent where none is in progress."},
+			"tokens_issuing":                {Type: framework.TypeInt, Description: "Tokens asked for and not returned yet, or whose reply was lost."},
+			"tokens_recovering":             {Type: framework.TypeInt, Description: "Those whose reply was lost: the engine looks for them and revokes them."},
+			"tokens_live":                   {Type: framework.TypeInt, Description: "Tokens that are in use."},
+			"tokens_revoking":               {Type: framework.TypeInt, Description: "Tokens whose revocation has begun and KSeF has not confirmed."},
+			"revocation_queue_length":       {Type: framework.TypeInt, Description: "The same number, as the length of the queue."},
+			"revocation_queue_oldest_since": {Type: framework.TypeTime, Description: "When the oldest of them was asked for."},
+			"revocation_queue_next_attempt": {Type: framework.TypeTime, Description: "When the engine tries the oldest again."},
+			"rate_limits_next_slot":         {Type: framework.TypeTime, Description: "When KSeF's limits let a request go at every endpoint; the time of this answer where none is used up."},
+			"rate_limits_blocked_until":     {Type: framework.TypeTime, Description: "When KSeF's last block (429 with Retry-After) ends; absent where there is none."},
+			"unreadable_entries":            {Type: framework.TypeInt, Description: "Storage entries that cannot be read and are skipped."},
+			"last_error":                    {Type: framework.TypeString, Description: "The last failure that is not over, otherwise the last; with KSeF's trace id where it gave one."},
+			"last_error_at":                 {Type: framework.TypeTime, Description: "When that was."},
+			"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since; absent while the failure is not known to be over."},
+			"last_warning":                  {Type: framework.TypeString, Description: "The last X-System-Warning of KSeF."},
+			"last_warning_at":               {Type: framework.TypeTime, Description: "When that was."},
+			fieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, the logins in hand; logins, those that a person signs; " +
+				"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, who waits, the next slot; " +
+				"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
 		},
 	}}}
 }
 
 const helpStatus = `
-A read shows all that one wants to know when something is wrong, without asking
-KSeF; it reads best with: vault read -format=yaml ksef/status
+Read the state of the mount. Nothing is asked of KSeF:
 
-It has the credential and when it expires, the sessions, what of KSeF's limits is
-used and free, the tokens by state, the oldest revocation that KSeF has not
-confirmed and why, and the last error and warning. What the engine knows to need
-attention comes as a warning.
+  vault read ksef/status
+
+Begin with summary: it says whether all is well, and otherwise the most important
+trouble and what to do. Everything that needs attention is a warning besides.
+
+The other fields have one value each. verbose has the details, and is read best
+with: vault read -format=yaml ksef/status
 `

@@ -26,12 +26,12 @@ func (b *backend) pathTidy() []*framework.Path {
 		Pattern:      "tidy",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy"},
 		Fields: withContextFields(map[string]*framework.FieldSchema{
-			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done."},
+			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done; true by default."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTidyWrite, "tidy", tidyAnswer()),
 		},
-		HelpSynopsis:    "Hold this mount's ledger against KSeF's list.",
+		HelpSynopsis:    "Reconcile this mount's records with KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidy),
 	}}
 }
@@ -60,18 +60,18 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 
 func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map[string]any {
 	answer := map[string]any{
-		"dry_run":  dryRun,
-		"complete": report.Incomplete == nil,
-		"orphans":  orEmpty(report.Orphans),
-		"ghosts":   orEmpty(report.Ghosts),
-		"overdue":  orEmpty(report.Overdue),
-		"unknown":  orEmpty(report.Unknown),
-		"known":    report.Known,
-		"foreign":  report.Foreign,
-		"revoking": report.Revoking,
-		"closed":   report.Closed,
+		"dry_run":       dryRun,
+		"complete":      report.Incomplete == nil,
+		"orphans":       orEmpty(report.Orphans),
+		"stale_records": orEmpty(report.Ghosts),
+		"overdue":       orEmpty(report.Overdue),
+		"unknown":       orEmpty(report.Unknown),
+		"unreadable":    orEmpty(report.Unreadable),
+		"known":         report.Known,
+		"foreign":       report.Foreign,
+		"revoking":      report.Revoking,
+		"closed":        report.Closed,
 	}
-	answer["unreadable"] = orEmpty(report.Unreadable)
 	addContext(answer, in)
 	return answer
 }
@@ -87,31 +87,30 @@ func tidyAnswer() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{
-			"dry_run":  {Type: framework.TypeBool, Description: "Nothing was changed."},
-			"complete": {Type: framework.TypeBool, Description: "Everything was looked at."},
-			"orphans":  {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
-			"ghosts":   {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
-			"overdue":  {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
-			"unknown":  {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
-			"known":    {Type: framework.TypeInt, Description: "Living tokens with a record."},
-			"foreign":  {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
-			"revoking": {Type: framework.TypeInt, Description: "Orphans whose revocation has begun."},
-			"closed":   {Type: framework.TypeInt, Description: "Ghosts whose record was closed."},
-
-			"unreadable": {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
+			"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
+			"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
+			"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
+			"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
+			"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
+			"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
+			"unreadable":    {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
+			"known":         {Type: framework.TypeInt, Description: "Living tokens with a record."},
+			"foreign":       {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
+			"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation has begun and KSeF has not confirmed, as status counts them for all contexts; orphans that were taken up are among them."},
+			"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed."},
 		}),
 	}}}
 }
 
 const helpTidy = `
-A write goes through KSeF's list of living tokens in one context, config's unless
-nip or internal_id names another, and holds it against this mount's ledger:
+Compare KSeF's list of living tokens in one context, config's unless nip or
+internal_id names another, with this mount's records:
 
   vault write -f ksef/tidy
   vault write ksef/tidy dry_run=false
 
 The first only tells what the second does. Orphans carry this mount's mark and have
-no record, as after a restore from an old snapshot; they are revoked. Ghosts have a
-record and are dead in KSeF; their record is closed. Tokens of others are counted and never touched. The requests
-go only when nothing more urgent wants KSeF's limits.
+no record, as after a restore from an old snapshot: they are revoked. Stale records
+are of tokens that are dead in KSeF: they are closed. Tokens of others are counted
+and never touched. The requests go only when nothing more urgent wants KSeF's limits.
 `

@@ -61,7 +61,7 @@ func TestARenewalThatFailsIsShownAndTriedAgain(t *testing.T) {
 		require.Contains(t, warnings, "renewal has failed and will be tried again")
 		require.Contains(t, warnings, "550")
 		require.Contains(t, strings.Join(m.must(m.read("status", nil)).Warnings, " "), "550")
-		require.Contains(t, fmt.Sprint(m.must(m.read("status", nil)).Data["rotation"]), "550")
+		require.Contains(t, fmt.Sprint(m.statusDetails()["rotation"]), "550")
 		require.InDelta(t, 5, m.countEvents("ksef/root-rotate-fail"), 2, "later each time")
 		m.ksef.ClearFaults()
 		m.elapse(4 * day)

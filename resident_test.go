@@ -55,8 +55,8 @@ func peakOfAPlugin(b *testing.B, records int) int {
 	p.must(logical.CreateOperation, "roles/invoices", map[string]any{"permissions": "InvoiceRead"})
 	require.NoError(b, p.Initialize(b.Context(), &logical.InitializationRequest{Storage: storage}))
 	require.Eventually(b, func() bool {
-		pump := p.must(logical.ReadOperation, "status", nil).Data["pump"].(map[string]any)
-		return pump["reviewed_at"] != nil
+		details := p.must(logical.ReadOperation, "status", nil).Data[fieldVerbose].(map[string]any)
+		return details["revocation_queue"].(map[string]any)["reviewed_at"] != nil
 	}, time.Minute, 100*time.Millisecond)
 	for range 20 {
 		number := p.must(logical.ReadOperation, "creds/invoices", nil).Data["reference_number"].(string)

@@ -24,7 +24,7 @@ func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
 		// A forced write that comes to nothing leaves the rotation alone.
 		stranger, strangersKey := m.certificate(simulator.CertificateOptions{NIP: "1111111111"})
 		m.refused(m.write("config", map[string]any{"certificate": stranger, "private_key": strangersKey, "force": "rotation"}))
-		require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"])
+		require.NotEmpty(t, m.statusDetails()["rotation"].(map[string]any)["step"])
 
 		other["force"] = "rotation"
 		m.must(m.write("config", other))
@@ -36,7 +36,7 @@ func (m *mount) requireAbandoned() {
 	m.t.Helper()
 	m.elapse(time.Hour)
 	require.NotContains(m.t, m.must(m.read("config", nil)).Data["certificate_issuer"], "KSeF")
-	rotation := m.must(m.read("status", nil)).Data["rotation"].(map[string]any)
+	rotation := m.statusDetails()["rotation"].(map[string]any)
 	require.NotContains(m.t, rotation, "step")
 	require.Contains(m.t, rotation["last"].(map[string]any)["error"], "changed by force")
 }
@@ -84,7 +84,7 @@ func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
 		require.Equal(t, "pending", m.rotate(nil)["status"])
 		m.logIn(second)
 		m.elapse(2 * day)
-		rotation := m.must(m.read("status", nil)).Data["rotation"].(map[string]any)
+		rotation := m.statusDetails()["rotation"].(map[string]any)
 		require.Contains(t, rotation["last_error"], "login: is that of Pesel:80010112345")
 		m.logIn(first)
 		m.elapse(2 * time.Hour)

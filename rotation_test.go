@@ -174,7 +174,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 					require.Less(t, time.Since(asked), 90*time.Second)
 					again := m.must(m.write("config/rotate-root", nil))
 					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation under way is joined")
-					require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"])
+					require.NotEmpty(t, m.statusDetails()["rotation"].(map[string]any)["step"])
 					require.NoError(t, m.login(m.issue().Data["token"]), "the credential before goes on")
 					if restart {
 						m.stop()
@@ -306,7 +306,7 @@ func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
 				response := m.must(m.write("config/rotate-root", nil))
 				if fault.Kind == simulator.FaultDropRequest {
 					require.Contains(t, strings.Join(response.Warnings, " "), "reply to the request was lost")
-					rotation := m.must(m.read("status", nil)).Data["rotation"].(map[string]any)
+					rotation := m.statusDetails()["rotation"].(map[string]any)
 					require.Contains(t, rotation["last_error"], "reply to the request was lost")
 					require.NotEmpty(t, rotation["next_attempt"])
 				}

@@ -86,13 +86,14 @@ func (b *backend) onUnreadable(entry *logical.StorageEntry, err error) {
 }
 
 // addUnreadable shows in status which entries are skipped.
-func (b *backend) addUnreadable(ctx context.Context, response *logical.Response) error {
+func (b *backend) addUnreadable(ctx context.Context, report *statusReport) error {
 	keys, err := b.unreadable.keys(ctx)
 	if err != nil {
 		return err
 	}
 	count, shown := len(keys), keys[:min(len(keys), maxUnreadableShown)]
-	response.Data["unreadable"] = map[string]any{"count": count, "keys": shown}
+	report.flat["unreadable_entries"] = count
+	report.details["unreadable"] = map[string]any{"count": count, "keys": shown}
 	if count == 0 {
 		return nil
 	}
@@ -100,7 +101,7 @@ func (b *backend) addUnreadable(ctx context.Context, response *logical.Response)
 	if count > len(shown) {
 		more = fmt.Sprintf(" and %d more", count-len(shown))
 	}
-	response.AddWarning(fmt.Sprintf("%d storage entries cannot be read and are skipped: %s%s. The token that such a record names is revoked with: vault delete <mount>/tokens/<reference number>",
+	report.warn(troubleUnreadable, "Storage entries cannot be read and are skipped: find out who wrote them, and delete or write anew those that the warning names.", fmt.Sprintf("%d storage entries cannot be read and are skipped: %s%s. The token that such a record names is revoked with: vault delete <mount>/tokens/<reference number>",
 		count, strings.Join(shown, ", "), more))
 	return nil
 }

@@ -54,7 +54,8 @@ func lastRotation(ctx context.Context, vault *server) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rotation, _ := status.Data["rotation"].(map[string]any)
+	details, _ := status.Data["verbose"].(map[string]any)
+	rotation, _ := details["rotation"].(map[string]any)
 	last, _ := rotation["last"].(map[string]any)
 	if last == nil {
 		return nil, errors.New("status tells of no rotation")

@@ -1,0 +1,206 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+func (m *mount) status() map[string]any {
+	m.t.Helper()
+	return m.must(m.read("status", nil)).Data
+}
+
+func (m *mount) summary() string {
+	m.t.Helper()
+	return m.status()["summary"].(string)
+}
+
+// statusDetails are the nested values of status.
+func (m *mount) statusDetails() map[string]any {
+	m.t.Helper()
+	return m.status()[fieldVerbose].(map[string]any)
+}
+
+func TestStatus(t *testing.T) {
+	t.Run("is_flat", testStatusIsFlat)
+	t.Run("summary", testStatusSummary)
+	t.Run("limits", testStatusLimits)
+	t.Run("counts", testStatusCounts)
+}
+
+// testStatusIsFlat looks at a mount of which everything is known.
+func testStatusIsFlat(t *testing.T) {
+	withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
+		m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+		m.refused(m.read("creds/writer", nil))
+		answer := m.status()
+		names := slices.Sorted(maps.Keys(answer))
+		require.Equal(t, fieldVerbose, names[len(names)-1], "Vault's CLI prints fields in this order")
+		for _, name := range names[:len(names)-1] {
+			switch answer[name].(type) {
+			case string, int:
+			default:
+				require.Fail(t, "not one value", "%s: %T", name, answer[name])
+			}
+		}
+		require.Subset(t, names, []string{
+			"summary", "tokens_live", "tokens_revoking", "rate_limits_next_slot", "revocation_queue_length",
+			"certificate_not_after", "last_error", "last_error_at",
+		})
+		require.Equal(t, []string{"config", "logins", "rate_limits", "revocation_queue", "sessions", "unreadable"},
+			slices.Sorted(maps.Keys(m.statusDetails())))
+	})
+}
+
+// testStatusSummary meets troubles one after the other; the most important one is told.
+func testStatusSummary(t *testing.T) {
+	t.Run("all_is_well", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.issue()
+			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
+		})
+	})
+	t.Run("no_config", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.delete("config"))
+			require.Equal(t, "The mount has no configuration: write to config.", m.summary())
+		})
+	})
+	t.Run("unreadable_config", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.put(configKey, []byte(`{"version":`))
+			m.stop()
+			m.start()
+			require.Equal(t, "The stored configuration cannot be read: write config anew, with all its fields. Other troubles, in the warnings: 1.", m.summary())
+		})
+	})
+	t.Run("nobody_logged_in", func(t *testing.T) {
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			require.Equal(t, nobodyLoggedIn, m.summary())
+			m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+			require.Contains(t, m.summary(), "All is well.")
+			require.NotEmpty(t, m.status()["session_until"])
+		})
+	})
+	t.Run("refused_login", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
+			m.refused(m.read("creds/other", nil))
+			require.Equal(t, "Logging in to KSeF in Nip:1111111111 is refused: mend what the warning names, in KSeF or in config; "+
+				"then any write to config has KSeF asked again.", m.summary())
+		})
+	})
+	t.Run("revocation_that_KSeF_refuses", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			issued := m.issue()
+			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			require.Error(t, m.revoke(m.lease(issued)))
+			since := inUTC(time.Now())
+			require.Equal(t, fmt.Sprintf("The token %s is alive and could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
+				issued.Data["reference_number"], since), m.summary())
+			m.ksef.ClearFaults()
+			m.must(m.write("config", nil))
+			m.elapse(time.Second)
+			require.Equal(t, "All is well. Live tokens: 0, revocations in progress: 0.", m.summary())
+		})
+	})
+	t.Run("outage", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			issued := m.issue()
+			m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+			require.Error(t, m.revoke(m.lease(issued)))
+			require.Contains(t, m.summary(), "KSeF has not confirmed revocations (1, the oldest since ")
+			require.Contains(t, m.summary(), "nothing to do while KSeF is away")
+			for range 3 {
+				_, err := m.read("creds/invoices", nil)
+				require.Error(t, err)
+			}
+			require.Equal(t, "KSeF does not answer requests for tokens: new ones are refused until it does; nothing to do but ask again later. "+
+				"Other troubles, in the warnings: 1.", m.summary())
+			m.ksef.ClearFaults()
+			m.elapse(time.Hour)
+			m.issue()
+			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
+		})
+	})
+	t.Run("expired_certificate", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.elapse(3 * 365 * 24 * time.Hour)
+			require.Contains(t, m.summary(), "The certificate has expired: ")
+		})
+	})
+	t.Run("failure_that_is_not_over", func(t *testing.T) {
+		withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+			m.refused(m.read("creds/writer", nil))
+			require.Equal(t, "The last failure, of "+inUTC(time.Now())+", is not known to be over: read last_error and mend what it says, or try again.", m.summary())
+			m.elapse(25 * time.Hour)
+			require.Contains(t, m.summary(), "All is well.")
+		})
+	})
+}
+
+func testStatusLimits(t *testing.T) {
+	t.Run("first_429", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 600})
+			_, err := m.read("creds/invoices", nil)
+			require.ErrorContains(t, err, "429")
+			answer := m.status()
+			until := inUTC(time.Now().Add(600 * time.Second))
+			require.Equal(t, until, answer["rate_limits_blocked_until"])
+			require.Equal(t, until, answer["rate_limits_next_slot"])
+			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+testNIP+": nothing is sent there before "+until)
+			m.elapse(11 * time.Minute)
+			require.Nil(t, m.status()["rate_limits_blocked_until"])
+			require.Equal(t, inUTC(time.Now()), m.status()["rate_limits_next_slot"])
+		})
+	})
+	t.Run("used_up", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			for range 30 {
+				m.issue()
+			}
+			answer := m.status()
+			require.Greater(t, answer["rate_limits_next_slot"], inUTC(time.Now().Add(usedUpFor)))
+			require.Nil(t, answer["rate_limits_blocked_until"])
+			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+testNIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
+		})
+	})
+}
+
+// testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one does.
+func testStatusCounts(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		ending := m.issue()
+		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDelay, Delay: 3 * time.Second})
+		done := make(chan error, 1)
+		go func() { done <- m.revoke(m.lease(ending)) }()
+		counts := func() []any {
+			answer, tidied := m.status(), m.must(m.write("tidy", nil)).Data
+			return []any{answer["tokens_live"], answer["tokens_revoking"], answer["revocation_queue_length"], tidied["revoking"]}
+		}
+		m.elapse(time.Second)
+		require.Equal(t, []any{1, 1, 1, 1}, counts(), "before it is recorded")
+		require.NoError(t, <-done)
+		require.Equal(t, []any{1, 0, 0, 0}, counts())
+
+		stuck := m.issue()
+		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+		require.Error(t, m.revoke(m.lease(stuck)))
+		require.Equal(t, []any{1, 1, 1, 1}, counts(), "when it is recorded")
+	})
+}
