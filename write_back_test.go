@@ -131,6 +131,18 @@ func TestConfigCertificateWithoutItsKey(t *testing.T) {
 	})
 }
 
+// What was written beside a credential outlasts that it is given again.
+func TestConfigCredentialGivenAgain(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("config", map[string]any{"subject_identifier_type": "certificateFingerprint", "verify": false}))
+		stored := m.stored("config")
+		fields := m.fields()
+		fields["verify"] = false
+		m.must(m.write("config", fields))
+		require.Equal(t, stored, m.stored("config"))
+	})
+}
+
 func TestRoleWrittenAndRead(t *testing.T) {
 	order := []string{"InvoiceWrite", "CredentialsRead", "InvoiceRead"}
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
