@@ -23,7 +23,7 @@ const (
 	maxActivationTimeout = 60 * time.Second
 )
 
-// defaultConfig is a configuration of which nobody has given anything.
+// defaultConfig holds the defaults of all fields that have one.
 func defaultConfig() config {
 	return config{
 		Version:           configVersion,
@@ -74,9 +74,9 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	return &next, checkSigning(&next, data)
 }
 
-// unset makes a field what it is where nobody gives it. Of the two fields that name the API, and of
-// those that name the context, only the one in use has something to lose. A credential stays: only
-// a delete of config removes it.
+// unset resets a field to what it is when never given. Of environment and url, and of nip and
+// internal_id, it resets only the one in use. It keeps the credential, which only a delete of config
+// removes.
 func (c *config) unset(field string) {
 	defaults := defaultConfig()
 	switch field {
@@ -129,7 +129,7 @@ func withoutType(taxpayer client.Context, unset client.ContextType) client.Conte
 	return taxpayer
 }
 
-// applyAddress takes environment and url together where they say the same, as a read does.
+// applyAddress accepts environment and url together where they agree, as in the answer of a read.
 func applyAddress(next *config, data *framework.FieldData) error {
 	environment, hasEnvironment := data.GetOk("environment")
 	url, hasURL := data.GetOk("url")

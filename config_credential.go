@@ -25,13 +25,13 @@ type writtenCredential struct {
 	certificates []*x509.Certificate
 }
 
-// hasKey says that whoever writes has a key.
+// hasKey reports whether the write brings a private key.
 func (w writtenCredential) hasKey() bool { return w.whole != nil }
 
 // readCredential reads the credential that the fields hold. That can take a second, so it is done
 // before anything is locked, and for one request at a time.
 func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (writtenCredential, error) {
-	given := func(field string) bool { return slices.Contains(credentialFields(), field) && data.Raw[field] != nil }
+	given := func(field string) bool { _, is := data.Raw[field]; return is }
 	if !slices.ContainsFunc(credentialFields(), given) {
 		return writtenCredential{}, nil
 	}

@@ -164,7 +164,7 @@ func leftBehind(open ledger.Open) string {
 
 // guardRotation refuses to pull the ground from under a rotation that is under
 // way, unless that is agreed to. abandon says that the rotation must be given up
-// before the configuration is stored: whoever agrees asks for that. next is nil for
+// before the configuration is stored, which the consent asks for. next is nil for
 // a deletion. It is for whoever holds the rotation.
 func (b *backend) guardRotation(ctx context.Context, current, next *config, agreed bool) (abandon bool, err error) {
 	state, err := b.rotation.State(ctx)

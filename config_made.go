@@ -10,10 +10,9 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 )
 
-// guardCertificate refuses to put another certificate in the place of one that the engine has made,
-// unless that is agreed to: a document that is written again and again would undo each rotation.
-// next is nil for a deletion, which says itself what it means. The text is a warning of what stays
-// in KSeF. It is for whoever holds the rotation.
+// guardCertificate refuses to replace a certificate that the engine has made, unless that is agreed
+// to: a document that is written again after each rotation would undo it. next is nil for a deletion,
+// which needs no consent. The text is a warning of what stays in KSeF. The caller holds the rotation.
 func (b *backend) guardCertificate(ctx context.Context, current, next *config, agreed bool) (warning string, err error) {
 	if current == nil || (next != nil && next.Certificate == current.Certificate) {
 		return "", nil
@@ -31,12 +30,12 @@ func (b *backend) guardCertificate(ctx context.Context, current, next *config, a
 	}
 }
 
-// madeCertificate is the serial number of the certificate in force if the engine has made it; "" if
-// not. A configuration that an older version has stored does not say so, but its rotation does.
+// madeCertificate returns the serial number of the certificate in force if the engine has made it,
+// "" otherwise. Where an older version has stored the configuration, the rotation's record tells.
 func (b *backend) madeCertificate(ctx context.Context, current *config) (serial string, err error) {
 	held, err := current.credential()
 	if err != nil || held == nil {
-		return "", nil //nolint:nilerr // what cannot be read cannot be used either
+		return "", nil //nolint:nilerr // an unreadable credential protects nothing
 	}
 	serial = serialNumber(held)
 	if current.CertificateMade {

@@ -215,7 +215,7 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	return &next, nil
 }
 
-// unset makes a field what it is where nobody gives it.
+// unset resets a field to what it is when never given.
 func (r *role) unset(field string) {
 	switch field {
 	case "permissions":

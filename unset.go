@@ -10,7 +10,7 @@ import (
 )
 
 // withoutUnset returns the fields of a write that have a value, and the names of those that are
-// given as null or as an empty text. These are to become what they are where nobody gives them.
+// given as null or as an empty text. A write resets these to what they are when never given.
 func withoutUnset(data *framework.FieldData) (given *framework.FieldData, unset []string) {
 	given = &framework.FieldData{Raw: make(map[string]any, len(data.Raw)), Schema: data.Schema}
 	for field, value := range data.Raw {
@@ -24,8 +24,8 @@ func withoutUnset(data *framework.FieldData) (given *framework.FieldData, unset 
 	return given, unset
 }
 
-// readOnly are the computed fields of an answer as a write takes them: a document that was read can
-// be written back as it is.
+// readOnly returns the computed fields of an answer as fields of a write, so that a document that was
+// read can be written back as it is.
 func readOnly(answer map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields := make(map[string]*framework.FieldSchema, len(answer))
 	for field, schema := range answer {
