@@ -48,6 +48,8 @@ type config struct {
 	CertificateMade   bool          `json:"certificate_made,omitempty"`
 	RequestTimeout    time.Duration `json:"request_timeout"`
 	ActivationTimeout time.Duration `json:"activation_timeout"`
+	// TokensAcceptedUntil is the end of KSeF tokens; zero for none.
+	TokensAcceptedUntil time.Time `json:"tokens_accepted_until,omitzero"`
 
 	// What follows is for KSeF certificates that the engine asks for by itself.
 	RenewBefore     time.Duration    `json:"certificate_renew_before"`

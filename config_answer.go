@@ -24,6 +24,7 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 		return nil, err
 	}
 	response := &logical.Response{Data: stored.answer()}
+	stored.addTokensNotice(response.Data, time.Now())
 	if err := b.warnOfUnmount(ctx, response); err != nil {
 		return nil, err
 	}
@@ -78,6 +79,7 @@ func (c *config) answer() map[string]any {
 		"subject_identifier_type": c.SubjectIdentifierType,
 		"request_timeout":         int64(c.RequestTimeout / time.Second),
 		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
+		fieldTokensUntil:          tokensUntilAnswer(c.TokensAcceptedUntil),
 		fieldAllowedContexts:      orEmpty(c.AllowedContexts),
 		fieldRenewBefore:          int64(c.RenewBefore / time.Second),
 		fieldKeyType:              string(c.KeyType),
@@ -182,6 +184,7 @@ func configAnswer() map[int][]framework.Response {
 		"request_timeout":         {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
 		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
 		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
+		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
 	}))
 	maps.Copy(fields, configComputed())
 	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
@@ -199,6 +202,7 @@ func configComputed() map[string]*framework.FieldSchema {
 		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
 		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
 		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
+		fieldTokensNotice:           tokensNoticeField(),
 		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
 	}
 }

@@ -68,6 +68,9 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	if err := applySubjectType(&next, data, held); err != nil {
 		return nil, err
 	}
+	if err := applyTokensUntil(&next, data); err != nil {
+		return nil, err
+	}
 	if err := applyRenewal(&next, data); err != nil {
 		return nil, err
 	}
@@ -102,6 +105,8 @@ func (c *config) unset(field string) {
 		c.RequestTimeout = defaults.RequestTimeout
 	case "activation_timeout":
 		c.ActivationTimeout = defaults.ActivationTimeout
+	case fieldTokensUntil:
+		c.TokensAcceptedUntil = time.Time{}
 	case fieldRenewBefore:
 		c.RenewBefore = defaults.RenewBefore
 	case fieldKeyType:

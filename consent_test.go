@@ -42,7 +42,7 @@ func TestConfigForce(t *testing.T) {
 			require.Equal(t, "pending", m.rotate(nil)["status"])
 			require.Contains(t, m.refused(m.write("config", move("tokens,certificate"))), "or give force=rotation, which gives it up")
 			require.Contains(t, m.refused(m.write("config", move("rotation"))), "give force=tokens")
-			require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation"].(map[string]any)["step"], "a write that is refused leaves the rotation alone")
+			require.NotEmpty(t, m.must(m.read("status", nil)).Data["rotation_step"], "a write that is refused leaves the rotation alone")
 			m.must(m.write("config", move("tokens,rotation")))
 		})
 	})

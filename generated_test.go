@@ -93,6 +93,7 @@ func configGenerators() map[string]generator {
 		"subject_identifier_type":    one("certificateSubject", "certificateFingerprint"),
 		"request_timeout":            one(1, 20, "45s", "1m"),
 		"activation_timeout":         one(0, 20, "45s", "1m"),
+		"tokens_accepted_until":      one("2026-12-31T23:59:59+01:00", "2999-01-01T00:00:00Z"),
 		"certificate_renew_before":   one(0, "24h", 86400, "40d"),
 		"certificate_key_type":       one("ec-p256", "rsa-2048"),
 		"certificate_name":           one("Vault {{.NIP}}", "Księgowość", "{{.NIP | truncate 5}} main"),

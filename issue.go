@@ -43,6 +43,9 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 	b.openTargets.add(issued.Record.Target)
 	response := b.Secret(secretTokenType).Response(tokenAnswer(issued), leaseData(&issued.Record, o).internal())
 	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
+	if !issued.Until.IsZero() {
+		warnings = capLease(response.Secret, issued, warnings)
+	}
 	addWarnings(response, warnings...)
 	if issued.Waited != nil {
 		addWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
@@ -62,11 +65,33 @@ func (b *backend) issueRequest(o order, lease time.Duration) (ledger.IssueReques
 	case o.role == "" && !current.config.allows(o.context):
 		return ledger.IssueRequest{}, notAllowed(o.context) // config has changed since the request was checked
 	}
+	until := current.config.TokensAcceptedUntil
+	if err := checkTokensUntil(until, time.Now()); err != nil {
+		return ledger.IssueRequest{}, err
+	}
+	if !until.IsZero() {
+		lease = min(lease, ledger.LeaseLeft(until, time.Now()))
+	}
 	return ledger.IssueRequest{
 		Target: ledger.Target{API: current.config.URL, Context: o.context},
 		Role:   o.role, Permissions: o.permissions, Description: o.description,
-		TTL: lease, ActivationTimeout: current.config.ActivationTimeout,
+		TTL: lease, Until: until, ActivationTimeout: current.config.ActivationTimeout,
 	}, nil
+}
+
+// capLease keeps Vault from computing a lease that goes beyond the token's end. It returns the
+// warnings of the lease: Vault adds none to one that it need not cap.
+func capLease(lease *logical.Secret, issued *ledger.Issued, warnings []string) []string {
+	left := ledger.LeaseLeft(issued.Until, time.Now())
+	if lease.MaxTTL == 0 || lease.MaxTTL > left {
+		lease.MaxTTL = left
+	}
+	if lease.TTL <= left {
+		return warnings
+	}
+	lease.TTL = left
+	end := leaseEnd{issued.Until, issued.Until.Equal(issued.Record.ValidUntil)}
+	return []string{end.capped(left)}
 }
 
 func tokenAnswer(issued *ledger.Issued) map[string]any {

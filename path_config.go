@@ -78,7 +78,8 @@ func (b *backend) pathConfig() []*framework.Path {
 				Default:     int(defaultActivationTimeout / time.Second),
 				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait.",
 			},
-			fieldForce: forceField(),
+			fieldTokensUntil: tokensUntilField(),
+			fieldForce:       forceField(),
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{

@@ -65,6 +65,7 @@ func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *
 	shown := stored.summary()
 	report.details["config"] = shown
 	report.addConfig(stored, shown)
+	stored.addTokensNotice(report.flat, time.Now())
 	rotation, err := b.rotationStatus(ctx)
 	if err != nil {
 		return err
@@ -194,6 +195,7 @@ func statusAnswer() map[int][]framework.Response {
 			fieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, the logins in hand; logins, those that a person signs; " +
 				"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, who waits, the next slot; " +
 				"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
+			fieldTokensNotice: tokensNoticeField(),
 		},
 	}}}
 }

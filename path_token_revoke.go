@@ -99,7 +99,7 @@ func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *fram
 	return nil, b.explainRevocation(ctx, b.ledger.RevokeLease(ctx, held.forLedger()))
 }
 
-// tokenRenew moves a lease's end. The token itself knows no end.
+// tokenRenew moves a lease's end, as far as config and KSeF let the token live.
 func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	held, err := decodeLease(req.Secret)
 	if err != nil {
@@ -109,20 +109,24 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return answerError(err)
 	}
-	// Vault computes the end the same way from what is answered here.
-	granted, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, ttl, 0, maxTTL, 0, req.Secret.IssueTime)
+	acceptedUntil, err := b.tokensUntil(ctx, req.Storage)
 	if err != nil {
-		return logical.ErrorResponse("the lease cannot be renewed: %s", err), nil
-	}
-	if err := b.ledger.Renew(ctx, held.forLedger(), time.Now().Add(granted)); err != nil {
-		if errors.Is(err, ledger.ErrRevoked) {
-			return logical.ErrorResponse(err.Error()), nil
-		}
 		return nil, err
 	}
+	var renewed renewal
+	err = b.ledger.Renew(ctx, held.forLedger(), func(validUntil time.Time) (end time.Time, err error) {
+		renewed, err = b.renewal(req.Secret, ttl, maxTTL, endOf(acceptedUntil, validUntil))
+		return time.Now().Add(renewed.granted), err
+	})
+	if over := new(leaseOverError); errors.Is(err, ledger.ErrRevoked) || errors.As(err, &over) {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	if err != nil {
+		return answerError(err)
+	}
 	response := &logical.Response{Secret: req.Secret}
-	response.Secret.TTL, response.Secret.MaxTTL = ttl, maxTTL
-	addWarnings(response, warnings...)
+	response.Secret.TTL, response.Secret.MaxTTL = renewed.ttl, renewed.maxTTL
+	addWarnings(response, renewed.warning)
 	return response, nil
 }
 

@@ -51,7 +51,7 @@ func populate(t tester, storage logical.Storage, api string, count int) {
 		require.NoError(t, err)
 		if age > 0 {
 			lease := ledger.Lease{Nonce: issued.Record.Nonce, ReferenceNumber: issued.Record.ReferenceNumber, Target: target}
-			require.NoError(t, book.Renew(ctx, lease, time.Now().Add(left)))
+			require.NoError(t, book.Renew(ctx, lease, func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
 		}
 	}
 }

@@ -33,26 +33,27 @@ type watch struct {
 
 // awaitActive waits until KSeF reports another status than Pending, at most for
 // the timeout. The error says why the answer is still Pending.
-func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.TokenStatus, error) {
+func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.Token, error) {
 	end := time.Now().Add(timeout)
 	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-answerMargin).Before(end) {
 		end = bound.Add(-answerMargin)
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	w := &waiter{since: time.Now(), end: end, decided: make(chan client.TokenStatus, 1)}
+	w := &waiter{since: time.Now(), end: end, decided: make(chan client.Token, 1)}
 	l.watch(target, referenceNumber, w)
 	select {
-	case status := <-w.decided:
-		return status, nil
+	case token := <-w.decided:
+		return token, nil
 	case <-ctx.Done():
 	case <-l.ctx.Done():
 	}
 	lastErr := l.unwatch(target, referenceNumber)
+	pending := client.Token{Status: client.StatusPending}
 	if lastErr != nil {
-		return client.StatusPending, fmt.Errorf("KSeF did not tell the token's status: %w", lastErr)
+		return pending, fmt.Errorf("KSeF did not tell the token's status: %w", lastErr)
 	}
-	return client.StatusPending, fmt.Errorf("KSeF has not activated the token within %s", timeout)
+	return pending, fmt.Errorf("KSeF has not activated the token within %s", timeout)
 }
 
 func (l *Ledger) watch(target Target, referenceNumber string, joining *waiter) {
@@ -103,8 +104,8 @@ func (l *Ledger) poll(target Target, w *watch) {
 			return
 		}
 		waiting := l.stillWaiting(w)
-		statuses, err := l.look(target, waiting)
-		l.tell(target, w, waiting, statuses, err)
+		tokens, err := l.look(target, waiting)
+		l.tell(target, w, waiting, tokens, err)
 	}
 }
 
@@ -157,7 +158,7 @@ func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
 }
 
 // tell answers those whose token KSeF has decided about, and learns how long that took.
-func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, statuses map[string]client.TokenStatus, err error) {
+func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, tokens map[string]client.Token, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -171,15 +172,15 @@ func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, statu
 		}
 		waiter.lastLook = now
 		age := now.Sub(waiter.since)
-		switch status := statuses[referenceNumber]; status {
+		switch token := tokens[referenceNumber]; token.Status {
 		case "":
 		case client.StatusPending:
 			waiter.pendingAt = age
 		default:
-			if lesson, told := l.pace.lesson(waiter, age); told && status == client.StatusActive {
+			if lesson, told := l.pace.lesson(waiter, age); told && token.Status == client.StatusActive {
 				lessons = append(lessons, lesson)
 			}
-			waiter.decided <- status
+			waiter.decided <- token
 			delete(w.waiting, referenceNumber)
 		}
 	}
@@ -188,7 +189,7 @@ func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, statu
 
 // look asks for one token by its number and for many by pages of the list,
 // newest first, until all have been seen.
-func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[string]client.TokenStatus, err error) {
+func (l *Ledger) look(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
 	defer l.contain(&err)
 	if len(waiting) == 0 {
 		return nil, nil
@@ -201,7 +202,7 @@ func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[
 		for referenceNumber := range waiting {
 			token, err := api.Token(l.ctx, referenceNumber)
 			if err == nil {
-				return map[string]client.TokenStatus{referenceNumber: token.Status}, nil
+				return map[string]client.Token{referenceNumber: *token}, nil
 			}
 			// The list has a limit of its own.
 			if exhausted := new(*budget.ExhaustedError); !errors.As(err, exhausted) {
@@ -212,7 +213,7 @@ func (l *Ledger) look(target Target, waiting map[string]struct{}) (statuses map[
 	return l.lookAtList(api, waiting)
 }
 
-func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[string]client.TokenStatus, error) {
+func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[string]client.Token, error) {
 	mountID, err := l.id(l.ctx)
 	if err != nil {
 		return nil, err
@@ -220,11 +221,11 @@ func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[stri
 	// A page beyond the number of those waiting holds older tokens only, but
 	// for those issued since: a few pages more are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
-	seen := make(map[string]client.TokenStatus, len(waiting))
+	seen := make(map[string]client.Token, len(waiting))
 	err = eachPage(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}, func(tokens []client.Token) bool {
 		for _, token := range tokens {
 			if _, waits := waiting[token.ReferenceNumber]; waits {
-				seen[token.ReferenceNumber] = token.Status
+				seen[token.ReferenceNumber] = token
 			}
 		}
 		pages--

@@ -30,7 +30,7 @@ type waiter struct {
 	// lastLook is when the token was last looked at, pendingAt its age when it was last seen Pending.
 	lastLook  time.Time
 	pendingAt time.Duration
-	decided   chan client.TokenStatus
+	decided   chan client.Token
 }
 
 // activationPace is how long KSeF takes to activate most tokens, learned from the last ones.

@@ -27,6 +27,8 @@ type IssueRequest struct {
 	Description string
 	// TTL is the lease's duration.
 	TTL time.Duration
+	// Until is the moment that the lease must not go beyond; zero for none.
+	Until time.Time
 	// ActivationTimeout bounds the wait for Active; 0 does not wait.
 	ActivationTimeout time.Duration
 }
@@ -40,6 +42,11 @@ type Issued struct {
 	Status client.TokenStatus
 	// Waited is why the status is not Active; nil where nobody waited.
 	Waited error
+	// Until is the moment that the lease must not go beyond, for the request's sake or the token's;
+	// zero for none.
+	Until time.Time
+	// relearned says that the record differs from what is stored.
+	relearned bool
 }
 
 // LostReplyError says that KSeF may have made a token whose reply was lost. The
@@ -104,14 +111,18 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, endedBy(sending, l.notIssued(ctx, record, err))
 	}
+	record.learnValidity(token.ValidUntil)
 	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
-		issued.Status, issued.Waited = l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+		seen, waited := l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+		issued.Status, issued.Waited = seen.Status, waited
+		issued.relearned = issued.Record.learnValidity(seen.ValidUntil)
 	}
+	issued.Until = earlierEnd(request.Until, issued.Record.ValidUntil)
 	if err := l.settleIssue(waiting, issued); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
@@ -222,8 +233,10 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, gone)
 	case issued.Status.Dead():
 		reason = fmt.Errorf("the token %s became %s while it was being issued", record.ReferenceNumber, issued.Status)
+	case !issued.Until.IsZero() && LeaseLeft(issued.Until, time.Now()) < time.Second:
+		reason = fmt.Errorf("the token %s came too late to be of use before %s, and will be revoked", record.ReferenceNumber, issued.Until.UTC().Format(time.RFC3339))
 	default:
-		err := l.store.remove(ctx, intent)
+		err := l.closeIntent(ctx, issued)
 		if err == nil {
 			return nil
 		}
@@ -236,6 +249,17 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
 	}
 	return reason
+}
+
+// closeIntent records that the token is handed out.
+func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
+	if issued.relearned {
+		if err := l.store.put(ctx, &issued.Record); err != nil {
+			return err
+		}
+		l.pump.expect(&issued.Record)
+	}
+	return l.store.remove(ctx, issuingKey(issued.Record.Nonce))
 }
 
 // launch marks an intent as being worked on, so that the pump leaves it alone.

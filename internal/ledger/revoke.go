@@ -180,8 +180,9 @@ var ErrRevoked = errors.New("the token has been revoked in KSeF, or is about to 
 
 // Renew moves a lease's end further away. A closer end is not recorded: where
 // the answer is lost Vault keeps the former one, and until then the token must
-// live.
-func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) error {
+// live. extend returns the new end, given when KSeF ends the token by itself; zero
+// where that is not known.
+func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil time.Time) (time.Time, error)) error {
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {
 		return err
@@ -189,8 +190,9 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, deadline time.Time) err
 	if record.State != Live || l.pump.isEnding(lease.ReferenceNumber) {
 		return fmt.Errorf("%s: %w", lease.ReferenceNumber, ErrRevoked)
 	}
-	if !deadline.After(record.Deadline) {
-		return nil
+	deadline, err := extend(record.ValidUntil)
+	if err != nil || !deadline.After(record.Deadline) {
+		return err
 	}
 	record.Deadline = deadline.UTC()
 	if err := l.store.put(ctx, record); err != nil {

@@ -1,0 +1,158 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// ending is a KSeF that says when tokens end by themselves, in answers to some requests.
+type ending struct {
+	http.RoundTripper
+	asked func(*http.Request) bool
+	field string // "" for none
+}
+
+func (e *ending) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := e.RoundTripper.RoundTrip(request)
+	if err != nil || e.field == "" || !strings.Contains(request.URL.Path, "/tokens") || !e.asked(request) {
+		return response, err
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	body = bytes.ReplaceAll(body, []byte(`"referenceNumber":`), []byte(e.field+`,"referenceNumber":`))
+	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	response.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	return response, nil
+}
+
+func whenMade(request *http.Request) bool  { return request.Method == http.MethodPost }
+func whenAsked(request *http.Request) bool { return request.Method == http.MethodGet }
+func inLists(request *http.Request) bool {
+	return strings.HasSuffix(request.URL.Path, "/tokens") && whenAsked(request)
+}
+func inEveryAnswer(request *http.Request) bool { return true }
+
+// withEnds is withMount at a KSeF that tells ends.
+func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *mount, tell *ending)) {
+	t.Helper()
+	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		tell := &ending{RoundTripper: w.transport, asked: asked}
+		w.transport = tell
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		m.configure()
+		test(t, m, tell)
+	})
+}
+
+func (e *ending) after(d time.Duration) time.Time {
+	end := time.Now().Add(d).Truncate(time.Second)
+	e.field = `"validTo":"` + end.UTC().Format(time.RFC3339) + `"`
+	return end
+}
+
+func TestTokenValidity(t *testing.T) {
+	for name, asked := range map[string]func(*http.Request) bool{"told when it is made": whenMade, "told when it is active": whenAsked, "told always": inEveryAnswer} {
+		t.Run("caps a lease/"+name, func(t *testing.T) {
+			withEnds(t, asked, func(t *testing.T, m *mount, tell *ending) {
+				end := tell.after(30 * time.Minute)
+				issued := m.issue()
+				require.Len(t, issued.Warnings, 1)
+				require.Contains(t, issued.Warnings[0], "KSeF ends the token at "+end.UTC().Format(time.RFC3339))
+				lease := m.lease(issued)
+				expires, own := m.vaultEnd(lease, 0)
+				require.Empty(t, own)
+				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
+
+				tell.field = ""
+				m.stop()
+				m.start()
+				read := m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data
+				require.Equal(t, end.UTC().Format(time.RFC3339), read["lease_end"])
+				require.NotContains(t, read, "valid_until", "KSeF is asked, and does not say")
+				m.elapse(10 * time.Minute)
+				renewed := m.must(m.renew(lease, 0))
+				require.Len(t, renewed.Warnings, 1)
+				require.Contains(t, renewed.Warnings[0], "KSeF ends the token at ")
+				expires, own = m.vaultEnd(renewed.Secret, 0)
+				require.Empty(t, own)
+				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
+
+				m.elapse(20 * time.Minute)
+				require.Contains(t, m.refused(m.renew(lease, 0)), "KSeF ends the token at ")
+				require.NoError(t, m.revoke(lease))
+			})
+		})
+	}
+	t.Run("caps the leases of tokens that are looked at together", func(t *testing.T) {
+		withEnds(t, inLists, func(t *testing.T, m *mount, tell *ending) {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			end := tell.after(30 * time.Minute)
+			all := make(chan *logical.Response)
+			for range 3 {
+				go func() { all <- m.must(m.read("creds/invoices", nil)) }()
+			}
+			for range 3 {
+				require.False(t, time.Now().Add((<-all).Secret.TTL).After(end))
+			}
+			require.Positive(t, m.requests("GET /tokens"))
+		})
+	})
+	t.Run("of tokens_accepted_until holds where it is earlier", func(t *testing.T) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+			tell.after(30 * time.Minute)
+			m.acceptTokensUntil(time.Now().Add(10 * time.Minute).Format(time.RFC3339))
+			issued := m.issue()
+			require.Len(t, issued.Warnings, 1)
+			require.Contains(t, issued.Warnings[0], fieldTokensUntil)
+			require.LessOrEqual(t, issued.Secret.TTL, 10*time.Minute)
+		})
+	})
+	t.Run("is shown where KSeF tells it", func(t *testing.T) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+			end := tell.after(48 * time.Hour).UTC().Format(time.RFC3339)
+			issued := m.issue()
+			require.Empty(t, issued.Warnings)
+			require.Equal(t, time.Hour, issued.Secret.TTL)
+			require.Equal(t, end, m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["valid_until"])
+			listed := m.must(m.read("tokens", nil)).Data["tokens"].([]map[string]any)
+			require.Equal(t, end, listed[0]["valid_until"])
+		})
+	})
+	for _, garbage := range []string{`"validTo":null`, `"validTo":"soon"`, `"expirationDate":17`, `"validTo":"1999-01-01T00:00:00Z"`} {
+		t.Run("is ignored/"+garbage, func(t *testing.T) {
+			withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+				tell.field = garbage
+				issued := m.issue()
+				require.Empty(t, issued.Warnings)
+				require.Equal(t, time.Hour, issued.Secret.TTL)
+				require.Empty(t, m.must(m.renew(m.lease(issued), time.Hour)).Warnings)
+			})
+		})
+	}
+	t.Run("that is over before the answer hands out nothing", func(t *testing.T) {
+		withEnds(t, whenMade, func(t *testing.T, m *mount, tell *ending) {
+			tell.after(3 * time.Second)
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			_, err := m.read("creds/invoices", nil)
+			require.ErrorContains(t, err, "came too late to be of use")
+			m.elapse(time.Minute)
+			require.Empty(t, m.living())
+		})
+	})
+}

@@ -1,0 +1,140 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldTokensUntil  = "tokens_accepted_until"
+	fieldTokensNotice = "tokens_notice"
+	// tokensPage is the page of the documentation about the end of KSeF tokens.
+	tokensPage = "docs/tokens-after-2026.md"
+	// tokensNoticeAhead is how long before the end of KSeF tokens reads begin to say so.
+	tokensNoticeAhead = 60 * 24 * time.Hour
+)
+
+// lawfulUntil is the end of 31 December 2026 in Poland, until when tokens may be used by the
+// regulation in force (Dz.U. 2025 poz. 1815, § 13).
+func lawfulUntil() time.Time { return time.Date(2026, time.December, 31, 23, 0, 0, 0, time.UTC) }
+
+func tokensUntilField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:        framework.TypeString,
+		Description: "When KSeF stops accepting KSeF tokens, in RFC 3339, such as 2026-12-31T23:59:59+01:00, or in seconds since 1970. No lease goes beyond it, and from then on no token is issued. Empty, the default, is no end. See " + tokensPage + ".",
+	}
+}
+
+func tokensNoticeField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:        framework.TypeString,
+		Description: "From 60 days before the end of KSeF tokens: when that is, and where the documentation says what to do. Absent before, and where tokens_accepted_until is empty also after 31 December 2026.",
+	}
+}
+
+// Years that tokens_accepted_until may lie in: milliseconds that are given for seconds do not.
+const (
+	minUntilYear = 2000
+	maxUntilYear = 2999
+)
+
+// applyTokensUntil takes what Vault's own fields of the kind time take.
+func applyTokensUntil(next *config, data *framework.FieldData) error {
+	raw, given := data.Raw[fieldTokensUntil]
+	if !given {
+		return nil
+	}
+	until, err := parseMoment(raw)
+	if err != nil || until.Year() < minUntilYear || until.Year() > maxUntilYear {
+		return &client.InputError{
+			Field: fieldTokensUntil, Fault: "is not a moment between the years 2000 and 2999",
+			Remedy: `give date, time and zone in RFC 3339, such as 2026-12-31T23:59:59+01:00, seconds since 1970, or "" for no end`,
+		}
+	}
+	next.TokensAcceptedUntil = until.Truncate(time.Second)
+	return nil
+}
+
+// parseMoment keeps the zone in which a moment is given; the SDK makes each one UTC.
+func parseMoment(raw any) (time.Time, error) {
+	if text, is := raw.(string); is {
+		if moment, err := time.Parse(time.RFC3339, text); err == nil {
+			return moment, nil
+		}
+	}
+	return parseutil.ParseAbsoluteTime(raw)
+}
+
+// tokensUntilAnswer has the zone in which the moment was given; it is "" where there is no end.
+func tokensUntilAnswer(until time.Time) string {
+	if until.IsZero() {
+		return ""
+	}
+	return until.Format(time.RFC3339)
+}
+
+// addTokensNotice adds the notice to what a read shows, from 60 days before the end on. An end that
+// config names stays noticed; the law's end is of no interest once it has passed, for what holds then
+// is not known here.
+func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
+	end, named := c.TokensAcceptedUntil, true
+	if end.IsZero() {
+		end, named = lawfulUntil(), false
+	}
+	date := end.Format(time.RFC3339)
+	switch {
+	case now.Before(end.Add(-tokensNoticeAhead)), !named && !now.Before(end):
+	case !named:
+		shown[fieldTokensNotice] = fmt.Sprintf("By the regulation in force KSeF accepts KSeF tokens until 31 December 2026 (%s). The engine goes on issuing them unless %s is set. What to do: %s",
+			date, fieldTokensUntil, tokensPage)
+	case now.Before(end):
+		shown[fieldTokensNotice] = fmt.Sprintf("KSeF tokens end at %s (%s): no lease goes beyond it, and from then on none is issued. What to do: %s", date, fieldTokensUntil, tokensPage)
+	default:
+		shown[fieldTokensNotice] = fmt.Sprintf("KSeF tokens ended at %s (%s): none is issued. What to do: %s", date, fieldTokensUntil, tokensPage)
+	}
+}
+
+// useInstead is the remedy for tokens that are no longer issued.
+const useInstead = "have the program log in to KSeF with a KSeF certificate of its own, see " + tokensPage +
+	"; if KSeF does accept tokens for longer, write a later " + fieldTokensUntil + " to config"
+
+// checkTokensUntil refuses to issue where no lease of a second would end in time.
+func checkTokensUntil(until, now time.Time) error {
+	if until.IsZero() || ledger.LeaseLeft(until, now) >= time.Second {
+		return nil
+	}
+	return &client.InputError{
+		Field: fieldTokensUntil, Fault: "is " + until.Format(time.RFC3339) + "; from then on no KSeF tokens are issued",
+		Remedy: useInstead,
+	}
+}
+
+// tokensUntil is the end that the configuration in force names; zero for none. Leases are renewed
+// without a configuration too.
+func (b *backend) tokensUntil(ctx context.Context, storage logical.Storage) (time.Time, error) {
+	if current := b.connection.get(); current != nil {
+		return current.config.TokensAcceptedUntil, nil
+	}
+	stored, err := readConfig(ctx, storage)
+	var unreadable *unreadableConfigError
+	switch {
+	case errors.As(err, &unreadable):
+		b.onUnreadable(unreadable.entry, unreadable)
+		return time.Time{}, nil
+	case err != nil || stored == nil:
+		return time.Time{}, err
+	}
+	return stored.TokensAcceptedUntil, nil
+}

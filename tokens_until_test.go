@@ -1,0 +1,302 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+const polishMidnight = "2026-12-31T23:00:00Z"
+
+// at lets time pass until a moment: both clocks then show it.
+func at(t *testing.T, moment string) {
+	t.Helper()
+	to, err := time.Parse(time.RFC3339, moment)
+	require.NoError(t, err)
+	<-time.After(time.Until(to))
+}
+
+// withMountAt is withMount three hours after a moment.
+func withMountAt(t *testing.T, moment string, options simulator.Options, test func(t *testing.T, m *mount)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		at(t, moment)
+		w := newWorld(t, options)
+		w.elapse(3 * time.Hour) // KSeF's clock may be behind that of the certificate
+		m := w.mount(&logical.InmemStorage{})
+		defer m.stop()
+		m.configure()
+		test(t, m)
+		w.requireNoSecretInLogs()
+	})
+}
+
+func (m *mount) acceptTokensUntil(until any) {
+	m.t.Helper()
+	m.must(m.write("config", map[string]any{fieldTokensUntil: until}))
+}
+
+// vaultEnd is when Vault ends a lease that was answered now, or renewed by an increment.
+func (m *mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
+	m.t.Helper()
+	ttl, warnings, err := framework.CalculateTTL(mountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
+	require.NoError(m.t, err)
+	return time.Now().Add(ttl), warnings
+}
+
+func TestTokensUntil(t *testing.T) {
+	t.Run("is read as it is written", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil])
+			for _, test := range []struct {
+				given any
+				read  string
+			}{
+				{"2026-12-31T23:00:00.5Z", polishMidnight},
+				{"1798758000", polishMidnight},
+				{1798758000, polishMidnight},
+				{polishMidnight, polishMidnight},
+				{"2027-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"},
+			} {
+				written := m.must(m.write("config", map[string]any{fieldTokensUntil: test.given}))
+				require.Equal(t, test.read, written.Data[fieldTokensUntil], test.given)
+				require.Empty(t, written.Warnings, test.given)
+				m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
+				require.Equal(t, test.read, m.must(m.read("config", nil)).Data[fieldTokensUntil], test.given)
+			}
+			m.stop()
+			m.start()
+			require.Equal(t, "2027-01-01T00:00:00+01:00", m.must(m.read("config", nil)).Data[fieldTokensUntil])
+			for _, unset := range []any{"", nil} {
+				m.acceptTokensUntil(polishMidnight)
+				m.acceptTokensUntil(unset)
+				require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil], unset)
+			}
+		})
+	})
+	t.Run("is a moment and nothing else", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			for _, given := range []any{"2026-12-31", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
+				text := m.refused(m.write("config", map[string]any{fieldTokensUntil: given}))
+				require.Contains(t, text, fieldTokensUntil+": is not", given)
+				require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil], given)
+			}
+		})
+	})
+}
+
+func TestTokensUntilCapsLeases(t *testing.T) {
+	for name, ask := range map[string]func(m *mount) *logical.Response{
+		"creds": func(m *mount) *logical.Response {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "480h"}))
+			return m.must(m.read("creds/invoices", nil))
+		},
+		"creds with a ttl beyond the role's": func(m *mount) *logical.Response {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "240h"}))
+			return m.must(m.write("creds/invoices", map[string]any{"ttl": "480h"}))
+		},
+		"tokens": func(m *mount) *logical.Response {
+			return m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "240h"}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
+				end := lawfulUntil()
+				m.acceptTokensUntil(polishMidnight)
+				m.elapse(700 * time.Millisecond) // Vault counts from whole seconds
+				issued := ask(m)
+				require.Len(t, issued.Warnings, 1)
+				require.Contains(t, issued.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
+				lease := m.lease(issued)
+				expires, own := m.vaultEnd(lease, 0)
+				require.Empty(t, own, "Vault has nothing to add")
+				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
+				recorded := m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["lease_end"].(string)
+				require.Less(t, recorded, polishMidnight)
+
+				m.elapse(150*time.Minute + 300*time.Millisecond)
+				for _, increment := range []time.Duration{0, 100 * time.Hour} {
+					renewed := m.must(m.renew(lease, increment))
+					require.Len(t, renewed.Warnings, 1)
+					require.Contains(t, renewed.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
+					expires, own = m.vaultEnd(renewed.Secret, increment)
+					require.WithinRange(t, expires, end.Add(-5*time.Second), end)
+					require.Equal(t, increment > 0, len(own) == 1, "Vault warns of an increment by itself")
+				}
+				within := m.must(m.renew(lease, time.Minute))
+				require.Empty(t, within.Warnings)
+				expires, own = m.vaultEnd(within.Secret, time.Minute)
+				require.Empty(t, own)
+				require.WithinDuration(t, time.Now().Add(time.Minute), expires, 2*time.Second)
+			})
+		})
+	}
+}
+
+func TestTokensNotice(t *testing.T) {
+	for _, test := range []struct{ moment, until, want string }{
+		{"2026-11-01T22:59:59Z", "", ""},
+		{"2026-11-01T23:00:00Z", "", "until 31 December 2026 (" + polishMidnight + ")"},
+		{"2026-12-31T22:59:59Z", "", "until 31 December 2026"},
+		{"2026-12-31T23:00:00Z", "", ""},
+		{"2026-12-01T00:00:00Z", "2027-12-31T23:00:00Z", ""},
+		{"2027-11-01T22:59:59Z", "2027-12-31T23:00:00Z", ""},
+		{"2027-11-01T23:00:00Z", "2027-12-31T23:00:00Z", "KSeF tokens end at 2027-12-31T23:00:00Z"},
+		{"2028-06-01T00:00:00Z", "2027-12-31T23:00:00Z", "KSeF tokens ended at 2027-12-31T23:00:00Z"},
+	} {
+		t.Run(test.moment+"/until="+test.until, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				at(t, test.moment)
+				shown, config := map[string]any{}, &config{}
+				config.TokensAcceptedUntil, _ = time.Parse(time.RFC3339, test.until)
+				config.addTokensNotice(shown, time.Now())
+				if test.want == "" {
+					require.Empty(t, shown)
+					return
+				}
+				require.Contains(t, shown[fieldTokensNotice], test.want)
+				require.Contains(t, shown[fieldTokensNotice], tokensPage)
+			})
+		})
+	}
+}
+
+func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
+		m.acceptTokensUntil("2027-12-31T23:00:00Z")
+		issued := m.issue()
+		require.Empty(t, issued.Warnings)
+		require.Equal(t, time.Hour, issued.Secret.TTL)
+		require.Equal(t, 24*time.Hour, issued.Secret.MaxTTL)
+		renewed := m.must(m.renew(m.lease(issued), 2*time.Hour))
+		require.Empty(t, renewed.Warnings)
+		require.Equal(t, 24*time.Hour, renewed.Secret.MaxTTL)
+	})
+}
+
+// A token that is active only when the end is there is handed out to nobody.
+func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
+	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *mount) {
+		m.acceptTokensUntil(polishMidnight)
+		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		_, err := m.read("creds/invoices", nil)
+		require.ErrorContains(t, err, "came too late to be of use before "+polishMidnight)
+		m.elapse(time.Minute)
+		require.Empty(t, m.living())
+		sent := m.allRequests()
+		require.Contains(t, m.refused(m.read("creds/invoices", nil)), "from then on no KSeF tokens are issued")
+		require.Equal(t, sent, m.allRequests(), "nothing is sent")
+	})
+}
+
+func TestTokensAtTheTurnOfTheYear(t *testing.T) {
+	modes := map[string]simulator.Options{
+		"accepted": {Tokens: simulator.TokensAccepted},
+		"refused":  {Tokens: simulator.TokensRefused},
+		"expiring": {Tokens: simulator.TokensExpiring, TokenValidity: 1},
+	}
+	for mode, options := range modes {
+		for _, moment := range []string{"2026-12-15T12:00:00Z", "2026-12-31T23:59:00+01:00", "2026-12-31T23:59:00Z", "2027-01-02T12:00:00Z"} {
+			for _, until := range []string{"", polishMidnight} {
+				for _, ahead := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+					name := fmt.Sprintf("%s/%s/until=%s/KSeF's clock ahead by %s", mode, moment, until, ahead)
+					t.Run(name, func(t *testing.T) {
+						options.ClockOffset = ahead
+						turnOfTheYear(t, options, moment, until)
+					})
+				}
+			}
+		}
+	}
+}
+
+func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string) {
+	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *mount) {
+		role := map[string]any{"permissions": "InvoiceRead", "ttl": "744h", "max_ttl": "744h"}
+		m.must(m.write("roles/invoices", role))
+		held, deleted, ending := m.must(m.read("creds/invoices", nil)), m.must(m.read("creds/invoices", nil)), m.must(m.read("creds/invoices", nil))
+		m.acceptTokensUntil(until)
+		at(t, moment)
+		over := !time.Now().Before(lawfulUntil())
+		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(lawfulUntil())
+
+		config, status := m.must(m.read("config", nil)), m.must(m.read("status", nil))
+		for path, shown := range map[string]*logical.Response{"config": config, "status": status} {
+			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.backend.Route(path), logical.ReadOperation), shown, true)
+			notice, noticed := shown.Data[fieldTokensNotice]
+			require.Equal(t, until != "" || !over, noticed)
+			if noticed {
+				require.Contains(t, notice, polishMidnight)
+				require.Contains(t, notice, tokensPage)
+			}
+			require.Empty(t, shown.Warnings)
+		}
+		require.NotContains(t, status.Data, "last_error")
+
+		m.must(m.write("roles/new", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		sent := m.allRequests()
+		response, err := m.read("creds/new", nil)
+		switch {
+		case until != "" && over:
+			text := m.refused(response, err)
+			require.Contains(t, text, fieldTokensUntil+": is "+polishMidnight)
+			require.Contains(t, text, "a KSeF certificate of its own")
+			require.Equal(t, sent, m.allRequests(), "nothing is sent")
+		case options.Tokens == simulator.TokensRefused && overAtKSeF:
+			require.Contains(t, m.refused(response, err), "tokeny KSeF nie są wydawane")
+		default:
+			issued := m.must(response, err)
+			if until != "" {
+				require.False(t, time.Now().Add(issued.Secret.TTL).After(lawfulUntil()))
+			}
+			require.NoError(t, m.revoke(m.lease(issued)))
+		}
+
+		lease := m.lease(held)
+		lease.IssueTime = time.Now().Add(-time.Minute)
+		renewed, err := m.renew(lease, time.Hour)
+		if until != "" && over {
+			require.Contains(t, m.refused(renewed, err), "the lease cannot be renewed and ends at its time")
+		} else {
+			end, _ := m.vaultEnd(m.must(renewed, err).Secret, time.Hour)
+			require.False(t, until != "" && end.After(lawfulUntil()))
+		}
+		m.requireQuietEnd(held, deleted, ending)
+	})
+}
+
+// requireQuietEnd ends leases in three ways: by Vault, after a delete by hand, and by the engine
+// itself where Vault never asks. KSeF may have ended the tokens before.
+func (m *mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
+	m.t.Helper()
+	before, hadError := m.must(m.read("status", nil)).Data["last_error"]
+	require.NoError(m.t, m.revoke(m.lease(held)))
+	m.must(m.delete("tokens/" + deleted.Data["reference_number"].(string)))
+	require.NoError(m.t, m.revoke(m.lease(deleted)))
+	m.elapse(time.Until(time.Date(2027, time.January, 5, 0, 0, 0, 0, time.UTC)))
+	for _, one := range []*logical.Response{held, deleted, forgotten} {
+		require.Contains(m.t, []string{"Revoked", "Revoking"}, m.statusInKSeF(one.Data["reference_number"]))
+		m.requireLoginRefused(one.Data["token"])
+	}
+	require.NoError(m.t, m.revoke(m.lease(forgotten)))
+	status := m.must(m.read("status", nil))
+	require.Empty(m.t, status.Warnings)
+	after, hasError := status.Data["last_error"]
+	require.Equal(m.t, hadError, hasError, "%v", after)
+	require.Equal(m.t, before, after)
+	require.Zero(m.t, m.countEvents("ksef/token-revoke-fail"))
+	require.Zero(m.t, m.countEvents("ksef/token-revoke-wait"))
+	m.elapse(5 * day)
+	m.requireEmptyLedger()
+}
