@@ -45,7 +45,7 @@ func whenAsked(request *http.Request) bool { return request.Method == http.Metho
 func inLists(request *http.Request) bool {
 	return strings.HasSuffix(request.URL.Path, "/tokens") && whenAsked(request)
 }
-func inEveryAnswer(request *http.Request) bool { return true }
+func inEveryAnswer(*http.Request) bool { return true }
 
 // withEnds is withMount at a KSeF that tells ends.
 func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *mount, tell *ending)) {

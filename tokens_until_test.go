@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,14 @@ func (m *mount) acceptTokensUntil(until any) {
 	m.must(m.write("config", map[string]any{fieldTokensUntil: until}))
 }
 
+// shownUntil is what a read of config shows, where nothing is shown as "".
+func (m *mount) shownUntil() string {
+	m.t.Helper()
+	until, shown := m.must(m.read("config", nil)).Data[fieldTokensUntil].(string)
+	require.True(m.t, shown)
+	return until
+}
+
 // vaultEnd is when Vault ends a lease that was answered now, or renewed by an increment.
 func (m *mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
 	m.t.Helper()
@@ -58,7 +67,7 @@ func (m *mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end ti
 func TestTokensUntil(t *testing.T) {
 	t.Run("is read as it is written", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil])
+			require.Empty(t, m.shownUntil())
 			for _, test := range []struct {
 				given any
 				read  string
@@ -73,15 +82,15 @@ func TestTokensUntil(t *testing.T) {
 				require.Equal(t, test.read, written.Data[fieldTokensUntil], test.given)
 				require.Empty(t, written.Warnings, test.given)
 				m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
-				require.Equal(t, test.read, m.must(m.read("config", nil)).Data[fieldTokensUntil], test.given)
+				require.Equal(t, test.read, m.shownUntil(), test.given)
 			}
 			m.stop()
 			m.start()
-			require.Equal(t, "2027-01-01T00:00:00+01:00", m.must(m.read("config", nil)).Data[fieldTokensUntil])
+			require.Equal(t, "2027-01-01T00:00:00+01:00", m.shownUntil())
 			for _, unset := range []any{"", nil} {
 				m.acceptTokensUntil(polishMidnight)
 				m.acceptTokensUntil(unset)
-				require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil], unset)
+				require.Empty(t, m.shownUntil(), unset)
 			}
 		})
 	})
@@ -90,7 +99,7 @@ func TestTokensUntil(t *testing.T) {
 			for _, given := range []any{"2026-12-31", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
 				text := m.refused(m.write("config", map[string]any{fieldTokensUntil: given}))
 				require.Contains(t, text, fieldTokensUntil+": is not", given)
-				require.Equal(t, "", m.must(m.read("config", nil)).Data[fieldTokensUntil], given)
+				require.Empty(t, m.shownUntil(), given)
 			}
 		})
 	})
@@ -210,6 +219,9 @@ func TestTokensAtTheTurnOfTheYear(t *testing.T) {
 		for _, moment := range []string{"2026-12-15T12:00:00Z", "2026-12-31T23:59:00+01:00", "2026-12-31T23:59:00Z", "2027-01-02T12:00:00Z"} {
 			for _, until := range []string{"", polishMidnight} {
 				for _, ahead := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+					if ahead != 0 && !strings.HasPrefix(moment, "2026-12-31") {
+						continue // the clocks agree on which side of the turn they are
+					}
 					name := fmt.Sprintf("%s/%s/until=%s/KSeF's clock ahead by %s", mode, moment, until, ahead)
 					t.Run(name, func(t *testing.T) {
 						options.ClockOffset = ahead
@@ -287,7 +299,6 @@ func (m *mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
 	m.elapse(time.Until(time.Date(2027, time.January, 5, 0, 0, 0, 0, time.UTC)))
 	for _, one := range []*logical.Response{held, deleted, forgotten} {
 		require.Contains(m.t, []string{"Revoked", "Revoking"}, m.statusInKSeF(one.Data["reference_number"]))
-		m.requireLoginRefused(one.Data["token"])
 	}
 	require.NoError(m.t, m.revoke(m.lease(forgotten)))
 	status := m.must(m.read("status", nil))
