@@ -30,6 +30,9 @@ func checkKinds(fields map[string]*framework.FieldSchema, given map[string]any) 
 			fault, remedy := kindOf(fields[field].Type)
 			return &client.InputError{Field: field, Fault: fault, Remedy: remedy}
 		}
+		if looksLikeJSON(fields[field].Type, given[field]) {
+			return jsonInText(field)
+		}
 		if field != credential.FieldPrivateKey && holdsPrivateKey(given[field]) {
 			return &client.InputError{Field: field, Fault: "holds a private key", Remedy: "give a private key in private_key of config, and nowhere else"}
 		}
@@ -50,6 +53,24 @@ func kindOf(kind framework.FieldType) (fault, remedy string) {
 		return "is not a list of texts", "give texts separated by commas, or a list of texts"
 	default:
 		return "is not one text", "give one text; a field that is given twice becomes a list"
+	}
+}
+
+// looksLikeJSON is true for a list that was given as the text of one, which the SDK takes for the
+// name of one element.
+func looksLikeJSON(kind framework.FieldType, value any) bool {
+	text, isText := value.(string)
+	return isText && kind == framework.TypeCommaStringSlice && strings.HasPrefix(strings.TrimSpace(text), "[")
+}
+
+func jsonInText(field string) error {
+	first, second := "a", "b"
+	if field == "permissions" {
+		first, second = "InvoiceRead", "InvoiceWrite"
+	}
+	return &client.InputError{
+		Field: field, Fault: "looks like JSON and was given as one text",
+		Remedy: fmt.Sprintf(`give %s=%s,%s, or JSON as the body of the request: vault write <path> - <<<'{"%s": ["%s", "%s"]}'`, field, first, second, field, first, second),
 	}
 }
 

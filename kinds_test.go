@@ -156,3 +156,19 @@ func FuzzFieldKinds(f *testing.F) {
 		}
 	})
 }
+
+// TestListGivenAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
+func TestListGivenAsJSON(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {
+			require.Equal(t, "permissions: looks like JSON and was given as one text; give permissions=InvoiceRead,InvoiceWrite, "+
+				`or JSON as the body of the request: vault write <path> - <<<'{"permissions": ["InvoiceRead", "InvoiceWrite"]}'`,
+				m.refused(m.write("roles/invoices", map[string]any{"permissions": text})), text)
+		}
+		require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_contexts": `["*"]`})), "give allowed_contexts=a,b, or JSON")
+		for _, list := range []any{"InvoiceRead,InvoiceWrite", []any{"InvoiceRead", "InvoiceWrite"}} {
+			m.must(m.write("roles/invoices", map[string]any{"permissions": list}))
+			require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, m.must(m.read("roles/invoices", nil)).Data["permissions"])
+		}
+	})
+}
