@@ -42,22 +42,37 @@ func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	fields[fieldRenewBefore] = &framework.FieldSchema{
 		Type:        framework.TypeDurationSecond,
 		Default:     int(defaultRenewBefore / time.Second),
-		Description: "How long before its end a certificate that KSeF has issued is renewed by the engine itself: 1 to 365 days, spread by a tenth; 0 never renews.",
+		Description: "How long before its end a certificate that KSeF has issued is renewed by the engine itself: 1 to 365 days, spread by a tenth; 0 never renews. Default: 720h.",
 	}
 	automatedrotationutil.AddAutomatedRotationFieldsWithGroup(fields, "Vault Enterprise")
-	return withRequestFields(fields)
+	for field, description := range rotationDescriptions() {
+		fields[field].Description = description
+	}
+	return withRequestFields(fields, string(rotation.KeyP256), defaultCertificateName)
+}
+
+// rotationDescriptions stand in for those of the SDK, which speak of a database's user.
+func rotationDescriptions() map[string]string {
+	return map[string]string{
+		"rotation_period":            "How often Vault's rotation manager rotates the certificate, as config/rotate-root does. Give this or rotation_schedule. Needs Vault Enterprise. Default: 0, never.",
+		"rotation_schedule":          "When Vault's rotation manager rotates the certificate: minute, hour, day, month and weekday in cron's form, in UTC, such as 0 3 1 * *. Give this or rotation_period. Needs Vault Enterprise. Default: none.",
+		"rotation_window":            "How long after a moment of rotation_schedule the rotation may begin. Give it with rotation_schedule. Default: 0, without a bound.",
+		"rotation_policy":            "Name of the policy by which Vault's rotation manager repeats rotations that fail. Default: Vault's own.",
+		"disable_automated_rotation": "Take the rotation back from Vault's rotation manager; rotation_period and rotation_schedule are kept. Default: false.",
+	}
 }
 
 // withRequestFields are those that also config/rotate-root takes.
-func withRequestFields(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+func withRequestFields(fields map[string]*framework.FieldSchema, defaultKeyType, defaultName string) map[string]*framework.FieldSchema {
 	fields[fieldKeyType] = &framework.FieldSchema{
 		Type:          framework.TypeString,
 		AllowedValues: []any{string(rotation.KeyP256), string(rotation.KeyRSA2048)},
-		Description:   "Kind of key that the engine makes for a KSeF certificate: ec-p256, the default, or rsa-2048.",
+		Description:   "Kind of key that the engine makes for a KSeF certificate: ec-p256 or rsa-2048. Default: " + defaultKeyType + ".",
 	}
 	fields[fieldCertificateName] = &framework.FieldSchema{
-		Type:        framework.TypeString,
-		Description: "Template of the certificate's name in KSeF, " + defaultCertificateName + " by default; the engine adds a mark of its own. {{.NIP}} is that of the default context; besides it there can be text alone, and the functions of a role's description.",
+		Type: framework.TypeString,
+		Description: "Template of the certificate's name in KSeF: text, and {{.NIP}}, that of the default context, with the functions of a role's description. " +
+			"The engine adds a mark of its own. Default: " + defaultName + ".",
 	}
 	return fields
 }

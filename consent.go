@@ -41,7 +41,7 @@ func (c consents) to(what consent) bool { return slices.Contains(c, string(what)
 func forceField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:        framework.TypeCommaStringSlice,
-		Description: "Consent to what is refused otherwise: one or more of " + consentMeanings + ".",
+		Description: "Consent to what is refused otherwise: one or more of " + consentMeanings + ". Default: none.",
 	}
 }
 

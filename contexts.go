@@ -30,7 +30,7 @@ func allowedContextsField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type: framework.TypeCommaStringSlice,
 		Description: "Contexts that requests may name besides nip or internal_id of config: NIPs, identifiers of internal units, or * for all. " +
-			"A role's own context needs no entry.",
+			"A role's own context needs no entry. Default: none.",
 	}
 }
 

@@ -29,6 +29,18 @@ func withContextFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	return fields
 }
 
+// withContextDefault is withContextFields for a request, and says what holds where it gives neither.
+func withContextDefault(otherwise string, fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	fields = withContextFields(fields)
+	for _, field := range []string{"nip", "internal_id"} {
+		fields[field].Description += " Default: " + otherwise + "."
+	}
+	return fields
+}
+
+// contextOfConfig is the default context of requests.
+const contextOfConfig = "that of config"
+
 // addContext shows a context under the name of its field.
 func addContext(answer map[string]any, in client.Context) {
 	switch in.Type {
@@ -72,7 +84,7 @@ func distinct(texts []string) []string {
 func permissionsField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:        framework.TypeCommaStringSlice,
-		Description: "What the token may do: " + strings.Join(client.Permissions(), ", ") + ".",
+		Description: "What the token may do, in a list: " + strings.Join(client.Permissions(), ", ") + ". Required for a new role and for a token.",
 	}
 }
 

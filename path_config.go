@@ -19,64 +19,64 @@ func (b *backend) pathConfig() []*framework.Path {
 	path := &framework.Path{
 		Pattern:      "config",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration"},
-		Fields: withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
+		Fields: withRenewalFields(withContextDefault("that of the certificate", map[string]*framework.FieldSchema{
 			"environment": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{"test", "demo", "production"},
-				Description:   "KSeF's environment: test, demo or production. Give this or url.",
+				Description:   "KSeF's environment: test, demo or production. Give this or url. Default: none.",
 			},
 			"url": {
 				Type:        framework.TypeString,
-				Description: "Base address of the API with its version, such as https://api-test.ksef.mf.gov.pl/v2. Plain http is accepted for loopback hosts only. Give this or environment.",
+				Description: "Base address of the API with its version, such as https://api-test.ksef.mf.gov.pl/v2. Plain http is accepted for loopback hosts only. Give this or environment. Default: that of environment.",
 			},
 			"ca_certificate": {
 				Type:        framework.TypeString,
-				Description: "PEM certificates that are trusted besides the system's own, for an API behind a private authority.",
+				Description: "PEM certificates to trust besides the system's own, for an API behind a private authority. Default: none.",
 			},
 			"certificate": {
 				Type:        framework.TypeString,
-				Description: "PEM certificate, or chain, of the signing credential: a seal, a person's certificate, or a KSeF certificate of type Authentication. Without one a person signs logins: see login/begin.",
+				Description: "PEM certificate, or chain, of the signing credential: a seal, a person's certificate, or a KSeF certificate of type Authentication. Default: none; a person then signs logins: see login/begin.",
 			},
 			"private_key": {
 				Type:         framework.TypeString,
-				Description:  "PEM private key of the certificate: PKCS#8, encrypted PKCS#8, PKCS#1 or SEC1; RSA of 2048 bits or more, or ECDSA on P-256. Never read back.",
+				Description:  "PEM private key of the certificate: PKCS#8, encrypted PKCS#8, PKCS#1 or SEC1; RSA of 2048 bits or more, or ECDSA on P-256. Never read back. Default: none.",
 				DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 			},
 			"private_key_password": {
 				Type:         framework.TypeString,
-				Description:  "Password of an encrypted private_key. Not stored.",
+				Description:  "Password of an encrypted private_key. Not stored. Default: none.",
 				DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 			},
 			"pkcs12": {
 				Type:         framework.TypeString,
-				Description:  "Certificate and key together as PKCS#12 (.p12, .pfx), in base64. Give this or certificate and private_key.",
+				Description:  "Certificate and key together as PKCS#12 (.p12, .pfx), in base64. Give this or certificate and private_key. Default: none.",
 				DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 			},
 			"pkcs12_password": {
 				Type:         framework.TypeString,
-				Description:  "Password of pkcs12. Not stored.",
+				Description:  "Password of pkcs12. Not stored. Default: none.",
 				DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 			},
 			"subject_identifier_type": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{"certificateSubject", "certificateFingerprint"},
-				Description:   "How KSeF identifies the signer. Found out from the certificate unless given.",
+				Description:   "How KSeF identifies the signer. Default: certificateSubject where the certificate names a NIP or PESEL, or where there is none; otherwise certificateFingerprint.",
 			},
 			fieldAllowedContexts: allowedContextsField(),
 			"verify": {
 				Type:        framework.TypeBool,
 				Default:     true,
-				Description: "Log in to KSeF before the configuration is stored, to prove that it works.",
+				Description: "Log in to KSeF before the configuration is stored, to prove that it works. Default: true.",
 			},
 			"request_timeout": {
 				Type:        framework.TypeDurationSecond,
 				Default:     30,
-				Description: "Bound of one request to KSeF, 1s to 60s.",
+				Description: "Bound of one request to KSeF, 1s to 60s. Default: 30s.",
 			},
 			"activation_timeout": {
 				Type:        framework.TypeDurationSecond,
 				Default:     int(defaultActivationTimeout / time.Second),
-				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait.",
+				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
 			},
 			fieldTokensUntil: tokensUntilField(),
 			fieldForce:       forceField(),
@@ -88,7 +88,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configAnswer()),
 			logical.DeleteOperation: writeOperation(b.pathConfigDelete, "delete", noContentOrWarnings()),
 		},
-		HelpSynopsis:    "The KSeF environment, and the credential that signs logins.",
+		HelpSynopsis:    "Configure the KSeF environment and the credential that signs logins.",
 		HelpDescription: strings.TrimSpace(helpConfig),
 	}
 	maps.Copy(path.Fields, readOnly(configComputed()))
@@ -341,15 +341,14 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced
 }
 
 const helpConfig = `
-The configuration says which KSeF the mount talks to, in whose context tokens
-are made unless a role or request names another, and with which credential
-logins are signed.
+Say which KSeF the mount talks to, in whose context tokens are made unless a role or
+request names another, and with which credential logins are signed:
 
   vault write ksef/config environment=test nip=5265877635 \
       certificate=@cert.pem private_key=@key.pem
 
 A write logs in to KSeF first, and stores nothing if that fails; verify=false
-stores without asking. Fields that are not given stay as they are; null and an empty
+stores without asking. Fields that are left out stay as they are; null and an empty
 text make a field what it is if nobody gives it. certificate and private_key, or
 pkcs12, replace the credential as a whole, and only a delete of config removes it.
 Without one logins are signed by a person outside of Vault: see login/begin. What a

@@ -20,13 +20,19 @@ func (b *backend) pathCreds() []*framework.Path {
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields: map[string]*framework.FieldSchema{
 			"role": nameField("role"),
-			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped."},
+			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped. Default: the role's ttl."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   writeOperation(b.pathCredsRead, "generate", issueAnswer()),
 			logical.UpdateOperation: writeOperation(b.pathCredsRead, "generate-with-parameters", issueAnswer()),
 		},
-		HelpSynopsis:    "A new KSeF token under a role, as a lease.",
+		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
+		HelpDescription: strings.TrimSpace(helpCreds),
+	}, {
+		// It has help and no operation.
+		Pattern:         "creds/?$",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
+		HelpSynopsis:    "Issue a KSeF token under a role: read creds/<role>.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}}
 }
@@ -61,13 +67,16 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 }
 
 const helpCreds = `
-Each read, or write, has KSeF make a new token with the role's permissions, and
-answers with it as a lease:
+Read the credentials of a role, and KSeF makes a new token with the role's
+permissions, which is returned as a lease:
 
   vault read ksef/creds/invoices
+  vault write ksef/creds/invoices ttl=30m
 
-When the lease ends, or is revoked, KSeF revokes the token. What is in use then
-goes on for up to 15 minutes: KSeF's own access tokens live as long.
+KSeF revokes the token when its lease ends or is revoked. Sessions that were opened
+with it go on for up to 15 minutes, the life of KSeF's own access tokens.
+
+vault list ksef/roles lists the roles; there is no list of credentials.
 
 A policy that lets an application have this role's tokens, and nothing else:
 

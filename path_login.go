@@ -21,11 +21,11 @@ func (b *backend) pathLogin() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "login/begin",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "begin", OperationSuffix: "login"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
 			"subject_identifier_type": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{xades.CertificateSubject, xades.CertificateFingerprint},
-				Description:   "How KSeF is to identify the signer: certificateSubject where the certificate names a NIP or PESEL, certificateFingerprint otherwise. That of config unless given.",
+				Description:   "How KSeF is to identify the signer: certificateSubject where the certificate names a NIP or PESEL, certificateFingerprint otherwise. Default: that of config.",
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -39,6 +39,7 @@ func (b *backend) pathLogin() []*framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			"signed_request": {
 				Type:        framework.TypeString,
+				Required:    true,
 				Description: "The answer of login/begin with a XAdES signature, enveloped or enveloping; XML, or base64 of it.",
 			},
 		},
@@ -235,9 +236,9 @@ func loginCompleteAnswer() map[int][]framework.Response {
 }
 
 const helpLoginBegin = `
-A login to KSeF is an XML document with a qualified signature. Whoever has no
-key file to give to Vault has a person sign it once, with a card or a cloud
-signature, in whatever program:
+A login to KSeF is an XML document with a qualified signature. Where there is no
+key file for Vault, have a person sign it once, with a card or a cloud signature, in
+any program:
 
   vault write -field=auth_token_request ksef/login/begin nip=5265877635 > request.xml
   # sign request.xml as XAdES, enveloped or enveloping; save signed.xml
@@ -249,8 +250,8 @@ allowed_contexts of config must name, can be logged in side by side.
 `
 
 const helpLoginComplete = `
-A write checks the signed request, has KSeF log its signer in, and keeps the
-session, which lasts for seven days. With a qualified certificate KSeF asks the
+Write the signed request: it is checked, KSeF logs its signer in, and the session
+is kept, which lasts for seven days. With a qualified certificate KSeF asks the
 issuer first: where that takes longer than a request may last, the answer is
 status=pending, and the engine finishes the login by itself.
 

@@ -24,16 +24,16 @@ func (b *backend) pathRoles() []*framework.Path {
 		{
 			Pattern:      rolesPrefix + anyName("name"),
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields: withContextFields(map[string]*framework.FieldSchema{
+			Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
 				"name":        nameField("role"),
 				"permissions": permissionsField(),
 				"description": {
 					Type:        framework.TypeString,
 					Default:     defaultDescription,
-					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256.",
+					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + defaultDescription + ".",
 				},
-				"ttl":     {Type: framework.TypeDurationSecond, Description: "Default lease of a token; 0 takes the mount's, often 768h."},
-				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's."},
+				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token where its request gives none; 0 takes the mount's, often 768h. Default: 0."},
+				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's. Default: 0."},
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -42,7 +42,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ReadOperation:   readOperation(readingOnly(b.pathRoleRead, "name"), "read", roleAnswer()),
 				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
 			},
-			HelpSynopsis:    "What tokens an application may have, and for how long.",
+			HelpSynopsis:    "Configure what tokens an application may have, and for how long.",
 			HelpDescription: strings.TrimSpace(helpRole),
 		},
 		{
@@ -51,7 +51,8 @@ func (b *backend) pathRoles() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: readOperation(b.pathRoleList, "list", listAnswer("Names of the roles.")),
 			},
-			HelpSynopsis: "The names of the roles.",
+			HelpSynopsis:    "List the roles.",
+			HelpDescription: strings.TrimSpace(helpRoles),
 		},
 	}
 }
@@ -283,13 +284,21 @@ func roleAnswer() map[int][]framework.Response {
 }
 
 const helpRole = `
-A role fixes the permissions of a token, the context it lives in, its
-description in KSeF and its lease. Whoever may read creds/<role> gets exactly
+A role fixes the permissions of a token, the taxpayer in whose context it lives,
+its description in KSeF and its lease. Whoever may read creds/<role> gets exactly
 that:
 
   vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h
 
-A context, with nip or internal_id, makes the role's tokens live with another
-taxpayer than config's. Changing or deleting a role leaves its tokens as they
-are: they end with their leases.
+Fields that are left out of a later write stay as they are; null and an empty text
+make a field what it is where it was never given. Changing or deleting a role leaves
+its tokens as they are: they end with their leases.
+`
+
+const helpRoles = `
+List the names of the roles:
+
+  vault list ksef/roles
+
+roles/<name> has the help on a role.
 `

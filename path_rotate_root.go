@@ -25,11 +25,11 @@ func (b *backend) pathRotateRoot() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "config/rotate-root",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "root"},
-		Fields:       withRequestFields(map[string]*framework.FieldSchema{}),
+		Fields:       withRequestFields(map[string]*framework.FieldSchema{}, contextOfConfig, contextOfConfig),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathRotateRootWrite, "rotate", rotateRootAnswer()),
 		},
-		HelpSynopsis:    "Replace the signing credential by a KSeF certificate whose key is made here.",
+		HelpSynopsis:    "Replace the signing credential by a KSeF certificate whose key is made in Vault.",
 		HelpDescription: strings.TrimSpace(helpRotateRoot),
 	}}
 }
@@ -150,12 +150,14 @@ func rotateRootAnswer() map[int][]framework.Response {
 }
 
 const helpRotateRoot = `
-A write makes a key in Vault, has KSeF certify it for the subject that is logged
-in, stores both beside the credential in force, logs in with them, puts them in
-force, and then revokes the certificate before, if KSeF had issued it, and ends
-its sessions:
+Make a key in Vault, have KSeF certify it for the subject that is logged in, and
+replace the credential by it:
 
   vault write -f ksef/config/rotate-root
+
+The new certificate is stored beside the credential in force. When it has logged in,
+it is put in force; the certificate before is revoked, if KSeF had issued it, and its
+sessions end.
 
 It works with a certificate in config as well as under a login that a person has
 signed (login/begin). The private key never leaves Vault. Until the new

@@ -25,8 +25,8 @@ func (b *backend) pathTidy() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tidy",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
-			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done; true by default."},
+		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
+			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done. Default: true."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTidyWrite, "tidy", tidyAnswer()),

@@ -23,9 +23,9 @@ func (b *backend) pathTidyFormer() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      tidyFormerPath,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "former-mount"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
 			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the mount that is gone: the 12 digits after \"vault:\" in the description of its tokens."},
-			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked; without it nothing is revoked."},
+			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked. Default: none; nothing is revoked."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTidyFormerWrite, "tidy", tidyFormerAnswer()),
@@ -153,14 +153,14 @@ func tidyFormerAnswer() map[int][]framework.Response {
 }
 
 const helpTidyFormer = `
-A mount that is removed revokes its tokens. Where it could not, as when KSeF was
-out of reach, its log names them, and no mount looks after them. This
-path finds them by the mount's id in their description, in one context, config's
-unless nip or internal_id names another:
+Find the tokens of a mount that is gone by its id in their description, in one
+context, config's unless nip or internal_id names another. A mount that is removed
+revokes its tokens; where it could not, as when KSeF was out of reach, its log names
+them, and no mount looks after them:
 
   vault write ksef/tidy/former mount_id=5b1c0a9de277
 
-That only counts and lists. With the number found it revokes them:
+That counts and lists them. Give the number found to revoke them:
 
   vault write ksef/tidy/former mount_id=5b1c0a9de277 expect=3
 

@@ -23,18 +23,18 @@ func (b *backend) pathToken() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tokens/" + anyName("reference_number"),
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "token"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: withContextDefault("that of the token's record, otherwise that of config", map[string]*framework.FieldSchema{
 			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},
 			"unknown_to_ksef": {
 				Type:        framework.TypeBool,
-				Description: "Delete: end the record of a token that KSeF does not know, as after a reset of its test environment. KSeF is asked first; a token that it knows is a 400.",
+				Description: "Delete: end the record of a token that KSeF does not know, as after a reset of its test environment. KSeF is asked first; a token that it knows is a 400. Default: false.",
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenAnswerSchema()),
 			logical.DeleteOperation: writeOperation(b.pathTokenDelete, "revoke", noContentOrWarnings()),
 		},
-		HelpSynopsis:    "What KSeF and this mount know of a token; or its end, now.",
+		HelpSynopsis:    "Read or revoke a KSeF token.",
 		HelpDescription: strings.TrimSpace(helpToken),
 	}}
 }
@@ -172,18 +172,18 @@ func tokenAnswerSchema() map[int][]framework.Response {
 }
 
 const helpToken = `
-A read asks KSeF about a token, and adds what this mount's ledger says: its
-state, its role and the end of its lease.
+Read what KSeF knows of a token, and for a token of this mount its state, its role
+and the end of its lease:
 
   vault read ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E
 
-A delete revokes a token of this mount in KSeF now. Its lease then ends without
+Delete a token of this mount to revoke it in KSeF now. Its lease then ends without
 another request. Where KSeF does not confirm soon, the delete succeeds with a
 warning, and the engine goes on until KSeF does. Tokens that this mount has not
 made are refused.
 
 A token that KSeF does not know, as after a reset of its test environment, counts
-as dead when KSeF has said so for a day. Whoever knows of the reset need not wait:
+as dead when KSeF has said so for a day. After a reset there is no need to wait:
 
   vault delete ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E unknown_to_ksef=true
 `

@@ -27,29 +27,29 @@ func (b *backend) pathTokens() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tokens/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "tokens"},
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
 			"permissions": permissionsField(),
 			"description": {
 				Type:        framework.TypeString,
-				Description: "Write: the new token's description in KSeF. Read: part of the description to look for, 3 characters or more.",
+				Description: "Write: the new token's description in KSeF, required. Read: part of the description to look for, 3 characters or more. Default: any.",
 			},
-			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's. At most max_ttl and the mount's, to which a longer one is capped."},
-			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 takes the mount's."},
+			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's. At most max_ttl and the mount's, to which a longer one is capped. Default: 0."},
+			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 takes the mount's. Default: 0."},
 			"status": {
 				Type:        framework.TypeCommaStringSlice,
-				Description: "Read: only tokens in these states: " + strings.Join(client.TokenStatuses(), ", ") + ".",
+				Description: "Read: only tokens in these states: " + strings.Join(client.TokenStatuses(), ", ") + ". Default: all.",
 			},
-			"author":             {Type: framework.TypeString, Description: "Read: only tokens made by this NIP, PESEL or fingerprint, 3 characters or more."},
-			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: what author is: Nip, Pesel or Fingerprint."},
-			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens in an answer, 10 to 100."},
-			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page."},
+			"author":             {Type: framework.TypeString, Description: "Read: only tokens made by this NIP, PESEL or fingerprint, 3 characters or more. Default: any."},
+			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: what author is: Nip, Pesel or Fingerprint. Default: any."},
+			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens in an answer, 10 to 100. Default: 10."},
+			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page. Default: the first page."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: writeOperation(b.pathTokensWrite, "generate", issueAnswer()),
 			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokensRead, tokensFilters()...), "query", tokensAnswer()),
 			logical.ListOperation:   readOperation(readingOnly(b.pathTokensList), "list", listAnswer("Reference numbers of this mount's tokens.")),
 		},
-		HelpSynopsis:    "Make a token with permissions of one's own, or look at KSeF's list.",
+		HelpSynopsis:    "Issue a token with given permissions, or read KSeF's list of tokens.",
 		HelpDescription: strings.TrimSpace(helpTokens),
 	}}
 }
@@ -211,15 +211,16 @@ func tokensAnswer() map[int][]framework.Response {
 }
 
 const helpTokens = `
-A write has KSeF make a token with the permissions and description given, and
-answers with it as a lease. It is for those who may choose; applications are
-better served by creds/<role>.
+Write, and KSeF makes a token with the given permissions and description, which is
+returned as a lease. Applications are better served by creds/<role>.
 
   vault write ksef/tokens permissions=InvoiceRead description="Monthly report" ttl=2h
 
-A read shows KSeF's own list, newest first, with tokens that others have made:
+Read KSeF's own list, newest first, with the tokens that others have made:
 
   vault read ksef/tokens status=Active page_size=100
 
-A list shows the reference numbers of this mount's tokens, without asking KSeF.
+List the reference numbers of this mount's tokens, without asking KSeF:
+
+  vault list ksef/tokens
 `
