@@ -199,7 +199,7 @@ func configComputed() map[string]*framework.FieldSchema {
 		"signer_name":               {Type: framework.TypeString, Description: "Common name in the certificate."},
 		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number in hexadecimal, as KSeF writes it."},
 		"certificate_not_after":     {Type: framework.TypeTime, Description: "When the certificate expires."},
-		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until then; negative once it has expired."},
+		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until the certificate expires; negative once it has."},
 		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
 		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
 		fieldTokensNotice:           tokensNoticeField(),

@@ -41,7 +41,7 @@ const defaultCertificateName = "Vault {{.NIP}}"
 func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields[fieldRenewBefore] = &framework.FieldSchema{
 		Type:        framework.TypeDurationSecond,
-		Default:     int(defaultRenewBefore / time.Second),
+		Default:     defaultRenewBefore.String(),
 		Description: "How long before its end a certificate that KSeF has issued is renewed by the engine itself: 1 to 365 days, spread by a tenth; 0 never renews. Default: 720h.",
 	}
 	automatedrotationutil.AddAutomatedRotationFieldsWithGroup(fields, "Vault Enterprise")

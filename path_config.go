@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -70,12 +69,12 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 			"request_timeout": {
 				Type:        framework.TypeDurationSecond,
-				Default:     30,
+				Default:     "30s",
 				Description: "Bound of one request to KSeF, 1s to 60s. Default: 30s.",
 			},
 			"activation_timeout": {
 				Type:        framework.TypeDurationSecond,
-				Default:     int(defaultActivationTimeout / time.Second),
+				Default:     defaultActivationTimeout.String(),
 				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
 			},
 			fieldTokensUntil: tokensUntilField(),

@@ -30,7 +30,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				"description": {
 					Type:        framework.TypeString,
 					Default:     defaultDescription,
-					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, where wanted through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + defaultDescription + ".",
+					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, optionally through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + defaultDescription + ".",
 				},
 				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token where its request gives none; 0 takes the mount's, often 768h. Default: 0."},
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's. Default: 0."},

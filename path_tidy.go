@@ -112,5 +112,6 @@ internal_id names another, with this mount's records:
 The first only tells what the second does. Orphans carry this mount's mark and have
 no record, as after a restore from an old snapshot: they are revoked. Stale records
 are of tokens that are dead in KSeF: they are closed. Tokens of others are counted
-and never touched. The requests go only when nothing more urgent wants KSeF's limits.
+and never touched. revoking counts what is being revoked, as status does. The requests
+go only when nothing more urgent wants KSeF's limits.
 `

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
@@ -195,6 +197,9 @@ func testStatusCounts(t *testing.T) {
 		}
 		m.elapse(time.Second)
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "before it is recorded")
+		open, err := m.backend.ledger.CountOpenAt(t.Context(), testURL)
+		require.NoError(t, err)
+		require.Equal(t, ledger.Open{Live: 1, Revoking: 1}, open, "for guards")
 		require.NoError(t, <-done)
 		require.Equal(t, []any{1, 0, 0, 0}, counts())
 
@@ -202,5 +207,24 @@ func testStatusCounts(t *testing.T) {
 		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 		require.Error(t, m.revoke(m.lease(stuck)))
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "when it is recorded")
+	})
+	t.Run("orphan", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.issue()
+			keys, err := logical.CollectKeysWithPrefix(t.Context(), m.storage, "ledger/live/")
+			require.NoError(t, err)
+			require.Len(t, keys, 1)
+			require.NoError(t, m.storage.Delete(t.Context(), keys[0]))
+			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			for _, step := range []struct {
+				dryRun            bool
+				orphans, revoking int
+			}{{true, 1, 0}, {false, 1, 1}, {true, 0, 1}} {
+				report := m.must(m.write("tidy", map[string]any{"dry_run": step.dryRun})).Data
+				require.Len(t, report["orphans"], step.orphans)
+				require.Equal(t, step.revoking, report["revoking"])
+				require.Equal(t, step.revoking, m.status()["tokens_revoking"])
+			}
+		})
 	})
 }
