@@ -64,13 +64,13 @@ func looksLikeJSON(kind framework.FieldType, value any) bool {
 }
 
 func jsonInText(field string) error {
-	first, second := "a", "b"
+	words := []string{"a", "b"}
 	if field == "permissions" {
-		first, second = "InvoiceRead", "InvoiceWrite"
+		words = []string{"InvoiceRead", "InvoiceWrite"}
 	}
 	return &client.InputError{
 		Field: field, Fault: "looks like JSON and was given as one text",
-		Remedy: fmt.Sprintf(`give %s=%s,%s, or JSON as the body of the request: vault write <path> - <<<'{"%s": ["%s", "%s"]}'`, field, first, second, field, first, second),
+		Remedy: fmt.Sprintf(`give %s=%s, or JSON as the body of the request: vault write <path> - <<<'{%q: [%q, %q]}'`, field, strings.Join(words, ","), field, words[0], words[1]),
 	}
 }
 
