@@ -227,7 +227,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if err == nil && resp != nil && !resp.IsError() {
 		addWarnings(resp, warnings...)
 	}
-	return resp, err
+	return nameMount(req.MountPoint, resp, err)
 }
 
 const helpMount = `

@@ -219,6 +219,7 @@ func (w *world) lease(response *logical.Response) *logical.Secret {
 // revoke is Vault ending a lease.
 func (m *mount) revoke(secret *logical.Secret) error {
 	request := logical.RevokeRequest("creds/invoices", secret, nil)
+	request.MountPoint = "ksef/"
 	request.Storage = m.storage
 	response, err := m.backend.HandleRequest(m.ctx, request)
 	if err == nil && response != nil {
@@ -231,6 +232,7 @@ func (m *mount) revoke(secret *logical.Secret) error {
 func (m *mount) renew(secret *logical.Secret, increment time.Duration) (*logical.Response, error) {
 	secret.Increment = increment
 	request := logical.RenewRequest("creds/invoices", secret, nil)
+	request.MountPoint = "ksef/"
 	request.Storage = m.storage
 	return m.backend.HandleRequest(m.ctx, request)
 }

@@ -252,7 +252,7 @@ func maybeOpen(err error) string {
 	if err == nil {
 		return ""
 	}
-	return fmt.Sprintf("A session may still be open in KSeF until it ends by itself, after 7 days at most: %v", err)
+	return fmt.Sprintf("A session that the engine no longer uses may still be open in KSeF until it ends by itself, after 7 days at most: %v", err)
 }
 
 // endSessions ends what was logged in under a configuration, also where it is

@@ -49,7 +49,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if stored == nil {
 		return answerError(&client.InputError{
 			Field: "role", Fault: fmt.Sprintf("%q does not exist", name),
-			Remedy: "write it first, or list the roles that there are",
+			Remedy: fmt.Sprintf("write it first (vault write <mount>/roles/%s permissions=...), or look for the right name: vault list <mount>/roles", name),
 		})
 	}
 	ttl, err := ttlFrom(data, "ttl", stored.TTL)

@@ -162,7 +162,10 @@ func (b *backend) readRole(ctx context.Context, storage logical.Storage, name st
 	}
 	var stored role
 	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
-		unreadable := fmt.Errorf("the role %s %w", name, errors.Join(errUnreadableRole, err))
+		unreadable := fmt.Errorf("the role %s %w", name, errUnreadableRole)
+		if err != nil {
+			unreadable = fmt.Errorf("%w (%w)", unreadable, err)
+		}
 		b.onUnreadable(entry, unreadable)
 		return nil, unreadable
 	}

@@ -110,7 +110,7 @@ func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, reco
 	if record == nil {
 		return answerError(&client.InputError{
 			Field: "reference_number", Fault: fmt.Sprintf("%s has no record in this mount that could be ended", referenceNumber),
-			Remedy: "end its lease first, which makes one: vault lease revoke",
+			Remedy: "revoke its lease first, which makes one (vault list sys/leases/lookup/<mount>/ leads to the ids of leases), and then repeat this",
 		})
 	}
 	return warnOfPending(b.ledger.CloseUnknown(ctx, record))

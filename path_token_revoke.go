@@ -44,7 +44,7 @@ type lease struct {
 
 const leaseVersion = 1
 
-var errUnknownLease = errors.New("the lease was written by a version of this plugin that is not known here")
+var errUnknownLease = errors.New("the lease was written by another version of this plugin, which this one cannot read; run that version, or a newer one")
 
 func leaseData(record *ledger.Record, o order) lease {
 	return lease{

@@ -137,7 +137,7 @@ func TestUnknownToken_withoutRecord(t *testing.T) {
 		err := m.revoke(secret)
 		require.ErrorContains(t, err, "nothing tells who made it")
 		require.NotContains(t, err.Error(), "did not make it")
-		require.ErrorContains(t, err, "KSeF has lost it: vault delete <mount>/tokens/")
+		require.ErrorContains(t, err, "KSeF has lost it: vault delete ksef/tokens/")
 		m.must(m.sayUnknown(issued))
 		require.NoError(t, m.revoke(secret))
 	})

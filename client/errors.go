@@ -30,7 +30,8 @@ func (p Problem) String() string {
 	return text
 }
 
-// APIError is a refusal by KSeF: it has answered, and said no.
+// APIError is an answer of KSeF's that is no success: a refusal, a failure of its own, or a redirect,
+// which it never gives.
 type APIError struct {
 	Endpoint string
 	// Status is the HTTP status.
@@ -55,7 +56,7 @@ type APIError struct {
 
 func (e *APIError) Error() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "KSeF refused %s with status %d", e.Endpoint, e.Status)
+	fmt.Fprintf(&text, "KSeF %s %s with status %d", e.verb(), e.Endpoint, e.Status)
 	if len(e.Problems) > 0 {
 		problems := make([]string, 0, len(e.Problems))
 		for _, problem := range e.Problems {
@@ -74,6 +75,17 @@ func (e *APIError) Error() string {
 		said += fmt.Sprintf(" [trace id %s]", e.TraceID)
 	}
 	return said
+}
+
+// verb says what an answer without a success has done to the request.
+func (e *APIError) verb() string {
+	switch {
+	case e.Status >= http.StatusInternalServerError:
+		return "failed at"
+	case e.Status < http.StatusBadRequest:
+		return "redirected"
+	}
+	return "refused"
 }
 
 // joinTexts makes one text of KSeF's, of which each may end with a full stop.

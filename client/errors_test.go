@@ -66,3 +66,15 @@ func TestContextFaults(t *testing.T) {
 	_, err := ParseNIP("5265877635")
 	require.NoError(t, err)
 }
+
+func TestErrorTextOfWhatIsNoRefusal(t *testing.T) {
+	for status, want := range map[int]string{
+		302: "KSeF redirected POST /auth/challenge with status 302. KSeF documents no redirects",
+		404: "KSeF refused POST /auth/challenge with status 404. Nothing answers at this address: url in config",
+		500: "KSeF failed at POST /auth/challenge with status 500. The fault is KSeF's",
+		503: "KSeF failed at POST /auth/challenge with status 503. The fault is KSeF's",
+	} {
+		_, err := newClient(t, &answering{status: status, header: http.Header{"Location": {"https://elsewhere.example/"}}}).Challenge(t.Context())
+		require.ErrorContains(t, err, want)
+	}
+}

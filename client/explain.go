@@ -22,6 +22,14 @@ func (e *APIError) Explain() string {
 	if e.Status == http.StatusForbidden {
 		return e.explainReason()
 	}
+	switch {
+	case e.Status < http.StatusBadRequest:
+		return "KSeF documents no redirects: check url in config, and what stands between Vault and KSeF."
+	case e.Status >= http.StatusInternalServerError:
+		return "The fault is KSeF's, or that of what stands before it: try again later."
+	case e.Status == http.StatusNotFound && e.Endpoint == EndpointChallenge:
+		return "Nothing answers at this address: url in config must be KSeF's base address with its version, such as " + TestURL + "."
+	}
 	switch e.Status {
 	case http.StatusUnauthorized:
 		return "KSeF did not accept the session's token."

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrClosed is the answer of an account that has been closed.
-var ErrClosed = errors.New("the budget account is closed")
+var ErrClosed = errors.New("the mount is being unloaded, and sends nothing to KSeF any more; ask again")
 
 // Account is one user's way to the windows of a key. Its methods may be called from any goroutine.
 type Account struct {
@@ -110,7 +110,7 @@ func (a *Account) await(ctx context.Context, e *endpoint, w *waiter) error {
 }
 
 func waitingEnded(ctx context.Context, e *endpoint) error {
-	return fmt.Errorf("waiting for a slot of %s: %w", e.name, context.Cause(ctx))
+	return fmt.Errorf("waiting for KSeF's limit of %s: %w", e.name, context.Cause(ctx))
 }
 
 // Done ends a slot whose reply has arrived or whose request has failed. From now on it counts for the length of
@@ -254,7 +254,7 @@ func (a *Account) Close(ctx context.Context) error {
 	a.pool.unsaved = a.pool.unsaved || err != nil
 	a.pool.dropIfIdle()
 	if err != nil {
-		return fmt.Errorf("closing the budget account: %w", err)
+		return fmt.Errorf("storing the state of KSeF's request limits: %w", err)
 	}
 	return nil
 }

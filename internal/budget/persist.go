@@ -55,7 +55,7 @@ func (a *Account) makeRoom(ctx context.Context, e *endpoint) error {
 		err := a.persist(ctx, func() bool { return a.closed || hasRoom(a) })
 		b.short--
 		if err != nil {
-			return fmt.Errorf("reserving a slot of %s: %w", e.name, err)
+			return fmt.Errorf("nothing was sent to %s, since it could not be recorded first: %w", e.name, err)
 		}
 		if a.closed {
 			return ErrClosed
@@ -147,7 +147,7 @@ func (a *Account) join(ctx context.Context, w *write) error {
 	case <-w.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the budget journal: %w", context.Cause(ctx))
+		return fmt.Errorf("waiting for the state of KSeF's request limits to be stored: %w", context.Cause(ctx))
 	}
 }
 
@@ -191,7 +191,7 @@ func (a *Account) save(ctx context.Context, rec record) error {
 		return err
 	}
 	if err := a.journal.Save(ctx, data); err != nil {
-		return fmt.Errorf("saving the budget journal: %w", err)
+		return fmt.Errorf("storing the state of KSeF's request limits: %w", err)
 	}
 	return nil
 }

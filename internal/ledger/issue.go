@@ -57,8 +57,13 @@ type LostReplyError struct {
 }
 
 func (e *LostReplyError) Error() string {
-	return fmt.Sprintf("the reply to the request for a token was lost, so nobody has the token; "+
-		"if KSeF made one, it carries the mark %s and will be found and revoked. Ask again for another: %v", e.Nonce, e.Err)
+	what := "the reply to the request for a token was lost"
+	var failed *client.APIError
+	if errors.As(e.Err, &failed) {
+		what = "KSeF failed, and did not say whether it has made a token"
+	}
+	return fmt.Sprintf("%s, so nobody has the token; if KSeF made one, it carries the mark %s and will be found and revoked. "+
+		"Ask again for another: %v", what, e.Nonce, e.Err)
 }
 
 func (e *LostReplyError) Unwrap() error { return e.Err }

@@ -51,9 +51,9 @@ func (p *pump) confirm(ctx context.Context, api Upstream, record *Record, cause 
 	case err == nil:
 		return cause
 	case isUnknown(err):
-		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w", record.ReferenceNumber, errors.Join(cause, err))}
+		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofJob && scopeOf(cause) == ofJob:
-		return &jobError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w", record.ReferenceNumber, errors.Join(cause, err))}
+		return &jobError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofJob:
 		return cause
 	}

@@ -372,6 +372,6 @@ func (p *pump) describe(job *job) *PendingError {
 	position, pending, next, err := p.forecast(job)
 	return &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
-		Position: position, Pending: pending, Next: next, Err: err, FormerAPI: formerAPI(&record),
+		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
 	}
 }

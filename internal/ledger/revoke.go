@@ -37,6 +37,8 @@ type PendingError struct {
 	Position, Pending int
 	// Next is about when this one will be tried.
 	Next time.Time
+	// Role is that of the token; "" for one made by tokens.
+	Role string
 	// Err is the last failure; nil where only KSeF's limits hold it up.
 	Err error
 	// FormerAPI is set where the token is known from its lease alone: it was issued by a mount
@@ -46,9 +48,9 @@ type PendingError struct {
 
 func (e *PendingError) Error() string {
 	text := fmt.Sprintf("KSeF has not yet confirmed that the token %s is revoked: it is number %d of %d pending in %s, next attempt about %s. "+
-		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt (after a failed revoke -sync not before the lease's own end), "+
-		"at once with: vault lease revoke -sync <lease id>",
-		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339))
+		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt. After a failed vault lease revoke -sync "+
+		"that is the lease's own end: to end it sooner, give that command again with its id, which is among those of: vault list sys/leases/lookup/<mount>/%s",
+		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339), leasePath(e.Role))
 	if e.Err != nil {
 		text += fmt.Sprintf(" (last error: %v)", e.Err)
 	}
@@ -56,6 +58,14 @@ func (e *PendingError) Error() string {
 		text += formerRemedy(e.FormerAPI, e.Context)
 	}
 	return text
+}
+
+// leasePath is where Vault keeps the leases of a role's tokens.
+func leasePath(role string) string {
+	if role == "" {
+		return "tokens"
+	}
+	return "creds/" + role
 }
 
 func (e *PendingError) Unwrap() error { return e.Err }

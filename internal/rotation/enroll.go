@@ -40,7 +40,7 @@ type LostReplyError struct {
 }
 
 func (e *LostReplyError) Error() string {
-	return fmt.Sprintf("KSeF's reply to the request for the certificate %q was lost; the engine finds out by itself what became of it: %v", e.Name, e.Err)
+	return fmt.Sprintf("it is not known whether KSeF has got the request for the certificate %q; the engine finds that out by itself: %v", e.Name, e.Err)
 }
 
 func (e *LostReplyError) Unwrap() error { return e.Err }

@@ -115,7 +115,7 @@ func (s *slot) fail(ctx context.Context, err error) {
 	switch {
 	case errors.As(err, &login) && login.Status.Code == noRights:
 		lasts = noRightsLasts
-		err = fmt.Errorf("%w This is answered from memory until %s; write config to have KSeF asked again",
+		err = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))
 	case errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err):
 		lasts = refusalLasts

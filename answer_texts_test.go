@@ -1,0 +1,98 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnswerNamesTheMount(t *testing.T) {
+	t.Run("in what a mistake is answered with", func(t *testing.T) {
+		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			m := w.mount(&logical.InmemStorage{})
+			defer m.stop()
+			require.Contains(t, m.refused(m.read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
+			require.Contains(t, m.refused(m.read("creds/nobody", nil)), "vault list ksef/roles")
+			require.Contains(t, m.must(m.read("status", nil)).Warnings, "config: has not been written yet; "+
+				strings.ReplaceAll(errNotConfigured.Remedy, "<mount>", "ksef"))
+		})
+	})
+	t.Run("in a revocation that KSeF has not confirmed", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			lease := m.lease(m.issue())
+			m.fault(simulator.Fault{Endpoint: client.EndpointRevokeToken, Kind: simulator.FaultStatus, Status: 503, Times: -1})
+			err := m.revoke(lease)
+			require.ErrorContains(t, err, "give that command again with its id, which is among those of: vault list sys/leases/lookup/ksef/creds/invoices")
+			require.NotContains(t, err.Error(), "<")
+		})
+	})
+	t.Run("and keeps the status", func(t *testing.T) {
+		inner := &statusError{error: errors.New("see vault list <mount>/roles"), status: http.StatusTooManyRequests}
+		_, err := nameMount("team/ksef/", nil, inner)
+		require.EqualError(t, err, "see vault list team/ksef/roles")
+		require.Equal(t, http.StatusTooManyRequests, statusOf(nil, err))
+		_, err = nameMount("ksef/", nil, logical.ErrUnsupportedOperation)
+		require.Equal(t, logical.ErrUnsupportedOperation, err)
+	})
+	t.Run("and leaves what users have stored", func(t *testing.T) {
+		response := &logical.Response{Data: map[string]any{"description": "<mount>/x", "error": "<mount>/y", "more": ""}}
+		named, err := nameMount("ksef/", response, nil)
+		require.NoError(t, err)
+		require.Equal(t, "<mount>/x", named.Data["description"])
+	})
+}
+
+// KSeF's own 429 says as much as those of the engine, at the first and at the second request.
+func TestAnswerOf429(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
+		slot := time.Now().Add(300*time.Second + time.Second - 1).UTC().Format(time.RFC3339)
+		response, err := m.read("creds/invoices", nil)
+		require.Nil(t, response, "no header could be set")
+		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
+		require.ErrorContains(t, err, "; next slot at "+slot+", in 300 s.")
+		require.NotContains(t, err.Error(), "..")
+		m.elapse(100 * time.Second)
+		response, err = m.read("creds/invoices", nil)
+		require.Nil(t, response)
+		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
+		require.ErrorContains(t, err, "; next slot at 2000-01-01T00:0")
+		require.ErrorContains(t, err, ", in 201 s")
+	})
+}
+
+func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.issue()
+		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
+		_, err := m.read("creds/invoices", nil)
+		require.ErrorContains(t, err, "KSeF failed, and did not say whether it has made a token, so nobody has the token")
+		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropReply})
+		_, err = m.read("creds/invoices", nil)
+		require.ErrorContains(t, err, "the reply to the request for a token was lost, so nobody has the token")
+	})
+}
+
+// What KSeF limits by address has no context to name.
+func TestAnswerOfABlockedAddress(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
+		certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+		_, err := m.write("config", map[string]any{"certificate": certificate, "private_key": key})
+		require.Error(t, err)
+		require.Contains(t, strings.Join(m.must(m.read("status", nil)).Warnings, "\n"),
+			"KSeF has blocked POST /auth/challenge in all contexts from this address: nothing is sent there before 2000-")
+	})
+}
