@@ -55,6 +55,7 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 			"await-status": awaitStatus,
 			"await-ksef":   awaitKSeF,
 			"control":      control,
+			"ask-vault":    askVault,
 		},
 	})
 }

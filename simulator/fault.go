@@ -31,7 +31,7 @@ type Fault struct {
 	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
 	Endpoint string
 	Kind     FaultKind
-	// Status is 400 to 599 for FaultStatus, and 400, 500 or 550 for FaultFailEnrollment.
+	// Status is 300 to 599 for FaultStatus, redirects being what something before KSeF answers, and 400, 500 or 550 for FaultFailEnrollment.
 	Status int
 	// RetryAfter is a header in whole seconds, for FaultStatus; 0 leaves it out.
 	RetryAfter int
@@ -102,8 +102,8 @@ func (s *Simulator) checkFault(f Fault) error {
 	case FaultDropRequest, FaultDropReply, FaultTruncate, FaultGarbage:
 		return nil
 	case FaultStatus:
-		if f.Status < http.StatusBadRequest || f.Status > 599 {
-			return fmt.Errorf("status %d is not valid: use 400 to 599", f.Status)
+		if f.Status < http.StatusMultipleChoices || f.Status > 599 {
+			return fmt.Errorf("status %d is not valid: use 300 to 599", f.Status)
 		}
 		return nil
 	case FaultDelay:
