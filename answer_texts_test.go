@@ -37,6 +37,12 @@ func TestAnswerNamesTheMount(t *testing.T) {
 			require.NotContains(t, err.Error(), "<")
 		})
 	})
+	t.Run("in the last error", func(t *testing.T) {
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
+			require.Error(t, m.revoke(m.lease(issued)))
+			require.Contains(t, m.must(m.read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
+		})
+	})
 	t.Run("and keeps the status", func(t *testing.T) {
 		inner := &statusError{error: errors.New("see vault list <mount>/roles"), status: http.StatusTooManyRequests}
 		_, err := nameMount("team/ksef/", nil, inner)

@@ -24,9 +24,7 @@ func nameMount(path string, response *logical.Response, err error) (*logical.Res
 		for i, warning := range response.Warnings {
 			response.Warnings[i] = strings.ReplaceAll(warning, mountPlaceholder, path)
 		}
-		if text, is := response.Data["error"].(string); is && response.IsError() {
-			response.Data["error"] = strings.ReplaceAll(text, mountPlaceholder, path)
-		}
+		nameMountInError(path, response)
 	}
 	if err == nil || !strings.Contains(err.Error(), mountPlaceholder) {
 		return response, err
@@ -37,6 +35,17 @@ func nameMount(path string, response *logical.Response, err error) (*logical.Res
 		named = &statusError{error: named, status: coded.Code()}
 	}
 	return response, named
+}
+
+// nameMountInError leaves all other data as it is: users may have written it.
+func nameMountInError(path string, response *logical.Response) {
+	field := "last_error" // of status
+	if response.IsError() {
+		field = "error"
+	}
+	if text, is := response.Data[field].(string); is {
+		response.Data[field] = strings.ReplaceAll(text, mountPlaceholder, path)
+	}
 }
 
 // textError says an error in other words.
