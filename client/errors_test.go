@@ -29,7 +29,7 @@ func TestErrorTextOf429(t *testing.T) {
 
 func TestErrorTextHasOneFullStop(t *testing.T) {
 	for text, want := range map[string]string{
-		"Brak": "Brak. S.", "Brak.": "Brak. S.", "Brak. ": "Brak. S.", "Brak…": "Brak… S.", "Brak!": "Brak! S.",
+		"Brak": "Brak. S.", "Brak.": "Brak. S.", "Brak…": "Brak… S.", "Brak!": "Brak! S.",
 	} {
 		require.Equal(t, want, appendSentence(text, "S."))
 	}
