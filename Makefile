@@ -12,7 +12,7 @@ KSEF_URL ?= https://api-test.ksef.mf.gov.pl/v2
 FUZZTIME ?= 30s
 IMAGE ?= vault-plugin-secrets-ksef/vault:local
 
-.PHONY: help build demo dev test testacc lint fuzz bench compose-image compose-check clean
+.PHONY: help build demo dev test test-more testacc lint fuzz bench compose-image compose-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +20,10 @@ help: ## List the targets
 build: ## Build the plugin and the simulator into ./bin
 	$(GO_BUILD) -o $(BIN)/ ./cmd/...
 
-demo: build ## Show the whole life of a token with a real Vault, step by step, and end
+demo: build ## Show the whole life of a token with a real Vault or OpenBao, step by step, and end
 	@scripts/demo
 
-dev: build ## Start Vault with the engine configured and the simulator beside it, until Ctrl-C
+dev: build ## Start Vault or OpenBao with the engine configured and the simulator beside it, until Ctrl-C
 	@scripts/dev
 
 # Under the race detector all timers of a testing/synctest bubble share one context of the detector, and two processors
@@ -33,11 +33,17 @@ RACE := go test -race -cpu 1 -timeout 30m
 # What plays for many minutes has a process of its own, and these run at the same time.
 LONG := TestADeathAtAnyPointLosesNoTokenAndKillsNone|TestThePromisesHoldWhateverHappens
 
+E2E := go test -race -timeout 20m -tags e2e ./e2e
+
 # One after the other: what a real Vault does is judged by the clock.
 test: build ## Run every test with the race detector, those against a real Vault included
 	$(RACE) -skip '^($(LONG))$$' ./...
 	tr '|' '\n' <<<'$(LONG)' | xargs -P 2 -I {} $(RACE) -run '^{}$$' .
-	vault=$$(scripts/vault-binary) && KSEF_URL= VAULT_BIN=$$vault go test -race -timeout 20m -tags e2e ./e2e
+	vault=$$(scripts/vault-binary) && KSEF_URL= VAULT_BIN=$$vault $(E2E)
+
+# One after the other, for the same reason.
+test-more: build ## Run what make test has no time for: the tests against a real Vault, on OpenBao
+	openbao=$$(scripts/openbao-binary) && KSEF_URL= VAULT_BIN=$$openbao $(E2E)
 
 testacc: build ## Run the acceptance test against KSeF's TEST environment (KSEF_URL=... for another)
 	vault=$$(scripts/vault-binary) && KSEF_URL=$(KSEF_URL) VAULT_BIN=$$vault \
@@ -64,5 +70,5 @@ compose-image: ## Make a Vault image for docker-compose.yml where none can be pu
 compose-check: build ## Prove that docker-compose.yml gives a working engine
 	scripts/compose-check
 
-clean: ## Remove what was built, the cached Vault included
+clean: ## Remove what was built, the cached Vault and OpenBao included
 	rm -rf bin .cache

@@ -90,7 +90,7 @@ cluster_addr     = "http://%s"
 plugin_directory = %q
 disable_mlock    = true
 log_level        = "trace"
-`, storage, address, s.address, cluster, filepath.Dir(s.plugin))
+%s`, storage, address, s.address, cluster, filepath.Dir(s.plugin), auditByAPI)
 	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "vault.hcl"), []byte(config), 0o600))
 	s.log, err = os.Create(filepath.Join(s.folder, "vault.log"))
 	require.NoError(t, err)

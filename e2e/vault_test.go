@@ -27,6 +27,10 @@ const (
 	startLimit = 60 * time.Second
 )
 
+// auditByAPI lets OpenBao take an audit device by its API, as Vault always does. Vault knows no such
+// setting, and ignores it.
+const auditByAPI = "unsafe_allow_api_audit_creation = true\n"
+
 // startVault starts a Vault in development mode that knows the plugin's folder,
 // with an audit log, and gives the script what it needs to talk to it. When
 // the script has ended the logs are searched for secrets.
@@ -40,7 +44,7 @@ func startVault(env *testscript.Env, programs programs, secrets *secrets) error 
 		return err
 	}
 	config := filepath.Join(env.WorkDir, "vault.hcl")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "plugin_directory = %q\n", programs.plugins), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "plugin_directory = %q\n%s", programs.plugins, auditByAPI), 0o600); err != nil {
 		return err
 	}
 	server := exec.Command(programs.vault, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id="+rootToken, //nolint:noctx // ends with the script, by Defer

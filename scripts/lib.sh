@@ -1,11 +1,17 @@
 # shellcheck shell=bash disable=SC2016,SC2034
-# Sourced by demo and dev: a KSeF and a Vault of their own on free loopback ports, with the engine configured, in a scratch
-# directory that goes when they end. Nobody's ~/.vault-token, VAULT_* variables or running servers are touched.
+# Sourced by demo and dev: a KSeF and a Vault (or OpenBao) of their own on free loopback ports, with the engine configured, in a
+# scratch directory that goes when they end. Nobody's ~/.vault-token, VAULT_* or BAO_* variables or running servers are touched.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=""
-vault_pid=""
+# The server's program, its name and version, its command line, and what the command line's variables begin with.
+binary=""
+server=""
+cli=vault
+CLI=VAULT
+server_pid=""
 ksef_pid=""
+address=""
 
 bold="" dim="" plain=""
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -74,7 +80,7 @@ show_logs() {
 finish() {
   local status=$?
   trap - EXIT INT TERM
-  stop "$vault_pid"
+  stop "$server_pid"
   stop "$ksef_pid"
   case $status in
     0 | 130 | 143) ;; # done, or told to stop
@@ -84,23 +90,26 @@ finish() {
   exit "$status"
 }
 
-# From here on the working directory is the scratch directory, and vault and ksef-simulator are on PATH.
+# From here on the working directory is the scratch directory, and ksef-simulator and vault (or bao) are on PATH.
 prepare() {
-  local vault
   if [ ! -x "$root/bin/vault-plugin-secrets-ksef" ] || [ ! -x "$root/bin/ksef-simulator" ]; then
     die "the plugin and the simulator are not built: make build"
   fi
-  vault=$("$root/scripts/vault-binary")
+  binary=$("$root/scripts/server-binary")
+  server=$("$binary" version | awk '{ sub(/,$/, "", $2); print $1, $2; exit }')
+  case $server in
+    OpenBao*) cli=bao CLI=BAO ;;
+  esac
 
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   scratch=$(mktemp -d)
   mkdir "$scratch/path" "$scratch/home"
-  ln -s "$vault" "$scratch/path/vault"
+  ln -s "$binary" "$scratch/path/$cli"
   ln -s "$root/bin" "$scratch/bin"
   cd "$scratch" || exit
-  unset "${!VAULT_@}"
+  unset "${!VAULT_@}" "${!BAO_@}"
   export HOME=$scratch/home PATH=$scratch/path:$root/bin:$PATH
 }
 
@@ -113,34 +122,35 @@ start_ksef() {
   await "the simulator" "$ksef_pid" listening "$port"
 }
 
-start_vault() {
+start_server() {
   local port
   port=$(free_port)
-  echo "plugin_directory = \"$root/bin\"" >vault.hcl
-  run "vault server -dev -dev-no-store-token -dev-root-token-id=root -dev-listen-address=127.0.0.1:$port -config=vault.hcl >vault.log 2>&1 &"
-  vault_pid=$!
-  run "export VAULT_ADDR=http://127.0.0.1:$port VAULT_TOKEN=root"
-  await Vault "$vault_pid" vault status
+  echo "plugin_directory = \"$root/bin\"" >server.hcl
+  run "$cli server -dev -dev-no-store-token -dev-root-token-id=root -dev-listen-address=127.0.0.1:$port -config=server.hcl >server.log 2>&1 &"
+  server_pid=$!
+  address=http://127.0.0.1:$port
+  run "export ${CLI}_ADDR=$address ${CLI}_TOKEN=root"
+  await "$server" "$server_pid" "$cli" status
 }
 
 mount_engine() {
   local sha256=sha256sum
   command -v sha256sum >/dev/null || sha256="shasum -a 256"
   run "SHA256=\$($sha256 bin/vault-plugin-secrets-ksef | cut -d ' ' -f 1)"
-  run 'vault plugin register -sha256=$SHA256 secret vault-plugin-secrets-ksef'
-  run 'vault secrets enable -path=ksef vault-plugin-secrets-ksef'
+  run "$cli plugin register -sha256=\$SHA256 secret vault-plugin-secrets-ksef"
+  run "$cli secrets enable -path=ksef vault-plugin-secrets-ksef"
 }
 
 configure_engine() {
   run 'ksef-simulator certificate --nip 5265877635 --key ec --out-cert cert.pem --out-key key.pem'
-  run "vault write ksef/config url=$KSEF_URL nip=5265877635 certificate=@cert.pem private_key=@key.pem"
-  run 'vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h'
+  run "$cli write ksef/config url=$KSEF_URL nip=5265877635 certificate=@cert.pem private_key=@key.pem"
+  run "$cli write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h"
 }
 
 start_everything() {
-  say "A KSeF to try things on, and a Vault"
+  say "A KSeF to try things on, and $server ($binary)"
   start_ksef
-  start_vault
+  start_server
   say "The engine is registered under its checksum and mounted"
   mount_engine
   say "The engine gets a certificate that may log in to KSeF, and a role that says which tokens it gives"
