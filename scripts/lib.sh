@@ -96,7 +96,7 @@ prepare() {
     die "the plugin and the simulator are not built: make build"
   fi
   binary=$("$root/scripts/server-binary")
-  server=$("$binary" version | awk '{ sub(/,$/, "", $2); print $1, $2; exit }')
+  server=$("$binary" version | awk 'NR == 1 { sub(/,$/, "", $2); print $1, $2 }')
   case $server in
     OpenBao*) cli=bao CLI=BAO ;;
   esac
