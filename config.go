@@ -39,6 +39,8 @@ type config struct {
 	Context       client.Context `json:"context"`
 	// AllowedContexts are values of contexts, or everyContext.
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
+	// AllowedIPs are as given; empty allows all.
+	AllowedIPs []string `json:"allowed_ips,omitempty"`
 	// Certificate and PrivateKey are empty where a person signs logins outside
 	// of Vault.
 	Certificate           string `json:"certificate"`

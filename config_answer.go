@@ -81,6 +81,7 @@ func (c *config) answer() map[string]any {
 		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
 		fieldTokensUntil:          tokensUntilAnswer(c.TokensAcceptedUntil),
 		fieldAllowedContexts:      orEmpty(c.AllowedContexts),
+		fieldAllowedIPs:           orEmpty(c.AllowedIPs),
 		fieldRenewBefore:          int64(c.RenewBefore / time.Second),
 		fieldKeyType:              string(c.KeyType),
 		fieldCertificateName:      c.CertificateName,
@@ -184,6 +185,7 @@ func configAnswer() map[int][]framework.Response {
 		"request_timeout":         {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
 		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
 		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
+		fieldAllowedIPs:           {Type: framework.TypeStringSlice, Description: "IPv4 addresses from which KSeF accepts the engine's sessions, as given; empty for all."},
 		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
 	}))
 	maps.Copy(fields, configComputed())

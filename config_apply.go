@@ -65,6 +65,9 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	if err := applyAllowedContexts(&next, data); err != nil {
 		return nil, err
 	}
+	if err := applyAllowedIPs(&next, data); err != nil {
+		return nil, err
+	}
 	if err := applySubjectType(&next, data, held); err != nil {
 		return nil, err
 	}
@@ -105,6 +108,8 @@ func (c *config) unset(field string) {
 		c.RequestTimeout = defaults.RequestTimeout
 	case "activation_timeout":
 		c.ActivationTimeout = defaults.ActivationTimeout
+	case fieldAllowedIPs:
+		c.AllowedIPs = nil
 	case fieldTokensUntil:
 		c.TokensAcceptedUntil = time.Time{}
 	case fieldRenewBefore:

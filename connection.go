@@ -138,13 +138,16 @@ func (b *backend) build(c *config) (*connection, error) {
 			b.learnLimits(ctx, api, in, access)
 		},
 		Logger: b.Logger().Named("session"),
+
+		AllowedIPs: c.AllowedIPs,
 	})
 	return &connection{config: c, client: api, sessions: sessions}, nil
 }
 
-// identity changes with what a session depends on: the API, and who signs.
+// identity changes with what a session depends on: the API, who signs, and the addresses that it
+// is bound to.
 func (c *config) identity() string {
-	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate))
+	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate + c.allowedIPsIdentity()))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -154,7 +157,7 @@ func (c *config) signer() (signer session.Signer, subject string, err error) {
 	if err != nil || held == nil {
 		return nil, "", err
 	}
-	signer, err = newLoginSigner(held, c.SubjectIdentifierType)
+	signer, err = newLoginSigner(held, c)
 	return signer, held.Identity.Subject(), err
 }
 
@@ -240,22 +243,28 @@ func later(a, b time.Time) time.Time {
 type loginSigner struct {
 	signer      *xades.Signer
 	subjectType string
+	allowedIPs  []string
 }
 
-func newLoginSigner(held *credential.Credential, subjectType string) (*loginSigner, error) {
+func newLoginSigner(held *credential.Credential, c *config) (*loginSigner, error) {
 	signer, err := xades.NewSigner(held.Certificate, held.Key)
 	if err != nil {
 		return nil, fmt.Errorf("the credential cannot sign: %w", err)
 	}
-	return &loginSigner{signer: signer, subjectType: subjectType}, nil
+	return &loginSigner{signer: signer, subjectType: c.SubjectIdentifierType, allowedIPs: c.AllowedIPs}, nil
 }
 
 // SignLogin implements session.Signer.
-func (s *loginSigner) SignLogin(challenge string, in client.Context, signingTime time.Time) ([]byte, error) {
+func (s *loginSigner) SignLogin(challenge *client.Challenge, in client.Context, signingTime time.Time) ([]byte, error) {
+	bound, err := session.BindTo(s.allowedIPs, challenge)
+	if err != nil {
+		return nil, err
+	}
 	return s.signer.Sign(xades.Request{
-		Challenge:             challenge,
+		Challenge:             challenge.Challenge,
 		Context:               xades.Context{Type: string(in.Type), Value: in.Value},
 		SubjectIdentifierType: s.subjectType,
+		AllowedIPs:            bound,
 	}, signingTime)
 }
 

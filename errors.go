@@ -34,6 +34,7 @@ func answerError(err error) (*logical.Response, error) {
 	var rotationFailed *rotation.FailedError
 	var loginFailed *outside.FailedError
 	var outage *ledger.OutageError
+	var address *session.AddressError
 	switch {
 	case isInputError(err):
 		return logical.ErrorResponse(err.Error()), nil
@@ -43,7 +44,7 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
 	case errors.Is(err, ledger.ErrHeld), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
 		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
-	case errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
+	case errors.As(err, &address), errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &refused) && client.IsRefusal(err) &&
 		(refused.Status != http.StatusUnauthorized || refused.Endpoint == client.EndpointGenerateToken):
@@ -85,7 +86,7 @@ func needsOperator(err error) bool {
 	case errors.As(err, &login):
 		return login.Status.Code < http.StatusInternalServerError
 	case errors.As(err, &refused):
-		return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err)
+		return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 	}
 	return false
 }

@@ -62,6 +62,7 @@ func (b *backend) pathConfig() []*framework.Path {
 				Description:   "How KSeF identifies the signer. Default: certificateSubject where the certificate names a NIP or PESEL, or where there is none; otherwise certificateFingerprint.",
 			},
 			fieldAllowedContexts: allowedContextsField(),
+			fieldAllowedIPs:      allowedIPsField(),
 			"verify": {
 				Type:        framework.TypeBool,
 				Default:     true,
@@ -82,8 +83,8 @@ func (b *backend) pathConfig() []*framework.Path {
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
-			logical.UpdateOperation: writeOperation(b.pathConfigWrite, "configure", configAnswer()),
+			logical.CreateOperation: writeOperation(b.pathConfigWriteChecked, "configure", configAnswer()),
+			logical.UpdateOperation: writeOperation(b.pathConfigWriteChecked, "configure", configAnswer()),
 			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configAnswer()),
 			logical.DeleteOperation: writeOperation(b.pathConfigDelete, "delete", noContentOrWarnings()),
 		},
@@ -193,6 +194,9 @@ func notStored(err error) error {
 func (c *connection) prove(ctx context.Context, before *config, verify bool) (unproven string, err error) {
 	if !verify {
 		return "The configuration was stored without logging in to KSeF; the first token will show whether it works.", nil
+	}
+	if err := c.proveAddress(ctx); err != nil {
+		return "", err
 	}
 	known, err := c.sessions.Known(ctx, c.config.Context)
 	switch external := c.config.signing() == signingExternal; {

@@ -58,7 +58,7 @@ func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
 		return nil, err
 	}
 	return &outside.Upstream{
-		API: connected.config.api(), Client: connected.sessions.Auth(), Adopt: b.adoptLogin,
+		API: connected.config.api(), AllowedIPs: connected.config.AllowedIPs, Client: connected.sessions.Auth(), Adopt: b.adoptLogin,
 		Discard: connected.sessions.Discard, Lost: connected.sessions.Lost,
 	}, nil
 }
@@ -76,6 +76,9 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 		return answerError(&client.InputError{
 			Field: "subject_identifier_type", Fault: "is not known", Remedy: "give certificateSubject or certificateFingerprint",
 		})
+	}
+	if err := connected.config.checkExternalLogin(); err != nil {
+		return answerError(err)
 	}
 	warning, err := b.beginWarning(ctx, connected, in)
 	if err != nil {

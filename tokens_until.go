@@ -33,7 +33,7 @@ func lawfulUntil() time.Time { return time.Date(2026, time.December, 31, 23, 0, 
 func tokensUntilField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:        framework.TypeString,
-		Description: "When KSeF stops accepting KSeF tokens, in RFC 3339, such as 2026-12-31T23:59:59+01:00, or in seconds since 1970. No lease goes beyond it, and from then on no token is issued. Empty, the default, is no end. See " + tokensPage + ".",
+		Description: "When KSeF stops accepting KSeF tokens, in RFC 3339, such as 2026-12-31T23:59:59+01:00, or in seconds since 1970. No lease goes beyond it, and from then on no token is issued. Default: empty, which is no end. See " + tokensPage + ".",
 	}
 }
 

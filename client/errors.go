@@ -172,6 +172,13 @@ func HasCode(err error, code int) bool {
 // IsUnauthorized says that KSeF did not accept the bearer token (401).
 func IsUnauthorized(err error) bool { return hasStatus(err, http.StatusUnauthorized) }
 
+// IsAddressRefused says that KSeF has bound the access token to other addresses than that of the
+// request (403 ip-not-allowed). It says nothing of rights.
+func IsAddressRefused(err error) bool {
+	var refused *APIError
+	return errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.ReasonCode == addressRefused
+}
+
 // IsRateLimited says that KSeF answered 429.
 func IsRateLimited(err error) bool { return hasStatus(err, http.StatusTooManyRequests) }
 

@@ -112,12 +112,15 @@ func explainCode(code int) string {
 // deceasedSentence is for 21308 of a request and 470 of a login.
 const deceasedSentence = "KSeF accepts no login by means of a person who has died."
 
+// addressRefused is the reason code of a 403 for the address of the request.
+const addressRefused = "ip-not-allowed"
+
 // explainReason speaks of the reason codes that KSeF documents for a 403.
 func (e *APIError) explainReason() string {
 	switch e.ReasonCode {
 	case "missing-permissions":
 		return e.explainPermissions()
-	case "ip-not-allowed":
+	case addressRefused:
 		return "The session is bound to other IP addresses."
 	case "insufficient-resource-access":
 		return "The signing subject has no access to this resource."

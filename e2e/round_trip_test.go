@@ -34,6 +34,8 @@ func configValues(ksefURL, certificate, key string) map[string][]any {
 		"url": {ksefURL, ksefURL + "/"}, "nip": {testNIP},
 		"certificate": {certificate}, "private_key": {key},
 		"allowed_contexts":         {"5265877635-12346,1111111111", []string{"*", testNIP, "*"}, []string{}},
+		"allowed_ips":              {"127.0.0.1", []string{"192.0.2.7", "127.0.0.0/8"}},
+		"tokens_accepted_until":    {"2999-12-31T23:59:59+01:00", "2999-01-01T00:00:00Z"},
 		"subject_identifier_type":  {"certificateSubject"},
 		"request_timeout":          {20, "45s"},
 		"activation_timeout":       {0, "1m"},

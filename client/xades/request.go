@@ -39,6 +39,8 @@ type Request struct {
 	Context   Context
 	// SubjectIdentifierType is CertificateSubject or CertificateFingerprint.
 	SubjectIdentifierType string
+	// AllowedIPs binds the access tokens of the login to addresses.
+	AllowedIPs AllowedIPs
 }
 
 // The patterns of KSeF's schema. What they admit needs no escaping in XML, so
@@ -73,7 +75,8 @@ func (r Request) body() (string, error) {
 	}
 	return `<Challenge>` + r.Challenge + `</Challenge>` +
 		`<ContextIdentifier><` + r.Context.Type + `>` + r.Context.Value + `</` + r.Context.Type + `></ContextIdentifier>` +
-		`<SubjectIdentifierType>` + r.SubjectIdentifierType + `</SubjectIdentifierType>`, nil
+		`<SubjectIdentifierType>` + r.SubjectIdentifierType + `</SubjectIdentifierType>` +
+		r.AllowedIPs.element(), nil
 }
 
 func (r Request) validate() error {
@@ -82,6 +85,9 @@ func (r Request) validate() error {
 	}
 	if r.SubjectIdentifierType != CertificateSubject && r.SubjectIdentifierType != CertificateFingerprint {
 		return fmt.Errorf("subject identifier type %q is neither %s nor %s", r.SubjectIdentifierType, CertificateSubject, CertificateFingerprint)
+	}
+	if err := r.AllowedIPs.validate(); err != nil {
+		return err
 	}
 	return r.Context.validate()
 }

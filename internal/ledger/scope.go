@@ -23,8 +23,8 @@ const (
 	ofJob
 )
 
-// scopeOf decides by who was asked, and what he answered. 401 and 429 speak of
-// us; a 403 may be about this token alone, as when another subject made it.
+// scopeOf decides by who was asked, and what he answered. 401, 429 and a 403 for the address speak
+// of us; another 403 may be about this token alone, as when another subject made it.
 func scopeOf(err error) scope {
 	var own *jobError
 	if errors.As(err, &own) {
@@ -40,7 +40,7 @@ func scopeOf(err error) scope {
 		return ofLane
 	}
 	switch {
-	case refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
+	case client.IsAddressRefused(err), refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
 		return ofLane
 	case client.IsRefusal(err):
 		return ofJob

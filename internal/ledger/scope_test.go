@@ -19,8 +19,11 @@ func TestAnErrorSpeaksOfWhomItNames(t *testing.T) {
 		scope   scope
 		unclear bool
 	}{
-		"DELETE refused":           {answer(client.EndpointRevokeToken, 400), ofJob, false},
-		"DELETE forbidden":         {answer(client.EndpointRevokeToken, 403), ofJob, false},
+		"DELETE refused":   {answer(client.EndpointRevokeToken, 400), ofJob, false},
+		"DELETE forbidden": {answer(client.EndpointRevokeToken, 403), ofJob, false},
+		"DELETE from an address that is not allowed": {
+			&client.APIError{Endpoint: client.EndpointRevokeToken, Status: 403, ReasonCode: "ip-not-allowed"}, ofLane, false,
+		},
 		"DELETE without login":     {answer(client.EndpointRevokeToken, 401), ofLane, false},
 		"DELETE beyond the limit":  {answer(client.EndpointRevokeToken, 429), ofLane, false},
 		"DELETE fails in KSeF":     {answer(client.EndpointRevokeToken, 503), ofService, true},

@@ -145,7 +145,7 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 		return l.giveUp(ctx, upstream, login)
 	case client.HasCode(err, notRedeemable) && l.sinceDone(login.Challenge) < redeemPatience:
 		return l.later(login.Challenge, err), err
-	case client.IsRefusal(err) && !client.IsRateLimited(err):
+	case client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsAddressRefused(err):
 		return time.Time{}, l.fail(ctx, login, fmt.Errorf("KSeF does not give out the session of the login: %w", err))
 	case err != nil:
 		return l.later(login.Challenge, err), err

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
 )
 
 // Bounds of a signed request. Vault lets no longer text through, unless it is told to; the fullest
@@ -42,6 +43,7 @@ type signed struct {
 	challenge   string
 	context     client.Context
 	subjectType string
+	allowedIPs  xades.AllowedIPs
 	// signer is nil where the signature does not name one certificate that it
 	// carries.
 	signer *x509.Certificate
@@ -244,6 +246,23 @@ func (n *node) encoded() []*node {
 
 func (n *node) trimmed() string { return string(bytes.TrimSpace(n.text)) }
 
+// readAllowedIPs reads the addresses of an AuthorizationPolicy. It returns false where it has none,
+// or anything else.
+func (n *node) readAllowedIPs(into *xades.AllowedIPs) bool {
+	if len(n.nodes) != 1 || n.nodes[0].name.Local != "AllowedIps" {
+		return false
+	}
+	lists := map[string]*[]string{"Ip4Address": &into.Addresses, "Ip4Range": &into.Ranges, "Ip4Mask": &into.Masks}
+	for _, entry := range n.nodes[0].nodes {
+		list := lists[entry.name.Local]
+		if list == nil {
+			return false
+		}
+		*list = append(*list, entry.trimmed())
+	}
+	return !into.IsZero()
+}
+
 // content reads the request's elements, each of which it has once.
 func (n *node) content() (*signed, error) {
 	var read signed
@@ -258,6 +277,7 @@ func (n *node) content() (*signed, error) {
 		case child.name.Local == "ContextIdentifier" && read.context.IsZero() && len(child.nodes) == 1:
 			inner := child.nodes[0]
 			read.context = client.Context{Type: client.ContextType(inner.name.Local), Value: inner.trimmed()}
+		case child.name.Local == "AuthorizationPolicy" && read.allowedIPs.IsZero() && child.readAllowedIPs(&read.allowedIPs):
 		case slices.Contains([]string{"Challenge", "SubjectIdentifierType", "ContextIdentifier", "AuthorizationPolicy"}, child.name.Local):
 			return nil, fault(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.name.Local), signAgain)
 		default:

@@ -10,6 +10,7 @@ package outside
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ const challengeLasts = 10 * time.Minute
 type Upstream struct {
 	// API identifies it: a login is completed where it was begun, or not at all.
 	API string
+	// AllowedIPs are the addresses that logins are bound to, as config has them.
+	AllowedIPs []string
 	// Client sends the requests of logins.
 	Client *client.Client
 	// Adopt keeps the session of a login. It fails with session.ErrNotStored
@@ -120,13 +123,17 @@ func (l *Logins) Begin(ctx context.Context, in client.Context, subjectType strin
 	if err != nil {
 		return nil, fmt.Errorf("asking KSeF for a challenge: %w", err)
 	}
+	bound, err := session.BindTo(upstream.AllowedIPs, challenge)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now().UTC()
 	login := &record{
 		Version: storedVersion, API: upstream.API, Context: in, SubjectType: subjectType,
-		Challenge: challenge.Challenge, Began: now, ValidUntil: now.Add(challengeLasts),
+		Challenge: challenge.Challenge, Began: now, ValidUntil: now.Add(challengeLasts), AllowedIPs: upstream.AllowedIPs,
 	}
 	document, err := xades.Request{
-		Challenge: login.Challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value}, SubjectIdentifierType: subjectType,
+		Challenge: login.Challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value}, SubjectIdentifierType: subjectType, AllowedIPs: bound,
 	}.Document()
 	if err != nil {
 		return nil, fmt.Errorf("making the request that is to be signed: %w", err)
@@ -189,7 +196,7 @@ func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error
 	if err != nil {
 		return nil, err
 	}
-	if err := login.fits(found, upstream.API, time.Now()); err != nil {
+	if err := login.fits(found, upstream, time.Now()); err != nil {
 		return nil, err
 	}
 	submitted := &Submitted{Challenge: login.Challenge, Context: login.Context}
@@ -223,15 +230,17 @@ func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, er
 
 // fits says whether a signed request is one that was given out and can still be
 // sent. The record is nil where nothing is known of its challenge.
-func (r *record) fits(found *signed, api string, now time.Time) error {
+func (r *record) fits(found *signed, upstream *Upstream, now time.Time) error {
 	const beginAgain = "begin again with login/begin, and bring its answer signed within ten minutes"
 	switch {
 	case r == nil:
 		return fault("carries a challenge that this mount has not given out, or whose login is over", beginAgain)
 	case r.ReferenceNumber != "":
 		return fault("was already brought, as the login "+r.ReferenceNumber, "look at status for what became of it, or begin again with login/begin")
-	case r.API != api:
-		return fault("was begun for "+r.API+", and config leads to "+api, beginAgain)
+	case r.API != upstream.API:
+		return fault("was begun for "+r.API+", and config leads to "+upstream.API, beginAgain)
+	case !slices.Equal(r.AllowedIPs, upstream.AllowedIPs):
+		return fault("was begun for other addresses than "+session.FieldAllowedIPs+" of config has now", beginAgain)
 	case now.After(r.ValidUntil):
 		return fault("came too late: its challenge ended at "+r.ValidUntil.Format(time.RFC3339), beginAgain)
 	case found.context != r.Context:
@@ -239,7 +248,11 @@ func (r *record) fits(found *signed, api string, now time.Time) error {
 	case found.subjectType != r.SubjectType:
 		return fault("was altered: its SubjectIdentifierType is "+found.subjectType+", and was begun as "+r.SubjectType, signAgain)
 	}
-	return nil
+	bound, err := xades.ParseAllowedIPs(r.AllowedIPs)
+	if err == nil && !found.allowedIPs.Equal(bound) {
+		return fault("was altered: its AuthorizationPolicy has other addresses than it was begun with", signAgain)
+	}
+	return err
 }
 
 // Abandon forgets all logins under way.

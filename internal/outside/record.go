@@ -33,6 +33,9 @@ type record struct {
 	// ValidUntil is when KSeF no longer takes the signed request.
 	ValidUntil time.Time `json:"valid_until"`
 
+	// AllowedIPs are the addresses that the session will be bound to, as config had them.
+	AllowedIPs []string `json:"allowed_ips,omitempty"`
+
 	// Submitted is when KSeF has taken it; what follows is empty before.
 	Submitted       time.Time `json:"submitted,omitzero"`
 	Author          string    `json:"author,omitempty"`
@@ -56,7 +59,7 @@ func (r *record) operation() *client.Operation {
 
 // session is what the login leads to, without its tokens.
 func (r *record) session() *session.Session {
-	return &session.Session{ReferenceNumber: r.ReferenceNumber, Context: r.Context, API: r.API, Author: r.Author, Outside: true}
+	return &session.Session{ReferenceNumber: r.ReferenceNumber, Context: r.Context, API: r.API, Author: r.Author, Outside: true, AllowedIPs: r.AllowedIPs}
 }
 
 // failuresShown is how long status tells of a login that came to nothing.

@@ -180,7 +180,7 @@ func (r *Rotation) ask(ctx context.Context, api Upstream, state *stored, again b
 
 // isFinal says that KSeF has refused, and would again.
 func isFinal(err error) bool {
-	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err)
+	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }
 
 // search finds out what became of a request whose reply nobody has seen: the

@@ -113,7 +113,8 @@ func (a *API) RevokeCertificate(ctx context.Context, serialNumber, reason string
 }
 
 // with calls KSeF with an access token that is fetched when the request's turn
-// has come. A 401 is answered by a refresh, a second one by a login.
+// has come. A 401 is answered by a refresh, a second one by a login; a 403 for the address by a
+// login, once.
 func with[T any](a *API, call func(client.Bearing) (T, error)) (T, error) {
 	var used *Session
 	bearing := func(next func(context.Context) (*Session, error)) client.Bearing {
@@ -133,5 +134,10 @@ func with[T any](a *API, call func(client.Bearing) (T, error)) (T, error) {
 		}
 		out, err = call(bearing(func(ctx context.Context) (*Session, error) { return a.manager.Replace(ctx, a.context, used) }))
 	}
-	return out, err
+	if !client.IsAddressRefused(err) || used == nil {
+		return out, err
+	}
+	refused, cause := used, err
+	out, err = call(bearing(func(ctx context.Context) (*Session, error) { return a.manager.rebind(ctx, a.context, refused, cause) }))
+	return out, a.manager.noteAddressRefused(a.context, used, err)
 }

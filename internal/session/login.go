@@ -59,7 +59,7 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 	if err != nil {
 		return nil, err
 	}
-	signed, err := m.Signer.SignLogin(challenge.Challenge, in, challenge.Timestamp.Add(-signingTimeLead))
+	signed, err := m.Signer.SignLogin(challenge, in, challenge.Timestamp.Add(-signingTimeLead))
 	if err != nil {
 		return nil, fmt.Errorf("signing the login: %w", err)
 	}
@@ -67,7 +67,7 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: in, API: m.API, Author: m.Author}
+	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: in, API: m.API, Author: m.Author, seenFrom: challenge.ClientIP}
 	m.markUnstored(ctx, s, session)
 	tokens, err := Finish(ctx, m.auth, operation)
 	var refused *client.LoginError

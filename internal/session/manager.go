@@ -41,7 +41,7 @@ var ErrEnded = errors.New("the configuration has changed meanwhile; ask again")
 type Signer interface {
 	// SignLogin returns the AuthTokenRequest for the challenge and context,
 	// signed as of the given time.
-	SignLogin(challenge string, in client.Context, signingTime time.Time) ([]byte, error)
+	SignLogin(challenge *client.Challenge, in client.Context, signingTime time.Time) ([]byte, error)
 }
 
 // Session is a login that lives.
@@ -60,7 +60,11 @@ type Session struct {
 	// Outside says that a person has signed the login outside of Vault: it
 	// cannot be repeated without him.
 	Outside bool
+	// AllowedIPs are the addresses that the login of a person was signed for, as config had them.
+	AllowedIPs []string
 
+	// seenFrom is the address from which KSeF has seen the login begin; "" where it is not known.
+	seenFrom string
 	// replaced says that the access token stands for one that KSeF refused.
 	replaced bool
 	// renewal is the login or refresh that gave the access token; nil for one that came from storage
@@ -89,6 +93,9 @@ type Options struct {
 	// Outside is the identity of logins signed outside of Vault, which every
 	// configuration of the same API may use. It differs from Identity.
 	Outside string
+	// AllowedIPs are the addresses that the manager's own logins are bound to, as config has them;
+	// they are for the texts of errors.
+	AllowedIPs []string
 	// Author identifies who signs, as KSeF knows him.
 	Author string
 	// OnLogin is called after each new login and each that failed; nil is allowed.
@@ -321,6 +328,11 @@ func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (*Sess
 		refreshed := session.withAccess(*access)
 		s.set(refreshed)
 		return refreshed, nil
+	case client.IsAddressRefused(err) && session.Outside:
+		// Another node may go on with a login that only a person can repeat.
+		err = m.addressError(ctx, session, err)
+		s.fail(ctx, err)
+		return nil, err
 	case client.IsRefusal(err) && !client.IsRateLimited(err):
 		m.Logger.Info("KSeF no longer accepts the session", "context", session.Context, "reason", err)
 		s.refuse(session)

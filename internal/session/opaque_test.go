@@ -75,7 +75,7 @@ func (k *opaque) made() []int {
 
 type anySignature struct{}
 
-func (anySignature) SignLogin(string, client.Context, time.Time) ([]byte, error) {
+func (anySignature) SignLogin(*client.Challenge, client.Context, time.Time) ([]byte, error) {
 	return []byte("<a/>"), nil
 }
 

@@ -32,9 +32,9 @@ var taxpayer = client.Context{Type: client.ContextNIP, Value: "5265877635"}
 // signer signs with a certificate that the simulator accepts.
 type signer struct{ *xades.Signer }
 
-func (s signer) SignLogin(challenge string, in client.Context, at time.Time) ([]byte, error) {
+func (s signer) SignLogin(challenge *client.Challenge, in client.Context, at time.Time) ([]byte, error) {
 	return s.Sign(xades.Request{
-		Challenge: challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value},
+		Challenge: challenge.Challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value},
 		SubjectIdentifierType: xades.CertificateSubject,
 	}, at)
 }

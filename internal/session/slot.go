@@ -112,12 +112,13 @@ func (s *slot) fail(ctx context.Context, err error) {
 	lasts := failureLasts
 	var login *client.LoginError
 	var nobody *client.InputError
+	var address *AddressError
 	switch {
 	case errors.As(err, &login) && login.Status.Code == noRights:
 		lasts = noRightsLasts
 		err = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))
-	case errors.As(err, &login) || errors.As(err, &nobody) || client.IsRefusal(err):
+	case errors.As(err, &login) || errors.As(err, &nobody) || errors.As(err, &address) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
 	s.failure, s.failureEnds = err, now.Add(lasts)

@@ -33,6 +33,7 @@ type stored struct {
 	API             string         `json:"api"`
 	Author          string         `json:"author,omitempty"`
 	Outside         bool           `json:"outside,omitempty"`
+	AllowedIPs      []string       `json:"allowed_ips,omitempty"`
 }
 
 const storedVersion = 1
@@ -55,7 +56,7 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 		Version: storedVersion, Identity: identity, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
 		Access: session.Access.Token.Reveal(), AccessUntil: session.Access.ValidUntil,
 		Refresh: session.Refresh.Token.Reveal(), RefreshUntil: session.Refresh.ValidUntil,
-		Since: session.Since, API: session.API, Author: session.Author, Outside: session.Outside,
+		Since: session.Since, API: session.API, Author: session.Author, Outside: session.Outside, AllowedIPs: session.AllowedIPs,
 	})
 	if err != nil {
 		return fmt.Errorf("encoding the session of %s: %w", session.Context, err)
@@ -91,7 +92,7 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 		ReferenceNumber: found.ReferenceNumber, Context: found.Context,
 		Access:  client.Bearer{Token: client.Secret(found.Access), ValidUntil: found.AccessUntil},
 		Refresh: client.Bearer{Token: client.Secret(found.Refresh), ValidUntil: found.RefreshUntil},
-		Since:   found.Since, API: found.API, Author: found.Author, Outside: found.Outside,
+		Since:   found.Since, API: found.API, Author: found.Author, Outside: found.Outside, AllowedIPs: found.AllowedIPs,
 		key: key,
 	}, nil
 }

@@ -1,0 +1,118 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/session"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+const fieldAllowedIPs = session.FieldAllowedIPs
+
+func allowedIPsField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type: framework.TypeCommaStringSlice,
+		Description: "IPv4 addresses from which KSeF accepts the engine's sessions: addresses (192.0.2.7), ranges (192.0.2.7-192.0.2.20) and masks (192.0.2.0/24), " +
+			"at most 10 of each; or auto, the address from which KSeF sees each login begin. " +
+			"It binds sessions, not the tokens that are made under them. A change ends the sessions before. Default: empty, which is all addresses.",
+	}
+}
+
+const allowedIPsRemedy = "give IPv4 addresses such as 192.0.2.7, ranges such as 192.0.2.7-192.0.2.20 and masks such as 192.0.2.0/24, at most 10 of each, or auto alone"
+
+// applyAllowedIPs keeps the entries in the order given. An empty list unsets the field.
+func applyAllowedIPs(next *config, data *framework.FieldData) error {
+	if raw, given := data.GetOk(fieldAllowedIPs); given {
+		next.AllowedIPs = nil
+		for _, entry := range raw.([]string) {
+			next.AllowedIPs = append(next.AllowedIPs, strings.TrimSpace(entry))
+		}
+	}
+	if !next.bindsToPresentAddress() {
+		return checkAllowedIPs(next.AllowedIPs)
+	}
+	if len(next.AllowedIPs) > 1 {
+		return &client.InputError{Field: fieldAllowedIPs, Fault: "has auto beside other entries", Remedy: allowedIPsRemedy}
+	}
+	if next.signing() == signingExternal {
+		return &client.InputError{
+			Field: fieldAllowedIPs, Fault: "is auto, and config has no certificate: only the engine can log in anew when its address changes",
+			Remedy: "give the IPv4 addresses, ranges or masks from which Vault reaches KSeF, or a certificate in the same write",
+		}
+	}
+	return nil
+}
+
+func checkAllowedIPs(entries []string) error {
+	if _, err := xades.ParseAllowedIPs(entries); err != nil {
+		return &client.InputError{Field: fieldAllowedIPs, Fault: err.Error(), Remedy: allowedIPsRemedy}
+	}
+	return nil
+}
+
+// bindsToPresentAddress says that the address of each login is found out when it begins.
+func (c *config) bindsToPresentAddress() bool {
+	return slices.Contains(c.AllowedIPs, session.AutoAddress)
+}
+
+// allowedIPsIdentity is the part of identity that the field has: "" where it is empty, so that
+// sessions of a version without it stay.
+func (c *config) allowedIPsIdentity() string {
+	if len(c.AllowedIPs) == 0 {
+		return ""
+	}
+	sorted := slices.Sorted(slices.Values(c.AllowedIPs))
+	return "\n" + fieldAllowedIPs + " " + strings.Join(slices.Compact(sorted), ",")
+}
+
+// proveAddress asks KSeF from where it sees this node, and fails where the field leaves that out. A
+// refresh does not tell, and a person may log in only later.
+func (c *connection) proveAddress(ctx context.Context) error {
+	if len(c.config.AllowedIPs) == 0 {
+		return nil
+	}
+	challenge, err := c.sessions.Auth().Challenge(ctx)
+	if err != nil {
+		return fmt.Errorf("asking KSeF for the address from which it sees this node: %w", err)
+	}
+	_, err = session.BindTo(c.config.AllowedIPs, challenge)
+	return err
+}
+
+// checkExternalLogin refuses a login that a person is to sign for an address that may change.
+func (c *config) checkExternalLogin() error {
+	if !c.bindsToPresentAddress() {
+		return nil
+	}
+	return &client.InputError{
+		Field: fieldAllowedIPs, Fault: "is auto in config, and a login that a person signs cannot be repeated when the address of this node changes",
+		Remedy: "write the IPv4 addresses, ranges or masks from which Vault reaches KSeF to config, or leave it empty",
+	}
+}
+
+// boundBeforeWarning tells of a login that a person has signed for other addresses than config has
+// now: it stays bound to them. "" where there is none in the default context.
+func (c *connection) boundBeforeWarning(ctx context.Context) (string, error) {
+	known, err := c.sessions.Known(ctx, c.config.Context)
+	if err != nil || known == nil || !known.Outside || slices.Equal(known.AllowedIPs, c.config.AllowedIPs) {
+		return "", err
+	}
+	return "The login that a person has signed stays bound to the addresses that it was signed for (" + describeAllowedIPs(known.AllowedIPs) +
+		") until it ends: have login/begin signed again for those of " + fieldAllowedIPs + " (" + describeAllowedIPs(c.config.AllowedIPs) + ").", nil
+}
+
+func describeAllowedIPs(entries []string) string {
+	if len(entries) == 0 {
+		return "all"
+	}
+	return strings.Join(entries, ", ")
+}

@@ -1,0 +1,147 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+	"vault-plugin-secrets-ksef/simulator/xadestest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// signWhole signs the document of login/begin, with all that is in it.
+func (p *person) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
+	_, inner, found := strings.Cut(document, `auth/token/2.0">`)
+	require.True(t, found)
+	return p.signAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
+}
+
+// withBoundLogin has a person log in for a list of addresses.
+func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *mount, clerk *person)) {
+	t.Helper()
+	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("config", map[string]any{"allowed_ips": allowed}))
+		clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+		m.must(m.complete(clerk.signWhole(t, m.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		test(t, m, clerk)
+	})
+}
+
+func TestAllowedIPsOfAPerson(t *testing.T) {
+	t.Run("are_in_the_document", func(t *testing.T) {
+		for name, layout := range map[string]xadestest.Layout{
+			"C#": xadestest.CSharp(), "DSS": xadestest.DSS(), "enveloping": xadestest.Enveloping(), "enveloping_base64": xadestest.EnvelopingBase64(),
+		} {
+			t.Run(name, func(t *testing.T) {
+				withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+					m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
+					clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+					document := m.begin(nil)["auth_token_request"].(string)
+					require.Contains(t, document, "<AllowedIps><Ip4Address>192.0.2.1</Ip4Address><Ip4Mask>127.0.0.0/8</Ip4Mask></AllowedIps>")
+					answer := m.must(m.complete(clerk.signWhole(t, document, layout)))
+					require.Equal(t, "active", answer.Data["status"])
+					m.issue()
+				})
+			})
+		}
+	})
+	t.Run("are_those_of_the_document", func(t *testing.T) {
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+			unbound := m.begin(nil)["auth_token_request"].(string)
+			bound := strings.Replace(unbound, "</AuthTokenRequest>", "<AuthorizationPolicy><AllowedIps><Ip4Address>127.0.0.1</Ip4Address></AllowedIps></AuthorizationPolicy></AuthTokenRequest>", 1)
+			const altered = "was altered: its AuthorizationPolicy has other addresses than it was begun with"
+			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, bound, xadestest.DSS()))), altered)
+			m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.1"}))
+			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
+			bound = m.begin(nil)["auth_token_request"].(string)
+			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
+			from, to := strings.Index(bound, "<AuthorizationPolicy>"), strings.Index(bound, "</AuthTokenRequest>")
+			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, bound[:from]+bound[to:], xadestest.DSS()))), altered)
+			require.Zero(t, m.requests(submitEndpoint))
+			m.must(m.complete(clerk.signWhole(t, bound, xadestest.DSS())))
+		})
+	})
+	t.Run("must_hold_the_address_of_Vault", func(t *testing.T) {
+		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			const text = "allowed_ips: leaves out 127.0.0.1"
+			require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_ips": "192.0.2.1"})), text)
+			m.must(m.write("config", map[string]any{"allowed_ips": "192.0.2.1", "verify": false}))
+			require.Contains(t, m.refused(m.write("login/begin", nil)), text, "nobody signs what could not be used")
+		})
+	})
+	t.Run("are_never_auto", func(t *testing.T) {
+		withAllowedIPs(t, "auto", func(t *testing.T, m *mount) {
+			require.Contains(t, m.refused(m.write("login/begin", nil)), "allowed_ips: is auto in config, and a login that a person signs cannot be repeated")
+		})
+	})
+	t.Run("stay_when_config_changes", func(t *testing.T) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *person) {
+			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 20})).Warnings)
+			warnings := m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
+			require.Equal(t, []string{"The login that a person has signed stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
+				"have login/begin signed again for those of allowed_ips (127.0.0.1)."}, warnings)
+			m.issue()
+			m.must(m.complete(clerk.signWhole(t, m.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
+			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 30})).Warnings)
+		})
+	})
+	t.Run("do_not_cost_the_login_at_another_address", func(t *testing.T) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *person) {
+			issued := m.issue()
+			m.stop()
+			m.leaveFrom(otherAddress)
+			standby := m.mount(m.storage)
+			const text = "the login that a person has signed is bound to 127.0.0.0/8, and KSeF sees this node at 192.0.2.9"
+			require.Contains(t, m.refused(standby.read("creds/invoices", nil)), text)
+			standby.elapse(20 * time.Minute)
+			require.Contains(t, m.refused(standby.read("creds/invoices", nil)), text)
+			require.ErrorContains(t, standby.revoke(m.lease(issued)), text)
+			standby.stop()
+			m.leaveFrom(ownAddress)
+			back := m.mount(m.storage)
+			defer back.stop()
+			back.elapse(10 * time.Minute)
+			require.NoError(t, back.revoke(m.lease(issued)))
+			require.Equal(t, 1, m.requests(submitEndpoint))
+		})
+	})
+	t.Run("do_not_cost_the_login_where_KSeF_binds_refreshes_too", func(t *testing.T) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *person) {
+			m.issue()
+			m.stop()
+			ways := m.mount(m.storage)
+			ways.stop()
+			ways.transport = boundRefresh{m.transport}
+			ways.start()
+			ways.elapse(20 * time.Minute)
+			require.Contains(t, m.refused(ways.read("creds/invoices", nil)), "the login that a person has signed is bound to 127.0.0.0/8")
+			ways.stop()
+			back := m.mount(m.storage)
+			defer back.stop()
+			back.issue()
+			require.Equal(t, 1, m.requests(submitEndpoint))
+		})
+	})
+}
+
+// boundRefresh is KSeF where refreshes are bound to addresses too, and this is another.
+type boundRefresh struct{ http.RoundTripper }
+
+func (b boundRefresh) RoundTrip(request *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(request.URL.Path, "/auth/token/refresh") {
+		return b.RoundTripper.RoundTrip(request)
+	}
+	return &http.Response{
+		Status: "403 Forbidden", StatusCode: http.StatusForbidden, Request: request, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/problem+json"}},
+		Body:   io.NopCloser(strings.NewReader(`{"title":"Forbidden","status":403,"reasonCode":"ip-not-allowed"}`)),
+	}, nil
+}

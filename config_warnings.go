@@ -1,0 +1,26 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// pathConfigWriteChecked is pathConfigWrite with warnings of what KSeF will refuse.
+func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	response, err := b.pathConfigWrite(ctx, req, data)
+	current := b.connection.get()
+	if err != nil || response == nil || response.IsError() || current == nil {
+		return response, err
+	}
+	bound, err := current.boundBeforeWarning(ctx)
+	if err != nil {
+		b.Logger().Warn("the session in force could not be read", "error", err)
+	}
+	addWarnings(response, bound)
+	return response, nil
+}

@@ -1,0 +1,135 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+)
+
+// FieldAllowedIPs is the field of config whose addresses logins are bound to, and AutoAddress its
+// value that stands for the address from which KSeF sees the login begin.
+const (
+	FieldAllowedIPs = "allowed_ips"
+	AutoAddress     = "auto"
+)
+
+// AddressError says that KSeF sees this node at an address from which a session may not be used. A
+// node at another address could use it.
+type AddressError struct {
+	// Allowed are the addresses that the session is bound to, as config has them.
+	Allowed []string
+	// SeenFrom is where KSeF sees this node; "" where it does not tell.
+	SeenFrom string
+	// Outside says that a person has signed the session.
+	Outside bool
+	// Err is KSeF's refusal; nil where nobody has logged in, since KSeF would refuse all requests.
+	Err error
+}
+
+func (e *AddressError) Error() string {
+	seen := e.SeenFrom
+	if seen == "" {
+		seen = "an address that it does not tell"
+	}
+	allowed := strings.Join(e.Allowed, ", ")
+	if allowed == "" {
+		allowed = "all addresses"
+	}
+	switch {
+	case e.Err == nil:
+		return FieldAllowedIPs + ": leaves out " + seen + ", from which KSeF sees this node, and allows " + allowed +
+			"; add that address to " + FieldAllowedIPs + " of config, or let this node reach KSeF from one that it allows"
+	case e.Outside:
+		return "the login that a person has signed is bound to " + allowed + ", and KSeF sees this node at " + seen +
+			": let it reach KSeF from one that is allowed, or add that address to " + FieldAllowedIPs + " of config and have login/begin signed again: " + e.Err.Error()
+	}
+	return "KSeF refuses the address of this node also after a new login: " + FieldAllowedIPs + " of config is " + allowed +
+		", and KSeF has seen the login begin at " + seen + ": " + e.Err.Error()
+}
+
+func (e *AddressError) Unwrap() error { return e.Err }
+
+// BindTo returns the addresses that a login with the challenge is bound to, where config allows the
+// given ones. It fails with an *AddressError where they leave out that of this node, and with a
+// *client.InputError where AutoAddress cannot stand for an address.
+func BindTo(allowed []string, challenge *client.Challenge) (xades.AllowedIPs, error) {
+	if len(allowed) == 0 {
+		return xades.AllowedIPs{}, nil
+	}
+	seen, err := netip.ParseAddr(challenge.ClientIP)
+	seen = seen.Unmap()
+	if allowed[0] == AutoAddress {
+		if err != nil || !seen.Is4() {
+			return xades.AllowedIPs{}, notIPv4(challenge.ClientIP)
+		}
+		return xades.AllowedIPs{Addresses: []string{seen.String()}}, nil
+	}
+	bound, invalid := xades.ParseAllowedIPs(allowed)
+	switch {
+	case invalid != nil:
+		return xades.AllowedIPs{}, &client.InputError{Field: FieldAllowedIPs, Fault: invalid.Error(), Remedy: "write it anew"}
+	case err == nil && !bound.Contains(seen):
+		return xades.AllowedIPs{}, &AddressError{Allowed: allowed, SeenFrom: seen.String()}
+	}
+	return bound, nil
+}
+
+func notIPv4(seenFrom string) error {
+	fault := "is " + AutoAddress + ", and KSeF does not tell the address from which it sees this node"
+	remedy := "give the IPv4 addresses, ranges or masks from which this node reaches KSeF, or leave it empty"
+	if _, err := netip.ParseAddr(seenFrom); err == nil {
+		fault = "is " + AutoAddress + ", and KSeF sees this node at " + seenFrom + ", to which it binds no session: it knows IPv4 addresses only"
+		remedy = "let this node reach KSeF over IPv4, or leave it empty"
+	}
+	return &client.InputError{Field: FieldAllowedIPs, Fault: fault, Remedy: remedy}
+}
+
+// rebind returns a session that is bound to the present address of this node, after KSeF has refused
+// a request under the given one for its address: that of a new login, as another node may have
+// made the one before.
+func (m *Manager) rebind(ctx context.Context, in client.Context, refused *Session, cause error) (*Session, error) {
+	if refused.Outside {
+		return nil, m.addressError(ctx, refused, cause)
+	}
+	session, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+		if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
+			return session, nil
+		}
+		if err := s.recentFailure(); err != nil {
+			return nil, err
+		}
+		return m.loginAgain(ctx, s, in)
+	})
+	if heir := m.heirAfter(err); heir != nil {
+		return heir.rebind(ctx, in, refused, cause)
+	}
+	return session, err
+}
+
+// noteAddressRefused returns what became of a request under a session that rebind has given. Where
+// KSeF has refused its address too, that is remembered, so that not every request logs in.
+func (m *Manager) noteAddressRefused(in client.Context, session *Session, err error) error {
+	var known *AddressError
+	if !client.IsAddressRefused(err) || errors.As(err, &known) {
+		return err
+	}
+	refused := &AddressError{Allowed: m.AllowedIPs, SeenFrom: session.seenFrom, Err: err}
+	m.slot(in).fail(context.Background(), refused)
+	return refused
+}
+
+// addressError asks KSeF from where it sees this node, for the text of an error.
+func (m *Manager) addressError(ctx context.Context, session *Session, cause error) error {
+	refused := &AddressError{Allowed: session.AllowedIPs, Outside: true, Err: cause}
+	if challenge, err := m.auth.Challenge(ctx); err == nil {
+		refused.SeenFrom = challenge.ClientIP
+	}
+	return refused
+}
