@@ -66,6 +66,7 @@ func contextEndpoints() []string {
 		client.EndpointQuerySessions, client.EndpointEndSession, client.EndpointEndNumbered, client.EndpointRateLimits,
 		client.EndpointCertificateLimits, client.EndpointEnrollmentData, client.EndpointEnroll, client.EndpointEnrollment,
 		client.EndpointRetrieve, client.EndpointQueryCertificates, client.EndpointRevokeCertificate,
+		client.EndpointPersonalGrants,
 	}
 }
 

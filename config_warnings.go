@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// pathConfigWriteChecked is pathConfigWrite with warnings of what KSeF will refuse.
+// pathConfigWriteChecked is pathConfigWrite with warnings of what KSeF will refuse. KSeF is asked
+// when the new configuration is in force and nothing waits for the write any more.
 func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	response, err := b.pathConfigWrite(ctx, req, data)
 	current := b.connection.get()
@@ -22,5 +23,10 @@ func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Reque
 		b.Logger().Warn("the session in force could not be read", "error", err)
 	}
 	addWarnings(response, bound)
+	if !data.Get("verify").(bool) {
+		return response, nil
+	}
+	named := func() []rolePermissions { return b.rolesIn(ctx, current.config.Context, current.config.Context) }
+	addWarnings(response, b.rightsWarnings(ctx, current, current.config.Context, named)...)
 	return response, nil
 }

@@ -35,6 +35,7 @@ type connection struct {
 	config   *config
 	client   *client.Client
 	sessions *session.Manager
+	rights   *signerRights
 }
 
 // connections holds the connection in force. turn lets one at a time build or
@@ -141,7 +142,7 @@ func (b *backend) build(c *config) (*connection, error) {
 
 		AllowedIPs: c.AllowedIPs,
 	})
-	return &connection{config: c, client: api, sessions: sessions}, nil
+	return &connection{config: c, client: api, sessions: sessions, rights: newSignerRights()}, nil
 }
 
 // identity changes with what a session depends on: the API, who signs, and the addresses that it

@@ -41,7 +41,7 @@ func contextFlows() []flow {
 		run: change(""), kinds: issuing(), check: keepsItsContext,
 	}, {
 		name: "force a change of nip while a token is issued", options: options,
-		run: change("tokens"), kinds: issuing(loggingIn("put budget/*", "put config")...),
+		run: change("tokens"), kinds: issuing(loggingIn("put budget/*", "put config", grantsEndpoint)...),
 	}}
 }
 

@@ -95,6 +95,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	response := &logical.Response{}
 	addWarnings(response, b.ttlWarnings(current, next)...)
 	addWarnings(response, stranger)
+	addWarnings(response, b.roleRightsWarnings(ctx, name, next)...)
 	if len(response.Warnings) == 0 {
 		return nil, nil
 	}

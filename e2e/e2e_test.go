@@ -57,6 +57,7 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 			"await-ksef":   awaitKSeF,
 			"control":      control,
 			"ask-vault":    askVault,
+			"testdata":     testdata,
 		},
 	})
 }

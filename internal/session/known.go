@@ -113,3 +113,24 @@ func newest(own, outside *Session) *Session {
 	}
 	return own
 }
+
+// AtHand returns the session that there is, with an access token that is valid now: by a refresh at
+// most, never by a login. It is nil where only a login would help.
+func (m *Manager) AtHand(ctx context.Context, in client.Context) (*Session, error) {
+	if session := m.inMemory(in); session.fresh() {
+		return session, nil
+	}
+	session, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+		if session := s.get(); session.fresh() {
+			return session, nil
+		}
+		if err := s.recentFailure(); err != nil {
+			return nil, err
+		}
+		return m.refresh(ctx, s, s.get())
+	})
+	if errors.Is(err, errOver) {
+		return nil, nil
+	}
+	return session, err
+}

@@ -1,0 +1,85 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// EndpointPersonalGrants tells what the subject of a session has been granted, as KSeF's
+// documentation names it.
+const EndpointPersonalGrants = "POST /permissions/query/personal/grants"
+
+// Grants are the permissions that KSeF lists for the subject of a session.
+type Grants struct {
+	// Permissions are those in force in the session's context, each once, by KSeF's names. They may
+	// have names that no token can have.
+	Permissions []string
+	// Owner says that KSeF lists the rights of the context's owner (since KSeF 2.9). Before, an owner
+	// is not listed.
+	Owner bool
+	// HasMore says that there are more than these, or some that this version cannot read.
+	HasMore bool
+}
+
+// grantsPage is the part of QueryPersonalPermissionsResponse that matters. How KSeF 2.9 shows an
+// owner is documented by the name OwnerPermissionScope alone, so it is taken in all likely forms.
+type grantsPage struct {
+	Permissions []grantItem     `json:"permissions"`
+	HasMore     bool            `json:"hasMore"`
+	Owner       json.RawMessage `json:"ownerPermissionScope"`
+}
+
+type grantItem struct {
+	// Scope is a string, and anything in a version to come.
+	Scope   json.RawMessage `json:"permissionScope"`
+	Owner   json.RawMessage `json:"ownerPermissionScope"`
+	State   string          `json:"permissionState"`
+	Context *Context        `json:"contextIdentifier"`
+}
+
+// PersonalGrants returns the first hundred grants of the subject of the access token, which is one
+// for the taxpayer.
+func (c *Client) PersonalGrants(ctx context.Context, access Bearing, taxpayer Context) (*Grants, error) {
+	call, err := jsonCall(EndpointPersonalGrants, "/permissions/query/personal/grants?pageOffset=0&pageSize=100", access, struct{}{})
+	if err != nil {
+		return nil, err
+	}
+	call.success = http.StatusOK
+	var page grantsPage
+	if err := c.do(ctx, call, &page); err != nil {
+		return nil, err
+	}
+	return page.grants(taxpayer), nil
+}
+
+// grants leaves out what another taxpayer has granted to the one whom the context is about.
+func (p grantsPage) grants(taxpayer Context) *Grants {
+	grants := &Grants{HasMore: p.HasMore, Owner: says(p.Owner)}
+	for _, item := range p.Permissions {
+		if item.State == "Inactive" || (item.Context != nil && *item.Context != taxpayer) {
+			continue
+		}
+		if says(item.Owner) || strings.Contains(strings.ToLower(string(item.Scope)), "owner") {
+			grants.Owner = true
+		}
+		var scope string
+		switch err := json.Unmarshal(item.Scope, &scope); {
+		case err != nil || scope == "":
+			grants.HasMore = true
+		case !slices.Contains(grants.Permissions, scope):
+			grants.Permissions = append(grants.Permissions, scope)
+		}
+	}
+	return grants
+}
+
+// says tells a value that is there from one that is empty.
+func says(value json.RawMessage) bool {
+	return !slices.Contains([]string{"", "null", "false", `""`, "[]", "{}"}, string(value))
+}
