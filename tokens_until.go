@@ -52,11 +52,11 @@ const (
 
 // applyTokensUntil takes what Vault's own fields of the kind time take.
 func applyTokensUntil(next *config, data *framework.FieldData) error {
-	raw, given := data.Raw[fieldTokensUntil]
+	raw, given := data.GetOk(fieldTokensUntil)
 	if !given {
 		return nil
 	}
-	until, err := parseMoment(raw)
+	until, err := parseMoment(raw.(string))
 	if err != nil || until.Year() < minUntilYear || until.Year() > maxUntilYear {
 		return &client.InputError{
 			Field: fieldTokensUntil, Fault: "is not a moment between the years 2000 and 2999",
@@ -68,13 +68,11 @@ func applyTokensUntil(next *config, data *framework.FieldData) error {
 }
 
 // parseMoment keeps the zone in which a moment is given; the SDK makes each one UTC.
-func parseMoment(raw any) (time.Time, error) {
-	if text, is := raw.(string); is {
-		if moment, err := time.Parse(time.RFC3339, text); err == nil {
-			return moment, nil
-		}
+func parseMoment(text string) (time.Time, error) {
+	if moment, err := time.Parse(time.RFC3339, text); err == nil {
+		return moment, nil
 	}
-	return parseutil.ParseAbsoluteTime(raw)
+	return parseutil.ParseAbsoluteTime(text)
 }
 
 // tokensUntilAnswer has the zone in which the moment was given; it is "" where there is no end.

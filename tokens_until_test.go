@@ -75,6 +75,7 @@ func TestTokensUntil(t *testing.T) {
 				{"2026-12-31T23:00:00.5Z", polishMidnight},
 				{"1798758000", polishMidnight},
 				{1798758000, polishMidnight},
+				{float64(1798758000), polishMidnight}, // as a number reaches a plugin's process
 				{polishMidnight, polishMidnight},
 				{"2027-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"},
 			} {
