@@ -22,8 +22,8 @@ func allowedIPsField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type: framework.TypeCommaStringSlice,
 		Description: "IPv4 addresses from which KSeF accepts the engine's sessions: addresses (192.0.2.7), ranges (192.0.2.7-192.0.2.20) and masks (192.0.2.0/24), " +
-			"at most 10 of each; or auto, the address from which KSeF sees each login begin. " +
-			"It binds sessions, not the tokens that are made under them. A change ends the sessions before. Default: empty, which is all addresses.",
+			"at most 10 of each; or auto, the address from which KSeF sees each login begin. Default: all addresses. " +
+			"It binds sessions, not the tokens that are made under them. A change ends the sessions before.",
 	}
 }
 

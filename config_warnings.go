@@ -23,7 +23,7 @@ func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Reque
 		b.Logger().Warn("the session in force could not be read", "error", err)
 	}
 	addWarnings(response, bound)
-	if !data.Get("verify").(bool) {
+	if given, _ := withoutUnset(data); !given.Get("verify").(bool) {
 		return response, nil
 	}
 	named := func() []rolePermissions { return b.rolesIn(ctx, current.config.Context, current.config.Context) }

@@ -85,7 +85,7 @@ func configGenerators() map[string]generator {
 		"nip":                        only(taxpayerIs("nip"), fixed(secondNIP)),
 		"internal_id":                only(taxpayerIs("internal_id"), fixed(unitContext)),
 		"allowed_contexts":           list(0, testNIP, secondNIP, unitContext, "*"),
-		"allowed_ips":                one("0.0.0.0/0", []any{"192.0.2.7", "0.0.0.0/0"}, "0.0.0.0-255.255.255.255,192.0.2.7"),
+		"allowed_ips":                list(0, "127.0.0.1", "127.0.0.0/8", "127.0.0.1-127.0.0.9", "0.0.0.0/0"),
 		"certificate":                only(pem, func(d *drawing) any { return d.certificate }),
 		"private_key":                only(pem, func(d *drawing) any { return d.privateKey() }),
 		"private_key_password":       only(encrypted, func(d *drawing) any { return d.password }),
