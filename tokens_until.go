@@ -67,12 +67,14 @@ func applyTokensUntil(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// parseMoment keeps the zone in which a moment is given; the SDK makes each one UTC.
+// parseMoment keeps the zone in which a moment is given. Seconds have none, and are read as UTC
+// whatever the zone of the machine.
 func parseMoment(text string) (time.Time, error) {
 	if moment, err := time.Parse(time.RFC3339, text); err == nil {
 		return moment, nil
 	}
-	return parseutil.ParseAbsoluteTime(text)
+	moment, err := parseutil.ParseAbsoluteTime(text)
+	return moment.UTC(), err
 }
 
 // tokensUntilAnswer has the zone in which the moment was given; it is "" where there is no end.
