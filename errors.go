@@ -80,8 +80,9 @@ func isInputError(err error) bool {
 func needsOperator(err error) bool {
 	var login *client.LoginError
 	var refused *client.APIError
+	var address *session.AddressError
 	switch {
-	case isInputError(err), errors.Is(err, errOtherAPI), ledger.IsUnknownToken(err):
+	case isInputError(err), errors.Is(err, errOtherAPI), ledger.IsUnknownToken(err), errors.As(err, &address):
 		return true
 	case errors.As(err, &login):
 		return login.Status.Code < http.StatusInternalServerError

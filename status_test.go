@@ -103,13 +103,41 @@ func testStatusSummary(t *testing.T) {
 				"then any write to config has KSeF asked again.", m.summary())
 		})
 	})
+	t.Run("address_left_out", func(t *testing.T) {
+		withAllowedIPs(t, ownAddress, func(t *testing.T, m *mount) {
+			issued := m.issue()
+			m.stop()
+			m.leaveFrom(otherAddress)
+			standby := m.mount(m.storage)
+			defer standby.stop()
+			require.Error(t, standby.revoke(m.lease(issued)))
+			require.Equal(t, "Logging in to KSeF in Nip:"+testNIP+" is refused: mend what the warning names, in KSeF or in config; "+
+				"then any write to config has KSeF asked again. Other troubles, in the warnings: 1.", standby.summary())
+			m.elapse(time.Minute)
+			require.Contains(t, standby.summary(), "mend", "the engine does not go on by itself")
+		})
+	})
+	t.Run("address_refused_after_a_login", func(t *testing.T) {
+		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			w.leaveTwoWays(ownAddress, otherAddress)
+			m := w.mount(&logical.InmemStorage{})
+			defer m.stop()
+			fields := w.fields()
+			fields["allowed_ips"] = "auto"
+			m.must(m.write("config", fields))
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.refused(m.read("creds/invoices", nil))
+			require.Equal(t, "KSeF refuses the address of this node also after a new login: mend what the warning names, in KSeF or in config; "+
+				"then any write to config has KSeF asked again.", m.summary())
+		})
+	})
 	t.Run("revocation_that_KSeF_refuses", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			issued := m.issue()
 			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 			require.Error(t, m.revoke(m.lease(issued)))
 			since := inUTC(time.Now())
-			require.Equal(t, fmt.Sprintf("The token %s is alive and could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
+			require.Equal(t, fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
 				issued.Data["reference_number"], since), m.summary())
 			m.ksef.ClearFaults()
 			m.must(m.write("config", nil))

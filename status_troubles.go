@@ -93,7 +93,7 @@ func revocationTrouble(open ledger.Open, pending ledger.Pending) string {
 	oldest := pending.Oldest
 	since := inUTC(pending.OldestSince)
 	if oldest.Err != nil && needsOperator(oldest.Err) {
-		return fmt.Sprintf("The token %s is alive and could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
+		return fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
 			oldest.ReferenceNumber, since)
 	}
 	return fmt.Sprintf("KSeF has not confirmed revocations (%d, the oldest since %s): the engine goes on by itself, next at %s; nothing to do while KSeF is away.",
@@ -124,8 +124,11 @@ func (r *statusReport) addRefusedLogins(refused []string) {
 	if len(refused) == 0 {
 		return
 	}
-	where, _, _ := strings.Cut(refused[0], ": ")
-	r.warn(troubleLogin, fmt.Sprintf("%s is refused: mend what the warning names, in KSeF or in config; then any write to config has KSeF asked again.", strings.Replace(where, "logging", "Logging", 1)),
+	what, _, _ := strings.Cut(refused[0], ": ")
+	if where, isLogin := strings.CutPrefix(what, "logging in"); isLogin {
+		what = "Logging in" + where + " is refused"
+	}
+	r.warn(troubleLogin, what+": mend what the warning names, in KSeF or in config; then any write to config has KSeF asked again.",
 		atMost(refused, "contexts")...)
 }
 

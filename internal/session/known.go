@@ -38,12 +38,14 @@ func (m *Manager) FailedAt(in client.Context) time.Time {
 	return s.failedAt
 }
 
-// Refusals are the logins that KSeF has lately refused, one for each context.
+// Refusals are the logins that KSeF, or config by its allowed_ips, has lately refused, one for each
+// context.
 func (m *Manager) Refusals() []error {
 	var refusals []error
 	for _, s := range m.slots() {
 		var refused *client.LoginError
-		if err := s.recentFailure(); errors.As(err, &refused) {
+		var address *AddressError
+		if err := s.recentFailure(); errors.As(err, &refused) || errors.As(err, &address) {
 			refusals = append(refusals, err)
 		}
 	}
