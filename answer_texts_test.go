@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -50,6 +51,14 @@ func TestAnswerNamesTheMount(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, statusOf(nil, err))
 		_, err = nameMount("ksef/", nil, logical.ErrUnsupportedOperation)
 		require.Equal(t, logical.ErrUnsupportedOperation, err)
+	})
+	t.Run("in the details of status", func(t *testing.T) {
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
+			require.Error(t, m.revoke(m.lease(issued)))
+			details := fmt.Sprint(m.statusDetails())
+			require.Contains(t, details, "vault delete ksef/tokens/"+issued.Data["reference_number"].(string))
+			require.NotContains(t, details, "<mount>")
+		})
 	})
 	t.Run("and leaves what users have stored", func(t *testing.T) {
 		response := &logical.Response{Data: map[string]any{"description": "<mount>/x", "error": "<mount>/y", "more": ""}}

@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -24,7 +25,7 @@ func nameMount(path string, response *logical.Response, err error) (*logical.Res
 		for i, warning := range response.Warnings {
 			response.Warnings[i] = strings.ReplaceAll(warning, mountPlaceholder, path)
 		}
-		nameMountInError(path, response)
+		nameMountInErrors(path, response)
 	}
 	if err == nil || !strings.Contains(err.Error(), mountPlaceholder) {
 		return response, err
@@ -37,14 +38,32 @@ func nameMount(path string, response *logical.Response, err error) (*logical.Res
 	return response, named
 }
 
-// nameMountInError leaves all other data as it is: users may have written it.
-func nameMountInError(path string, response *logical.Response) {
-	field := "last_error" // of status
+// nameMountInErrors leaves all other data as it is: users may have written it.
+func nameMountInErrors(path string, response *logical.Response) {
+	nameMountIn(path, response.Data, "last_error") // of status
 	if response.IsError() {
-		field = "error"
+		nameMountIn(path, response.Data, "error")
 	}
-	if text, is := response.Data[field].(string); is {
-		response.Data[field] = strings.ReplaceAll(text, mountPlaceholder, path)
+	if details, is := response.Data[fieldVerbose].(map[string]any); is {
+		nameMountIn(path, details, "last_error", "error", "warning")
+	}
+}
+
+// nameMountIn changes the texts of some fields, those of nested values included.
+func nameMountIn(path string, data map[string]any, fields ...string) {
+	for field, value := range data {
+		switch value := value.(type) {
+		case string:
+			if slices.Contains(fields, field) {
+				data[field] = strings.ReplaceAll(value, mountPlaceholder, path)
+			}
+		case map[string]any:
+			nameMountIn(path, value, fields...)
+		case []map[string]any:
+			for _, one := range value {
+				nameMountIn(path, one, fields...)
+			}
+		}
 	}
 }
 
