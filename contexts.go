@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -155,8 +154,8 @@ const (
 
 func tooManyFirstLogins(pause time.Duration) error {
 	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
-		"%d first logins have been made within a minute in contexts that %s lets in only through *; next slot at %s, in %d s. Contexts that it names do not wait",
-		firstLoginsAtMost, fieldAllowedContexts, time.Now().Add(pause+time.Second-1).UTC().Format(time.RFC3339), int(math.Ceil(pause.Seconds())))}
+		"%d first logins have been made within a minute in contexts that %s lets in only through *%s. Contexts that it names do not wait",
+		firstLoginsAtMost, fieldAllowedContexts, client.NextSlot(time.Now().Add(pause)))}
 }
 
 // firstLogins are the contexts that were lately admitted without a session, one mount's, oldest
