@@ -51,7 +51,6 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"capture":      capture,
 			"issue":        issue,
-			"vault-get":    vaultGet,
 			"await":        await,
 			"await-status": awaitStatus,
 			"await-ksef":   awaitKSeF,

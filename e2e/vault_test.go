@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -149,27 +148,6 @@ func issue(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_TOKEN", answer.Data.Token)
 	ts.Setenv(args[0]+"_LEASE", answer.LeaseID)
 	ts.Setenv(args[0]+"_REFERENCE", answer.Data.ReferenceNumber)
-}
-
-// vaultGet reads from Vault's API as a program without Vault's own client does: vault-get PATH. The
-// answer's body is the standard output of the next commands.
-func vaultGet(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: vault-get PATH")
-	}
-	request, err := http.NewRequest(http.MethodGet, ts.Getenv("VAULT_ADDR")+args[0], nil) //nolint:noctx // bounded by the client
-	ts.Check(err)
-	request.Header.Set("X-Vault-Token", ts.Getenv("VAULT_TOKEN"))
-	response, err := (&http.Client{Timeout: time.Minute}).Do(request)
-	ts.Check(err)
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	ts.Check(err)
-	if response.StatusCode != http.StatusOK {
-		ts.Fatalf("GET %s: %s: %s", args[0], response.Status, answer)
-	}
-	_, err = ts.Stdout().Write(answer)
-	ts.Check(err)
 }
 
 // awaitStatus waits until KSeF's metadata of a token shows a status:
