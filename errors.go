@@ -53,8 +53,8 @@ func answerError(err error) (*logical.Response, error) {
 	return nil, err
 }
 
-// saysNothing says of a failed login that it tells nothing of the credential: KSeF was not asked, did
-// not answer, had no room or failed itself.
+// saysNothing says of a failed login that it tells nothing of the credential: KSeF was not asked,
+// did not answer, had no room or failed itself.
 func saysNothing(err error) bool {
 	var exhausted *budget.ExhaustedError
 	var lost *client.TransportError

@@ -92,8 +92,8 @@ func (b *backend) onLogin(in client.Context, err error) {
 	b.sendBackgroundEvent("login", "config", "context", in.String())
 }
 
-// noteConfigured notes what a configuration that was written shows to be over: the failure of a login
-// that was proven, and of a rotation of the certificate before.
+// noteConfigured notes what a configuration that was written shows to be over: the failure of a
+// login that was proven, and of a rotation of the certificate before.
 func (b *backend) noteConfigured(before, next *config, unproven string) {
 	if unproven == "" {
 		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: next.Context}, nil)

@@ -29,7 +29,8 @@ func withContextFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	return fields
 }
 
-// withContextDefault is withContextFields for a request, and says what holds where it gives neither.
+// withContextDefault is withContextFields for a request, and says what holds where it gives
+// neither.
 func withContextDefault(otherwise string, fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields = withContextFields(fields)
 	for _, field := range []string{"nip", "internal_id"} {

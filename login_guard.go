@@ -59,8 +59,8 @@ func (b *backend) guardLogin(ctx context.Context, connected *connection, in clie
 	return nil
 }
 
-// needsCertificate says whether the mount itself logs in in the context with config's certificate, and
-// who has made tokens there that may be alive.
+// needsCertificate says whether the mount itself logs in in the context with config's certificate,
+// and which subjects have made tokens there that may be alive.
 func (b *backend) needsCertificate(ctx context.Context, connected *connection, in client.Context) (guarded bool, authors []string, err error) {
 	all, err := b.ledger.Authors(ctx, connected.config.URL)
 	if err != nil {
@@ -77,7 +77,8 @@ func (b *backend) needsCertificate(ctx context.Context, connected *connection, i
 	return guarded, authors, err
 }
 
-// beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for nothing.
+// beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for
+// nothing.
 func (b *backend) beginWarning(ctx context.Context, connected *connection, in client.Context) (string, error) {
 	guarded, authors, err := b.needsCertificate(ctx, connected, in)
 	switch {
@@ -89,16 +90,16 @@ func (b *backend) beginWarning(ctx context.Context, connected *connection, in cl
 			"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, in, own), nil
 	case len(authors) > 0:
 		return fmt.Sprintf("Tokens made by %s are open in %s: login/complete will refuse a signature that does not tell who has signed, and another signer can revoke "+
-			"those tokens only with CredentialsManage there.", authorNames(authors), in), nil
+			"those tokens only with CredentialsManage there.", subjectNames(authors), in), nil
 	}
 	return "", nil
 }
 
-// authorNames names who has made tokens; "" is one whom no record names.
-func authorNames(authors []string) string {
-	named := slices.Clone(authors)
-	for i, author := range named {
-		if author == "" {
+// subjectNames names the subjects that have made tokens; "" is one that no record names.
+func subjectNames(subjects []string) string {
+	named := slices.Clone(subjects)
+	for i, subject := range named {
+		if subject == "" {
 			named[i] = "a signer who is not recorded"
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// mountPlaceholder stands for the mount's path in commands that texts recommend: only a request tells
-// it, and it changes when the mount is moved.
+// mountPlaceholder stands for the mount's path in commands that texts recommend: only a request
+// tells it, and it changes when the mount is moved.
 const mountPlaceholder = "<mount>/"
 
 // nameMount puts the mount's path into the texts of an answer, so that their commands can be run as

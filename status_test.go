@@ -211,7 +211,8 @@ func testStatusLimits(t *testing.T) {
 	})
 }
 
-// testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one does.
+// testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one
+// does.
 func testStatusCounts(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.issue()

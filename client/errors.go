@@ -30,8 +30,8 @@ func (p Problem) String() string {
 	return text
 }
 
-// APIError is an answer of KSeF's that is no success: a refusal, a failure of its own, or a redirect,
-// which it never gives.
+// APIError is an answer of KSeF's that is no success: a refusal, a failure of its own, or a
+// redirect, which it never gives.
 type APIError struct {
 	Endpoint string
 	// Status is the HTTP status.

@@ -20,8 +20,8 @@ type Grants struct {
 	// Permissions are those in force in the session's context, each once, by KSeF's names. They may
 	// have names that no token can have.
 	Permissions []string
-	// Owner says that KSeF lists the rights of the context's owner (since KSeF 2.9). Before, an owner
-	// is not listed.
+	// Owner says that KSeF lists the rights of the context's owner (since KSeF 2.9). Before, an
+	// owner is not listed.
 	Owner bool
 	// HasMore says that there are more than these, or some that this version cannot read.
 	HasMore bool

@@ -86,10 +86,10 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	defer cancel()
 	c.closeSilent()
 	sent := time.Now()
-	var way progress
-	response, err := c.http.Do(way.follow(request))
+	var sending progress
+	response, err := c.http.Do(sending.follow(request))
 	if err != nil {
-		lost := &TransportError{Endpoint: call.endpoint, Sent: !way.unsent(err), Connected: way.connected.Load(), Err: withoutURL(err)}
+		lost := &TransportError{Endpoint: call.endpoint, Sent: !sending.unsent(err), Connected: sending.connected.Load(), Err: withoutURL(err)}
 		c.settle(pass, sent, lost)
 		return lost
 	}

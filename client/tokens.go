@@ -79,8 +79,8 @@ type TokenRequest struct {
 type NewToken struct {
 	ReferenceNumber string `json:"referenceNumber"`
 	Token           Secret `json:"token"`
-	// ValidUntil is when the token ends by itself, by this machine's clock; zero where KSeF does not
-	// say.
+	// ValidUntil is when the token ends by itself, by this machine's clock; zero where KSeF does
+	// not say.
 	ValidUntil time.Time `json:"-"`
 }
 

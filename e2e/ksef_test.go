@@ -51,8 +51,8 @@ func serveKSeF(t *testing.T, secrets *secrets, options simulator.Options) (*simu
 	}))
 }
 
-// isFailure says that an answer is a redirect or a failure, which no contract documents: the simulator
-// gives one where a script asks for it, and at no other time.
+// isFailure says that an answer is a redirect or a failure, which no contract documents: the
+// simulator gives one where a script asks for it, and at no other time.
 func isFailure(err error) bool {
 	var disagreement *contract.Disagreement
 	return errors.As(err, &disagreement) && (disagreement.Status >= 500 || disagreement.Status/100 == 3)

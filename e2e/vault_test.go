@@ -27,8 +27,8 @@ const (
 	startLimit = 60 * time.Second
 )
 
-// auditByAPI lets OpenBao take an audit device by its API, as Vault always does. Vault logs a warning
-// that it does not know the setting.
+// auditByAPI lets OpenBao take an audit device by its API, as Vault always does. Vault logs a
+// warning that it does not know the setting.
 const auditByAPI = "unsafe_allow_api_audit_creation = true\n"
 
 // startVault starts a Vault in development mode that knows the plugin's folder,

@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2016,SC2034
-# Sourced by demo and dev: a KSeF and a Vault (or OpenBao) of their own on free loopback ports, with the engine configured, in a
-# scratch directory that goes when they end. Nobody's ~/.vault-token, VAULT_* or BAO_* variables or running servers are touched.
+# Sourced by demo and dev: a KSeF and a Vault (or OpenBao) of their own on free loopback ports, with
+# the engine configured, in a scratch directory that goes when they end. Nobody's ~/.vault-token,
+# VAULT_* or BAO_* variables or running servers are touched.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=""
-# The server's program, its name and version, its command line, and what the command line's variables begin with.
+# The server's program, its name and version, its command line, and what the command line's
+# variables begin with.
 binary=""
 server=""
 cli=vault
@@ -90,7 +92,8 @@ finish() {
   exit "$status"
 }
 
-# From here on the working directory is the scratch directory, and ksef-simulator and vault (or bao) are on PATH.
+# From here on the working directory is the scratch directory, and ksef-simulator and vault (or bao)
+# are on PATH.
 prepare() {
   if [ ! -x "$root/bin/vault-plugin-secrets-ksef" ] || [ ! -x "$root/bin/ksef-simulator" ]; then
     die "the plugin and the simulator are not built: make build"

@@ -17,7 +17,8 @@ type ExhaustedError struct {
 	Endpoint string
 	// Next is the earliest moment at which a request at this position can go.
 	Next time.Time
-	// Position is the place in the queue of the endpoint that the request would have had; 1 is the next to go.
+	// Position is the place in the queue of the endpoint that the request would have had; 1 is the
+	// next to go.
 	Position int
 }
 

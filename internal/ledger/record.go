@@ -59,8 +59,8 @@ type Record struct {
 	Created     time.Time `json:"created"`
 	// Deadline is the lease's end, as issued or as last renewed.
 	Deadline time.Time `json:"deadline"`
-	// ValidUntil is when KSeF ends the token by itself, by this machine's clock; zero where KSeF has
-	// not said.
+	// ValidUntil is when KSeF ends the token by itself, by this machine's clock; zero where KSeF
+	// has not said.
 	ValidUntil time.Time `json:"valid_until,omitzero"`
 	// Ended is when the revocation was asked for, or, once Dead, confirmed.
 	Ended time.Time `json:"ended,omitzero"`

@@ -23,8 +23,8 @@ const (
 	ofJob
 )
 
-// scopeOf decides by who was asked, and what he answered. 401, 429 and a 403 for the address speak
-// of us; another 403 may be about this token alone, as when another subject made it.
+// scopeOf decides by the endpoint and KSeF's answer. 401, 429 and a 403 for the address concern the
+// session; another 403 may concern this token alone, as when another subject made it.
 func scopeOf(err error) scope {
 	var own *jobError
 	if errors.As(err, &own) {

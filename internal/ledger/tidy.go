@@ -33,7 +33,7 @@ type TidyReport struct {
 	// Revoking counts this mount's tokens in the context whose revocation had begun when the run
 	// ended, as CountOpen does, and every orphan that the run has had revoked.
 	Revoking int
-	// Closed counts ghosts whose record was closed; 0 in a dry run.
+	// Closed counts the stale records that were closed; 0 in a dry run.
 	Closed int
 	// Incomplete is why not everything was looked at; nil when it was.
 	Incomplete error
