@@ -18,9 +18,15 @@ type progress struct {
 	connected, handshakeFailed atomic.Bool
 }
 
-// follow returns the request, with its progress noted in p.
+// follow returns the request, with its progress noted in p. Where a kept connection is lost, net/http
+// asks for another: for a GET always, otherwise only if nothing was written to the one before.
 func (p *progress) follow(request *http.Request) *http.Request {
 	return request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+		GetConn: func(string) {
+			if request.Method != http.MethodGet {
+				p.connected.Store(false)
+			}
+		},
 		GotConn: func(httptrace.GotConnInfo) { p.connected.Store(true) },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			if err != nil {

@@ -4,10 +4,13 @@
 package client
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,4 +72,47 @@ func unusedAddress(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 	return listener.Addr().String()
+}
+
+// TestProgressOfASecondConnection loses a kept connection before anything is written to it, so that
+// net/http dials anew.
+func TestProgressOfASecondConnection(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-45","token":"t"}`)
+	}))
+	defer server.Close()
+	var broken atomic.Bool
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if broken.Load() {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &breakingConn{conn, &broken}, err
+	}}
+	defer transport.CloseIdleConnections()
+	made, err := New(Config{URL: server.URL, Transport: transport})
+	require.NoError(t, err)
+	defer made.Close()
+	gate := &recordingGate{}
+	_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+	require.NoError(t, err)
+	broken.Store(true)
+	_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+	require.ErrorContains(t, err, "KSeF could not be reached for POST /tokens: dial")
+	require.False(t, MayHaveActed(err, EndpointGenerateToken))
+	require.Equal(t, 1, gate.cancelled)
+}
+
+// breakingConn writes nothing any more once it is broken.
+type breakingConn struct {
+	net.Conn
+	broken *atomic.Bool
+}
+
+func (c *breakingConn) Write(data []byte) (int, error) {
+	if c.broken.Load() {
+		return 0, io.ErrClosedPipe
+	}
+	return c.Conn.Write(data)
 }
