@@ -151,7 +151,7 @@ func testStatusSummary(t *testing.T) {
 			m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 			require.Error(t, m.revoke(m.lease(issued)))
 			require.Contains(t, m.summary(), "KSeF has not confirmed revocations (1, the oldest since ")
-			require.Contains(t, m.summary(), "nothing to do while KSeF is away")
+			require.Contains(t, m.summary(), "nothing to do but wait")
 			for range 3 {
 				_, err := m.read("creds/invoices", nil)
 				require.Error(t, err)

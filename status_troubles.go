@@ -96,7 +96,7 @@ func revocationTrouble(open ledger.Open, pending ledger.Pending) string {
 		return fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
 			oldest.ReferenceNumber, since)
 	}
-	return fmt.Sprintf("KSeF has not confirmed revocations (%d, the oldest since %s): the engine goes on by itself, next at %s; nothing to do while KSeF is away.",
+	return fmt.Sprintf("KSeF has not confirmed revocations (%d, the oldest since %s): the engine goes on by itself, next at %s; nothing to do but wait.",
 		open.Revoking, since, inUTC(oldest.Next))
 }
 

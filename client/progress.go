@@ -18,8 +18,8 @@ type progress struct {
 	connected, handshakeFailed atomic.Bool
 }
 
-// follow returns the request, with its progress noted in p. Where a kept connection is lost, net/http
-// asks for another: for a GET always, otherwise only if nothing was written to the one before.
+// follow returns the request, with its progress noted in p. Where a kept connection is lost,
+// net/http asks for another: for a GET always, otherwise only if nothing was written to the first.
 func (p *progress) follow(request *http.Request) *http.Request {
 	return request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) {
