@@ -143,7 +143,7 @@ func (b *backend) openSigning() {
 		OnUnreadable: b.onUnreadable,
 	})
 	b.logins = outside.New(outside.Options{
-		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onLogin, Logger: b.Logger().Named("login"),
+		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed, Logger: b.Logger().Named("login"),
 		OnUnreadable: b.onUnreadable,
 	})
 	b.upkeep = newUpkeep(b)

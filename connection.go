@@ -123,7 +123,8 @@ func (b *backend) build(c *config) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions := session.NewManager(session.Options{
+	built := &connection{config: c, client: api, rights: newSignerRights()}
+	built.sessions = session.NewManager(session.Options{
 		Client: api,
 		Gate: func(in client.Context) client.Gate {
 			return b.budgets.gate(c.URL, in, budget.Wait{AtMost: authPatience})
@@ -134,7 +135,7 @@ func (b *backend) build(c *config) (*connection, error) {
 		API:      c.api(),
 		Outside:  "outside " + c.api(),
 		Author:   subject,
-		OnLogin:  b.onLogin,
+		OnLogin:  func(in client.Context, err error) { b.onLogin(built, in, err) },
 		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
 			b.learnLimits(ctx, api, in, access)
 		},
@@ -142,7 +143,7 @@ func (b *backend) build(c *config) (*connection, error) {
 
 		AllowedIPs: c.AllowedIPs,
 	})
-	return &connection{config: c, client: api, sessions: sessions, rights: newSignerRights()}, nil
+	return built, nil
 }
 
 // identity changes with what a session depends on: the API, who signs, and the addresses that it

@@ -81,8 +81,22 @@ func (b *backend) onWarning(warning client.Warning) {
 	b.Logger().Warn("KSeF warns", "endpoint", warning.Endpoint, "warning", warning.Text)
 }
 
-func (b *backend) onLogin(in client.Context, err error) {
+// onLogin notes a login in status where its connection is in force: whether a configuration that is
+// not stored can log in is no trouble of the mount.
+func (b *backend) onLogin(used *connection, in client.Context, err error) {
+	if b.connection.get() == used {
+		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: in}, err)
+	}
+	b.tellLogin(in, err)
+}
+
+func (b *backend) onExternalLoginFailed(in client.Context, err error) {
 	b.notices.setOutcome(activity{kind: kindLogin, taxpayer: in}, err)
+	b.tellLogin(in, err)
+}
+
+// tellLogin logs and publishes what has become of a login.
+func (b *backend) tellLogin(in client.Context, err error) {
 	if err != nil {
 		b.Logger().Error("the login to KSeF failed", "context", in.String(), "error", err)
 		b.sendBackgroundEvent("login-fail", "config", "context", in.String(), "error", err.Error())
@@ -101,6 +115,13 @@ func (b *backend) noteConfigured(before, next *config, unproven string) {
 	if replaces(before, next) {
 		b.notices.setOutcome(activity{kind: kindRotation}, nil)
 	}
+}
+
+// noteRoleDeleted notes that what KSeF has refused to a role is over.
+func (b *backend) noteRoleDeleted(name string) {
+	b.notices.mu.Lock()
+	defer b.notices.mu.Unlock()
+	b.notices.failures.roleDeleted(name)
 }
 
 // onLedgerEvent logs and publishes what happened to a token.

@@ -32,7 +32,8 @@ type failure struct {
 	activity activity
 	at       time.Time
 	err      error
-	// resolvedAt is when a success showed that the failure is over; zero until then.
+	// resolvedAt is when a success, or the end of the role, showed that the failure is over; zero until
+	// then.
 	resolvedAt time.Time
 }
 
@@ -74,8 +75,17 @@ func (f *failures) failed(failed activity, err error) {
 }
 
 func (f failures) succeeded(success activity) {
+	f.resolve(func(one *failure) bool { return one.resolvedBy(success) })
+}
+
+// roleDeleted resolves what only an issue under the role could resolve.
+func (f failures) roleDeleted(name string) {
+	f.resolve(func(one *failure) bool { return one.activity.kind == kindIssue && one.activity.object == name })
+}
+
+func (f failures) resolve(over func(*failure) bool) {
 	for i := range f {
-		if f[i].resolvedAt.IsZero() && f[i].resolvedBy(success) {
+		if f[i].resolvedAt.IsZero() && over(&f[i]) {
 			f[i].resolvedAt = time.Now()
 		}
 	}

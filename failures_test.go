@@ -104,6 +104,13 @@ func testFailureInStatus(t *testing.T) {
 			require.Contains(t, m.status()["last_error"], "26001")
 			require.Contains(t, m.summary(), "All is well.")
 		})
+		withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite", "ttl": "1h"}))
+			m.refused(m.read("creds/writer", nil))
+			require.Nil(t, resolved(m))
+			m.must(m.delete("roles/writer"))
+			require.Equal(t, inUTC(time.Now()), resolved(m), "nobody can try it again")
+		})
 	})
 	t.Run("revoke", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
@@ -127,9 +134,13 @@ func testFailureInStatus(t *testing.T) {
 		withMount(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *mount) {
 			certificate, key := m.certificate(simulator.CertificateOptions{PESEL: testPESEL})
 			m.refused(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
+			require.Nil(t, m.status()["last_error"], "a configuration that is not stored is no trouble of the mount")
+			m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key, "verify": false}))
+			m.refused(m.read("tokens", nil))
 			require.Contains(t, m.status()["last_error"], "415")
 			require.Nil(t, resolved(m))
-			m.must(m.write("config", nil))
+			certificate, key = m.certificate(simulator.CertificateOptions{NIP: testNIP})
+			m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
 			require.Equal(t, inUTC(time.Now()), resolved(m), "the login that is configured has been proven")
 		})
 	})

@@ -189,7 +189,7 @@ func statusAnswer() map[int][]framework.Response {
 			"unreadable_entries":            {Type: framework.TypeInt, Description: "Storage entries that cannot be read and are skipped."},
 			"last_error":                    {Type: framework.TypeString, Description: "The last failure that is not over, otherwise the last; with KSeF's trace id where it gave one."},
 			"last_error_at":                 {Type: framework.TypeTime, Description: "When that was."},
-			"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since; absent while the failure is not known to be over."},
+			"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since, or the role was deleted; absent while the failure is not known to be over."},
 			"last_warning":                  {Type: framework.TypeString, Description: "The last X-System-Warning of KSeF."},
 			"last_warning_at":               {Type: framework.TypeTime, Description: "When that was."},
 			fieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, the logins in hand; logins, those that a person signs; " +
