@@ -74,6 +74,25 @@ func TestConfigMadeCertificate(t *testing.T) {
 			require.Empty(t, m.must(m.write("config", m.fields())).Warnings, "the engine has not made the one in force")
 		})
 	})
+	t.Run("gives_way_to_the_one_that_is_about_to_be_retired", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			before := m.rotate(nil)["certificate_serial_number"].(string)
+			stored, _ := m.force()
+			m.elapse(time.Minute)
+			m.fault(simulator.Fault{Endpoint: "POST /certificates/{certificateSerialNumber}/revoke", Kind: simulator.FaultDropRequest, Times: -1})
+			require.Equal(t, "retire", m.rotate(nil)["step"])
+			m.must(m.write("config", map[string]any{"certificate": stored.Certificate, "private_key": stored.PrivateKey, "force": "certificate"}))
+			m.ksef.ClearFaults()
+			m.elapse(2 * time.Hour)
+			require.Equal(t, before, m.must(m.read("config", nil)).Data["certificate_serial_number"])
+			require.Len(t, m.certificates("Active"), 2, "that in force is not revoked")
+			rotation := m.statusDetails()["rotation"].(map[string]any)
+			require.NotContains(t, rotation, "step", "the rotation has ended")
+			require.Contains(t, rotation["last"].(map[string]any)["warning"], "the certificate before, "+before+", is in force again and was not revoked")
+			m.elapse(8 * day)
+			m.issue()
+		})
+	})
 	t.Run("a_deletion_says_what_stays", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			serial := m.rotate(nil)["certificate_serial_number"].(string)

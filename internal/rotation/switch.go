@@ -49,12 +49,21 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 		Automatic: current.Automatic, Name: current.Name, Subject: current.Subject, SubjectName: current.SubjectName,
 		SerialNumber: current.SerialNumber, Previous: current.PreviousDigest,
 	}
-	issued, err := isKSeFs(ctx, api, current)
+	restored, err := r.isRestored(ctx, current)
+	if err != nil {
+		return err
+	}
+	issued := false
+	if !restored {
+		issued, err = isKSeFs(ctx, api, current)
+	}
 	if err == nil && issued {
 		err = revoke(ctx, api, current.PreviousSerial)
 		outcome.Retired = current.PreviousSerial
 	}
 	switch {
+	case restored:
+		outcome.Warning = "the certificate before, " + current.PreviousSerial + ", is in force again and was not revoked"
 	case err != nil && isFinal(err) && time.Since(current.Began) > retireFor:
 		outcome.Retired, outcome.Warning = "", fmt.Sprintf("the certificate before was not revoked in KSeF, and can still log in: %v", err)
 	case err != nil:
@@ -71,6 +80,16 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	}
 	r.OnEvent(Event{Kind: EventRotate, Name: outcome.Name, SerialNumber: outcome.SerialNumber, Retired: outcome.Retired, Automatic: outcome.Automatic})
 	return nil
+}
+
+// isRestored says whether the certificate before is in force again: a write of config may put it back
+// while its revocation is pending.
+func (r *Rotation) isRestored(ctx context.Context, current *record) (bool, error) {
+	inForce, err := r.Mount.Current(ctx)
+	if err != nil {
+		return false, err
+	}
+	return inForce.Certificate != nil && digest(inForce.Certificate) == current.PreviousDigest, nil
 }
 
 // serialPattern is what KSeF's serial numbers look like (OpenAPI,
