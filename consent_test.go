@@ -58,4 +58,21 @@ func TestConfigForce(t *testing.T) {
 			require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 2 live tokens.")
 		})
 	})
+	t.Run("to_delete_an_unreadable_config_gives_no_rotation_up", func(t *testing.T) {
+		withMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
+			require.Equal(t, "pending", m.rotate(nil)["status"])
+			m.put("config", []byte("{"))
+			m.stop()
+			m.start()
+			remove := func(words string) (*logical.Response, error) {
+				return m.request(logical.DeleteOperation, "config", map[string]any{"force": words})
+			}
+			rotation := m.stored("rotation")
+			require.Contains(t, m.refused(remove("rotation")), "or give force=tokens")
+			require.Contains(t, m.refused(remove("tokens")), "or give force=rotation, which gives it up")
+			require.Equal(t, rotation, m.stored("rotation"))
+			require.Contains(t, strings.Join(m.must(remove("tokens,rotation")).Warnings, " "), "The rotation was given up.")
+			require.Nil(t, m.must(m.read("config", nil)))
+		})
+	})
 }

@@ -306,7 +306,9 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced
 	current, err := readConfig(ctx, req.Storage)
 	var unreadable *unreadableConfigError
 	if errors.As(err, &unreadable) {
-		return response, b.deleteUnreadableConfig(ctx, req.Storage, unreadable, forced.to(consentTokens))
+		left, err := b.deleteUnreadableConfig(ctx, req.Storage, unreadable, forced)
+		addWarnings(response, left)
+		return response, err
 	}
 	if err != nil || current == nil {
 		return response, err
