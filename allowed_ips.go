@@ -70,8 +70,12 @@ func (c *config) allowedIPsIdentity() string {
 	if len(c.AllowedIPs) == 0 {
 		return ""
 	}
-	sorted := slices.Sorted(slices.Values(c.AllowedIPs))
-	return "\n" + fieldAllowedIPs + " " + strings.Join(slices.Compact(sorted), ",")
+	return "\n" + fieldAllowedIPs + " " + strings.Join(addressSet(c.AllowedIPs), ",")
+}
+
+// addressSet is the same for lists that allow the same by the same entries.
+func addressSet(entries []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(entries)))
 }
 
 // proveAddress asks KSeF from where it sees this node, and fails where the field leaves that out. A
@@ -103,7 +107,7 @@ func (c *config) checkExternalLogin() error {
 // now: it stays bound to them. "" where there is none in the default context.
 func (c *connection) boundBeforeWarning(ctx context.Context) (string, error) {
 	known, err := c.sessions.Known(ctx, c.config.Context)
-	if err != nil || known == nil || !known.Outside || slices.Equal(known.AllowedIPs, c.config.AllowedIPs) {
+	if err != nil || known == nil || !known.Outside || slices.Equal(addressSet(known.AllowedIPs), addressSet(c.config.AllowedIPs)) {
 		return "", err
 	}
 	return "The login that a person has signed stays bound to the addresses that it was signed for (" + describeAllowedIPs(known.AllowedIPs) +

@@ -93,6 +93,11 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 30})).Warnings)
 		})
 	})
+	t.Run("are_the_same_in_another_order", func(t *testing.T) {
+		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *mount, _ *person) {
+			require.Empty(t, m.must(m.write("config", map[string]any{"allowed_ips": "192.0.2.1,127.0.0.0/8,192.0.2.1"})).Warnings)
+		})
+	})
 	t.Run("do_not_cost_the_login_at_another_address", func(t *testing.T) {
 		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *person) {
 			issued := m.issue()
