@@ -57,6 +57,9 @@ func applyTokensUntil(next *config, data *framework.FieldData) error {
 		return nil
 	}
 	until, err := parseMoment(raw.(string))
+	if err == nil {
+		_, err = until.MarshalJSON() // storage takes no zone of 24 hours, which the parser does
+	}
 	if err != nil || until.Year() < minUntilYear || until.Year() > maxUntilYear {
 		return &client.InputError{
 			Field: fieldTokensUntil, Fault: "is not a moment between the years 2000 and 2999",

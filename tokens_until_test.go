@@ -97,7 +97,7 @@ func TestTokensUntil(t *testing.T) {
 	})
 	t.Run("is a moment and nothing else", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			for _, given := range []any{"2026-12-31", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
+			for _, given := range []any{"2026-12-31", "2026-12-31T23:59:59+24:00", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
 				text := m.refused(m.write("config", map[string]any{fieldTokensUntil: given}))
 				require.Contains(t, text, fieldTokensUntil+": is not", given)
 				require.Empty(t, m.shownUntil(), given)
