@@ -144,9 +144,13 @@ func (b boundRefresh) RoundTrip(request *http.Request) (*http.Response, error) {
 	if !strings.HasSuffix(request.URL.Path, "/auth/token/refresh") {
 		return b.RoundTripper.RoundTrip(request)
 	}
+	return addressRefusal(request), nil
+}
+
+func addressRefusal(request *http.Request) *http.Response {
 	return &http.Response{
 		Status: "403 Forbidden", StatusCode: http.StatusForbidden, Request: request, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Content-Type": {"application/problem+json"}},
 		Body:   io.NopCloser(strings.NewReader(`{"title":"Forbidden","status":403,"reasonCode":"ip-not-allowed"}`)),
-	}, nil
+	}
 }

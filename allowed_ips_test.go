@@ -188,6 +188,17 @@ func TestAllowedIPsRefused(t *testing.T) {
 	})
 }
 
+// boundEnds is KSeF where sessions can be ended by their own tokens only from their addresses, and
+// this is another.
+type boundEnds struct{ http.RoundTripper }
+
+func (b boundEnds) RoundTrip(request *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(request.URL.Path, "/auth/sessions/current") {
+		return addressRefusal(request), nil
+	}
+	return b.RoundTripper.RoundTrip(request)
+}
+
 func TestAddressRefused(t *testing.T) {
 	t.Run("by_another_node_logs_in_anew", func(t *testing.T) {
 		withAllowedIPs(t, "auto", func(t *testing.T, m *mount) {
@@ -203,6 +214,27 @@ func TestAddressRefused(t *testing.T) {
 			}
 			require.Equal(t, 2, m.requests(submitEndpoint))
 			require.Equal(t, 1, m.openSessions(), "that of the other node has ended")
+		})
+	})
+	t.Run("does_not_hold_up_a_rotation", func(t *testing.T) {
+		inWorld(t, simulator.Options{Grants: secondGrant()}, func(t *testing.T, w *world) {
+			m := w.mount(&logical.InmemStorage{})
+			fields := w.fields()
+			fields["allowed_ips"] = "auto"
+			m.must(m.write("config", fields))
+			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "nip": secondNIP}))
+			m.must(m.read("creds/invoices", nil))
+			m.stop()
+			w.leaveFrom(otherAddress)
+			w.transport = boundEnds{w.transport}
+			standby := w.mount(m.storage)
+			defer standby.stop()
+			require.Equal(t, "done", standby.rotate(nil)["status"])
+			require.Empty(t, standby.must(standby.write("config", map[string]any{"request_timeout": 20})).Warnings)
+			standby.elapse(time.Hour)
+			standby.must(standby.read("creds/invoices", nil))
+			standby.must(standby.write("config", map[string]any{"request_timeout": 30}))
+			require.Equal(t, 2, standby.openSessions(), "one in each context: those of the other node have been ended by their numbers")
 		})
 	})
 	t.Run("of_many_requests_at_once_logs_in_once", func(t *testing.T) {
