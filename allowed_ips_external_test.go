@@ -137,6 +137,24 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 	})
 }
 
+// What the error tells to do must be possible where KSeF binds refreshes too.
+func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
+	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *person) {
+		m.stop()
+		m.leaveFrom(otherAddress)
+		m.world.transport = boundRefresh{m.world.transport}
+		other := m.mount(m.storage)
+		defer other.stop()
+		other.elapse(20 * time.Minute)
+		text := m.refused(other.write("config", map[string]any{"request_timeout": 20}))
+		require.Contains(t, text, "allowed_ips: leaves out 192.0.2.9")
+		warnings := other.must(other.write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.9"})).Warnings
+		require.Contains(t, warnings[0], "The configuration was stored unproven: the login that a person has signed is bound to 127.0.0.0/8")
+		other.must(other.complete(clerk.signWhole(t, other.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		other.issue()
+	})
+}
+
 // boundRefresh is KSeF where refreshes are bound to addresses too, and this is another.
 type boundRefresh struct{ http.RoundTripper }
 

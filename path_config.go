@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+
+	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -209,9 +212,19 @@ func (c *connection) prove(ctx context.Context, before *config, verify bool) (un
 		return "", c.sessions.Login(ctx, c.config.Context)
 	}
 	if c.config.signing() == signingExternal || (before != nil && !replaces(before, c.config)) {
-		return "", c.sessions.Verify(ctx, c.config.Context)
+		return verified(before, c.config, c.sessions.Verify(ctx, c.config.Context))
 	}
 	return "", c.sessions.Login(ctx, c.config.Context)
+}
+
+// verified lets addresses be written from which a login that a person has signed cannot be used: only
+// then can another be signed for them.
+func verified(before, next *config, err error) (unproven string, failed error) {
+	var refused *session.AddressError
+	if !errors.As(err, &refused) || !refused.Outside || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
+		return "", err
+	}
+	return "The configuration was stored unproven: " + err.Error(), nil
 }
 
 // discard ends what was logged in to prove a configuration that is not stored
