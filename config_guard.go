@@ -119,7 +119,7 @@ func judgeChange(changed string, open ledger.Open, lost ledger.Lost, current *co
 func remedies(open ledger.Open, lost ledger.Lost) []string {
 	var all []string
 	if open.Live > 0 {
-		all = append(all, "end their leases first (vault lease revoke -prefix)")
+		all = append(all, "end their leases first (vault lease revoke -prefix <mount>/)")
 	}
 	if open.Revoking+open.Unreadable > 0 {
 		all = append(all, "wait until status shows that nothing is being revoked")

@@ -38,7 +38,7 @@ func TestConfigForce(t *testing.T) {
 			m.issue()
 			move := func(words string) map[string]any { return map[string]any{"nip": secondNIP, "force": words} }
 			require.Contains(t, m.refused(m.write("config", move("rotation,certificate"))),
-				"nip: would leave behind 1 live token, which could then no longer be revoked; end their leases first (vault lease revoke -prefix), or give force=tokens")
+				"nip: would leave behind 1 live token, which could then no longer be revoked; end their leases first (vault lease revoke -prefix ksef/), or give force=tokens")
 			require.Equal(t, "pending", m.rotate(nil)["status"])
 			require.Contains(t, m.refused(m.write("config", move("tokens,certificate"))), "or give force=rotation, which gives it up")
 			require.Contains(t, m.refused(m.write("config", move("rotation"))), "give force=tokens")

@@ -235,10 +235,17 @@ func (b *backend) unmountWarning(open ledger.Open) string {
 	if alive <= limits.PerMinute && time.Until(last) <= unmountPatience {
 		return ""
 	}
-	return fmt.Sprintf("%d tokens are alive. Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
-		"and wait until status shows none alive: KSeF lets %d a minute and %d an hour be revoked, the last of them now at %s or later, "+
+	return fmt.Sprintf("%s not revoked (%d live, %d being revoked). Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
+		"and wait until status shows none of either: KSeF lets %d a minute and %d an hour be revoked, the last of them now at %s or later, "+
 		"and a mount whose disable has failed answers no requests until it is gone.",
-		alive, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
+		tokensAre(alive), open.Live, open.Revoking, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
+}
+
+func tokensAre(count int) string {
+	if count == 1 {
+		return "1 token is"
+	}
+	return fmt.Sprintf("%d tokens are", count)
 }
 
 // unmountPatience is how late the last revocation may be for a disable to succeed: a lease that
