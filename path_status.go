@@ -66,6 +66,7 @@ func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *
 	report.details["config"] = shown
 	report.addConfig(stored, shown)
 	stored.addTokensNotice(report.flat, time.Now())
+	report.addTokensEnd(stored.TokensAcceptedUntil, time.Now())
 	rotation, err := b.rotationStatus(ctx)
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ const (
 	troubleOutage
 	troubleRevocation
 	troubleUnreadable
+	troubleTokensEnd
 	troubleLimits
 	troubleExpiry
 	troubleRecovery
@@ -212,6 +213,17 @@ func signingUrgency(stored *config, shown map[string]any) urgency {
 		return troubleLogin
 	}
 	return troubleExpiry
+}
+
+// addTokensEnd says where no token is issued any more. Only the summary does: tokens_notice has told of
+// it ahead.
+func (r *statusReport) addTokensEnd(until, now time.Time) {
+	if checkTokensUntil(until, now) != nil {
+		r.troubles = append(r.troubles, statusTrouble{
+			troubleTokensEnd, fmt.Sprintf("No token is issued: %s is %s. See %s; if KSeF does accept tokens for longer, write a later one to config.",
+				fieldTokensUntil, until.Format(time.RFC3339), tokensPage), false,
+		})
+	}
 }
 
 // lastErrorMatters is how long a failure that nothing has followed is a trouble.

@@ -182,6 +182,20 @@ func TestTokensNotice(t *testing.T) {
 	}
 }
 
+func TestTokensUntilIsInSummary(t *testing.T) {
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
+		m.must(m.write("config", map[string]any{fieldTokensUntil: polishMidnight}))
+		m.issue()
+		require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
+		m.elapse(3 * time.Hour)
+		m.refused(m.read("creds/invoices", nil))
+		require.Contains(t, m.summary(), "No token is issued: tokens_accepted_until is "+polishMidnight)
+		require.Empty(t, m.must(m.read("status", nil)).Warnings)
+		m.must(m.write("config", map[string]any{fieldTokensUntil: ""}))
+		require.Contains(t, m.summary(), "All is well.")
+	})
+}
+
 func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
 	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
 		m.acceptTokensUntil("2027-12-31T23:00:00Z")
