@@ -136,6 +136,9 @@ func (b *backend) build(c *config) (*connection, error) {
 		Outside:  "outside " + c.api(),
 		Author:   subject,
 		OnLogin:  func(in client.Context, err error) { b.onLogin(built, in, err) },
+		Undecided: func(ctx context.Context, in client.Context) error {
+			return b.undecidedLogin(ctx, in)
+		},
 		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
 			b.learnLimits(ctx, api, in, access)
 		},

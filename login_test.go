@@ -216,6 +216,10 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 					m.stop()
 					m.start()
 				}
+				for _, text := range []string{m.refused(m.read("tokens", nil)), m.refused(m.write("config/rotate-root", nil))} {
+					require.Contains(t, text, "login: is still to be decided by KSeF in Nip:"+testNIP+", as "+answer.Data["reference_number"].(string))
+					require.Contains(t, text, "nothing need be signed again")
+				}
 				m.elapse(6 * time.Minute)
 				require.Empty(t, m.statusDetails()["logins"])
 				require.NotEmpty(t, m.must(m.read("config", nil)).Data["session_until"])

@@ -202,10 +202,31 @@ func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
 
 // pendingLogin tells of a login that KSeF has not decided yet; "" for none.
 func (b *backend) pendingLogin(ctx context.Context, in client.Context) (string, error) {
+	pending, err := b.pendingReference(ctx, in)
+	if pending == "" {
+		return "", err
+	}
+	return "Nobody is logged in to KSeF yet: it has still to decide the login " + pending + ", which the engine finishes by itself. Nothing need be signed again.", err
+}
+
+// undecidedLogin is the error of what needs a login that KSeF has not decided yet; nil for none, and
+// where that cannot be told.
+func (b *backend) undecidedLogin(ctx context.Context, in client.Context) error {
+	pending, err := b.pendingReference(ctx, in)
+	if err != nil || pending == "" {
+		return nil //nolint:nilerr // what is said then is true with and without one
+	}
+	return &client.InputError{
+		Field: "login", Fault: "is still to be decided by KSeF in " + in.String() + ", as " + pending,
+		Remedy: "ask again when status shows no pending login: the engine finishes it by itself, and nothing need be signed again",
+	}
+}
+
+func (b *backend) pendingReference(ctx context.Context, in client.Context) (string, error) {
 	states, err := b.logins.States(ctx)
 	for _, state := range states {
 		if state.Context == in && state.ReferenceNumber != "" && state.Failure == "" {
-			return "Nobody is logged in to KSeF yet: it has still to decide the login " + state.ReferenceNumber + ", which the engine finishes by itself. Nothing need be signed again.", err
+			return state.ReferenceNumber, err
 		}
 	}
 	return "", err

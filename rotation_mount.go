@@ -43,6 +43,11 @@ func (m *rotationMount) Current(ctx context.Context) (*rotation.Current, error) 
 	if err != nil {
 		return nil, err
 	}
+	if session == nil {
+		if err := m.undecidedLogin(ctx, in); err != nil {
+			return nil, err
+		}
+	}
 	if session == nil || session.Author == "" {
 		return nil, &client.InputError{
 			Field: "login", Fault: "has not been made in " + in.String() + " with a signature that carries its certificate",

@@ -53,7 +53,7 @@ func (m *Manager) learn(ctx context.Context, session *Session) {
 
 func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*Session, error) {
 	if m.Signer == nil {
-		return nil, nobody(in)
+		return nil, m.nobody(ctx, in)
 	}
 	challenge, err := m.auth.Challenge(ctx)
 	if err != nil {
@@ -85,7 +85,12 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 }
 
 // nobody tells the operator what only a person can do.
-func nobody(in client.Context) error {
+func (m *Manager) nobody(ctx context.Context, in client.Context) error {
+	if m.Undecided != nil {
+		if err := m.Undecided(ctx, in); err != nil {
+			return err
+		}
+	}
 	return &client.InputError{
 		Field: "login", Fault: "has ended, or has never been made, in " + in.String() + ", and config has no certificate to log in with",
 		Remedy: "have a person sign the answer of login/begin and bring it to login/complete, or write a certificate to config",
