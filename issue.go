@@ -34,6 +34,9 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 	if err != nil {
 		return nil, fmt.Errorf("calculating the lease: %w", err)
 	}
+	if o.ttl == 0 {
+		warnings = nil // the mount's default was capped: nobody has asked for it
+	}
 	b.admitIssue()
 	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(o, lease) })
 	if err != nil {

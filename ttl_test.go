@@ -58,6 +58,16 @@ func TestTTL(t *testing.T) {
 			require.Equal(t, 32*24*time.Hour, beyond.Secret.TTL)
 		})
 	})
+	t.Run("of nobody is not warned of", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("roles/short", map[string]any{"permissions": "InvoiceRead", "max_ttl": "30m"}))
+			issued := m.must(m.read("creds/short", nil))
+			require.Empty(t, issued.Warnings)
+			require.Equal(t, 30*time.Minute, issued.Secret.TTL)
+			_, own := m.vaultEnd(m.lease(issued), 0)
+			require.Empty(t, own)
+		})
+	})
 	t.Run("near max_ttl is warned of by Vault alone", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			lease := m.lease(m.issue())
