@@ -327,3 +327,25 @@ func checkConfig(m *mount, issued *logical.Response, key string) {
 	require.NoError(m.t, m.revoke(m.lease(issued)))
 	m.requireLoginRefused(issued.Data["token"])
 }
+
+func TestUnreadableEntryHasItsOwnRemedy(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		reference := m.issue().Data["reference_number"].(string)
+		m.must(m.write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		require.NoError(t, m.storage.Put(m.ctx, &logical.StorageEntry{Key: "roles/other", Value: []byte("garbage")}))
+		_, err := m.read("roles/other", nil)
+		require.Error(t, err)
+		require.Equal(t, "1 storage entry that cannot be read, and skipped: roles/other. "+
+			"Write the role anew with all its fields, or: vault delete ksef/roles/other", m.statusWarnings())
+		require.NotContains(t, m.statusWarnings(), reference)
+		m.must(m.delete("roles/other"))
+		require.Empty(t, m.statusWarnings())
+	})
+}
+
+func TestUnreadableRemedies(t *testing.T) {
+	require.Equal(t, " The token of a live record is revoked with: vault delete <mount>/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E",
+		unreadableRemedies([]string{"ledger/issuing/x", "ledger/live/2025/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "config"}))
+	require.Contains(t, unreadableRemedies([]string{"rotation"}), "vault write <mount>/config force=rotation")
+	require.Empty(t, unreadableRemedies([]string{"config", "sessions/x"}))
+}

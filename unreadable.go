@@ -7,9 +7,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -101,7 +105,34 @@ func (b *backend) addUnreadable(ctx context.Context, report *statusReport) error
 	if count > len(shown) {
 		more = fmt.Sprintf(" and %d more", count-len(shown))
 	}
-	report.warn(troubleUnreadable, "Storage entries cannot be read and are skipped: find out who wrote them, and delete or write anew those that the warning names.", fmt.Sprintf("%d storage entries cannot be read and are skipped: %s%s. The token that such a record names is revoked with: vault delete <mount>/tokens/<reference number>",
-		count, strings.Join(shown, ", "), more))
+	noun := "storage entries"
+	if count == 1 {
+		noun = "storage entry"
+	}
+	report.warn(troubleUnreadable, "Storage entries cannot be read and are skipped: find out who wrote them, and delete or write anew those that the warning names.",
+		fmt.Sprintf("%d %s that cannot be read, and skipped: %s%s.%s", count, noun, strings.Join(shown, ", "), more, unreadableRemedies(shown)))
 	return nil
+}
+
+// unreadableRemedies says what to do with each kind of entry among keys, by the first of its kind.
+func unreadableRemedies(keys []string) string {
+	kinds := []struct{ prefix, remedy string }{
+		{ledger.StoragePrefix + "live/", " The token of a live record is revoked with: vault delete <mount>/tokens/%s"},
+		{ledger.StoragePrefix + "ending/", " The token of an ending record is revoked with: vault delete <mount>/tokens/%s"},
+		{rolesPrefix, " Write the role anew with all its fields, or: vault delete <mount>/roles/%s"},
+		{rotation.StorageKey, " The rotation is given up with: vault write <mount>/config force=rotation"},
+	}
+	var all strings.Builder
+	for _, kind := range kinds {
+		i := slices.IndexFunc(keys, func(key string) bool { return strings.HasPrefix(key, kind.prefix) })
+		if i < 0 {
+			continue
+		}
+		remedy := kind.remedy
+		if strings.Contains(remedy, "%s") {
+			remedy = fmt.Sprintf(remedy, path.Base(keys[i]))
+		}
+		all.WriteString(remedy)
+	}
+	return all.String()
 }
