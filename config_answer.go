@@ -141,7 +141,7 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	case end.Sub(now) > expiryNotice:
 		return "", nil
 	case state.Step != "":
-		return expiry + "Its rotation is under way.", nil
+		return expiry + "Its rotation is in progress.", nil
 	case stored.RenewBefore > 0:
 		return expiry + "If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that.", nil
 	default:
@@ -149,14 +149,14 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	}
 }
 
-// rotationTrouble says why the rotation under way does not go on, or why the last
+// rotationTrouble says why the rotation in progress does not go on, or why the last
 // renewal of the certificate in force came to nothing; "" where all is well. held
 // is nil where a person signs.
 func (c *config) rotationTrouble(state *rotation.State, held *credential.Credential) string {
 	last := state.Last
 	switch {
 	case state.Step != "" && state.Err != nil:
-		return "The rotation under way has to wait: " + state.Err.Error()
+		return "The rotation in progress has to wait: " + state.Err.Error()
 	case state.Step != "" || last == nil || last.Error == "" || !last.Automatic || c.RenewBefore == 0:
 		return ""
 	case held != nil && last.Concerns(held.Certificate):

@@ -56,7 +56,7 @@ func (b *backend) readCredential(ctx context.Context, data *framework.FieldData)
 		}
 		source.PKCS12 = decoded
 	}
-	whole, err := credential.Parse(source, time.Now())
+	whole, err := credential.Read(source)
 	return writtenCredential{whole: whole}, err
 }
 
@@ -92,6 +92,9 @@ func applyCredential(next *config, given writtenCredential) (*credential.Credent
 		return nil, err
 	}
 	if certificate != next.Certificate {
+		if err := given.whole.CheckValidity(time.Now()); err != nil {
+			return nil, err
+		}
 		next.SubjectIdentifierType, next.CertificateMade = given.whole.Identity.SubjectIdentifierType(), false
 	}
 	next.Certificate, next.PrivateKey = certificate, key

@@ -186,7 +186,7 @@ func (b *backend) guardRotation(ctx context.Context, current, next *config, agre
 		cannot = "cannot be deleted"
 	}
 	return false, &client.InputError{
-		Field: configKey, Fault: cannot + " while the rotation to the certificate " + state.Name + " is under way",
+		Field: configKey, Fault: cannot + " while the rotation to the certificate " + state.Name + " is in progress",
 		Remedy: "wait until status shows its end, or " + consentRotation.remedy() + ", which gives it up and leaves what KSeF has issued for it without use",
 	}
 }

@@ -21,14 +21,14 @@ type consent string
 const (
 	// consentTokens leaves open tokens behind.
 	consentTokens consent = "tokens"
-	// consentRotation gives up the rotation under way.
+	// consentRotation gives up the rotation in progress.
 	consentRotation consent = "rotation"
 	// consentCertificate replaces a certificate that the engine has made.
 	consentCertificate consent = "certificate"
 )
 
 const consentMeanings = "tokens (leave open tokens behind, which can then no longer be revoked, or delete a configuration that cannot be read), " +
-	"rotation (give up the rotation under way), certificate (replace the certificate that the engine has made)"
+	"rotation (give up the rotation in progress), certificate (replace the certificate that the engine has made)"
 
 // remedy is how to give the consent.
 func (c consent) remedy() string { return "give " + fieldForce + "=" + string(c) }

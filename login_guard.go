@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
@@ -80,31 +79,13 @@ func (b *backend) needsCertificate(ctx context.Context, connected *connection, i
 // beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for
 // nothing.
 func (b *backend) beginWarning(ctx context.Context, connected *connection, in client.Context) (string, error) {
-	guarded, authors, err := b.needsCertificate(ctx, connected, in)
-	switch {
-	case err != nil:
+	guarded, _, err := b.needsCertificate(ctx, connected, in)
+	if err != nil || !guarded {
 		return "", err
-	case guarded:
-		own := connected.sessions.Author
-		return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
-			"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, in, own), nil
-	case len(authors) > 0:
-		return fmt.Sprintf("Tokens made by %s are open in %s: login/complete will refuse a signature that does not tell who has signed, and another signer can revoke "+
-			"those tokens only with CredentialsManage there.", subjectNames(authors), in), nil
 	}
-	return "", nil
-}
-
-// subjectNames names the subjects that have made tokens; "" is one that no record names.
-func subjectNames(subjects []string) string {
-	named := slices.Clone(subjects)
-	for i, subject := range named {
-		if subject == "" {
-			named[i] = "a signer who is not recorded"
-		}
-	}
-	slices.Sort(named)
-	return strings.Join(named, ", ")
+	own := connected.sessions.Author
+	return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
+		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, in, own), nil
 }
 
 // strangerWarning tells of a role's own context in which a person was logged in before there was the

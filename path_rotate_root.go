@@ -59,7 +59,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 	}
 	response, err := b.rotationResponse(ctx)
 	if response != nil && joined {
-		response.AddWarning("A rotation was under way already, and was joined: what this request asks for beyond that was not looked at.")
+		response.AddWarning("A rotation was in progress already, and was joined: what this request asks for beyond that was not looked at.")
 	}
 	return response, err
 }
@@ -81,7 +81,7 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 		if state.Step == rotation.StepRetire {
 			inForce = "the new certificate is in force; the one before is being retired"
 		}
-		response.AddWarning("The rotation is under way, and " + inForce + ". The engine finishes it by itself; status shows how far it is.")
+		response.AddWarning("The rotation is in progress, and " + inForce + ". The engine finishes it by itself; status shows how far it is.")
 		if state.Err != nil {
 			response.AddWarning("It has to wait: " + state.Err.Error())
 		}

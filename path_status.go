@@ -143,7 +143,7 @@ func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
 		"context":   key.Context,
 		"endpoint":  usage.Endpoint,
 		"waiting":   usage.Waiting,
-		"next_slot": usage.Next.UTC().Format(time.RFC3339),
+		"next_slot": slotInUTC(usage.Next),
 	}
 	for window, share := range map[string]budget.Share{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
 		if share.Limit > 0 {
@@ -151,7 +151,7 @@ func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
 		}
 	}
 	if !usage.BlockedUntil.IsZero() {
-		answer["blocked_until"] = usage.BlockedUntil.UTC().Format(time.RFC3339)
+		answer["blocked_until"] = slotInUTC(usage.BlockedUntil)
 	}
 	return answer
 }

@@ -19,7 +19,7 @@ func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
 		certificate, key := m.certificate(simulator.CertificateOptions{PESEL: testPESEL})
 		other := map[string]any{"certificate": certificate, "private_key": key}
 		require.Contains(t, m.refused(m.write("config", other)), "rotation to the certificate Vault "+testNIP)
-		require.Contains(t, m.refused(m.delete("config")), "is under way")
+		require.Contains(t, m.refused(m.delete("config")), "is in progress")
 
 		// A forced write that comes to nothing leaves the rotation alone.
 		stranger, strangersKey := m.certificate(simulator.CertificateOptions{NIP: "1111111111"})

@@ -158,7 +158,9 @@ func (b *backend) askRights(ctx context.Context, current *connection, known *ses
 		return grants, nil
 	}
 	grants, err := b.queryRights(ctx, current, known.Context)
-	current.rights.remember(known, grants)
+	if !errors.Is(ctx.Err(), context.Canceled) { // a caller that leaves says nothing of KSeF
+		current.rights.remember(known, grants)
+	}
 	return grants, err
 }
 

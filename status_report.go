@@ -39,6 +39,10 @@ func (r *statusReport) finish(open ledger.Open) *logical.Response {
 
 func inUTC(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
+// slotInUTC is inUTC of a moment before which nothing may be sent: a part of a second counts as a
+// whole one.
+func slotInUTC(at time.Time) string { return inUTC(at.Add(time.Second - 1)) }
+
 func (r *statusReport) addTokens(open ledger.Open, pending ledger.Pending, unknown []string) {
 	r.flat["tokens_issuing"], r.flat["tokens_live"], r.flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
 	r.flat["tokens_recovering"] = pending.Searching
@@ -80,9 +84,9 @@ func (r *statusReport) addLimits(all map[budget.Key][]budget.Usage) {
 			next, blocked = later(next, usage.Next), later(blocked, usage.BlockedUntil)
 		}
 	}
-	r.flat["rate_limits_next_slot"] = inUTC(next)
+	r.flat["rate_limits_next_slot"] = slotInUTC(next)
 	if !blocked.IsZero() {
-		r.flat["rate_limits_blocked_until"] = inUTC(blocked)
+		r.flat["rate_limits_blocked_until"] = slotInUTC(blocked)
 	}
 	r.addLimitTroubles(all)
 }

@@ -156,7 +156,7 @@ func testStatusSummary(t *testing.T) {
 				_, err := m.read("creds/invoices", nil)
 				require.Error(t, err)
 			}
-			require.Equal(t, "KSeF does not answer requests for tokens: new ones are refused until it does; nothing to do but ask again later. "+
+			require.Equal(t, "KSeF gives no usable answer to requests for tokens: new ones are refused until it does; nothing to do but ask again later. "+
 				"Other troubles, in the warnings: 1.", m.summary())
 			m.ksef.ClearFaults()
 			m.elapse(time.Hour)
@@ -189,7 +189,7 @@ func testStatusLimits(t *testing.T) {
 			_, err := m.read("creds/invoices", nil)
 			require.ErrorContains(t, err, "429")
 			answer := m.status()
-			until := inUTC(time.Now().Add(600 * time.Second))
+			until := inUTC(time.Now().Add(601 * time.Second)) // with the margin of 0.1 %, in whole seconds
 			require.Equal(t, until, answer["rate_limits_blocked_until"])
 			require.Equal(t, until, answer["rate_limits_next_slot"])
 			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+testNIP+": nothing is sent there before "+until)

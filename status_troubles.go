@@ -113,7 +113,7 @@ func atMost(sentences []string, of string) []string {
 }
 
 func (r *statusReport) addOutages(outages []string) {
-	r.warn(troubleOutage, "KSeF does not answer requests for tokens: new ones are refused until it does; nothing to do but ask again later.", outages...)
+	r.warn(troubleOutage, "KSeF gives no usable answer to requests for tokens: new ones are refused until it does; nothing to do but ask again later.", outages...)
 }
 
 func (r *statusReport) addUnsettled(requests []string) {
@@ -158,7 +158,7 @@ func blockWarnings(all map[budget.Key][]budget.Usage) (troubles []string) {
 		for _, usage := range usages {
 			if !usage.BlockedUntil.IsZero() {
 				troubles = append(troubles, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
-					usage.Endpoint, placeOf(key), inUTC(usage.BlockedUntil)))
+					usage.Endpoint, placeOf(key), slotInUTC(usage.BlockedUntil)))
 			}
 		}
 	}
@@ -183,7 +183,7 @@ func usedUp(all map[budget.Key][]budget.Usage) (troubles []string) {
 			asksForTokens := usage.Endpoint == client.EndpointGenerateToken || usage.Endpoint == budget.AllRequests
 			if asksForTokens && usage.BlockedUntil.IsZero() && time.Until(usage.Next) > usedUpFor {
 				troubles = append(troubles, fmt.Sprintf("KSeF's limit of requests for tokens in %s is used up: new ones are refused until %s; ask again then, or ask for fewer tokens with longer leases.",
-					placeOf(key), inUTC(usage.Next)))
+					placeOf(key), slotInUTC(usage.Next)))
 			}
 		}
 	}

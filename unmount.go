@@ -110,7 +110,7 @@ func (b *backend) followTaint(ctx context.Context) {
 	}
 	// A move takes the mark away, also where leases were lost before: the next process finds no taint.
 	if err := b.ledger.RecordRevocations(ctx); err != nil {
-		b.Logger().Error("revocations of the tainted mount are under way and not all of them could be recorded; "+
+		b.Logger().Error("revocations of the tainted mount are in progress and not all of them could be recorded; "+
 			"if the process ends before KSeF confirms them, such a token is revoked when its lease ends", "error", err)
 	}
 	if rest := leaseStoredAfter - b.unmounting.sinceAnswer(); rest > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StorageKey is where the rotation under way lies. It holds a private key: the
+// StorageKey is where the rotation in progress lies. It holds a private key: the
 // key belongs among the seal-wrapped paths.
 const StorageKey = "rotation"
 
@@ -41,7 +41,7 @@ type stored struct {
 	Last    *Outcome `json:"last,omitempty"`
 }
 
-// record is a rotation under way. It is never printed.
+// record is a rotation in progress. It is never printed.
 type record struct {
 	Step      Step      `json:"step"`
 	Began     time.Time `json:"began"`
@@ -131,7 +131,7 @@ func (c *record) outcome(before *stored) *Outcome {
 func (r *Rotation) load(ctx context.Context) (*stored, error) {
 	entry, err := r.Storage.Get(ctx, StorageKey)
 	if err != nil {
-		return nil, fmt.Errorf("reading the rotation under way: %w", err)
+		return nil, fmt.Errorf("reading the rotation in progress: %w", err)
 	}
 	if entry == nil {
 		return &stored{Version: storedVersion}, nil

@@ -28,7 +28,7 @@ import (
 // Errors that Begin returns besides those of KSeF and storage.
 var (
 	// ErrUnderWay says that a rotation has begun before and has not ended.
-	ErrUnderWay = errors.New("a rotation is already under way")
+	ErrUnderWay = errors.New("a rotation is already in progress")
 	// ErrNotKSeFs says that the credential in force is not a certificate that
 	// KSeF has issued, where only such a one was to be renewed.
 	ErrNotKSeFs = errors.New("the certificate in force was not issued by KSeF")
@@ -126,7 +126,7 @@ func New(options Options) *Rotation {
 	if options.Logger == nil {
 		options.Logger = hclog.NewNullLogger()
 	}
-	return &Rotation{Options: options, turn: turn.New("the rotation under way")}
+	return &Rotation{Options: options, turn: turn.New("the rotation in progress")}
 }
 
 // Request says what to rotate to.
@@ -169,7 +169,7 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 }
 
 // Advance takes the steps that can be taken now. next is when it wants to be
-// called again, at the latest; zero says that no rotation is under way. The
+// called again, at the latest; zero says that no rotation is in progress. The
 // error is why the next step could not be taken.
 func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 	if err := r.turn.Take(ctx); err != nil {
@@ -210,7 +210,7 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 	}
 }
 
-// Await carries the rotation under way on until it has ended, has to wait after a
+// Await carries the rotation in progress on until it has ended, has to wait after a
 // failure, or ctx ends. ended is false where it goes on later. The error is why it
 // came to nothing.
 func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
@@ -266,12 +266,12 @@ func (r *Rotation) step(ctx context.Context, state *stored) (wait time.Duration,
 	case StepRetire:
 		return 0, r.retire(ctx, state)
 	}
-	return 0, fmt.Errorf("the rotation under way is at the step %q, which this plugin does not know", state.Current.Step)
+	return 0, fmt.Errorf("the rotation in progress is at the step %q, which this plugin does not know", state.Current.Step)
 }
 
 // State is what can be shown of a rotation.
 type State struct {
-	// Step is "" where none is under way.
+	// Step is "" where none is in progress.
 	Step      Step
 	Began     time.Time
 	Automatic bool
@@ -289,7 +289,7 @@ type State struct {
 	// Made is the serial number of the certificate that the last rotation with
 	// success has put in force; "" where none is known.
 	Made string
-	// Unreadable is why it is not known whether one is under way; nil where it is.
+	// Unreadable is why it is not known whether one is in progress; nil where it is.
 	Unreadable error
 }
 
@@ -320,7 +320,7 @@ func (r *Rotation) Hold(ctx context.Context) (release func(), err error) {
 	return r.turn.Release, nil
 }
 
-// Abandon gives the rotation under way up, and with it the new key unless that is
+// Abandon gives the rotation in progress up, and with it the new key unless that is
 // in force already. It is for whoever holds it. left says what is valid in KSeF
 // and of no use.
 func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
@@ -344,7 +344,7 @@ func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	return left, r.fail(ctx, state, fmt.Errorf("%w. %s", errAbandoned, left))
 }
 
-var errAbandoned = errors.New("the configuration was changed by force while the rotation was under way")
+var errAbandoned = errors.New("the configuration was changed by force while the rotation was in progress")
 
 // fail ends a rotation that can lead to nothing, and returns the cause.
 func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {

@@ -20,7 +20,7 @@ func (e *unreadableError) Error() string { return e.Unwrap().Error() }
 // Unwrap returns what the user can do about it.
 func (e *unreadableError) Unwrap() error {
 	return &client.InputError{
-		Field: "rotation", Fault: fmt.Sprintf("has a stored state that cannot be read (%v), so that it is not known whether one is under way", e.err),
+		Field: "rotation", Fault: fmt.Sprintf("has a stored state that cannot be read (%v), so that it is not known whether one is in progress", e.err),
 		Remedy: "give it up with: vault write <mount>/config force=rotation",
 	}
 }
