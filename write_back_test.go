@@ -6,6 +6,7 @@ package ksef
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/simulator"
@@ -140,6 +141,17 @@ func TestConfigCredentialGivenAgain(t *testing.T) {
 		fields["verify"] = false
 		m.must(m.write("config", fields))
 		require.Equal(t, stored, m.stored("config"))
+	})
+	t.Run("after_it_has_expired", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP, NotAfter: time.Now().Add(24 * time.Hour)})
+			document := map[string]any{"certificate": certificate, "private_key": key}
+			m.must(m.write("config", document))
+			m.elapse(48 * time.Hour)
+			m.must(m.write("config", document))
+			other, otherKey := m.certificate(simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+			require.Contains(t, m.refused(m.write("config", map[string]any{"certificate": other, "private_key": otherKey})), "certificate: expired at")
+		})
 	})
 }
 
