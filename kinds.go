@@ -88,8 +88,8 @@ var fieldName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
 // unknownField answers a field that a path does not have.
 func unknownField(field string, known map[string]*framework.FieldSchema) error {
 	remedy := "leave it out"
-	if len(known) > 0 {
-		remedy = "use " + fieldNames(known)
+	if usable := withoutReadOnly(known); len(usable) > 0 {
+		remedy = "use " + fieldNames(usable)
 	}
 	return &client.InputError{Field: shownField(field), Fault: "is not a field of this path", Remedy: remedy}
 }

@@ -101,6 +101,17 @@ func TestFieldKindsOfNames(t *testing.T) {
 	})
 }
 
+func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
+	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		text := m.refused(m.write("config", map[string]any{"npi": testNIP}))
+		require.Contains(t, text, "npi: is not a field of this path; use activation_timeout, ")
+		require.Contains(t, text, ", nip, ")
+		for _, ignored := range []string{"certificate_days_left", "session_until", "signer_name", fieldTokensNotice} {
+			require.NotContains(t, text, ignored)
+		}
+	})
+}
+
 // What Vault takes in other forms than its field's kind is taken here too.
 func TestFieldKindsLegitimate(t *testing.T) {
 	fields := map[string]*framework.FieldSchema{

@@ -4,7 +4,9 @@
 package ksef
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -24,6 +26,17 @@ func withoutUnset(data *framework.FieldData) (given *framework.FieldData, unset 
 	return given, unset
 }
 
+const readOnlyNote = " Read only: a write ignores it."
+
+// withoutReadOnly leaves the fields that mean something to a write.
+func withoutReadOnly(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	usable := maps.Clone(fields)
+	maps.DeleteFunc(usable, func(_ string, schema *framework.FieldSchema) bool {
+		return strings.HasSuffix(schema.Description, readOnlyNote)
+	})
+	return usable
+}
+
 // readOnly returns the computed fields of an answer as fields of a write, so that a document that was
 // read can be written back as it is.
 func readOnly(answer map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
@@ -33,7 +46,7 @@ func readOnly(answer map[string]*framework.FieldSchema) map[string]*framework.Fi
 		if kind == framework.TypeTime {
 			kind = framework.TypeString // an empty text is no time
 		}
-		fields[field] = &framework.FieldSchema{Type: kind, Description: schema.Description + " Read only: a write ignores it."}
+		fields[field] = &framework.FieldSchema{Type: kind, Description: schema.Description + readOnlyNote}
 	}
 	return fields
 }
