@@ -81,8 +81,8 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 }
 
 // unset resets a field to what it is when never given. Of environment and url, and of nip and
-// internal_id, it resets only the one in use. It keeps the credential, which only a delete of config
-// removes.
+// internal_id, it resets only the one in use. It keeps the credential, which only a delete of
+// config removes.
 func (c *config) unset(field string) {
 	defaults := defaultConfig()
 	switch field {

@@ -11,8 +11,9 @@ import (
 )
 
 // guardCertificate refuses to replace a certificate that the engine has made, unless that is agreed
-// to: a document that is written again after each rotation would undo it. next is nil for a deletion,
-// which needs no consent. The text is a warning of what stays in KSeF. The caller holds the rotation.
+// to: a document that is written again after each rotation would undo it. next is nil for a
+// deletion, which needs no consent. The text is a warning of what stays in KSeF. The caller holds
+// the rotation.
 func (b *backend) guardCertificate(ctx context.Context, current, next *config, agreed bool) (warning string, err error) {
 	if current == nil || (next != nil && next.Certificate == current.Certificate) {
 		return "", nil

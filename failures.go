@@ -32,8 +32,8 @@ type failure struct {
 	activity activity
 	at       time.Time
 	err      error
-	// resolvedAt is when a success, or the end of the role, showed that the failure is over; zero until
-	// then.
+	// resolvedAt is when a success, or the end of the role, showed that the failure is over; zero
+	// until then.
 	resolvedAt time.Time
 }
 

@@ -53,7 +53,8 @@ func only(goes func(d *drawing) bool, value func(d *drawing) any) generator {
 	}
 }
 
-// list draws some of the values in some order, some of them twice, in the forms that a list can have.
+// list draws some of the values in some order, some of them twice, in the forms that a list can
+// have.
 func list(atLeast int, values ...string) generator {
 	return func(d *drawing) any {
 		drawn := rapid.SliceOfN(rapid.SampledFrom(values), atLeast, 5).Draw(d.t, "values")

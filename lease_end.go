@@ -50,8 +50,8 @@ type renewal struct {
 }
 
 // renewal computes a lease's new end as Vault does with what is answered here
-// (framework.CalculateTTL, called by Renew in vault/expiration.go). Vault adds its own warning where
-// max_ttl caps what was asked for; it cannot know of another end.
+// (framework.CalculateTTL, called by Renew in vault/expiration.go). Vault adds its own warning
+// where max_ttl caps what was asked for; it cannot know of another end.
 func (b *backend) renewal(secret *logical.Secret, ttl, maxTTL time.Duration, end leaseEnd) (renewal, error) {
 	granted, _, err := framework.CalculateTTL(b.System(), secret.Increment, ttl, 0, maxTTL, 0, secret.IssueTime)
 	if err != nil {

@@ -217,8 +217,8 @@ func (c *connection) prove(ctx context.Context, before *config, verify bool) (un
 	return "", c.sessions.Login(ctx, c.config.Context)
 }
 
-// verified lets addresses be written from which a login that a person has signed cannot be used: only
-// then can another be signed for them.
+// verified lets addresses be written from which a login that a person has signed cannot be used:
+// only then can another be signed for them.
 func verified(before, next *config, err error) (unproven string, failed error) {
 	var refused *session.AddressError
 	if !errors.As(err, &refused) || !refused.Outside || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {

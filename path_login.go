@@ -209,8 +209,8 @@ func (b *backend) pendingLogin(ctx context.Context, in client.Context) (string, 
 	return "Nobody is logged in to KSeF yet: it has still to decide the login " + pending + ", which the engine finishes by itself. Nothing need be signed again.", err
 }
 
-// undecidedLogin is the error of what needs a login that KSeF has not decided yet; nil for none, and
-// where that cannot be told.
+// undecidedLogin is the error of what needs a login that KSeF has not decided yet; nil for none,
+// and where that cannot be told.
 func (b *backend) undecidedLogin(ctx context.Context, in client.Context) error {
 	pending, err := b.pendingReference(ctx, in)
 	if err != nil || pending == "" {

@@ -126,8 +126,8 @@ func (k kept) checkUnset(t *rapid.T) {
 	require.Equal(t, never.readJSON(k.name), m.readJSON(k.name))
 }
 
-// unsettable are the fields of the document that a write can unset by itself. The address of a KSeF,
-// and what is trusted at it, goes only with the credential, which cannot be unset.
+// unsettable are the fields of the document that a write can unset by itself. The address of a
+// KSeF, and what is trusted at it, goes only with the credential, which cannot be unset.
 func (d *drawing) unsettable(k kept, document map[string]any) []string {
 	bound := []string{"certificate", "ca_certificate", "environment", "url"}
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(document)), func(field string) bool {

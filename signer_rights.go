@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// rightsMaxWait bounds what a write waits for KSeF to tell the signer's rights, all waits included.
+	// rightsMaxWait bounds what a write waits for KSeF to tell the signer's rights, all waits
+	// included.
 	rightsMaxWait = 5 * time.Second
 	// rightsLast is how long an answer serves the role writes that come after it, also the answer
 	// that KSeF did not give.

@@ -215,8 +215,8 @@ func signingUrgency(stored *config, shown map[string]any) urgency {
 	return troubleExpiry
 }
 
-// addTokensEnd says where no token is issued any more. Only the summary does: tokens_notice has told of
-// it ahead.
+// addTokensEnd says where no token is issued any more. Only the summary does: tokens_notice has
+// told of it ahead.
 func (r *statusReport) addTokensEnd(until, now time.Time) {
 	if checkTokensUntil(until, now) != nil {
 		r.troubles = append(r.troubles, statusTrouble{

@@ -89,8 +89,8 @@ func tokensUntilAnswer(until time.Time) string {
 }
 
 // addTokensNotice adds the notice to what a read shows, from 60 days before the end on. An end that
-// config names stays noticed; the law's end is of no interest once it has passed, for what holds then
-// is not known here.
+// config names stays noticed; the law's end is of no interest once it has passed, for what holds
+// then is not known here.
 func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
 	end, named := c.TokensAcceptedUntil, true
 	if end.IsZero() {

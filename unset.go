@@ -37,8 +37,8 @@ func withoutReadOnly(fields map[string]*framework.FieldSchema) map[string]*frame
 	return usable
 }
 
-// readOnly returns the computed fields of an answer as fields of a write, so that a document that was
-// read can be written back as it is.
+// readOnly returns the computed fields of an answer as fields of a write, so that a document that
+// was read can be written back as it is.
 func readOnly(answer map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields := make(map[string]*framework.FieldSchema, len(answer))
 	for field, schema := range answer {

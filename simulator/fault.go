@@ -31,7 +31,8 @@ type Fault struct {
 	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
 	Endpoint string
 	Kind     FaultKind
-	// Status is 300 to 599 for FaultStatus, redirects being what something before KSeF answers, and 400, 500 or 550 for FaultFailEnrollment.
+	// Status is 300 to 599 for FaultStatus, redirects being what something before KSeF answers, and
+	// 400, 500 or 550 for FaultFailEnrollment.
 	Status int
 	// RetryAfter is a header in whole seconds, for FaultStatus; 0 leaves it out.
 	RetryAfter int

@@ -82,8 +82,8 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	return nil
 }
 
-// isRestored says whether the certificate before is in force again: a write of config may put it back
-// while its revocation is pending.
+// isRestored says whether the certificate before is in force again: a write of config may put it
+// back while its revocation is pending.
 func (r *Rotation) isRestored(ctx context.Context, current *record) (bool, error) {
 	inForce, err := r.Mount.Current(ctx)
 	if err != nil {

@@ -91,9 +91,9 @@ func notIPv4(seenFrom string) error {
 	return &client.InputError{Field: FieldAllowedIPs, Fault: fault, Remedy: remedy}
 }
 
-// rebind returns a session that is bound to the present address of this node, after KSeF has refused
-// a request under the given one for its address: that of a new login, as another node may have
-// made the one before.
+// rebind returns a session that is bound to the present address of this node, after KSeF has
+// refused a request under the given one for its address: that of a new login, as another node may
+// have made the one before.
 func (m *Manager) rebind(ctx context.Context, in client.Context, refused *Session, cause error) (*Session, error) {
 	if refused.Outside {
 		return nil, m.addressError(ctx, refused, cause)

@@ -98,7 +98,8 @@ func (m *Manager) Supersede(ctx context.Context) error {
 		}
 		switch err := m.tell(telling, session); {
 		case client.IsAddressRefused(err):
-			// It stays refused from here. The session that has taken its place may end it by its number.
+			// It stays refused from here. The session that has taken its place may end it by its
+			// number.
 			m.retire(ctx, m.slot(session.Context), session)
 		case err != nil && !hasEnded(err):
 			failures = append(failures, err)

@@ -97,8 +97,8 @@ type Options struct {
 	AllowedIPs []string
 	// Author identifies who signs, as KSeF knows him.
 	Author string
-	// Undecided returns an error that tells of a login in a context that a person has signed and KSeF
-	// has not decided, nil where there is none; nil is allowed.
+	// Undecided returns an error that tells of a login in a context that a person has signed and
+	// KSeF has not decided, nil where there is none; nil is allowed.
 	Undecided func(context.Context, client.Context) error
 	// OnLogin is called after each new login and each that failed; nil is allowed.
 	OnLogin func(client.Context, error)
