@@ -34,7 +34,7 @@ func TestAnswerNamesTheMount(t *testing.T) {
 			lease := m.lease(m.issue())
 			m.fault(simulator.Fault{Endpoint: client.EndpointRevokeToken, Kind: simulator.FaultStatus, Status: 503, Times: -1})
 			err := m.revoke(lease)
-			require.ErrorContains(t, err, "give that command again with its id, which is among those of: vault list sys/leases/lookup/ksef/creds/invoices")
+			require.ErrorContains(t, err, "give that command again with its id: ksef/creds/invoices/ and one of those that this lists: vault list sys/leases/lookup/ksef/creds/invoices")
 			require.NotContains(t, err.Error(), "<")
 		})
 	})

@@ -256,13 +256,11 @@ func checkSigning(next *config, data *framework.FieldData) error {
 	if !given || signing == next.signing() {
 		return nil
 	}
-	remedy := "give certificate and private_key, or pkcs12"
+	remedy := "for certificate, give certificate and private_key, or pkcs12"
 	if next.signing() == signingCertificate {
-		remedy = "only a delete of config removes the certificate; write config anew after that"
+		remedy = "for external, delete config and write it anew without a certificate"
 	}
-	return &client.InputError{
-		Field: "signing", Fault: "is not what it would be after this write, " + next.signing(), Remedy: "leave it out; for the other, " + remedy,
-	}
+	return &client.InputError{Field: "signing", Fault: "would be " + next.signing() + " after this write", Remedy: "leave it out; " + remedy}
 }
 
 // contextFrom reads nip and internal_id, of which at most one may be given. It

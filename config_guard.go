@@ -57,7 +57,7 @@ func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open
 
 // whatChanges names the field that would strand tokens, or "". configKey stands for
 // the deletion of the configuration, and fieldSubject for a signer whom KSeF may not
-// let revoke what another has made. It is for whoever has the connection's turn.
+// let revoke what another has made. The caller has the connection's turn.
 func (b *backend) whatChanges(ctx context.Context, current, next *config) (string, error) {
 	switch {
 	case current == nil:
@@ -165,7 +165,7 @@ func leftBehind(open ledger.Open) string {
 // guardRotation refuses to pull the ground from under a rotation that is under
 // way, unless that is agreed to. abandon says that the rotation must be given up
 // before the configuration is stored, which the consent asks for. next is nil for
-// a deletion. It is for whoever holds the rotation.
+// a deletion. The caller holds the rotation.
 func (b *backend) guardRotation(ctx context.Context, current, next *config, agreed bool) (abandon bool, err error) {
 	state, err := b.rotation.State(ctx)
 	switch {

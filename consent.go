@@ -49,12 +49,14 @@ func consentsFrom(data *framework.FieldData) (consents, error) {
 	given := data.Get(fieldForce).([]string)
 	known := []string{string(consentTokens), string(consentRotation), string(consentCertificate)}
 	for i, word := range given {
-		if !slices.Contains(known, word) {
-			return nil, &client.InputError{
-				Field: fieldForce, Fault: fmt.Sprintf("does not say at place %d what for", i+1),
-				Remedy: "give one or more of " + consentMeanings,
-			}
+		if slices.Contains(known, word) {
+			continue
 		}
+		fault := fmt.Sprintf("has at place %d a word that it does not know", i+1)
+		if word == "true" || word == "false" {
+			fault = "is " + word + ", which does not say what for"
+		}
+		return nil, &client.InputError{Field: fieldForce, Fault: fault, Remedy: "give one or more of " + consentMeanings}
 	}
 	return given, nil
 }

@@ -107,8 +107,11 @@ func (b *backend) tellLogin(in client.Context, err error) {
 }
 
 // noteConfigured notes what a configuration that was written shows to be over: the failure of a
-// login that was proven, and of a rotation of the certificate before.
+// login that was proven, of one for the taxpayer before, and of a rotation of the certificate before.
 func (b *backend) noteConfigured(before, next *config, unproven string) {
+	if before != nil && before.Context != next.Context {
+		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: before.Context}, nil)
+	}
 	if unproven == "" {
 		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: next.Context}, nil)
 	}

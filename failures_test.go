@@ -144,6 +144,23 @@ func testFailureInStatus(t *testing.T) {
 			require.Equal(t, inUTC(time.Now()), resolved(m), "the login that is configured has been proven")
 		})
 	})
+	t.Run("login of a taxpayer whom config no longer names", func(t *testing.T) {
+		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+			m.must(m.write("config", map[string]any{"nip": "1111111111", "verify": false}))
+			m.refused(m.read("tokens", nil))
+			require.Nil(t, resolved(m))
+			m.must(m.write("config", map[string]any{"nip": testNIP}))
+			require.NotNil(t, resolved(m))
+		})
+	})
+	t.Run("rotation that was given up", func(t *testing.T) {
+		withMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
+			require.Equal(t, "pending", m.rotate(nil)["status"])
+			m.must(m.write("config", map[string]any{"force": "rotation"}))
+			require.Nil(t, m.status()["last_error"])
+			require.Contains(t, m.summary(), "All is well.")
+		})
+	})
 	t.Run("rotation", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			m.fault(simulator.Fault{Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: 550, Times: 1})

@@ -55,7 +55,7 @@ type renewal struct {
 func (b *backend) renewal(secret *logical.Secret, ttl, maxTTL time.Duration, end leaseEnd) (renewal, error) {
 	granted, _, err := framework.CalculateTTL(b.System(), secret.Increment, ttl, 0, maxTTL, 0, secret.IssueTime)
 	if err != nil {
-		return renewal{}, &leaseOverError{fmt.Errorf("the lease cannot be renewed: %w", err)}
+		return renewal{}, fmt.Errorf("the lease cannot be renewed: %w", err)
 	}
 	answer := renewal{ttl: ttl, maxTTL: maxTTL, granted: granted}
 	if end.at.IsZero() {
@@ -75,14 +75,9 @@ func (b *backend) renewal(secret *logical.Secret, ttl, maxTTL time.Duration, end
 	return answer, nil
 }
 
-// leaseOverError says that a lease can be renewed no more.
-type leaseOverError struct{ error }
-
-func (e *leaseOverError) Unwrap() error { return e.error }
-
 func (e leaseEnd) refuseRenewal() error {
 	if e.byKSeF {
-		return &leaseOverError{fmt.Errorf("the lease cannot be renewed: %s. It ends at its time; ask for another token", e)}
+		return fmt.Errorf("the lease cannot be renewed: %s. It ends at its time; ask for another token", e)
 	}
 	return &client.InputError{
 		Field: fieldTokensUntil, Fault: "is " + e.at.Format(time.RFC3339) + ", so that the lease cannot be renewed and ends at its time",

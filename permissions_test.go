@@ -101,7 +101,7 @@ func TestPermissions(t *testing.T) {
 				m.refused(m.read("creds/writer", nil)),
 			} {
 				require.Contains(t, text, "26001")
-				require.Contains(t, text, "Brakujące uprawnienia: InvoiceWrite.")
+				require.Contains(t, text, "Brakujące uprawnienia: InvoiceWrite)")
 				require.Contains(t, text, "The signing subject cannot grant a permission that it does not hold in this context.")
 			}
 			m.requireEmptyLedger()
@@ -130,7 +130,7 @@ func TestPermissions(t *testing.T) {
 			m.takeAway("InvoiceRead")
 			require.False(t, m.mayWriteInvoices(issued.Data["token"]), "a token never has more than its maker")
 			m.elapse(15 * time.Minute)
-			require.Contains(t, m.refused(m.read("creds/invoices", nil)), "Brakujące uprawnienia: InvoiceWrite.")
+			require.Contains(t, m.refused(m.read("creds/invoices", nil)), "Brakujące uprawnienia: InvoiceWrite)")
 			require.NoError(t, m.revoke(m.lease(issued)), "what it made it may revoke")
 			m.requireLoginRefused(issued.Data["token"])
 		})

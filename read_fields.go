@@ -25,14 +25,10 @@ func isRead(operation logical.Operation) bool {
 // and a warning that names each.
 func withoutUnknownFields(path *framework.Path, given map[string]any) (known map[string]any, warnings []string) {
 	known = maps.Clone(given)
-	has := "it has none"
-	if len(path.Fields) > 0 {
-		has = "it has " + fieldNames(path.Fields)
-	}
 	for _, field := range slices.Sorted(maps.Keys(given)) {
 		if path.Fields[field] == nil {
 			delete(known, field)
-			warnings = append(warnings, fmt.Sprintf("%s: is not a field of this path, and was ignored; %s", shownField(field), has))
+			warnings = append(warnings, shownField(field)+": is not a field of this path, and was ignored")
 		}
 	}
 	// Names that may not be shown are alike.

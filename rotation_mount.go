@@ -181,7 +181,7 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
 		"automatic", fmt.Sprint(event.Automatic),
 	}
-	if event.Kind != rotation.EventBegin {
+	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
 		b.notices.setOutcome(activity{kind: kindRotation}, event.Err)
 	}
 	if event.Err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -39,7 +40,8 @@ func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testi
 		m.must(m.delete(path))
 		m.requireLoginRefused(issued.Data["token"])
 
-		m.refused(m.renew(m.lease(issued), time.Hour))
+		_, err := m.renew(m.lease(issued), time.Hour)
+		require.ErrorIs(t, err, ledger.ErrRevoked)
 		before := m.requests("DELETE /tokens/{referenceNumber}")
 		require.NoError(t, m.revoke(m.lease(issued)))
 		require.Equal(t, before, m.requests("DELETE /tokens/{referenceNumber}"))

@@ -11,7 +11,7 @@ import (
 )
 
 // ttlWarnings say what a role's leases come to on this mount. A write that leaves the role as it is
-// warns of nothing: whoever writes back what was read has been told before.
+// warns of nothing, so that writing back what was read stays quiet.
 func (b *backend) ttlWarnings(current, next *role) []string {
 	if current != nil && reflect.DeepEqual(current, next) {
 		return nil

@@ -82,12 +82,12 @@ func TestConfigComputed(t *testing.T) {
 	t.Run("signing_that_differs_is_refused", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			text := m.refused(m.write("config", map[string]any{"signing": "external"}))
-			require.Contains(t, text, "signing: is not what it would be after this write, certificate; ")
-			require.Contains(t, text, "only a delete of config removes the certificate")
+			require.Contains(t, text, "signing: would be certificate after this write; ")
+			require.Contains(t, text, "for external, delete config and write it anew without a certificate")
 		})
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			text := m.refused(m.write("config", map[string]any{"signing": "certificate"}))
-			require.Contains(t, text, "signing: is not what it would be after this write, external; ")
+			require.Contains(t, text, "signing: would be external after this write; ")
 			fields := m.fields()
 			fields["signing"] = "certificate"
 			m.must(m.write("config", fields))

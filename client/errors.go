@@ -25,7 +25,7 @@ type Problem struct {
 func (p Problem) String() string {
 	text := fmt.Sprintf("%d %s", p.Code, p.Description)
 	if len(p.Details) > 0 {
-		text += fmt.Sprintf(" (%s)", joinTexts(p.Details))
+		text += fmt.Sprintf(" (%s)", strings.TrimRight(joinTexts(p.Details), " ."))
 	}
 	return text
 }

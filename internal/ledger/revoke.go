@@ -49,8 +49,8 @@ type PendingError struct {
 func (e *PendingError) Error() string {
 	text := fmt.Sprintf("KSeF has not yet confirmed that the token %s is revoked: it is number %d of %d pending in %s, next attempt about %s. "+
 		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt. After a failed vault lease revoke -sync "+
-		"that is the lease's own end: to end it sooner, give that command again with its id, which is among those of: vault list sys/leases/lookup/<mount>/%s",
-		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339), leasePath(e.Role))
+		"that is the lease's own end: to end it sooner, give that command again with its id: <mount>/%s/ and one of those that this lists: vault list sys/leases/lookup/<mount>/%s",
+		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339), leasePath(e.Role), leasePath(e.Role))
 	if e.Err != nil {
 		text += fmt.Sprintf(" (last error: %v)", e.Err)
 	}

@@ -341,10 +341,11 @@ func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	default:
 		left = "The rotation was given up. If KSeF still issues the certificate \"" + current.Name + "\", it is of no use: revoke it there."
 	}
-	return left, r.fail(ctx, state, fmt.Errorf("%w. %s", errAbandoned, left))
+	return left, r.fail(ctx, state, fmt.Errorf("%w. %s", ErrAbandoned, left))
 }
 
-var errAbandoned = errors.New("the configuration was changed by force while the rotation was in progress")
+// ErrAbandoned is why a rotation ended that a write of config has given up.
+var ErrAbandoned = errors.New("the configuration was changed by force while the rotation was in progress")
 
 // fail ends a rotation that can lead to nothing, and returns the cause.
 func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {
@@ -358,7 +359,7 @@ func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {
 	}
 	state.Current, state.Last = nil, ending.Last
 	r.OnEvent(Event{Kind: EventFail, Name: ended.Name, SerialNumber: ended.SerialNumber, Automatic: ended.Automatic, Err: cause})
-	if errors.Is(cause, errAbandoned) {
+	if errors.Is(cause, ErrAbandoned) {
 		return nil
 	}
 	return cause
