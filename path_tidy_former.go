@@ -118,7 +118,7 @@ func (b *backend) revokeFormer(ctx context.Context, request formerRequest, targe
 		"context", request.context.String(), "former_mount_id", request.mountID, "revoked", fmt.Sprint(len(revoked)), "left", fmt.Sprint(left))
 	response := &logical.Response{Data: formerAnswer(request, found, revoked)}
 	if err != nil {
-		response.AddWarning(fmt.Sprintf("%d tokens are left; write to %s again with expect=%d: %v", left, tidyFormerPath, left, err))
+		response.AddWarning(fmt.Sprintf("%s left; write to %s again with expect=%d: %v", countTokens(left), tidyFormerPath, left, err))
 	}
 	return response
 }

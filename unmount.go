@@ -212,9 +212,9 @@ func (b *backend) explainRevocation(ctx context.Context, err error) error {
 	if pending.Next.After(end) {
 		end = pending.Next
 	}
-	return fmt.Errorf("KSeF has yet to confirm the end of %d tokens of this mount, which the engine revokes by itself within KSeF's limits. "+
+	return fmt.Errorf("KSeF has yet to confirm the end of %s of this mount, which the engine revokes by itself within KSeF's limits. "+
 		"Wait until about %s, then disable (or move) the mount again: %w",
-		max(b.ledger.Pending().Revoking, 1), end.UTC().Format(time.RFC3339), err)
+		countTokens(max(b.ledger.Pending().Revoking, 1)), end.UTC().Format(time.RFC3339), err)
 }
 
 // explainBlockedRevocation is for what no waiting mends. A tainted mount takes no config, login or
@@ -235,17 +235,18 @@ func (b *backend) unmountWarning(open ledger.Open) string {
 	if alive <= limits.PerMinute && time.Until(last) <= unmountPatience {
 		return ""
 	}
-	return fmt.Sprintf("%s not revoked (%d live, %d being revoked). Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
+	left := leftBehind(ledger.Open{Live: open.Live, Revoking: open.Revoking})
+	return fmt.Sprintf("Not revoked: %s. Before vault secrets disable or move, end their leases (vault lease revoke -prefix <mount>/) "+
 		"and wait until status shows none of either: KSeF lets %d a minute and %d an hour be revoked, the last of them now at %s or later, "+
 		"and a mount whose disable has failed answers no requests until it is gone.",
-		tokensAre(alive), open.Live, open.Revoking, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
+		left, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
 }
 
-func tokensAre(count int) string {
+func countTokens(count int) string {
 	if count == 1 {
-		return "1 token is"
+		return "1 token"
 	}
-	return fmt.Sprintf("%d tokens are", count)
+	return fmt.Sprintf("%d tokens", count)
 }
 
 // unmountPatience is how late the last revocation may be for a disable to succeed: a lease that

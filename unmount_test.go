@@ -319,7 +319,7 @@ func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
 		for _, path := range []string{"config", "status"} {
 			warnings := u.must(u.read(path, nil)).Warnings
 			require.Len(t, warnings, 1, path)
-			require.Contains(t, warnings[0], "31 tokens are not revoked (31 live, 0 being revoked). Before vault secrets disable or move, end their leases (vault lease revoke -prefix ksef/)")
+			require.Contains(t, warnings[0], "Not revoked: 31 live tokens. Before vault secrets disable or move, end their leases (vault lease revoke -prefix ksef/)")
 		}
 	})
 }
@@ -332,7 +332,7 @@ func TestFewLeasesAreWarnedOfWhereLimitsAreLower(t *testing.T) {
 		leases := u.issueMany(10)
 		require.Empty(t, u.statusWarnings())
 		leases = append(leases, u.issueMany(5)...)
-		require.Contains(t, u.statusWarnings(), "15 tokens are not revoked (15 live, 0 being revoked). Before vault secrets disable or move, end their leases")
+		require.Contains(t, u.statusWarnings(), "Not revoked: 15 live tokens. Before vault secrets disable or move, end their leases")
 		_, err := u.disable(leases...)
 		require.ErrorContains(t, err, "then disable (or move) the mount again")
 	})
