@@ -33,7 +33,8 @@ RACE := go test -race -cpu 1 -timeout 30m
 # What plays for many minutes has a process of its own, and these run at the same time.
 LONG := TestADeathAtAnyPointLosesNoTokenAndKillsNone|TestThePromisesHoldWhateverHappens
 
-E2E := go test -race -timeout 20m -tags e2e ./e2e
+# Its tests wait for clocks more than they compute, so that four at a time suit two cores.
+E2E := go test -race -parallel 4 -timeout 20m -tags e2e ./e2e
 
 # One after the other: what a real Vault does is judged by the clock.
 test: build ## Run every test with the race detector, those against a real Vault included

@@ -42,6 +42,7 @@ const (
 // the leases that live in Vault, besides those whose lease Vault itself has lost:
 // they stand in the ledger. KSEF_CHAOS_SEED repeats a run's choices.
 func TestNoTokenIsLostInChaos(t *testing.T) {
+	t.Parallel()
 	seed := chaosSeed(t)
 	ctx, cancel := context.WithTimeout(t.Context(), chaosLimit)
 	defer cancel()

@@ -21,6 +21,7 @@ import (
 )
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	runScripts(t, "scripts", "")
 }
 

@@ -22,6 +22,7 @@ import (
 // TestFieldsQuoteNoSecret gives each field of each path a private key in forms that it cannot
 // have. Vault's log at TRACE, its audit log and its answers must not show a line of it.
 func TestFieldsQuoteNoSecret(t *testing.T) {
+	t.Parallel()
 	secrets := &secrets{}
 	_, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	s := startServer(t, secrets)

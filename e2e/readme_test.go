@@ -23,6 +23,7 @@ var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 // TestReadme does what the README's quick start says, word for word, on a Vault
 // that knows nothing of the plugin yet.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	blocks := readmeBlocks(t, "Quick start")
 	require.Greater(t, len(blocks), 4, "the quick start has blocks of commands")
 	runReadme(t, blocks, "stdout 'login accepted'", "stdout 'login refused: 450'")
@@ -32,6 +33,7 @@ func TestReadme(t *testing.T) {
 // plugin has been registered as the quick start says. The simulator stands for
 // production.
 func TestReadmeInProduction(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("xmlsec1"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("xmlsec1 signs here as a person would, and is not installed")
 	}

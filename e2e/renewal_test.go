@@ -20,6 +20,7 @@ import (
 // TestACertificateIsRenewedByItself has KSeF give out certificates that are good
 // for a minute and a half, on a Vault that has no rotation manager.
 func TestACertificateIsRenewedByItself(t *testing.T) {
+	t.Parallel()
 	const lifetime = 90 * time.Second
 	secrets := &secrets{}
 	_, ksefURL := startKSeF(t, secrets, simulator.Options{CertificateLifetime: lifetime})

@@ -17,6 +17,7 @@ import (
 // TestVaultsClientDoesNotRepeatWhatCostsTheHour uses Vault's client with the
 // retries that it makes unless told otherwise.
 func TestVaultsClientDoesNotRepeatWhatCostsTheHour(t *testing.T) {
+	t.Parallel()
 	const retries = 2
 	secrets := &secrets{}
 	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{})

@@ -58,6 +58,7 @@ func roleValues() map[string][]any {
 
 // TestRoundTrip writes documents to the real Vault in JSON, and writes back what is read.
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	setUnlessGiven(t, "rapid.checks", "100", "25")
 	setUnlessGiven(t, "rapid.seed", "0", "20261127")
 	secrets := &secrets{}

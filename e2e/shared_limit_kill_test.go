@@ -18,6 +18,7 @@ import (
 // it shares with another, and kills the process of both. Of the two, the one that
 // has sent nothing is used first after that.
 func TestSharedLimitSurvivesAKill(t *testing.T) {
+	t.Parallel()
 	const perMinute = 30
 	secrets := &secrets{}
 	ksef, ksefURL := startKSeF(t, secrets, simulator.Options{})

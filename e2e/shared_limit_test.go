@@ -18,6 +18,7 @@ import (
 // minute than KSeF allows a context. One process serves both, so that together
 // they stay within the limit, and who comes too late is told when to come again.
 func TestTwoMountsOfOneContextShareItsLimit(t *testing.T) {
+	t.Parallel()
 	const each, perMinute = 25, 30
 	mounts := []string{"accounting", "warehouse"}
 	secrets := &secrets{}

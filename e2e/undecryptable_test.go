@@ -18,6 +18,7 @@ import (
 
 // TestEntryThatVaultCannotDecrypt changes one byte of the stored session below Vault's encryption.
 func TestEntryThatVaultCannotDecrypt(t *testing.T) {
+	t.Parallel()
 	secrets := &secrets{}
 	_, ksefURL := startKSeF(t, secrets, simulator.Options{})
 	s := startServer(t, secrets)
