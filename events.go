@@ -61,6 +61,13 @@ func (n *notices) setOutcome(of activity, err error) {
 	n.failures.succeeded(of)
 }
 
+// roleDeleted notes that what KSeF has refused to the role is over.
+func (n *notices) roleDeleted(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failures.roleDeleted(name)
+}
+
 func (n *notices) last() (*client.Warning, *failure) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -118,13 +125,6 @@ func (b *backend) noteConfigured(before, next *config, unproven string) {
 	if replaces(before, next) {
 		b.notices.setOutcome(activity{kind: kindRotation}, nil)
 	}
-}
-
-// noteRoleDeleted notes that what KSeF has refused to a role is over.
-func (b *backend) noteRoleDeleted(name string) {
-	b.notices.mu.Lock()
-	defer b.notices.mu.Unlock()
-	b.notices.failures.roleDeleted(name)
 }
 
 // onLedgerEvent logs and publishes what happened to a token.
