@@ -22,7 +22,7 @@ func TestCertificateOfKSeFsAuthorityIsRead(t *testing.T) {
 	der := withNullParameters(t, certify(t, key).Raw, authority)
 	require.Equal(t, 2, bytes.Count(der, []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2, 5, 0}))
 
-	credential, err := Parse(Source{Certificate: encode("CERTIFICATE", der), PrivateKey: keyPEM(t, key)}, noon)
+	credential, err := parse(Source{Certificate: encode("CERTIFICATE", der), PrivateKey: keyPEM(t, key)}, noon)
 	require.NoError(t, err)
 	require.Equal(t, der, credential.Certificate.Raw)
 	require.Equal(t, "5265877635", credential.Identity.Identifier)

@@ -12,7 +12,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Source is a credential as its holder gives it: either Certificate with
@@ -42,21 +41,8 @@ type Credential struct {
 	field string
 }
 
-// Parse reads a credential that is to be used at the time now. What is wrong
-// with it comes as an *InputError, with ErrNotYetValid as cause where the
-// certificate's time has not come.
-func Parse(source Source, now time.Time) (*Credential, error) {
-	credential, err := Read(source)
-	if err != nil {
-		return nil, err
-	}
-	if err := credential.CheckValidity(now); err != nil {
-		return nil, err
-	}
-	return credential, nil
-}
-
-// Read is Parse for a credential whose certificate need not be valid now.
+// Read reads a credential; whether its certificate is valid now, CheckValidity says. What is wrong
+// with it comes as an *InputError.
 func Read(source Source) (*Credential, error) {
 	m, err := source.read()
 	if err != nil {
@@ -108,7 +94,7 @@ func fits(key crypto.Signer, certificate *x509.Certificate) bool {
 	return known && public.Equal(certificate.PublicKey)
 }
 
-// PEM returns the credential in the form in which it is stored and Parse takes
+// PEM returns the credential in the form in which it is stored and Read takes
 // it back: the certificate followed by its chain, and the key as PKCS#8, which
 // is not encrypted.
 func (c *Credential) PEM() (certificate, key string, err error) {

@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("", "", "", der, "")
 
 	f.Fuzz(func(t *testing.T, certificate, privateKey, keyPassword string, file []byte, filePassword string) {
-		got, err := Parse(Source{certificate, privateKey, keyPassword, file, filePassword}, noon)
+		got, err := parse(Source{certificate, privateKey, keyPassword, file, filePassword}, noon)
 		if err != nil {
 			var refused *InputError
 			require.ErrorAs(t, err, &refused)
@@ -46,7 +46,7 @@ func FuzzParse(f *testing.F) {
 		}
 		storedCertificate, storedKey, err := got.PEM()
 		require.NoError(t, err)
-		again, err := Parse(Source{Certificate: storedCertificate, PrivateKey: storedKey}, noon)
+		again, err := parse(Source{Certificate: storedCertificate, PrivateKey: storedKey}, noon)
 		require.NoError(t, err)
 		require.Equal(t, got.Identity, again.Identity)
 		require.True(t, got.Certificate.Equal(again.Certificate))

@@ -51,7 +51,7 @@ func TestIdentityFollowsKSeFsRules(t *testing.T) {
 				want.Identifier = fmt.Sprintf("%X", sha256.Sum256(certificate.Raw))
 				wantType = xades.CertificateFingerprint
 			}
-			got, err := Parse(Source{Certificate: certificatePEM(certificate), PrivateKey: keyPEM(t, key)}, noon)
+			got, err := parse(Source{Certificate: certificatePEM(certificate), PrivateKey: keyPEM(t, key)}, noon)
 			require.NoError(t, err)
 			require.Equal(t, want, got.Identity)
 			require.Equal(t, wantType, got.Identity.SubjectIdentifierType())

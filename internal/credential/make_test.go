@@ -121,3 +121,15 @@ func encryptedDER(t testing.TB, key crypto.Signer, options *pkcs8.Opts) []byte {
 func encryptedPEM(t testing.TB, key crypto.Signer) string {
 	return encode("ENCRYPTED PRIVATE KEY", encryptedDER(t, key, nil))
 }
+
+// parse reads a credential that is to be used at the time now.
+func parse(source Source, now time.Time) (*Credential, error) {
+	credential, err := Read(source)
+	if err != nil {
+		return nil, err
+	}
+	if err := credential.CheckValidity(now); err != nil {
+		return nil, err
+	}
+	return credential, nil
+}

@@ -17,7 +17,7 @@ import (
 
 func requireHolds(t *testing.T, source Source, certificate *x509.Certificate, key crypto.Signer) {
 	t.Helper()
-	got, err := Parse(source, noon)
+	got, err := parse(source, noon)
 	require.NoError(t, err)
 	require.True(t, certificate.Equal(got.Certificate))
 	// Not by their fields: what is computed from a key may have leading zeros or not.
@@ -118,7 +118,7 @@ func TestCertificateIsFoundWhereverItStands(t *testing.T) {
 		"last":   {intermediate, root, leaf},
 	} {
 		t.Run("PEM "+name, func(t *testing.T) {
-			got, err := Parse(Source{Certificate: certificatePEM(order...), PrivateKey: keyPEM(t, key)}, noon)
+			got, err := parse(Source{Certificate: certificatePEM(order...), PrivateKey: keyPEM(t, key)}, noon)
 			require.NoError(t, err)
 			require.True(t, leaf.Equal(got.Certificate))
 			require.Equal(t, []*x509.Certificate{intermediate, root}, got.Chain)
@@ -126,7 +126,7 @@ func TestCertificateIsFoundWhereverItStands(t *testing.T) {
 		t.Run("PKCS#12 "+name, func(t *testing.T) {
 			der, err := pkcs12.Modern.Encode(key, order[0], order[1:], password)
 			require.NoError(t, err)
-			got, err := Parse(Source{PKCS12: der, PKCS12Password: password}, noon)
+			got, err := parse(Source{PKCS12: der, PKCS12Password: password}, noon)
 			require.NoError(t, err)
 			require.True(t, leaf.Equal(got.Certificate))
 			require.Equal(t, []*x509.Certificate{intermediate, root}, got.Chain)
@@ -139,13 +139,13 @@ func TestStoredFormIsReadBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			der, err := pkcs12.Modern.Encode(key, certify(t, key), []*x509.Certificate{certify(t, ecKey(t))}, password)
 			require.NoError(t, err)
-			first, err := Parse(Source{PKCS12: der, PKCS12Password: password}, noon)
+			first, err := parse(Source{PKCS12: der, PKCS12Password: password}, noon)
 			require.NoError(t, err)
 			certificate, privateKey, err := first.PEM()
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(privateKey, "-----BEGIN PRIVATE KEY-----\n"))
 
-			second, err := Parse(Source{Certificate: certificate, PrivateKey: privateKey}, noon)
+			second, err := parse(Source{Certificate: certificate, PrivateKey: privateKey}, noon)
 			require.NoError(t, err)
 			require.True(t, first.Certificate.Equal(second.Certificate))
 			require.Len(t, second.Chain, 1)

@@ -186,7 +186,7 @@ func TestPKCS12Work(t *testing.T) {
 				c.recipe.password = ""
 			}
 			requireRefused(t, Source{PKCS12: maker.make(c.recipe), PKCS12Password: c.recipe.password}, "pkcs12")
-			_, err := Parse(Source{PKCS12: maker.make(c.recipe), PKCS12Password: c.recipe.password}, noon)
+			_, err := parse(Source{PKCS12: maker.make(c.recipe), PKCS12Password: c.recipe.password}, noon)
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -228,7 +228,7 @@ func FuzzPKCS12Work(f *testing.F) {
 		}
 		file := m.make(r)
 		_, _, _, err := pkcs12.DecodeChain(file, r.password)
-		got, refused := Parse(Source{PKCS12: file, PKCS12Password: r.password}, noon)
+		got, refused := parse(Source{PKCS12: file, PKCS12Password: r.password}, noon)
 		if err != nil {
 			require.Error(t, refused)
 			return

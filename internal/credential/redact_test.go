@@ -18,7 +18,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	source := Source{
 		Certificate: certificatePEM(certify(t, key)), PrivateKey: encryptedPEM(t, key), PrivateKeyPassword: password,
 	}
-	credential, err := Parse(source, noon)
+	credential, err := parse(source, noon)
 	require.NoError(t, err)
 	secrets := []string{
 		password, source.PrivateKey[100:140], fmt.Sprintf("%x", password),
@@ -45,7 +45,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 
 func TestJSONOfACredentialIsItsIdentity(t *testing.T) {
 	key := ecKey(t)
-	credential, err := Parse(Source{Certificate: certificatePEM(certify(t, key)), PrivateKey: keyPEM(t, key)}, noon)
+	credential, err := parse(Source{Certificate: certificatePEM(certify(t, key)), PrivateKey: keyPEM(t, key)}, noon)
 	require.NoError(t, err)
 	text, err := json.Marshal(credential)
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ import (
 // what to do, and keeps the secrets.
 func requireRefused(t *testing.T, source Source, want string) {
 	t.Helper()
-	_, err := Parse(source, noon)
+	_, err := parse(source, noon)
 	var refused *InputError
 	require.ErrorAs(t, err, &refused)
 	require.NotEmpty(t, refused.Remedy)
@@ -212,7 +212,7 @@ func TestCertificateWithoutKeyUsageIsAccepted(t *testing.T) {
 func TestCertificateWhoseTimeHasNotComeCanBeTold(t *testing.T) {
 	key := ecKey(t)
 	source := Source{Certificate: certificatePEM(certify(t, key)), PrivateKey: keyPEM(t, key)}
-	_, err := Parse(source, start.Add(-time.Second))
+	_, err := parse(source, start.Add(-time.Second))
 	require.ErrorIs(t, err, ErrNotYetValid)
 	require.EqualError(t, err, "certificate: is not valid before 2026-01-01T00:00:00Z; wait until then, or use a certificate that is valid now")
 

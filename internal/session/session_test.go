@@ -52,7 +52,7 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		require.NoError(t, err)
 		certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: taxpayer.Value, NotBefore: time.Now().AddDate(0, 0, -1), NotAfter: time.Now().AddDate(3, 0, 0)})
 		require.NoError(t, err)
-		held, err := credential.Parse(credential.Source{Certificate: string(certificate), PrivateKey: string(key)}, time.Now())
+		held, err := credential.Read(credential.Source{Certificate: string(certificate), PrivateKey: string(key)})
 		require.NoError(t, err)
 		made, err := xades.NewSigner(held.Certificate, held.Key)
 		require.NoError(t, err)
