@@ -18,12 +18,12 @@ import (
 type activationReads struct {
 	// latest is how long after its token's activation a read ended at most.
 	latest time.Duration
-	// looks is how many requests for a status there were for each read.
-	looks float64
+	// polls is how many requests for a status there were for each read.
+	polls float64
 }
 
 // readAlone has one client read while KSeF activates each token after the delay.
-func (s *scene) readAlone(delay time.Duration, reads int) activationReads {
+func (s *cluster) readAlone(delay time.Duration, reads int) activationReads {
 	var all activationReads
 	before := s.ksef.State().Requests
 	for range reads {
@@ -32,19 +32,19 @@ func (s *scene) readAlone(delay time.Duration, reads int) activationReads {
 		all.latest = max(all.latest, time.Since(began)-delay)
 	}
 	requests := since(before, s.ksef.State().Requests)
-	all.looks = float64(requests[statusEndpoint]+requests[listEndpoint]) / float64(reads)
+	all.polls = float64(requests[statusEndpoint]+requests[listEndpoint]) / float64(reads)
 	return all
 }
 
 func TestActivationIsNoticedAtOnce(t *testing.T) {
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 				s.lift()
 				s.readAlone(delay, 10)
 				learned := s.readAlone(delay, 20)
 				require.LessOrEqual(t, learned.latest, 500*time.Millisecond)
-				require.LessOrEqual(t, learned.looks, 1.5)
+				require.LessOrEqual(t, learned.polls, 1.5)
 			})
 		})
 	}
@@ -53,7 +53,7 @@ func TestActivationIsNoticedAtOnce(t *testing.T) {
 func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
 	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			inScene(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *cluster) {
 				require.LessOrEqual(t, s.readAlone(delay, 1).latest, 500*time.Millisecond)
 			})
 		})
@@ -66,7 +66,7 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 	for _, before := range []int{0, 20} {
 		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
 			const delay = 2 * time.Second
-			inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 				s.lift()
 				s.readAlone(delay, before)
 				lists := s.requests(listEndpoint)
@@ -80,7 +80,7 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 // TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must not
 // wait for that.
 func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
-	inScene(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 		s.lift()
 		s.readAlone(0, 20)
 		for range 10 {
@@ -97,7 +97,7 @@ func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
 
 // TestActivationInOutage has KSeF make tokens for five minutes and lose each look at them.
 func TestActivationInOutage(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		s.mustIssue(time.Hour)
 		before := s.ksef.State().Requests
 		for _, endpoint := range []string{statusEndpoint, listEndpoint} {
@@ -119,7 +119,7 @@ func TestActivationInOutage(t *testing.T) {
 // TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
 // looks before the time is over all the same.
 func TestActivationTimeoutIsUsed(t *testing.T) {
-	inScene(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: noLimits()}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 		s.lift()
 		s.readAlone(5*time.Second, 10)
 		s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": "2s"})) })

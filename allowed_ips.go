@@ -64,9 +64,9 @@ func (c *config) bindsToPresentAddress() bool {
 	return slices.Contains(c.AllowedIPs, session.AutoAddress)
 }
 
-// allowedIPsIdentity is the part of identity that the field has: "" where it is empty, so that
+// allowedIPsFingerprint is the part of identity that the field has: "" where it is empty, so that
 // sessions of a version without it stay.
-func (c *config) allowedIPsIdentity() string {
+func (c *config) allowedIPsFingerprint() string {
 	if len(c.AllowedIPs) == 0 {
 		return ""
 	}
@@ -107,7 +107,7 @@ func (c *config) checkExternalLogin() error {
 // now: it stays bound to them. "" where there is none in the default context.
 func (c *connection) boundBeforeWarning(ctx context.Context) (string, error) {
 	known, err := c.sessions.Known(ctx, c.config.Context)
-	if err != nil || known == nil || !known.Outside || slices.Equal(addressSet(known.AllowedIPs), addressSet(c.config.AllowedIPs)) {
+	if err != nil || known == nil || !known.External || slices.Equal(addressSet(known.AllowedIPs), addressSet(c.config.AllowedIPs)) {
 		return "", err
 	}
 	return "The login that a person has signed stays bound to the addresses that it was signed for (" + describeAllowedIPs(known.AllowedIPs) +

@@ -17,18 +17,18 @@ import (
 )
 
 // signWhole signs the document of login/begin, with all that is in it.
-func (p *person) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
+func (p *signer) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
 	_, inner, found := strings.Cut(document, `auth/token/2.0">`)
 	require.True(t, found)
 	return p.signAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
 }
 
 // withBoundLogin has a person log in for a list of addresses.
-func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *mount, clerk *person)) {
+func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *mount, clerk *signer)) {
 	t.Helper()
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.must(m.write("config", map[string]any{"allowed_ips": allowed}))
-		clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+		clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
 		m.must(m.complete(clerk.signWhole(t, m.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
 		test(t, m, clerk)
 	})
@@ -42,7 +42,7 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 					m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
-					clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+					clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
 					document := m.begin(nil)["auth_token_request"].(string)
 					require.Contains(t, document, "<AllowedIps><Ip4Address>192.0.2.1</Ip4Address><Ip4Mask>127.0.0.0/8</Ip4Mask></AllowedIps>")
 					answer := m.must(m.complete(clerk.signWhole(t, document, layout)))
@@ -54,7 +54,7 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 	})
 	t.Run("are_those_of_the_document", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+			clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
 			unbound := m.begin(nil)["auth_token_request"].(string)
 			bound := strings.Replace(unbound, "</AuthTokenRequest>", "<AuthorizationPolicy><AllowedIps><Ip4Address>127.0.0.1</Ip4Address></AllowedIps></AuthorizationPolicy></AuthTokenRequest>", 1)
 			const altered = "was altered: its AuthorizationPolicy has other addresses than it was begun with"
@@ -83,7 +83,7 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 		})
 	})
 	t.Run("stay_when_config_changes", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *person) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *signer) {
 			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 20})).Warnings)
 			warnings := m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
 			require.Equal(t, []string{"The login that a person has signed stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
@@ -94,12 +94,12 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 		})
 	})
 	t.Run("are_the_same_in_another_order", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *mount, _ *person) {
+		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *mount, _ *signer) {
 			require.Empty(t, m.must(m.write("config", map[string]any{"allowed_ips": "192.0.2.1,127.0.0.0/8,192.0.2.1"})).Warnings)
 		})
 	})
 	t.Run("do_not_cost_the_login_at_another_address", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *person) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *signer) {
 			issued := m.issue()
 			m.stop()
 			m.leaveFrom(otherAddress)
@@ -119,7 +119,7 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 		})
 	})
 	t.Run("do_not_cost_the_login_where_KSeF_binds_refreshes_too", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *person) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *signer) {
 			m.issue()
 			m.stop()
 			ways := m.mount(m.storage)
@@ -139,10 +139,10 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 
 // What the error tells to do must be possible where KSeF binds refreshes too.
 func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
-	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *person) {
+	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *signer) {
 		m.stop()
 		m.leaveFrom(otherAddress)
-		m.world.transport = boundRefresh{m.world.transport}
+		m.env.transport = boundRefresh{m.env.transport}
 		other := m.mount(m.storage)
 		defer other.stop()
 		other.elapse(20 * time.Minute)

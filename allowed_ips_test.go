@@ -22,15 +22,15 @@ const (
 )
 
 // leaveFrom gives the nodes that start from now on another address.
-func (w *world) leaveFrom(address string) {
-	w.transport = simulator.NewTransportFrom(w.judge.over(w.t, w.ksef.Handler()), address)
+func (w *env) leaveFrom(address string) {
+	w.transport = simulator.NewTransportFrom(w.requireConformance.over(w.t, w.ksef.Handler()), address)
 }
 
 // twoWays leave by one address to log in and by another for all else.
 type twoWays struct{ login, other http.RoundTripper }
 
-func (w *world) leaveTwoWays(login, other string) {
-	handler := w.judge.over(w.t, w.ksef.Handler())
+func (w *env) leaveTwoWays(login, other string) {
+	handler := w.requireConformance.over(w.t, w.ksef.Handler())
 	w.transport = twoWays{simulator.NewTransportFrom(handler, login), simulator.NewTransportFrom(handler, other)}
 }
 
@@ -42,7 +42,7 @@ func (ways twoWays) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // lastLogin is the document of the last login.
-func (w *world) lastLogin() string {
+func (w *env) lastLogin() string {
 	w.t.Helper()
 	signed := w.ksef.SignedRequests()
 	require.NotEmpty(w.t, signed)
@@ -54,7 +54,7 @@ const submitEndpoint = "POST /auth/xades-signature"
 // withAllowedIPs is a mount whose sessions are bound.
 func withAllowedIPs(t *testing.T, allowed any, test func(t *testing.T, m *mount)) {
 	t.Helper()
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		fields := w.fields()
@@ -112,7 +112,7 @@ func TestAllowedIPs(t *testing.T) {
 			require.NoError(t, err)
 			require.NotContains(t, string(entry.Value), "allowed_ips")
 			stored := &config{URL: testURL, SubjectIdentifierType: "certificateSubject", Certificate: "PEM"}
-			require.Equal(t, "50e80f0b596fa93c20ee28fcda35fb9b34befdbdf7c25aeb4ed049d8f0e0f4ee", stored.identity(), "sessions of a version without the field are found by this")
+			require.Equal(t, "50e80f0b596fa93c20ee28fcda35fb9b34befdbdf7c25aeb4ed049d8f0e0f4ee", stored.fingerprint(), "sessions of a version without the field are found by this")
 		})
 	})
 	t.Run("go_along_with_a_rotation", func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestAllowedIPsRefused(t *testing.T) {
 		})
 	}
 	t.Run("auto_over_IPv6", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			w.leaveFrom("2001:db8::9")
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()
@@ -170,7 +170,7 @@ func TestAllowedIPsRefused(t *testing.T) {
 		})
 	})
 	t.Run("unproven_at_the_first_request", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()
 			fields := w.fields()
@@ -217,7 +217,7 @@ func TestAddressRefused(t *testing.T) {
 		})
 	})
 	t.Run("does_not_hold_up_a_rotation", func(t *testing.T) {
-		inWorld(t, simulator.Options{Grants: secondGrant()}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{Grants: secondGrant()}, func(t *testing.T, w *env) {
 			m := w.mount(&logical.InmemStorage{})
 			fields := w.fields()
 			fields["allowed_ips"] = "auto"
@@ -260,7 +260,7 @@ func TestAddressRefused(t *testing.T) {
 		})
 	})
 	t.Run("after_a_new_login_too_is_an_error", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			storage := &logical.InmemStorage{}
 			w.leaveTwoWays(ownAddress, otherAddress)
 			m := w.mount(storage)

@@ -20,7 +20,7 @@ import (
 
 func TestAnswerNamesTheMount(t *testing.T) {
 	t.Run("in what a mistake is answered with", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()
 			require.Contains(t, m.refused(m.read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
@@ -73,11 +73,11 @@ func TestAnswerOf429(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.issue()
 		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
-		slot := time.Now().Add(300*time.Second + time.Second - 1).UTC().Format(time.RFC3339)
+		permit := time.Now().Add(300*time.Second + time.Second - 1).UTC().Format(time.RFC3339)
 		response, err := m.read("creds/invoices", nil)
 		require.Nil(t, response, "no header could be set")
 		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
-		require.ErrorContains(t, err, "; next slot at "+slot+", in 300 s.")
+		require.ErrorContains(t, err, "; next slot at "+permit+", in 300 s.")
 		require.NotContains(t, err.Error(), "..")
 		m.elapse(100 * time.Second)
 		response, err = m.read("creds/invoices", nil)

@@ -15,15 +15,15 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outside"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
-	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -38,21 +38,21 @@ const (
 // shows as the running version. All mounts that one factory makes share the
 // budgets of KSeF's request limits, as KSeF counts them together.
 func NewFactory(version string) logical.Factory {
-	return newFactory(version, budget.NewRegistry(), nil)
+	return newFactory(version, ratelimit.NewRegistry(), nil)
 }
 
 // newFactory also takes the transport for KSeF, which tests replace.
-func newFactory(version string, budgets *budget.Registry, transport http.RoundTripper) logical.Factory {
-	living := newLivingMounts()
+func newFactory(version string, limiters *ratelimit.Registry, transport http.RoundTripper) logical.Factory {
+	loaded := newLoadedMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(version, readable(conf.StorageView), budgets, transport)
+		b := newBackend(version, readable(conf.StorageView), limiters, transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
 		b.openLedger()
 		b.openSigning()
-		b.living = living
-		living.enter(b)
+		b.loadedMounts = loaded
+		loaded.add(b)
 		return b, nil
 	}
 }
@@ -63,43 +63,43 @@ type backend struct {
 	storage    logical.Storage
 	userAgent  string
 	transport  http.RoundTripper
-	budgets    *budgets
+	limiters   *limiters
 	ledger     *ledger.Ledger
 	connection connections
 	// parsing is held while a written credential is read.
-	parsing    turn.Turn
-	rotation   *rotation.Rotation
-	logins     *outside.Logins
-	upkeep     *upkeep
-	unreadable *unreadable
-	notices    notices
-	unmounting unmounting
-	living     *livingMounts
+	parsing      *semaphore.Weighted
+	rotation     *rotation.Rotation
+	logins       *externallogin.Logins
+	maintenance  *maintenance
+	unreadable   *unreadable
+	notices      notices
+	unmounting   unmounting
+	loadedMounts *loadedMounts
 	// firstLogins bounds what allowed_contexts=* lets in.
 	firstLogins firstLogins
 	openTargets openTargets
 }
 
-func newBackend(version string, storage logical.Storage, registry *budget.Registry, transport http.RoundTripper) *backend {
+func newBackend(version string, storage logical.Storage, registry *ratelimit.Registry, transport http.RoundTripper) *backend {
 	b := &backend{
 		storage:   storage,
 		userAgent: "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
 		transport: transport,
-		budgets:   newBudgets(registry, storage),
+		limiters:  newLimiters(registry, storage),
 
 		unreadable: newUnreadable(storage),
 	}
-	b.budgets.onUnreadable = b.onUnreadable
-	b.connection.turn = turn.New("the configuration")
-	b.parsing = turn.New("another credential that is being read")
-	b.openTargets.turn = turn.New("the reading of the ledger")
+	b.limiters.onUnreadable = b.onUnreadable
+	b.connection.lock = semaphore.NewWeighted(1)
+	b.parsing = semaphore.NewWeighted(1)
+	b.openTargets.lock = semaphore.NewWeighted(1)
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
 		PathsSpecial: &logical.Paths{
 			Root:            []string{tidyFormerPath},
-			SealWrapStorage: []string{configKey, session.StoragePrefix, outside.StoragePrefix, rotation.StorageKey},
+			SealWrapStorage: []string{configKey, session.StoragePrefix, externallogin.StoragePrefix, rotation.StorageKey},
 		},
 		Paths: framework.PathAppend(
 			b.pathConfig(),
@@ -125,12 +125,12 @@ func newBackend(version string, storage logical.Storage, registry *budget.Regist
 
 func (b *backend) openLedger() {
 	b.ledger = ledger.New(ledger.Options{
-		Storage:  b.storage,
-		Open:     b.openUpstream,
-		NextSlot: b.nextSlot,
-		Probe:    b.probe,
-		OnEvent:  b.onLedgerEvent,
-		Logger:   b.Logger().Named("ledger"),
+		Storage:    b.storage,
+		Open:       b.openUpstream,
+		NextPermit: b.nextPermit,
+		Probe:      b.probe,
+		OnEvent:    b.onLedgerEvent,
+		Logger:     b.Logger().Named("ledger"),
 
 		OnUnreadable: b.onUnreadable,
 	})
@@ -142,11 +142,11 @@ func (b *backend) openSigning() {
 		Storage: b.storage, Mount: &rotationMount{backend: b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
 		OnUnreadable: b.onUnreadable,
 	})
-	b.logins = outside.New(outside.Options{
+	b.logins = externallogin.New(externallogin.Options{
 		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed, Logger: b.Logger().Named("login"),
 		OnUnreadable: b.onUnreadable,
 	})
-	b.upkeep = newUpkeep(b)
+	b.maintenance = newMaintenance(b)
 }
 
 // initialize starts the pump and the upkeep where this node may write. What cannot be read now
@@ -157,14 +157,14 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	}
 	stored, err := readConfig(ctx, b.storage)
 	if err == nil && stored != nil {
-		err = errors.Join(b.budgets.openStored(ctx, stored.URL), b.openOwnLimits(ctx, stored))
+		err = errors.Join(b.limiters.openStored(ctx, stored.URL), b.openOwnLimits(ctx, stored))
 	}
 	if err != nil {
 		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
 	}
 	b.Logger().Info("the mount has been loaded", "mount_id", b.mountID(ctx))
 	b.ledger.Start()
-	b.upkeep.start()
+	b.maintenance.start()
 	return nil
 }
 
@@ -175,8 +175,8 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.followTaint(ctx)
 		b.ledger.Start()
 		b.ledger.Wake()
-		b.upkeep.start()
-		b.upkeep.nudge()
+		b.maintenance.start()
+		b.maintenance.wakeIfLate()
 		b.dropIdleLimits(ctx)
 	}
 	return nil
@@ -195,16 +195,16 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // clean stops the pump and the upkeep, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
-	b.upkeep.close()
+	b.maintenance.close()
 	b.ledger.Stop()
 	// The time for writing begins when nothing else goes on, however long that has taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := b.budgets.close(ctx); err != nil {
+	if err := b.limiters.close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
 	b.connection.replace(nil)
-	b.living.leave(b)
+	b.loadedMounts.remove(b)
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 

@@ -20,9 +20,9 @@ import (
 // would be right; nothing is stored and nothing is sent.
 
 func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
-	for name, test := range badConfigs() {
+	for name, test := range invalidConfigs() {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
 				data := map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}
@@ -43,15 +43,15 @@ func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 	}
 }
 
-// badConfig is what is written to config in place of what would be right; nil
+// invalidConfig is what is written to config in place of what would be right; nil
 // leaves a field out.
-type badConfig struct {
+type invalidConfig struct {
 	credential *simulator.CertificateOptions
 	change     map[string]any
 	text       []string
 }
 
-func badConfigs() map[string]badConfig {
+func invalidConfigs() map[string]invalidConfig {
 	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: testNIP, Key: "rsa"})
 	if err != nil {
 		panic(err)
@@ -59,7 +59,7 @@ func badConfigs() map[string]badConfig {
 	expired := &simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
 	offline := &simulator.CertificateOptions{NIP: testNIP, KeyUsage: x509.KeyUsageContentCommitment}
 	anonymous := &simulator.CertificateOptions{}
-	return map[string]badConfig{
+	return map[string]invalidConfig{
 		"NIP with a wrong checksum":         {nil, map[string]any{"nip": "5265877636"}, []string{"nip:", "checksum"}},
 		"NIP that is too short":             {nil, map[string]any{"nip": "526587763"}, []string{"nip:", "ten digits"}},
 		"internal id with a wrong checksum": {nil, map[string]any{"nip": nil, "internal_id": "5265877635-12345"}, []string{"internal_id:", "checksum"}},
@@ -153,7 +153,7 @@ func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
 }
 
 func TestAnythingButConfigNeedsAConfig(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		require.Nil(t, m.must(m.read("config", nil)))
@@ -178,7 +178,7 @@ func (m *mount) requireNothingStored() {
 	require.Empty(m.t, keys)
 }
 
-func (w *world) allRequests() int {
+func (w *env) allRequests() int {
 	sum := 0
 	for endpoint := range w.ksef.State().Requests {
 		sum += w.requests(endpoint)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -54,17 +54,17 @@ func BenchmarkIssueBesideManyRecords(b *testing.B) {
 
 // issuance is a KSeF without delays or limits, over HTTPS on loopback.
 type issuance struct {
-	*world
+	*env
 	url, authority string
 }
 
 func newIssuance(b *testing.B) *issuance {
-	w := newWorld(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
+	w := newEnv(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
 	server := httptest.NewTLSServer(w.ksef.Handler())
 	b.Cleanup(server.Close)
 	w.transport = nil
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return &issuance{world: w, url: server.URL + "/v2", authority: string(authority)}
+	return &issuance{env: w, url: server.URL + "/v2", authority: string(authority)}
 }
 
 func (f *issuance) configure(m *mount) {
@@ -90,7 +90,7 @@ func (f *issuance) bare(m *mount) func() {
 		Description: "Vault role invoices [vault:000000000000:0000000000000000000000]",
 	}
 	return func() {
-		_, err := alone.GenerateToken(f.t.Context(), access.Bearing(), request)
+		_, err := alone.GenerateToken(f.t.Context(), access.Source(), request)
 		require.NoError(f.t, err)
 	}
 }
@@ -101,12 +101,12 @@ func (f *issuance) renew(mounts ...*mount) {
 	ctx := f.t.Context()
 	for _, m := range mounts {
 		m.stop()
-		require.NoError(f.t, logical.ClearView(ctx, logical.NewStorageView(m.storage, budgetPrefix)))
-		m.registry = budget.NewRegistry()
+		require.NoError(f.t, logical.ClearView(ctx, logical.NewStorageView(m.storage, rateLimitPrefix)))
+		m.registry = ratelimit.NewRegistry()
 		m.start()
-		in := client.Context{Type: client.ContextNIP, Value: testNIP}
+		taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}
 		const lifted = 1 << 30
-		require.NoError(f.t, m.backend.budgets.setLimits(ctx, budget.Key{API: f.url, Context: in.String()},
+		require.NoError(f.t, m.backend.limiters.setLimits(ctx, ratelimit.Key{API: f.url, Context: taxpayer.String()},
 			client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}))
 		f.issue(m)
 	}

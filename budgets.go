@@ -13,86 +13,86 @@ import (
 	"sync/atomic"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/turn"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 )
 
-// budgetPrefix is where the state of KSeF's limits lies, so that a restart does
+// rateLimitPrefix is where the state of KSeF's limits lies, so that a restart does
 // not forget what was already sent.
-const budgetPrefix = "budget/"
+const rateLimitPrefix = "budget/"
 
-// authPatience is how long a request of a login waits for KSeF's limits.
-const authPatience = 20 * time.Second
+// authMaxWait is how long a request of a login waits for KSeF's limits.
+const authMaxWait = 20 * time.Second
 
-// budgets are the mount's accounts with KSeF's request limits, one per API and
+// limiters are the mount's accounts with KSeF's request limits, one per API and
 // context.
-type budgets struct {
-	registry *budget.Registry
+type limiters struct {
+	registry *ratelimit.Registry
 	storage  logical.Storage
 	// onUnreadable is called with each journal that cannot be read and is replaced.
 	onUnreadable func(entry *logical.StorageEntry, err error)
 
-	own      atomic.Pointer[string] // the API of config; nil until it has been read
-	opening  turn.Turn              // held while an account is opened or dropped
-	mu       sync.Mutex
-	closed   bool
-	accounts map[budget.Key]*budget.Account
+	own     atomic.Pointer[string] // the API of config; nil until it has been read
+	opening *semaphore.Weighted    // held while an account is opened or dropped
+	mu      sync.Mutex
+	closed  bool
+	byKey   map[ratelimit.Key]*ratelimit.Limiter
 }
 
-func newBudgets(registry *budget.Registry, storage logical.Storage) *budgets {
-	return &budgets{
-		registry: registry, storage: storage, accounts: make(map[budget.Key]*budget.Account),
-		opening:      turn.New("the state of KSeF's request limits"),
+func newLimiters(registry *ratelimit.Registry, storage logical.Storage) *limiters {
+	return &limiters{
+		registry: registry, storage: storage, byKey: make(map[ratelimit.Key]*ratelimit.Limiter),
+		opening:      semaphore.NewWeighted(1),
 		onUnreadable: func(*logical.StorageEntry, error) {},
 	}
 }
 
-// account opens the account of a context at its first use, once.
-func (b *budgets) account(ctx context.Context, key budget.Key) (*budget.Account, error) {
-	if account := b.opened(key); account != nil {
-		return account, nil
+// limiter opens the account of a context at its first use, once.
+func (b *limiters) limiter(ctx context.Context, key ratelimit.Key) (*ratelimit.Limiter, error) {
+	if limiter := b.opened(key); limiter != nil {
+		return limiter, nil
 	}
-	if err := b.opening.Take(ctx); err != nil {
-		return nil, err
+	if err := b.opening.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the state of KSeF's request limits: %w", err)
 	}
-	defer b.opening.Release()
-	if account := b.opened(key); account != nil {
-		return account, nil
+	defer b.opening.Release(1)
+	if limiter := b.opened(key); limiter != nil {
+		return limiter, nil
 	}
-	account, err := b.open(ctx, key)
+	limiter, err := b.open(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the state of KSeF's request limits: %w", err)
 	}
-	if !b.keep(key, account) {
-		return nil, errors.Join(budget.ErrClosed, account.Close(ctx))
+	if !b.keep(key, limiter) {
+		return nil, errors.Join(ratelimit.ErrClosed, limiter.Close(ctx))
 	}
-	return account, nil
+	return limiter, nil
 }
 
 // open closes an hour to a context whose journal cannot be read.
-func (b *budgets) open(ctx context.Context, key budget.Key) (*budget.Account, error) {
+func (b *limiters) open(ctx context.Context, key ratelimit.Key) (*ratelimit.Limiter, error) {
 	kept := journal{b.storage, journalKey(key)}
-	account, err := b.registry.Open(ctx, key, kept)
-	var unreadable *budget.UnreadableError
+	limiter, err := b.registry.Open(ctx, key, kept)
+	var unreadable *ratelimit.UnreadableError
 	if !errors.As(err, &unreadable) {
-		return account, err
+		return limiter, err
 	}
 	b.onUnreadable(&logical.StorageEntry{Key: kept.key, Value: unreadable.Data}, unreadable)
 	endpoints := contextEndpoints()
 	if key.Context == "" {
-		endpoints = append(loginEndpoints(), budget.AllRequests)
+		endpoints = append(loginEndpoints(), ratelimit.AllRequests)
 	}
 	return b.registry.OpenFull(ctx, key, kept, endpoints)
 }
 
 // keep is false once the mount has been unloaded.
-func (b *budgets) keep(key budget.Key, account *budget.Account) bool {
+func (b *limiters) keep(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.accounts[key] = account
+		b.byKey[key] = limiter
 	}
 	return !b.closed
 }
@@ -100,7 +100,7 @@ func (b *budgets) keep(key budget.Key, account *budget.Account) bool {
 // openStored opens the accounts of an API that the process before has used, so
 // that other mounts which share their contexts know of those requests too. Those
 // that have nothing to tell are deleted.
-func (b *budgets) openStored(ctx context.Context, api string) error {
+func (b *limiters) openStored(ctx context.Context, api string) error {
 	folder := journalFolder(api)
 	contexts, err := b.storage.List(ctx, folder)
 	if err != nil {
@@ -108,11 +108,11 @@ func (b *budgets) openStored(ctx context.Context, api string) error {
 	}
 	failures := make([]error, 0, len(contexts))
 	for _, in := range contexts {
-		key := budget.Key{API: api, Context: in}
+		key := ratelimit.Key{API: api, Context: in}
 		if in == loginJournal {
 			key.Context = ""
 		}
-		_, err := b.account(ctx, key)
+		_, err := b.limiter(ctx, key)
 		if err == nil {
 			_, err = b.drop(ctx, key, 0)
 		}
@@ -121,32 +121,32 @@ func (b *budgets) openStored(ctx context.Context, api string) error {
 	return errors.Join(failures...)
 }
 
-func (b *budgets) opened(key budget.Key) *budget.Account {
+func (b *limiters) opened(key ratelimit.Key) *ratelimit.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.accounts[key]
+	return b.byKey[key]
 }
 
 // usage returns the state of every account that is open.
-func (b *budgets) usage() map[budget.Key][]budget.Usage {
+func (b *limiters) usage() map[ratelimit.Key][]ratelimit.Usage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	usage := make(map[budget.Key][]budget.Usage, len(b.accounts))
-	for key, account := range b.accounts {
-		usage[key] = account.Usage()
+	usage := make(map[ratelimit.Key][]ratelimit.Usage, len(b.byKey))
+	for key, limiter := range b.byKey {
+		usage[key] = limiter.Usage()
 	}
 	return usage
 }
 
-func (b *budgets) close(ctx context.Context) error {
+func (b *limiters) close(ctx context.Context) error {
 	b.mu.Lock()
 	b.closed = true
-	accounts := b.accounts
-	b.accounts = make(map[budget.Key]*budget.Account)
+	byKey := b.byKey
+	b.byKey = make(map[ratelimit.Key]*ratelimit.Limiter)
 	b.mu.Unlock()
-	failures := make([]error, 0, len(accounts))
-	for _, account := range accounts {
-		failures = append(failures, account.Close(ctx))
+	failures := make([]error, 0, len(byKey))
+	for _, limiter := range byKey {
+		failures = append(failures, limiter.Close(ctx))
 	}
 	return errors.Join(failures...)
 }
@@ -162,10 +162,10 @@ const loginJournal = "login"
 
 func journalFolder(api string) string {
 	sum := sha256.Sum256([]byte(api))
-	return budgetPrefix + hex.EncodeToString(sum[:8]) + "/"
+	return rateLimitPrefix + hex.EncodeToString(sum[:8]) + "/"
 }
 
-func journalKey(key budget.Key) string {
+func journalKey(key ratelimit.Key) string {
 	if key.Context == "" {
 		return journalFolder(key.API) + loginJournal
 	}

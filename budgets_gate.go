@@ -9,60 +9,60 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// gate admits requests in one context. The zero context is that of logins,
+// forContext admits requests in one context. The zero context is that of logins,
 // which KSeF counts per address.
-func (b *budgets) gate(api string, in client.Context, wait budget.Wait) client.Gate {
-	key := budget.Key{API: api}
-	if !in.IsZero() {
-		key.Context = in.String()
+func (b *limiters) forContext(api string, taxpayer client.ContextIdentifier, wait ratelimit.Wait) client.Limiter {
+	key := ratelimit.Key{API: api}
+	if !taxpayer.IsZero() {
+		key.Context = taxpayer.String()
 	}
-	return gate{budgets: b, key: key, wait: wait}
+	return contextLimiter{limiters: b, key: key, wait: wait}
 }
 
-type gate struct {
-	budgets *budgets
-	key     budget.Key
-	wait    budget.Wait
+type contextLimiter struct {
+	limiters *limiters
+	key      ratelimit.Key
+	wait     ratelimit.Wait
 }
 
 // Admit waits for the limits of the endpoint.
-func (g gate) Admit(ctx context.Context, endpoint string) (client.Pass, error) {
+func (g contextLimiter) Admit(ctx context.Context, endpoint string) (client.Permit, error) {
 	asked := time.Now()
-	account, slot, err := g.budgets.acquire(ctx, g.key, endpoint, g.wait)
+	limiter, permit, err := g.limiters.acquire(ctx, g.key, endpoint, g.wait)
 	if err != nil {
 		return nil, err
 	}
 	left := g.wait
 	left.AtMost -= time.Since(asked)
-	return &pass{budgets: g.budgets, key: g.key, endpoint: endpoint, left: left, account: account, slot: slot}, nil
+	return &requestPermit{limiters: g.limiters, key: g.key, endpoint: endpoint, left: left, limiter: limiter, permit: permit}, nil
 }
 
-func (b *budgets) acquire(ctx context.Context, key budget.Key, endpoint string, wait budget.Wait) (*budget.Account, *budget.Slot, error) {
+func (b *limiters) acquire(ctx context.Context, key ratelimit.Key, endpoint string, wait ratelimit.Wait) (*ratelimit.Limiter, *ratelimit.Permit, error) {
 	for {
-		account, err := b.account(ctx, key)
+		limiter, err := b.limiter(ctx, key)
 		if err != nil {
 			return nil, nil, err
 		}
-		slot, err := account.Acquire(ctx, endpoint, wait)
-		if errors.Is(err, budget.ErrClosed) && b.forget(key, account) {
+		permit, err := limiter.Acquire(ctx, endpoint, wait)
+		if errors.Is(err, ratelimit.ErrClosed) && b.forget(key, limiter) {
 			continue // it was idle until this moment
 		}
-		return account, slot, err
+		return limiter, permit, err
 	}
 }
 
-// pass is a slot of the endpoint and, once it has begun, one of all requests of this address.
-type pass struct {
-	budgets  *budgets
-	key      budget.Key
+// requestPermit is a slot of the endpoint and, once it has begun, one of all requests of this address.
+type requestPermit struct {
+	limiters *limiters
+	key      ratelimit.Key
 	endpoint string
-	left     budget.Wait
-	account  *budget.Account
-	slot     *budget.Slot
-	overall  *budget.Slot
+	left     ratelimit.Wait
+	limiter  *ratelimit.Limiter
+	permit   *ratelimit.Permit
+	overall  *ratelimit.Permit
 }
 
 // beginMaxWait bounds the wait between a request's bearer token and its sending: it is longer than
@@ -71,40 +71,40 @@ const beginMaxWait = 75 * time.Second
 
 // Begin waits for the limits of all requests together, for what is left of the time that the gate
 // allows and for beginMaxWait at most.
-func (p *pass) Begin(ctx context.Context) error {
+func (p *requestPermit) Begin(ctx context.Context) error {
 	wait := p.left
 	wait.AtMost = min(wait.AtMost, beginMaxWait)
-	_, slot, err := p.budgets.acquire(ctx, budget.Key{API: p.key.API}, budget.AllRequests, wait)
+	_, permit, err := p.limiters.acquire(ctx, ratelimit.Key{API: p.key.API}, ratelimit.AllRequests, wait)
 	if err == nil {
-		p.overall = slot
+		p.overall = permit
 	}
 	return err
 }
 
 // Cancel gives the slots back as never used.
-func (p *pass) Cancel() {
-	p.slot.Cancel()
+func (p *requestPermit) Cancel() {
+	p.permit.Cancel()
 	if p.overall != nil {
 		p.overall.Cancel()
 	}
 }
 
 // GiveUp ends the slots, too.
-func (p *pass) GiveUp(sent time.Time) {
-	p.slot.GiveUp(sent)
+func (p *requestPermit) GiveUp(sent time.Time) {
+	p.permit.GiveUp(sent)
 	p.overall.GiveUp(sent)
 }
 
 // Done ends the slots, after the block is set: no request goes in between. The block is one of the
 // endpoint: a 429 does not tell which limit was exceeded.
-func (p *pass) Done(retryAfter time.Duration) {
+func (p *requestPermit) Done(retryAfter time.Duration) {
 	defer p.overall.Done()
-	defer p.slot.Done()
+	defer p.permit.Done()
 	if retryAfter <= 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	// In memory the block holds whatever becomes of the write.
-	_ = p.account.Block(ctx, p.endpoint, time.Now().Add(budget.KeptRetryAfter(retryAfter)))
+	_ = p.limiter.Block(ctx, p.endpoint, time.Now().Add(ratelimit.KeptRetryAfter(retryAfter)))
 }

@@ -6,11 +6,12 @@ package ksef
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // idleLimits is how long the limits of a context are kept that have nothing to
@@ -19,9 +20,9 @@ const idleLimits = time.Hour
 
 // dropIdle drops the accounts that have been idle for long enough, and tells
 // whether there were any.
-func (b *budgets) dropIdle(ctx context.Context) (dropped bool, err error) {
+func (b *limiters) dropIdle(ctx context.Context) (dropped bool, err error) {
 	b.mu.Lock()
-	keys := slices.Collect(maps.Keys(b.accounts))
+	keys := slices.Collect(maps.Keys(b.byKey))
 	b.mu.Unlock()
 	var failures []error
 	for _, key := range keys {
@@ -34,13 +35,13 @@ func (b *budgets) dropIdle(ctx context.Context) (dropped bool, err error) {
 
 // drop closes an account that has been idle for so long, and deletes its
 // journal. It cannot be opened at the same time.
-func (b *budgets) drop(ctx context.Context, key budget.Key, idle time.Duration) (dropped bool, err error) {
-	if err := b.opening.Take(ctx); err != nil {
-		return false, err
+func (b *limiters) drop(ctx context.Context, key ratelimit.Key, idle time.Duration) (dropped bool, err error) {
+	if err := b.opening.Acquire(ctx, 1); err != nil {
+		return false, fmt.Errorf("waiting for the state of KSeF's request limits: %w", err)
 	}
-	defer b.opening.Release()
-	account := b.opened(key)
-	if account == nil || !account.CloseIdle(idle) || !b.forget(key, account) {
+	defer b.opening.Release(1)
+	limiter := b.opened(key)
+	if limiter == nil || !limiter.CloseIdle(idle) || !b.forget(key, limiter) {
 		return false, nil
 	}
 	return true, b.storage.Delete(ctx, journalKey(key))
@@ -48,11 +49,11 @@ func (b *budgets) drop(ctx context.Context, key budget.Key, idle time.Duration) 
 
 // forget takes a closed account out of use. It is false once the mount has been
 // unloaded.
-func (b *budgets) forget(key budget.Key, account *budget.Account) bool {
+func (b *limiters) forget(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.accounts[key] == account {
-		delete(b.accounts, key)
+	if b.byKey[key] == limiter {
+		delete(b.byKey, key)
 	}
 	return !b.closed
 }
@@ -61,34 +62,34 @@ func (b *budgets) forget(key budget.Key, account *budget.Account) bool {
 // while the mount is loaded: its journal then counts what other mounts send
 // there, whether or not this one does.
 func (b *backend) openOwnLimits(ctx context.Context, stored *config) error {
-	b.budgets.own.Store(&stored.URL)
-	err := b.budgets.openAddress(ctx)
+	b.limiters.own.Store(&stored.URL)
+	err := b.limiters.openAddress(ctx)
 	if stored.Context.IsZero() {
 		return err
 	}
-	_, ownErr := b.budgets.account(ctx, budget.Key{API: stored.URL, Context: stored.Context.String()})
+	_, ownErr := b.limiters.limiter(ctx, ratelimit.Key{API: stored.URL, Context: stored.Context.String()})
 	return errors.Join(err, ownErr)
 }
 
 // openAddress opens the account of the source address at config's API where any mount has been told
 // a limit of all requests, for the same reason. Without one, an idle mount need not count logins.
-func (b *budgets) openAddress(ctx context.Context) error {
+func (b *limiters) openAddress(ctx context.Context) error {
 	own := b.own.Load()
 	if own == nil {
 		return nil
 	}
-	address := budget.Key{API: *own}
-	if b.registry.Limits(address, budget.AllRequests) == (budget.Limits{}) {
+	address := ratelimit.Key{API: *own}
+	if b.registry.Limits(address, ratelimit.AllRequests) == (ratelimit.Limits{}) {
 		return nil
 	}
-	_, err := b.account(ctx, address)
+	_, err := b.limiter(ctx, address)
 	return err
 }
 
 // dropIdleLimits forgets the limits of contexts that nobody has used for long.
 func (b *backend) dropIdleLimits(ctx context.Context) {
-	dropped, err := b.budgets.dropIdle(ctx)
-	err = errors.Join(err, b.budgets.openAddress(ctx))
+	dropped, err := b.limiters.dropIdle(ctx)
+	err = errors.Join(err, b.limiters.openAddress(ctx))
 	if dropped {
 		stored, readErr := readConfig(ctx, b.storage)
 		if readErr == nil && stored != nil {

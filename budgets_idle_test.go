@@ -15,14 +15,14 @@ import (
 
 // TestIdleLimits reads the tokens of another context once, and nothing after that.
 func TestIdleLimits(t *testing.T) {
-	read := func(s *scene) {
+	read := func(s *cluster) {
 		s.onMount(0, func(m *mount) {
 			m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
 			m.must(m.read("tokens", map[string]any{"internal_id": unitContext}))
 		})
 	}
 	// Vault calls each mount once a minute.
-	elapse := func(s *scene, minutes int) {
+	elapse := func(s *cluster, minutes int) {
 		for range minutes {
 			s.elapse(time.Minute)
 			s.onMount(0, func(m *mount) {
@@ -31,18 +31,18 @@ func TestIdleLimits(t *testing.T) {
 			})
 		}
 	}
-	budgetEntries := func(s *scene) []string {
-		keys, err := logical.CollectKeysWithPrefix(s.t.Context(), s.disks[0], budgetPrefix)
+	budgetEntries := func(s *cluster) []string {
+		keys, err := logical.CollectKeysWithPrefix(s.t.Context(), s.disks[0], rateLimitPrefix)
 		require.NoError(s.t, err)
 		return keys
 	}
-	opened := func(s *scene) (count int) {
-		s.onMount(0, func(m *mount) { count = len(m.backend.budgets.usage()) })
+	opened := func(s *cluster) (count int) {
+		s.onMount(0, func(m *mount) { count = len(m.backend.limiters.usage()) })
 		return count
 	}
 
 	t.Run("go from storage and memory", func(t *testing.T) {
-		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 			read(s)
 			require.Equal(t, 3, opened(s), "config's context, the unit's, and that of logins")
 			elapse(s, 90)
@@ -57,7 +57,7 @@ func TestIdleLimits(t *testing.T) {
 	})
 
 	t.Run("are not opened by a start", func(t *testing.T) {
-		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 			read(s)
 			s.engine.stop()
 			s.elapse(90 * time.Minute)
@@ -68,7 +68,7 @@ func TestIdleLimits(t *testing.T) {
 	})
 
 	t.Run("are opened by a start while they count", func(t *testing.T) {
-		inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 			read(s)
 			s.engine.stop()
 			s.elapse(30 * time.Minute)

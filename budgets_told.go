@@ -7,45 +7,45 @@ import (
 	"context"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // setLimits puts KSeF's own numbers in place of those that were known: the group "other" in the
 // context, "anonymous" and "global" for the source address, whichever context they were told in.
 // An answer without "other" leaves the context as it is; without the other two, KSeF is older than
 // 2.8, and what is documented holds.
-func (b *budgets) setLimits(ctx context.Context, key budget.Key, told client.RateLimitGroups) error {
+func (b *limiters) setLimits(ctx context.Context, key ratelimit.Key, told client.RateLimitGroups) error {
 	if told.Other != nil {
-		other := limitsOf(told.Other, budget.StandardLimits())
+		other := limitsOf(told.Other, ratelimit.StandardLimits())
 		if err := b.setLimitsOf(ctx, key, contextEndpoints(), other); err != nil {
 			return err
 		}
 	}
-	address := budget.Key{API: key.API}
-	if err := b.setLimitsOf(ctx, address, loginEndpoints(), limitsOf(told.Anonymous, budget.AuthLimits())); err != nil {
+	address := ratelimit.Key{API: key.API}
+	if err := b.setLimitsOf(ctx, address, loginEndpoints(), limitsOf(told.Anonymous, ratelimit.AuthLimits())); err != nil {
 		return err
 	}
-	return b.setLimitsOf(ctx, address, []string{budget.AllRequests}, limitsOf(told.Global, budget.Limits{}))
+	return b.setLimitsOf(ctx, address, []string{ratelimit.AllRequests}, limitsOf(told.Global, ratelimit.Limits{}))
 }
 
-func (b *budgets) setLimitsOf(ctx context.Context, key budget.Key, endpoints []string, limits budget.Limits) error {
-	account, err := b.account(ctx, key)
+func (b *limiters) setLimitsOf(ctx context.Context, key ratelimit.Key, endpoints []string, limits ratelimit.Limits) error {
+	limiter, err := b.limiter(ctx, key)
 	if err != nil {
 		return err
 	}
 	for _, endpoint := range endpoints {
-		account.SetLimits(endpoint, limits)
+		limiter.SetLimits(endpoint, limits)
 	}
 	return nil
 }
 
 // limitsOf takes each window by itself: a negative number is no limit, and where KSeF told none (0),
 // the documented one holds.
-func limitsOf(told *client.RateLimits, documented budget.Limits) budget.Limits {
+func limitsOf(told *client.RateLimits, documented ratelimit.Limits) ratelimit.Limits {
 	if told == nil {
 		return documented
 	}
-	return budget.Limits{
+	return ratelimit.Limits{
 		PerSecond: windowOf(told.PerSecond, documented.PerSecond),
 		PerMinute: windowOf(told.PerMinute, documented.PerMinute),
 		PerHour:   windowOf(told.PerHour, documented.PerHour),

@@ -32,11 +32,11 @@ const defaultRenewBefore = 30 * 24 * time.Hour
 // config is the configuration as stored. It is never printed: a read is built
 // from it field by field.
 type config struct {
-	Version       int            `json:"version"`
-	Environment   string         `json:"environment,omitempty"`
-	URL           string         `json:"url"`
-	CACertificate string         `json:"ca_certificate,omitempty"`
-	Context       client.Context `json:"context"`
+	Version       int                      `json:"version"`
+	Environment   string                   `json:"environment,omitempty"`
+	URL           string                   `json:"url"`
+	CACertificate string                   `json:"ca_certificate,omitempty"`
+	Context       client.ContextIdentifier `json:"context"`
 	// AllowedContexts are values of contexts, or everyContext.
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 	// AllowedIPs are as given; empty allows all.

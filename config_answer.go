@@ -23,7 +23,7 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 	if err != nil || stored == nil {
 		return nil, err
 	}
-	response := &logical.Response{Data: stored.answer()}
+	response := &logical.Response{Data: stored.toResponse()}
 	stored.addTokensNotice(response.Data, time.Now())
 	if err := b.warnOfUnmount(ctx, response); err != nil {
 		return nil, err
@@ -68,8 +68,8 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 
 const nobodyLoggedIn = "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete."
 
-// answer is what a read shows: everything but secrets.
-func (c *config) answer() map[string]any {
+// toResponse is what a read shows: everything but secrets.
+func (c *config) toResponse() map[string]any {
 	answer := map[string]any{
 		"signing":                 c.signing(),
 		"environment":             c.Environment,
@@ -79,7 +79,7 @@ func (c *config) answer() map[string]any {
 		"subject_identifier_type": c.SubjectIdentifierType,
 		"request_timeout":         int64(c.RequestTimeout / time.Second),
 		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
-		fieldTokensUntil:          tokensUntilAnswer(c.TokensAcceptedUntil),
+		fieldTokensUntil:          tokensUntilSchema(c.TokensAcceptedUntil),
 		fieldAllowedContexts:      orEmpty(c.AllowedContexts),
 		fieldAllowedIPs:           orEmpty(c.AllowedIPs),
 		fieldRenewBefore:          int64(c.RenewBefore / time.Second),
@@ -88,22 +88,22 @@ func (c *config) answer() map[string]any {
 	}
 	c.PopulateSetAutomatedRotationData(answer)
 	addContext(answer, c.Context)
-	if held, err := c.credential(); err == nil && held != nil {
-		answer["signer_kind"] = string(held.Identity.Kind)
-		answer["signer_identifier_type"] = held.Identity.IdentifierType
-		answer["signer_identifier"] = held.Identity.Identifier
-		answer["signer_name"] = held.Identity.Name
-		answer["certificate_serial_number"] = serialNumber(held)
-		answer["certificate_issuer"] = held.Certificate.Issuer.String()
-		answer["certificate_not_after"] = held.Certificate.NotAfter.UTC().Format(time.RFC3339)
-		answer["certificate_days_left"] = daysLeft(held.Certificate.NotAfter, time.Now())
+	if cred, err := c.credential(); err == nil && cred != nil {
+		answer["signer_kind"] = string(cred.Identity.Kind)
+		answer["signer_identifier_type"] = cred.Identity.IdentifierType
+		answer["signer_identifier"] = cred.Identity.Identifier
+		answer["signer_name"] = cred.Identity.Name
+		answer["certificate_serial_number"] = serialNumber(cred)
+		answer["certificate_issuer"] = cred.Certificate.Issuer.String()
+		answer["certificate_not_after"] = cred.Certificate.NotAfter.UTC().Format(time.RFC3339)
+		answer["certificate_days_left"] = daysLeft(cred.Certificate.NotAfter, time.Now())
 	}
 	return answer
 }
 
 // summary is what status shows of the configuration: no long texts.
 func (c *config) summary() map[string]any {
-	summary := c.answer()
+	summary := c.toResponse()
 	delete(summary, "certificate")
 	delete(summary, "ca_certificate")
 	return summary
@@ -122,15 +122,15 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	if state.Unreadable != nil {
 		return "The certificate is not renewed: " + state.Unreadable.Error(), nil //nolint:nilerr // that is the warning
 	}
-	held, err := stored.credential()
+	cred, err := stored.credential()
 	if err != nil {
 		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning
 	}
-	trouble := stored.rotationTrouble(state, held)
-	if held == nil {
+	trouble := stored.rotationTrouble(state, cred)
+	if cred == nil {
 		return trouble, nil
 	}
-	end := held.Certificate.NotAfter
+	end := cred.Certificate.NotAfter
 	expiry := fmt.Sprintf("The certificate expires in %d days. ", daysLeft(end, now))
 	if now.After(end) {
 		expiry = "The certificate has expired: no token can be made or revoked once the session ends. "
@@ -152,14 +152,14 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 // rotationTrouble says why the rotation in progress does not go on, or why the last
 // renewal of the certificate in force came to nothing; "" where all is well. held
 // is nil where a person signs.
-func (c *config) rotationTrouble(state *rotation.State, held *credential.Credential) string {
+func (c *config) rotationTrouble(state *rotation.State, cred *credential.Credential) string {
 	last := state.Last
 	switch {
 	case state.Step != "" && state.Err != nil:
 		return "The rotation in progress has to wait: " + state.Err.Error()
 	case state.Step != "" || last == nil || last.Error == "" || !last.Automatic || c.RenewBefore == 0:
 		return ""
-	case held != nil && last.Concerns(held.Certificate):
+	case cred != nil && last.Concerns(cred.Certificate):
 		return "Its renewal has failed and will be tried again: " + last.Error
 	default:
 		return ""
@@ -167,15 +167,15 @@ func (c *config) rotationTrouble(state *rotation.State, held *credential.Credent
 }
 
 // serialNumber is the number of a credential's certificate as KSeF writes it.
-func serialNumber(held *credential.Credential) string {
-	return fmt.Sprintf("%016X", held.Certificate.SerialNumber)
+func serialNumber(cred *credential.Credential) string {
+	return fmt.Sprintf("%016X", cred.Certificate.SerialNumber)
 }
 
 func daysLeft(end, now time.Time) int64 {
 	return int64(math.Floor(end.Sub(now).Hours() / 24))
 }
 
-func configAnswer() map[int][]framework.Response {
+func configSchema() map[int][]framework.Response {
 	fields := withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
 		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
 		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},

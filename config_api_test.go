@@ -28,17 +28,17 @@ func (b byHost) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // withOther adds another KSeF to the network, whose requests can be counted.
-func (w *world) withOther(t *testing.T, options simulator.Options) *world {
+func (w *env) withOther(t *testing.T, options simulator.Options) *env {
 	t.Helper()
-	other := newWorld(t, options)
+	other := newEnv(t, options)
 	w.transport = byHost{"ksef.test": w.transport, "other.test": other.transport}
 	return other
 }
 
 // inTwoAPIs is a mount that is configured for one KSeF while there is another.
-func inTwoAPIs(t *testing.T, test func(t *testing.T, m *mount, other *world)) {
+func inTwoAPIs(t *testing.T, test func(t *testing.T, m *mount, other *env)) {
 	t.Helper()
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		other := w.withOther(t, simulator.Options{})
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
@@ -66,7 +66,7 @@ func TestConfigAPI(t *testing.T) {
 		}
 	})
 	t.Run("credential_in_the_same_write", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, other *world) {
+		inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
 			fields := m.fields()
 			fields["url"] = otherURL
 			m.must(m.write("config", fields))
@@ -77,7 +77,7 @@ func TestConfigAPI(t *testing.T) {
 		})
 	})
 	t.Run("same_values_are_no_change", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, _ *world) {
+		inTwoAPIs(t, func(t *testing.T, m *mount, _ *env) {
 			fields := m.fields()
 			trusted := authority(t)
 			fields["ca_certificate"] = trusted
@@ -90,7 +90,7 @@ func TestConfigAPI(t *testing.T) {
 		})
 	})
 	t.Run("unreadable_config_lends_no_credential", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, other *world) {
+		inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
 			require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: configKey, Value: []byte("{")}))
 			require.Contains(t, m.refused(m.write("config", map[string]any{"url": otherURL})), "nip: is missing")
 			m.must(m.write("config", map[string]any{"url": otherURL, "nip": testNIP}))
@@ -101,7 +101,7 @@ func TestConfigAPI(t *testing.T) {
 }
 
 func requireCredentialBound(t *testing.T, field string, value any, ways map[string]any) {
-	inTwoAPIs(t, func(t *testing.T, m *mount, other *world) {
+	inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
 		m.issue()
 		before, sent := m.must(m.read("config", nil)).Data, m.allRequests()
 		data := map[string]any{field: value}
@@ -121,12 +121,12 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 		"url": {"url": otherURL, "force": "tokens"}, "ca_certificate": {"ca_certificate": authority(t)},
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				other := w.withOther(t, simulator.Options{})
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
 				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+				m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 				m.rememberSessions()
 				m.must(m.write("config", change))
 				sent := m.allRequests()
@@ -139,12 +139,12 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 			})
 		})
 		t.Run("begun/"+name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				other := w.withOther(t, simulator.Options{})
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
 				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				document := m.person(simulator.CertificateOptions{PESEL: testPESEL}).sign(t, m.begin(nil), xadestest.DSS())
+				document := m.signer(simulator.CertificateOptions{PESEL: testPESEL}).sign(t, m.begin(nil), xadestest.DSS())
 				m.must(m.write("config", change))
 				require.Contains(t, m.refused(m.complete(document)), "was begun for "+testURL)
 				require.Zero(t, m.requests("POST /auth/xades-signature"))
@@ -152,12 +152,12 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 			})
 		})
 		t.Run("submitted/"+name, func(t *testing.T) {
-			inWorld(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, w *env) {
 				other := w.withOther(t, simulator.Options{})
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
 				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+				m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 				m.must(m.write("config", change))
 				sent := m.allRequests()
 				m.elapse(10 * time.Minute)
@@ -174,8 +174,8 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 func TestConfigAPIKeepsItsNameWithoutAuthorities(t *testing.T) {
 	plain := config{URL: testURL, SubjectIdentifierType: "certificateSubject", Certificate: "certificate"}
 	require.Equal(t, testURL, plain.api())
-	require.Equal(t, "d6983024343f", plain.identity()[:12])
+	require.Equal(t, "d6983024343f", plain.fingerprint()[:12])
 	bound := plain
 	bound.CACertificate = authority(t)
-	require.NotEqual(t, plain.identity(), bound.identity())
+	require.NotEqual(t, plain.fingerprint(), bound.fingerprint())
 }

@@ -55,11 +55,11 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	if err := applyTimeouts(&next, data); err != nil {
 		return nil, err
 	}
-	held, err := applyCredential(&next, given)
+	cred, err := applyCredential(&next, given)
 	if err != nil {
 		return nil, err
 	}
-	if err := applyContext(&next, data, held); err != nil {
+	if err := applyContext(&next, data, cred); err != nil {
 		return nil, err
 	}
 	if err := applyAllowedContexts(&next, data); err != nil {
@@ -68,7 +68,7 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	if err := applyAllowedIPs(&next, data); err != nil {
 		return nil, err
 	}
-	if err := applySubjectType(&next, data, held); err != nil {
+	if err := applySubjectType(&next, data, cred); err != nil {
 		return nil, err
 	}
 	if err := applyTokensUntil(&next, data); err != nil {
@@ -132,9 +132,9 @@ func (c *config) unset(field string) {
 }
 
 // withoutType is the zero context in place of one of that type.
-func withoutType(taxpayer client.Context, unset client.ContextType) client.Context {
+func withoutType(taxpayer client.ContextIdentifier, unset client.ContextType) client.ContextIdentifier {
 	if taxpayer.Type == unset {
-		return client.Context{}
+		return client.ContextIdentifier{}
 	}
 	return taxpayer
 }
@@ -191,7 +191,7 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 
 // applyContext falls back on the certificate's own NIP: a company's seal logs
 // in to the company's context.
-func applyContext(next *config, data *framework.FieldData, held *credential.Credential) error {
+func applyContext(next *config, data *framework.FieldData, cred *credential.Credential) error {
 	given, err := contextFrom(data)
 	if err != nil {
 		return err
@@ -200,13 +200,13 @@ func applyContext(next *config, data *framework.FieldData, held *credential.Cred
 	case !given.IsZero():
 		next.Context = given
 	case !next.Context.IsZero():
-	case held == nil:
+	case cred == nil:
 		return &client.InputError{
 			Field: "nip", Fault: "is missing, and there is no certificate that could name one",
 			Remedy: "give nip or internal_id: the taxpayer in whose context tokens are made",
 		}
-	case held.Identity.IdentifierType == credential.IdentifierNIP:
-		if next.Context, err = client.ParseNIP(held.Identity.Identifier); err != nil {
+	case cred.Identity.IdentifierType == credential.IdentifierNIP:
+		if next.Context, err = client.ParseNIP(cred.Identity.Identifier); err != nil {
 			return fmt.Errorf("the certificate's own NIP cannot be the default context: %w", err)
 		}
 	default:
@@ -218,13 +218,13 @@ func applyContext(next *config, data *framework.FieldData, held *credential.Cred
 	return nil
 }
 
-func applySubjectType(next *config, data *framework.FieldData, held *credential.Credential) error {
+func applySubjectType(next *config, data *framework.FieldData, cred *credential.Credential) error {
 	raw, given := data.GetOk("subject_identifier_type")
 	switch {
 	case !given && next.SubjectIdentifierType != "":
 		return nil
-	case !given && held != nil:
-		next.SubjectIdentifierType = held.Identity.SubjectIdentifierType()
+	case !given && cred != nil:
+		next.SubjectIdentifierType = cred.Identity.SubjectIdentifierType()
 		return nil
 	case !given:
 		next.SubjectIdentifierType = xades.CertificateSubject
@@ -235,7 +235,7 @@ func applySubjectType(next *config, data *framework.FieldData, held *credential.
 	case xades.CertificateFingerprint:
 		return nil
 	case xades.CertificateSubject:
-		if held == nil || held.Identity.SubjectIdentifierType() == xades.CertificateSubject {
+		if cred == nil || cred.Identity.SubjectIdentifierType() == xades.CertificateSubject {
 			return nil
 		}
 		return &client.InputError{
@@ -265,16 +265,16 @@ func checkSigning(next *config, data *framework.FieldData) error {
 
 // contextFrom reads nip and internal_id, of which at most one may be given. It
 // returns the zero context where neither is.
-func contextFrom(data *framework.FieldData) (client.Context, error) {
+func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 	nip, hasNIP := data.GetOk("nip")
 	internalID, hasInternalID := data.GetOk("internal_id")
 	switch {
 	case hasNIP && hasInternalID:
-		return client.Context{}, &client.InputError{Field: "internal_id", Fault: "is given together with nip", Remedy: "give one of them"}
+		return client.ContextIdentifier{}, &client.InputError{Field: "internal_id", Fault: "is given together with nip", Remedy: "give one of them"}
 	case hasNIP:
 		return client.ParseNIP(nip.(string))
 	case hasInternalID:
 		return client.ParseInternalID(internalID.(string))
 	}
-	return client.Context{}, nil
+	return client.ContextIdentifier{}, nil
 }

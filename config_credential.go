@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -35,10 +36,10 @@ func (b *backend) readCredential(ctx context.Context, data *framework.FieldData)
 	if !slices.ContainsFunc(credentialFields(), given) {
 		return writtenCredential{}, nil
 	}
-	if err := b.parsing.Take(ctx); err != nil {
-		return writtenCredential{}, err
+	if err := b.parsing.Acquire(ctx, 1); err != nil {
+		return writtenCredential{}, fmt.Errorf("waiting for another credential that is being read: %w", err)
 	}
-	defer b.parsing.Release()
+	defer b.parsing.Release(1)
 	if given(credential.FieldCertificate) && !slices.ContainsFunc(credentialFields()[1:], given) {
 		certificates, err := credential.ReadCertificates(data.Get(credential.FieldCertificate).(string))
 		return writtenCredential{certificates: certificates}, err
@@ -78,14 +79,14 @@ func password(data *framework.FieldData, field string) string {
 // force, given again, changes nothing.
 func applyCredential(next *config, given writtenCredential) (*credential.Credential, error) {
 	if !given.hasKey() {
-		held, err := next.credential()
-		if err == nil && len(given.certificates) > 0 && !held.Consists(given.certificates) {
+		cred, err := next.credential()
+		if err == nil && len(given.certificates) > 0 && !cred.Consists(given.certificates) {
 			err = &client.InputError{
 				Field: credential.FieldPrivateKey, Fault: "is missing, and certificate is not the one in force",
 				Remedy: "give the key that certificate was issued for, or leave certificate out",
 			}
 		}
-		return held, err
+		return cred, err
 	}
 	certificate, key, err := given.whole.PEM()
 	if err != nil {

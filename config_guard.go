@@ -22,13 +22,13 @@ func (b *backend) guardConfig(ctx context.Context, current, next *config, agreed
 	if err != nil || changed == "" {
 		return func() {}, "", err
 	}
-	release, err = b.ledger.Hold(ctx)
+	release, err = b.ledger.PauseIssuing(ctx)
 	if err != nil {
 		return nil, "", err
 	}
 	open, lost, err := b.openTokens(ctx, current.URL, changed != fieldSubject && !agreed)
 	if err == nil && open.Any() {
-		warning, err = judgeChange(changed, open, lost, current, agreed)
+		warning, err = decideChange(changed, open, lost, current, agreed)
 	}
 	if err != nil {
 		release()
@@ -45,7 +45,7 @@ func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open
 	if err != nil || open.Issuing == 0 || !settle {
 		return open, lost, err
 	}
-	if _, err := b.connectInTurn(ctx); err != nil {
+	if _, err := b.connectLocked(ctx); err != nil {
 		return open, lost, nil //nolint:nilerr // what cannot be used cannot search either
 	}
 	if lost, err = b.ledger.SettleLost(ctx); err != nil {
@@ -71,7 +71,7 @@ func (b *backend) whatChanges(ctx context.Context, current, next *config) (strin
 	case next.Certificate == current.Certificate:
 		return "", nil
 	}
-	connected, err := b.connectInTurn(ctx)
+	connected, err := b.connectLocked(ctx)
 	if err != nil {
 		return "", nil //nolint:nilerr // what cannot be used strands nothing that it could end
 	}
@@ -85,7 +85,7 @@ func (b *backend) whatChanges(ctx context.Context, current, next *config) (strin
 	}
 	other := before != "" && before != after.Identity.Subject()
 	if !other {
-		if other, err = b.hasOtherAuthor(ctx, current.URL, after.Identity.Subject()); err != nil {
+		if other, err = b.hasOtherSubject(ctx, current.URL, after.Identity.Subject()); err != nil {
 			return "", err
 		}
 	}
@@ -97,7 +97,7 @@ func (b *backend) whatChanges(ctx context.Context, current, next *config) (strin
 
 const fieldSubject = "certificate"
 
-func judgeChange(changed string, open ledger.Open, lost ledger.Lost, current *config, agreed bool) (warning string, err error) {
+func decideChange(changed string, open ledger.Open, lost ledger.Lost, current *config, agreed bool) (warning string, err error) {
 	left := leftBehind(open)
 	switch {
 	case changed == fieldSubject:
@@ -197,6 +197,6 @@ func standsOn(subject string, current, next *config) bool {
 	if current == nil || next == nil || next.api() != current.api() || next.Context != current.Context {
 		return false
 	}
-	held, err := next.credential()
-	return err == nil && (held == nil || held.Identity.Subject() == subject)
+	cred, err := next.credential()
+	return err == nil && (cred == nil || cred.Identity.Subject() == subject)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // deleteConfig returns the refusal; nil for a success.
-func (s *scene) deleteConfig() error {
+func (s *cluster) deleteConfig() error {
 	_, err := s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.delete("config") })
 	return err
 }
@@ -23,15 +23,15 @@ func (s *scene) deleteConfig() error {
 // TestConfigDeletion is about requests for tokens whose replies were lost: they hold up the deletion
 // of config, as they do a change of url and nip, no longer than they must.
 func TestConfigDeletion(t *testing.T) {
-	tests := map[string]func(t *testing.T, s *scene){
-		"settles what KSeF has not made within two minutes": func(t *testing.T, s *scene) {
+	tests := map[string]func(t *testing.T, s *cluster){
+		"settles what KSeF has not made within two minutes": func(t *testing.T, s *cluster) {
 			s.lose(1, simulator.FaultDropRequest)
 			s.elapse(2 * time.Minute)
 			require.NoError(t, s.deleteConfig())
 			s.elapse(2 * time.Hour)
 			require.NoError(t, s.leftovers())
 		},
-		"waits for what KSeF may still make": func(t *testing.T, s *scene) {
+		"waits for what KSeF may still make": func(t *testing.T, s *cluster) {
 			lost := time.Now()
 			s.lose(1, simulator.FaultDropRequest)
 			s.elapse(30 * time.Second)
@@ -43,15 +43,15 @@ func TestConfigDeletion(t *testing.T) {
 			s.elapse(90 * time.Second)
 			require.NoError(t, s.deleteConfig())
 		},
-		"has what KSeF has made revoked": func(t *testing.T, s *scene) {
+		"has what KSeF has made revoked": func(t *testing.T, s *cluster) {
 			s.fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 			s.lose(1, simulator.FaultDropReply)
 			s.elapse(5 * time.Second)
-			require.Len(t, s.living(), 1)
+			require.Len(t, s.aliveTokens(), 1)
 			require.NoError(t, s.deleteConfig())
-			require.Empty(t, s.living())
+			require.Empty(t, s.aliveTokens())
 		},
-		"waits for a revocation that KSeF does not confirm": func(t *testing.T, s *scene) {
+		"waits for a revocation that KSeF does not confirm": func(t *testing.T, s *cluster) {
 			s.fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: 503, Times: 2})
 			s.lose(1, simulator.FaultDropReply)
@@ -61,10 +61,10 @@ func TestConfigDeletion(t *testing.T) {
 			require.ErrorContains(t, err, "wait until status shows")
 			require.NotContains(t, err.Error(), "lease")
 			s.elapse(10 * time.Minute)
-			require.Empty(t, s.living())
+			require.Empty(t, s.aliveTokens())
 			require.NoError(t, s.deleteConfig())
 		},
-		"says that KSeF cannot be searched": func(t *testing.T, s *scene) {
+		"says that KSeF cannot be searched": func(t *testing.T, s *cluster) {
 			s.lose(1, simulator.FaultDropRequest)
 			s.network.set(refusing)
 			s.elapse(5 * time.Minute)
@@ -75,7 +75,7 @@ func TestConfigDeletion(t *testing.T) {
 			})
 			require.NoError(t, err)
 		},
-		"names the leases of what lives": func(t *testing.T, s *scene) {
+		"names the leases of what lives": func(t *testing.T, s *cluster) {
 			s.mustIssue(time.Hour)
 			err := s.deleteConfig()
 			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 live token, which")
@@ -85,7 +85,7 @@ func TestConfigDeletion(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) { test(t, s) })
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) { test(t, s) })
 		})
 	}
 }

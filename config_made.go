@@ -34,11 +34,11 @@ func (b *backend) guardCertificate(ctx context.Context, current, next *config, a
 // madeCertificate returns the serial number of the certificate in force if the engine has made it,
 // "" otherwise. Where an older version has stored the configuration, the rotation's record tells.
 func (b *backend) madeCertificate(ctx context.Context, current *config) (serial string, err error) {
-	held, err := current.credential()
-	if err != nil || held == nil {
+	cred, err := current.credential()
+	if err != nil || cred == nil {
 		return "", nil //nolint:nilerr // an unreadable credential protects nothing
 	}
-	serial = serialNumber(held)
+	serial = serialNumber(cred)
 	if current.CertificateMade {
 		return serial, nil
 	}

@@ -196,7 +196,7 @@ func (b *backend) rotateCredential(ctx context.Context, _ *logical.Request) erro
 	}
 	state, err := b.rotation.State(ctx)
 	if err == nil && state.Step != "" {
-		err = rotation.ErrUnderWay
+		err = rotation.ErrInProgress
 	}
 	return err
 }

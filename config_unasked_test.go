@@ -51,7 +51,7 @@ func TestConfigUnasked(t *testing.T) {
 		"no right":    {status(403, 0), 400, []string{refused, "status 403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				if test.fault == nil {
 					w.transport = redirecting{}
 				} else {

@@ -14,11 +14,12 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/session"
-	"vault-plugin-secrets-ksef/internal/turn"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // errNotConfigured is the answer of every path that needs KSeF.
@@ -41,7 +42,7 @@ type connection struct {
 // connections holds the connection in force. turn lets one at a time build or
 // replace it.
 type connections struct {
-	turn turn.Turn
+	lock *semaphore.Weighted
 
 	mu      sync.Mutex
 	current *connection
@@ -83,15 +84,15 @@ func (b *backend) connect(ctx context.Context) (*connection, error) {
 	if current := b.connection.get(); current != nil {
 		return current, nil
 	}
-	if err := b.connection.turn.Take(ctx); err != nil {
-		return nil, err
+	if err := b.connection.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the configuration: %w", err)
 	}
-	defer b.connection.turn.Release()
-	return b.connectInTurn(ctx)
+	defer b.connection.lock.Release(1)
+	return b.connectLocked(ctx)
 }
 
-// connectInTurn is connect for whoever has the turn.
-func (b *backend) connectInTurn(ctx context.Context) (*connection, error) {
+// connectLocked is connect for whoever has the turn.
+func (b *backend) connectLocked(ctx context.Context) (*connection, error) {
 	if current := b.connection.get(); current != nil {
 		return current, nil
 	}
@@ -126,21 +127,21 @@ func (b *backend) build(c *config) (*connection, error) {
 	built := &connection{config: c, client: api, rights: newSignerRights()}
 	built.sessions = session.NewManager(session.Options{
 		Client: api,
-		Gate: func(in client.Context) client.Gate {
-			return b.budgets.gate(c.URL, in, budget.Wait{AtMost: authPatience})
+		Limiter: func(taxpayer client.ContextIdentifier) client.Limiter {
+			return b.limiters.forContext(c.URL, taxpayer, ratelimit.Wait{AtMost: authMaxWait})
 		},
-		Signer:   signer,
-		Storage:  b.storage,
-		Identity: c.identity(),
-		API:      c.api(),
-		Outside:  "outside " + c.api(),
-		Author:   subject,
-		OnLogin:  func(in client.Context, err error) { b.onLogin(built, in, err) },
-		Undecided: func(ctx context.Context, in client.Context) error {
-			return b.undecidedLogin(ctx, in)
+		Signer:              signer,
+		Storage:             b.storage,
+		ConfigFingerprint:   c.fingerprint(),
+		API:                 c.api(),
+		ExternalFingerprint: "outside " + c.api(),
+		Subject:             subject,
+		OnLogin:             func(taxpayer client.ContextIdentifier, err error) { b.onLogin(built, taxpayer, err) },
+		Undecided: func(ctx context.Context, taxpayer client.ContextIdentifier) error {
+			return b.undecidedLogin(ctx, taxpayer)
 		},
-		Learn: func(ctx context.Context, in client.Context, access client.Secret) {
-			b.learnLimits(ctx, api, in, access)
+		Learn: func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret) {
+			b.learnLimits(ctx, api, taxpayer, access)
 		},
 		Logger: b.Logger().Named("session"),
 
@@ -149,37 +150,37 @@ func (b *backend) build(c *config) (*connection, error) {
 	return built, nil
 }
 
-// identity changes with what a session depends on: the API, who signs, and the addresses that it
+// fingerprint changes with what a session depends on: the API, who signs, and the addresses that it
 // is bound to.
-func (c *config) identity() string {
-	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate + c.allowedIPsIdentity()))
+func (c *config) fingerprint() string {
+	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate + c.allowedIPsFingerprint()))
 	return hex.EncodeToString(sum[:])
 }
 
 // signer signs logins as the subject; nil and "" where a person does.
 func (c *config) signer() (signer session.Signer, subject string, err error) {
-	held, err := c.credential()
-	if err != nil || held == nil {
+	cred, err := c.credential()
+	if err != nil || cred == nil {
 		return nil, "", err
 	}
-	signer, err = newLoginSigner(held, c)
-	return signer, held.Identity.Subject(), err
+	signer, err = newLoginSigner(cred, c)
+	return signer, cred.Identity.Subject(), err
 }
 
 // subject is who is logged in in a context, or would be; "" where nobody knows.
-func (c *connection) subject(ctx context.Context, in client.Context) (string, error) {
-	known, err := c.sessions.Known(ctx, in)
+func (c *connection) subject(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
+	known, err := c.sessions.Known(ctx, taxpayer)
 	if err != nil {
 		return "", err
 	}
-	if known != nil && known.Outside {
-		return known.Author, nil
+	if known != nil && known.External {
+		return known.Subject, nil
 	}
-	return c.sessions.Author, nil
+	return c.sessions.Subject, nil
 }
 
-// adoptLogin keeps a login that a person has signed.
-func (b *backend) adoptLogin(ctx context.Context, login *session.Session) error {
+// keepLogin keeps a login that a person has signed.
+func (b *backend) keepLogin(ctx context.Context, login *session.Session) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return err
@@ -187,15 +188,15 @@ func (b *backend) adoptLogin(ctx context.Context, login *session.Session) error 
 	if api := connected.config.api(); api != login.API {
 		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, api)
 	}
-	if err := b.guardLogin(ctx, connected, login.Context, login.Author); err != nil {
+	if err := b.guardLogin(ctx, connected, login.Context, login.Subject); err != nil {
 		return err
 	}
 	defer b.ledger.Retry()
-	return connected.sessions.Adopt(ctx, login)
+	return connected.sessions.Keep(ctx, login)
 }
 
 // openUpstream gives the ledger KSeF at a target.
-func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait budget.Wait) (ledger.Upstream, error) {
+func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait ratelimit.Wait) (ledger.Upstream, error) {
 	current, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -220,19 +221,19 @@ func (b *backend) probe(ctx context.Context, api string) error {
 }
 
 // in is KSeF in a context, each request waiting for the limits as wait says.
-func (c *connection) in(b *backend, in client.Context, wait budget.Wait) *session.API {
-	return c.sessions.In(in, b.budgets.gate(c.config.URL, in, wait))
+func (c *connection) in(b *backend, taxpayer client.ContextIdentifier, wait ratelimit.Wait) *session.API {
+	return c.sessions.In(taxpayer, b.limiters.forContext(c.config.URL, taxpayer, wait))
 }
 
-// nextSlot tells when a request that has others before it could go.
-func (b *backend) nextSlot(target ledger.Target, endpoint string, ahead int) time.Time {
-	account := b.budgets.opened(budget.Key{API: target.API, Context: target.Context.String()})
-	if account == nil {
+// nextPermit tells when a request that has others before it could go.
+func (b *backend) nextPermit(target ledger.Target, endpoint string, ahead int) time.Time {
+	limiter := b.limiters.opened(ratelimit.Key{API: target.API, Context: target.Context.String()})
+	if limiter == nil {
 		return time.Now()
 	}
-	next := account.NextSlot(endpoint, ahead)
-	if address := b.budgets.opened(budget.Key{API: target.API}); address != nil {
-		return later(next, address.NextSlot(budget.AllRequests, ahead))
+	next := limiter.NextPermit(endpoint, ahead)
+	if address := b.limiters.opened(ratelimit.Key{API: target.API}); address != nil {
+		return later(next, address.NextPermit(ratelimit.AllRequests, ahead))
 	}
 	return next
 }
@@ -251,8 +252,8 @@ type loginSigner struct {
 	allowedIPs  []string
 }
 
-func newLoginSigner(held *credential.Credential, c *config) (*loginSigner, error) {
-	signer, err := xades.NewSigner(held.Certificate, held.Key)
+func newLoginSigner(cred *credential.Credential, c *config) (*loginSigner, error) {
+	signer, err := xades.NewSigner(cred.Certificate, cred.Key)
 	if err != nil {
 		return nil, fmt.Errorf("the credential cannot sign: %w", err)
 	}
@@ -260,14 +261,14 @@ func newLoginSigner(held *credential.Credential, c *config) (*loginSigner, error
 }
 
 // SignLogin implements session.Signer.
-func (s *loginSigner) SignLogin(challenge *client.Challenge, in client.Context, signingTime time.Time) ([]byte, error) {
+func (s *loginSigner) SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error) {
 	bound, err := session.BindTo(s.allowedIPs, challenge)
 	if err != nil {
 		return nil, err
 	}
 	return s.signer.Sign(xades.Request{
 		Challenge:             challenge.Challenge,
-		Context:               xades.Context{Type: string(in.Type), Value: in.Value},
+		Context:               xades.Context{Type: string(taxpayer.Type), Value: taxpayer.Value},
 		SubjectIdentifierType: s.subjectType,
 		AllowedIPs:            bound,
 	}, signingTime)
@@ -275,12 +276,12 @@ func (s *loginSigner) SignLogin(challenge *client.Challenge, in client.Context, 
 
 // learnLimits asks KSeF once per login what limits hold for the context and for this address. Where
 // it does not answer, those that are known go on.
-func (b *backend) learnLimits(ctx context.Context, api *client.Client, in client.Context, access client.Secret) {
-	told, err := api.Through(b.budgets.gate(api.URL(), in, budget.Wait{AtMost: authPatience})).RateLimits(ctx, access.Bearing())
+func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer client.ContextIdentifier, access client.Secret) {
+	told, err := api.WithLimiter(b.limiters.forContext(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})).RateLimits(ctx, access.Source())
 	if err == nil {
-		err = b.budgets.setLimits(ctx, budget.Key{API: api.URL(), Context: in.String()}, told)
+		err = b.limiters.setLimits(ctx, ratelimit.Key{API: api.URL(), Context: taxpayer.String()}, told)
 	}
 	if err != nil {
-		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", in.String(), "error", err)
+		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", taxpayer.String(), "error", err)
 	}
 }

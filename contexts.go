@@ -14,9 +14,9 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -55,7 +55,7 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 }
 
 // parseContext tells a NIP from the identifier of an internal unit by its dash.
-func parseContext(value string) (client.Context, error) {
+func parseContext(value string) (client.ContextIdentifier, error) {
 	if strings.Contains(value, "-") {
 		return client.ParseInternalID(value)
 	}
@@ -75,7 +75,7 @@ const (
 // requestContext returns the context that a request names, config's own where it names none,
 // if somebody has allowed it for this use. It sends and stores nothing: a context that is not
 // allowed costs no login.
-func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.Context, error) {
+func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.ContextIdentifier, error) {
 	current, taxpayer, err := b.namedContext(ctx, data, use)
 	if err == nil && taxpayer.IsZero() {
 		taxpayer = current.config.Context
@@ -84,7 +84,7 @@ func (b *backend) requestContext(ctx context.Context, data *framework.FieldData,
 }
 
 // namedContext is requestContext, but zero where the request names none.
-func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.Context, error) {
+func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.ContextIdentifier, error) {
 	taxpayer, err := contextFrom(data)
 	if err != nil {
 		return nil, taxpayer, err
@@ -97,16 +97,18 @@ func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, u
 }
 
 // allows says whether requests may name the context.
-func (c *config) allows(taxpayer client.Context) bool { return c.names(taxpayer) || c.allowsEvery() }
+func (c *config) allows(taxpayer client.ContextIdentifier) bool {
+	return c.names(taxpayer) || c.allowsEvery()
+}
 
 // names says that config itself names the context.
-func (c *config) names(taxpayer client.Context) bool {
+func (c *config) names(taxpayer client.ContextIdentifier) bool {
 	return taxpayer == c.Context || slices.Contains(c.AllowedContexts, taxpayer.Value)
 }
 
 func (c *config) allowsEvery() bool { return slices.Contains(c.AllowedContexts, everyContext) }
 
-func (b *backend) allowContext(ctx context.Context, current *connection, taxpayer client.Context, use contextUse) error {
+func (b *backend) allowContext(ctx context.Context, current *connection, taxpayer client.ContextIdentifier, use contextUse) error {
 	if current.config.names(taxpayer) {
 		return nil
 	}
@@ -135,7 +137,7 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 	return nil
 }
 
-func notAllowed(taxpayer client.Context) error {
+func notAllowed(taxpayer client.ContextIdentifier) error {
 	field := "nip"
 	if taxpayer.Type == client.ContextInternalID {
 		field = "internal_id"
@@ -155,7 +157,7 @@ const (
 func tooManyFirstLogins(pause time.Duration) error {
 	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
 		"%d first logins have been made within a minute in contexts that %s lets in only through *%s. Contexts that it names do not wait",
-		firstLoginsAtMost, fieldAllowedContexts, client.NextSlot(time.Now().Add(pause)))}
+		firstLoginsAtMost, fieldAllowedContexts, client.NextPermit(time.Now().Add(pause)))}
 }
 
 // firstLogins are the contexts that were lately admitted without a session, one mount's, oldest
@@ -166,13 +168,13 @@ type firstLogins struct {
 }
 
 type firstLogin struct {
-	context client.Context
+	context client.ContextIdentifier
 	at      time.Time
 }
 
 // admit returns 0, or how long to wait. A context that was admitted within the minute is not
 // counted twice, unless its login has failed since: then this is another login.
-func (f *firstLogins) admit(taxpayer client.Context, failedAt, now time.Time) (pause time.Duration) {
+func (f *firstLogins) admit(taxpayer client.ContextIdentifier, failedAt, now time.Time) (pause time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.admitted = slices.DeleteFunc(f.admitted, func(one firstLogin) bool { return now.Sub(one.at) >= firstLoginsWithin })
@@ -192,7 +194,7 @@ const openTargetsLast = time.Minute
 
 // openTargets remembers where the mount has open records.
 type openTargets struct {
-	turn turn.Turn
+	lock *semaphore.Weighted
 
 	mu    sync.Mutex
 	known map[ledger.Target]struct{}
@@ -201,10 +203,10 @@ type openTargets struct {
 
 // has reads the ledger where it was not read lately.
 func (o *openTargets) has(ctx context.Context, records *ledger.Ledger, target ledger.Target) (bool, error) {
-	if err := o.turn.Take(ctx); err != nil {
-		return false, err
+	if err := o.lock.Acquire(ctx, 1); err != nil {
+		return false, fmt.Errorf("waiting for the reading of the ledger: %w", err)
 	}
-	defer o.turn.Release()
+	defer o.lock.Release(1)
 	if known, fresh := o.recall(target); fresh {
 		return known, nil
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// strangerNIP is a taxpayer that config does not allow.
-const strangerNIP = "1111111111"
+// otherSubjectNIP is a taxpayer that config does not allow.
+const otherSubjectNIP = "1111111111"
 
 // units are contexts of internal units of the test's company, as many as are wanted.
 func units(count int) []string {
@@ -62,7 +62,7 @@ func TestContexts(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			m.issue()
 			sent, stored := m.allRequests(), m.keys("")
-			for field, value := range map[string]string{"nip": strangerNIP, "internal_id": unitContext} {
+			for field, value := range map[string]string{"nip": otherSubjectNIP, "internal_id": unitContext} {
 				for what, request := range m.contextRequests(field, value) {
 					text := m.refused(request())
 					require.Contains(t, text, field+": names "+value+", which config does not allow", what)
@@ -126,9 +126,9 @@ func TestContexts(t *testing.T) {
 			for _, bad := range []any{"5265877636", "5265877635-12345", "x", "*,x", []any{"5265877635", "**"}} {
 				require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_contexts": bad})), "allowed_contexts: has at place")
 			}
-			m.must(m.write("config", map[string]any{"allowed_contexts": []any{unitContext, strangerNIP, unitContext}}))
+			m.must(m.write("config", map[string]any{"allowed_contexts": []any{unitContext, otherSubjectNIP, unitContext}}))
 			m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
-			require.Equal(t, []string{unitContext, strangerNIP}, m.must(m.read("config", nil)).Data["allowed_contexts"])
+			require.Equal(t, []string{unitContext, otherSubjectNIP}, m.must(m.read("config", nil)).Data["allowed_contexts"])
 			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
 			require.Contains(t, m.refused(m.read("tokens", map[string]any{"internal_id": unitContext})), "allowed_contexts")
 		})

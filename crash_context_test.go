@@ -25,8 +25,8 @@ func secondGrant() []simulator.Grant {
 // contextFlows are those in which nip of config changes while a token is being
 // issued in the context before.
 func contextFlows() []flow {
-	change := func(force string) func(s *scene) {
-		return func(s *scene) {
+	change := func(force string) func(s *cluster) {
+		return func(s *cluster) {
 			var reader sync.WaitGroup
 			reader.Go(s.tryIssue)
 			s.elapse(500 * time.Millisecond)
@@ -46,7 +46,7 @@ func contextFlows() []flow {
 }
 
 // keepsItsContext says that config still leads to the tokens that there are.
-func keepsItsContext(s *scene) (err error) {
+func keepsItsContext(s *cluster) (err error) {
 	s.onMount(0, func(m *mount) {
 		if nip := m.must(m.read("config", nil)).Data["nip"]; nip != testNIP {
 			err = fmt.Errorf("config has moved to %v, and the tokens of %s are stranded", nip, testNIP)

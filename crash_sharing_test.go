@@ -17,8 +17,8 @@ func sharingFlows() []flow {
 		name:    "issue on one mount, and after a death on another",
 		options: simulator.Options{ActivationDelay: -1, Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 3, PerMinute: 4, PerHour: 40}}},
 		mounts:  2,
-		prepare: func(s *scene) { s.elapse(time.Hour); s.restart(); s.engine.setReturn(0, 10*time.Second) },
-		run: func(s *scene) {
+		prepare: func(s *cluster) { s.elapse(time.Hour); s.restart(); s.engine.setReturn(0, 10*time.Second) },
+		run: func(s *cluster) {
 			for range 4 {
 				_, _ = s.vaults[1].issue(context.Background(), "invoices", time.Hour)
 			}
@@ -28,6 +28,6 @@ func sharingFlows() []flow {
 			}
 		},
 		kinds: issuing("POST /auth/token/refresh", "put mount-id", "put budget/*"),
-		soon:  (*scene).limitExceeded,
+		soon:  (*cluster).limitExceeded,
 	}}
 }

@@ -31,17 +31,17 @@ func retiring(more ...string) []string {
 }
 
 func rotationFlows() []flow {
-	rotate := func(s *scene) { s.once("config/rotate-root", nil) }
-	alreadyKSeFs := func(s *scene) { rotate(s); s.elapse(2 * time.Hour) }
+	rotate := func(s *cluster) { s.once("config/rotate-root", nil) }
+	alreadyKSeFs := func(s *cluster) { rotate(s); s.elapse(2 * time.Hour) }
 	flows := []flow{{
 		name: "rotate root", run: rotate, kinds: rotating(),
 	}, {
 		name: "rotate root from one of KSeF's", prepare: alreadyKSeFs, run: rotate, kinds: retiring(rotating("POST /auth/token/refresh")...),
 	}, {
-		name: "rotate root from a person", prepare: func(s *scene) { s.handOverToAPerson(); s.personLogsIn() }, run: rotate, kinds: rotating(),
+		name: "rotate root from a person", prepare: func(s *cluster) { s.switchToExternal(); s.externalLogin() }, run: rotate, kinds: rotating(),
 	}, {
 		name: "rotate root where the reply is lost",
-		run: func(s *scene) {
+		run: func(s *cluster) {
 			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropReply})
 			rotate(s)
 			s.elapse(time.Minute)
@@ -49,7 +49,7 @@ func rotationFlows() []flow {
 		kinds: withoutKind(rotating("POST /certificates/query"), "GET /certificates/enrollments/{referenceNumber}"),
 	}, {
 		name: "rotate root where the request is lost",
-		run: func(s *scene) {
+		run: func(s *cluster) {
 			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropRequest})
 			rotate(s)
 			s.elapse(20 * time.Minute)
@@ -57,7 +57,7 @@ func rotationFlows() []flow {
 		kinds: rotating("POST /certificates/query"),
 	}, {
 		name: "rotate root where KSeF rejects the request",
-		run: func(s *scene) {
+		run: func(s *cluster) {
 			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400})
 			rotate(s)
 		},
@@ -65,13 +65,13 @@ func rotationFlows() []flow {
 	}, {
 		name:    "rotate root to a certificate that is not yet accepted",
 		options: simulator.Options{CertificateAcceptanceDelay: time.Hour},
-		run:     func(s *scene) { rotate(s); s.elapse(3 * time.Hour) },
+		run:     func(s *cluster) { rotate(s); s.elapse(3 * time.Hour) },
 		kinds:   rotating(),
 	}, {
 		name:    "renew the certificate",
 		options: simulator.Options{CertificateLifetime: 90 * day}, // to play two years takes a minute
-		history: func(s *scene) { alreadyKSeFs(s); s.elapse(56 * day) },
-		run:     func(s *scene) { s.elapse(6 * day) },
+		history: func(s *cluster) { alreadyKSeFs(s); s.elapse(56 * day) },
+		run:     func(s *cluster) { s.elapse(6 * day) },
 		kinds:   retiring(rotating("POST /auth/token/refresh")...),
 	}}
 	for i := range flows {
@@ -80,28 +80,28 @@ func rotationFlows() []flow {
 	return flows
 }
 
-func personFlows() []flow {
+func externalFlows() []flow {
 	flows := []flow{{
 		name:    "begin a login that a person signs",
-		prepare: (*scene).handOverToAPerson,
-		run:     func(s *scene) { s.once("login/begin", nil) },
+		prepare: (*cluster).switchToExternal,
+		run:     func(s *cluster) { s.once("login/begin", nil) },
 		kinds:   []string{"POST /auth/challenge", "put logins/*"},
 	}, {
 		name:    "log in with a person's signature",
-		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns() },
-		run:     func(s *scene) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
+		prepare: func(s *cluster) { s.switchToExternal(); s.signed = s.signerSigns() },
+		run:     func(s *cluster) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
 		kinds:   bySignature(),
 	}, {
 		name:    "log in with a person's signature that takes minutes",
-		prepare: func(s *scene) { s.handOverToAPerson(); s.signed = s.personSigns(); s.network.dither(5 * time.Minute) },
-		run: func(s *scene) {
+		prepare: func(s *cluster) { s.switchToExternal(); s.signed = s.signerSigns(); s.network.dither(5 * time.Minute) },
+		run: func(s *cluster) {
 			s.once("login/complete", map[string]any{"signed_request": s.signed})
 			s.elapse(10 * time.Minute)
 		},
 		kinds: bySignature("put budget/*"),
 	}}
 	for i := range flows {
-		flows[i].soon = (*scene).personWorks
+		flows[i].soon = (*cluster).externalWorks
 	}
 	return flows
 }
@@ -116,44 +116,44 @@ func withoutKind(kinds []string, unwanted ...string) []string {
 }
 
 // once writes, and whoever did may never learn what came of it.
-func (s *scene) once(path string, fields map[string]any) {
+func (s *cluster) once(path string, fields map[string]any) {
 	_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.write(path, fields) })
 }
 
-// handOverToAPerson takes the certificate out of the configuration.
-func (s *scene) handOverToAPerson() {
-	s.clerk = s.person(simulator.CertificateOptions{NIP: testNIP})
+// switchToExternal takes the certificate out of the configuration.
+func (s *cluster) switchToExternal() {
+	s.clerk = s.signer(simulator.CertificateOptions{NIP: testNIP})
 	s.onMount(0, func(m *mount) {
 		m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
 	})
 }
 
-func (s *scene) personSigns() (signed string) {
+func (s *cluster) signerSigns() (signed string) {
 	s.onMount(0, func(m *mount) { signed = s.clerk.sign(s.t, m.begin(nil), xadestest.DSS()) })
 	return signed
 }
 
-func (s *scene) personLogsIn() {
-	signed := s.personSigns()
+func (s *cluster) externalLogin() {
+	signed := s.signerSigns()
 	s.onMount(0, func(m *mount) { m.must(m.complete(signed)) })
 }
 
-// personWorks has the person bring the signed request again where nobody is
+// externalWorks has the person bring the signed request again where nobody is
 // logged in, and sign anew where KSeF no longer takes that, as people do.
-func (s *scene) personWorks() error {
+func (s *cluster) externalWorks() error {
 	s.elapse(10 * time.Minute)
 	if canIssue(s) == nil {
 		return nil
 	}
-	signed := s.personSigns()
+	signed := s.signerSigns()
 	s.once("login/complete", map[string]any{"signed_request": signed})
 	s.elapse(10 * time.Minute)
 	return canIssue(s)
 }
 
 // canIssue says whether there is a credential that works.
-func canIssue(s *scene) error {
+func canIssue(s *cluster) error {
 	_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
 	return err
 }
@@ -161,7 +161,7 @@ func canIssue(s *scene) error {
 // oneCredential says whether the key of each certificate that KSeF has issued and
 // not revoked is the one in force, and whether a rotation has led to no more than
 // one certificate.
-func oneCredential(s *scene) error {
+func oneCredential(s *cluster) error {
 	var stored *config
 	var state *rotation.State
 	s.onMount(0, func(m *mount) {
@@ -174,12 +174,12 @@ func oneCredential(s *scene) error {
 	if state.Step != "" {
 		return fmt.Errorf("the rotation still stands at %s: %w", state.Step, state.Err)
 	}
-	held, err := stored.credential()
+	cred, err := stored.credential()
 	if err != nil {
 		return err
 	}
 	for _, one := range s.certificates("Active") {
-		if held == nil || fmt.Sprintf("%016X", held.Certificate.SerialNumber) != one.SerialNumber {
+		if cred == nil || fmt.Sprintf("%016X", cred.Certificate.SerialNumber) != one.SerialNumber {
 			return fmt.Errorf("the certificate %s is active, and its key is not in force", one.SerialNumber)
 		}
 	}
@@ -187,7 +187,7 @@ func oneCredential(s *scene) error {
 	if issued := len(s.ksef.State().Certificates); issued > 2 || requested > 3 {
 		return fmt.Errorf("%d requests have led to %d certificates", requested, issued)
 	}
-	if held == nil && s.clerk == nil {
+	if cred == nil && s.clerk == nil {
 		return errors.New("there is no credential")
 	}
 	return nil

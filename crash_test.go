@@ -24,14 +24,14 @@ type flow struct {
 	mounts  int // 0 is one
 	// history comes before anything else, and prepare before the steps are
 	// counted; nil is nothing.
-	history func(s *scene)
-	prepare func(s *scene)
-	run     func(s *scene)
+	history func(s *cluster)
+	prepare func(s *cluster)
+	run     func(s *cluster)
 	// kinds are the kinds of points that run comes to, each once.
 	kinds []string
 	// soon is checked when the process that died has been replaced, and check
 	// when all has settled; nil is nothing.
-	soon, check func(s *scene) error
+	soon, check func(s *cluster) error
 }
 
 // fate is the death of a process at a point; the zero fate is none.
@@ -49,8 +49,8 @@ func TestADeathAtAnyPointLosesNoTokenAndKillsNone(t *testing.T) {
 			points := f.points(t)
 			require.ElementsMatch(t, f.kinds, kindsOf(points), "the kinds of points that this flow comes to are not those that it names")
 			for _, at := range points {
-				f.die(t, fate{justBefore, at})
-				f.die(t, fate{justAfter, at})
+				f.crashAt(t, fate{justBefore, at})
+				f.crashAt(t, fate{justAfter, at})
 			}
 			t.Logf("died just before and just after each of these %d points: %v", len(points), points)
 		})
@@ -68,8 +68,8 @@ func (f flow) points(t *testing.T) []point {
 // mostPlays is how often a flow is played until it comes to a point.
 const mostPlays = 20
 
-// die plays the flow until its process has met its fate.
-func (f flow) die(t *testing.T, end fate) {
+// crashAt plays the flow until its process has met its fate.
+func (f flow) crashAt(t *testing.T, end fate) {
 	for range mostPlays {
 		if _, met := f.play(t, end); met {
 			return
@@ -81,7 +81,7 @@ func (f flow) die(t *testing.T, end fate) {
 // play runs the flow in a process that meets its fate if it comes to it, with another to take over,
 // and checks what comes of it. It returns the points of the flow.
 func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
-	inSceneOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *scene) {
+	inClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *cluster) {
 		if f.history != nil {
 			f.history(s)
 		}
@@ -117,7 +117,7 @@ func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
 }
 
 // settle lets the engine bring to an end what it has begun.
-func (s *scene) settle() error {
+func (s *cluster) settle() error {
 	for range 26 * 6 {
 		if err := s.broken(); err != nil {
 			return err
@@ -129,7 +129,7 @@ func (s *scene) settle() error {
 
 // endAll proves that the engine still works, and that nothing is left when all
 // leases have ended.
-func (s *scene) endAll() error {
+func (s *cluster) endAll() error {
 	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
 		return fmt.Errorf("no token can be made any more: %w", err)
 	}

@@ -20,7 +20,7 @@ func unmountFlows() []flow {
 	return []flow{{
 		name:    "issue until an unmount",
 		options: simulator.Options{ActivationDelay: 10 * time.Second},
-		run: func(s *scene) {
+		run: func(s *cluster) {
 			var reader sync.WaitGroup
 			reader.Go(func() { s.tryIssue() })
 			s.elapse(500 * time.Millisecond)
@@ -33,21 +33,21 @@ func unmountFlows() []flow {
 	}, {
 		name:   "move a mount that has lost its lease",
 		mounts: 2,
-		prepare: func(s *scene) {
+		prepare: func(s *cluster) {
 			moved := s.vaults[1]
 			lease, err := moved.issue(context.Background(), "invoices", 240*time.Hour)
 			require.NoError(s.t, err)
 			moved.lose(lease)
 		},
-		run: func(s *scene) {
+		run: func(s *cluster) {
 			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest})
 			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropRequest})
 			s.vaults[1].move(func() {})
 			s.elapse(10 * time.Minute)
 		},
 		kinds: revoking(statusEndpoint, "put ledger/ending/*"),
-		soon: func(s *scene) error {
-			if alive := len(s.living()); alive != 1 {
+		soon: func(s *cluster) error {
+			if alive := len(s.aliveTokens()); alive != 1 {
 				return fmt.Errorf("%d tokens live, and only that of the other mount has a lease", alive)
 			}
 			return nil

@@ -17,8 +17,8 @@ func TestConfigCredential(t *testing.T) {
 	bad := map[string]any{"pkcs12": "Z2FyYmFnZQ==", "pkcs12_password": "secret"}
 	t.Run("is read before the configuration is locked", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.NoError(t, m.backend.connection.turn.Take(m.ctx))
-			defer m.backend.connection.turn.Release()
+			require.NoError(t, m.backend.connection.lock.Acquire(m.ctx, 1))
+			defer m.backend.connection.lock.Release(1)
 			ctx, cancel := context.WithTimeout(m.ctx, time.Minute)
 			defer cancel()
 			m.ctx = ctx
@@ -27,8 +27,8 @@ func TestConfigCredential(t *testing.T) {
 	})
 	t.Run("is read for one request at a time", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.NoError(t, m.backend.parsing.Take(m.ctx))
-			defer m.backend.parsing.Release()
+			require.NoError(t, m.backend.parsing.Acquire(m.ctx, 1))
+			defer m.backend.parsing.Release(1)
 			whole := m.ctx
 			ctx, cancel := context.WithTimeout(whole, time.Minute)
 			defer cancel()

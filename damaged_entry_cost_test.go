@@ -66,7 +66,7 @@ func TestDamagedEntry_failingCost(t *testing.T) {
 // half an hour in which they are looked at.
 func inManyRecords(t *testing.T, damage func(m *mount, key string, disk *countingDisk), most int64, check func(m *mount, key string)) {
 	t.Helper()
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		disk := &countingDisk{Storage: &logical.InmemStorage{}}
 		m := w.mount(disk)
 		m.configure()

@@ -45,7 +45,7 @@ func entryKinds() map[string]entryKind {
 		"issuing":     {prepare: prepareIntent, check: checkIntent},
 		"live":        {prepare: firstKey("ledger/live/"), check: checkLive},
 		"ending":      {prepare: prepareEnding, check: checkEnding},
-		"next_visit":  {prepare: prepareVisit, check: checkVisit, heals: true},
+		"next_visit":  {prepare: prepareNextCheck, check: checkNextCheck, heals: true},
 		"mount_id":    {prepare: firstKey("mount-id"), check: checkMountID, heals: true},
 		"limits":      {prepare: firstKey("budget/", "Nip:"), check: checkLimits, heals: true},
 		"auth_limits": {prepare: prepareLoginLimits, check: checkIssues, heals: true},
@@ -62,13 +62,13 @@ func TestDamagedEntry(t *testing.T) {
 	for name, kind := range entryKinds() {
 		for how, damage := range damages() {
 			t.Run(name+"/"+how, func(t *testing.T) {
-				inWorld(t, kind.options, func(_ *testing.T, w *world) { damageOne(w, kind, damage) })
+				inEnv(t, kind.options, func(_ *testing.T, w *env) { damageOne(w, kind, damage) })
 			})
 		}
 	}
 }
 
-func damageOne(w *world, kind entryKind, damage func([]byte) []byte) {
+func damageOne(w *env, kind entryKind, damage func([]byte) []byte) {
 	disk := &countingDisk{Storage: &logical.InmemStorage{}}
 	m := w.mount(disk)
 	m.configure()
@@ -103,7 +103,7 @@ func damageOne(w *world, kind entryKind, damage func([]byte) []byte) {
 
 // TestDamagedEntry_unknownState has a record of a state that this version does not know.
 func TestDamagedEntry_unknownState(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(_ *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(_ *testing.T, w *env) {
 		damageOne(w, entryKinds()["ending"], func(value []byte) []byte {
 			return bytes.Replace(value, []byte(`"revoking"`), []byte(`"suspended"`), 1)
 		})
@@ -164,7 +164,7 @@ func checkIntent(m *mount, _ *logical.Response, key string) {
 	report := m.must(m.write("tidy", map[string]any{"dry_run": false})).Data
 	require.Len(m.t, report["orphans"], 1)
 	m.elapse(time.Minute)
-	require.Len(m.t, m.living(), 2)
+	require.Len(m.t, m.aliveTokens(), 2)
 	require.NoError(m.t, m.storage.Delete(m.ctx, key))
 }
 
@@ -198,8 +198,8 @@ func checkEnding(m *mount, issued *logical.Response, key string) {
 	m.requireLoginRefused(issued.Data["token"])
 }
 
-// prepareVisit comes to where a visit notes the next one.
-func prepareVisit(m *mount, issued *logical.Response) string {
+// prepareNextCheck comes to where a visit notes the next one.
+func prepareNextCheck(m *mount, issued *logical.Response) string {
 	for range 4 {
 		m.elapse(50 * time.Minute)
 		m.must(m.renew(m.lease(issued), time.Hour))
@@ -207,7 +207,7 @@ func prepareVisit(m *mount, issued *logical.Response) string {
 	return firstKey("visits/")(m, nil)
 }
 
-func checkVisit(m *mount, issued *logical.Response, key string) {
+func checkNextCheck(m *mount, issued *logical.Response, key string) {
 	entry, err := m.storage.Get(m.ctx, key)
 	require.NoError(m.t, err)
 	_, err = time.Parse(time.RFC3339, string(entry.Value))

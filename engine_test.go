@@ -16,7 +16,7 @@ import (
 // engine is the plugin as Vault runs it: one process at a time, which serves
 // all mounts from their storages. When it dies another takes its place.
 type engine struct {
-	*world
+	*env
 	disks []logical.Storage
 	views []*taintableView
 	// onEnd is called when a process has ended; nil is allowed.
@@ -39,8 +39,8 @@ var errNoProcess = errors.New("no process of the plugin runs")
 // maxRequest is how long Vault lets a request take.
 const maxRequest = 90 * time.Second
 
-func (w *world) engine(disks ...logical.Storage) *engine {
-	e := &engine{world: w, disks: disks}
+func (w *env) engine(disks ...logical.Storage) *engine {
+	e := &engine{env: w, disks: disks}
 	for range disks {
 		e.views = append(e.views, &taintableView{StaticSystemView: *mountDefaults()})
 	}
@@ -51,7 +51,7 @@ func (w *world) engine(disks ...logical.Storage) *engine {
 // start runs a new process: it loads all mounts and then initializes them, as
 // Vault does.
 func (e *engine) start() {
-	p := e.world.process()
+	p := e.env.process()
 	mounts := make([]*mount, 0, len(e.disks))
 	for number := range e.disks {
 		mounts = append(mounts, e.load(p, number))
@@ -65,7 +65,7 @@ func (e *engine) start() {
 // startOneByOne is start where Vault takes its time from mount to mount, as with
 // a process that has died: it loads each at its next request.
 func (e *engine) startOneByOne(first int, gap time.Duration) {
-	p := e.world.process()
+	p := e.env.process()
 	e.run(p, make([]*mount, len(e.disks)))
 	for n := range e.disks {
 		if n > 0 {
@@ -87,7 +87,7 @@ func (e *engine) load(p *process, number int) *mount {
 		flaky.mendReads()
 	}
 	m := &mount{
-		world: e.world, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
+		env: e.env, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
 		events: logical.NewMockEventSender(), view: e.views[number],
 	}
 	m.load()
@@ -238,10 +238,10 @@ func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logic
 	}()
 	select {
 	case <-p.ctx.Done():
-		return nil, errDead
+		return nil, errKilled
 	case given := <-answers:
-		if p.isDead() {
-			return nil, errDead
+		if p.isKilled() {
+			return nil, errKilled
 		}
 		return given.response, given.err
 	}

@@ -9,30 +9,30 @@ import (
 	"net/http"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outside"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// answerError turns an error into what Vault's user gets: a 400 for a mistake
+// errorResponse turns an error into what Vault's user gets: a 400 for a mistake
 // of his and for what KSeF refuses, with KSeF's own code and text; a 409 where
 // KSeF may have made a token that nobody received; a 429 where KSeF's limits
 // leave no room; everything else is a fault of ours or of KSeF.
 //
 // Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that
 // has cost KSeF's limit a POST must not be among them.
-func answerError(err error) (*logical.Response, error) {
-	var exhausted *budget.ExhaustedError
+func errorResponse(err error) (*logical.Response, error) {
+	var exhausted *ratelimit.ExhaustedError
 	var refused *client.APIError
 	var login *client.LoginError
 	var enrollment *client.EnrollmentError
 	var rotationFailed *rotation.FailedError
-	var loginFailed *outside.FailedError
+	var loginFailed *externallogin.FailedError
 	var outage *ledger.OutageError
 	var address *session.AddressError
 	switch {
@@ -42,7 +42,7 @@ func answerError(err error) (*logical.Response, error) {
 		return nil, &statusError{error: err, status: http.StatusConflict}
 	case errors.As(err, &exhausted), client.IsRateLimited(err):
 		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
-	case errors.Is(err, ledger.ErrHeld), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
+	case errors.Is(err, ledger.ErrPaused), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), errors.As(err, &outage):
 		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
 	case errors.As(err, &address), errors.As(err, &login), errors.As(err, &enrollment), errors.As(err, &rotationFailed), errors.As(err, &loginFailed):
 		return logical.ErrorResponse(err.Error()), nil
@@ -56,7 +56,7 @@ func answerError(err error) (*logical.Response, error) {
 // saysNothing says of a failed login that it tells nothing of the credential: KSeF was not asked,
 // did not answer, had no room or failed itself.
 func saysNothing(err error) bool {
-	var exhausted *budget.ExhaustedError
+	var exhausted *ratelimit.ExhaustedError
 	var lost *client.TransportError
 	var login *client.LoginError
 	var refused *client.APIError

@@ -23,21 +23,21 @@ type notices struct {
 	mu       sync.Mutex
 	warning  *client.Warning
 	failures failures
-	// told is when something was last told that is told once a day.
-	told map[string]time.Time
+	// lastNotified is when something was last told that is told once a day.
+	lastNotified map[string]time.Time
 }
 
 // daily is true once a day for each subject.
 func (n *notices) daily(subject string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if time.Since(n.told[subject]) < 24*time.Hour {
+	if time.Since(n.lastNotified[subject]) < 24*time.Hour {
 		return false
 	}
-	if n.told == nil {
-		n.told = make(map[string]time.Time)
+	if n.lastNotified == nil {
+		n.lastNotified = make(map[string]time.Time)
 	}
-	n.told[subject] = time.Now()
+	n.lastNotified[subject] = time.Now()
 	return true
 }
 
@@ -90,32 +90,32 @@ func (b *backend) onWarning(warning client.Warning) {
 
 // onLogin notes a login in status where its connection is in force: whether a configuration that is
 // not stored can log in is no trouble of the mount.
-func (b *backend) onLogin(used *connection, in client.Context, err error) {
+func (b *backend) onLogin(used *connection, taxpayer client.ContextIdentifier, err error) {
 	if b.connection.get() == used {
-		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: in}, err)
+		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: taxpayer}, err)
 	}
-	b.tellLogin(in, err)
+	b.reportLogin(taxpayer, err)
 }
 
-func (b *backend) onExternalLoginFailed(in client.Context, err error) {
-	b.notices.setOutcome(activity{kind: kindLogin, taxpayer: in}, err)
-	b.tellLogin(in, err)
+func (b *backend) onExternalLoginFailed(taxpayer client.ContextIdentifier, err error) {
+	b.notices.setOutcome(activity{kind: kindLogin, taxpayer: taxpayer}, err)
+	b.reportLogin(taxpayer, err)
 }
 
-// tellLogin logs and publishes what has become of a login.
-func (b *backend) tellLogin(in client.Context, err error) {
+// reportLogin logs and publishes what has become of a login.
+func (b *backend) reportLogin(taxpayer client.ContextIdentifier, err error) {
 	if err != nil {
-		b.Logger().Error("the login to KSeF failed", "context", in.String(), "error", err)
-		b.sendBackgroundEvent("login-fail", "config", "context", in.String(), "error", err.Error())
+		b.Logger().Error("the login to KSeF failed", "context", taxpayer.String(), "error", err)
+		b.sendBackgroundEvent("login-fail", "config", "context", taxpayer.String(), "error", err.Error())
 		return
 	}
-	b.Logger().Info("logged in to KSeF", "context", in.String())
-	b.sendBackgroundEvent("login", "config", "context", in.String())
+	b.Logger().Info("logged in to KSeF", "context", taxpayer.String())
+	b.sendBackgroundEvent("login", "config", "context", taxpayer.String())
 }
 
-// noteConfigured notes what a configuration that was written shows to be over: the failure of a
+// logConfigured notes what a configuration that was written shows to be over: the failure of a
 // login that was proven, of one for the taxpayer before, and of a rotation of the certificate before.
-func (b *backend) noteConfigured(before, next *config, unproven string) {
+func (b *backend) logConfigured(before, next *config, unproven string) {
 	if before != nil && before.Context != next.Context {
 		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: before.Context}, nil)
 	}

@@ -22,7 +22,7 @@ const (
 // activity is something that fails or succeeds at KSeF.
 type activity struct {
 	kind     string
-	taxpayer client.Context
+	taxpayer client.ContextIdentifier
 	// object is the role of an issue and the reference number of a revocation.
 	object string
 }

@@ -25,7 +25,7 @@ func TestFailures(t *testing.T) {
 }
 
 func testFailureResolvedBy(t *testing.T) {
-	here, elsewhere := client.Context{Type: client.ContextNIP, Value: testNIP}, client.Context{Type: client.ContextNIP, Value: "1111111111"}
+	here, elsewhere := client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}, client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"}
 	login := activity{kind: kindLogin, taxpayer: here}
 	issue, otherRole := activity{kindIssue, here, "a"}, activity{kindIssue, here, "b"}
 	issueElsewhere := activity{kindIssue, elsewhere, "a"}

@@ -43,12 +43,12 @@ func withContextDefault(otherwise string, fields map[string]*framework.FieldSche
 const contextOfConfig = "that of config"
 
 // addContext shows a context under the name of its field.
-func addContext(answer map[string]any, in client.Context) {
-	switch in.Type {
+func addContext(answer map[string]any, taxpayer client.ContextIdentifier) {
+	switch taxpayer.Type {
 	case client.ContextNIP:
-		answer["nip"] = in.Value
+		answer["nip"] = taxpayer.Value
 	case client.ContextInternalID:
-		answer["internal_id"] = in.Value
+		answer["internal_id"] = taxpayer.Value
 	}
 }
 
@@ -119,14 +119,14 @@ func readOperation(callback framework.OperationFunc, verb string, answer map[int
 	}
 }
 
-func writeOperation(callback framework.OperationFunc, verb string, answer map[int][]framework.Response) *framework.PathOperation {
+func forwarded(callback framework.OperationFunc, verb string, answer map[int][]framework.Response) *framework.PathOperation {
 	operation := readOperation(callback, verb, answer)
 	operation.ForwardPerformanceStandby, operation.ForwardPerformanceSecondary = true, true
 	return operation
 }
 
 func deleteOperation(callback framework.OperationFunc, verb string) *framework.PathOperation {
-	return writeOperation(callback, verb, noContent())
+	return forwarded(callback, verb, noContent())
 }
 
 // noContent is the schema of an operation that answers nothing.
@@ -141,8 +141,8 @@ func noContentOrWarnings() map[int][]framework.Response {
 	return answers
 }
 
-// listAnswer is the schema of a list.
-func listAnswer(what string) map[int][]framework.Response {
+// listSchema is the schema of a list.
+func listSchema(what string) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields:      map[string]*framework.FieldSchema{"keys": {Type: framework.TypeStringSlice, Description: what}},

@@ -15,16 +15,16 @@ import (
 func TestFigureALoneReadEndsSoonAfterTheActivation(t *testing.T) {
 	var worst activationReads
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second} {
-		inScene(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(_ *testing.T, s *scene) {
+		inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(_ *testing.T, s *cluster) {
 			s.lift()
 			s.readAlone(delay, 10)
 			measured := s.readAlone(delay, 100)
 			worst.latest = max(worst.latest, measured.latest)
-			worst.looks = max(worst.looks, measured.looks)
+			worst.polls = max(worst.polls, measured.polls)
 		})
 	}
 	attribute(t, "latest-seconds", worst.latest.Seconds())
-	attribute(t, "looks-per-read", worst.looks)
+	attribute(t, "looks-per-read", worst.polls)
 	require.LessOrEqual(t, worst.latest, 500*time.Millisecond)
-	require.LessOrEqual(t, worst.looks, 1.6)
+	require.LessOrEqual(t, worst.polls, 1.6)
 }

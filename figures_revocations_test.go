@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -71,10 +71,10 @@ func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)
 		}
 		m.elapse(time.Minute)
 		m.stop()
-		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.storage, budgetPrefix)))
+		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.storage, rateLimitPrefix)))
 		m.ksef.SetLimits(simulator.Limits{})
 		r.ended = &lastRevocation{next: m.transport}
-		m.registry, m.transport = budget.NewRegistry(), r.ended
+		m.registry, m.transport = ratelimit.NewRegistry(), r.ended
 		m.start()
 		test(t, r)
 	})

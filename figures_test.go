@@ -82,7 +82,7 @@ type restartReads struct{ start, hour int }
 // readsOfARestart restarts a mount with so many live records and has Vault call
 // it each minute.
 func readsOfARestart(t *testing.T, records int) (reads restartReads) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		storage := &readCounter{Storage: &logical.InmemStorage{}}
 		m := w.mount(storage)
 		m.configure()

@@ -64,15 +64,15 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 // TestLimitsOfRequestsThatWereGivenUp has ten callers leave before KSeF looks at their requests, and
 // ten others come at that moment.
 func TestLimitsOfRequestsThatWereGivenUp(t *testing.T) {
-	inScene(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *cluster) {
 		s.mustIssue(time.Hour)
 		s.elapse(2 * time.Minute)
 		s.network.ksef = &slowKSeF{RoundTripper: s.network.ksef, slow: 10}
 		var callers sync.WaitGroup
-		ten := func(patience time.Duration) {
+		ten := func(maxWait time.Duration) {
 			for range 10 {
 				callers.Go(func() {
-					_, _ = s.vault().issue(leaving(context.Background(), patience), "invoices", time.Hour)
+					_, _ = s.vault().issue(leaving(context.Background(), maxWait), "invoices", time.Hour)
 				})
 			}
 		}

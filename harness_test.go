@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -33,41 +33,41 @@ type tester interface {
 	Context() context.Context
 }
 
-// world is KSeF with what everybody in a test can see of it.
-type world struct {
-	t         tester
-	ksef      *simulator.Simulator
-	transport http.RoundTripper
-	registry  *budget.Registry
-	logs      *syncBuffer
-	judge     judge
-	cert, key string
+// env is KSeF with what everybody in a test can see of it.
+type env struct {
+	t                  tester
+	ksef               *simulator.Simulator
+	transport          http.RoundTripper
+	registry           *ratelimit.Registry
+	logs               *syncBuffer
+	requireConformance judge
+	cert, key          string
 
 	mu      sync.Mutex
 	secrets []string
 }
 
-// inWorld runs a test in a bubble in which time passes when nobody works, and
+// inEnv runs a test in a bubble in which time passes when nobody works, and
 // at its end looks for every secret of the run in the logs.
-func inWorld(t *testing.T, options simulator.Options, test func(t *testing.T, w *world)) {
+func inEnv(t *testing.T, options simulator.Options, test func(t *testing.T, w *env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options)
+		w := newEnv(t, options)
 		test(t, w)
 		w.requireNoSecretInLogs()
 	})
 }
 
-func newWorld(t tester, options simulator.Options) *world {
+func newEnv(t tester, options simulator.Options) *env {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
-	w := &world{t: t, ksef: ksef, registry: budget.NewRegistry(), logs: &syncBuffer{}}
-	w.transport = simulator.NewTransport(w.judge.over(t, ksef.Handler()))
+	w := &env{t: t, ksef: ksef, registry: ratelimit.NewRegistry(), logs: &syncBuffer{}}
+	w.transport = simulator.NewTransport(w.requireConformance.over(t, ksef.Handler()))
 	w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: testNIP})
 	return w
 }
 
-func (w *world) certificate(options simulator.CertificateOptions) (certificate, key string) {
+func (w *env) certificate(options simulator.CertificateOptions) (certificate, key string) {
 	certPEM, keyPEM, err := simulator.NewCertificate(options)
 	require.NoError(w.t, err)
 	w.remember(string(keyPEM))
@@ -75,7 +75,7 @@ func (w *world) certificate(options simulator.CertificateOptions) (certificate, 
 }
 
 // remember notes a secret that no log may ever show.
-func (w *world) remember(secrets ...string) {
+func (w *env) remember(secrets ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, secret := range secrets {
@@ -85,7 +85,7 @@ func (w *world) remember(secrets ...string) {
 	}
 }
 
-func (w *world) requireNoSecretInLogs() {
+func (w *env) requireNoSecretInLogs() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	logs := w.logs.String()
@@ -102,22 +102,22 @@ func (w *world) requireNoSecretInLogs() {
 }
 
 // login logs in with a KSeF token as a program does, and returns KSeF's verdict.
-func (w *world) login(token any) error {
+func (w *env) login(token any) error {
 	_, err := w.tokenLogin(token)
 	return err
 }
 
-func (w *world) tokenLogin(token any) (*client.Tokens, error) {
+func (w *env) tokenLogin(token any) (*client.Tokens, error) {
 	api, err := client.New(client.Config{URL: testURL, Transport: w.transport})
 	require.NoError(w.t, err)
 	ctx := w.t.Context()
-	operation, err := api.BeginTokenLogin(ctx, client.Context{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)))
+	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)))
 	require.NoError(w.t, err)
 	return session.Finish(ctx, api, operation)
 }
 
 // requireLoginRefused is the proof that a token is dead: KSeF's status 450.
-func (w *world) requireLoginRefused(token any) {
+func (w *env) requireLoginRefused(token any) {
 	w.t.Helper()
 	var refused *client.LoginError
 	require.ErrorAs(w.t, w.login(token), &refused)
@@ -125,7 +125,7 @@ func (w *world) requireLoginRefused(token any) {
 }
 
 // statusInKSeF is what KSeF's own list says of a token.
-func (w *world) statusInKSeF(referenceNumber any) string {
+func (w *env) statusInKSeF(referenceNumber any) string {
 	for _, token := range w.ksef.State().Tokens {
 		if token.ReferenceNumber == referenceNumber {
 			return token.Status
@@ -153,20 +153,20 @@ func (b *syncBuffer) String() string {
 }
 
 // fault makes KSeF's next answers go wrong.
-func (w *world) fault(fault simulator.Fault) {
+func (w *env) fault(fault simulator.Fault) {
 	w.t.Helper()
-	w.judge.faulty.Store(true)
+	w.requireConformance.faulty.Store(true)
 	require.NoError(w.t, w.ksef.AddFault(fault))
 }
 
 // elapse lets time pass, and whoever has work at the end of it finish.
-func (w *world) elapse(d time.Duration) {
+func (w *env) elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
 // requests counts what KSeF has answered at an endpoint, whatever the status.
-func (w *world) requests(endpoint string) int {
+func (w *env) requests(endpoint string) int {
 	sum := 0
 	for _, count := range w.ksef.State().Requests[endpoint] {
 		sum += count

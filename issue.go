@@ -16,19 +16,19 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// order is what a token is asked for with.
-type order struct {
+// tokenRequest is what a token is asked for with.
+type tokenRequest struct {
 	role        string
 	permissions []string
-	context     client.Context
+	context     client.ContextIdentifier
 	description string
 	ttl, maxTTL time.Duration
 }
 
 // issue has KSeF make a token and answers with it as a lease.
-func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error) {
+func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response, error) {
 	if _, err := b.connect(ctx); err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	lease, warnings, err := framework.CalculateTTL(b.System(), 0, o.ttl, 0, o.maxTTL, 0, time.Time{})
 	if err != nil {
@@ -40,11 +40,11 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 	b.admitIssue()
 	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(o, lease) })
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	b.unmounting.noteAnswer()
+	b.unmounting.markAnswered()
 	b.openTargets.add(issued.Record.Target)
-	response := b.Secret(secretTokenType).Response(tokenAnswer(issued), leaseData(&issued.Record, o).internal())
+	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, o).internal())
 	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
 	if !issued.Until.IsZero() {
 		warnings = capLease(response.Secret, issued, warnings)
@@ -57,10 +57,10 @@ func (b *backend) issue(ctx context.Context, o order) (*logical.Response, error)
 }
 
 // issueRequest takes what the order leaves open from the configuration in force.
-func (b *backend) issueRequest(o order, lease time.Duration) (ledger.IssueRequest, error) {
+func (b *backend) issueRequest(o tokenRequest, lease time.Duration) (ledger.IssueRequest, error) {
 	current := b.connection.get()
 	if current == nil {
-		return ledger.IssueRequest{}, ledger.ErrHeld
+		return ledger.IssueRequest{}, ledger.ErrPaused
 	}
 	switch {
 	case o.context.IsZero():
@@ -97,7 +97,7 @@ func capLease(lease *logical.Secret, issued *ledger.Issued, warnings []string) [
 	return []string{end.capped(left)}
 }
 
-func tokenAnswer(issued *ledger.Issued) map[string]any {
+func tokenResponse(issued *ledger.Issued) map[string]any {
 	answer := map[string]any{
 		"token":            issued.Token.Reveal(),
 		"reference_number": issued.Record.ReferenceNumber,
@@ -125,6 +125,6 @@ func tokenFields() map[string]*framework.FieldSchema {
 	})
 }
 
-func issueAnswer() map[int][]framework.Response {
+func issueSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: tokenFields()}}}
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -28,7 +28,7 @@ func TestIssueInOutage(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 				s.mustIssue(time.Hour)
 				before := s.ksef.State().Requests
 				fault.Endpoint, fault.Times = "*", -1
@@ -55,15 +55,15 @@ func TestIssueInOutage(t *testing.T) {
 // TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the request
 // to KSeF may take.
 func TestIssueInOutageOfSilence(t *testing.T) {
-	for _, patience := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
-		t.Run(patience.String(), func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
+		t.Run(maxWait.String(), func(t *testing.T) {
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 				s.mustIssue(time.Hour)
 				before := s.spentOnIssuing()
 				s.network.set(silent)
 				var work sync.WaitGroup
 				for range 280 {
-					work.Go(func() { _, _ = s.vault().issue(leaving(context.Background(), patience), "invoices", time.Hour) })
+					work.Go(func() { _, _ = s.vault().issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
 					s.elapse(time.Second)
 				}
 				require.LessOrEqual(t, s.spentOnIssuing()-before, 10)
@@ -82,10 +82,10 @@ func TestIssueInOutageOfSilence(t *testing.T) {
 
 // spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
 // never seen.
-func (s *scene) spentOnIssuing() (used int) {
+func (s *cluster) spentOnIssuing() (used int) {
 	s.onMount(0, func(m *mount) {
-		key := budget.Key{API: testURL, Context: client.Context{Type: client.ContextNIP, Value: testNIP}.String()}
-		for _, usage := range m.backend.budgets.usage()[key] {
+		key := ratelimit.Key{API: testURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}.String()}
+		for _, usage := range m.backend.limiters.usage()[key] {
 			if usage.Endpoint == issueEndpoint {
 				used = usage.Hour.Used
 			}
@@ -96,7 +96,7 @@ func (s *scene) spentOnIssuing() (used int) {
 
 // TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
 func TestIssueInOutageOfOneEndpoint(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		s.mustIssue(time.Hour)
 		before := s.ksef.State().Requests
 		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
@@ -116,7 +116,7 @@ func TestIssueInOutageOfOneEndpoint(t *testing.T) {
 // TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time of
 // the next try, and no trace in the ledger.
 func TestIssueInOutageAnswers(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		s.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		for range 3 {
 			_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
@@ -145,7 +145,7 @@ func TestIssueInOutageAnswers(t *testing.T) {
 		s.ksef.ClearFaults()
 		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
 		var successes sync.WaitGroup
-		made := make(chan *held, 20)
+		made := make(chan *tokenLease, 20)
 		for range 20 {
 			successes.Go(func() {
 				if lease, err := s.vault().issue(context.Background(), "invoices", time.Hour); err == nil {
@@ -181,7 +181,7 @@ type reader struct {
 	times []time.Time
 }
 
-func (s *scene) readEachSecond() *reader {
+func (s *cluster) readEachSecond() *reader {
 	ctx, end := context.WithCancel(context.Background())
 	r := &reader{end: end}
 	r.work.Go(func() {
@@ -199,7 +199,7 @@ func (s *scene) readEachSecond() *reader {
 	return r
 }
 
-func (r *reader) read(s *scene) {
+func (r *reader) read(s *cluster) {
 	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
 		return
 	}

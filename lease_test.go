@@ -16,7 +16,7 @@ import (
 func TestALeaseSurvivesVaultsStorage(t *testing.T) {
 	held := lease{
 		Version: leaseVersion, Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		API: client.TestURL, Context: client.Context{Type: client.ContextInternalID, Value: "5265877635-12346"},
+		API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextInternalID, Value: "5265877635-12346"},
 		Role: "invoices", TTL: 1 << 62, MaxTTL: 3600,
 	}
 	encoded, err := json.Marshal(logical.Secret{InternalData: held.internal()})

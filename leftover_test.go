@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -50,12 +50,12 @@ func TestLimits_firstCallerGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}
 		disk.blocked.Store(true)
-		limits := newBudgets(budget.NewRegistry(), disk)
-		key := budget.Key{API: testURL, Context: "Nip:" + testNIP}
+		limits := newLimiters(ratelimit.NewRegistry(), disk)
+		key := ratelimit.Key{API: testURL, Context: "Nip:" + testNIP}
 		open := func(ctx context.Context) <-chan error {
 			done := make(chan error, 1)
 			go func() {
-				_, err := limits.account(ctx, key)
+				_, err := limits.limiter(ctx, key)
 				done <- err
 			}()
 			synctest.Wait()
@@ -74,7 +74,7 @@ func TestLimits_firstCallerGone(t *testing.T) {
 // TestClean_afterSlowStop stores the exact limits although what was under way took longer than the
 // time that is given for that.
 func TestClean_afterSlowStop(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}
 		m := w.mount(disk)
 		m.configure()
@@ -109,7 +109,7 @@ func TestDeadRecord_ofForcedRevocation(t *testing.T) {
 		require.Error(t, m.revoke(secret), "and by force the lease is gone")
 		m.ksef.ClearFaults()
 		m.elapse(24 * time.Hour)
-		require.Empty(t, m.living())
+		require.Empty(t, m.aliveTokens())
 		require.Len(t, m.keys("ledger/"), 1, "Vault may still ask")
 		m.elapse(26 * time.Hour)
 		m.requireEmptyLedger()
@@ -139,7 +139,7 @@ func TestDeadRecord_ofNobodysToken(t *testing.T) {
 		_, err := m.read("creds/invoices", nil)
 		require.Error(t, err)
 		m.elapse(time.Minute)
-		require.Empty(t, m.living())
+		require.Empty(t, m.aliveTokens())
 		require.Equal(t, 1, m.requests(revokeEndpoint))
 		m.requireEmptyLedger()
 	})

@@ -11,23 +11,23 @@ import (
 	"sync"
 )
 
-// livingMounts are the mounts that a process serves. Their tokens are not left behind.
-type livingMounts struct {
+// loadedMounts are the mounts that a process serves. Their tokens are not left behind.
+type loadedMounts struct {
 	mu     sync.Mutex
 	mounts map[*backend]struct{}
 }
 
-func newLivingMounts() *livingMounts {
-	return &livingMounts{mounts: make(map[*backend]struct{})}
+func newLoadedMounts() *loadedMounts {
+	return &loadedMounts{mounts: make(map[*backend]struct{})}
 }
 
-func (l *livingMounts) enter(b *backend) {
+func (l *loadedMounts) add(b *backend) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mounts[b] = struct{}{}
 }
 
-func (l *livingMounts) leave(b *backend) {
+func (l *loadedMounts) remove(b *backend) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.mounts, b)
@@ -35,7 +35,7 @@ func (l *livingMounts) leave(b *backend) {
 
 // has says whether one of the mounts has the id. It fails where one does not know its own: that
 // one may be it.
-func (l *livingMounts) has(ctx context.Context, id string) (bool, error) {
+func (l *loadedMounts) has(ctx context.Context, id string) (bool, error) {
 	l.mu.Lock()
 	mounts := slices.Collect(maps.Keys(l.mounts))
 	l.mu.Unlock()

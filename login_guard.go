@@ -16,35 +16,35 @@ import (
 // admitSigner refuses a login in a context that nobody allows any more, and one that would take the
 // place of the certificate's for seven days, as another subject. Where that matters the signature
 // must tell who has signed.
-func (b *backend) admitSigner(ctx context.Context, in client.Context, signer *credential.Identity) error {
+func (b *backend) admitSigner(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if !connected.config.allows(in) {
-		return notAllowed(in)
+	if !connected.config.allows(taxpayer) {
+		return notAllowed(taxpayer)
 	}
 	subject := ""
 	if signer != nil {
 		subject = signer.Subject()
 	}
-	return b.guardLogin(ctx, connected, in, subject)
+	return b.guardLogin(ctx, connected, taxpayer, subject)
 }
 
 // guardLogin refuses a login that a person has signed where the certificate's is needed; subject is
 // "" where the signature does not tell who has signed. It is asked again when KSeF has decided, which
 // can take most of an hour: config may have been given a certificate in that time.
-func (b *backend) guardLogin(ctx context.Context, connected *connection, in client.Context, subject string) error {
-	own := connected.sessions.Author
+func (b *backend) guardLogin(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier, subject string) error {
+	own := connected.sessions.Subject
 	if subject != "" && (own == "" || subject == own) {
 		return nil
 	}
-	guarded, authors, err := b.needsCertificate(ctx, connected, in)
+	guarded, subjects, err := b.needsCertificate(ctx, connected, taxpayer)
 	if err != nil {
 		return err
 	}
 	switch {
-	case subject == "" && (guarded || len(authors) > 0):
+	case subject == "" && (guarded || len(subjects) > 0):
 		return &client.InputError{
 			Field: "signed_request", Fault: "does not tell who has signed it: its SigningCertificate, or SigningCertificateV2, names no certificate in its KeyInfo, or more than one",
 			Remedy: "sign as XAdES, with the signer's certificate alone in KeyInfo",
@@ -60,51 +60,51 @@ func (b *backend) guardLogin(ctx context.Context, connected *connection, in clie
 
 // needsCertificate says whether the mount itself logs in in the context with config's certificate,
 // and which subjects have made tokens there that may be alive.
-func (b *backend) needsCertificate(ctx context.Context, connected *connection, in client.Context) (guarded bool, authors []string, err error) {
-	all, err := b.ledger.Authors(ctx, connected.config.URL)
+func (b *backend) needsCertificate(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier) (guarded bool, subjects []string, err error) {
+	all, err := b.ledger.Subjects(ctx, connected.config.URL)
 	if err != nil {
 		return false, nil, err
 	}
-	authors = all[in]
-	switch own := connected.sessions.Author; {
+	subjects = all[taxpayer]
+	switch own := connected.sessions.Subject; {
 	case own == "":
-		return false, authors, nil
-	case in == connected.config.Context, slices.Contains(authors, own):
-		return true, authors, nil
+		return false, subjects, nil
+	case taxpayer == connected.config.Context, slices.Contains(subjects, own):
+		return true, subjects, nil
 	}
-	guarded, err = b.isContextOfRole(ctx, in)
-	return guarded, authors, err
+	guarded, err = b.isContextOfRole(ctx, taxpayer)
+	return guarded, subjects, err
 }
 
 // beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for
 // nothing.
-func (b *backend) beginWarning(ctx context.Context, connected *connection, in client.Context) (string, error) {
-	guarded, _, err := b.needsCertificate(ctx, connected, in)
+func (b *backend) beginWarning(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier) (string, error) {
+	guarded, _, err := b.needsCertificate(ctx, connected, taxpayer)
 	if err != nil || !guarded {
 		return "", err
 	}
-	own := connected.sessions.Author
+	own := connected.sessions.Subject
 	return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
-		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, in, own), nil
+		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, taxpayer, own), nil
 }
 
-// strangerWarning tells of a role's own context in which a person was logged in before there was the
+// otherSubjectWarning tells of a role's own context in which a person was logged in before there was the
 // role: that login goes on. "" where the certificate's is used, or nobody has one.
-func (b *backend) strangerWarning(ctx context.Context, in client.Context) (string, error) {
+func (b *backend) otherSubjectWarning(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	current := b.connection.get()
-	if current == nil || in.IsZero() || current.sessions.Author == "" {
+	if current == nil || taxpayer.IsZero() || current.sessions.Subject == "" {
 		return "", nil
 	}
-	subject, err := current.subject(ctx, in)
-	if err != nil || subject == current.sessions.Author {
+	subject, err := current.subject(ctx, taxpayer)
+	if err != nil || subject == current.sessions.Subject {
 		return "", err
 	}
 	return fmt.Sprintf("In %s the login that %s has signed is used, not that of config's certificate: the role's tokens are made by that subject until "+
-		"the login ends (refresh_until in status). To end it at once, have its owner revoke it in KSeF.", in, subject), nil
+		"the login ends (refresh_until in status). To end it at once, have its owner revoke it in KSeF.", taxpayer, subject), nil
 }
 
 // isContextOfRole says that a role's tokens live in the context.
-func (b *backend) isContextOfRole(ctx context.Context, in client.Context) (bool, error) {
+func (b *backend) isContextOfRole(ctx context.Context, taxpayer client.ContextIdentifier) (bool, error) {
 	names, err := b.storage.List(ctx, rolesPrefix)
 	if err != nil {
 		return false, err
@@ -117,22 +117,22 @@ func (b *backend) isContextOfRole(ctx context.Context, in client.Context) (bool,
 		if err != nil {
 			return false, err
 		}
-		if stored != nil && stored.Context == in {
+		if stored != nil && stored.Context == taxpayer {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// hasOtherAuthor says that another than the subject has made a token that may be
+// hasOtherSubject says that another than the subject has made a token that may be
 // alive, in whatever context.
-func (b *backend) hasOtherAuthor(ctx context.Context, api, subject string) (bool, error) {
-	authors, err := b.ledger.Authors(ctx, api)
+func (b *backend) hasOtherSubject(ctx context.Context, api, subject string) (bool, error) {
+	subjects, err := b.ledger.Subjects(ctx, api)
 	if err != nil {
 		return false, err
 	}
-	for _, made := range authors {
-		if slices.ContainsFunc(made, func(author string) bool { return author != "" && author != subject }) {
+	for _, made := range subjects {
+		if slices.ContainsFunc(made, func(maker string) bool { return maker != "" && maker != subject }) {
 			return true, nil
 		}
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // unnamed signs without a SigningCertificate.
-func (p *person) unnamed(t *testing.T, begun map[string]any) string {
+func (p *signer) unnamed(t *testing.T, begun map[string]any) string {
 	reference := regexp.MustCompile(`<xades:SigningCertificate>.*</xades:SigningCertificate>`)
 	return p.signAs(t, xadestest.Request{
 		Challenge: begun["challenge"].(string), Context: contextElement(begun), Layout: xadestest.DSS(),
@@ -37,7 +37,7 @@ func TestLoginGuard(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			block, _ := pem.Decode([]byte(m.cert))
 			own := "<ds:X509Data><ds:X509Certificate>" + base64.StdEncoding.EncodeToString(block.Bytes) + "</ds:X509Certificate></ds:X509Data>"
-			signed := m.person(stranger).sign(t, m.begin(nil), xadestest.DSS())
+			signed := m.signer(stranger).sign(t, m.begin(nil), xadestest.DSS())
 			signed = strings.Replace(signed, "<ds:KeyInfo>", "<ds:KeyInfo>"+own, 1)
 			require.Contains(t, m.refused(m.complete(signed)), "is signed by Pesel:"+testPESEL)
 			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
@@ -45,16 +45,16 @@ func TestLoginGuard(t *testing.T) {
 	})
 	t.Run("refuses a signer who is not named", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			text := m.refused(m.complete(m.person(stranger).unnamed(t, m.begin(nil))))
+			text := m.refused(m.complete(m.signer(stranger).unnamed(t, m.begin(nil))))
 			require.Contains(t, text, "signed_request: does not tell who has signed it")
 			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
 	t.Run("refuses a signer who is not named beside open tokens of a person", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.logIn(m.person(stranger))
+			m.logIn(m.signer(stranger))
 			m.issue()
-			text := m.refused(m.complete(m.person(stranger).unnamed(t, m.begin(nil))))
+			text := m.refused(m.complete(m.signer(stranger).unnamed(t, m.begin(nil))))
 			require.Contains(t, text, "does not tell who has signed it")
 			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
 		})
@@ -63,9 +63,9 @@ func TestLoginGuard(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
 			m.must(m.write("roles/unit", unitRole))
-			text := m.refused(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			text := m.refused(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 			require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)
-			m.must(m.complete(m.person(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.complete(m.signer(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("holds where the certificate's tokens are open", func(t *testing.T) {
@@ -74,15 +74,15 @@ func TestLoginGuard(t *testing.T) {
 			m.must(m.write("roles/unit", unitRole))
 			issued := m.must(m.read("creds/unit", nil))
 			m.must(m.delete("roles/unit"))
-			require.Contains(t, m.refused(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS()))), "is signed by Pesel:"+testPESEL)
+			require.Contains(t, m.refused(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS()))), "is signed by Pesel:"+testPESEL)
 			require.NoError(t, m.revoke(m.lease(issued)))
-			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("lets a person log in again", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
-			clerk := m.person(stranger)
+			clerk := m.signer(stranger)
 			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
 			m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": unitContext}))
 			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
@@ -92,7 +92,7 @@ func TestLoginGuard(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
 			m.must(m.write("roles/unit", unitRole))
-			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 			m.must(m.read("creds/unit", nil))
 			response := m.must(m.write("config", m.fields()))
 			require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
@@ -101,7 +101,7 @@ func TestLoginGuard(t *testing.T) {
 	t.Run("holds in a context that is no longer allowed", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
-			signed := m.person(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())
+			signed := m.signer(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())
 			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
 			require.Contains(t, m.refused(m.complete(signed)), "internal_id: names "+unitContext+", which config does not allow")
 			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
@@ -110,7 +110,7 @@ func TestLoginGuard(t *testing.T) {
 	t.Run("warns of a role in a context where a person is logged in", func(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			allowUnit(m)
-			m.must(m.complete(m.person(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
 			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "internal_id": testNIP + "-12346"}
 			response := m.must(m.write("roles/unit", role))
 			require.Contains(t, strings.Join(response.Warnings, " "), "the login that Pesel:"+testPESEL+" has signed is used")
@@ -132,19 +132,19 @@ func TestLoginGuard(t *testing.T) {
 		})
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			require.Empty(t, m.must(m.write("login/begin", nil)).Warnings)
-			m.logIn(m.person(stranger))
+			m.logIn(m.signer(stranger))
 			m.issue()
 			require.Empty(t, m.must(m.write("login/begin", nil)).Warnings, "the same person may sign again")
 		})
 	})
 	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
 		const decision = 40 * time.Second
-		inWorld(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *env) {
 			issued := w.issuedByKSeF() // it logs in without delay
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()
 			m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-			signed := m.person(stranger).sign(t, m.begin(nil), xadestest.DSS())
+			signed := m.signer(stranger).sign(t, m.begin(nil), xadestest.DSS())
 			answered := make(chan struct{})
 			go func() {
 				defer close(answered)
@@ -169,7 +169,7 @@ func TestLoginGuard(t *testing.T) {
 }
 
 // issuedByKSeF is a credential that a rotation of another mount has led to.
-func (w *world) issuedByKSeF() map[string]any {
+func (w *env) issuedByKSeF() map[string]any {
 	w.t.Helper()
 	m := w.mount(&logical.InmemStorage{})
 	defer m.stop()

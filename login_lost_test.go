@@ -16,7 +16,7 @@ import (
 func TestLoginComplete(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+			clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
 			signed := clerk.sign(t, m.begin(nil), xadestest.DSS())
 			m.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
 			began := time.Now()
@@ -32,7 +32,7 @@ func TestLoginComplete(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			options := simulator.Options{ClockOffset: offset, SigningTimeTolerance: 2 * time.Hour, LoginDelay: 10 * time.Second}
 			withoutKey(t, options, func(t *testing.T, m *mount) {
-				clerk := m.person(simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Now().AddDate(0, 0, -1)})
+				clerk := m.signer(simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Now().AddDate(0, 0, -1)})
 				answer := m.logIn(clerk).Data
 				require.Equal(t, "active", answer["status"])
 				until, err := time.Parse(time.RFC3339, answer["session_until"].(string))

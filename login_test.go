@@ -23,7 +23,7 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-				clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+				clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 				begun := m.begin(nil)
 				require.Equal(t, testNIP, begun["nip"])
 				require.NotEmpty(t, begun["client_ip"])
@@ -48,7 +48,7 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 
 func TestASignedRequestIsTakenAsBase64(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{NIP: testNIP})
+		clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
 		signed := base64.StdEncoding.EncodeToString([]byte(clerk.sign(t, m.begin(nil), xadestest.DSS())))
 		m.must(m.complete(signed[:100] + "\n" + signed[100:] + "\n"))
 	})
@@ -56,7 +56,7 @@ func TestASignedRequestIsTakenAsBase64(t *testing.T) {
 
 func TestSeveralContextsAreLoggedInSideBySide(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
 		first, second := m.begin(nil), m.begin(map[string]any{"internal_id": unitContext})
 		m.must(m.complete(clerk.sign(t, second, xadestest.DSS())))
@@ -84,67 +84,67 @@ func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
 func TestWhatIsNotOursIsNotSent(t *testing.T) {
 	stranger := "<Nip>1111111111</Nip>"
 	for name, test := range map[string]struct {
-		make func(t *testing.T, m *mount, p *person, begun map[string]any) string
+		make func(t *testing.T, m *mount, p *signer, begun map[string]any) string
 		text string
 	}{
-		"empty":   {func(*testing.T, *mount, *person, map[string]any) string { return " \n" }, "is empty"},
-		"not XML": {func(*testing.T, *mount, *person, map[string]any) string { return "%PDF-1.7" }, "neither XML nor base64"},
-		"not whole": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"empty":   {func(*testing.T, *mount, *signer, map[string]any) string { return " \n" }, "is empty"},
+		"not XML": {func(*testing.T, *mount, *signer, map[string]any) string { return "%PDF-1.7" }, "neither XML nor base64"},
+		"not whole": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.sign(t, begun, xadestest.DSS())[:700]
 		}, "not well-formed"},
-		"two roots": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"two roots": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.sign(t, begun, xadestest.DSS()) + "<x>"
 		}, "not well-formed"},
-		"with a DTD": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"with a DTD": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return "<!DOCTYPE x>" + p.sign(t, begun, xadestest.DSS())
 		}, "document type definition"},
-		"not UTF-8": {func(*testing.T, *mount, *person, map[string]any) string {
+		"not UTF-8": {func(*testing.T, *mount, *signer, map[string]any) string {
 			return `<?xml version="1.0" encoding="UTF-16"?><x/>`
 		}, "UTF-8"},
-		"unsigned": {func(_ *testing.T, _ *mount, _ *person, begun map[string]any) string {
+		"unsigned": {func(_ *testing.T, _ *mount, _ *signer, begun map[string]any) string {
 			return begun["auth_token_request"].(string)
 		}, "carries no signature"},
-		"other XML": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"other XML": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return strings.ReplaceAll(p.sign(t, begun, xadestest.DSS()), "AuthTokenRequest", "Faktura")
 		}, "no AuthTokenRequest"},
-		"signed twice": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"signed twice": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			signed := p.sign(t, begun, xadestest.DSS())
 			signature := signed[strings.Index(signed, "<ds:Signature"):strings.Index(signed, "</AuthTokenRequest>")]
 			return strings.Replace(signed, "</AuthTokenRequest>", signature+"</AuthTokenRequest>", 1)
 		}, "more than one signature"},
-		"detached": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"detached": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			signed := p.sign(t, begun, xadestest.DSS())
 			from, to := strings.Index(signed, "<ds:Signature"), strings.Index(signed, "</AuthTokenRequest>")
 			return "<both>" + signed[:from] + signed[to:] + signed[from:to] + "</both>"
 		}, "beside the request"},
-		"challenge of nobody": {func(t *testing.T, _ *mount, p *person, _ map[string]any) string {
+		"challenge of nobody": {func(t *testing.T, _ *mount, p *signer, _ map[string]any) string {
 			return p.signAs(t, xadestest.Request{Challenge: "20260101-CR-0123456789-0123456789-AB", Context: "<Nip>" + testNIP + "</Nip>", Layout: xadestest.DSS()})
 		}, "has not given out"},
-		"challenge of another mount": {func(t *testing.T, m *mount, p *person, _ map[string]any) string {
+		"challenge of another mount": {func(t *testing.T, m *mount, p *signer, _ map[string]any) string {
 			other := m.mount(&logical.InmemStorage{})
 			defer other.stop()
 			other.must(other.write("config", map[string]any{"url": testURL, "nip": testNIP}))
 			return p.sign(t, other.begin(nil), xadestest.DSS())
 		}, "has not given out"},
-		"another context": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"another context": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.signAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: stranger, Layout: xadestest.DSS()})
 		}, "was altered: it is for the context Nip:1111111111"},
-		"another subject type": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"another subject type": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.signAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: contextElement(begun), SubjectType: "certificateFingerprint", Layout: xadestest.DSS()})
 		}, "was altered: its SubjectIdentifierType"},
-		"a policy that nobody asked for": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"a policy that nobody asked for": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.signAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge><ContextIdentifier>" + contextElement(begun) +
 				"</ContextIdentifier><SubjectIdentifierType>certificateSubject</SubjectIdentifierType><AuthorizationPolicy></AuthorizationPolicy>", Layout: xadestest.DSS()})
 		}, "an element AuthorizationPolicy"},
-		"a missing element": {func(t *testing.T, _ *mount, p *person, begun map[string]any) string {
+		"a missing element": {func(t *testing.T, _ *mount, p *signer, begun map[string]any) string {
 			return p.signAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge>", Layout: xadestest.DSS()})
 		}, "an element of the request is missing"},
-		"too late": {func(t *testing.T, m *mount, p *person, begun map[string]any) string {
+		"too late": {func(t *testing.T, m *mount, p *signer, begun map[string]any) string {
 			signed := p.sign(t, begun, xadestest.DSS())
 			m.elapse(11 * time.Minute)
 			return signed
 		}, "came too late"},
-		"begun before another API was configured": {func(t *testing.T, m *mount, p *person, begun map[string]any) string {
+		"begun before another API was configured": {func(t *testing.T, m *mount, p *signer, begun map[string]any) string {
 			signed := p.sign(t, begun, xadestest.DSS())
 			m.must(m.write("config", map[string]any{"url": "https://other.test/v2"}))
 			return signed
@@ -152,7 +152,7 @@ func TestWhatIsNotOursIsNotSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-				clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+				clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 				document := test.make(t, m, clerk, m.begin(nil))
 				text := m.refused(m.complete(document))
 				require.Contains(t, text, "signed_request: ")
@@ -165,7 +165,7 @@ func TestWhatIsNotOursIsNotSent(t *testing.T) {
 
 func TestASignedRequestIsTakenOnce(t *testing.T) {
 	withoutKey(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		signed := clerk.sign(t, m.begin(nil), xadestest.DSS())
 		pending := m.must(m.complete(signed))
 		require.Equal(t, "pending", pending.Data["status"])
@@ -178,7 +178,7 @@ func TestASignedRequestIsTakenOnce(t *testing.T) {
 
 func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		begun := m.begin(nil)
 		signed := clerk.sign(t, begun, xadestest.DSS())
 		text := m.refused(m.complete(strings.Replace(signed, "text/xml", "text/plain", 1)))
@@ -190,7 +190,7 @@ func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
 
 func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
 	withoutKey(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		text := m.refused(m.complete(clerk.sign(t, m.begin(nil), xadestest.DSS())))
 		require.Contains(t, text, "415")
 		status := m.statusDetails()
@@ -206,7 +206,7 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 		t.Run(name, func(t *testing.T) {
 			withoutKey(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *mount) {
-				clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+				clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 				asked := time.Now()
 				answer := m.must(m.complete(clerk.sign(t, m.begin(nil), xadestest.DSS())))
 				require.Equal(t, "pending", answer.Data["status"])
@@ -232,7 +232,7 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 
 func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		m.logIn(clerk)
 		require.Empty(t, m.must(m.read("config", nil)).Warnings)
 		m.elapse(4*24*time.Hour + 2*time.Hour)
@@ -249,9 +249,9 @@ func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
 
 func TestAnotherSignerIsWarnedOf(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		m.issue()
-		response := m.logIn(m.person(simulator.CertificateOptions{PESEL: "80010112345"}))
+		response := m.logIn(m.signer(simulator.CertificateOptions{PESEL: "80010112345"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
 	})
 }
@@ -260,14 +260,14 @@ func TestAnotherSignerIsWarnedOf(t *testing.T) {
 func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
-		stranger := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		stranger := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		text := m.refused(m.complete(stranger.sign(t, m.begin(nil), xadestest.DSS())))
 		require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)
 		require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
 		m.must(m.complete(stranger.sign(t, m.begin(map[string]any{"internal_id": unitContext}), xadestest.DSS())))
 
 		m.elapse(time.Minute)
-		m.logIn(m.person(simulator.CertificateOptions{NIP: testNIP}))
+		m.logIn(m.signer(simulator.CertificateOptions{NIP: testNIP}))
 		m.must(m.write("config", map[string]any{"activation_timeout": "10s"}))
 		for _, one := range m.statusDetails()["sessions"].([]map[string]any) {
 			require.Equal(t, one["internal_id"] == unitContext, one["signed_outside"], "a write to config brings the certificate's own login back")
@@ -277,7 +277,7 @@ func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) 
 
 func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
 	withoutKey(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *mount) {
-		pending := m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		pending := m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		for _, path := range []string{"config", "status"} {
 			warnings := strings.Join(m.must(m.read(path, nil)).Warnings, " ")
 			require.Contains(t, warnings, "still to decide the login "+pending.Data["reference_number"].(string))
@@ -288,7 +288,7 @@ func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
 
 func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		m.ksef.Advance(8 * day)
 		require.Contains(t, m.refused(m.read("creds/invoices", nil)), "has ended")
@@ -301,7 +301,7 @@ func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
 
 func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		m.logIn(clerk)
 		issued := m.issue()
 		m.elapse(8 * day)
@@ -315,7 +315,7 @@ func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
 
 func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		m.must(m.write("config", map[string]any{"subject_identifier_type": "certificateFingerprint"}))
 		require.Equal(t, "certificateFingerprint", m.begin(nil)["subject_identifier_type"])
 		m.issue()
@@ -325,7 +325,7 @@ func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
 
 func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{NIP: testNIP}))
+		m.logIn(m.signer(simulator.CertificateOptions{NIP: testNIP}))
 		m.configure()
 		require.Equal(t, "certificate", m.must(m.read("config", nil)).Data["signing"])
 		require.Equal(t, 1, m.openSessions(), "what the same subject has signed is no longer needed")
@@ -335,7 +335,7 @@ func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
 
 func TestAConfigThatGoesTakesPersonalLoginsWithIt(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		m.begin(nil)
 		m.must(m.delete("config"))
 		require.Zero(t, m.openSessions())

@@ -29,7 +29,7 @@ func (b *broken) get() error {
 	return b.err
 }
 
-func (b *broken) note(err error) {
+func (b *broken) record(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.err = errors.Join(b.err, err)
@@ -88,7 +88,7 @@ func (r *run) contexts() []map[string]any {
 func (r *run) watchContexts() {
 	for number, flaky := range r.disks {
 		flaky.beforePut = func(entry *logical.StorageEntry) {
-			r.strayed.note(r.strays(r.vaults[number], flaky.Storage, entry))
+			r.strayed.record(r.strays(r.vaults[number], flaky.Storage, entry))
 		}
 	}
 }
@@ -136,8 +136,8 @@ func isElsewhere(storage logical.Storage, current *config, entry *logical.Storag
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
 		return err
 	}
-	if in := record.Target.Context; in.Type == client.ContextNIP && in != current.Context {
-		return fmt.Errorf("a token is asked for in %s while config names %s", in, current.Context)
+	if taxpayer := record.Target.Context; taxpayer.Type == client.ContextNIP && taxpayer != current.Context {
+		return fmt.Errorf("a token is asked for in %s while config names %s", taxpayer, current.Context)
 	}
 	return nil
 }

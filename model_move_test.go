@@ -55,10 +55,10 @@ func (v *vault) endAll() bool {
 func (r *run) move(v *vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)
-		r.outlived.note(addOpenRecords(open, r.disks[v.mount].Storage))
+		r.outlived.record(addOpenRecords(open, r.disks[v.mount].Storage))
 		for _, record := range open {
 			if record.State == ledger.Live && !r.network.inDoubt() && r.isAlive(record.ReferenceNumber) {
-				r.outlived.note(fmt.Errorf("the token %s outlives the move of its mount", record.ReferenceNumber))
+				r.outlived.record(fmt.Errorf("the token %s outlives the move of its mount", record.ReferenceNumber))
 			}
 		}
 	})

@@ -15,7 +15,7 @@ import (
 
 // run plays a scenario. Requests go on beside one another, as users make them.
 type run struct {
-	*scene
+	*cluster
 	users sync.WaitGroup
 	// cutOff counts requests for a token whose outcome Vault never learned.
 	cutOff atomic.Int64
@@ -104,7 +104,7 @@ func (r *run) do(s step) {
 	case aRenewal, anEnd, aDeletion:
 		r.doToLease(s)
 	default:
-		r.doToWorld(s)
+		r.doToEnv(s)
 	}
 }
 
@@ -125,7 +125,7 @@ func (r *run) doToLease(s step) {
 	}
 }
 
-func (r *run) doToWorld(s step) {
+func (r *run) doToEnv(s step) {
 	switch s.Do {
 	case aCrash:
 		r.crash(s)
@@ -212,7 +212,7 @@ func (r *run) issue(ctx context.Context, v *vault, role string, ttl time.Duratio
 		role = "invoices"
 	}
 	_, err := v.issue(ctx, role, ttl)
-	if errors.Is(err, errDead) || errors.Is(err, errGone) {
+	if errors.Is(err, errKilled) || errors.Is(err, errGone) {
 		r.cutOff.Add(1)
 	}
 }

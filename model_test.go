@@ -54,9 +54,9 @@ func seedUnlessGiven(t *testing.T) {
 }
 
 func playAll(t *rapid.T, drawn scenario) {
-	s := newScene(t, drawn.KSeF, 2)
+	s := newCluster(t, drawn.KSeF, 2)
 	defer s.close()
-	r := &run{scene: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	r := &run{cluster: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
 	r.watchContexts()
 	r.configureAll()
 	if err := r.play(drawn.Steps); err != nil {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,11 +26,11 @@ import (
 // mount is one mount of the engine, in a process that has a registry of its own
 // and a way to KSeF.
 type mount struct {
-	*world
+	*env
 	ctx       context.Context // of the requests that Vault makes
 	storage   logical.Storage
 	transport http.RoundTripper
-	registry  *budget.Registry
+	registry  *ratelimit.Registry
 	backend   *backend
 	events    *logical.MockEventSender
 	// view is Vault's view of the mount; nil is that of one without a past.
@@ -38,9 +38,9 @@ type mount struct {
 }
 
 // mount makes a mount on the storage and starts it as Vault does.
-func (w *world) mount(storage logical.Storage) *mount {
+func (w *env) mount(storage logical.Storage) *mount {
 	m := &mount{
-		world: w, ctx: w.t.Context(), storage: storage, transport: w.transport, registry: w.registry,
+		env: w, ctx: w.t.Context(), storage: storage, transport: w.transport, registry: w.registry,
 		events: logical.NewMockEventSender(),
 	}
 	m.start()
@@ -119,7 +119,7 @@ func secretsIn(value []byte) []string {
 // withMount is a mount with a configuration that works, in a world of its own.
 func withMount(t *testing.T, options simulator.Options, test func(t *testing.T, m *mount)) {
 	t.Helper()
-	inWorld(t, options, func(t *testing.T, w *world) {
+	inEnv(t, options, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		m.configure()
@@ -132,7 +132,7 @@ func (m *mount) configure() {
 }
 
 // fields are a configuration that works.
-func (w *world) fields() map[string]any {
+func (w *env) fields() map[string]any {
 	return map[string]any{"url": testURL, "nip": testNIP, "certificate": w.cert, "private_key": w.key}
 }
 
@@ -205,7 +205,7 @@ func (m *mount) issue() *logical.Response {
 
 // lease turns an answer into the secret that Vault would hand back later, its
 // internal data passed through JSON.
-func (w *world) lease(response *logical.Response) *logical.Secret {
+func (w *env) lease(response *logical.Response) *logical.Secret {
 	w.t.Helper()
 	require.NotNil(w.t, response.Secret)
 	entry, err := logical.StorageEntryJSON("lease", response.Secret)

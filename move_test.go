@@ -25,6 +25,6 @@ func TestMoveRevokesWhatHasNoLease(t *testing.T) {
 		u.start()
 		u.ksef.ClearFaults()
 		u.elapse(10 * time.Minute)
-		require.Empty(t, u.living(), "the next process goes on with what the last one has begun")
+		require.Empty(t, u.aliveTokens(), "the next process goes on with what the last one has begun")
 	})
 }

@@ -22,8 +22,8 @@ import (
 // lose, refuses with 429 as KSeF does, watches that nobody comes back before
 // the time named there, and notes each secret that passes.
 type network struct {
-	world *world
-	ksef  http.RoundTripper
+	env  *env
+	ksef http.RoundTripper
 
 	mu     sync.Mutex
 	outage outage
@@ -54,8 +54,8 @@ type busy struct {
 type block struct{ since, until time.Time }
 
 // throughNetwork puts a network before the world's KSeF.
-func (w *world) throughNetwork() *network {
-	n := &network{world: w, ksef: w.transport, blocks: make(map[string]block)}
+func (w *env) throughNetwork() *network {
+	n := &network{env: w, ksef: w.transport, blocks: make(map[string]block)}
 	w.transport = n
 	return n
 }
@@ -140,7 +140,7 @@ func (n *network) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return response, n.note(response)
+	return response, n.recordRequest(response)
 }
 
 func (n *network) arrive(request *http.Request) (outage, *http.Response) {
@@ -192,14 +192,14 @@ func contextOf(request *http.Request) string {
 
 var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
 
-// note remembers the tokens and JWTs of a reply, whoever gets to see it.
-func (n *network) note(response *http.Response) error {
+// recordRequest remembers the tokens and JWTs of a reply, whoever gets to see it.
+func (n *network) recordRequest(response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	if n.isUndecided(response.Request) {
 		body = bytes.ReplaceAll(body, []byte(`"code":200`), []byte(`"code":100`))
 	}
 	for _, found := range secretInReply.FindAllSubmatch(body, -1) {
-		n.world.remember(string(found[1]))
+		n.env.remember(string(found[1]))
 	}
 	broken := io.Reader(bytes.NewReader(body))
 	if err != nil {

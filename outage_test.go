@@ -24,7 +24,7 @@ func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 				fault.Endpoint = issueEndpoint
 				s.fault(fault)
 				_, err := s.vault().issue(leaving(context.Background(), 10*time.Second), "invoices", 240*time.Hour)
@@ -36,7 +36,7 @@ func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 				if made := s.ksef.State().Tokens; len(made) > 0 {
 					require.Equal(t, lost.Nonce, nonceOf(made[0]))
 				}
-				require.Empty(t, s.living())
+				require.Empty(t, s.aliveTokens())
 				require.NoError(t, s.settle())
 				require.Equal(t, 1, s.requests(issueEndpoint))
 			})
@@ -45,30 +45,30 @@ func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 }
 
 func TestATokenThatIsBeingMadeIsNotTakenForALostOne(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		// The pump looks at all that is pending each hour from the start.
 		s.elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
 		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
 		s.mustIssue(10 * time.Hour)
 		s.elapse(5 * time.Hour)
 		require.NoError(t, s.broken())
-		require.Len(t, s.living(), 1)
+		require.Len(t, s.aliveTokens(), 1)
 		require.Zero(t, s.requests("GET /tokens"))
 	})
 }
 
 func TestAPageInPlaceOfARefusalEndsNoToken(t *testing.T) {
 	options := simulator.Options{ActivationDelay: 20 * time.Second, DeletePendingToken: simulator.AnswerBadRequest}
-	inScene(t, options, func(t *testing.T, s *scene) {
+	inCluster(t, options, func(t *testing.T, s *cluster) {
 		s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultGarbage})
 		_, err := s.vault().issue(leaving(context.Background(), time.Second), "invoices", 240*time.Hour)
 		require.Error(t, err)
 		s.elapse(time.Second)
 		require.Equal(t, map[string]int{"200": 1}, s.ksef.State().Requests[revokeEndpoint])
-		require.Len(t, s.living(), 1)
+		require.Len(t, s.aliveTokens(), 1)
 		require.NoError(t, s.broken())
 		s.elapse(10 * time.Minute)
-		require.Empty(t, s.living())
+		require.Empty(t, s.aliveTokens())
 	})
 }
 
@@ -79,7 +79,7 @@ func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restart %t", kind, restart), func(t *testing.T) {
 				t.Parallel()
-				inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+				inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 					for range 5 {
 						for range 10 {
 							s.mustIssue(30 * time.Minute)
@@ -93,11 +93,11 @@ func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 						s.restart()
 					}
 					s.elapse(time.Hour)
-					require.Len(t, s.living(), 50)
+					require.Len(t, s.aliveTokens(), 50)
 
 					s.network.set(reachable)
 					s.elapse(8 * time.Minute)
-					require.Empty(t, s.living())
+					require.Empty(t, s.aliveTokens())
 					require.Equal(t, 50, s.requests(revokeEndpoint))
 					require.Len(t, s.vault().all(), 50, "Vault has given them up and does not know yet")
 
@@ -115,7 +115,7 @@ func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 // TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes is about a token whose
 // record comes to lie among those that are not to be looked at for long.
 func TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		renewed := s.mustIssue(30 * time.Minute)
 		require.NoError(t, s.vault().renew(renewed, 100*time.Hour))
 		s.elapse(52*time.Minute - time.Duration(time.Now().UnixNano())%time.Hour)

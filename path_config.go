@@ -86,10 +86,10 @@ func (b *backend) pathConfig() []*framework.Path {
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: writeOperation(b.pathConfigWriteChecked, "configure", configAnswer()),
-			logical.UpdateOperation: writeOperation(b.pathConfigWriteChecked, "configure", configAnswer()),
-			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configAnswer()),
-			logical.DeleteOperation: writeOperation(b.pathConfigDelete, "delete", noContentOrWarnings()),
+			logical.CreateOperation: forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
+			logical.UpdateOperation: forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
+			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configSchema()),
+			logical.DeleteOperation: forwarded(b.pathConfigDelete, "delete", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "Configure the KSeF environment and the credential that signs logins.",
 		HelpDescription: strings.TrimSpace(helpConfig),
@@ -107,38 +107,38 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	data, unset := withoutUnset(data)
 	forced, err := consentsFrom(data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	given, err := b.readCredential(ctx, data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	resume, err := b.rotation.Hold(ctx)
+	resume, err := b.rotation.Pause(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer resume()
-	if err := b.connection.turn.Take(ctx); err != nil {
-		return nil, err
+	if err := b.connection.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the configuration: %w", err)
 	}
-	defer b.connection.turn.Release()
+	defer b.connection.lock.Release(1)
 	// One that cannot be read is replaced as a whole; its sessions are lost.
 	current, readErr := readConfig(ctx, req.Storage)
 	next, err := applyConfig(current, data, unset, given)
 	if err != nil {
-		return answerError(errors.Join(err, readErr))
+		return errorResponse(errors.Join(err, readErr))
 	}
 	replaced, err := b.guardCertificate(ctx, current, next, forced.to(consentCertificate))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	abandon, err := b.guardRotation(ctx, current, next, forced.to(consentRotation))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	release, warning, err := b.guardConfig(ctx, current, next, forced.to(consentTokens))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	defer release()
 	previous := b.connection.get()
@@ -147,7 +147,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	}
 	built, err := b.build(next)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	defer func() {
 		// What a login has left that was to prove this configuration is the other's to end.
@@ -159,10 +159,10 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	givesUpOnly := abandon && current != nil && !replaces(current, next)
 	unproven, err := built.prove(ctx, current, data.Get("verify").(bool) && !givesUpOnly)
 	if err != nil {
-		return answerError(notStored(err))
+		return errorResponse(notStored(err))
 	}
 	if err := b.schedule(ctx, current, next, req.MountPoint); err != nil {
-		return answerError(errors.Join(err, discard(ctx, current, built)))
+		return errorResponse(errors.Join(err, discard(ctx, current, built)))
 	}
 	left := ""
 	if abandon {
@@ -170,11 +170,11 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 			return nil, errors.Join(err, discard(ctx, current, built))
 		}
 	}
-	response, err := b.adopt(ctx, current, built)
+	response, err := b.commitConfig(ctx, current, built)
 	if err != nil {
 		return nil, err
 	}
-	b.noteConfigured(current, next, unproven)
+	b.logConfigured(current, next, unproven)
 	if next.signing() == signingCertificate && unproven == "" {
 		// What a person has signed for the same subject is no longer needed.
 		addWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
@@ -207,7 +207,7 @@ func (c *connection) prove(ctx context.Context, before *config, verify bool) (un
 		return "", err
 	case external && known == nil:
 		return nobodyLoggedIn, nil
-	case !external && known != nil && known.Outside:
+	case !external && known != nil && known.External:
 		// The certificate is proven by its own login, which a person's does not.
 		return "", c.sessions.Login(ctx, c.config.Context)
 	}
@@ -221,7 +221,7 @@ func (c *connection) prove(ctx context.Context, before *config, verify bool) (un
 // only then can another be signed for them.
 func verified(before, next *config, err error) (unproven string, failed error) {
 	var refused *session.AddressError
-	if !errors.As(err, &refused) || !refused.Outside || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
+	if !errors.As(err, &refused) || !refused.External || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
 		return "", err
 	}
 	return "The configuration was stored unproven: " + err.Error(), nil
@@ -238,12 +238,12 @@ func discard(ctx context.Context, current *config, built *connection) error {
 
 // replaces says that sessions of the configuration before are of no use to next.
 func replaces(before, next *config) bool {
-	return before != nil && before.identity() != next.identity()
+	return before != nil && before.fingerprint() != next.fingerprint()
 }
 
-// adopt stores a configuration, ends the sessions of another signer or API, and
+// commitConfig stores a configuration, ends the sessions of another signer or API, and
 // puts the new one in force.
-func (b *backend) adopt(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
+func (b *backend) commitConfig(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
 	if err := built.config.store(ctx, b.storage); err != nil {
 		return nil, errors.Join(err, discard(ctx, current, built))
 	}
@@ -259,8 +259,8 @@ func (b *backend) adopt(ctx context.Context, current *config, built *connection)
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
 	b.ledger.Retry()
-	b.upkeep.poke()
-	response.Data = built.config.answer()
+	b.maintenance.wakeUp()
+	response.Data = built.config.toResponse()
 	return response, nil
 }
 
@@ -276,7 +276,7 @@ func maybeOpen(err error) string {
 // not the one in memory; all that is open in its KSeF if told.
 func (b *backend) endSessions(ctx context.Context, current *config, all bool) error {
 	connected := b.connection.get()
-	if connected == nil || connected.config.identity() != current.identity() {
+	if connected == nil || connected.config.fingerprint() != current.fingerprint() {
 		built, err := b.build(current)
 		if err != nil {
 			return err
@@ -290,11 +290,11 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	data, _ = withoutUnset(data)
 	forced, err := consentsFrom(data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	response, err := b.deleteConfig(ctx, req, forced)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	if err := b.logins.Abandon(ctx); err != nil {
 		return nil, err
@@ -306,15 +306,15 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 }
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced consents) (*logical.Response, error) {
-	resume, err := b.rotation.Hold(ctx)
+	resume, err := b.rotation.Pause(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer resume()
-	if err := b.connection.turn.Take(ctx); err != nil {
-		return nil, err
+	if err := b.connection.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the configuration: %w", err)
 	}
-	defer b.connection.turn.Release()
+	defer b.connection.lock.Release(1)
 	response := &logical.Response{}
 	current, err := readConfig(ctx, req.Storage)
 	var unreadable *unreadableConfigError

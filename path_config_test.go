@@ -48,7 +48,7 @@ func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
 
 // A password that comes from a file ends as its lines do.
 func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		block, _ := pem.Decode([]byte(m.key))
@@ -66,7 +66,7 @@ func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
 }
 
 func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		m.must(m.write("config", map[string]any{"url": testURL, "certificate": m.cert, "private_key": m.key}))
@@ -75,7 +75,7 @@ func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
 }
 
 func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		stranger, key := w.certificate(simulator.CertificateOptions{NIP: "1111111111"})
@@ -94,7 +94,7 @@ func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
 }
 
 func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		w.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
@@ -193,7 +193,7 @@ func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		w.transport = warning{w.transport}
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
@@ -220,7 +220,7 @@ func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T
 
 // openSessions counts KSeF's sessions that were opened with a signature and
 // can still be refreshed.
-func (w *world) openSessions() int {
+func (w *env) openSessions() int {
 	open := 0
 	for _, session := range w.ksef.State().Sessions {
 		if session.Active && session.TokenReferenceNumber == "" {

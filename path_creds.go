@@ -23,8 +23,8 @@ func (b *backend) pathCreds() []*framework.Path {
 			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped. Default: the role's ttl."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   writeOperation(b.pathCredsRead, "generate", issueAnswer()),
-			logical.UpdateOperation: writeOperation(b.pathCredsRead, "generate-with-parameters", issueAnswer()),
+			logical.ReadOperation:   forwarded(b.pathCredsRead, "generate", issueSchema()),
+			logical.UpdateOperation: forwarded(b.pathCredsRead, "generate-with-parameters", issueSchema()),
 		},
 		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
 		HelpDescription: strings.TrimSpace(helpCreds),
@@ -40,27 +40,27 @@ func (b *backend) pathCreds() []*framework.Path {
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := nameFrom(data, "role")
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	stored, err := b.readRole(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
 	if stored == nil {
-		return answerError(&client.InputError{
+		return errorResponse(&client.InputError{
 			Field: "role", Fault: fmt.Sprintf("%q does not exist", name),
 			Remedy: fmt.Sprintf("write it first (vault write <mount>/roles/%s permissions=...), or look for the right name: vault list <mount>/roles", name),
 		})
 	}
 	ttl, err := ttlFrom(data, "ttl", stored.TTL)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	description, err := describe(stored.Description, name, req)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	return b.issue(ctx, order{
+	return b.issue(ctx, tokenRequest{
 		role: name, permissions: stored.Permissions, context: stored.Context,
 		description: description, ttl: ttl, maxTTL: stored.MaxTTL,
 	})

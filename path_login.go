@@ -11,7 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
-	"vault-plugin-secrets-ksef/internal/outside"
+	"vault-plugin-secrets-ksef/internal/externallogin"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -29,7 +29,7 @@ func (b *backend) pathLogin() []*framework.Path {
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathLoginBegin, "begin", loginBeginAnswer()),
+			logical.UpdateOperation: forwarded(b.pathLoginBegin, "begin", loginBeginSchema()),
 		},
 		HelpSynopsis:    "Get the request that a person signs to log in to KSeF.",
 		HelpDescription: strings.TrimSpace(helpLoginBegin),
@@ -44,7 +44,7 @@ func (b *backend) pathLogin() []*framework.Path {
 			},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathLoginComplete, "complete", loginCompleteAnswer()),
+			logical.UpdateOperation: forwarded(b.pathLoginComplete, "complete", loginCompleteSchema()),
 		},
 		HelpSynopsis:    "Log in to KSeF with a request that a person has signed.",
 		HelpDescription: strings.TrimSpace(helpLoginComplete),
@@ -52,61 +52,61 @@ func (b *backend) pathLogin() []*framework.Path {
 }
 
 // openLogin gives KSeF to a login that a person signs.
-func (b *backend) openLogin(ctx context.Context) (*outside.Upstream, error) {
+func (b *backend) openLogin(ctx context.Context) (*externallogin.Upstream, error) {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &outside.Upstream{
-		API: connected.config.api(), AllowedIPs: connected.config.AllowedIPs, Client: connected.sessions.Auth(), Adopt: b.adoptLogin,
+	return &externallogin.Upstream{
+		API: connected.config.api(), AllowedIPs: connected.config.AllowedIPs, Client: connected.sessions.Auth(), Keep: b.keepLogin,
 		Discard: connected.sessions.Discard, Lost: connected.sessions.Lost,
 	}, nil
 }
 
 func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	connected, in, err := b.requestContext(ctx, data, useToIssue)
+	connected, taxpayer, err := b.requestContext(ctx, data, useToIssue)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	subjectType := connected.config.SubjectIdentifierType
 	if raw, given := data.GetOk("subject_identifier_type"); given {
 		subjectType = raw.(string)
 	}
 	if subjectType != xades.CertificateSubject && subjectType != xades.CertificateFingerprint {
-		return answerError(&client.InputError{
+		return errorResponse(&client.InputError{
 			Field: "subject_identifier_type", Fault: "is not known", Remedy: "give certificateSubject or certificateFingerprint",
 		})
 	}
 	if err := connected.config.checkExternalLogin(); err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	warning, err := b.beginWarning(ctx, connected, in)
+	warning, err := b.beginWarning(ctx, connected, taxpayer)
 	if err != nil {
 		return nil, err
 	}
-	begun, err := b.logins.Begin(ctx, in, subjectType)
+	begun, err := b.logins.Begin(ctx, taxpayer, subjectType)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	b.sendEvent(ctx, "login-begin", "login/begin", "context", in.String())
+	b.sendEvent(ctx, "login-begin", "login/begin", "context", taxpayer.String())
 	answer := map[string]any{
 		"auth_token_request": string(begun.Document), "challenge": begun.Challenge,
 		"subject_identifier_type": begun.SubjectType, "valid_until": begun.ValidUntil.Format(time.RFC3339), "client_ip": begun.ClientIP,
 	}
-	addContext(answer, in)
+	addContext(answer, taxpayer)
 	response := &logical.Response{Data: answer}
 	addWarnings(response, warning)
 	return response, nil
 }
 
 func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	document, err := outside.Decode(data.Get("signed_request").(string))
+	document, err := externallogin.Decode(data.Get("signed_request").(string))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	submitted, err := b.logins.Submit(ctx, document)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	warning, err := b.warnOfSigner(ctx, submitted)
 	if err != nil {
@@ -114,10 +114,10 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 	}
 	bounded, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
-	defer b.upkeep.poke()
+	defer b.maintenance.wakeUp()
 	ended, err := b.logins.Await(bounded, submitted.Challenge)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	response := &logical.Response{Data: map[string]any{"status": "pending", "reference_number": submitted.ReferenceNumber}}
 	addContext(response.Data, submitted.Context)
@@ -131,13 +131,13 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 		return response, nil
 	}
 	if err := b.describeLogin(ctx, submitted, response.Data); err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	return response, nil
 }
 
 // describeLogin shows until when a login lasts.
-func (b *backend) describeLogin(ctx context.Context, submitted *outside.Submitted, answer map[string]any) error {
+func (b *backend) describeLogin(ctx context.Context, submitted *externallogin.Submitted, answer map[string]any) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (b *backend) describeLogin(ctx context.Context, submitted *outside.Submitte
 }
 
 // warnOfSigner tells of tokens that another has made in the context.
-func (b *backend) warnOfSigner(ctx context.Context, submitted *outside.Submitted) (string, error) {
+func (b *backend) warnOfSigner(ctx context.Context, submitted *externallogin.Submitted) (string, error) {
 	connected, err := b.connect(ctx)
 	if err != nil {
 		return "", err
@@ -201,8 +201,8 @@ func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
 }
 
 // pendingLogin tells of a login that KSeF has not decided yet; "" for none.
-func (b *backend) pendingLogin(ctx context.Context, in client.Context) (string, error) {
-	pending, err := b.pendingReference(ctx, in)
+func (b *backend) pendingLogin(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
+	pending, err := b.pendingReference(ctx, taxpayer)
 	if pending == "" {
 		return "", err
 	}
@@ -211,28 +211,28 @@ func (b *backend) pendingLogin(ctx context.Context, in client.Context) (string, 
 
 // undecidedLogin is the error of what needs a login that KSeF has not decided yet; nil for none,
 // and where that cannot be told.
-func (b *backend) undecidedLogin(ctx context.Context, in client.Context) error {
-	pending, err := b.pendingReference(ctx, in)
+func (b *backend) undecidedLogin(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	pending, err := b.pendingReference(ctx, taxpayer)
 	if err != nil || pending == "" {
 		return nil //nolint:nilerr // what is said then is true with and without one
 	}
 	return &client.InputError{
-		Field: "login", Fault: "is still to be decided by KSeF in " + in.String() + ", as " + pending,
+		Field: "login", Fault: "is still to be decided by KSeF in " + taxpayer.String() + ", as " + pending,
 		Remedy: "ask again when status shows no pending login: the engine finishes it by itself, and nothing need be signed again",
 	}
 }
 
-func (b *backend) pendingReference(ctx context.Context, in client.Context) (string, error) {
+func (b *backend) pendingReference(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	states, err := b.logins.States(ctx)
 	for _, state := range states {
-		if state.Context == in && state.ReferenceNumber != "" && state.Failure == "" {
+		if state.Context == taxpayer && state.ReferenceNumber != "" && state.Failure == "" {
 			return state.ReferenceNumber, err
 		}
 	}
 	return "", err
 }
 
-func loginBeginAnswer() map[int][]framework.Response {
+func loginBeginSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{
@@ -245,7 +245,7 @@ func loginBeginAnswer() map[int][]framework.Response {
 	}}}
 }
 
-func loginCompleteAnswer() map[int][]framework.Response {
+func loginCompleteSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{

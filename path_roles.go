@@ -37,9 +37,9 @@ func (b *backend) pathRoles() []*framework.Path {
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
-				logical.UpdateOperation: writeOperation(b.pathRoleWrite, "write", noContentOrWarnings()),
-				logical.ReadOperation:   readOperation(readingOnly(b.pathRoleRead, "name"), "read", roleAnswer()),
+				logical.CreateOperation: forwarded(b.pathRoleWrite, "write", noContentOrWarnings()),
+				logical.UpdateOperation: forwarded(b.pathRoleWrite, "write", noContentOrWarnings()),
+				logical.ReadOperation:   readOperation(readingOnly(b.pathRoleRead, "name"), "read", roleSchema()),
 				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
 			},
 			HelpSynopsis:    "Configure what tokens an application may have, and for how long.",
@@ -49,7 +49,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			Pattern:      rolesPrefix + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: readOperation(b.pathRoleList, "list", listAnswer("Names of the roles.")),
+				logical.ListOperation: readOperation(b.pathRoleList, "list", listSchema("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
 			HelpDescription: strings.TrimSpace(helpRoles),
@@ -72,7 +72,7 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *fr
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := nameFrom(data, "name")
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	// One that cannot be read is replaced as a whole.
 	current, err := b.readRole(ctx, req.Storage, name)
@@ -82,9 +82,9 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	data, unset := withoutUnset(data)
 	next, err := applyRole(name, current, data, unset)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	stranger, err := b.strangerWarning(ctx, next.Context)
+	stranger, err := b.otherSubjectWarning(ctx, next.Context)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := nameFrom(data, "name")
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	role, err := b.readRole(ctx, req.Storage, name)
 	if err != nil || role == nil {
@@ -124,7 +124,7 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := nameFrom(data, "name")
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
@@ -144,11 +144,11 @@ func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *fra
 
 // role is a role as stored.
 type role struct {
-	Permissions []string       `json:"permissions"`
-	Context     client.Context `json:"context"`
-	Description string         `json:"description"`
-	TTL         time.Duration  `json:"ttl"`
-	MaxTTL      time.Duration  `json:"max_ttl"`
+	Permissions []string                 `json:"permissions"`
+	Context     client.ContextIdentifier `json:"context"`
+	Description string                   `json:"description"`
+	TTL         time.Duration            `json:"ttl"`
+	MaxTTL      time.Duration            `json:"max_ttl"`
 }
 
 var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
@@ -202,12 +202,12 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 			return nil, err
 		}
 	}
-	in, err := contextFrom(data)
+	taxpayer, err := contextFrom(data)
 	if err != nil {
 		return nil, err
 	}
-	if !in.IsZero() {
-		next.Context = in
+	if !taxpayer.IsZero() {
+		next.Context = taxpayer
 	}
 	if template, given := data.GetOk("description"); given {
 		next.Description = template.(string)
@@ -276,7 +276,7 @@ func checkTTL(ttl, maxTTL time.Duration) error {
 	return nil
 }
 
-func roleAnswer() map[int][]framework.Response {
+func roleSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{

@@ -27,7 +27,7 @@ func (b *backend) pathRotateRoot() []*framework.Path {
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "root"},
 		Fields:       withRequestFields(map[string]*framework.FieldSchema{}, contextOfConfig, contextOfConfig),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathRotateRootWrite, "rotate", rotateRootAnswer()),
+			logical.UpdateOperation: forwarded(b.pathRotateRootWrite, "rotate", rotateRootSchema()),
 		},
 		HelpSynopsis:    "Replace the signing credential by a KSeF certificate whose key is made in Vault.",
 		HelpDescription: strings.TrimSpace(helpRotateRoot),
@@ -40,7 +40,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if stored == nil {
-		return answerError(errNotConfigured)
+		return errorResponse(errNotConfigured)
 	}
 	once := *stored
 	if raw, given := data.GetOk(fieldKeyType); given {
@@ -51,11 +51,11 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 	}
 	request, err := once.certificateRequest()
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	joined, err := b.rotate(ctx, request)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	response, err := b.rotationResponse(ctx)
 	if response != nil && joined {
@@ -132,7 +132,7 @@ func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
 	return shown, nil
 }
 
-func rotateRootAnswer() map[int][]framework.Response {
+func rotateRootSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{

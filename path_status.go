@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,7 +22,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		Pattern:      "status",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: writeOperation(b.pathStatusRead, "read", statusAnswer()),
+			logical.ReadOperation: forwarded(b.pathStatusRead, "read", statusSchema()),
 		},
 		HelpSynopsis:    "Read whether all is well, and what to do where it is not.",
 		HelpDescription: strings.TrimSpace(helpStatus),
@@ -44,7 +44,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	b.addUnmountStatus(ctx, open, report.response)
 	report.addOutages(b.ledger.Outages())
 	report.addUnsettled(b.ledger.UnsettledRequests())
-	report.addLimits(b.budgets.usage())
+	report.addLimits(b.limiters.usage())
 	report.addNotices(b.notices.last())
 	switch {
 	case unreadable != nil:
@@ -109,8 +109,8 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 			"since":            session.Since.UTC().Format(time.RFC3339),
 			"access_until":     session.Access.ValidUntil.UTC().Format(time.RFC3339),
 			"refresh_until":    session.Refresh.ValidUntil.UTC().Format(time.RFC3339),
-			"signer":           session.Author,
-			"signed_outside":   session.Outside,
+			"signer":           session.Subject,
+			"signed_outside":   session.External,
 		}
 		addContext(one, session.Context)
 		shown = append(shown, one)
@@ -118,14 +118,14 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 	return shown, nil
 }
 
-func limitsStatus(all map[budget.Key][]budget.Usage) []map[string]any {
+func limitsStatus(all map[ratelimit.Key][]ratelimit.Usage) []map[string]any {
 	shown := make([]map[string]any, 0)
 	for key, usages := range all {
 		for _, usage := range usages {
 			if isIdle(usage) {
 				continue
 			}
-			shown = append(shown, usageAnswer(key, usage))
+			shown = append(shown, usageSchema(key, usage))
 		}
 	}
 	sort.Slice(shown, func(i, j int) bool {
@@ -138,31 +138,31 @@ func limitsStatus(all map[budget.Key][]budget.Usage) []map[string]any {
 	return shown
 }
 
-func usageAnswer(key budget.Key, usage budget.Usage) map[string]any {
+func usageSchema(key ratelimit.Key, usage ratelimit.Usage) map[string]any {
 	answer := map[string]any{
 		"context":   key.Context,
 		"endpoint":  usage.Endpoint,
 		"waiting":   usage.Waiting,
-		"next_slot": slotInUTC(usage.Next),
+		"next_slot": permitInUTC(usage.Next),
 	}
-	for window, share := range map[string]budget.Share{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
+	for window, share := range map[string]ratelimit.Share{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
 		if share.Limit > 0 {
 			answer[window] = map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
 		}
 	}
 	if !usage.BlockedUntil.IsZero() {
-		answer["blocked_until"] = slotInUTC(usage.BlockedUntil)
+		answer["blocked_until"] = permitInUTC(usage.BlockedUntil)
 	}
 	return answer
 }
 
 // isIdle says that an endpoint's limits are of no interest: nothing is used,
 // and nobody waits.
-func isIdle(usage budget.Usage) bool {
+func isIdle(usage ratelimit.Usage) bool {
 	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
-func statusAnswer() map[int][]framework.Response {
+func statusSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{

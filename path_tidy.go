@@ -29,7 +29,7 @@ func (b *backend) pathTidy() []*framework.Path {
 			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done. Default: true."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathTidyWrite, "tidy", tidyAnswer()),
+			logical.UpdateOperation: forwarded(b.pathTidyWrite, "tidy", tidyResponse()),
 		},
 		HelpSynopsis:    "Reconcile this mount's records with KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidy),
@@ -37,33 +37,33 @@ func (b *backend) pathTidy() []*framework.Path {
 }
 
 func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	current, in, err := b.requestContext(ctx, data, useToManage)
+	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	dryRun := data.Get("dry_run").(bool)
 	bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
-	report, err := b.ledger.Tidy(bounded, ledger.Target{API: current.config.URL, Context: in}, dryRun)
+	report, err := b.ledger.Tidy(bounded, ledger.Target{API: current.config.URL, Context: taxpayer}, dryRun)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	response := &logical.Response{Data: reportAnswer(report, in, dryRun)}
+	response := &logical.Response{Data: tidyReportSchema(report, taxpayer, dryRun)}
 	if report.Incomplete != nil {
 		response.AddWarning(fmt.Sprintf("Not everything was looked at; write to tidy again later: %v", report.Incomplete))
 	}
 	if !dryRun {
-		b.sendEvent(ctx, "tidy", "tidy", logical.EventMetadataModified, "true", "context", in.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
+		b.sendEvent(ctx, "tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
 	}
 	return response, nil
 }
 
-func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map[string]any {
+func tidyReportSchema(report *ledger.TidyReport, taxpayer client.ContextIdentifier, dryRun bool) map[string]any {
 	answer := map[string]any{
 		"dry_run":       dryRun,
 		"complete":      report.Incomplete == nil,
 		"orphans":       orEmpty(report.Orphans),
-		"stale_records": orEmpty(report.Ghosts),
+		"stale_records": orEmpty(report.StaleRecords),
 		"overdue":       orEmpty(report.Overdue),
 		"unknown":       orEmpty(report.Unknown),
 		"unreadable":    orEmpty(report.Unreadable),
@@ -72,7 +72,7 @@ func reportAnswer(report *ledger.TidyReport, in client.Context, dryRun bool) map
 		"revoking":      report.Revoking,
 		"closed":        report.Closed,
 	}
-	addContext(answer, in)
+	addContext(answer, taxpayer)
 	return answer
 }
 
@@ -83,7 +83,7 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-func tidyAnswer() map[int][]framework.Response {
+func tidyResponse() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{

@@ -28,7 +28,7 @@ func (b *backend) pathTidyFormer() []*framework.Path {
 			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked. Default: none; nothing is revoked."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathTidyFormerWrite, "tidy", tidyFormerAnswer()),
+			logical.UpdateOperation: forwarded(b.pathTidyFormerWrite, "tidy", tidyFormerSchema()),
 		},
 		HelpSynopsis:    "Find and revoke the tokens that a removed mount has left in KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidyFormer),
@@ -38,7 +38,7 @@ func (b *backend) pathTidyFormer() []*framework.Path {
 // formerRequest is a checked write to tidy/former.
 type formerRequest struct {
 	mountID string
-	context client.Context
+	context client.ContextIdentifier
 	// expect is nil where nothing is to be revoked.
 	expect *int
 }
@@ -58,28 +58,28 @@ func formerRequestFrom(data *framework.FieldData) (formerRequest, error) {
 func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	request, err := formerRequestFrom(data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	request.context = taxpayer
-	if err := b.refuseLivingMount(ctx, request.mountID); err != nil {
-		return answerError(err)
+	if err := b.refuseLoadedMount(ctx, request.mountID); err != nil {
+		return errorResponse(err)
 	}
 	target := ledger.Target{API: current.config.URL, Context: request.context}
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	found, err := b.ledger.FormerTokens(ctx, target, request.mountID)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	if request.expect == nil {
 		return formerFound(request, found), nil
 	}
 	if *request.expect != len(found) {
-		return answerError(&client.InputError{
+		return errorResponse(&client.InputError{
 			Field: "expect", Fault: fmt.Sprintf("is %d, and KSeF has %d living tokens of the mount %s in %s", *request.expect, len(found), request.mountID, request.context),
 			Remedy: "nothing was revoked; look at the list that a write without expect gives, and give its number",
 		})
@@ -87,11 +87,11 @@ func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, d
 	return b.revokeFormer(ctx, request, target, found), nil
 }
 
-// refuseLivingMount keeps the tokens of this mount, and of others that this process serves, from
+// refuseLoadedMount keeps the tokens of this mount, and of others that this process serves, from
 // being taken for what a mount has left behind.
-func (b *backend) refuseLivingMount(ctx context.Context, id string) error {
-	living, err := b.living.has(ctx, id)
-	if err != nil || !living {
+func (b *backend) refuseLoadedMount(ctx context.Context, id string) error {
+	loaded, err := b.loadedMounts.has(ctx, id)
+	if err != nil || !loaded {
 		return err
 	}
 	return &client.InputError{
@@ -101,7 +101,7 @@ func (b *backend) refuseLivingMount(ctx context.Context, id string) error {
 }
 
 func formerFound(request formerRequest, found []client.Token) *logical.Response {
-	response := &logical.Response{Data: formerAnswer(request, found, nil)}
+	response := &logical.Response{Data: formerResponse(request, found, nil)}
 	if len(found) > 0 {
 		response.AddWarning(fmt.Sprintf("Nothing was revoked. A mount with this id that exists in another Vault, or under another version or name of this plugin, would lose its tokens too; "+
 			"if there is none, revoke these with expect=%d.", len(found)))
@@ -116,17 +116,17 @@ func (b *backend) revokeFormer(ctx context.Context, request formerRequest, targe
 		"revoked", len(revoked), "left", left)
 	b.sendBackgroundEvent("tidy-former", tidyFormerPath, logical.EventMetadataModified, "true",
 		"context", request.context.String(), "former_mount_id", request.mountID, "revoked", fmt.Sprint(len(revoked)), "left", fmt.Sprint(left))
-	response := &logical.Response{Data: formerAnswer(request, found, revoked)}
+	response := &logical.Response{Data: formerResponse(request, found, revoked)}
 	if err != nil {
 		response.AddWarning(fmt.Sprintf("%s left; write to %s again with expect=%d: %v", countTokens(left), tidyFormerPath, left, err))
 	}
 	return response
 }
 
-func formerAnswer(request formerRequest, found []client.Token, revoked []string) map[string]any {
+func formerResponse(request formerRequest, found []client.Token, revoked []string) map[string]any {
 	tokens := make([]map[string]any, 0, len(found))
 	for _, token := range found {
-		tokens = append(tokens, metadataAnswer(&token))
+		tokens = append(tokens, metadataSchema(&token))
 	}
 	answer := map[string]any{
 		"mount_id": request.mountID,
@@ -139,7 +139,7 @@ func formerAnswer(request formerRequest, found []client.Token, revoked []string)
 	return answer
 }
 
-func tidyFormerAnswer() map[int][]framework.Response {
+func tidyFormerSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: withContextFields(map[string]*framework.FieldSchema{

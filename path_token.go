@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -31,8 +31,8 @@ func (b *backend) pathToken() []*framework.Path {
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenAnswerSchema()),
-			logical.DeleteOperation: writeOperation(b.pathTokenDelete, "revoke", noContentOrWarnings()),
+			logical.ReadOperation:   forwarded(readingOnly(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenSchema()),
+			logical.DeleteOperation: forwarded(b.pathTokenDelete, "revoke", noContentOrWarnings()),
 		},
 		HelpSynopsis:    "Read or revoke a KSeF token.",
 		HelpDescription: strings.TrimSpace(helpToken),
@@ -42,7 +42,7 @@ func (b *backend) pathToken() []*framework.Path {
 func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	record, err := b.ledger.Find(ctx, referenceNumber)
 	if err != nil {
@@ -50,9 +50,9 @@ func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *f
 	}
 	token, err := b.askToken(ctx, data, referenceNumber, record)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	answer := metadataAnswer(token)
+	answer := metadataSchema(token)
 	if record != nil {
 		answer["state"] = string(record.State)
 		answer["role"] = record.Role
@@ -64,21 +64,21 @@ func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *f
 // askToken reads a token from KSeF: in the context that its record names, or
 // that the request or the configuration does.
 func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, error) {
-	current, in, err := b.tokenContext(ctx, data, record)
+	current, taxpayer, err := b.tokenContext(ctx, data, record)
 	if err != nil {
 		return nil, err
 	}
-	return current.in(b, in, budget.Wait{AtMost: queryPatience}).Token(ctx, referenceNumber)
+	return current.in(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).Token(ctx, referenceNumber)
 }
 
 // tokenContext is that of the token's record, as long as the record is open or the context is
 // allowed, and otherwise that of the request.
-func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, record *ledger.Record) (*connection, client.Context, error) {
+func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, record *ledger.Record) (*connection, client.ContextIdentifier, error) {
 	if record == nil {
 		return b.requestContext(ctx, data, useToManage)
 	}
 	if _, err := contextFrom(data); err != nil {
-		return nil, client.Context{}, err
+		return nil, client.ContextIdentifier{}, err
 	}
 	current, err := b.connect(ctx)
 	if err == nil && (record.State == ledger.Dead || record.Target.API != current.config.URL) {
@@ -90,7 +90,7 @@ func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, r
 func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	record, err := b.ledger.Find(ctx, referenceNumber)
 	if err != nil {
@@ -108,7 +108,7 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 // closeUnknown ends the record of a token that KSeF does not know.
 func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, record *ledger.Record) (*logical.Response, error) {
 	if record == nil {
-		return answerError(&client.InputError{
+		return errorResponse(&client.InputError{
 			Field: "reference_number", Fault: fmt.Sprintf("%s has no record in this mount that could be ended", referenceNumber),
 			Remedy: "revoke its lease first, which makes one (vault list sys/leases/lookup/<mount>/ leads to the ids of leases), and then repeat this",
 		})
@@ -128,7 +128,7 @@ func warnOfPending(err error) (*logical.Response, error) {
 	case err == nil:
 		return nil, nil
 	case !errors.As(err, &pending):
-		return answerError(err)
+		return errorResponse(err)
 	}
 	response := &logical.Response{}
 	response.AddWarning(pending.Error())
@@ -141,18 +141,18 @@ func warnOfPending(err error) (*logical.Response, error) {
 func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.FieldData, referenceNumber string) (*logical.Response, error) {
 	token, err := b.askToken(ctx, data, referenceNumber, nil)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	current, err := b.connect(ctx)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	record, err := b.ledger.Adopt(ctx, current.config.URL, token)
+	record, err := b.ledger.Reconstruct(ctx, current.config.URL, token)
 	if err != nil {
 		return nil, err
 	}
 	if record == nil {
-		return answerError(&client.InputError{
+		return errorResponse(&client.InputError{
 			Field: "reference_number", Fault: fmt.Sprintf("%s was not made by this mount, which touches no other's tokens", referenceNumber),
 			Remedy: "revoke it in KSeF, or where it was made",
 		})
@@ -163,7 +163,7 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 	return b.revokeToken(ctx, record)
 }
 
-func tokenAnswerSchema() map[int][]framework.Response {
+func tokenSchema() map[int][]framework.Response {
 	fields := metadataFields()
 	fields["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Where the token stands in this mount's ledger: issuing, live, revoking or dead. Missing for tokens of others."}
 	fields["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role under which it was made; empty for one made by tokens."}

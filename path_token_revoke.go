@@ -32,21 +32,21 @@ func (b *backend) secretToken() *framework.Secret {
 // lease is what a lease keeps of its token: enough to revoke it without its
 // role, and without its record.
 type lease struct {
-	Version         int            `json:"version"`
-	Nonce           string         `json:"nonce"`
-	ReferenceNumber string         `json:"reference_number"`
-	API             string         `json:"api"`
-	Context         client.Context `json:"context"`
-	Role            string         `json:"role"`
-	TTL             time.Duration  `json:"ttl"`
-	MaxTTL          time.Duration  `json:"max_ttl"`
+	Version         int                      `json:"version"`
+	Nonce           string                   `json:"nonce"`
+	ReferenceNumber string                   `json:"reference_number"`
+	API             string                   `json:"api"`
+	Context         client.ContextIdentifier `json:"context"`
+	Role            string                   `json:"role"`
+	TTL             time.Duration            `json:"ttl"`
+	MaxTTL          time.Duration            `json:"max_ttl"`
 }
 
 const leaseVersion = 1
 
 var errUnknownLease = errors.New("the lease was written by another version of this plugin, which this one cannot read; run that version, or a newer one")
 
-func leaseData(record *ledger.Record, o order) lease {
+func leaseData(record *ledger.Record, o tokenRequest) lease {
 	return lease{
 		Version: leaseVersion, Nonce: record.Nonce, ReferenceNumber: record.ReferenceNumber,
 		API: record.Target.API, Context: record.Target.Context, Role: record.Role, TTL: o.ttl, MaxTTL: o.maxTTL,

@@ -13,15 +13,15 @@ import (
 	"unicode"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// queryPatience is how long a question that somebody asks by hand waits for
+// queryMaxWait is how long a question that somebody asks by hand waits for
 // KSeF's limits.
-const queryPatience = 10 * time.Second
+const queryMaxWait = 10 * time.Second
 
 func (b *backend) pathTokens() []*framework.Path {
 	return []*framework.Path{{
@@ -45,9 +45,9 @@ func (b *backend) pathTokens() []*framework.Path {
 			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page. Default: the first page."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: writeOperation(b.pathTokensWrite, "generate", issueAnswer()),
-			logical.ReadOperation:   writeOperation(readingOnly(b.pathTokensRead, tokensFilters()...), "query", tokensAnswer()),
-			logical.ListOperation:   readOperation(readingOnly(b.pathTokensList), "list", listAnswer("Reference numbers of this mount's tokens.")),
+			logical.UpdateOperation: forwarded(b.pathTokensWrite, "generate", issueSchema()),
+			logical.ReadOperation:   forwarded(readingOnly(b.pathTokensRead, tokensFilters()...), "query", tokensSchema()),
+			logical.ListOperation:   readOperation(readingOnly(b.pathTokensList), "list", listSchema("Reference numbers of this mount's tokens.")),
 		},
 		HelpSynopsis:    "Issue a token with given permissions, or read KSeF's list of tokens.",
 		HelpDescription: strings.TrimSpace(helpTokens),
@@ -61,26 +61,26 @@ func tokensFilters() []string {
 
 func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	permissions, err := permissionsFrom(data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	description := data.Get("description").(string)
 	if err := checkDescription(description); err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	ttl, maxTTL, err := uncheckedTTLs(data, 0, 0)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	// Last, since a context that is asked for first is counted.
-	_, in, err := b.namedContext(ctx, data, useToIssue)
+	_, taxpayer, err := b.namedContext(ctx, data, useToIssue)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	return b.issue(ctx, order{permissions: permissions, context: in, description: description, ttl: ttl, maxTTL: maxTTL})
+	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: description, ttl: ttl, maxTTL: maxTTL})
 }
 
 // refuseFields answers a write with fields that the path has for its reads.
@@ -96,19 +96,19 @@ func refuseFields(data *framework.FieldData, fields ...string) error {
 func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	query, err := queryFrom(data)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	current, in, err := b.requestContext(ctx, data, useToManage)
+	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
-	page, err := current.in(b, in, budget.Wait{AtMost: queryPatience}).QueryTokens(ctx, query)
+	page, err := current.in(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).QueryTokens(ctx, query)
 	if err != nil {
-		return answerError(err)
+		return errorResponse(err)
 	}
 	tokens := make([]map[string]any, 0, len(page.Tokens))
 	for _, token := range page.Tokens {
-		tokens = append(tokens, metadataAnswer(&token))
+		tokens = append(tokens, metadataSchema(&token))
 	}
 	return &logical.Response{Data: map[string]any{"tokens": tokens, "continuation_token": page.Continuation}}, nil
 }
@@ -153,8 +153,8 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 // minFilter is the shortest text that KSeF looks for (OpenAPI, GET /tokens).
 const minFilter = 3
 
-// metadataAnswer shows what KSeF tells about a token.
-func metadataAnswer(token *client.Token) map[string]any {
+// metadataSchema shows what KSeF tells about a token.
+func metadataSchema(token *client.Token) map[string]any {
 	answer := map[string]any{
 		"reference_number": token.ReferenceNumber,
 		"author":           token.Author.Value,
@@ -164,7 +164,7 @@ func metadataAnswer(token *client.Token) map[string]any {
 		"status":           string(token.Status),
 		"issued_at":        token.Created.UTC().Format(time.RFC3339),
 	}
-	addContext(answer, client.Context{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
+	addContext(answer, client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
 	if token.LastUsed != nil {
 		answer["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
 	}
@@ -200,7 +200,7 @@ func metadataFields() map[string]*framework.FieldSchema {
 	})
 }
 
-func tokensAnswer() map[int][]framework.Response {
+func tokensSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/stretchr/testify/require"
-
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
 )
 
 // accountantNIP is a company that works for the taxpayer of the tests by permissions that were
@@ -32,7 +32,7 @@ func granted(permissions ...string) simulator.Options {
 // withAccountant runs a test on a mount whose signer has the permissions that it was granted.
 func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *mount)) {
 	t.Helper()
-	inWorld(t, granted(permissions...), func(t *testing.T, w *world) {
+	inEnv(t, granted(permissions...), func(t *testing.T, w *env) {
 		w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: accountantNIP})
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
@@ -42,7 +42,7 @@ func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, 
 }
 
 // takeAway leaves the accountant with the permissions that are named, at once.
-func (w *world) takeAway(left ...string) {
+func (w *env) takeAway(left ...string) {
 	w.t.Helper()
 	body := map[string]any{
 		"contextIdentifier":    map[string]string{"type": "Nip", "value": testNIP},
@@ -61,7 +61,7 @@ func (w *world) takeAway(left ...string) {
 }
 
 // post sends a request to KSeF as somebody else than the engine does, and returns the status.
-func (w *world) post(path string, access client.Secret, body any) int {
+func (w *env) post(path string, access client.Secret, body any) int {
 	w.t.Helper()
 	encoded, err := json.Marshal(body)
 	require.NoError(w.t, err)
@@ -79,7 +79,7 @@ func (w *world) post(path string, access client.Secret, body any) int {
 
 // mayWriteInvoices logs in with a KSeF token and says whether KSeF opens an invoice session. What
 // would be wrong with its key, KSeF says later.
-func (w *world) mayWriteInvoices(token any) bool {
+func (w *env) mayWriteInvoices(token any) bool {
 	w.t.Helper()
 	tokens, err := w.tokenLogin(token)
 	require.NoError(w.t, err)

@@ -16,30 +16,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// person signs outside of Vault.
-type person struct {
+// signer signs outside of Vault.
+type signer struct {
 	certificate tls.Certificate
 }
 
 const testPESEL = "90010112345"
 
-func (w *world) person(options simulator.CertificateOptions) *person {
+func (w *env) signer(options simulator.CertificateOptions) *signer {
 	certificate, key := w.certificate(options)
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
 	require.NoError(w.t, err)
-	return &person{pair}
+	return &signer{pair}
 }
 
 // sign makes a signed document of what login/begin has answered, as a program of
 // the layout does.
-func (p *person) sign(t require.TestingT, begun map[string]any, layout xadestest.Layout) string {
+func (p *signer) sign(t require.TestingT, begun map[string]any, layout xadestest.Layout) string {
 	return p.signAs(t, xadestest.Request{
 		Challenge: begun["challenge"].(string), Context: contextElement(begun),
 		SubjectType: begun["subject_identifier_type"].(string), Layout: layout,
 	})
 }
 
-func (p *person) signAs(t require.TestingT, request xadestest.Request) string {
+func (p *signer) signAs(t require.TestingT, request xadestest.Request) string {
 	request.Key, request.Certificate = p.certificate.PrivateKey.(crypto.Signer), p.certificate.Leaf
 	request.SigningTime = time.Now().Add(-time.Minute)
 	document, err := xadestest.Sign(request)
@@ -57,7 +57,7 @@ func contextElement(begun map[string]any) string {
 // withoutKey is a mount whose configuration has no credential.
 func withoutKey(t *testing.T, options simulator.Options, test func(t *testing.T, m *mount)) {
 	t.Helper()
-	inWorld(t, options, func(t *testing.T, w *world) {
+	inEnv(t, options, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
@@ -75,7 +75,7 @@ func (m *mount) complete(document string) (*logical.Response, error) {
 }
 
 // logIn has the person log in to the default context.
-func (m *mount) logIn(p *person) *logical.Response {
+func (m *mount) logIn(p *signer) *logical.Response {
 	m.t.Helper()
 	return m.must(m.complete(p.sign(m.t, m.begin(nil), xadestest.DSS())))
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -28,11 +28,11 @@ const (
 // hour off at the least. Every other lease has been renewed, at any age.
 func populate(t tester, storage logical.Storage, api string, count int) {
 	ctx := t.Context()
-	target := ledger.Target{API: api, Context: client.Context{Type: client.ContextNIP, Value: testNIP}}
-	ksef := &numbering{}
+	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}}
+	ksef := &numberedUpstream{}
 	book := ledger.New(ledger.Options{
 		Storage: storage,
-		Open:    func(context.Context, ledger.Target, budget.Wait) (ledger.Upstream, error) { return ksef, nil },
+		Open:    func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
 	})
 	defer book.Stop()
 	const day = 24 * time.Hour
@@ -59,21 +59,21 @@ func populate(t tester, storage logical.Storage, api string, count int) {
 // stride mixes the ages of leases with their ends.
 const stride = 7919
 
-// numbering stands for KSeF where only the ledger's own work is of interest: it
+// numberedUpstream stands for KSeF where only the ledger's own work is of interest: it
 // gives each token a number, and does nothing else.
-type numbering struct {
+type numberedUpstream struct {
 	ledger.Upstream
 	given int
 }
 
 // Ready implements ledger.Upstream.
-func (n *numbering) Ready(context.Context) error { return nil }
+func (n *numberedUpstream) Ready(context.Context) error { return nil }
 
-// Author implements ledger.Upstream.
-func (n *numbering) Author() string { return "" }
+// Subject implements ledger.Upstream.
+func (n *numberedUpstream) Subject() string { return "" }
 
 // GenerateToken implements ledger.Upstream.
-func (n *numbering) GenerateToken(context.Context, client.TokenRequest) (*client.NewToken, error) {
+func (n *numberedUpstream) GenerateToken(context.Context, client.TokenRequest) (*client.NewToken, error) {
 	n.given++
 	return &client.NewToken{ReferenceNumber: fmt.Sprintf("20260101-EC-%010X-0000000000-00", n.given), Token: "none"}, nil
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -40,21 +40,21 @@ const (
 type process struct {
 	ctx      context.Context // ends when it dies
 	end      context.CancelFunc
-	registry *budget.Registry
+	registry *ratelimit.Registry
 	ksef     http.RoundTripper
 	requests sync.WaitGroup // that Vault has made
 
 	mu     sync.Mutex
-	dies   func(point) moment
+	killed func(point) moment
 	counts map[string]int
 	points []point
 }
 
-var errDead = errors.New("the process has died")
+var errKilled = errors.New("the process has died")
 
-func (w *world) process() *process {
+func (w *env) process() *process {
 	ctx, end := context.WithCancel(w.t.Context())
-	p := &process{ctx: ctx, end: end, registry: budget.NewRegistry(), ksef: w.transport}
+	p := &process{ctx: ctx, end: end, registry: ratelimit.NewRegistry(), ksef: w.transport}
 	p.watch(alive)
 	return p
 }
@@ -66,7 +66,7 @@ func alive(point) moment { return lives }
 func (p *process) watch(dies func(point) moment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dies, p.counts, p.points = dies, make(map[string]int), nil
+	p.killed, p.counts, p.points = dies, make(map[string]int), nil
 }
 
 func (p *process) passed() []point {
@@ -75,20 +75,20 @@ func (p *process) passed() []point {
 	return p.points
 }
 
-func (p *process) isDead() bool { return p.ctx.Err() != nil }
+func (p *process) isKilled() bool { return p.ctx.Err() != nil }
 
 // arrive counts a point. The verdict comes under the lock, so that whoever
 // comes next finds the process as dead as this point leaves it.
 func (p *process) arrive(kind string) moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isDead() {
+	if p.isKilled() {
 		return justBefore
 	}
 	p.counts[kind]++
 	here := point{kind, p.counts[kind]}
 	p.points = append(p.points, here)
-	verdict := p.dies(here)
+	verdict := p.killed(here)
 	if verdict == justBefore {
 		p.end()
 	}
@@ -99,14 +99,14 @@ func (p *process) arrive(kind string) moment {
 func (p *process) pass(kind string, do func() error) error {
 	verdict := p.arrive(kind)
 	if verdict == justBefore {
-		return errDead
+		return errKilled
 	}
 	err := do()
 	if verdict == justAfter {
 		p.end()
 	}
-	if p.isDead() {
-		return errDead
+	if p.isKilled() {
+		return errKilled
 	}
 	return err
 }
@@ -160,15 +160,15 @@ func (d disk) Delete(ctx context.Context, key string) error {
 }
 
 func (d disk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if d.process.isDead() {
-		return nil, errDead
+	if d.process.isKilled() {
+		return nil, errKilled
 	}
 	return d.Storage.Get(ctx, key)
 }
 
 func (d disk) List(ctx context.Context, prefix string) ([]string, error) {
-	if d.process.isDead() {
-		return nil, errDead
+	if d.process.isKilled() {
+		return nil, errKilled
 	}
 	return d.Storage.List(ctx, prefix)
 }

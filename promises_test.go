@@ -23,19 +23,19 @@ import (
 
 // broken says which of the promises that hold at every moment does not; nil
 // where all do.
-func (s *scene) broken() error {
+func (s *cluster) broken() error {
 	synctest.Wait() // nobody is in the middle of anything
-	living := s.living()
-	return errors.Join(s.tokenWithoutRecord(living), s.leaseWithoutToken(living), s.limitExceeded())
+	loaded := s.aliveTokens()
+	return errors.Join(s.tokenWithoutRecord(loaded), s.leaseWithoutToken(loaded), s.limitExceeded())
 }
 
 // tokenWithoutRecord looks for a living token that nothing in storage leads to.
-func (s *scene) tokenWithoutRecord(living []simulator.TokenState) error {
+func (s *cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 	open, err := s.openRecords()
 	if err != nil {
 		return err
 	}
-	for _, token := range living {
+	for _, token := range loaded {
 		if open[token.ReferenceNumber] == nil && open[nonceOf(token)] == nil {
 			return fmt.Errorf("the token %s is %s, and no open record leads to it", token.ReferenceNumber, token.Status)
 		}
@@ -46,9 +46,9 @@ func (s *scene) tokenWithoutRecord(living []simulator.TokenState) error {
 // leaseWithoutToken looks for a lease in force whose token KSeF would not let
 // in, though nobody has deleted it and KSeF has made it properly; and for one
 // that ended before its token.
-func (s *scene) leaseWithoutToken(living []simulator.TokenState) error {
+func (s *cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	alive := make(map[string]bool)
-	for _, token := range living {
+	for _, token := range loaded {
 		alive[token.ReferenceNumber] = true
 	}
 	for _, v := range s.vaults {
@@ -66,7 +66,7 @@ func (s *scene) leaseWithoutToken(living []simulator.TokenState) error {
 
 // limitExceeded looks for a 429 that KSeF has given of its own accord, and for a
 // request that came before a Retry-After was over.
-func (s *scene) limitExceeded() error {
+func (s *cluster) limitExceeded() error {
 	for endpoint, counts := range s.ksef.State().Requests {
 		if counts["429"] > 0 {
 			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
@@ -80,7 +80,7 @@ func (s *scene) limitExceeded() error {
 // unsettled says what is left open that should have come to its end; nil where
 // nothing is. Tokens whose lease Vault never got may live on until the end that
 // their record names, if they are no more than the requests that were cut off.
-func (s *scene) unsettled(cutOff int) error {
+func (s *cluster) unsettled(cutOff int) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (s *scene) unsettled(cutOff int) error {
 		}
 	}
 	alive := make(map[string]bool)
-	for _, token := range s.living() {
+	for _, token := range s.aliveTokens() {
 		alive[token.ReferenceNumber] = true
 		if leased[token.ReferenceNumber] {
 			continue
@@ -118,9 +118,9 @@ func (s *scene) unsettled(cutOff int) error {
 }
 
 // leftovers says what is there when all leases have ended long ago.
-func (s *scene) leftovers() error {
-	if leases, living := s.leases(), s.living(); len(leases)+len(living) > 0 {
-		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(living))
+func (s *cluster) leftovers() error {
+	if leases, loaded := s.leases(), s.aliveTokens(); len(leases)+len(loaded) > 0 {
+		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
 	}
 	for _, flaky := range s.disks {
 		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
@@ -139,7 +139,7 @@ func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) 
 
 // openRecords reads the ledgers of all mounts, by reference number, and where
 // there is none yet by nonce.
-func (s *scene) openRecords() (map[string]*ledger.Record, error) {
+func (s *cluster) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
 	for _, flaky := range s.disks {
 		if err := addOpenRecords(open, flaky.Storage); err != nil {

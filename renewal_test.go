@@ -29,7 +29,7 @@ func TestYearsGoByWithoutAHandOnIt(t *testing.T) {
 		CertificateQuota: simulator.CertificateQuota{Requests: 1, Certificates: 2}, CertificateAcceptanceDelay: 2 * time.Hour,
 	}
 	withoutKey(t, options, func(t *testing.T, m *mount) {
-		m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+		m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 		m.rotate(nil)
 		m.elapse(day)
 		seen := map[string]bool{}
@@ -86,7 +86,7 @@ func TestARenewalThatCannotBeginIsShown(t *testing.T) {
 }
 
 func TestACertificateOfAnotherIssuerIsNotRenewed(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: testNIP, NotAfter: time.Now().Add(40 * day)})
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()

@@ -41,7 +41,7 @@ func BenchmarkResident(b *testing.B) {
 // do one of each thing that it does, and returns the most bytes that it ever had
 // resident. The storage itself is in this process.
 func peakOfAPlugin(b *testing.B, records int) int {
-	w := newWorld(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
+	w := newEnv(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
 	server := httptest.NewServer(w.ksef.Handler())
 	defer server.Close()
 	storage := &logical.InmemStorage{}

@@ -16,13 +16,13 @@ import (
 // answer that would say why. That is an outage, and no answer about the token.
 func TestRevocationThatIsNotConfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
-	inScene(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *cluster) {
 		lease := s.mustIssue(time.Hour)
 		s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropReply})
 		s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
 		s.vault().end(lease)
 		s.elapse(40 * time.Minute)
-		require.Empty(t, s.living())
+		require.Empty(t, s.aliveTokens())
 		revoking := func() (count int) {
 			s.onMount(0, func(m *mount) { count = m.backend.ledger.Pending().Revoking })
 			return count

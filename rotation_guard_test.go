@@ -79,7 +79,7 @@ func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
 // an answer.
 func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
 	withoutKey(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *mount) {
-		first, second := m.person(simulator.CertificateOptions{PESEL: testPESEL}), m.person(simulator.CertificateOptions{PESEL: "80010112345"})
+		first, second := m.signer(simulator.CertificateOptions{PESEL: testPESEL}), m.signer(simulator.CertificateOptions{PESEL: "80010112345"})
 		m.logIn(first)
 		require.Equal(t, "pending", m.rotate(nil)["status"])
 		m.logIn(second)

@@ -75,7 +75,7 @@ func TestVaultsRotationManagerIsUsedWhereThereIsOne(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
 				m.configure()

@@ -11,7 +11,7 @@ import (
 	"sync"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 )
 
@@ -31,30 +31,30 @@ func (m *rotationMount) Current(ctx context.Context) (*rotation.Current, error) 
 	if err != nil {
 		return nil, err
 	}
-	held, err := connected.config.credential()
+	cred, err := connected.config.credential()
 	if err != nil {
 		return nil, err
 	}
-	if held != nil {
-		return &rotation.Current{Subject: held.Identity.Subject(), Certificate: held.Certificate}, nil
+	if cred != nil {
+		return &rotation.Current{Subject: cred.Identity.Subject(), Certificate: cred.Certificate}, nil
 	}
-	in := connected.config.Context
-	session, err := connected.sessions.Known(ctx, in)
+	taxpayer := connected.config.Context
+	session, err := connected.sessions.Known(ctx, taxpayer)
 	if err != nil {
 		return nil, err
 	}
 	if session == nil {
-		if err := m.undecidedLogin(ctx, in); err != nil {
+		if err := m.undecidedLogin(ctx, taxpayer); err != nil {
 			return nil, err
 		}
 	}
-	if session == nil || session.Author == "" {
+	if session == nil || session.Subject == "" {
 		return nil, &client.InputError{
-			Field: "login", Fault: "has not been made in " + in.String() + " with a signature that carries its certificate",
+			Field: "login", Fault: "has not been made in " + taxpayer.String() + " with a signature that carries its certificate",
 			Remedy: "have a person sign the answer of login/begin, certificate included, and bring it to login/complete",
 		}
 	}
-	return &rotation.Current{Subject: session.Author}, nil
+	return &rotation.Current{Subject: session.Subject}, nil
 }
 
 // Upstream implements rotation.Mount.
@@ -63,7 +63,7 @@ func (m *rotationMount) Upstream(ctx context.Context) (rotation.Upstream, error)
 	if err != nil {
 		return nil, err
 	}
-	return connected.in(m.backend, connected.config.Context, budget.Wait{AtMost: authPatience}), nil
+	return connected.in(m.backend, connected.config.Context, ratelimit.Wait{AtMost: authMaxWait}), nil
 }
 
 // Prove implements rotation.Mount.
@@ -91,21 +91,21 @@ func (m *rotationMount) Prove(ctx context.Context, fresh rotation.Credential) er
 func (m *rotationMount) buildWith(stored *config, fresh rotation.Credential) (*connection, error) {
 	next := *stored
 	next.Certificate, next.PrivateKey = fresh.Certificate, fresh.PrivateKey
-	held, err := next.credential()
+	cred, err := next.credential()
 	if err != nil {
 		return nil, err
 	}
-	next.SubjectIdentifierType, next.CertificateMade = held.Identity.SubjectIdentifierType(), true
+	next.SubjectIdentifierType, next.CertificateMade = cred.Identity.SubjectIdentifierType(), true
 	return m.build(&next)
 }
 
 // Switch implements rotation.Mount. Requests under way go on under the new
 // credential.
 func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) error {
-	if err := m.connection.turn.Take(ctx); err != nil {
-		return err
+	if err := m.connection.lock.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for the configuration: %w", err)
 	}
-	defer m.connection.turn.Release()
+	defer m.connection.lock.Release(1)
 	stored, err := readConfig(ctx, m.storage)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) e
 	before := m.connection.get()
 	m.connection.replace(next)
 	if before != nil && before != next {
-		before.sessions.HandOver(next.sessions)
+		before.sessions.ReplaceWith(next.sessions)
 	}
 	m.ledger.Retry()
 	return nil
@@ -161,14 +161,14 @@ func (m *rotationMount) Supersede(ctx context.Context) error {
 func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined bool, err error) {
 	err = b.rotation.Begin(ctx, request)
 	var lost *rotation.LostReplyError
-	joined = errors.Is(err, rotation.ErrUnderWay)
+	joined = errors.Is(err, rotation.ErrInProgress)
 	if err != nil && !joined && !errors.As(err, &lost) {
 		return false, err
 	}
 	if joined {
-		b.rotation.Hurry()
+		b.rotation.RetryNow()
 	}
-	defer b.upkeep.poke()
+	defer b.maintenance.wakeUp()
 	ctx, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
 	_, err = b.rotation.Await(ctx)

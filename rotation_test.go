@@ -40,7 +40,7 @@ func (m *mount) rotate(fields map[string]any) map[string]any {
 }
 
 // certificates are those of a status that KSeF has issued.
-func (w *world) certificates(status string) []simulator.CertificateState {
+func (w *env) certificates(status string) []simulator.CertificateState {
 	var found []simulator.CertificateState
 	for _, one := range w.ksef.State().Certificates {
 		if one.Status == status {
@@ -63,7 +63,7 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 		"a person":              {simulator.CertificateOptions{PESEL: testPESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + testPESEL, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				w.cert, w.key = w.certificate(test.signer)
 				m := w.mount(&logical.InmemStorage{})
 				defer m.stop()
@@ -112,7 +112,7 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 	grant := simulator.Grant{
 		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: testNIP},
 	}
-	inWorld(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, w *env) {
 		w.cert, w.key = string(certificate), string(key)
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
@@ -130,7 +130,7 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 
 func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
 	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.person(simulator.CertificateOptions{PESEL: testPESEL})
+		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
 		m.logIn(clerk)
 		before := m.issue()
 		require.Equal(t, "done", m.rotate(nil)["status"])
@@ -280,7 +280,7 @@ func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		w.transport = falsified{w.transport, "/certificates/enrollments/data", "VATPL-" + testNIP, "VATPL-1111111111"}
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()

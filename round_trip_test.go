@@ -59,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // fresh is a mount without a configuration, on a Vault that rotates by a schedule.
-func (w *world) fresh() *mount {
+func (w *env) fresh() *mount {
 	m := w.mount(&logical.InmemStorage{})
 	require.NoError(w.t, m.backend.Setup(w.t.Context(), &logical.BackendConfig{
 		System: &rotationManager{StaticSystemView: *mountDefaults()}, Logger: m.backend.Logger(), EventsSender: m.events, StorageView: m.storage,
@@ -69,7 +69,7 @@ func (w *world) fresh() *mount {
 
 func (k kept) checkWriteBack(t *rapid.T) {
 	d, grants := draw(t)
-	w := newWorld(t, simulator.Options{Grants: grants})
+	w := newEnv(t, simulator.Options{Grants: grants})
 	m := w.fresh()
 	defer m.stop()
 	document := d.document(k.written(m.backend), k.generators)
@@ -94,7 +94,7 @@ func (k kept) checkWriteBack(t *rapid.T) {
 
 func (k kept) checkUnset(t *rapid.T) {
 	d, grants := draw(t)
-	w := newWorld(t, simulator.Options{Grants: grants})
+	w := newEnv(t, simulator.Options{Grants: grants})
 	m := w.fresh()
 	defer m.stop()
 	document := d.document(k.written(m.backend), k.generators)

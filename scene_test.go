@@ -19,24 +19,24 @@ import (
 // unitContext is another context than the default one, of the same company.
 const unitContext = "5265877635-12346"
 
-// scene is KSeF, the network, the plugin with its mounts, and Vault.
-type scene struct {
-	*world
+// cluster is KSeF, the network, the plugin with its mounts, and Vault.
+type cluster struct {
+	*env
 	network *network
 	engine  *engine
 	disks   []*flakyDisk
 	vaults  []*vault
 	// clerk signs outside of Vault, signed is what he has brought; nil and ""
 	// where nobody does.
-	clerk  *person
+	clerk  *signer
 	signed string
 }
 
-// newScene sets up mounts that are configured and have the roles "invoices", in
+// newCluster sets up mounts that are configured and have the roles "invoices", in
 // the default context, and "unit", in another.
-func newScene(t tester, options simulator.Options, mounts int) *scene {
-	w := newWorld(t, options)
-	s := &scene{world: w, network: w.throughNetwork()}
+func newCluster(t tester, options simulator.Options, mounts int) *cluster {
+	w := newEnv(t, options)
+	s := &cluster{env: w, network: w.throughNetwork()}
 	storages := make([]logical.Storage, 0, mounts)
 	for range mounts {
 		s.disks = append(s.disks, &flakyDisk{Storage: &logical.InmemStorage{}})
@@ -57,13 +57,13 @@ func newScene(t tester, options simulator.Options, mounts int) *scene {
 	return s
 }
 
-func (s *scene) onMount(number int, do func(m *mount)) {
+func (s *cluster) onMount(number int, do func(m *mount)) {
 	_, mounts := s.engine.current()
 	do(mounts[number])
 }
 
 // close ends what still runs, as a bubble wants it.
-func (s *scene) close() {
+func (s *cluster) close() {
 	for _, v := range s.vaults {
 		v.close()
 	}
@@ -71,10 +71,10 @@ func (s *scene) close() {
 }
 
 // vault is that of the first mount.
-func (s *scene) vault() *vault { return s.vaults[0] }
+func (s *cluster) vault() *vault { return s.vaults[0] }
 
-func (s *scene) leases() []*held {
-	var all []*held
+func (s *cluster) leases() []*tokenLease {
+	var all []*tokenLease
 	for _, v := range s.vaults {
 		all = append(all, v.all()...)
 	}
@@ -82,34 +82,34 @@ func (s *scene) leases() []*held {
 }
 
 // mustIssue is for a token that nothing keeps from being made.
-func (s *scene) mustIssue(ttl time.Duration) *held {
+func (s *cluster) mustIssue(ttl time.Duration) *tokenLease {
 	lease, err := s.vault().issue(context.Background(), "invoices", ttl)
 	require.NoError(s.t, err)
 	return lease
 }
 
-// living are the tokens that can log in to KSeF, now or as soon as they are
+// aliveTokens are the tokens that can log in to KSeF, now or as soon as they are
 // active.
-func (w *world) living() []simulator.TokenState {
+func (w *env) aliveTokens() []simulator.TokenState {
 	return slices.DeleteFunc(w.ksef.State().Tokens, func(token simulator.TokenState) bool {
 		return token.Status != "Pending" && token.Status != "Active"
 	})
 }
 
-func (w *world) isAlive(number string) bool {
-	return slices.ContainsFunc(w.living(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
+func (w *env) isAlive(number string) bool {
+	return slices.ContainsFunc(w.aliveTokens(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
 }
 
-// inScene runs a test in a bubble, with one mount.
-func inScene(t *testing.T, options simulator.Options, test func(t *testing.T, s *scene)) {
+// inCluster runs a test in a bubble, with one mount.
+func inCluster(t *testing.T, options simulator.Options, test func(t *testing.T, s *cluster)) {
 	t.Helper()
-	inSceneOf(t, 1, options, test)
+	inClusterOf(t, 1, options, test)
 }
 
-func inSceneOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *scene)) {
+func inClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, options, mounts)
+		s := newCluster(t, options, mounts)
 		defer s.close()
 		test(t, s)
 		s.requireNoSecretInLogs()

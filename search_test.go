@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,7 +22,7 @@ const listEndpoint = "GET /tokens"
 
 // lose asks for so many tokens whose replies are all lost, and returns their nonces. Every other
 // time another is received: the engine asks for no more where three in a row are lost.
-func (s *scene) lose(count int, kind simulator.FaultKind) (nonces []string) {
+func (s *cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	for i := range count {
 		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: kind})
 		_, err := s.vault().issue(context.Background(), "invoices", 240*time.Hour)
@@ -37,12 +37,12 @@ func (s *scene) lose(count int, kind simulator.FaultKind) (nonces []string) {
 }
 
 // lift frees the first mount of KSeF's limits.
-func (s *scene) lift() {
+func (s *cluster) lift() {
 	const lifted = 1 << 30
 	s.onMount(0, func(m *mount) {
-		key := budget.Key{API: testURL, Context: client.Context{Type: client.ContextNIP, Value: testNIP}.String()}
+		key := ratelimit.Key{API: testURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}.String()}
 		limits := client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}
-		require.NoError(s.t, m.backend.budgets.setLimits(context.Background(), key, limits))
+		require.NoError(s.t, m.backend.limiters.setLimits(context.Background(), key, limits))
 	})
 }
 
@@ -50,13 +50,13 @@ func (s *scene) lift() {
 func TestSearchIsShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
-			inScene(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 				s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": 0})) })
 				s.lift()
 				s.lose(28, kind)
 				s.elapse(30 * time.Second)
 				require.LessOrEqual(t, s.requests(listEndpoint), 1)
-				require.Len(t, s.living(), 14)
+				require.Len(t, s.aliveTokens(), 14)
 				require.NoError(t, s.settle())
 				require.LessOrEqual(t, s.requests(listEndpoint), 4)
 			})
@@ -67,10 +67,10 @@ func TestSearchIsShared(t *testing.T) {
 // TestSearchFindsBehindOthers hides a token behind newer ones: some that carry its nonce in their
 // text, and more than a page holds.
 func TestSearchFindsBehindOthers(t *testing.T) {
-	inScene(t, simulator.Options{Limits: noLimits()}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{Limits: noLimits()}, func(t *testing.T, s *cluster) {
 		s.fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 		nonce := s.lose(1, simulator.FaultDropReply)[0]
-		lost := s.living()[0].ReferenceNumber
+		lost := s.aliveTokens()[0].ReferenceNumber
 		atOnce(110, func(i int) {
 			_, err := s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) {
 				text := fmt.Sprintf("Number %d after %s", i, nonce)
@@ -78,17 +78,17 @@ func TestSearchFindsBehindOthers(t *testing.T) {
 			})
 			require.NoError(t, err)
 		})
-		require.Len(t, s.living(), 111)
+		require.Len(t, s.aliveTokens(), 111)
 		s.elapse(time.Minute)
 		require.Equal(t, "Revoked", s.statusInKSeF(lost))
-		require.Len(t, s.living(), 110)
+		require.Len(t, s.aliveTokens(), 110)
 	})
 }
 
 // TestSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
 // only the last one reads a day back.
 func TestSearchReadsNoFurtherThanNeeded(t *testing.T) {
-	inScene(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 		const older = 300
 		atOnce(older, func(int) { s.mustIssue(240 * time.Hour) })
 		s.elapse(30 * time.Hour)
@@ -96,6 +96,6 @@ func TestSearchReadsNoFurtherThanNeeded(t *testing.T) {
 		s.lose(1, simulator.FaultDropRequest)
 		require.NoError(t, s.settle())
 		require.LessOrEqual(t, s.requests(listEndpoint)-before, 4)
-		require.Len(t, s.living(), older)
+		require.Len(t, s.aliveTokens(), older)
 	})
 }

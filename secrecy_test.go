@@ -16,15 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noting remembers all that was ever written.
-type noting struct {
+// recordingStorage remembers all that was ever written.
+type recordingStorage struct {
 	logical.Storage
 
 	mu      sync.Mutex
 	written []logical.StorageEntry
 }
 
-func (n *noting) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (n *recordingStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	n.mu.Lock()
 	n.written = append(n.written, logical.StorageEntry{Key: entry.Key, Value: slices.Clone(entry.Value)})
 	n.mu.Unlock()
@@ -36,12 +36,12 @@ func (n *noting) Put(ctx context.Context, entry *logical.StorageEntry) error {
 // operator sees and all that storage has ever held.
 func TestNoPrivateKeyComesOut(t *testing.T) {
 	options := simulator.Options{QualifiedLoginDelay: 2 * time.Minute, EnrollmentDelay: 2 * time.Minute}
-	inWorld(t, options, func(t *testing.T, w *world) {
-		storage := &noting{Storage: &logical.InmemStorage{}}
+	inEnv(t, options, func(t *testing.T, w *env) {
+		storage := &recordingStorage{Storage: &logical.InmemStorage{}}
 		m := w.mount(storage)
 		defer m.stop()
 		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-		answers := []*logical.Response{m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))}
+		answers := []*logical.Response{m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))}
 		for range 2 {
 			m.elapse(5 * time.Minute)
 			answers = append(answers, m.must(m.write("config/rotate-root", nil)))

@@ -16,7 +16,7 @@ import (
 
 // sessionsPiledUp looks for a context in which more sessions are alive than there are mounts. What
 // programs have logged in with their tokens does not count.
-func (s *scene) sessionsPiledUp() error {
+func (s *cluster) sessionsPiledUp() error {
 	alive := make(map[simulator.Identifier][]string)
 	for _, one := range s.ksef.State().Sessions {
 		if one.Active && one.TokenReferenceNumber == "" {
@@ -32,7 +32,7 @@ func (s *scene) sessionsPiledUp() error {
 }
 
 // endSessions ends the first mount's sessions in KSeF.
-func (s *scene) endSessions() {
+func (s *cluster) endSessions() {
 	s.onMount(0, func(m *mount) {
 		connected, err := m.backend.connect(s.t.Context())
 		require.NoError(s.t, err)
@@ -44,7 +44,7 @@ func (s *scene) endSessions() {
 
 // useSessions has every mount ask KSeF something in config's own context, and in
 // each that is given.
-func (s *scene) useSessions(contexts ...map[string]any) error {
+func (s *cluster) useSessions(contexts ...map[string]any) error {
 	var failures []error
 	for _, v := range s.vaults {
 		for _, in := range append(contexts, nil) {

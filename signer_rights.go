@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/session"
-	"vault-plugin-secrets-ksef/internal/turn"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -38,10 +39,10 @@ const (
 // connection, so that each write of config drops them.
 type signerRights struct {
 	// turn is held by the request that asks; those that would ask the same wait for its answer.
-	turn turn.Turn
+	lock *semaphore.Weighted
 
 	mu    sync.Mutex
-	known map[client.Context]knownRights
+	known map[client.ContextIdentifier]knownRights
 }
 
 // knownRights is an answer to a session.
@@ -52,7 +53,7 @@ type knownRights struct {
 }
 
 func newSignerRights() *signerRights {
-	return &signerRights{turn: turn.New("KSeF's answer on the signer's rights"), known: make(map[client.Context]knownRights)}
+	return &signerRights{lock: semaphore.NewWeighted(1), known: make(map[client.ContextIdentifier]knownRights)}
 }
 
 // recall returns the answer that the session has had within rightsLast.
@@ -70,7 +71,7 @@ func (r *signerRights) remember(in *session.Session, grants *client.Grants) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.known) >= rightsAtMost {
-		r.known = make(map[client.Context]knownRights)
+		r.known = make(map[client.ContextIdentifier]knownRights)
 	}
 	r.known[in.Context] = knownRights{session: in.ReferenceNumber, at: time.Now(), grants: grants}
 }
@@ -100,7 +101,7 @@ type rolePermissions struct {
 
 // rolesIn returns the roles whose tokens live with a taxpayer; byDefault is that of config. What
 // cannot be read now is left out: a warning is no proof.
-func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.Context) []rolePermissions {
+func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.ContextIdentifier) []rolePermissions {
 	names, err := b.storage.List(ctx, rolesPrefix)
 	if err != nil {
 		b.Logger().Warn("the roles could not be compared with the signer's rights", "error", err)
@@ -120,16 +121,16 @@ func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.Contex
 
 // rightsWarnings returns what KSeF will refuse to the signer, one sentence each; none where KSeF
 // cannot be asked under a session that there is, does not answer in time, or has not told all.
-func (b *backend) rightsWarnings(ctx context.Context, current *connection, taxpayer client.Context, named func() []rolePermissions) []string {
+func (b *backend) rightsWarnings(ctx context.Context, current *connection, taxpayer client.ContextIdentifier, named func() []rolePermissions) []string {
 	ctx, cancel := context.WithTimeout(ctx, rightsMaxWait)
 	defer cancel()
 	known, err := current.sessions.Known(ctx, taxpayer)
 	if err != nil || known == nil || time.Now().After(known.Refresh.ValidUntil) {
 		return nil
 	}
-	subject := known.Author
-	if !known.Outside {
-		subject = current.sessions.Author
+	subject := known.Subject
+	if !known.External {
+		subject = current.sessions.Subject
 	}
 	if subject == credential.IdentifierNIP+":"+taxpayer.NIP() {
 		return nil // the owner may do everything
@@ -151,10 +152,10 @@ func (b *backend) askRights(ctx context.Context, current *connection, known *ses
 	if grants, answered := current.rights.recall(known); answered {
 		return grants, nil
 	}
-	if err := current.rights.turn.Take(ctx); err != nil {
-		return nil, err
+	if err := current.rights.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for KSeF's answer on the signer's rights: %w", err)
 	}
-	defer current.rights.turn.Release()
+	defer current.rights.lock.Release(1)
 	if grants, answered := current.rights.recall(known); answered {
 		return grants, nil
 	}
@@ -165,7 +166,7 @@ func (b *backend) askRights(ctx context.Context, current *connection, known *ses
 	return grants, err
 }
 
-func (b *backend) queryRights(ctx context.Context, current *connection, taxpayer client.Context) (*client.Grants, error) {
+func (b *backend) queryRights(ctx context.Context, current *connection, taxpayer client.ContextIdentifier) (*client.Grants, error) {
 	atHand, err := current.sessions.AtHand(ctx, taxpayer)
 	if err != nil {
 		return nil, err
@@ -173,11 +174,11 @@ func (b *backend) queryRights(ctx context.Context, current *connection, taxpayer
 	if atHand == nil {
 		return nil, errNoSessionAtHand
 	}
-	api := current.client.Through(b.budgets.gate(current.config.URL, taxpayer, budget.Wait{AtMost: rightsMaxWait}))
-	return api.PersonalGrants(ctx, atHand.Access.Token.Bearing(), taxpayer)
+	api := current.client.WithLimiter(b.limiters.forContext(current.config.URL, taxpayer, ratelimit.Wait{AtMost: rightsMaxWait}))
+	return api.PersonalGrants(ctx, atHand.Access.Token.Source(), taxpayer)
 }
 
-func lackingWarnings(grants *client.Grants, subject string, taxpayer client.Context, named []rolePermissions) []string {
+func lackingWarnings(grants *client.Grants, subject string, taxpayer client.ContextIdentifier, named []rolePermissions) []string {
 	signer := strings.TrimSpace("the signer " + subject)
 	var warnings []string
 	if !slices.Contains(grants.Permissions, permissionCredentialsManage) {

@@ -31,7 +31,7 @@ const (
 // withSigner runs a test on a mount without config, in a world whose certificate is the signer's.
 func withSigner(t *testing.T, options simulator.Options, signer simulator.CertificateOptions, test func(t *testing.T, m *mount)) {
 	t.Helper()
-	inWorld(t, options, func(t *testing.T, w *world) {
+	inEnv(t, options, func(t *testing.T, w *env) {
 		w.cert, w.key = w.certificate(signer)
 		m := w.mount(&logical.InmemStorage{})
 		defer func() { m.stop() }()
@@ -60,7 +60,7 @@ func names(permissions string) map[string]any {
 }
 
 // createSoleTrader makes the person with testPESEL the owner of testNIP.
-func (w *world) createSoleTrader() {
+func (w *env) createSoleTrader() {
 	w.t.Helper()
 	person := map[string]any{"nip": testNIP, "pesel": testPESEL, "isBailiff": false, "description": "Jednoosobowa"}
 	require.Equal(w.t, http.StatusOK, w.post("/testdata/person", "", person))

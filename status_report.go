@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -39,9 +39,9 @@ func (r *statusReport) finish(open ledger.Open) *logical.Response {
 
 func inUTC(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
-// slotInUTC is inUTC of a moment before which nothing may be sent: a part of a second counts as a
+// permitInUTC is inUTC of a moment before which nothing may be sent: a part of a second counts as a
 // whole one.
-func slotInUTC(at time.Time) string { return inUTC(at.Add(time.Second - 1)) }
+func permitInUTC(at time.Time) string { return inUTC(at.Add(time.Second - 1)) }
 
 func (r *statusReport) addTokens(open ledger.Open, pending ledger.Pending, unknown []string) {
 	r.flat["tokens_issuing"], r.flat["tokens_live"], r.flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
@@ -76,7 +76,7 @@ func (r *statusReport) revocationQueue(open ledger.Open, pending ledger.Pending)
 	return shown
 }
 
-func (r *statusReport) addLimits(all map[budget.Key][]budget.Usage) {
+func (r *statusReport) addLimits(all map[ratelimit.Key][]ratelimit.Usage) {
 	r.details["rate_limits"] = limitsStatus(all)
 	next, blocked := time.Now(), time.Time{}
 	for _, usages := range all {
@@ -84,9 +84,9 @@ func (r *statusReport) addLimits(all map[budget.Key][]budget.Usage) {
 			next, blocked = later(next, usage.Next), later(blocked, usage.BlockedUntil)
 		}
 	}
-	r.flat["rate_limits_next_slot"] = slotInUTC(next)
+	r.flat["rate_limits_next_slot"] = permitInUTC(next)
 	if !blocked.IsZero() {
-		r.flat["rate_limits_blocked_until"] = slotInUTC(blocked)
+		r.flat["rate_limits_blocked_until"] = permitInUTC(blocked)
 	}
 	r.addLimitTroubles(all)
 }

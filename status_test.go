@@ -90,7 +90,7 @@ func testStatusSummary(t *testing.T) {
 	t.Run("nobody_logged_in", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			require.Equal(t, nobodyLoggedIn, m.summary())
-			m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+			m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 			require.Contains(t, m.summary(), "All is well.")
 			require.NotEmpty(t, m.status()["session_until"])
 		})
@@ -118,7 +118,7 @@ func testStatusSummary(t *testing.T) {
 		})
 	})
 	t.Run("address_refused_after_a_login", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			w.leaveTwoWays(ownAddress, otherAddress)
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()

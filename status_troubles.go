@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -144,7 +144,7 @@ func refusedLogins(current *connection) (troubles []string) {
 
 // addLimitTroubles names each endpoint that KSeF has blocked, in the order of their text, and what
 // keeps new tokens waiting.
-func (r *statusReport) addLimitTroubles(all map[budget.Key][]budget.Usage) {
+func (r *statusReport) addLimitTroubles(all map[ratelimit.Key][]ratelimit.Usage) {
 	for _, warning := range blockWarnings(all) {
 		r.warn(troubleLimits, warning+" Nothing to do but wait.", warning)
 	}
@@ -153,12 +153,12 @@ func (r *statusReport) addLimitTroubles(all map[budget.Key][]budget.Usage) {
 	}
 }
 
-func blockWarnings(all map[budget.Key][]budget.Usage) (troubles []string) {
+func blockWarnings(all map[ratelimit.Key][]ratelimit.Usage) (troubles []string) {
 	for key, usages := range all {
 		for _, usage := range usages {
 			if !usage.BlockedUntil.IsZero() {
 				troubles = append(troubles, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
-					usage.Endpoint, placeOf(key), slotInUTC(usage.BlockedUntil)))
+					usage.Endpoint, placeOf(key), permitInUTC(usage.BlockedUntil)))
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func blockWarnings(all map[budget.Key][]budget.Usage) (troubles []string) {
 }
 
 // placeOf says where limits hold.
-func placeOf(key budget.Key) string {
+func placeOf(key ratelimit.Key) string {
 	if key.Context == "" {
 		return "all contexts from this address"
 	}
@@ -177,13 +177,13 @@ func placeOf(key budget.Key) string {
 // usedUpFor is how far off the next slot is where a request for a token would be refused.
 const usedUpFor = 10 * time.Second
 
-func usedUp(all map[budget.Key][]budget.Usage) (troubles []string) {
+func usedUp(all map[ratelimit.Key][]ratelimit.Usage) (troubles []string) {
 	for key, usages := range all {
 		for _, usage := range usages {
-			asksForTokens := usage.Endpoint == client.EndpointGenerateToken || usage.Endpoint == budget.AllRequests
+			asksForTokens := usage.Endpoint == client.EndpointGenerateToken || usage.Endpoint == ratelimit.AllRequests
 			if asksForTokens && usage.BlockedUntil.IsZero() && time.Until(usage.Next) > usedUpFor {
 				troubles = append(troubles, fmt.Sprintf("KSeF's limit of requests for tokens in %s is used up: new ones are refused until %s; ask again then, or ask for fewer tokens with longer leases.",
-					placeOf(key), slotInUTC(usage.Next)))
+					placeOf(key), permitInUTC(usage.Next)))
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func TestNoTokenIsAskedForWhereTheIntentCannotBeWritten(t *testing.T) {
 	for _, how := range []trouble{refused, unsaid} {
 		t.Run(string(how), func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 				s.disks[0].fail(how, "put ledger/issuing/")
 				_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
 				require.ErrorContains(t, err, "no token was asked for")
@@ -29,7 +29,7 @@ func TestNoTokenIsAskedForWhereTheIntentCannotBeWritten(t *testing.T) {
 }
 
 func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		s.disks[0].fail(refused, "put budget/")
 		_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
 		require.ErrorIs(t, err, errDisk)
@@ -44,7 +44,7 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 	for _, from := range []string{issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*"} {
 		for _, how := range []trouble{refused, unsaid} {
 			t.Run(string(how)+" from "+from, func(t *testing.T) {
-				inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+				inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 					s.failFrom(from, how)
 					_, err := s.vault().issue(context.Background(), "invoices", 240*time.Hour)
 					require.ErrorContains(t, err, "it will be revoked")
@@ -53,7 +53,7 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 					s.disks[0].fail(none, "")
 					s.elapse(10 * time.Minute)
 					require.Equal(t, 1, s.requests(issueEndpoint))
-					require.Empty(t, s.living())
+					require.Empty(t, s.aliveTokens())
 					require.NoError(t, s.settle())
 				})
 			})
@@ -66,7 +66,7 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
 	for _, how := range []trouble{refused, unsaid} {
 		t.Run(string(how), func(t *testing.T) {
-			inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 				s.failFrom("put ledger/live/*", how)
 				s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
 				_, err := s.vault().issue(context.Background(), "invoices", 240*time.Hour)
@@ -75,10 +75,10 @@ func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
 				process.end()
 				s.disks[0].fail(none, "")
 				s.elapse(10 * time.Minute)
-				require.Len(t, s.living(), 1)
+				require.Len(t, s.aliveTokens(), 1)
 				s.ksef.ClearFaults()
 				s.elapse(10 * time.Minute)
-				require.Empty(t, s.living())
+				require.Empty(t, s.aliveTokens())
 				require.NoError(t, s.settle())
 			})
 		})
@@ -86,7 +86,7 @@ func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
 }
 
 // failFrom has the first mount's storage fail from the first point of a kind on.
-func (s *scene) failFrom(kind string, how trouble) {
+func (s *cluster) failFrom(kind string, how trouble) {
 	process, _ := s.engine.current()
 	process.watch(func(here point) moment {
 		if here == (point{kind, 1}) {
@@ -97,7 +97,7 @@ func (s *scene) failFrom(kind string, how trouble) {
 }
 
 func TestARevocationThatCannotBeRecordedGoesOn(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		lease := s.mustIssue(time.Hour)
 		s.network.set(refusing)
 		s.disks[0].fail(refused, "put ledger/ending/")
@@ -106,27 +106,27 @@ func TestARevocationThatCannotBeRecordedGoesOn(t *testing.T) {
 		require.Len(t, s.vault().all(), 1)
 		s.network.set(reachable)
 		s.elapse(15 * time.Minute)
-		require.Empty(t, s.living())
+		require.Empty(t, s.aliveTokens())
 		require.Empty(t, s.vault().all())
 	})
 }
 
 func TestARenewalThatCannotBeRecordedLeavesTheLeaseAsItWas(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		lease := s.mustIssue(5 * time.Hour)
 		s.disks[0].fail(refused, "put ledger/live/")
 		require.Error(t, s.vault().renew(lease, 240*time.Hour))
 		s.disks[0].fail(none, "")
 		s.elapse(4 * time.Hour)
-		require.Len(t, s.living(), 1)
+		require.Len(t, s.aliveTokens(), 1)
 		s.elapse(2 * time.Hour)
-		require.Empty(t, s.living())
+		require.Empty(t, s.aliveTokens())
 		require.Empty(t, s.vault().all())
 	})
 }
 
 func TestARenewalToACloserEndKillsNoTokenWhereItsAnswerIsLost(t *testing.T) {
-	inScene(t, simulator.Options{}, func(t *testing.T, s *scene) {
+	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		lease := s.mustIssue(10 * time.Hour)
 		s.onMount(0, func(m *mount) {
 			secret := *lease.secret
@@ -134,6 +134,6 @@ func TestARenewalToACloserEndKillsNoTokenWhereItsAnswerIsLost(t *testing.T) {
 		})
 		s.elapse(5 * time.Hour)
 		require.NoError(t, s.broken())
-		require.Len(t, s.living(), 1)
+		require.Len(t, s.aliveTokens(), 1)
 	})
 }

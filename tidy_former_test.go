@@ -16,7 +16,7 @@ import (
 
 // formerMount issues tokens in the default context and goes without revoking them, as one whose
 // storage was lost.
-func (w *world) formerMount(tokens int) (id string, leases []*logical.Response) {
+func (w *env) formerMount(tokens int) (id string, leases []*logical.Response) {
 	former := &unmountable{mount: w.mount(&logical.InmemStorage{})}
 	former.configure()
 	former.must(former.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
@@ -42,18 +42,18 @@ func TestTidyFormerCountsAndRevokes(t *testing.T) {
 			require.NotEmpty(t, token["reference_number"])
 			require.NotEmpty(t, token["issued_at"])
 		}
-		require.Len(t, m.living(), 5, "a count changes nothing")
+		require.Len(t, m.aliveTokens(), 5, "a count changes nothing")
 
 		text := m.refused(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 2}))
 		require.Contains(t, text, "expect: is 2, and KSeF has 3 living tokens of the mount "+id)
 		require.Contains(t, text, "nothing was revoked")
-		require.Len(t, m.living(), 5)
+		require.Len(t, m.aliveTokens(), 5)
 
 		revoked := m.must(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 3}))
 		require.Len(t, revoked.Data["revoked"], 3)
 		require.Equal(t, 0, revoked.Data["left"])
 		require.Empty(t, revoked.Warnings)
-		require.Len(t, m.living(), 2)
+		require.Len(t, m.aliveTokens(), 2)
 		require.Equal(t, "Active", m.statusInKSeF(own.Data["reference_number"]))
 		require.Equal(t, 1, m.must(m.write("tidy/former", map[string]any{"mount_id": otherID})).Data["found"])
 		require.Equal(t, 0, m.must(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 0})).Data["found"])
@@ -77,31 +77,31 @@ func TestTidyFormerReadsAllPages(t *testing.T) {
 			}
 			m.must(response, nil)
 			left = response.Data["left"].(int)
-			require.Len(t, m.living(), left)
+			require.Len(t, m.aliveTokens(), left)
 			if left > 0 {
 				require.Contains(t, response.Warnings[0], "write to tidy/former again with expect=")
 				require.Contains(t, response.Warnings[0], "next slot at")
 				m.elapse(10 * time.Minute)
 			}
 		}
-		require.Empty(t, m.living())
+		require.Empty(t, m.aliveTokens())
 	})
 }
 
 func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		factory := newFactory("v1.2.3", w.registry, w.transport)
 		one, other := w.mountOf(factory), w.mountOf(factory)
 		defer one.stop()
-		for _, living := range []*mount{one, other} {
-			living.configure()
-			living.issue()
-			id := living.must(living.read("status", nil)).Data["mount_id"]
+		for _, loaded := range []*mount{one, other} {
+			loaded.configure()
+			loaded.issue()
+			id := loaded.must(loaded.read("status", nil)).Data["mount_id"]
 			for _, fields := range []map[string]any{{"mount_id": id}, {"mount_id": id, "expect": 1}} {
 				require.Contains(t, one.refused(one.write("tidy/former", fields)), "which is a mount that exists")
 			}
 		}
-		require.Len(t, w.living(), 2)
+		require.Len(t, w.aliveTokens(), 2)
 		id := other.must(other.read("status", nil)).Data["mount_id"]
 		other.stop()
 		require.Equal(t, 1, one.must(one.write("tidy/former", map[string]any{"mount_id": id})).Data["found"], "a mount that is gone is not refused")
@@ -109,14 +109,14 @@ func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
 }
 
 func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		factory := newFactory("v1.2.3", w.registry, w.transport)
 		one := w.mountOf(factory)
 		defer one.stop()
 		one.configure()
 		disk := &flakyDisk{Storage: &logical.InmemStorage{}}
 		disk.fail(refused, "read")
-		broken := &mount{world: w, ctx: t.Context(), storage: disk, transport: w.transport, registry: w.registry, events: logical.NewMockEventSender()}
+		broken := &mount{env: w, ctx: t.Context(), storage: disk, transport: w.transport, registry: w.registry, events: logical.NewMockEventSender()}
 		broken.make(factory)
 		_, err := one.write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
 		require.ErrorContains(t, err, "a mount of this process cannot tell its id")
@@ -142,9 +142,9 @@ func TestTidyFormerChecksItsFields(t *testing.T) {
 }
 
 // mountOf is a mount that a process serves beside others.
-func (w *world) mountOf(factory logical.Factory) *mount {
+func (w *env) mountOf(factory logical.Factory) *mount {
 	m := &mount{
-		world: w, ctx: w.t.Context(), storage: &logical.InmemStorage{}, transport: w.transport, registry: w.registry,
+		env: w, ctx: w.t.Context(), storage: &logical.InmemStorage{}, transport: w.transport, registry: w.registry,
 		events: logical.NewMockEventSender(),
 	}
 	m.make(factory)
@@ -170,11 +170,11 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 			_, leases := m.formerMount(1)
 			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, m.living())
+			require.Empty(t, m.aliveTokens())
 		})
 	})
 	t.Run("names the config it needs without one", func(t *testing.T) {
-		inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 			_, leases := w.formerMount(1)
 			m := w.mount(&logical.InmemStorage{})
 			defer m.stop()
@@ -183,7 +183,7 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 			m.configure()
 			m.elapse(time.Minute)
 			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, w.living())
+			require.Empty(t, w.aliveTokens())
 		})
 	})
 	t.Run("names the config it needs beside another API", func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 			m.configure()
 			m.elapse(time.Minute)
 			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, m.living())
+			require.Empty(t, m.aliveTokens())
 		})
 	})
 	t.Run("names the config it needs beside another taxpayer", func(t *testing.T) {

@@ -111,7 +111,7 @@ func TestTokensAreListedQueriedAndRead(t *testing.T) {
 
 func TestAForeignTokenIsNeverTouched(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		other := m.world.mount(&logical.InmemStorage{})
+		other := m.env.mount(&logical.InmemStorage{})
 		defer other.stop()
 		other.configure()
 		theirs := other.issue()

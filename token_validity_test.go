@@ -50,7 +50,7 @@ func inEveryAnswer(*http.Request) bool { return true }
 // withEnds is withMount at a KSeF that tells ends.
 func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *mount, tell *ending)) {
 	t.Helper()
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		tell := &ending{RoundTripper: w.transport, asked: asked}
 		w.transport = tell
 		m := w.mount(&logical.InmemStorage{})
@@ -153,7 +153,7 @@ func TestTokenValidity(t *testing.T) {
 			_, err := m.read("creds/invoices", nil)
 			require.ErrorContains(t, err, "came too late to be of use")
 			m.elapse(time.Minute)
-			require.Empty(t, m.living())
+			require.Empty(t, m.aliveTokens())
 		})
 	})
 }

@@ -80,8 +80,8 @@ func parseMoment(text string) (time.Time, error) {
 	return moment.UTC(), err
 }
 
-// tokensUntilAnswer has the zone in which the moment was given; it is "" where there is no end.
-func tokensUntilAnswer(until time.Time) string {
+// tokensUntilSchema has the zone in which the moment was given; it is "" where there is no end.
+func tokensUntilSchema(until time.Time) string {
 	if until.IsZero() {
 		return ""
 	}

@@ -33,7 +33,7 @@ func withMountAt(t *testing.T, moment string, options simulator.Options, test fu
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		at(t, moment)
-		w := newWorld(t, options)
+		w := newEnv(t, options)
 		w.elapse(3 * time.Hour) // KSeF's clock may be behind that of the certificate
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
@@ -217,7 +217,7 @@ func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
 		_, err := m.read("creds/invoices", nil)
 		require.ErrorContains(t, err, "came too late to be of use before "+polishMidnight)
 		m.elapse(time.Minute)
-		require.Empty(t, m.living())
+		require.Empty(t, m.aliveTokens())
 		sent := m.allRequests()
 		require.Contains(t, m.refused(m.read("creds/invoices", nil)), "from then on no KSeF tokens are issued")
 		require.Equal(t, sent, m.allRequests(), "nothing is sent")

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/wait"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -80,7 +80,7 @@ func (u *unmounting) cancel() bool {
 	return cancelled
 }
 
-func (u *unmounting) noteAnswer() {
+func (u *unmounting) markAnswered() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.answered = time.Now()
@@ -114,7 +114,7 @@ func (b *backend) followTaint(ctx context.Context) {
 			"if the process ends before KSeF confirms them, such a token is revoked when its lease ends", "error", err)
 	}
 	if rest := leaseStoredAfter - b.unmounting.sinceAnswer(); rest > 0 {
-		wait.For(ctx, rest)
+		background.Sleep(ctx, rest)
 	}
 }
 
@@ -156,16 +156,16 @@ func (b *backend) endTokens(ctx context.Context) {
 		b.Logger().Error("not every token of the mount could be read", "mount_id", b.mountID(ctx), "error", err)
 	}
 	b.logUnconfirmed(ctx, b.ledger.AwaitRevocations(ctx))
-	b.budgets.outliveStorage()
+	b.limiters.outliveStorage()
 }
 
 // outliveStorage keeps what was sent in the memory of the process, for the next mount of the same
 // contexts.
-func (b *budgets) outliveStorage() {
+func (b *limiters) outliveStorage() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, account := range b.accounts {
-		account.OutliveJournal()
+	for _, limiter := range b.byKey {
+		limiter.OutliveJournal()
 	}
 }
 
@@ -229,10 +229,10 @@ func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.
 // unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limits let
 // all of them be revoked at once.
 func (b *backend) unmountWarning(open ledger.Open) string {
-	limits := budget.StandardLimits()
+	limits := ratelimit.StandardLimits()
 	alive := open.Live + open.Revoking
 	last := b.lastRevocation(alive)
-	if alive <= limits.PerMinute && time.Until(last) <= unmountPatience {
+	if alive <= limits.PerMinute && time.Until(last) <= unmountMaxWait {
 		return ""
 	}
 	left := leftBehind(ledger.Open{Live: open.Live, Revoking: open.Revoking})
@@ -249,9 +249,9 @@ func countTokens(count int) string {
 	return fmt.Sprintf("%d tokens", count)
 }
 
-// unmountPatience is how late the last revocation may be for a disable to succeed: a lease that
+// unmountMaxWait is how late the last revocation may be for a disable to succeed: a lease that
 // would wait longer fails it.
-const unmountPatience = 5 * time.Second
+const unmountMaxWait = 5 * time.Second
 
 // lastRevocation is when the last of so many tokens in config's own context could be revoked.
 func (b *backend) lastRevocation(count int) time.Time {
@@ -260,7 +260,7 @@ func (b *backend) lastRevocation(count int) time.Time {
 		return time.Now()
 	}
 	target := ledger.Target{API: current.config.URL, Context: current.config.Context}
-	return b.nextSlot(target, client.EndpointRevokeToken, count-1)
+	return b.nextPermit(target, client.EndpointRevokeToken, count-1)
 }
 
 // addUnmountStatus shows the mount's id and what would keep the mount from being disabled.

@@ -19,7 +19,7 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, other *unmountable) {
 		ids := make(map[string]bool)
 		for round := range 12 {
-			u := &unmountable{mount: other.world.mount(&logical.InmemStorage{})}
+			u := &unmountable{mount: other.env.mount(&logical.InmemStorage{})}
 			u.configure()
 			u.must(u.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			held := u.must(u.read("creds/invoices", nil))
@@ -33,7 +33,7 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 			require.Empty(t, left)
 			answered()
 			require.Equal(t, 1, others(), "another mount issues on")
-			require.Len(t, u.living(), round+1, "only the tokens of the other mount live")
+			require.Len(t, u.aliveTokens(), round+1, "only the tokens of the other mount live")
 			u.elapse(10 * time.Minute)
 		}
 		require.Len(t, ids, 12, "each is a new mount")

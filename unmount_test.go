@@ -91,13 +91,13 @@ func TestUnmountEndsReadsInFlight(t *testing.T) {
 			withUnmountable(t, simulator.Options{ActivationDelay: 20 * time.Second}, func(t *testing.T, u *unmountable) {
 				answered := u.reading(6)
 				u.elapse(5 * time.Second)
-				require.Len(t, u.living(), 6)
+				require.Len(t, u.aliveTokens(), 6)
 				u.view.tainted.Store(true)
 				if withRollback {
 					u.rollback()
 				}
 				u.backend.Cleanup(u.ctx)
-				require.Empty(t, u.living())
+				require.Empty(t, u.aliveTokens())
 				require.Zero(t, answered())
 				require.NotContains(t, u.logs.String(), "KSeF has not confirmed that these tokens are revoked")
 			})
@@ -110,7 +110,7 @@ func TestUnmountRevokesWhatHasNoLeaseYet(t *testing.T) {
 		u.must(u.read("creds/invoices", nil))
 		_, err := u.disable()
 		require.NoError(t, err, "Vault has not stored the lease yet")
-		require.Empty(t, u.living())
+		require.Empty(t, u.aliveTokens())
 	})
 }
 
@@ -176,7 +176,7 @@ func TestUnmountSearchesForLostReplies(t *testing.T) {
 				_, err = u.disable()
 				require.NoError(t, err)
 				require.LessOrEqual(t, time.Since(began), lastRevocationsTimeout)
-				require.Empty(t, u.living())
+				require.Empty(t, u.aliveTokens())
 				require.Equal(t, name == "not_found", strings.Contains(u.logs.String(), "marks_of_lost_replies"))
 			})
 		})
@@ -212,7 +212,7 @@ func TestUnmountNamesWhatCannotBeRead(t *testing.T) {
 		}
 		_, err = u.disable()
 		require.NoError(t, err)
-		require.Len(t, u.living(), 1)
+		require.Len(t, u.aliveTokens(), 1)
 		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*unreadable_records=.*`+number, u.logs.String())
 	})
 }
@@ -228,9 +228,9 @@ func TestUnloadKeepsTokens(t *testing.T) {
 		require.Equal(t, "Active", u.statusInKSeF(held.Data["reference_number"]))
 		u.start()
 		u.elapse(time.Minute)
-		require.Len(t, u.living(), 1, "the next start revokes what nobody has received")
+		require.Len(t, u.aliveTokens(), 1, "the next start revokes what nobody has received")
 		require.NoError(t, u.revoke(u.lease(held)))
-		require.Empty(t, u.living())
+		require.Empty(t, u.aliveTokens())
 	})
 }
 
@@ -244,12 +244,12 @@ func TestMoveResumesIssuing(t *testing.T) {
 		u.rollback()
 		require.Zero(t, answered())
 		u.elapse(time.Second)
-		require.Empty(t, u.living())
+		require.Empty(t, u.aliveTokens())
 		u.view.tainted.Store(false)
 		u.must(u.read("creds/invoices", nil))
 		u.rollback()
 		u.must(u.read("creds/invoices", nil))
-		require.Len(t, u.living(), 2)
+		require.Len(t, u.aliveTokens(), 2)
 	})
 }
 
@@ -265,7 +265,7 @@ func TestDisableWithManyLeases(t *testing.T) {
 		until := mentionedTime(t, err.Error(), `Wait until about (\S+),`)
 		require.InDelta(t, time.Minute.Seconds(), time.Until(until).Seconds(), 10)
 		u.elapse(time.Until(until) + 5*time.Second)
-		require.Empty(t, u.living())
+		require.Empty(t, u.aliveTokens())
 		_, err = u.disable(left...)
 		require.NoError(t, err)
 		require.Equal(t, 40, u.requests(revokeEndpoint), "one request for each token")
@@ -387,7 +387,7 @@ func TestDisableForgetsNoRequest(t *testing.T) {
 		_, err := u.disable(leases...)
 		require.NoError(t, err)
 
-		next := &unmountable{mount: u.world.mount(&logical.InmemStorage{})}
+		next := &unmountable{mount: u.env.mount(&logical.InmemStorage{})}
 		defer next.stop()
 		next.must(next.write("config", config))
 		next.must(next.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))

@@ -37,8 +37,8 @@ func newUnreadable(storage logical.Storage) *unreadable {
 	return &unreadable{storage: storage, entries: make(map[string][sha256.Size]byte)}
 }
 
-// note remembers an entry. It returns false for one that is known already.
-func (u *unreadable) note(entry *logical.StorageEntry) bool {
+// add remembers an entry. It returns false for one that is known already.
+func (u *unreadable) add(entry *logical.StorageEntry) bool {
 	digest := sha256.Sum256(entry.Value)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -84,7 +84,7 @@ func (u *unreadable) forget(key string, digest [sha256.Size]byte) {
 
 // onUnreadable logs an entry once. Its value stays out of the log.
 func (b *backend) onUnreadable(entry *logical.StorageEntry, err error) {
-	if b.unreadable.note(entry) {
+	if b.unreadable.add(entry) {
 		b.Logger().Error("a storage entry cannot be read and is skipped", "key", entry.Key, "error", err)
 	}
 }

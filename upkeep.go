@@ -21,18 +21,18 @@ import (
 )
 
 const (
-	// upkeepEvery is how often the mount looks after itself where nothing is due and
+	// maintenanceInterval is how often the mount looks after itself where nothing is due and
 	// nobody wakes it.
-	upkeepEvery = 12 * time.Hour
-	// upkeepTimeout bounds one look.
-	upkeepTimeout = 5 * time.Minute
-	// upkeepRest is the shortest pause between two looks.
-	upkeepRest = time.Second
+	maintenanceInterval = 12 * time.Hour
+	// maintenanceTimeout bounds one look.
+	maintenanceTimeout = 5 * time.Minute
+	// maintenancePause is the shortest pause between two looks.
+	maintenancePause = time.Second
 )
 
-// upkeep is the goroutine that goes on with what a request has begun and could
+// maintenance is the goroutine that goes on with what a request has begun and could
 // not await, a login or a rotation, and renews the certificate in time.
-type upkeep struct {
+type maintenance struct {
 	backend *backend
 	wake    chan struct{}
 	ctx     context.Context
@@ -44,15 +44,15 @@ type upkeep struct {
 	work    sync.WaitGroup
 }
 
-func newUpkeep(b *backend) *upkeep {
-	u := &upkeep{backend: b, wake: make(chan struct{}, 1)}
+func newMaintenance(b *backend) *maintenance {
+	u := &maintenance{backend: b, wake: make(chan struct{}, 1)}
 	u.ctx, u.stop = context.WithCancel(context.Background())
 	return u
 }
 
 // start is called where storage can be written, and does nothing the second
 // time.
-func (u *upkeep) start() {
+func (u *maintenance) start() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.started || u.ctx.Err() != nil {
@@ -63,38 +63,38 @@ func (u *upkeep) start() {
 }
 
 // close stops what is under way and waits for that. The next start goes on.
-func (u *upkeep) close() {
+func (u *maintenance) close() {
 	u.mu.Lock()
 	u.stop()
 	u.mu.Unlock()
 	u.work.Wait()
 }
 
-func (u *upkeep) poke() {
+func (u *maintenance) wakeUp() {
 	select {
 	case u.wake <- struct{}{}:
 	default:
 	}
 }
 
-// nudge wakes the upkeep where it should have looked already: timers stand still
+// wakeIfLate wakes the upkeep where it should have looked already: timers stand still
 // while a machine sleeps.
-func (u *upkeep) nudge() {
+func (u *maintenance) wakeIfLate() {
 	u.mu.Lock()
 	late := time.Now().Round(0).After(u.next)
 	u.mu.Unlock()
 	if late {
-		u.poke()
+		u.wakeUp()
 	}
 }
 
-func (u *upkeep) run() {
+func (u *maintenance) run() {
 	for {
-		next := u.look()
+		next := u.runOnce()
 		u.mu.Lock()
 		u.next = next.Round(0) // by the clock on the wall
 		u.mu.Unlock()
-		timer := time.NewTimer(max(time.Until(next), upkeepRest))
+		timer := time.NewTimer(max(time.Until(next), maintenancePause))
 		select {
 		case <-timer.C:
 		case <-u.wake:
@@ -106,15 +106,15 @@ func (u *upkeep) run() {
 	}
 }
 
-// look does what is due and tells when something is due next.
-func (u *upkeep) look() (next time.Time) {
-	next = time.Now().Add(upkeepEvery)
+// runOnce does what is due and tells when something is due next.
+func (u *maintenance) runOnce() (next time.Time) {
+	next = time.Now().Add(maintenanceInterval)
 	defer func() {
 		if cause := recover(); cause != nil {
 			u.backend.Logger().Error("the upkeep panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(u.ctx, upkeepTimeout)
+	ctx, cancel := context.WithTimeout(u.ctx, maintenanceTimeout)
 	defer cancel()
 	b := u.backend
 	for _, task := range []struct {
@@ -145,15 +145,15 @@ func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err erro
 	if err != nil || stored == nil || stored.RenewBefore == 0 {
 		return time.Time{}, err
 	}
-	held, err := stored.credential()
-	if err != nil || held == nil {
+	cred, err := stored.credential()
+	if err != nil || cred == nil {
 		return time.Time{}, err
 	}
 	state, err := b.rotation.State(ctx)
 	if err != nil || state.Step != "" {
 		return time.Time{}, err
 	}
-	due = renewalDue(held.Certificate, stored.RenewBefore, state.Last)
+	due = renewalDue(cred.Certificate, stored.RenewBefore, state.Last)
 	if time.Now().Before(due) {
 		return due, nil
 	}
@@ -166,7 +166,7 @@ func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err erro
 		if errors.Is(err, rotation.ErrNotKSeFs) {
 			return time.Time{}, nil
 		}
-		return time.Time{}, fmt.Errorf("renewing the certificate, which ends at %s: %w", held.Certificate.NotAfter.UTC().Format(time.RFC3339), err)
+		return time.Time{}, fmt.Errorf("renewing the certificate, which ends at %s: %w", cred.Certificate.NotAfter.UTC().Format(time.RFC3339), err)
 	}
 	return b.rotation.Advance(ctx)
 }
@@ -204,7 +204,7 @@ const loginNotice = 3 * 24 * time.Hour
 // watchLogins tells once a day of logins that only a person can repeat and that
 // end soon.
 func (b *backend) watchLogins(ctx context.Context) (time.Time, error) {
-	sessions, err := b.personalSessions(ctx)
+	sessions, err := b.externalSessions(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -220,8 +220,8 @@ func (b *backend) watchLogins(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// personalSessions are those that nobody but a person can repeat.
-func (b *backend) personalSessions(ctx context.Context) ([]session.Session, error) {
+// externalSessions are those that nobody but a person can repeat.
+func (b *backend) externalSessions(ctx context.Context) ([]session.Session, error) {
 	connected, err := b.connect(ctx)
 	var none *client.InputError
 	if errors.As(err, &none) {
@@ -231,7 +231,7 @@ func (b *backend) personalSessions(ctx context.Context) ([]session.Session, erro
 		return nil, err
 	}
 	all, err := connected.sessions.All(ctx)
-	return slices.DeleteFunc(all, func(one session.Session) bool { return !one.Outside }), err
+	return slices.DeleteFunc(all, func(one session.Session) bool { return !one.External }), err
 }
 
 func (b *backend) dropUnstored(ctx context.Context) (time.Time, error) {

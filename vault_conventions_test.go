@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -188,7 +188,7 @@ func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
 		"local mount on a standby still": {consts.ReplicationPerformanceStandby, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 				m := w.mount(&logical.InmemStorage{})
 				m.stop()
 				made, err := newFactory("v1", w.registry, w.transport)(t.Context(), &logical.BackendConfig{
@@ -208,7 +208,7 @@ func TestAChangeOnAnotherNodeIsTakenUp(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.issue()
 		other := &mount{
-			world: m.world, ctx: m.ctx, storage: m.storage, transport: m.transport, registry: budget.NewRegistry(),
+			env: m.env, ctx: m.ctx, storage: m.storage, transport: m.transport, registry: ratelimit.NewRegistry(),
 			events: logical.NewMockEventSender(),
 		}
 		other.start()

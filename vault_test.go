@@ -33,13 +33,13 @@ type vault struct {
 	keeper sync.WaitGroup
 
 	mu     sync.Mutex
-	leases []*held
+	leases []*tokenLease
 	// early is a lease that was let go while its token lived.
 	early error
 }
 
-// held is a lease. Its fields belong to the vault's lock.
-type held struct {
+// tokenLease is a lease. Its fields belong to the vault's lock.
+type tokenLease struct {
 	number  string // of its token
 	secret  *logical.Secret
 	expires time.Time
@@ -75,7 +75,7 @@ func (v *vault) request(ctx context.Context, do func(m *mount) (*logical.Respons
 
 // issue has a token made under a role and holds its lease. Where the user has
 // gone before the answer came there is no lease.
-func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*held, error) {
+func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*tokenLease, error) {
 	response, err := v.request(ctx, func(m *mount) (*logical.Response, error) {
 		return m.write("creds/"+role, map[string]any{"ttl": ttl.String()})
 	})
@@ -85,7 +85,7 @@ func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*hel
 	if ctx.Err() != nil {
 		return nil, errGone
 	}
-	lease := &held{
+	lease := &tokenLease{
 		number: response.Data["reference_number"].(string), secret: v.engine.lease(response),
 		expires: time.Now().Add(response.Secret.TTL), changed: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
@@ -97,7 +97,7 @@ func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*hel
 }
 
 // renew moves the end of a lease that has not ended.
-func (v *vault) renew(lease *held, increment time.Duration) error {
+func (v *vault) renew(lease *tokenLease, increment time.Duration) error {
 	if !v.isLive(lease) {
 		return errLeaseOver
 	}
@@ -120,7 +120,7 @@ func (v *vault) renew(lease *held, increment time.Duration) error {
 
 // end is an operator revoking a lease, or hurrying one that Vault could not
 // revoke so far.
-func (v *vault) end(leases ...*held) {
+func (v *vault) end(leases ...*tokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, lease := range leases {
@@ -129,7 +129,7 @@ func (v *vault) end(leases ...*held) {
 }
 
 // delete is an operator deleting the token of a lease by hand.
-func (v *vault) delete(lease *held) error {
+func (v *vault) delete(lease *tokenLease) error {
 	v.mu.Lock()
 	lease.byHand = true
 	v.mu.Unlock()
@@ -138,7 +138,7 @@ func (v *vault) delete(lease *held) error {
 }
 
 // keep revokes a lease when it has ended, and again until that succeeds.
-func (v *vault) keep(lease *held) {
+func (v *vault) keep(lease *tokenLease) {
 	for v.isLive(lease) {
 		if !v.wait(lease, time.Until(v.expiry(lease))) {
 			return
@@ -158,7 +158,7 @@ func (v *vault) keep(lease *held) {
 
 // letGo removes a lease whose revocation was answered with success. Then the
 // token must be dead.
-func (v *vault) letGo(lease *held) {
+func (v *vault) letGo(lease *tokenLease) {
 	if status := v.engine.statusInKSeF(lease.number); status == "Pending" || status == "Active" {
 		v.mu.Lock()
 		v.early = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
@@ -175,19 +175,19 @@ func (v *vault) letGoEarly() error {
 
 // lose is Vault crashing before it has written the lease down, or coming back
 // from an old snapshot.
-func (v *vault) lose(lease *held) {
+func (v *vault) lose(lease *tokenLease) {
 	v.remove(lease)
 	close(lease.lost)
 }
 
-func (v *vault) remove(lease *held) {
+func (v *vault) remove(lease *tokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.leases = slices.DeleteFunc(v.leases, func(other *held) bool { return other == lease })
+	v.leases = slices.DeleteFunc(v.leases, func(other *tokenLease) bool { return other == lease })
 }
 
 // wait returns false where Vault stops meanwhile, or loses the lease.
-func (v *vault) wait(lease *held, pause time.Duration) bool {
+func (v *vault) wait(lease *tokenLease, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -201,29 +201,29 @@ func (v *vault) wait(lease *held, pause time.Duration) bool {
 	return true
 }
 
-func (v *vault) revoke(lease *held) error {
+func (v *vault) revoke(lease *tokenLease) error {
 	_, err := v.engine.call(v.sealed, v.mount, func(m *mount) (*logical.Response, error) { return nil, m.revoke(lease.secret) })
 	return err
 }
 
-func (v *vault) expiry(lease *held) time.Time {
+func (v *vault) expiry(lease *tokenLease) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return lease.expires
 }
 
-func (v *vault) isLive(lease *held) bool { return v.expiry(lease).After(time.Now()) }
+func (v *vault) isLive(lease *tokenLease) bool { return v.expiry(lease).After(time.Now()) }
 
 // all returns the leases that there are, those that have ended and are not yet
 // revoked included.
-func (v *vault) all() []*held {
+func (v *vault) all() []*tokenLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.leases)
 }
 
 // set moves the end of a lease. The caller holds the lock.
-func (h *held) set(expires time.Time) {
+func (h *tokenLease) set(expires time.Time) {
 	h.expires = expires
 	select {
 	case h.changed <- struct{}{}:

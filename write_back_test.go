@@ -16,7 +16,7 @@ import (
 )
 
 func TestConfigAddress(t *testing.T) {
-	inWorld(t, simulator.Options{}, func(t *testing.T, w *world) {
+	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		m := w.mount(&logical.InmemStorage{})
 		defer m.stop()
 		m.must(m.write("config", map[string]any{"environment": "test", "url": client.TestURL + "/", "nip": testNIP}))
@@ -72,7 +72,7 @@ func TestConfigComputed(t *testing.T) {
 	})
 	t.Run("session_until_of_a_person", func(t *testing.T) {
 		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.logIn(m.person(simulator.CertificateOptions{PESEL: testPESEL}))
+			m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
 			read := m.readJSON("config")
 			require.Contains(t, read, "session_until")
 			require.Empty(t, m.must(m.write("config", read)).Warnings)

@@ -147,7 +147,7 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 	var out LoginState
 	err := c.do(ctx, call{
 		endpoint: EndpointLoginStatus, method: http.MethodGet,
-		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK, bearer: operation.Token.Token.Bearing(),
+		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK, bearer: operation.Token.Token.Source(),
 	}, &out)
 	return out, err
 }
@@ -157,7 +157,7 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, error) {
 	var out Tokens
 	err := c.do(ctx, call{
-		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", success: http.StatusOK, bearer: operation.Token.Token.Bearing(),
+		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", success: http.StatusOK, bearer: operation.Token.Token.Source(),
 	}, &out)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, err
 func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 	var out refreshed
 	err := c.do(ctx, call{
-		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", success: http.StatusOK, bearer: refresh.Bearing(),
+		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", success: http.StatusOK, bearer: refresh.Source(),
 	}, &out)
 	if err != nil {
 		return nil, err

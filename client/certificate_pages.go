@@ -22,7 +22,7 @@ const maxCertificatePages = 10
 var ErrMoreCertificates = errors.New("KSeF lists more certificates of the subject than are looked at: 10 pages of 50")
 
 // QueryCertificates returns a page of the subject's certificates.
-func (c *Client) QueryCertificates(ctx context.Context, access Bearing, query CertificateQuery) (*CertificatePage, error) {
+func (c *Client) QueryCertificates(ctx context.Context, access TokenSource, query CertificateQuery) (*CertificatePage, error) {
 	path := "/certificates/query"
 	values := url.Values{}
 	if query.PageSize > 0 {

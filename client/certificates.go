@@ -132,7 +132,7 @@ type CertificatePage struct {
 }
 
 // CertificateLimits asks what KSeF still allows the subject.
-func (c *Client) CertificateLimits(ctx context.Context, access Bearing) (*CertificateLimits, error) {
+func (c *Client) CertificateLimits(ctx context.Context, access TokenSource) (*CertificateLimits, error) {
 	var out CertificateLimits
 	err := c.do(ctx, call{
 		endpoint: EndpointCertificateLimits, method: http.MethodGet, path: "/certificates/limits", bearer: access, success: http.StatusOK,
@@ -145,7 +145,7 @@ func (c *Client) CertificateLimits(ctx context.Context, access Bearing) (*Certif
 
 // EnrollmentData asks for the subject that a request for a certificate must
 // name. KSeF tells only whoever has logged in with a signature (25001).
-func (c *Client) EnrollmentData(ctx context.Context, access Bearing) (*EnrollmentData, error) {
+func (c *Client) EnrollmentData(ctx context.Context, access TokenSource) (*EnrollmentData, error) {
 	var out EnrollmentData
 	err := c.do(ctx, call{
 		endpoint: EndpointEnrollmentData, method: http.MethodGet, path: "/certificates/enrollments/data", bearer: access, success: http.StatusOK,
@@ -158,7 +158,7 @@ func (c *Client) EnrollmentData(ctx context.Context, access Bearing) (*Enrollmen
 
 // Enroll asks for a certificate. KSeF answers at once with a reference number
 // and decides later; each call may lead to a certificate of its own.
-func (c *Client) Enroll(ctx context.Context, access Bearing, request EnrollmentRequest) (referenceNumber string, err error) {
+func (c *Client) Enroll(ctx context.Context, access TokenSource, request EnrollmentRequest) (referenceNumber string, err error) {
 	post, err := jsonCall(EndpointEnroll, "/certificates/enrollments", access, struct {
 		Name string `json:"certificateName"`
 		Type string `json:"certificateType"`
@@ -181,7 +181,7 @@ func (c *Client) Enroll(ctx context.Context, access Bearing, request EnrollmentR
 
 // Enrollment asks where a request for a certificate stands. KSeF keeps that for
 // 30 days (410 Gone afterwards).
-func (c *Client) Enrollment(ctx context.Context, access Bearing, referenceNumber string) (*Enrollment, error) {
+func (c *Client) Enrollment(ctx context.Context, access TokenSource, referenceNumber string) (*Enrollment, error) {
 	var out Enrollment
 	err := c.do(ctx, call{
 		endpoint: EndpointEnrollment, method: http.MethodGet,
@@ -202,7 +202,7 @@ var ErrNoCertificate = errors.New("KSeF has no such certificate of the subject's
 
 // RetrieveCertificate fetches a certificate of the subject's. It fails with
 // ErrNoCertificate where there is none.
-func (c *Client) RetrieveCertificate(ctx context.Context, access Bearing, serialNumber string) (*x509.Certificate, error) {
+func (c *Client) RetrieveCertificate(ctx context.Context, access TokenSource, serialNumber string) (*x509.Certificate, error) {
 	post, err := jsonCall(EndpointRetrieve, "/certificates/retrieve", access, struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
 	}{[]string{serialNumber}})
@@ -234,7 +234,7 @@ func (c *Client) RetrieveCertificate(ctx context.Context, access Bearing, serial
 
 // RevokeCertificate revokes a certificate of the subject's; reason is one of
 // KSeF's, such as RevokedSuperseded. Sessions that were opened with it go on.
-func (c *Client) RevokeCertificate(ctx context.Context, access Bearing, serialNumber, reason string) error {
+func (c *Client) RevokeCertificate(ctx context.Context, access TokenSource, serialNumber, reason string) error {
 	post, err := jsonCall(EndpointRevokeCertificate, "/certificates/"+url.PathEscape(serialNumber)+"/revoke", access, struct {
 		Reason string `json:"revocationReason"`
 	}{reason})

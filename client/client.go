@@ -73,7 +73,7 @@ type Client struct {
 	timeout   time.Duration
 	userAgent string
 	onWarning func(Warning)
-	gate      Gate
+	limiter   Limiter
 	// unanswered counts the requests that got no answer in time, and closedAfter is how many there
 	// had been when the connections that were kept were last closed for it.
 	unanswered, closedAfter *atomic.Int64
@@ -100,7 +100,7 @@ func New(config Config) (*Client, error) {
 		timeout:   config.RequestTimeout,
 		userAgent: config.UserAgent,
 		onWarning: config.OnWarning,
-		gate:      openGate{},
+		limiter:   unlimited{},
 
 		unanswered: &atomic.Int64{}, closedAfter: &atomic.Int64{},
 	}

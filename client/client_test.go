@@ -39,7 +39,7 @@ func (a *answering) RoundTrip(request *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-func access() Bearing { return Secret("access").Bearing() }
+func access() TokenSource { return Secret("access").Source() }
 
 func newClient(t *testing.T, transport http.RoundTripper) *Client {
 	t.Helper()
@@ -94,18 +94,18 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 		"garbage":         {http.Header{"Retry-After": {"soon"}}, ``, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			gate := &recordingGate{}
-			api := newClient(t, &answering{status: 429, header: test.header, body: test.body}).Through(gate)
+			limiter := &recordingLimiter{}
+			api := newClient(t, &answering{status: 429, header: test.header, body: test.body}).WithLimiter(limiter)
 			err := api.RevokeToken(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 			require.True(t, IsRateLimited(err))
 			require.True(t, IsRefusal(err))
-			require.Equal(t, []string{EndpointRevokeToken}, gate.admitted)
-			require.Equal(t, []time.Duration{test.want}, gate.done)
+			require.Equal(t, []string{EndpointRevokeToken}, limiter.admitted)
+			require.Equal(t, []time.Duration{test.want}, limiter.done)
 		})
 	}
 }
 
-type recordingGate struct {
+type recordingLimiter struct {
 	admitted []string
 	done     []time.Duration
 	refuse   error
@@ -117,7 +117,7 @@ type recordingGate struct {
 	givenUp   int
 }
 
-func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) {
+func (g *recordingLimiter) Admit(_ context.Context, endpoint string) (Permit, error) {
 	if g.refuse != nil {
 		return nil, g.refuse
 	}
@@ -125,21 +125,21 @@ func (g *recordingGate) Admit(_ context.Context, endpoint string) (Pass, error) 
 	return g, nil
 }
 
-func (g *recordingGate) Begin(context.Context) error {
+func (g *recordingLimiter) Begin(context.Context) error {
 	g.begun++
 	return g.refuseBegin
 }
 
-func (g *recordingGate) Done(retryAfter time.Duration) { g.done = append(g.done, retryAfter) }
+func (g *recordingLimiter) Done(retryAfter time.Duration) { g.done = append(g.done, retryAfter) }
 
-func (g *recordingGate) GiveUp(time.Time) { g.givenUp++ }
+func (g *recordingLimiter) GiveUp(time.Time) { g.givenUp++ }
 
-func (g *recordingGate) Cancel() { g.cancelled++ }
+func (g *recordingLimiter) Cancel() { g.cancelled++ }
 
 func TestNothingIsSentPastAGateThatRefuses(t *testing.T) {
 	server := &answering{status: 204}
 	closed := errors.New("no slot")
-	require.ErrorIs(t, newClient(t, server).Through(&recordingGate{refuse: closed}).RevokeToken(t.Context(), access(), "x"), closed)
+	require.ErrorIs(t, newClient(t, server).WithLimiter(&recordingLimiter{refuse: closed}).RevokeToken(t.Context(), access(), "x"), closed)
 	require.Nil(t, server.seen)
 }
 
@@ -148,7 +148,7 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 	noBearer := errors.New("no login")
 	for name, test := range map[string]struct {
 		transport http.RoundTripper
-		bearer    Bearing
+		bearer    TokenSource
 		sent      bool
 		givenUp   int
 	}{
@@ -159,12 +159,12 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 		"it takes long": {brokenTransport{context.DeadlineExceeded}, access(), true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			gate := &recordingGate{}
-			err := newClient(t, test.transport).Through(gate).RevokeToken(t.Context(), test.bearer, "x")
+			limiter := &recordingLimiter{}
+			err := newClient(t, test.transport).WithLimiter(limiter).RevokeToken(t.Context(), test.bearer, "x")
 			require.Error(t, err)
-			require.Equal(t, test.sent, len(gate.done)+gate.givenUp == 1)
-			require.Equal(t, test.givenUp, gate.givenUp)
-			require.Equal(t, !test.sent, gate.cancelled == 1)
+			require.Equal(t, test.sent, len(limiter.done)+limiter.givenUp == 1)
+			require.Equal(t, test.givenUp, limiter.givenUp)
+			require.Equal(t, !test.sent, limiter.cancelled == 1)
 			var lost *TransportError
 			require.Equal(t, test.sent, errors.As(err, &lost) && lost.Sent)
 		})
@@ -233,7 +233,7 @@ func TestRequestsCarryWhatKSeFAsksFor(t *testing.T) {
 	var warnings []Warning
 	api, err := New(Config{URL: TestURL + "/", Transport: server, OnWarning: func(w Warning) { warnings = append(warnings, w) }})
 	require.NoError(t, err)
-	_, err = api.QueryTokens(t.Context(), Secret("secret-access").Bearing(), TokenQuery{
+	_, err = api.QueryTokens(t.Context(), Secret("secret-access").Source(), TokenQuery{
 		Statuses: []string{"Active", "Pending"}, Description: "raport żółty", PageSize: 50, Continuation: "next",
 		Author: testAuthor, AuthorType: "Nip",
 	})
@@ -297,9 +297,9 @@ func TestAddressesAreChecked(t *testing.T) {
 }
 
 func TestIdentifiersAreChecked(t *testing.T) {
-	in, err := ParseNIP(testAuthor)
+	taxpayer, err := ParseNIP(testAuthor)
 	require.NoError(t, err)
-	require.Equal(t, "Nip:5265877635", in.String())
+	require.Equal(t, "Nip:5265877635", taxpayer.String())
 	unit, err := ParseInternalID("6824515772-12343")
 	require.NoError(t, err, "the example in KSeF's OpenAPI")
 	require.Equal(t, "6824515772", unit.NIP())

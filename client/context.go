@@ -17,20 +17,20 @@ const (
 	ContextInternalID ContextType = "InternalId"
 )
 
-// Context is whose invoices a session or token is about.
-type Context struct {
+// ContextIdentifier is whose invoices a session or token is about.
+type ContextIdentifier struct {
 	Type  ContextType `json:"type"`
 	Value string      `json:"value"`
 }
 
 // String is "Nip:5265877635", the form in which contexts key storage and limits.
-func (c Context) String() string { return string(c.Type) + ":" + c.Value }
+func (c ContextIdentifier) String() string { return string(c.Type) + ":" + c.Value }
 
 // IsZero says that no context was given.
-func (c Context) IsZero() bool { return c == Context{} }
+func (c ContextIdentifier) IsZero() bool { return c == ContextIdentifier{} }
 
 // NIP is the taxpayer number of the context's owner; both types begin with it.
-func (c Context) NIP() string {
+func (c ContextIdentifier) NIP() string {
 	nip, _, _ := strings.Cut(c.Value, "-")
 	return nip
 }
@@ -42,14 +42,14 @@ var (
 )
 
 // ParseNIP checks a taxpayer number: ten digits, the last of them a checksum.
-func ParseNIP(value string) (Context, error) {
+func ParseNIP(value string) (ContextIdentifier, error) {
 	if !tenDigits.MatchString(value) {
-		return Context{}, &InputError{Field: "nip", Fault: "is not ten digits", Remedy: "give the ten digits without dashes or a country code"}
+		return ContextIdentifier{}, &InputError{Field: "nip", Fault: "is not ten digits", Remedy: "give the ten digits without dashes or a country code"}
 	}
 	if fault := nipFault(value); fault != "" {
-		return Context{}, &InputError{Field: "nip", Fault: fault, Remedy: "check the number for a typing error"}
+		return ContextIdentifier{}, &InputError{Field: "nip", Fault: fault, Remedy: "check the number for a typing error"}
 	}
-	return Context{Type: ContextNIP, Value: value}, nil
+	return ContextIdentifier{Type: ContextNIP, Value: value}, nil
 }
 
 // nipFault says why ten digits are no NIP to KSeF; "" where they are one.
@@ -67,17 +67,17 @@ func nipFault(digits string) string {
 
 // ParseInternalID checks the identifier of an internal unit: a NIP, a dash and
 // five digits, the last of them a checksum.
-func ParseInternalID(value string) (Context, error) {
+func ParseInternalID(value string) (ContextIdentifier, error) {
 	if !internalIDPattern.MatchString(value) {
-		return Context{}, &InputError{Field: "internal_id", Fault: "is not a NIP, a dash and five digits", Remedy: "give it as KSeF shows it, such as 5265877635-12346"}
+		return ContextIdentifier{}, &InputError{Field: "internal_id", Fault: "is not a NIP, a dash and five digits", Remedy: "give it as KSeF shows it, such as 5265877635-12346"}
 	}
 	if fault := nipFault(value[:10]); fault != "" {
-		return Context{}, &InputError{Field: "internal_id", Fault: "begins with a NIP that " + fault, Remedy: "check the number for a typing error"}
+		return ContextIdentifier{}, &InputError{Field: "internal_id", Fault: "begins with a NIP that " + fault, Remedy: "check the number for a typing error"}
 	}
 	if !validInternalID(value) {
-		return Context{}, &InputError{Field: "internal_id", Fault: "has a wrong last digit, which is a checksum", Remedy: "check the number for a typing error"}
+		return ContextIdentifier{}, &InputError{Field: "internal_id", Fault: "has a wrong last digit, which is a checksum", Remedy: "check the number for a typing error"}
 	}
-	return Context{Type: ContextInternalID, Value: value}, nil
+	return ContextIdentifier{Type: ContextInternalID, Value: value}, nil
 }
 
 // validNIP weighs the first nine digits and compares their sum modulo 11 with

@@ -36,16 +36,16 @@ func (e *APIError) Explain() string {
 	case http.StatusGone:
 		return "KSeF no longer keeps the status of this login or request."
 	case http.StatusTooManyRequests:
-		return "KSeF's request limit is used up for this context or address" + NextSlot(e.RetryAt) + "."
+		return "KSeF's request limit is used up for this context or address" + NextPermit(e.RetryAt) + "."
 	case http.StatusUnsupportedMediaType:
 		return "KSeF did not accept the content type."
 	}
 	return ""
 }
 
-// NextSlot is the end of a sentence that says when the next request may go, and in how many seconds
+// NextPermit is the end of a sentence that says when the next request may go, and in how many seconds
 // from now; "" for a zero time.
-func NextSlot(at time.Time) string {
+func NextPermit(at time.Time) string {
 	if at.IsZero() {
 		return ""
 	}

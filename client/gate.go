@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Gate admits requests: it knows KSeF's limits and says when one may go.
-type Gate interface {
+// Limiter admits requests: it knows KSeF's limits and says when one may go.
+type Limiter interface {
 	// Admit waits until a request to the endpoint may be sent. Where it
 	// returns nil, the pass is closed exactly once.
-	Admit(ctx context.Context, endpoint string) (Pass, error)
+	Admit(ctx context.Context, endpoint string) (Permit, error)
 }
 
-// Pass is the permission to send one request.
-type Pass interface {
+// Permit is the permission to send one request.
+type Permit interface {
 	// Begin waits for what KSeF limits over all requests together. It is called once, when the bearer
 	// token is at hand: to get one may take a login, whose requests must not wait for this one. Where
 	// it fails, nothing is sent and Cancel follows.
@@ -31,21 +31,21 @@ type Pass interface {
 	Cancel()
 }
 
-// Through returns a client that sends each request through the gate.
-func (c *Client) Through(gate Gate) *Client {
-	gated := *c
-	gated.gate = gate
-	return &gated
+// WithLimiter returns a client that sends each request through the gate.
+func (c *Client) WithLimiter(limiter Limiter) *Client {
+	limited := *c
+	limited.limiter = limiter
+	return &limited
 }
 
-type openGate struct{}
+type unlimited struct{}
 
-func (openGate) Admit(context.Context, string) (Pass, error) { return openGate{}, nil }
+func (unlimited) Admit(context.Context, string) (Permit, error) { return unlimited{}, nil }
 
-func (openGate) Begin(context.Context) error { return nil }
+func (unlimited) Begin(context.Context) error { return nil }
 
-func (openGate) Done(time.Duration) {}
+func (unlimited) Done(time.Duration) {}
 
-func (openGate) GiveUp(time.Time) {}
+func (unlimited) GiveUp(time.Time) {}
 
-func (openGate) Cancel() {}
+func (unlimited) Cancel() {}

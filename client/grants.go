@@ -37,15 +37,15 @@ type grantsPage struct {
 
 type grantItem struct {
 	// Scope is a string, and anything in a version to come.
-	Scope   json.RawMessage `json:"permissionScope"`
-	Owner   json.RawMessage `json:"ownerPermissionScope"`
-	State   string          `json:"permissionState"`
-	Context *Context        `json:"contextIdentifier"`
+	Scope   json.RawMessage    `json:"permissionScope"`
+	Owner   json.RawMessage    `json:"ownerPermissionScope"`
+	State   string             `json:"permissionState"`
+	Context *ContextIdentifier `json:"contextIdentifier"`
 }
 
 // PersonalGrants returns the first hundred grants of the subject of the access token, which is one
 // for the taxpayer.
-func (c *Client) PersonalGrants(ctx context.Context, access Bearing, taxpayer Context) (*Grants, error) {
+func (c *Client) PersonalGrants(ctx context.Context, access TokenSource, taxpayer ContextIdentifier) (*Grants, error) {
 	call, err := jsonCall(EndpointPersonalGrants, "/permissions/query/personal/grants?pageOffset=0&pageSize=100", access, struct{}{})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (c *Client) PersonalGrants(ctx context.Context, access Bearing, taxpayer Co
 }
 
 // grants leaves out what another taxpayer has granted to the one whom the context is about.
-func (p grantsPage) grants(taxpayer Context) *Grants {
+func (p grantsPage) grants(taxpayer ContextIdentifier) *Grants {
 	grants := &Grants{HasMore: p.HasMore, Owner: says(p.Owner)}
 	for _, item := range p.Permissions {
 		if item.State == "Inactive" || (item.Context != nil && *item.Context != taxpayer) {

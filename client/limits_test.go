@@ -37,28 +37,28 @@ func TestRateLimits(t *testing.T) {
 // A pass begins when its bearer token is at hand: to get one may take a login.
 func TestPassBegin(t *testing.T) {
 	t.Run("after the bearer token", func(t *testing.T) {
-		gate, server := &recordingGate{}, &answering{status: 204}
+		limiter, server := &recordingLimiter{}, &answering{status: 204}
 		bearer := func(context.Context) (Secret, error) {
-			require.Len(t, gate.admitted, 1)
-			require.Zero(t, gate.begun)
+			require.Len(t, limiter.admitted, 1)
+			require.Zero(t, limiter.begun)
 			return "access", nil
 		}
-		require.NoError(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), bearer, "x"))
-		require.Equal(t, 1, gate.begun)
-		require.Len(t, gate.done, 1)
+		require.NoError(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), bearer, "x"))
+		require.Equal(t, 1, limiter.begun)
+		require.Len(t, limiter.done, 1)
 	})
 	t.Run("without a bearer token there is nothing to begin", func(t *testing.T) {
-		gate, server := &recordingGate{}, &answering{status: 204}
+		limiter, server := &recordingLimiter{}, &answering{status: 204}
 		bearer := func(context.Context) (Secret, error) { return "", errors.New("no login") }
-		require.Error(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), bearer, "x"))
-		require.Zero(t, gate.begun)
-		require.Equal(t, 1, gate.cancelled)
+		require.Error(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), bearer, "x"))
+		require.Zero(t, limiter.begun)
+		require.Equal(t, 1, limiter.cancelled)
 	})
 	t.Run("refused", func(t *testing.T) {
-		gate, server := &recordingGate{refuseBegin: errors.New("no slot")}, &answering{status: 204}
-		require.ErrorIs(t, newClient(t, server).Through(gate).RevokeToken(t.Context(), access(), "x"), gate.refuseBegin)
+		limiter, server := &recordingLimiter{refuseBegin: errors.New("no slot")}, &answering{status: 204}
+		require.ErrorIs(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), access(), "x"), limiter.refuseBegin)
 		require.Nil(t, server.seen)
-		require.Equal(t, 1, gate.cancelled)
-		require.Empty(t, gate.done)
+		require.Equal(t, 1, limiter.cancelled)
+		require.Empty(t, limiter.done)
 	})
 }

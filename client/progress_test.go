@@ -54,13 +54,13 @@ func TestTransportErrorText(t *testing.T) {
 			made, err := New(test.config)
 			require.NoError(t, err)
 			defer made.Close()
-			gate := &recordingGate{}
-			_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+			limiter := &recordingLimiter{}
+			_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
 			var lost *TransportError
 			require.ErrorAs(t, err, &lost)
 			require.Equal(t, test.sent, lost.Sent)
 			require.Contains(t, err.Error(), test.text)
-			require.Equal(t, !test.sent, gate.cancelled == 1, "a request that was not sent uses no slot")
+			require.Equal(t, !test.sent, limiter.cancelled == 1, "a request that was not sent uses no slot")
 		})
 	}
 }
@@ -94,14 +94,14 @@ func TestProgressOfASecondConnection(t *testing.T) {
 	made, err := New(Config{URL: server.URL, Transport: transport})
 	require.NoError(t, err)
 	defer made.Close()
-	gate := &recordingGate{}
-	_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+	limiter := &recordingLimiter{}
+	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
 	require.NoError(t, err)
 	broken.Store(true)
-	_, err = made.Through(gate).GenerateToken(t.Context(), access(), TokenRequest{})
+	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
 	require.ErrorContains(t, err, "KSeF could not be reached for POST /tokens: dial")
 	require.False(t, MayHaveActed(err, EndpointGenerateToken))
-	require.Equal(t, 1, gate.cancelled)
+	require.Equal(t, 1, limiter.cancelled)
 }
 
 // breakingConn writes nothing any more once it is broken.

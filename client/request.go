@@ -32,18 +32,18 @@ type call struct {
 	method      string
 	path        string
 	success     int // the status that KSeF documents for a success
-	bearer      Bearing
+	bearer      TokenSource
 	header      map[string]string
 	contentType string
 	body        []byte
 }
 
-// Bearing gives the bearer token of a request at the moment in which it is
+// TokenSource gives the bearer token of a request at the moment in which it is
 // sent: a wait for KSeF's limits may outlast a token.
-type Bearing func(ctx context.Context) (Secret, error)
+type TokenSource func(ctx context.Context) (Secret, error)
 
-// Bearing returns the secret itself as the bearer token.
-func (s Secret) Bearing() Bearing {
+// Source returns the secret itself as the bearer token.
+func (s Secret) Source() TokenSource {
 	return func(context.Context) (Secret, error) { return s, nil }
 }
 
@@ -57,7 +57,7 @@ func unreadable(endpoint string) error {
 
 // jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless
 // said otherwise.
-func jsonCall(endpoint, path string, bearer Bearing, body any) (call, error) {
+func jsonCall(endpoint, path string, bearer TokenSource, body any) (call, error) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return call{}, fmt.Errorf("encoding the request for %s: %w", endpoint, err)
@@ -74,13 +74,13 @@ const blockUnlessTold = time.Minute
 
 // do sends the call and decodes a success into out (nil: there is no body).
 func (c *Client) do(ctx context.Context, call call, out any) error {
-	pass, err := c.gate.Admit(ctx, call.endpoint)
+	permit, err := c.limiter.Admit(ctx, call.endpoint)
 	if err != nil {
 		return err
 	}
-	request, cancel, err := c.begin(ctx, pass, call)
+	request, cancel, err := c.begin(ctx, permit, call)
 	if err != nil {
-		pass.Cancel()
+		permit.Cancel()
 		return err
 	}
 	defer cancel()
@@ -90,12 +90,12 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	response, err := c.http.Do(sending.follow(request))
 	if err != nil {
 		lost := &TransportError{Endpoint: call.endpoint, Sent: !sending.unsent(err), Connected: sending.connected.Load(), Err: withoutURL(err)}
-		c.settle(pass, sent, lost)
+		c.settle(permit, sent, lost)
 		return lost
 	}
 	defer response.Body.Close()
 	err = c.read(call, response, out)
-	c.settle(pass, time.Time{}, err)
+	c.settle(permit, time.Time{}, err)
 	if moments, ok := out.(onClock); ok && err == nil {
 		moments.translate(newClock(sent, response.Header))
 	}
@@ -117,7 +117,7 @@ func (c *Client) closeSilent() {
 
 // settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero where
 // KSeF has begun to answer.
-func (c *Client) settle(pass Pass, sent time.Time, err error) {
+func (c *Client) settle(permit Permit, sent time.Time, err error) {
 	left := errors.Is(err, context.Canceled) && !sent.IsZero() && time.Since(sent) >= unansweredAfter
 	if left || errors.Is(err, context.DeadlineExceeded) {
 		c.unanswered.Add(1)
@@ -126,13 +126,13 @@ func (c *Client) settle(pass Pass, sent time.Time, err error) {
 	var refused *APIError
 	switch {
 	case errors.As(err, &lost) && !lost.Sent:
-		pass.Cancel()
+		permit.Cancel()
 	case errors.As(err, &refused):
-		pass.Done(refused.RetryAfter)
+		permit.Done(refused.RetryAfter)
 	case !sent.IsZero() && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
-		pass.GiveUp(sent)
+		permit.GiveUp(sent)
 	default:
-		pass.Done(0)
+		permit.Done(0)
 	}
 }
 
@@ -160,7 +160,7 @@ func (c *Client) read(call call, response *http.Response, out any) error {
 }
 
 // begin makes the request once it may be sent.
-func (c *Client) begin(ctx context.Context, pass Pass, call call) (*http.Request, context.CancelFunc, error) {
+func (c *Client) begin(ctx context.Context, permit Permit, call call) (*http.Request, context.CancelFunc, error) {
 	var bearer Secret
 	if call.bearer != nil {
 		var err error
@@ -168,7 +168,7 @@ func (c *Client) begin(ctx context.Context, pass Pass, call call) (*http.Request
 			return nil, nil, err
 		}
 	}
-	if err := pass.Begin(ctx); err != nil {
+	if err := permit.Begin(ctx); err != nil {
 		return nil, nil, err
 	}
 	return c.request(ctx, call, bearer)

@@ -53,7 +53,7 @@ type SessionPage struct {
 
 // QuerySessions returns a page of the sessions that the subject has in the context of the access
 // token.
-func (c *Client) QuerySessions(ctx context.Context, access Bearing, query SessionQuery) (*SessionPage, error) {
+func (c *Client) QuerySessions(ctx context.Context, access TokenSource, query SessionQuery) (*SessionPage, error) {
 	get := call{endpoint: EndpointQuerySessions, method: http.MethodGet, path: "/auth/sessions", bearer: access, success: http.StatusOK}
 	if query.PageSize > 0 {
 		get.path += "?" + url.Values{"pageSize": {strconv.Itoa(query.PageSize)}}.Encode()
@@ -72,12 +72,12 @@ func (c *Client) QuerySessions(ctx context.Context, access Bearing, query Sessio
 // Access tokens stay valid to their own end, up to 15 minutes.
 func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
 	return c.do(ctx, call{
-		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Bearing(),
+		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Source(),
 	}, nil)
 }
 
 // EndSessionByNumber ends a session of the same subject and context as the access token's.
-func (c *Client) EndSessionByNumber(ctx context.Context, access Bearing, referenceNumber string) error {
+func (c *Client) EndSessionByNumber(ctx context.Context, access TokenSource, referenceNumber string) error {
 	return c.do(ctx, call{
 		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
 		success: http.StatusNoContent, bearer: access,

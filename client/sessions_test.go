@@ -41,12 +41,12 @@ func TestQuerySessions(t *testing.T) {
 
 func TestEndSessionByNumber(t *testing.T) {
 	server := &answering{status: 204}
-	gate := &recordingGate{}
-	err := newClient(t, server).Through(gate).EndSessionByNumber(t.Context(), access(), "20251010-AU-1DCE3E3000/12ECB5B36E-45")
+	limiter := &recordingLimiter{}
+	err := newClient(t, server).WithLimiter(limiter).EndSessionByNumber(t.Context(), access(), "20251010-AU-1DCE3E3000/12ECB5B36E-45")
 	require.NoError(t, err)
 	require.Equal(t, "DELETE", server.seen.Method)
 	require.Equal(t, "/v2/auth/sessions/20251010-AU-1DCE3E3000%2F12ECB5B36E-45", server.seen.URL.RequestURI())
-	require.Equal(t, []string{EndpointEndNumbered}, gate.admitted)
+	require.Equal(t, []string{EndpointEndNumbered}, limiter.admitted)
 
 	err = newClient(t, &answering{status: 400, body: `{"errors":[{"code":21405,"description":"d"}]}`}).
 		EndSessionByNumber(t.Context(), access(), "x")

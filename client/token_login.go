@@ -26,7 +26,7 @@ const (
 
 // BeginTokenLogin begins a login with a KSeF token. Where KSeF has withdrawn the key since it was
 // fetched (21470), the keys are fetched again and the login is submitted once more.
-func (c *Client) BeginTokenLogin(ctx context.Context, taxpayer Context, token Secret) (*Operation, error) {
+func (c *Client) BeginTokenLogin(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
 	operation, err := c.submitTokenOnce(ctx, taxpayer, token)
 	if HasCode(err, unknownPublicKey) {
 		return c.submitTokenOnce(ctx, taxpayer, token)
@@ -36,7 +36,7 @@ func (c *Client) BeginTokenLogin(ctx context.Context, taxpayer Context, token Se
 
 // submitTokenOnce takes a challenge of its own: whether a refusal with 21470 spends the challenge
 // is not documented.
-func (c *Client) submitTokenOnce(ctx context.Context, taxpayer Context, token Secret) (*Operation, error) {
+func (c *Client) submitTokenOnce(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
 	key, err := c.TokenKey(ctx)
 	if err != nil {
 		return nil, err
@@ -51,17 +51,17 @@ func (c *Client) submitTokenOnce(ctx context.Context, taxpayer Context, token Se
 // SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF
 // asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge". BeginTokenLogin does all
 // of it.
-func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, taxpayer Context, token Secret, key *PublicKey) (*Operation, error) {
+func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, taxpayer ContextIdentifier, token Secret, key *PublicKey) (*Operation, error) {
 	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
 	}
 	request, err := jsonCall(EndpointKSeFToken, "/auth/ksef-token", nil, struct {
-		Challenge      string  `json:"challenge"`
-		Context        Context `json:"contextIdentifier"`
-		EncryptedToken []byte  `json:"encryptedToken"`
-		PublicKeyID    string  `json:"publicKeyId,omitempty"`
+		Challenge      string            `json:"challenge"`
+		Context        ContextIdentifier `json:"contextIdentifier"`
+		EncryptedToken []byte            `json:"encryptedToken"`
+		PublicKeyID    string            `json:"publicKeyId,omitempty"`
 	}{challenge.Challenge, taxpayer, encrypted, key.ID})
 	if err != nil {
 		return nil, err

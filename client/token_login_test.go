@@ -149,7 +149,7 @@ func (k *tokenLogins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestBeginTokenLogin(t *testing.T) {
-	taxpayer := Context{Type: ContextNIP, Value: testAuthor}
+	taxpayer := ContextIdentifier{Type: ContextNIP, Value: testAuthor}
 	for name, test := range map[string]struct {
 		code, refusals, submissions int
 		accepted                    bool

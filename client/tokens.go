@@ -129,7 +129,7 @@ type TokenPage struct {
 
 // GenerateToken makes a token. It is Pending at first and cannot log in
 // before it is Active.
-func (c *Client) GenerateToken(ctx context.Context, access Bearing, request TokenRequest) (*NewToken, error) {
+func (c *Client) GenerateToken(ctx context.Context, access TokenSource, request TokenRequest) (*NewToken, error) {
 	post, err := jsonCall(EndpointGenerateToken, "/tokens", access, request)
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (c *Client) GenerateToken(ctx context.Context, access Bearing, request Toke
 
 // QueryTokens returns a page of the context's tokens, foreign ones included,
 // as far as the caller may see them.
-func (c *Client) QueryTokens(ctx context.Context, access Bearing, query TokenQuery) (*TokenPage, error) {
+func (c *Client) QueryTokens(ctx context.Context, access TokenSource, query TokenQuery) (*TokenPage, error) {
 	values := url.Values{}
 	for _, status := range query.Statuses {
 		values.Add("status", status)
@@ -178,7 +178,7 @@ func setIf(values url.Values, name, value string) {
 }
 
 // Token returns what KSeF tells about one token.
-func (c *Client) Token(ctx context.Context, access Bearing, referenceNumber string) (*Token, error) {
+func (c *Client) Token(ctx context.Context, access TokenSource, referenceNumber string) (*Token, error) {
 	var out Token
 	err := c.do(ctx, call{
 		endpoint: EndpointToken, method: http.MethodGet,
@@ -195,7 +195,7 @@ func (c *Client) Token(ctx context.Context, access Bearing, referenceNumber stri
 
 // RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted
 // (204). KSeF has no 404: see TokenStatus.Dead for what else proves an end.
-func (c *Client) RevokeToken(ctx context.Context, access Bearing, referenceNumber string) error {
+func (c *Client) RevokeToken(ctx context.Context, access TokenSource, referenceNumber string) error {
 	return c.do(ctx, call{
 		endpoint: EndpointRevokeToken, method: http.MethodDelete,
 		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusNoContent,

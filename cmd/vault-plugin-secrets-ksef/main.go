@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"os"
 
+	ksef "vault-plugin-secrets-ksef"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/plugin"
-
-	ksef "vault-plugin-secrets-ksef"
 )
 
 // version is set by the build. Vault takes it as the plugin's running version only where it is semantic with a leading v.

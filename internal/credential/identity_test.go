@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"vault-plugin-secrets-ksef/client/xades"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestIdentityFollowsKSeFsRules(t *testing.T) {

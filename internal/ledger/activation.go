@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// pollPatience is how long a look at pending tokens waits for KSeF's limits.
-const pollPatience = 5 * time.Second
+// pollMaxWait is how long a look at pending tokens waits for KSeF's limits.
+const pollMaxWait = 5 * time.Second
 
-// answerMargin is left of the caller's time for answering with a token that is
+// responseMargin is left of the caller's time for answering with a token that is
 // still Pending.
-const answerMargin = 2 * time.Second
+const responseMargin = 2 * time.Second
 
 // watch is the poller that all who wait in one context share: a request for
 // each of them would cost as much of KSeF's limit as issuing does.
@@ -27,7 +27,7 @@ type watch struct {
 	waiting map[string]*waiter
 	// wake is filled when somebody joins.
 	wake     chan struct{}
-	lastLook time.Time
+	lastPoll time.Time
 	lastErr  error
 }
 
@@ -35,8 +35,8 @@ type watch struct {
 // the timeout. The error says why the answer is still Pending.
 func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.Token, error) {
 	end := time.Now().Add(timeout)
-	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-answerMargin).Before(end) {
-		end = bound.Add(-answerMargin)
+	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-responseMargin).Before(end) {
+		end = bound.Add(-responseMargin)
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -89,7 +89,7 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 // poll looks until nobody waits any more.
 func (l *Ledger) poll(target Target, w *watch) {
 	for {
-		next, waits := l.nextLook(target, w)
+		next, waits := l.nextPoll(target, w)
 		if !waits {
 			return
 		}
@@ -104,14 +104,14 @@ func (l *Ledger) poll(target Target, w *watch) {
 			return
 		}
 		waiting := l.stillWaiting(w)
-		tokens, err := l.look(target, waiting)
-		l.tell(target, w, waiting, tokens, err)
+		tokens, err := l.pollOnce(target, waiting)
+		l.publish(target, w, waiting, tokens, err)
 	}
 }
 
-// nextLook also ends the watch where nobody waits, in one step, so that
+// nextPoll also ends the watch where nobody waits, in one step, so that
 // whoever comes next begins another.
-func (l *Ledger) nextLook(target Target, w *watch) (next time.Time, waits bool) {
+func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(w.waiting) == 0 {
@@ -124,27 +124,27 @@ func (l *Ledger) nextLook(target Target, w *watch) (next time.Time, waits bool) 
 		}
 	}
 	if len(w.waiting) > 1 {
-		next = later(next, w.lastLook.Add(sharedPause))
+		next = later(next, w.lastPoll.Add(sharedPause))
 	}
-	return later(next, l.lostLooks[target].next), true
+	return later(next, l.failedPolls[target].next), true
 }
 
-// lostLooks are the looks at a context's tokens in a row whose answers were lost. They outlive those
+// failedPolls are the looks at a context's tokens in a row whose answers were lost. They outlive those
 // who waited, so that an outage does not use up the hour's requests.
-type lostLooks struct {
+type failedPolls struct {
 	count int
 	next  time.Time
 }
 
-// noteLook sets the pause after a look. The caller holds the lock.
-func (l *Ledger) noteLook(target Target, err error, now time.Time) {
-	maps.DeleteFunc(l.lostLooks, func(_ Target, lost lostLooks) bool { return now.Sub(lost.next) > longestLostPause })
+// recordPoll sets the pause after a look. The caller holds the lock.
+func (l *Ledger) recordPoll(target Target, err error, now time.Time) {
+	maps.DeleteFunc(l.failedPolls, func(_ Target, lost failedPolls) bool { return now.Sub(lost.next) > longestLostPause })
 	if !client.MayHaveActed(err, client.EndpointToken) && !client.MayHaveActed(err, client.EndpointQueryTokens) {
-		delete(l.lostLooks, target)
+		delete(l.failedPolls, target)
 		return
 	}
-	count := l.lostLooks[target].count
-	l.lostLooks[target] = lostLooks{count + 1, now.Add(min(shortestPause<<min(count, 10), longestLostPause))}
+	count := l.failedPolls[target].count
+	l.failedPolls[target] = failedPolls{count + 1, now.Add(min(shortestPause<<min(count, 10), longestLostPause))}
 }
 
 func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
@@ -157,20 +157,20 @@ func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
 	return waiting
 }
 
-// tell answers those whose token KSeF has decided about, and learns how long that took.
-func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, tokens map[string]client.Token, err error) {
+// publish answers those whose token KSeF has decided about, and learns how long that took.
+func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, tokens map[string]client.Token, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	w.lastErr, w.lastLook = err, now
-	l.noteLook(target, err, now)
+	w.lastErr, w.lastPoll = err, now
+	l.recordPoll(target, err, now)
 	var lessons []time.Duration
-	for referenceNumber := range looked {
+	for referenceNumber := range polled {
 		waiter, waits := w.waiting[referenceNumber]
 		if !waits {
 			continue
 		}
-		waiter.lastLook = now
+		waiter.lastPoll = now
 		age := now.Sub(waiter.since)
 		switch token := tokens[referenceNumber]; token.Status {
 		case "":
@@ -187,14 +187,14 @@ func (l *Ledger) tell(target Target, w *watch, looked map[string]struct{}, token
 	l.pace.learn(lessons)
 }
 
-// look asks for one token by its number and for many by pages of the list,
+// pollOnce asks for one token by its number and for many by pages of the list,
 // newest first, until all have been seen.
-func (l *Ledger) look(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
+func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
 	defer l.contain(&err)
 	if len(waiting) == 0 {
 		return nil, nil
 	}
-	api, err := l.Open(l.ctx, target, budget.Wait{AtMost: pollPatience})
+	api, err := l.Open(l.ctx, target, ratelimit.Wait{AtMost: pollMaxWait})
 	if err != nil {
 		return nil, err
 	}
@@ -205,15 +205,15 @@ func (l *Ledger) look(target Target, waiting map[string]struct{}) (tokens map[st
 				return map[string]client.Token{referenceNumber: *token}, nil
 			}
 			// The list has a limit of its own.
-			if exhausted := new(*budget.ExhaustedError); !errors.As(err, exhausted) {
+			if exhausted := new(*ratelimit.ExhaustedError); !errors.As(err, exhausted) {
 				return nil, err
 			}
 		}
 	}
-	return l.lookAtList(api, waiting)
+	return l.pollList(api, waiting)
 }
 
-func (l *Ledger) lookAtList(api Upstream, waiting map[string]struct{}) (map[string]client.Token, error) {
+func (l *Ledger) pollList(api Upstream, waiting map[string]struct{}) (map[string]client.Token, error) {
 	mountID, err := l.id(l.ctx)
 	if err != nil {
 		return nil, err

@@ -27,8 +27,8 @@ const (
 type waiter struct {
 	// since is when KSeF answered with the token, end when the caller is answered in any case.
 	since, end time.Time
-	// lastLook is when the token was last looked at, pendingAt its age when it was last seen Pending.
-	lastLook  time.Time
+	// lastPoll is when the token was last looked at, pendingAt its age when it was last seen Pending.
+	lastPoll  time.Time
 	pendingAt time.Duration
 	decided   chan client.Token
 }
@@ -45,9 +45,9 @@ func newActivationPace() activationPace { return activationPace{expected: firstE
 // next is when the waiter's token should be looked at next: when it is expected to be Active, and
 // then ever more rarely.
 func (p *activationPace) next(w *waiter) time.Time {
-	if !w.lastLook.IsZero() {
-		late := w.lastLook.Sub(w.since) - p.expected
-		return w.lastLook.Add(min(max(late/4, shortestPause), longestPause))
+	if !w.lastPoll.IsZero() {
+		late := w.lastPoll.Sub(w.since) - p.expected
+		return w.lastPoll.Add(min(max(late/4, shortestPause), longestPause))
 	}
 	expected := w.since.Add(p.expected)
 	if last := w.end.Add(-shortestPause); expected.After(last) {

@@ -16,9 +16,9 @@ func activate(p *activationPace, delay time.Duration) (age time.Duration, looks 
 	since := time.Now()
 	w := &waiter{since: since, end: since.Add(time.Minute)}
 	for {
-		w.lastLook = p.next(w)
+		w.lastPoll = p.next(w)
 		looks++
-		if age = w.lastLook.Sub(since); age >= delay {
+		if age = w.lastPoll.Sub(since); age >= delay {
 			break
 		}
 		w.pendingAt = age

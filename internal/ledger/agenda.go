@@ -14,14 +14,14 @@ const (
 	deadlineGrace  = overdueNotice + overdueConfirm
 )
 
-// agenda says when each folder of live records must be looked at next: not
+// schedule says when each folder of live records must be looked at next: not
 // before the first deadline in it, and its grace, have passed.
-type agenda map[string]time.Time
+type schedule map[string]time.Time
 
-func newAgenda() agenda { return make(agenda) }
+func newSchedule() schedule { return make(schedule) }
 
-// note makes sure that the bucket is visited no later than the time given.
-func (a agenda) note(bucket string, visit time.Time) (earlier bool) {
+// add makes sure that the bucket is visited no later than the time given.
+func (a schedule) add(bucket string, visit time.Time) (earlier bool) {
 	known, noted := a[bucket]
 	if noted && !visit.Before(known) {
 		return false
@@ -30,7 +30,7 @@ func (a agenda) note(bucket string, visit time.Time) (earlier bool) {
 	return true
 }
 
-func (a agenda) due(now time.Time) []string {
+func (a schedule) due(now time.Time) []string {
 	var buckets []string
 	for bucket, visit := range a {
 		if !visit.After(now) {
@@ -41,7 +41,7 @@ func (a agenda) due(now time.Time) []string {
 }
 
 // earliest returns the zero time where nothing is noted.
-func (a agenda) earliest() time.Time {
+func (a schedule) earliest() time.Time {
 	var visit time.Time
 	for _, candidate := range a {
 		if visit.IsZero() || candidate.Before(visit) {
@@ -51,19 +51,19 @@ func (a agenda) earliest() time.Time {
 	return visit
 }
 
-func (p *pump) forgetOverdue(referenceNumber string) {
+func (p *reconciler) forgetOverdue(referenceNumber string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.overdue, referenceNumber)
 }
 
-// expect notes a live record's deadline.
-func (p *pump) expect(record *Record) {
+// scheduleCheck notes a live record's deadline.
+func (p *reconciler) scheduleCheck(record *Record) {
 	p.mu.Lock()
 	delete(p.overdue, record.ReferenceNumber)
-	earlier := p.agenda.note(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
+	earlier := p.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
 	p.mu.Unlock()
 	if earlier {
-		p.poke()
+		p.wakeUp()
 	}
 }

@@ -10,24 +10,24 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Authors are those whose logins have made tokens that may be alive.
-type Authors map[client.Context][]string
+// Subjects are those whose logins have made tokens that may be alive.
+type Subjects map[client.ContextIdentifier][]string
 
-// Authors reads the records of tokens of an API that may be alive. "" stands for
+// Subjects reads the records of tokens of an API that may be alive. "" stands for
 // one whom no record names. Unreadable records name neither context nor author.
-func (l *Ledger) Authors(ctx context.Context, api string) (Authors, error) {
-	authors := make(Authors)
+func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
+	subjects := make(Subjects)
 	err := l.eachOpen(ctx, func(record *Record) {
 		if record.Target.API == api {
-			authors.add(record)
+			subjects.add(record)
 		}
 	})
-	return authors, err
+	return subjects, err
 }
 
-func (a Authors) add(record *Record) {
+func (a Subjects) add(record *Record) {
 	known := a[record.Target.Context]
-	if !slices.Contains(known, record.Author) {
-		a[record.Target.Context] = append(known, record.Author)
+	if !slices.Contains(known, record.Subject) {
+		a[record.Target.Context] = append(known, record.Subject)
 	}
 }

@@ -81,7 +81,7 @@ type breaker struct {
 	next time.Time
 
 	// In the state closed KSeF is in doubt after too many requests without an answer: abandoned
-	// counts those in a row whose callers have left, inFlight has since when the others wait. Then a
+	// counts those in a row whose callers have left, isInFlight has since when the others wait. Then a
 	// probe decides, which stands for the outcome until answeredUntil. probing is closed at its end.
 	abandoned     int
 	inFlight      map[*attempt]time.Time
@@ -125,7 +125,7 @@ func (a *attempt) send() {
 func (b *breaker) inDoubt(now time.Time) bool {
 	unanswered := b.abandoned
 	for _, sent := range b.inFlight {
-		if now.Sub(sent) >= patientCaller {
+		if now.Sub(sent) >= conclusiveWait {
 			unanswered++
 		}
 	}
@@ -316,7 +316,7 @@ func (l *Ledger) endAttempt(attempt *attempt, result outcome, err error) {
 	}
 	if result == made {
 		l.Logger.Info("KSeF makes tokens again", "api", attempt.breaker.api)
-		l.pump.retry()
+		l.reconciler.retry()
 		return
 	}
 	l.Logger.Warn("no further tokens are asked for until KSeF answers again", "api", attempt.breaker.api, "error", err)

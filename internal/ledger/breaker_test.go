@@ -97,7 +97,7 @@ func TestBreaker(t *testing.T) {
 				attempt.send()
 				waiting = append(waiting, attempt)
 			}
-			<-time.After(patientCaller)
+			<-time.After(conclusiveWait)
 			require.False(t, p.ask(made))
 			for _, attempt := range waiting {
 				attempt.end(made, nil)

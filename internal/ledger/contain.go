@@ -6,7 +6,7 @@ package ledger
 import (
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/wait"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // panicPause is the pause before a goroutine goes on that has panicked.
@@ -16,7 +16,7 @@ const panicPause = 10 * time.Second
 // after a pause: the process serves other mounts too.
 func (l *Ledger) keepRunning(f func()) {
 	l.work.Go(func() {
-		for l.panics(f) && wait.For(l.ctx, panicPause) {
+		for l.panics(f) && background.Sleep(l.ctx, panicPause) {
 		}
 	})
 }

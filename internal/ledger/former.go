@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // CheckMountID checks a mount's identifier that a person has typed.
@@ -25,7 +25,7 @@ func CheckMountID(value string) error {
 // FormerTokens lists the living tokens in a context that carry the mark of another mount. It
 // fails where it could not read all pages.
 func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string) ([]client.Token, error) {
-	api, err := l.Open(ctx, target, budget.Wait{AtMost: tidyPatience, Background: true})
+	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}
@@ -50,17 +50,17 @@ func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string
 // RevokeFormer revokes tokens that FormerTokens has listed, one after the other, and returns the
 // numbers of those whose end KSeF has confirmed. The error is why it has stopped before the last.
 func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []client.Token) (revoked []string, err error) {
-	api, err := l.Open(ctx, target, budget.Wait{AtMost: tidyPatience, Background: true})
+	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}
 	var refused error
 	for _, token := range tokens {
-		err := l.pump.revokeUpstream(ctx, api, &Record{ReferenceNumber: token.ReferenceNumber, Target: target})
+		err := l.reconciler.revokeUpstream(ctx, api, &Record{ReferenceNumber: token.ReferenceNumber, Target: target})
 		switch {
 		case err == nil:
 			revoked = append(revoked, token.ReferenceNumber)
-		case scopeOf(err) == ofJob:
+		case scopeOf(err) == ofTask:
 			refused = err
 		default:
 			return revoked, err
@@ -79,11 +79,11 @@ func formerAPI(record *Record) string {
 }
 
 // formerRemedy says which configuration can revoke a former mount's token.
-func formerRemedy(api string, in client.Context) string {
+func formerRemedy(api string, taxpayer client.ContextIdentifier) string {
 	field := "nip"
-	if in.Type == client.ContextInternalID {
+	if taxpayer.Type == client.ContextInternalID {
 		field = "internal_id"
 	}
 	return fmt.Sprintf(". The token was issued by a mount that was at this path before: to revoke it this mount needs a config "+
-		"with url=%s and a credential that may revoke tokens in %s=%s", api, field, in.Value)
+		"with url=%s and a credential that may revoke tokens in %s=%s", api, field, taxpayer.Value)
 }

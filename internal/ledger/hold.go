@@ -9,26 +9,26 @@ import (
 	"fmt"
 )
 
-// ErrHeld refuses a token while the configuration is being changed.
-var ErrHeld = errors.New("the configuration is being changed at this moment; ask again")
+// ErrPaused refuses a token while the configuration is being changed.
+var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
-// issues counts the requests for tokens under way. Its fields belong to the
+// issueCount counts the requests for tokens under way. Its fields belong to the
 // ledger's lock.
-type issues struct {
-	running, holds int
+type issueCount struct {
+	running, pauses int
 	// idle is closed when the last one ends; nil while nobody waits for that.
 	idle chan struct{}
 }
 
-// Hold keeps new tokens from being issued until release is called, and waits
+// PauseIssuing keeps new tokens from being issued until release is called, and waits
 // until those under way are done: what CountOpen counts then is all there is.
-func (l *Ledger) Hold(ctx context.Context) (release func(), err error) {
+func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	l.mu.Lock()
-	l.issues.holds++
+	l.issues.pauses++
 	release = func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.issues.holds--
+		l.issues.pauses--
 	}
 	if l.issues.running == 0 {
 		l.mu.Unlock()
@@ -54,8 +54,8 @@ func (l *Ledger) beginIssue() error {
 	if l.issuing.waits.Err() != nil {
 		return ErrUnmounting
 	}
-	if l.issues.holds > 0 {
-		return ErrHeld
+	if l.issues.pauses > 0 {
+		return ErrPaused
 	}
 	l.issues.running++
 	return nil

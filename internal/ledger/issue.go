@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/detach"
+	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// issuePatience is how long a request for a token waits for KSeF's limits
+// issueMaxWait is how long a request for a token waits for KSeF's limits
 // before it is refused; Vault gives the whole request 90 seconds.
-const issuePatience = 10 * time.Second
+const issueMaxWait = 10 * time.Second
 
 // IssueRequest asks for a token.
 type IssueRequest struct {
@@ -73,7 +73,7 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 
 // Issue has KSeF make a token. prepare makes the request while Hold keeps changes of the
 // configuration waiting, and must not wait for one. The intent is recorded before KSeF is asked.
-// Errors: a *budget.ExhaustedError where KSeF's limits leave no room soon, a
+// Errors: a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a
 // *client.APIError where KSeF refuses, a *LostReplyError where it is not known
 // whether KSeF made a token, an *OutageError where KSeF loses such requests at the moment, an
 // *UnclaimedError where it has made one in vain (ErrFailed among the causes), or a fault of storage.
@@ -88,26 +88,26 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, err
 	}
-	if next := l.NextSlot(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issuePatience {
-		return nil, &budget.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
+	if next := l.NextPermit(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issueMaxWait {
+		return nil, &ratelimit.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
 	attempt, err := l.breaker(request.Target.API).admit()
 	if err != nil {
 		return nil, err
 	}
 	defer l.endAttempt(attempt, noEvidence, nil)
-	api, err := l.Open(ctx, request.Target, budget.Wait{AtMost: issuePatience})
+	api, err := l.Open(ctx, request.Target, ratelimit.Wait{AtMost: issueMaxWait})
 	if err != nil {
 		return nil, err
 	}
 	if err := api.Ready(waiting); err != nil {
 		return nil, endedBy(waiting, err)
 	}
-	record, err := l.intend(ctx, request, api.Author())
+	record, err := l.intend(ctx, request, api.Subject())
 	if err != nil {
 		return nil, err
 	}
-	defer l.land(record.Nonce)
+	defer l.clearInFlight(record.Nonce)
 
 	sent := time.Now()
 	attempt.send()
@@ -136,9 +136,9 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-// patientCaller is how long a caller must have waited in vain to say something of KSeF: those who
+// conclusiveWait is how long a caller must have waited in vain to say something of KSeF: those who
 // leave sooner must not keep others from their tokens, unless a probe of KSeF fails too.
-const patientCaller = 5 * time.Second
+const conclusiveWait = 5 * time.Second
 
 // outcomeOf reads the outcome of the request for a token from its error.
 func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
@@ -146,7 +146,7 @@ func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 	case err == nil:
 		return made
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
-		if ctx.Err() != nil && time.Since(sent) < patientCaller {
+		if ctx.Err() != nil && time.Since(sent) < conclusiveWait {
 			return abandoned
 		}
 		return unknown
@@ -157,7 +157,7 @@ func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 }
 
 // intend writes the record that leads back to the token, whatever happens next.
-func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string) (*Record, error) {
+func (l *Ledger) intend(ctx context.Context, request IssueRequest, subject string) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -169,14 +169,14 @@ func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string
 		return nil, err
 	}
 	record := &Record{
-		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target, Author: author,
+		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
 		Role: request.Role, Permissions: request.Permissions,
 		Description: request.Description + " " + marker(mountID, nonce),
 		Created:     now.UTC(), Deadline: deadline.UTC(),
 	}
-	l.launch(nonce)
+	l.markInFlight(nonce)
 	if err := l.store.put(ctx, record); err != nil {
-		l.land(nonce)
+		l.clearInFlight(nonce)
 		return nil, fmt.Errorf("no token was asked for: %w", err)
 	}
 	return record, nil
@@ -185,16 +185,16 @@ func (l *Ledger) intend(ctx context.Context, request IssueRequest, author string
 // notIssued settles an intent whose POST has failed.
 func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
 	if client.MayHaveActed(cause, client.EndpointGenerateToken) {
-		l.pump.recover(record)
+		l.reconciler.searchFor(record)
 		lost := &LostReplyError{Nonce: record.Nonce, Err: cause}
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: lost})
 		return lost
 	}
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	if err := l.store.remove(ctx, record.key()); err != nil {
 		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
-		l.pump.recover(record)
+		l.reconciler.searchFor(record)
 	}
 	l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: cause})
 	return cause
@@ -204,12 +204,12 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 // token is handed out. Where the record may not have been written, nobody gets
 // the token and it is revoked.
 func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	record.State, record.ReferenceNumber = Live, referenceNumber
 	err := l.store.put(ctx, record)
 	if err == nil {
-		l.pump.expect(record)
+		l.reconciler.scheduleCheck(record)
 		return nil
 	}
 	abandoned := l.abandon(ctx, record, "it could not be recorded")
@@ -222,7 +222,7 @@ func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber 
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	gone := context.Cause(ctx)
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
 		if err := l.store.remove(ctx, record.key(), intent); err != nil {
@@ -262,27 +262,27 @@ func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 		if err := l.store.put(ctx, &issued.Record); err != nil {
 			return err
 		}
-		l.pump.expect(&issued.Record)
+		l.reconciler.scheduleCheck(&issued.Record)
 	}
 	return l.store.remove(ctx, issuingKey(issued.Record.Nonce))
 }
 
-// launch marks an intent as being worked on, so that the pump leaves it alone.
-func (l *Ledger) launch(nonce string) {
+// markInFlight marks an intent as being worked on, so that the pump leaves it alone.
+func (l *Ledger) markInFlight(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flights[nonce] = struct{}{}
+	l.intentsInFlight[nonce] = struct{}{}
 }
 
-func (l *Ledger) land(nonce string) {
+func (l *Ledger) clearInFlight(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.flights, nonce)
+	delete(l.intentsInFlight, nonce)
 }
 
-func (l *Ledger) inFlight(nonce string) bool {
+func (l *Ledger) isInFlight(nonce string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, flying := l.flights[nonce]
+	_, flying := l.intentsInFlight[nonce]
 	return flying
 }

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// job is one thing that the pump must bring to an end: a revocation, or the
+// task is one thing that the pump must bring to an end: a revocation, or the
 // search for a token whose reply was lost.
-type job struct {
-	lane *lane
+type task struct {
+	queue *queue
 	// since orders the jobs of a lane.
 	since time.Time
 	// done is closed when the job is finished, stuck when an attempt has failed
@@ -27,17 +27,17 @@ type job struct {
 	isStuck   bool
 	leases    int
 	persisted bool
-	// vouched is the operator's word that KSeF does not know the token.
-	vouched bool
+	// operatorConfirmed is the operator's word that KSeF does not know the token.
+	operatorConfirmed bool
 	// persisting is not nil while somebody writes the job's record.
 	persisting chan struct{}
 }
 
-func newJob(lane *lane, record Record, since time.Time) *job {
-	return &job{lane: lane, since: since, record: record, done: make(chan struct{}), stuck: make(chan struct{})}
+func newTask(queue *queue, record Record, since time.Time) *task {
+	return &task{queue: queue, since: since, record: record, done: make(chan struct{}), stuck: make(chan struct{})}
 }
 
-func (j *job) snapshot() Record {
+func (j *task) snapshot() Record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.record
@@ -45,7 +45,7 @@ func (j *job) snapshot() Record {
 
 // join counts the leases that wait for the job: whoever of them is there when
 // it is done needs no record any more.
-func (j *job) join(byLease bool) {
+func (j *task) join(byLease bool) {
 	if !byLease {
 		return
 	}
@@ -55,7 +55,7 @@ func (j *job) join(byLease bool) {
 	j.record.LeaseEnded = true
 }
 
-func (j *job) leave(byLease bool) {
+func (j *task) leave(byLease bool) {
 	if !byLease {
 		return
 	}
@@ -66,7 +66,7 @@ func (j *job) leave(byLease bool) {
 
 // claimPersist gives the record to write to one caller. The others wait until
 // it is written; it is false where nothing is left to write.
-func (j *job) claimPersist() (Record, bool) {
+func (j *task) claimPersist() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.awaitPersist()
@@ -78,7 +78,7 @@ func (j *job) claimPersist() (Record, bool) {
 }
 
 // awaitPersist waits, without the lock, until nobody writes the record.
-func (j *job) awaitPersist() {
+func (j *task) awaitPersist() {
 	for j.persisting != nil {
 		writing := j.persisting
 		j.mu.Unlock()
@@ -87,9 +87,9 @@ func (j *job) awaitPersist() {
 	}
 }
 
-// die marks the record dead, so that nobody writes it as revoking any more, and
+// markDead marks the record dead, so that nobody writes it as revoking any more, and
 // says whether nobody will ask for it: its lease is waiting for that, or none exists.
-func (j *job) die() (Record, bool) {
+func (j *task) markDead() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.awaitPersist()
@@ -98,7 +98,7 @@ func (j *job) die() (Record, bool) {
 	return j.record, j.leases > 0 || j.record.NoLease
 }
 
-func (j *job) endPersist(written bool) {
+func (j *task) endPersist(written bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.persisted = written
@@ -106,12 +106,12 @@ func (j *job) endPersist(written bool) {
 	j.persisting = nil
 }
 
-func (j *job) fail(err error, due time.Time) {
+func (j *task) fail(err error, due time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.attempts++
 	var unknown *unknownError
-	if j.vouched && errors.As(err, &unknown) {
+	if j.operatorConfirmed && errors.As(err, &unknown) {
 		due = time.Time{} // the word came too late for this attempt
 	}
 	j.lastErr, j.due = err, due
@@ -122,7 +122,7 @@ func (j *job) fail(err error, due time.Time) {
 }
 
 // retry makes a job due that KSeF has failed.
-func (j *job) retry() {
+func (j *task) retry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.isStuck {
@@ -131,21 +131,21 @@ func (j *job) retry() {
 }
 
 // postpone sets the next attempt of a job that has not failed.
-func (j *job) postpone(due time.Time) {
+func (j *task) postpone(due time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.attempts++
 	j.due = due
 }
 
-// standing says when the job is due, and whether KSeF has failed it before.
-func (j *job) standing() (due time.Time, hasFailed bool) {
+// status says when the job is due, and whether KSeF has failed it before.
+func (j *task) status() (due time.Time, hasFailed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.due, j.lastErr != nil
 }
 
-func (j *job) failure() (attempts int, lastErr error) {
+func (j *task) failure() (attempts int, lastErr error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.attempts, j.lastErr

@@ -18,9 +18,9 @@ const (
 	kindRecover kind = "recover"
 )
 
-// laneKey says which jobs can hold up each other: those of one kind in one
+// queueKey says which jobs can hold up each other: those of one kind in one
 // context. A context that fails holds up no other.
-type laneKey struct {
+type queueKey struct {
 	target Target
 	kind   kind
 }
@@ -30,12 +30,12 @@ func (k kind) workers() int {
 	if k == kindRecover {
 		return 1
 	}
-	return laneWorkers
+	return queueWorkers
 }
 
-// laneWorkers is how many jobs of a lane are under way at once. It covers
+// queueWorkers is how many jobs of a lane are under way at once. It covers
 // KSeF's 10 requests a second while one takes less than 400 ms.
-const laneWorkers = 4
+const queueWorkers = 4
 
 // The pause after a failure that concerns the whole lane (KSeF out of reach, no
 // login) doubles from the shortest to the longest.
@@ -44,11 +44,11 @@ const (
 	longestBackoff  = 4 * time.Minute
 )
 
-// lane is the queue of one kind of job in one context, oldest first. Its
+// queue is the queue of one kind of job in one context, oldest first. Its
 // fields belong to the pump's lock.
-type lane struct {
-	key      laneKey
-	queue    []*job
+type queue struct {
+	key      queueKey
+	tasks    []*task
 	running  int
 	workers  int
 	failures int
@@ -57,19 +57,19 @@ type lane struct {
 	wake     chan struct{}
 }
 
-func newLane(key laneKey) *lane { return &lane{key: key, wake: make(chan struct{}, laneWorkers)} }
+func newQueue(key queueKey) *queue { return &queue{key: key, wake: make(chan struct{}, queueWorkers)} }
 
-func (l *lane) add(j *job) {
-	at := sort.Search(len(l.queue), func(i int) bool { return l.queue[i].since.After(j.since) })
-	l.queue = append(l.queue, nil)
-	copy(l.queue[at+1:], l.queue[at:])
-	l.queue[at] = j
-	l.nudge()
+func (l *queue) add(j *task) {
+	at := sort.Search(len(l.tasks), func(i int) bool { return l.tasks[i].since.After(j.since) })
+	l.tasks = append(l.tasks, nil)
+	copy(l.tasks[at+1:], l.tasks[at:])
+	l.tasks[at] = j
+	l.wakeWorkers()
 }
 
-// nudge tells the waiting workers to look again.
-func (l *lane) nudge() {
-	for range laneWorkers {
+// wakeWorkers tells the waiting workers to look again.
+func (l *queue) wakeWorkers() {
+	for range queueWorkers {
 		select {
 		case l.wake <- struct{}{}:
 		default:
@@ -81,7 +81,7 @@ func (l *lane) nudge() {
 // next takes a job that is due: the oldest, but those that have failed before
 // come after those that have not, so that they cannot keep the others from
 // their turn. Where none is due, it says how long to wait.
-func (l *lane) next(now time.Time) (*job, time.Duration) {
+func (l *queue) next(now time.Time) (*task, time.Duration) {
 	if wait := l.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
@@ -90,8 +90,8 @@ func (l *lane) next(now time.Time) (*job, time.Duration) {
 		return nil, longestBackoff
 	}
 	best, shortest := -1, time.Duration(0)
-	for i, candidate := range l.queue {
-		due, hasFailed := candidate.standing()
+	for i, candidate := range l.tasks {
+		due, hasFailed := candidate.status()
 		if wait := due.Sub(now); wait > 0 {
 			if shortest == 0 || wait < shortest {
 				shortest = wait
@@ -108,17 +108,17 @@ func (l *lane) next(now time.Time) (*job, time.Duration) {
 	if best < 0 {
 		return nil, shortest
 	}
-	job := l.queue[best]
-	l.queue = append(l.queue[:best], l.queue[best+1:]...)
+	task := l.tasks[best]
+	l.tasks = append(l.tasks[:best], l.tasks[best+1:]...)
 	l.running++
-	return job, 0
+	return task, 0
 }
 
 // takeDue takes all that are due.
-func (l *lane) takeDue(now time.Time) []*job {
-	var taken []*job
-	l.queue = slices.DeleteFunc(l.queue, func(candidate *job) bool {
-		due, _ := candidate.standing()
+func (l *queue) takeDue(now time.Time) []*task {
+	var taken []*task
+	l.tasks = slices.DeleteFunc(l.tasks, func(candidate *task) bool {
+		due, _ := candidate.status()
 		if due.After(now) {
 			return false
 		}
@@ -130,19 +130,19 @@ func (l *lane) takeDue(now time.Time) []*job {
 }
 
 // remove takes a job back that is not being done; false where it is.
-func (l *lane) remove(j *job) bool {
-	at := slices.Index(l.queue, j)
+func (l *queue) remove(j *task) bool {
+	at := slices.Index(l.tasks, j)
 	if at < 0 {
 		return false
 	}
-	l.queue = slices.Delete(l.queue, at, at+1)
+	l.tasks = slices.Delete(l.tasks, at, at+1)
 	return true
 }
 
 // position counts a job from 1 among all that the lane has to do.
-func (l *lane) position(j *job) (position, pending int) {
-	pending = len(l.queue) + l.running
-	for i, candidate := range l.queue {
+func (l *queue) position(j *task) (position, pending int) {
+	pending = len(l.tasks) + l.running
+	for i, candidate := range l.tasks {
 		if candidate == j {
 			return l.running + i + 1, pending
 		}
@@ -150,7 +150,7 @@ func (l *lane) position(j *job) (position, pending int) {
 	return 1, max(pending, 1)
 }
 
-func (l *lane) failed(now time.Time, err error) {
+func (l *queue) failed(now time.Time, err error) {
 	// Jobs that were under way together fail together: one failure, one step.
 	if l.retryAt.After(now) {
 		return
@@ -160,10 +160,10 @@ func (l *lane) failed(now time.Time, err error) {
 	l.failures++
 }
 
-func (l *lane) succeeded() {
+func (l *queue) succeeded() {
 	l.failures, l.lastErr = 0, nil
 	l.retryAt = time.Time{}
-	l.nudge()
+	l.wakeWorkers()
 }
 
 // backoff doubles with each failure and is spread over its upper half, so that

@@ -18,19 +18,19 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/turn"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 )
 
 // Upstream is KSeF in one context.
 type Upstream interface {
 	// Ready makes sure that there is a login.
 	Ready(ctx context.Context) error
-	// Author identifies who logs in. Another may not see this one's tokens.
-	Author() string
+	// Subject identifies who logs in. Another may not see this one's tokens.
+	Subject() string
 	GenerateToken(ctx context.Context, request client.TokenRequest) (*client.NewToken, error)
 	QueryTokens(ctx context.Context, query client.TokenQuery) (*client.TokenPage, error)
 	Token(ctx context.Context, referenceNumber string) (*client.Token, error)
@@ -42,10 +42,10 @@ type Options struct {
 	Storage logical.Storage
 	// Open gives access to KSeF at the target; requests wait for the budget as
 	// the Wait says. It fails where the configuration no longer leads there.
-	Open func(ctx context.Context, target Target, wait budget.Wait) (Upstream, error)
-	// NextSlot tells when a request to the endpoint could go that has so many
+	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
+	// NextPermit tells when a request to the endpoint could go that has so many
 	// others before it.
-	NextSlot func(target Target, endpoint string, ahead int) time.Time
+	NextPermit func(target Target, endpoint string, ahead int) time.Time
 	// Probe asks an API something that no hourly limit counts; nil means that it answers. A ledger
 	// without Probe takes every API for one that does.
 	Probe func(ctx context.Context, api string) error
@@ -81,24 +81,24 @@ type Ledger struct {
 	Options
 	store store
 
-	ctx  context.Context
-	stop context.CancelFunc
-	work sync.WaitGroup
-	pump *pump
+	ctx        context.Context
+	stop       context.CancelFunc
+	work       sync.WaitGroup
+	reconciler *reconciler
 
 	mountID atomic.Pointer[string]
-	makeID  turn.Turn
+	makeID  *semaphore.Weighted
 
-	mu      sync.Mutex
-	flights map[string]struct{}
-	watches map[Target]*watch
-	pace    activationPace
-	// lostLooks are those of the contexts whose tokens could not be looked at lately.
-	lostLooks map[Target]lostLooks
+	mu              sync.Mutex
+	intentsInFlight map[string]struct{}
+	watches         map[Target]*watch
+	pace            activationPace
+	// failedPolls are those of the contexts whose tokens could not be looked at lately.
+	failedPolls map[Target]failedPolls
 	// breakers are those of the APIs at which tokens were asked for.
 	breakers map[string]*breaker
 	started  bool
-	issues   issues
+	issues   issueCount
 	issuing  issuing
 }
 
@@ -113,22 +113,22 @@ func New(options Options) *Ledger {
 	if options.OnUnreadable == nil {
 		options.OnUnreadable = func(*logical.StorageEntry, error) {}
 	}
-	if options.NextSlot == nil {
-		options.NextSlot = func(Target, string, int) time.Time { return time.Now() }
+	if options.NextPermit == nil {
+		options.NextPermit = func(Target, string, int) time.Time { return time.Now() }
 	}
 	if options.Probe == nil {
 		options.Probe = func(context.Context, string) error { return nil }
 	}
 	ledger := &Ledger{
-		makeID:  turn.New("the mount's id"),
+		makeID:  semaphore.NewWeighted(1),
 		Options: options, store: store{options.Storage, options.OnUnreadable},
-		flights: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
-		lostLooks: make(map[Target]lostLooks),
-		breakers:  make(map[string]*breaker), issuing: newIssuing(),
+		intentsInFlight: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
+		failedPolls: make(map[Target]failedPolls),
+		breakers:    make(map[string]*breaker), issuing: newIssuing(),
 	}
 	ledger.OnEvent = ledger.containEvents(options.OnEvent)
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
-	ledger.pump = newPump(ledger)
+	ledger.reconciler = newReconciler(ledger)
 	return ledger
 }
 
@@ -141,22 +141,22 @@ func (l *Ledger) Start() {
 		return
 	}
 	l.started = true
-	l.keepRunning(l.pump.run)
+	l.keepRunning(l.reconciler.run)
 }
 
 // Stop ends the pump and all that it has begun, and waits for that. What is not
 // finished is taken up by the next Start on the same storage.
 func (l *Ledger) Stop() {
 	l.mu.Lock()
-	l.pump.mu.Lock()
+	l.reconciler.mu.Lock()
 	l.stop()
-	l.pump.mu.Unlock()
+	l.reconciler.mu.Unlock()
 	l.mu.Unlock()
 	l.work.Wait()
 }
 
 // Wake lets the pump look at once for work that is due.
-func (l *Ledger) Wake() { l.pump.poke() }
+func (l *Ledger) Wake() { l.reconciler.wakeUp() }
 
 // Retry lets what has failed be tried again at once: what it failed for may be
 // mended.
@@ -166,8 +166,8 @@ func (l *Ledger) Retry() {
 		breaker.retry()
 	}
 	l.mu.Unlock()
-	l.pump.retry()
-	l.pump.poke()
+	l.reconciler.retry()
+	l.reconciler.wakeUp()
 }
 
 // MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where
@@ -185,10 +185,10 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
 	}
-	if err := l.makeID.Take(ctx); err != nil {
-		return "", err
+	if err := l.makeID.Acquire(ctx, 1); err != nil {
+		return "", fmt.Errorf("waiting for the mount's id: %w", err)
 	}
-	defer l.makeID.Release()
+	defer l.makeID.Release(1)
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
 	}
@@ -205,6 +205,6 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 func (l *Ledger) contain(err *error) {
 	if cause := recover(); cause != nil {
 		l.Logger.Error("the ledger panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-		*err = &jobError{fmt.Errorf("the engine failed (%T); its log has the stack", cause)}
+		*err = &taskError{fmt.Errorf("the engine failed (%T); its log has the stack", cause)}
 	}
 }

@@ -12,22 +12,22 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
-// obedient is a KSeF that revokes whatever it is asked to.
-type obedient struct{ Upstream }
+// confirmingUpstream is a KSeF that revokes whatever it is asked to.
+type confirmingUpstream struct{ Upstream }
 
-func (obedient) RevokeToken(context.Context, string) error { return nil }
+func (confirmingUpstream) RevokeToken(context.Context, string) error { return nil }
 
 func newTestLedger(options Options) *Ledger {
 	if options.Storage == nil {
 		options.Storage = &logical.InmemStorage{}
 	}
-	options.Open = func(context.Context, Target, budget.Wait) (Upstream, error) { return obedient{}, nil }
+	options.Open = func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return confirmingUpstream{}, nil }
 	return New(options)
 }
 
@@ -38,7 +38,7 @@ func putLive(t *testing.T, l *Ledger, deadline time.Time) *Record {
 	require.NoError(t, err)
 	record := &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		Target:  Target{API: client.TestURL, Context: client.Context{Type: client.ContextNIP, Value: "5265877635"}},
+		Target:  Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
 		Created: deadline.Add(-time.Hour), Deadline: deadline,
 	}
 	require.NoError(t, l.store.put(t.Context(), record))
@@ -46,9 +46,9 @@ func putLive(t *testing.T, l *Ledger, deadline time.Time) *Record {
 }
 
 func (l *Ledger) overdueTokens() int {
-	l.pump.mu.Lock()
-	defer l.pump.mu.Unlock()
-	return len(l.pump.overdue)
+	l.reconciler.mu.Lock()
+	defer l.reconciler.mu.Unlock()
+	return len(l.reconciler.overdue)
 }
 
 // TestOverdue_forgotten has a lease revoke a token that was already seen to be overdue.

@@ -17,12 +17,12 @@ import (
 const mountIDKey = "mount-id"
 
 var (
-	mountIDPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
-	errBadMountID  = errors.New("the mount's id is not one; it is taken from the ledger's records")
+	mountIDPattern    = regexp.MustCompile(`^[0-9a-f]{12}$`)
+	errInvalidMountID = errors.New("the mount's id is not one; it is taken from the ledger's records")
 )
 
 // knownMountID returns the mount's identifier, or "" where none has been made yet. It fails with
-// errBadMountID where it is damaged.
+// errInvalidMountID where it is damaged.
 func (s store) knownMountID(ctx context.Context) (string, error) {
 	entry, err := s.Get(ctx, mountIDKey)
 	switch {
@@ -31,8 +31,8 @@ func (s store) knownMountID(ctx context.Context) (string, error) {
 	case entry == nil:
 		return "", nil
 	case !mountIDPattern.Match(entry.Value):
-		s.unreadable(entry, errBadMountID)
-		return "", errBadMountID
+		s.unreadable(entry, errInvalidMountID)
+		return "", errInvalidMountID
 	}
 	return string(entry.Value), nil
 }
@@ -41,7 +41,7 @@ func (s store) knownMountID(ctx context.Context) (string, error) {
 // records: another would disown the tokens that are looked for by it.
 func (s store) mountID(ctx context.Context) (string, error) {
 	id, err := s.knownMountID(ctx)
-	if errors.Is(err, errBadMountID) {
+	if errors.Is(err, errInvalidMountID) {
 		id, err = s.mountIDOfRecords(ctx)
 	} else if id != "" {
 		return id, nil
@@ -75,7 +75,7 @@ func (s store) mountIDOfRecords(ctx context.Context) (string, error) {
 		}
 		for _, name := range names {
 			record, err := s.get(ctx, folder+name)
-			if err != nil && !errors.Is(err, errBadRecord) {
+			if err != nil && !errors.Is(err, errUnreadableRecord) {
 				return "", err
 			}
 			if record == nil {

@@ -39,7 +39,7 @@ func (l *Ledger) eachRecord(ctx context.Context, visit func(folder string, recor
 		}
 		for _, name := range names {
 			record, err := l.store.get(ctx, folder+name)
-			if err != nil && !errors.Is(err, errBadRecord) {
+			if err != nil && !errors.Is(err, errUnreadableRecord) {
 				return err
 			}
 			visit(folder, record, err)

@@ -10,40 +10,40 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 const (
-	// pumpPatience is how long the pump waits for a slot in KSeF's limits; a
+	// reconcilerMaxWait is how long the pump waits for a slot in KSeF's limits; a
 	// block of the longest kind ends within it.
-	pumpPatience = 24 * time.Hour
+	reconcilerMaxWait = 24 * time.Hour
 	// reviewEvery is how often the pump looks at the ledger's folders for what
 	// nobody has told it about.
 	reviewEvery = time.Hour
 	// longestReviewRetry bounds the pause after a review that failed, which
-	// begins with jobRetry.
+	// begins with taskRetry.
 	longestReviewRetry = 10 * time.Minute
-	// jobRetry and longestJobRetry bound the pause of one job that KSeF has
+	// taskRetry and longestTaskRetry bound the pause of one job that KSeF has
 	// answered and not granted.
-	jobRetry        = time.Minute
-	longestJobRetry = time.Hour
+	taskRetry        = time.Minute
+	longestTaskRetry = time.Hour
 )
 
-// pump finishes what was begun. One goroutine reviews the ledger; each lane
+// reconciler finishes what was begun. One goroutine reviews the ledger; each lane
 // with work has a few workers, which end with the work.
-type pump struct {
+type reconciler struct {
 	ledger *Ledger
 	wake   chan struct{}
 
 	mu       sync.Mutex
-	lanes    map[laneKey]*lane
-	revoking map[string]*job
-	lost     map[string]*job
-	agenda   agenda
+	queues   map[queueKey]*queue
+	revoking map[string]*task
+	lost     map[string]*task
+	schedule schedule
 	// overdue holds when a token was first seen to have outlived its lease.
 	overdue map[string]time.Time
-	// failedVisits counts, by bucket, the visits in a row that storage has failed.
-	failedVisits map[string]int
+	// failedChecks counts, by bucket, the visits in a row that storage has failed.
+	failedChecks map[string]int
 	review       reviewState
 }
 
@@ -53,15 +53,15 @@ type reviewState struct {
 	err error
 }
 
-func newPump(l *Ledger) *pump {
-	return &pump{
+func newReconciler(l *Ledger) *reconciler {
+	return &reconciler{
 		ledger: l, wake: make(chan struct{}, 1),
-		lanes: make(map[laneKey]*lane), revoking: make(map[string]*job), lost: make(map[string]*job),
-		agenda: newAgenda(), overdue: make(map[string]time.Time), failedVisits: make(map[string]int),
+		queues: make(map[queueKey]*queue), revoking: make(map[string]*task), lost: make(map[string]*task),
+		schedule: newSchedule(), overdue: make(map[string]time.Time), failedChecks: make(map[string]int),
 	}
 }
 
-func (p *pump) poke() {
+func (p *reconciler) wakeUp() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -70,7 +70,7 @@ func (p *pump) poke() {
 
 // run reviews the ledger at once, each hour, when a deadline comes and when
 // poked. It ends with the ledger.
-func (p *pump) run() {
+func (p *reconciler) run() {
 	ctx := p.ledger.ctx
 	next, failed := time.Now(), 0
 	for {
@@ -85,18 +85,18 @@ func (p *pump) run() {
 				failed = 0
 			}
 		}
-		if err := p.visitDue(ctx, now); err != nil && ctx.Err() == nil {
+		if err := p.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
 			p.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
 		}
-		if !p.rest(ctx, next) {
+		if !p.pause(ctx, next) {
 			return
 		}
 	}
 }
 
-func (p *pump) rest(ctx context.Context, next time.Time) bool {
+func (p *reconciler) pause(ctx context.Context, next time.Time) bool {
 	p.mu.Lock()
-	if due := p.agenda.earliest(); !due.IsZero() && due.Before(next) {
+	if due := p.schedule.earliest(); !due.IsZero() && due.Before(next) {
 		next = due
 	}
 	p.mu.Unlock()
@@ -112,7 +112,7 @@ func (p *pump) rest(ctx context.Context, next time.Time) bool {
 }
 
 // revoke takes up a token's revocation, or joins the one under way.
-func (p *pump) revoke(record *Record, cause string, byLease bool) *job {
+func (p *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.overdue, record.ReferenceNumber)
@@ -126,66 +126,66 @@ func (p *pump) revoke(record *Record, cause string, byLease bool) *job {
 	if !persisted {
 		ending.State, ending.Cause, ending.Ended = Revoking, cause, time.Now().UTC()
 	}
-	lane := p.lane(laneKey{record.Target, kindRevoke})
-	job := newJob(lane, ending, ending.Ended)
-	job.persisted = persisted
-	job.join(byLease)
-	p.revoking[record.ReferenceNumber] = job
-	p.start(lane, job)
-	return job
+	queue := p.queueFor(queueKey{record.Target, kindRevoke})
+	task := newTask(queue, ending, ending.Ended)
+	task.persisted = persisted
+	task.join(byLease)
+	p.revoking[record.ReferenceNumber] = task
+	p.start(queue, task)
+	return task
 }
 
-// recover takes up the search for a token whose reply was lost.
-func (p *pump) recover(record *Record) {
+// searchFor takes up the search for a token whose reply was lost.
+func (p *reconciler) searchFor(record *Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lost[record.Nonce] != nil {
 		return
 	}
-	lane := p.lane(laneKey{record.Target, kindRecover})
-	job := newJob(lane, *record, record.Created)
-	job.persisted, job.due = true, firstLookAt(record.Created)
-	p.lost[record.Nonce] = job
-	p.start(lane, job)
+	queue := p.queueFor(queueKey{record.Target, kindRecover})
+	task := newTask(queue, *record, record.Created)
+	task.persisted, task.due = true, firstSearch(record.Created)
+	p.lost[record.Nonce] = task
+	p.start(queue, task)
 }
 
-func (p *pump) isEnding(referenceNumber string) bool {
+func (p *reconciler) isEnding(referenceNumber string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.revoking[referenceNumber] != nil
 }
 
-func (p *pump) isSearched(nonce string) bool {
+func (p *reconciler) isSearched(nonce string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost[nonce] != nil
 }
 
-func (p *pump) lane(key laneKey) *lane {
-	found := p.lanes[key]
+func (p *reconciler) queueFor(key queueKey) *queue {
+	found := p.queues[key]
 	if found == nil {
-		found = newLane(key)
-		p.lanes[key] = found
+		found = newQueue(key)
+		p.queues[key] = found
 	}
 	return found
 }
 
 // start queues the job and makes sure that somebody works on the lane.
-func (p *pump) start(lane *lane, job *job) {
-	lane.add(job)
-	if lane.workers < lane.key.kind.workers() && p.ledger.ctx.Err() == nil {
-		lane.workers++
-		p.ledger.keepRunning(func() { p.serve(lane) })
+func (p *reconciler) start(queue *queue, task *task) {
+	queue.add(task)
+	if queue.workers < queue.key.kind.workers() && p.ledger.ctx.Err() == nil {
+		queue.workers++
+		p.ledger.keepRunning(func() { p.serve(queue) })
 	}
 }
 
 // serve works on a lane until it is empty or the ledger stops.
-func (p *pump) serve(lane *lane) {
+func (p *reconciler) serve(queue *queue) {
 	ctx := p.ledger.ctx
 	for {
-		job, wait := p.take(lane)
-		if job != nil {
-			p.attempt(ctx, lane, job)
+		task, wait := p.take(queue)
+		if task != nil {
+			p.attempt(ctx, queue, task)
 			continue
 		}
 		if wait == 0 {
@@ -194,7 +194,7 @@ func (p *pump) serve(lane *lane) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-lane.wake:
+		case <-queue.wake:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -203,134 +203,134 @@ func (p *pump) serve(lane *lane) {
 
 // take returns a job, or how long to wait for one. With neither the worker is
 // struck from the lane.
-func (p *pump) take(lane *lane) (*job, time.Duration) {
+func (p *reconciler) take(queue *queue) (*task, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ledger.ctx.Err() == nil {
-		if job, wait := lane.next(time.Now()); job != nil || wait > 0 {
-			return job, wait
+		if task, wait := queue.next(time.Now()); task != nil || wait > 0 {
+			return task, wait
 		}
 	}
-	lane.workers--
-	if lane.workers == 0 && lane.running == 0 && len(lane.queue) == 0 {
-		delete(p.lanes, lane.key)
+	queue.workers--
+	if queue.workers == 0 && queue.running == 0 && len(queue.tasks) == 0 {
+		delete(p.queues, queue.key)
 	}
 	return nil, 0
 }
 
 // takeDue takes the jobs of a lane that are due besides the one that is being done.
-func (p *pump) takeDue(lane *lane) []*job {
+func (p *reconciler) takeDue(queue *queue) []*task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return lane.takeDue(time.Now())
+	return queue.takeDue(time.Now())
 }
 
 // attempt does a job once and decides what becomes of it.
-func (p *pump) attempt(ctx context.Context, lane *lane, job *job) {
-	if lane.key.kind == kindRecover {
-		p.search(ctx, lane, job)
+func (p *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
+	if queue.key.kind == kindRecover {
+		p.search(ctx, queue, task)
 		return
 	}
-	err := p.work(ctx, lane.key, job)
-	p.decide(ctx, lane, job, true, err)
+	err := p.work(ctx, queue.key, task)
+	p.decide(ctx, queue, task, true, err)
 	if err != nil && ctx.Err() == nil {
-		p.report(job, err)
+		p.report(task, err)
 	}
 }
 
 // decide puts a job that was done once where it belongs.
-func (p *pump) decide(ctx context.Context, lane *lane, job *job, finished bool, err error) {
+func (p *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
 	now := time.Now()
 	if ctx.Err() != nil {
-		p.requeue(lane, job)
+		p.requeue(queue, task)
 		return
 	}
 	if err == nil && finished {
-		p.complete(lane, job)
+		p.complete(queue, task)
 		return
 	}
 	if err == nil {
-		p.requeue(lane, job)
+		p.requeue(queue, task)
 		return
 	}
-	attempts, _ := job.failure()
+	attempts, _ := task.failure()
 	switch scopeOf(err) {
-	case ofJob:
-		due := now.Add(growing(attempts, longestJobRetry))
+	case ofTask:
+		due := now.Add(growing(attempts, longestTaskRetry))
 		if unknown := new(*unknownError); errors.As(err, unknown) {
-			due = unknownDue(job.snapshot().Unknown, now)
+			due = unknownDue(task.snapshot().Unknown, now)
 		}
-		job.fail(err, due)
-		p.requeue(lane, job)
+		task.fail(err, due)
+		p.requeue(queue, task)
 	case ofService:
-		p.laneFailed(lane, job, err, now.Add(growing(attempts, longestBackoff)))
+		p.queueFailed(queue, task, err, now.Add(growing(attempts, longestBackoff)))
 	default:
-		p.laneFailed(lane, job, err, now)
+		p.queueFailed(queue, task, err, now)
 	}
 }
 
-func (p *pump) retry() {
+func (p *reconciler) retry() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, lane := range p.lanes {
-		lane.retryAt = time.Time{}
-		for _, job := range lane.queue {
-			job.retry()
+	for _, queue := range p.queues {
+		queue.retryAt = time.Time{}
+		for _, task := range queue.tasks {
+			task.retry()
 		}
-		lane.nudge()
+		queue.wakeWorkers()
 	}
 }
 
 // growing doubles a job's own pause with each of its attempts, to a limit.
 func growing(attempts int, most time.Duration) time.Duration {
-	return min(most, jobRetry<<min(attempts, 10))
+	return min(most, taskRetry<<min(attempts, 10))
 }
 
-func (p *pump) work(ctx context.Context, key laneKey, job *job) (err error) {
+func (p *reconciler) work(ctx context.Context, key queueKey, task *task) (err error) {
 	defer p.ledger.contain(&err)
-	api, err := p.ledger.Open(ctx, key.target, budget.Wait{AtMost: pumpPatience})
+	api, err := p.ledger.Open(ctx, key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
 	if err != nil {
 		return err
 	}
-	return p.kill(ctx, api, job)
+	return p.revokeToken(ctx, api, task)
 }
 
-func (p *pump) complete(lane *lane, job *job) {
+func (p *reconciler) complete(queue *queue, task *task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lane.running--
-	lane.succeeded()
-	record := job.snapshot()
-	if lane.key.kind == kindRecover {
+	queue.running--
+	queue.succeeded()
+	record := task.snapshot()
+	if queue.key.kind == kindRecover {
 		delete(p.lost, record.Nonce)
 	} else {
 		delete(p.revoking, record.ReferenceNumber)
 	}
-	close(job.done)
+	close(task.done)
 }
 
 // requeue puts a job back after KSeF has answered: the lane works.
-func (p *pump) requeue(lane *lane, job *job) {
+func (p *reconciler) requeue(queue *queue, task *task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lane.running--
-	lane.succeeded()
-	lane.add(job)
+	queue.running--
+	queue.succeeded()
+	queue.add(task)
 }
 
-// laneFailed stops the whole lane for a while, and this job until it is due.
-func (p *pump) laneFailed(lane *lane, job *job, err error, due time.Time) {
+// queueFailed stops the whole lane for a while, and this job until it is due.
+func (p *reconciler) queueFailed(queue *queue, task *task, err error, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lane.failed(time.Now(), err)
-	job.fail(err, due)
-	lane.running--
-	lane.add(job)
+	queue.failed(time.Now(), err)
+	task.fail(err, due)
+	queue.running--
+	queue.add(task)
 }
 
-func (p *pump) report(job *job, err error) {
-	record := job.snapshot()
-	attempts, _ := job.failure()
+func (p *reconciler) report(task *task, err error) {
+	record := task.snapshot()
+	attempts, _ := task.failure()
 	p.ledger.Logger.Warn("a token's end is not reached yet; the engine goes on", "state", record.State,
 		"reference_number", record.ReferenceNumber, "nonce", record.Nonce, "context", record.Target.Context.String(),
 		"attempts", attempts, "error", err)
@@ -339,37 +339,37 @@ func (p *pump) report(job *job, err error) {
 	}
 }
 
-// jobError is a failure that concerns one job and not its lane.
-type jobError struct{ err error }
+// taskError is a failure that concerns one job and not its lane.
+type taskError struct{ err error }
 
-func (e *jobError) Error() string { return e.err.Error() }
-func (e *jobError) Unwrap() error { return e.err }
+func (e *taskError) Error() string { return e.err.Error() }
+func (e *taskError) Unwrap() error { return e.err }
 
 // forecast tells when the job will be tried about.
-func (p *pump) forecast(job *job) (position, pending int, next time.Time, err error) {
+func (p *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
 	p.mu.Lock()
-	position, pending = job.lane.position(job)
-	retryAt, laneErr := job.lane.retryAt, job.lane.lastErr
-	target := job.lane.key.target
+	position, pending = task.queue.position(task)
+	retryAt, queueErr := task.queue.retryAt, task.queue.lastErr
+	target := task.queue.key.target
 	p.mu.Unlock()
-	next = p.ledger.NextSlot(target, client.EndpointRevokeToken, position-1)
-	due, _ := job.standing()
+	next = p.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
+	due, _ := task.status()
 	for _, later := range []time.Time{retryAt, due} {
 		if later.After(next) {
 			next = later
 		}
 	}
-	_, err = job.failure()
+	_, err = task.failure()
 	if err == nil {
-		err = laneErr
+		err = queueErr
 	}
 	return position, pending, next, err
 }
 
 // describe says to a waiting caller where his revocation stands.
-func (p *pump) describe(job *job) *PendingError {
-	record := job.snapshot()
-	position, pending, next, err := p.forecast(job)
+func (p *reconciler) describe(task *task) *PendingError {
+	record := task.snapshot()
+	position, pending, next, err := p.forecast(task)
 	return &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
 		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),

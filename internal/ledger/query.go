@@ -47,7 +47,7 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 	var live *Record
 	for _, bucket := range buckets {
 		live, err = l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber)
-		if err != nil && !errors.Is(err, errBadRecord) {
+		if err != nil && !errors.Is(err, errUnreadableRecord) {
 			return nil, err
 		}
 		if live != nil {
@@ -56,7 +56,7 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 	}
 	// Read last: a record moves from live to ending.
 	ending, err := l.store.get(ctx, endingKey(referenceNumber))
-	if (err != nil && !errors.Is(err, errBadRecord)) || ending != nil {
+	if (err != nil && !errors.Is(err, errUnreadableRecord)) || ending != nil {
 		return ending, err
 	}
 	return live, nil
@@ -81,7 +81,7 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 		return open, err
 	}
 	open.Issuing = len(issuing)
-	revoking := l.pump.endings()
+	revoking := l.reconciler.endings()
 	buckets, err := l.store.buckets(ctx)
 	if err != nil {
 		return open, err
@@ -103,12 +103,12 @@ func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
 }
 
 // endings are the targets of the revocations in hand, by reference number.
-func (p *pump) endings() map[string]Target {
+func (p *reconciler) endings() map[string]Target {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	endings := make(map[string]Target, len(p.revoking))
-	for referenceNumber, job := range p.revoking {
-		endings[referenceNumber] = job.lane.key.target
+	for referenceNumber, task := range p.revoking {
+		endings[referenceNumber] = task.queue.key.target
 	}
 	return endings
 }
@@ -123,7 +123,7 @@ func (l *Ledger) addRecordedEndings(ctx context.Context, revoking map[string]Tar
 	for _, referenceNumber := range names {
 		record, err := l.store.get(ctx, endingKey(referenceNumber))
 		switch {
-		case errors.Is(err, errBadRecord):
+		case errors.Is(err, errUnreadableRecord):
 			unreadable++
 		case err != nil:
 			return unreadable, err
@@ -141,7 +141,7 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	err := l.eachRecord(ctx, func(folder string, record *Record, unreadable error) {
 		switch {
 		case record != nil && record.Target.API != api:
-		case record != nil && record.State == Live && l.pump.isEnding(record.ReferenceNumber):
+		case record != nil && record.State == Live && l.reconciler.isEnding(record.ReferenceNumber):
 			open.Revoking++
 		case unreadable != nil || record != nil:
 			open.add(folder, record)
@@ -181,16 +181,16 @@ type Pending struct {
 
 // Pending returns what the pump has in hand. It reads no storage.
 func (l *Ledger) Pending() Pending {
-	p := l.pump
+	p := l.reconciler
 	p.mu.Lock()
 	pending := Pending{
 		Revoking: len(p.revoking), Searching: len(p.lost),
 		Reviewed: p.review.at, ReviewErr: p.review.err,
 	}
-	var oldest *job
-	for _, job := range p.revoking {
-		if oldest == nil || job.since.Before(oldest.since) {
-			oldest = job
+	var oldest *task
+	for _, task := range p.revoking {
+		if oldest == nil || task.since.Before(oldest.since) {
+			oldest = task
 		}
 	}
 	p.mu.Unlock()
@@ -203,9 +203,9 @@ func (l *Ledger) Pending() Pending {
 	return pending
 }
 
-// Adopt makes a record of a token that carries this mount's mark. It returns
+// Reconstruct makes a record of a token that carries this mount's mark. It returns
 // nil for every other token.
-func (l *Ledger) Adopt(ctx context.Context, api string, token *client.Token) (*Record, error) {
+func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Token) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -216,7 +216,7 @@ func (l *Ledger) Adopt(ctx context.Context, api string, token *client.Token) (*R
 	}
 	return &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: token.ReferenceNumber,
-		Target:      Target{API: api, Context: client.Context{Type: client.ContextType(token.Context.Type), Value: token.Context.Value}},
+		Target:      Target{API: api, Context: client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value}},
 		Permissions: token.Permissions, Description: token.Description,
 		Created: token.Created, Deadline: token.Created,
 	}, nil

@@ -51,8 +51,8 @@ type Record struct {
 	ReferenceNumber string `json:"reference_number,omitempty"`
 	Target          Target `json:"target"`
 	Role            string `json:"role,omitempty"`
-	// Author identifies whose login made the token, as the session tells it.
-	Author      string   `json:"author,omitempty"`
+	// Subject identifies whose login made the token, as the session tells it.
+	Subject     string   `json:"author,omitempty"`
 	Permissions []string `json:"permissions"`
 	// Description is as KSeF has it, the marker included.
 	Description string    `json:"description"`
@@ -76,8 +76,8 @@ type Record struct {
 
 // Target is where a token lives: an API and a context there.
 type Target struct {
-	API     string         `json:"api"`
-	Context client.Context `json:"context"`
+	API     string                   `json:"api"`
+	Context client.ContextIdentifier `json:"context"`
 }
 
 func (t Target) String() string { return t.Context.String() + " at " + t.API }

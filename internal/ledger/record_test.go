@@ -61,7 +61,7 @@ func FuzzRecord(f *testing.F) {
 	}
 	record := Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		Target: Target{API: client.TestURL, Context: client.Context{Type: client.ContextNIP, Value: "5265877635"}},
+		Target: Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
 	}
 	encoded, err := json.Marshal(record)
 	if err != nil {

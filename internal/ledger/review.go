@@ -31,33 +31,33 @@ func (r *Record) askedUntil() time.Time {
 // reviewPending takes up what the folders of pending records hold and nobody
 // works on, and notes when live records may be due. It reads pending records
 // only, not live ones.
-func (p *pump) reviewPending(ctx context.Context) (err error) {
+func (p *reconciler) reviewPending(ctx context.Context) (err error) {
 	defer p.ledger.contain(&err)
-	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.noteBuckets(ctx))
+	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.review = reviewState{at: time.Now(), err: err}
 	return err
 }
 
-func (p *pump) reviewIssuing(ctx context.Context) error {
-	taken := func(nonce string) bool { return p.ledger.inFlight(nonce) || p.isSearched(nonce) }
+func (p *reconciler) reviewIssuing(ctx context.Context) error {
+	taken := func(nonce string) bool { return p.ledger.isInFlight(nonce) || p.isSearched(nonce) }
 	return p.each(ctx, issuingPrefix, taken, func(record *Record) error {
-		p.recover(record)
+		p.searchFor(record)
 		return nil
 	})
 }
 
-func (p *pump) reviewEnding(ctx context.Context) error {
+func (p *reconciler) reviewEnding(ctx context.Context) error {
 	return p.each(ctx, endingPrefix, p.isEnding, func(record *Record) error {
-		return p.takeUpEnding(ctx, record)
+		return p.resumeEnding(ctx, record)
 	})
 }
 
 // each goes through a folder's records, but those that somebody works on. That
 // is asked before reading: who has finished with a record has also written it.
 // Unreadable records are skipped and reported; an error is a fault of storage.
-func (p *pump) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
+func (p *reconciler) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
 	names, err := p.ledger.store.names(ctx, folder)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (p *pump) each(ctx context.Context, folder string, taken func(name string) 
 		if err == nil && record != nil {
 			err = do(record)
 		}
-		if err != nil && !errors.Is(err, errBadRecord) {
+		if err != nil && !errors.Is(err, errUnreadableRecord) {
 			failures = append(failures, err)
 		}
 		if ctx.Err() != nil {
@@ -81,7 +81,7 @@ func (p *pump) each(ctx context.Context, folder string, taken func(name string) 
 	return errors.Join(failures...)
 }
 
-func (p *pump) takeUpEnding(ctx context.Context, record *Record) error {
+func (p *reconciler) resumeEnding(ctx context.Context, record *Record) error {
 	switch {
 	case record.State == Revoking:
 		p.revoke(record, record.Cause, false)
@@ -92,81 +92,81 @@ func (p *pump) takeUpEnding(ctx context.Context, record *Record) error {
 	return nil
 }
 
-func (p *pump) noteBuckets(ctx context.Context) error {
+func (p *reconciler) scheduleBuckets(ctx context.Context) error {
 	buckets, err := p.ledger.store.buckets(ctx)
 	if err != nil {
 		return err
 	}
 	for _, bucket := range buckets {
-		if p.isNoted(bucket) {
+		if p.isScheduled(bucket) {
 			continue
 		}
-		visit, err := p.ledger.store.visit(ctx, bucket)
+		visit, err := p.ledger.store.nextCheck(ctx, bucket)
 		if err != nil {
 			return err
 		}
 		p.mu.Lock()
-		p.agenda.note(bucket, visit)
+		p.schedule.add(bucket, visit)
 		p.mu.Unlock()
 	}
-	return p.ledger.store.keepVisits(ctx, buckets)
+	return p.ledger.store.pruneNextChecks(ctx, buckets)
 }
 
-func (p *pump) isNoted(bucket string) bool {
+func (p *reconciler) isScheduled(bucket string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, noted := p.agenda[bucket]
+	_, noted := p.schedule[bucket]
 	return noted
 }
 
-// visitDue looks into the folders in which a deadline has passed.
-func (p *pump) visitDue(ctx context.Context, now time.Time) (err error) {
+// checkDueBuckets looks into the folders in which a deadline has passed.
+func (p *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
 	defer p.ledger.contain(&err)
 	p.mu.Lock()
-	buckets := p.agenda.due(now)
+	buckets := p.schedule.due(now)
 	p.mu.Unlock()
 	failures := make([]error, 0, len(buckets))
 	for _, bucket := range buckets {
-		failures = append(failures, p.visit(ctx, bucket, now))
+		failures = append(failures, p.checkBucket(ctx, bucket, now))
 	}
 	return errors.Join(failures...)
 }
 
-// visit revokes what has outlived its lease and notes when to come again, in
+// checkBucket revokes what has outlived its lease and notes when to come again, in
 // memory and, where live records stay, in storage: the next start need not read
 // them then.
-func (p *pump) visit(ctx context.Context, bucket string, now time.Time) error {
+func (p *reconciler) checkBucket(ctx context.Context, bucket string, now time.Time) error {
 	p.mu.Lock()
 	// A deadline that is noted during the visit is one that this visit may miss.
-	delete(p.agenda, bucket)
+	delete(p.schedule, bucket)
 	p.mu.Unlock()
 	err := p.each(ctx, livePrefix+bucket+"/", p.isEnding, func(record *Record) error {
-		p.judge(record, now)
+		p.checkOverdue(record, now)
 		return nil
 	})
 	p.mu.Lock()
 	if err != nil {
-		p.agenda.note(bucket, now.Add(growing(p.failedVisits[bucket], longestReviewRetry)))
-		p.failedVisits[bucket]++
+		p.schedule.add(bucket, now.Add(growing(p.failedChecks[bucket], longestReviewRetry)))
+		p.failedChecks[bucket]++
 	} else {
-		delete(p.failedVisits, bucket)
+		delete(p.failedChecks, bucket)
 	}
-	next, stays := p.agenda[bucket]
+	next, stays := p.schedule[bucket]
 	p.mu.Unlock()
 	switch {
 	case err != nil:
 		return err
 	case stays:
-		return p.ledger.store.putVisit(ctx, bucket, next)
+		return p.ledger.store.putNextCheck(ctx, bucket, next)
 	}
-	return p.ledger.store.forgetVisit(ctx, bucket)
+	return p.ledger.store.deleteNextCheck(ctx, bucket)
 }
 
-// judge has a token revoked that has been seen overdue for a while: by this
+// checkOverdue has a token revoked that has been seen overdue for a while: by this
 // process' own clock, so that a wall clock that jumps kills no token.
-func (p *pump) judge(record *Record, now time.Time) {
+func (p *reconciler) checkOverdue(record *Record, now time.Time) {
 	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
-		p.expect(record)
+		p.scheduleCheck(record)
 		return
 	}
 	p.mu.Lock()
@@ -175,14 +175,14 @@ func (p *pump) judge(record *Record, now time.Time) {
 		seen = now
 		p.overdue[record.ReferenceNumber] = now
 	}
-	ripe := now.Sub(seen) >= overdueConfirm
-	if ripe {
+	confirmed := now.Sub(seen) >= overdueConfirm
+	if confirmed {
 		delete(p.overdue, record.ReferenceNumber)
 	} else {
-		p.agenda.note(record.Nonce[:bucketDigits], seen.Add(overdueConfirm))
+		p.schedule.add(record.Nonce[:bucketDigits], seen.Add(overdueConfirm))
 	}
 	p.mu.Unlock()
-	if ripe {
+	if confirmed {
 		p.revoke(record, "its lease has ended and Vault has not revoked it", false)
 	}
 }

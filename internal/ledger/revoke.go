@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/detach"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // Lease is what a Vault lease knows of its token: enough to find the record,
@@ -22,17 +22,17 @@ type Lease struct {
 	Role            string
 }
 
-var errBadLease = errors.New("the lease does not say which token it holds")
+var errInvalidLease = errors.New("the lease does not say which token it holds")
 
-// revokePatience is how long a revocation waits for KSeF before its caller is
+// revokeMaxWait is how long a revocation waits for KSeF before its caller is
 // told that it goes on without him.
-const revokePatience = 5 * time.Second
+const revokeMaxWait = 5 * time.Second
 
 // PendingError says that KSeF has not confirmed a revocation yet, and that the
 // ledger goes on until it does.
 type PendingError struct {
 	ReferenceNumber string
-	Context         client.Context
+	Context         client.ContextIdentifier
 	// Position counts from 1 among the context's pending revocations.
 	Position, Pending int
 	// Next is about when this one will be tried.
@@ -75,8 +75,8 @@ func (e *PendingError) Unwrap() error { return e.Err }
 // record says so and the pump goes on; the lease must stay.
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	// Joined before its record is read: a revocation that ends in between would be repeated.
-	if job := l.pump.joinRevocation(lease.ReferenceNumber); job != nil {
-		return l.awaitRevocation(ctx, job, true, l.pump.soonest(job))
+	if task := l.reconciler.joinRevocation(lease.ReferenceNumber); task != nil {
+		return l.awaitRevocation(ctx, task, true, l.reconciler.soonest(task))
 	}
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {
@@ -99,48 +99,48 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 
 // revoke hands the record to the pump and waits a little for the outcome.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
-	job := l.pump.revoke(record, cause, byLease)
-	_, _, next, _ := l.pump.forecast(job)
-	return l.awaitRevocation(ctx, job, byLease, next)
+	task := l.reconciler.revoke(record, cause, byLease)
+	_, _, next, _ := l.reconciler.forecast(task)
+	return l.awaitRevocation(ctx, task, byLease, next)
 }
 
 // awaitRevocation waits for a job that its caller has joined and that is tried next about then.
-func (l *Ledger) awaitRevocation(ctx context.Context, job *job, byLease bool, next time.Time) error {
-	defer job.leave(byLease)
+func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, next time.Time) error {
+	defer task.leave(byLease)
 	// Vault brings up to 200 revocations at once: who cannot be served soon is
 	// told so at once and does not keep one of its workers.
-	patience := revokePatience
-	if time.Until(next) > revokePatience {
-		patience = 0
+	maxWait := revokeMaxWait
+	if time.Until(next) > revokeMaxWait {
+		maxWait = 0
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
 	select {
-	case <-job.done:
+	case <-task.done:
 		return nil
-	case <-job.stuck:
+	case <-task.stuck:
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-l.ctx.Done():
 	}
-	if err := l.persistEnding(ctx, job); err != nil {
+	if err := l.persistEnding(ctx, task); err != nil {
 		return err
 	}
-	pending := l.pump.describe(job)
-	l.OnEvent(Event{Kind: EventRevokeWait, Record: job.snapshot(), Err: pending})
+	pending := l.reconciler.describe(task)
+	l.OnEvent(Event{Kind: EventRevokeWait, Record: task.snapshot(), Err: pending})
 	return pending
 }
 
 // persistEnding writes down that the token must die, once per revocation.
-func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
-	record, claimed := job.claimPersist()
+func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
+	record, claimed := task.claimPersist()
 	if !claimed {
 		return nil
 	}
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	err := l.store.put(ctx, &record)
-	job.endPersist(err == nil)
+	task.endPersist(err == nil)
 	if err != nil {
 		return fmt.Errorf("the revocation of %s goes on, but could not be recorded: %w", record.ReferenceNumber, err)
 	}
@@ -154,25 +154,25 @@ func (l *Ledger) persistEnding(ctx context.Context, job *job) error {
 // abandon has the pump revoke a token that no lease will ever hold.
 func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) error {
 	record.NoLease = true
-	return l.takeUp(ctx, record, cause)
+	return l.beginRevocation(ctx, record, cause)
 }
 
-// takeUp has the pump revoke a token, and records that.
-func (l *Ledger) takeUp(ctx context.Context, record *Record, cause string) error {
-	job := l.pump.revoke(record, cause, false)
-	defer job.leave(false)
-	return l.persistEnding(ctx, job)
+// beginRevocation has the pump revoke a token, and records that.
+func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause string) error {
+	task := l.reconciler.revoke(record, cause, false)
+	defer task.leave(false)
+	return l.persistEnding(ctx, task)
 }
 
 // recordOf finds a lease's record. A record that is missing proves nothing
 // about the token, so one is made from what the lease knows.
 func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 	if len(lease.Nonce) != nonceLength || lease.ReferenceNumber == "" {
-		return nil, errBadLease
+		return nil, errInvalidLease
 	}
 	record, err := l.store.locate(ctx, lease.Nonce, lease.ReferenceNumber)
 	switch {
-	case errors.Is(err, errBadRecord):
+	case errors.Is(err, errUnreadableRecord):
 		l.Logger.Error("a record cannot be read; the lease's own data is used", "reference_number", lease.ReferenceNumber, "error", err)
 	case err != nil || record != nil:
 		return record, err
@@ -197,7 +197,7 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	if err != nil {
 		return err
 	}
-	if record.State != Live || l.pump.isEnding(lease.ReferenceNumber) {
+	if record.State != Live || l.reconciler.isEnding(lease.ReferenceNumber) {
 		return fmt.Errorf("%s: %w", lease.ReferenceNumber, ErrRevoked)
 	}
 	deadline, err := extend(record.ValidUntil)
@@ -208,6 +208,6 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	if err := l.store.put(ctx, record); err != nil {
 		return err
 	}
-	l.pump.expect(record)
+	l.reconciler.scheduleCheck(record)
 	return nil
 }

@@ -14,36 +14,36 @@ import (
 type scope int
 
 const (
-	// ofLane is our login, our limits, our configuration, KSeF's reach: what
+	// ofQueue is our login, our limits, our configuration, KSeF's reach: what
 	// failed for this job would fail for the next.
-	ofLane scope = iota
+	ofQueue scope = iota
 	// ofService is a fault of KSeF's, which may be this token's or everybody's.
 	ofService
-	// ofJob is KSeF's answer about this token.
-	ofJob
+	// ofTask is KSeF's answer about this token.
+	ofTask
 )
 
 // scopeOf decides by the endpoint and KSeF's answer. 401, 429 and a 403 for the address concern the
 // session; another 403 may concern this token alone, as when another subject made it.
 func scopeOf(err error) scope {
-	var own *jobError
+	var own *taskError
 	if errors.As(err, &own) {
-		return ofJob
+		return ofTask
 	}
 	var refused *client.APIError
 	if !errors.As(err, &refused) {
-		return ofLane
+		return ofQueue
 	}
 	switch refused.Endpoint {
 	case client.EndpointRevokeToken, client.EndpointToken, client.EndpointQueryTokens:
 	default:
-		return ofLane
+		return ofQueue
 	}
 	switch {
 	case client.IsAddressRefused(err), refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
-		return ofLane
+		return ofQueue
 	case client.IsRefusal(err):
-		return ofJob
+		return ofTask
 	}
 	return ofService
 }

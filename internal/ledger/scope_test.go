@@ -19,23 +19,23 @@ func TestAnErrorSpeaksOfWhomItNames(t *testing.T) {
 		scope   scope
 		unclear bool
 	}{
-		"DELETE refused":   {answer(client.EndpointRevokeToken, 400), ofJob, false},
-		"DELETE forbidden": {answer(client.EndpointRevokeToken, 403), ofJob, false},
+		"DELETE refused":   {answer(client.EndpointRevokeToken, 400), ofTask, false},
+		"DELETE forbidden": {answer(client.EndpointRevokeToken, 403), ofTask, false},
 		"DELETE from an address that is not allowed": {
-			&client.APIError{Endpoint: client.EndpointRevokeToken, Status: 403, ReasonCode: "ip-not-allowed"}, ofLane, false,
+			&client.APIError{Endpoint: client.EndpointRevokeToken, Status: 403, ReasonCode: "ip-not-allowed"}, ofQueue, false,
 		},
-		"DELETE without login":     {answer(client.EndpointRevokeToken, 401), ofLane, false},
-		"DELETE beyond the limit":  {answer(client.EndpointRevokeToken, 429), ofLane, false},
+		"DELETE without login":     {answer(client.EndpointRevokeToken, 401), ofQueue, false},
+		"DELETE beyond the limit":  {answer(client.EndpointRevokeToken, 429), ofQueue, false},
 		"DELETE fails in KSeF":     {answer(client.EndpointRevokeToken, 503), ofService, true},
-		"GET refused":              {answer(client.EndpointToken, 400), ofJob, false},
-		"login refused":            {answer(client.EndpointXAdES, 400), ofLane, false},
-		"refresh refused":          {answer(client.EndpointRefresh, 400), ofLane, false},
-		"login decided against":    {&client.LoginError{}, ofLane, false},
-		"DELETE's reply lost":      {&client.TransportError{Endpoint: client.EndpointRevokeToken, Sent: true}, ofLane, true},
-		"DELETE never sent":        {&client.TransportError{Endpoint: client.EndpointRevokeToken}, ofLane, false},
-		"refresh's reply lost":     {&client.TransportError{Endpoint: client.EndpointRefresh, Sent: true}, ofLane, false},
-		"a failure of the storage": {errors.New("storage"), ofLane, false},
-		"a failure of one job":     {&jobError{errors.New("job")}, ofJob, false},
+		"GET refused":              {answer(client.EndpointToken, 400), ofTask, false},
+		"login refused":            {answer(client.EndpointXAdES, 400), ofQueue, false},
+		"refresh refused":          {answer(client.EndpointRefresh, 400), ofQueue, false},
+		"login decided against":    {&client.LoginError{}, ofQueue, false},
+		"DELETE's reply lost":      {&client.TransportError{Endpoint: client.EndpointRevokeToken, Sent: true}, ofQueue, true},
+		"DELETE never sent":        {&client.TransportError{Endpoint: client.EndpointRevokeToken}, ofQueue, false},
+		"refresh's reply lost":     {&client.TransportError{Endpoint: client.EndpointRefresh, Sent: true}, ofQueue, false},
+		"a failure of the storage": {errors.New("storage"), ofQueue, false},
+		"a failure of one job":     {&taskError{errors.New("job")}, ofTask, false},
 	} {
 		require.Equal(t, test.scope, scopeOf(test.err), name)
 		require.Equal(t, test.unclear, isUnclear(test.err), name)

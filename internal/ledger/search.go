@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // absentAfter is how long after the request a token that never appears in
@@ -25,22 +25,24 @@ const (
 	lastClockAllowance = 24 * time.Hour
 )
 
-// firstLook leaves KSeF the time to finish what it was asked for. It is rounded up to firstLookGrid,
-// and the later ones to lookGrid, so that requests that were lost together are looked for together.
+// firstSearchDelay leaves KSeF the time to finish what it was asked for. It is rounded up to firstSearchGrid,
+// and the later ones to searchGrid, so that requests that were lost together are looked for together.
 const (
-	firstLook     = 3 * time.Second
-	firstLookGrid = 5 * time.Second
-	lookGrid      = time.Minute
+	firstSearchDelay = 3 * time.Second
+	firstSearchGrid  = 5 * time.Second
+	searchGrid       = time.Minute
 )
 
-func firstLookAt(created time.Time) time.Time { return roundUp(created.Add(firstLook), firstLookGrid) }
+func firstSearch(created time.Time) time.Time {
+	return roundUp(created.Add(firstSearchDelay), firstSearchGrid)
+}
 
-// nextLook grows with the age of the request: a token that KSeF was slow to
+// nextPoll grows with the age of the request: a token that KSeF was slow to
 // make is found soon, one that it never made costs few requests.
-func nextLook(created, now time.Time) time.Time {
+func nextSearch(created, now time.Time) time.Time {
 	for _, age := range [...]time.Duration{time.Minute, 10 * time.Minute, absentAfter} {
-		if look := roundUp(created.Add(age), lookGrid); look.After(now) {
-			return look
+		if next := roundUp(created.Add(age), searchGrid); next.After(now) {
+			return next
 		}
 	}
 	return now.Add(absentAfter)
@@ -52,39 +54,39 @@ func roundUp(at time.Time, grid time.Duration) time.Time {
 
 // search looks for the tokens of all requests of the lane that are due, with one reading of KSeF's
 // list. The first job is one of them.
-func (p *pump) search(ctx context.Context, lane *lane, first *job) {
-	jobs := append([]*job{first}, p.takeDue(lane)...)
-	wanted := make([]Record, 0, len(jobs))
-	for _, job := range jobs {
-		wanted = append(wanted, job.snapshot())
+func (p *reconciler) search(ctx context.Context, queue *queue, first *task) {
+	tasks := append([]*task{first}, p.takeDue(queue)...)
+	wanted := make([]Record, 0, len(tasks))
+	for _, task := range tasks {
+		wanted = append(wanted, task.snapshot())
 	}
-	search, err := p.readList(ctx, lane.key.target, wanted)
-	for i, job := range jobs {
+	search, err := p.readList(ctx, queue.key.target, wanted)
+	for i, task := range tasks {
 		finished, failure := false, err
 		if err == nil {
 			finished, failure = search.settle(ctx, &wanted[i])
 		}
 		if !finished && failure == nil {
-			job.postpone(nextLook(wanted[i].Created, time.Now()))
+			task.postpone(nextSearch(wanted[i].Created, time.Now()))
 		}
-		p.decide(ctx, lane, job, finished, failure)
+		p.decide(ctx, queue, task, finished, failure)
 		if failure != nil && (err == nil || i == 0) && ctx.Err() == nil {
-			p.report(job, failure)
+			p.report(task, failure)
 		}
 	}
 }
 
-func (p *pump) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
+func (p *reconciler) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
 	if err := p.ledger.breaker(target.API).check(); err != nil {
 		return nil, err
 	}
-	return p.ledger.search(ctx, target, wanted, pumpPatience, absentAfter)
+	return p.ledger.search(ctx, target, wanted, reconcilerMaxWait, absentAfter)
 }
 
 // search is a reading of KSeF's list.
 type search struct {
-	ledger *Ledger
-	author string
+	ledger  *Ledger
+	subject string
 	// absent is how long after its request a token that is not in the list counts as never made.
 	absent time.Duration
 	// found are the tokens by their nonce: more than one where somebody has copied a mark.
@@ -98,11 +100,11 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 	if err != nil {
 		return nil, err
 	}
-	api, err := l.Open(ctx, target, budget.Wait{AtMost: maxWait})
+	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: maxWait})
 	if err != nil {
 		return nil, err
 	}
-	s = &search{ledger: l, author: api.Author(), absent: absent, found: make(map[string][]client.Token)}
+	s = &search{ledger: l, subject: api.Subject(), absent: absent, found: make(map[string][]client.Token)}
 	oldest := oldestOf(wanted, absent)
 	// The end of a token that is Revoking or Revoked is known already.
 	query := client.TokenQuery{
@@ -147,12 +149,12 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 	if len(tokens) == 0 && time.Since(record.Created) < s.absent {
 		return false, nil
 	}
-	if len(tokens) == 0 && record.Author != s.author {
+	if len(tokens) == 0 && record.Subject != s.subject {
 		return false, &unsettledError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
-			"the configured signer may not see it, so that it cannot be told whether it exists before the one that made it is configured", record.Nonce, record.Author)}
+			"the configured signer may not see it, so that it cannot be told whether it exists before the one that made it is configured", record.Nonce, record.Subject)}
 	}
 	for _, token := range tokens {
-		if err := s.ledger.takeUpFound(ctx, *record, &token); err != nil {
+		if err := s.ledger.revokeFound(ctx, *record, &token); err != nil {
 			return false, err
 		}
 	}
@@ -168,17 +170,17 @@ type unsettledError struct{ err error }
 func (e *unsettledError) Error() string { return e.err.Error() }
 
 // Unwrap returns an error that concerns the request alone.
-func (e *unsettledError) Unwrap() error { return &jobError{e.err} }
+func (e *unsettledError) Unwrap() error { return &taskError{e.err} }
 
 // UnsettledRequests says, one sentence each, which requests for tokens no search settles as long as
 // the signer is the configured one. It reads no storage.
 func (l *Ledger) UnsettledRequests() []string {
-	l.pump.mu.Lock()
-	defer l.pump.mu.Unlock()
+	l.reconciler.mu.Lock()
+	defer l.reconciler.mu.Unlock()
 	var sentences []string
-	for _, job := range l.pump.lost {
+	for _, task := range l.reconciler.lost {
 		var unsettled *unsettledError
-		if _, err := job.failure(); errors.As(err, &unsettled) {
+		if _, err := task.failure(); errors.As(err, &unsettled) {
 			sentences = append(sentences, unsettled.Error())
 		}
 	}
@@ -186,9 +188,9 @@ func (l *Ledger) UnsettledRequests() []string {
 	return sentences
 }
 
-// takeUpFound has a token that was found revoked. An intent that still exists
+// revokeFound has a token that was found revoked. An intent that still exists
 // means that nobody has received the token, also where its record is live.
-func (l *Ledger) takeUpFound(ctx context.Context, record Record, token *client.Token) error {
+func (l *Ledger) revokeFound(ctx context.Context, record Record, token *client.Token) error {
 	if token.Status.Dead() {
 		return l.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))
 	}

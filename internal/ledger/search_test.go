@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -22,7 +22,7 @@ type sparse struct {
 	pages [][]client.Token
 }
 
-func (sparse) Author() string { return "" }
+func (sparse) Subject() string { return "" }
 
 func (s sparse) QueryTokens(_ context.Context, query client.TokenQuery) (*client.TokenPage, error) {
 	number := 0
@@ -55,7 +55,7 @@ func TestSearch_emptyPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := New(Options{
 				Storage: &logical.InmemStorage{},
-				Open: func(context.Context, Target, budget.Wait) (Upstream, error) {
+				Open: func(context.Context, Target, ratelimit.Wait) (Upstream, error) {
 					return sparse{pages: pages}, nil
 				},
 			})

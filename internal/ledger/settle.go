@@ -35,11 +35,11 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	wanted := make(map[Target][]Record)
-	err := l.pump.each(ctx, issuingPrefix, l.inFlight, func(record *Record) error {
+	err := l.reconciler.each(ctx, issuingPrefix, l.isInFlight, func(record *Record) error {
 		wanted[record.Target] = append(wanted[record.Target], *record)
 		return nil
 	})
-	if err != nil && !errors.Is(err, errBadRecord) {
+	if err != nil && !errors.Is(err, errUnreadableRecord) {
 		return Lost{}, err
 	}
 	var lost Lost
@@ -61,13 +61,13 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 			finished, failure = search.settle(ctx, &record)
 		}
 		if finished {
-			l.pump.dropSearch(record.Nonce)
-			l.pump.awaitRevocations(ctx, search.found[record.Nonce])
+			l.reconciler.dropSearch(record.Nonce)
+			l.reconciler.awaitRevocations(ctx, search.found[record.Nonce])
 			continue
 		}
 		lost.Count++
 		if unsettled := new(*unsettledError); !errors.As(failure, unsettled) {
-			lost.Until = later(lost.Until, roundUp(record.Created.Add(absentAfter), lookGrid))
+			lost.Until = later(lost.Until, roundUp(record.Created.Add(absentAfter), searchGrid))
 		}
 		if failure != nil {
 			lost.Err = failure
@@ -76,17 +76,17 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 }
 
 // awaitRevocations waits until KSeF has confirmed the end of the tokens, or has failed to.
-func (p *pump) awaitRevocations(ctx context.Context, tokens []client.Token) {
+func (p *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token) {
 	for _, token := range tokens {
 		p.mu.Lock()
-		job := p.revoking[token.ReferenceNumber]
+		task := p.revoking[token.ReferenceNumber]
 		p.mu.Unlock()
-		if job == nil {
+		if task == nil {
 			continue
 		}
 		select {
-		case <-job.done:
-		case <-job.stuck:
+		case <-task.done:
+		case <-task.stuck:
 		case <-ctx.Done():
 			return
 		}
@@ -94,14 +94,14 @@ func (p *pump) awaitRevocations(ctx context.Context, tokens []client.Token) {
 }
 
 // dropSearch forgets a search that has been settled elsewhere. One that is under way ends by itself.
-func (p *pump) dropSearch(nonce string) {
+func (p *reconciler) dropSearch(nonce string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	job := p.lost[nonce]
-	if job == nil || !job.lane.remove(job) {
+	task := p.lost[nonce]
+	if task == nil || !task.queue.remove(task) {
 		return
 	}
 	delete(p.lost, nonce)
-	close(job.done)
-	job.lane.nudge()
+	close(task.done)
+	task.queue.wakeWorkers()
 }

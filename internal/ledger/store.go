@@ -84,7 +84,7 @@ func (s store) get(ctx context.Context, key string) (*Record, error) {
 // so that one that moves meanwhile is not missed; the later state counts.
 func (s store) locate(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
 	live, err := s.get(ctx, liveKey(nonce, referenceNumber))
-	if err != nil && !errors.Is(err, errBadRecord) {
+	if err != nil && !errors.Is(err, errUnreadableRecord) {
 		return nil, err
 	}
 	ending, endingErr := s.get(ctx, endingKey(referenceNumber))

@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
-	"vault-plugin-secrets-ksef/internal/detach"
+	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // TidyReport is what holding the ledger against KSeF's list has found.
 type TidyReport struct {
 	// Orphans are living tokens with this mount's mark and no open record.
 	Orphans []string
-	// Ghosts have a record that says live, while KSeF says that they are dead.
-	Ghosts []string
+	// StaleRecords have a record that says live, while KSeF says that they are dead.
+	StaleRecords []string
 	// Overdue have outlived their lease and its grace.
 	Overdue []string
 	// Unknown have a record that says live, and KSeF does not tell of them.
@@ -39,15 +39,15 @@ type TidyReport struct {
 	Incomplete error
 }
 
-// tidyPatience is how long one request of a tidy waits. It goes only when
+// tidyMaxWait is how long one request of a tidy waits. It goes only when
 // nobody else wants the slot.
-const tidyPatience = 20 * time.Second
+const tidyMaxWait = 20 * time.Second
 
 // Tidy holds the ledger against KSeF's list in one context. A dry run changes
 // nothing. What could not be looked at before ctx ended, or because KSeF's
 // limits are used up, is said in the report.
 func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
-	api, err := l.Open(ctx, target, budget.Wait{AtMost: tidyPatience, Background: true})
+	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (t *tidy) run(ctx context.Context) error {
 	if err == nil {
 		err = t.records(ctx)
 	}
-	var exhausted *budget.ExhaustedError
+	var exhausted *ratelimit.ExhaustedError
 	if errors.As(err, &exhausted) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
 		t.report.Incomplete = err
 		return nil
@@ -94,9 +94,9 @@ func (t *tidy) run(ctx context.Context) error {
 
 // countRevoking has time of its own, since what was found is answered when ctx has ended, too.
 func (t *tidy) countRevoking(ctx context.Context) error {
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	revoking := t.ledger.pump.endings()
+	revoking := t.ledger.reconciler.endings()
 	if _, err := t.ledger.addRecordedEndings(ctx, revoking); err != nil {
 		return err
 	}
@@ -146,11 +146,11 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	if t.dryRun {
 		return nil
 	}
-	record, err := t.ledger.Adopt(ctx, t.target.API, token)
+	record, err := t.ledger.Reconstruct(ctx, t.target.API, token)
 	if err != nil || record == nil {
 		return err
 	}
-	if err := t.ledger.takeUp(ctx, record, "tidy found it without a record"); err != nil {
+	if err := t.ledger.beginRevocation(ctx, record, "tidy found it without a record"); err != nil {
 		return err
 	}
 	t.takenUp[token.ReferenceNumber] = struct{}{}
@@ -165,16 +165,16 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
 	intent, err := t.ledger.store.get(ctx, issuingKey(nonce))
 	switch {
-	case errors.Is(err, errBadRecord):
+	case errors.Is(err, errUnreadableRecord):
 		t.report.Unreadable = append(t.report.Unreadable, issuingKey(nonce))
-		if t.ledger.inFlight(nonce) {
+		if t.ledger.isInFlight(nonce) {
 			return true, nil
 		}
 	case err != nil || intent != nil:
 		return intent != nil, err
 	}
 	record, err := t.ledger.store.locate(ctx, nonce, referenceNumber)
-	if errors.Is(err, errBadRecord) {
+	if errors.Is(err, errUnreadableRecord) {
 		return true, nil
 	}
 	return record != nil && record.State != Dead, err
@@ -209,7 +209,7 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 		return nil
 	}
 	record, err := t.ledger.store.get(ctx, key)
-	if errors.Is(err, errBadRecord) {
+	if errors.Is(err, errUnreadableRecord) {
 		t.report.Unreadable = append(t.report.Unreadable, key)
 		return nil
 	}
@@ -222,14 +222,14 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 		}
 		return nil
 	}
-	return t.ghost(ctx, record)
+	return t.closeStale(ctx, record)
 }
 
-// ghost asks KSeF about a record that its list did not hold: a token that was
+// closeStale asks KSeF about a record that its list did not hold: a token that was
 // made during the run may be missing there.
-func (t *tidy) ghost(ctx context.Context, record *Record) error {
+func (t *tidy) closeStale(ctx context.Context, record *Record) error {
 	token, err := t.api.Token(ctx, record.ReferenceNumber)
-	if err != nil && scopeOf(err) == ofJob {
+	if err != nil && scopeOf(err) == ofTask {
 		t.report.Unknown = append(t.report.Unknown, record.ReferenceNumber)
 		return nil
 	}
@@ -239,11 +239,11 @@ func (t *tidy) ghost(ctx context.Context, record *Record) error {
 	if !token.Status.Dead() {
 		return nil
 	}
-	t.report.Ghosts = append(t.report.Ghosts, record.ReferenceNumber)
-	if t.dryRun || t.ledger.pump.isEnding(record.ReferenceNumber) {
+	t.report.StaleRecords = append(t.report.StaleRecords, record.ReferenceNumber)
+	if t.dryRun || t.ledger.reconciler.isEnding(record.ReferenceNumber) {
 		return nil
 	}
-	t.ledger.pump.forgetOverdue(record.ReferenceNumber)
+	t.ledger.reconciler.forgetOverdue(record.ReferenceNumber)
 	live := record.key()
 	record.State, record.Ended, record.Cause = Dead, time.Now().UTC(), "KSeF says that it is "+string(token.Status)
 	if err := t.ledger.store.put(ctx, record); err != nil {

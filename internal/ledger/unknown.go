@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/budget"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // A token that KSeF does not know, as after a reset of its TEST environment, can neither be revoked
@@ -60,7 +60,7 @@ type unknownError struct{ err error }
 func (e *unknownError) Error() string { return e.err.Error() }
 
 // Unwrap returns an error that concerns the token alone.
-func (e *unknownError) Unwrap() error { return &jobError{e.err} }
+func (e *unknownError) Unwrap() error { return &taskError{e.err} }
 
 // IsUnknownToken says of a failed revocation that KSeF does not know the token.
 func IsUnknownToken(err error) bool {
@@ -82,8 +82,8 @@ func isUnknown(err error) bool {
 }
 
 // settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as dead.
-func (p *pump) settleUnknown(ctx context.Context, api Upstream, job *job, cause *unknownError) error {
-	record := job.snapshot()
+func (p *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
+	record := task.snapshot()
 	token, err := searchAllPages(ctx, api, &record)
 	switch {
 	case err != nil:
@@ -91,24 +91,24 @@ func (p *pump) settleUnknown(ctx context.Context, api Upstream, job *job, cause 
 	case token != nil && token.Status.Dead():
 		return nil
 	case token != nil:
-		return errors.Join(&jobError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
-			p.rememberUnknown(ctx, job, Unknown{}))
+		return errors.Join(&taskError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
+			p.rememberUnknown(ctx, task, Unknown{}))
 	}
 	now := time.Now().UTC()
-	unknown := record.Unknown.next(now, record.Author != "" && record.Author == api.Author())
+	unknown := record.Unknown.next(now, record.Subject != "" && record.Subject == api.Subject())
 	decided := unknown.decidedAt()
-	if job.isVouched() || (!decided.IsZero() && !decided.After(now)) {
+	if task.isConfirmedByOperator() || (!decided.IsZero() && !decided.After(now)) {
 		p.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
 		return nil
 	}
-	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, p.rememberUnknown(ctx, job, unknown))
+	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, p.rememberUnknown(ctx, task, unknown))
 }
 
 // describeUnknown says what ends the wait.
 func describeUnknown(record *Record, unknown Unknown) error {
 	end := fmt.Sprintf("it counts as dead at %s if KSeF still does not know it then, or at once with", unknown.decidedAt().Format(time.RFC3339))
 	switch {
-	case record.Author == "":
+	case record.Subject == "":
 		end = "nothing tells who made it, so that it never counts as dead by itself. If you are certain that KSeF has lost it"
 	case unknown.Seen.IsZero():
 		end = "the configured signer did not make it and may not see it. Configure the one that did, or, if you are certain that KSeF has lost it"
@@ -118,11 +118,11 @@ func describeUnknown(record *Record, unknown Unknown) error {
 }
 
 // rememberUnknown records what KSeF has said, where that changes anything.
-func (p *pump) rememberUnknown(ctx context.Context, job *job, unknown Unknown) error {
-	if !job.setUnknown(unknown) {
+func (p *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
+	if !task.setUnknown(unknown) {
 		return nil
 	}
-	return p.ledger.persistEnding(ctx, job)
+	return p.ledger.persistEnding(ctx, task)
 }
 
 // unknownDue is when the next attempt at a token is made that KSeF does not know.
@@ -159,7 +159,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	if record.State == Dead {
 		return nil
 	}
-	api, err := l.Open(ctx, record.Target, budget.Wait{AtMost: wordMaxWait})
+	api, err := l.Open(ctx, record.Target, ratelimit.Wait{AtMost: wordMaxWait})
 	if err != nil {
 		return err
 	}
@@ -176,21 +176,21 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	if token != nil {
 		return knownToKSeF(token)
 	}
-	job := l.pump.revoke(record, "KSeF does not know it", false)
-	job.vouch()
+	task := l.reconciler.revoke(record, "KSeF does not know it", false)
+	task.confirmByOperator()
 	timer := time.NewTimer(wordMaxWait)
 	defer timer.Stop()
 	select {
-	case <-job.done:
+	case <-task.done:
 		return nil
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-l.ctx.Done():
 	}
-	if err := l.persistEnding(ctx, job); err != nil {
+	if err := l.persistEnding(ctx, task); err != nil {
 		return err
 	}
-	return l.pump.describe(job)
+	return l.reconciler.describe(task)
 }
 
 func knownToKSeF(token *client.Token) error {
@@ -203,11 +203,11 @@ func knownToKSeF(token *client.Token) error {
 // UnknownTokens says, one sentence each, which tokens KSeF does not know, and what ends the wait.
 // It reads no storage.
 func (l *Ledger) UnknownTokens() []string {
-	l.pump.mu.Lock()
-	defer l.pump.mu.Unlock()
+	l.reconciler.mu.Lock()
+	defer l.reconciler.mu.Unlock()
 	var sentences []string
-	for _, job := range l.pump.revoking {
-		if record := job.snapshot(); !record.Unknown.Since.IsZero() {
+	for _, task := range l.reconciler.revoking {
+		if record := task.snapshot(); !record.Unknown.Since.IsZero() {
 			sentences = append(sentences, describeUnknown(&record, record.Unknown).Error())
 		}
 	}
@@ -216,7 +216,7 @@ func (l *Ledger) UnknownTokens() []string {
 }
 
 // setUnknown returns false where the job knows that already.
-func (j *job) setUnknown(unknown Unknown) bool {
+func (j *task) setUnknown(unknown Unknown) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.awaitPersist()
@@ -227,16 +227,16 @@ func (j *job) setUnknown(unknown Unknown) bool {
 	return true
 }
 
-// vouch notes the operator's word that KSeF does not know the token, and makes the job due.
-func (j *job) vouch() {
+// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the job due.
+func (j *task) confirmByOperator() {
 	j.mu.Lock()
-	j.vouched, j.due = true, time.Time{}
+	j.operatorConfirmed, j.due = true, time.Time{}
 	j.mu.Unlock()
-	j.lane.nudge()
+	j.queue.wakeWorkers()
 }
 
-func (j *job) isVouched() bool {
+func (j *task) isConfirmedByOperator() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.vouched
+	return j.operatorConfirmed
 }

@@ -71,7 +71,7 @@ func (l *Ledger) EndIssuing(ctx context.Context) error {
 	l.mu.Unlock()
 	timer := time.AfterFunc(sendGrace, func() { endSends(ErrUnmounting) })
 	defer timer.Stop()
-	release, err := l.Hold(ctx)
+	release, err := l.PauseIssuing(ctx)
 	if err != nil {
 		endSends(ErrUnmounting)
 		return err
@@ -99,13 +99,13 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	}
 	failures := make([]error, 0, len(buckets)+1)
 	for _, bucket := range buckets {
-		err := l.pump.each(ctx, livePrefix+bucket+"/", l.pump.isEnding, func(record *Record) error {
-			l.pump.revoke(record, cause, false)
+		err := l.reconciler.each(ctx, livePrefix+bucket+"/", l.reconciler.isEnding, func(record *Record) error {
+			l.reconciler.revoke(record, cause, false)
 			return nil
 		})
 		failures = append(failures, err)
 	}
-	failures = append(failures, l.pump.reviewPending(ctx))
+	failures = append(failures, l.reconciler.reviewPending(ctx))
 	return errors.Join(failures...)
 }
 
@@ -113,18 +113,18 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 // them. Where ctx ends before that, the rest is known to this process alone.
 func (l *Ledger) RecordRevocations(ctx context.Context) error {
 	var failures []error
-	for _, job := range l.pump.revocations() {
+	for _, task := range l.reconciler.revocations() {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(failures, err)...)
 		}
-		if err := l.persistEnding(ctx, job); err != nil {
+		if err := l.persistEnding(ctx, task); err != nil {
 			failures = append(failures, err)
 		}
 	}
 	return errors.Join(failures...)
 }
 
-func (p *pump) revocations() []*job {
+func (p *reconciler) revocations() []*task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.revoking))
@@ -147,13 +147,13 @@ func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
 		l.Logger.Warn("the tokens of lost replies could not be searched for at once", "error", err)
 	}
 	for {
-		job := l.pump.anyDue(ctx)
-		if job == nil || ctx.Err() != nil {
-			return l.pump.unconfirmed()
+		task := l.reconciler.anyDue(ctx)
+		if task == nil || ctx.Err() != nil {
+			return l.reconciler.unconfirmed()
 		}
 		timer := time.NewTimer(awaitPoll)
 		select {
-		case <-job.done:
+		case <-task.done:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -162,23 +162,23 @@ func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
 }
 
 // anyDue returns a revocation, or a search that begins before ctx ends; nil for none.
-func (p *pump) anyDue(ctx context.Context) *job {
+func (p *reconciler) anyDue(ctx context.Context) *task {
 	end, _ := ctx.Deadline()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, job := range p.revoking {
-		return job
+	for _, task := range p.revoking {
+		return task
 	}
-	for _, job := range p.lost {
-		if due, _ := job.standing(); due.Before(end) {
-			return job
+	for _, task := range p.lost {
+		if due, _ := task.status(); due.Before(end) {
+			return task
 		}
 	}
 	return nil
 }
 
 // joinRevocation joins the revocation of a lease's token, if one is in hand.
-func (p *pump) joinRevocation(referenceNumber string) *job {
+func (p *reconciler) joinRevocation(referenceNumber string) *task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found := p.revoking[referenceNumber]
@@ -190,19 +190,19 @@ func (p *pump) joinRevocation(referenceNumber string) *job {
 
 // soonest is when a job can be tried if those that are running have their slots already; the
 // forecast takes them for still waiting.
-func (p *pump) soonest(job *job) time.Time {
+func (p *reconciler) soonest(task *task) time.Time {
 	p.mu.Lock()
-	ahead := slices.Index(job.lane.queue, job)
-	retryAt, target := job.lane.retryAt, job.lane.key.target
+	ahead := slices.Index(task.queue.tasks, task)
+	retryAt, target := task.queue.retryAt, task.queue.key.target
 	p.mu.Unlock()
 	if ahead < 0 {
 		return time.Now()
 	}
-	due, _ := job.standing()
-	return later(later(retryAt, due), p.ledger.NextSlot(target, client.EndpointRevokeToken, ahead))
+	due, _ := task.status()
+	return later(later(retryAt, due), p.ledger.NextPermit(target, client.EndpointRevokeToken, ahead))
 }
 
-func (p *pump) unconfirmed() Unconfirmed {
+func (p *reconciler) unconfirmed() Unconfirmed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var left Unconfirmed
@@ -218,22 +218,22 @@ func (p *pump) unconfirmed() Unconfirmed {
 // RevocationsEnd is about when the last of the revocations in hand can have been sent; zero
 // where there is none.
 func (l *Ledger) RevocationsEnd() time.Time {
-	l.pump.mu.Lock()
+	l.reconciler.mu.Lock()
 	type line struct {
 		target  Target
 		pending int
 		retryAt time.Time
 	}
 	var lines []line
-	for key, lane := range l.pump.lanes {
-		if pending := len(lane.queue) + lane.running; key.kind == kindRevoke && pending > 0 {
-			lines = append(lines, line{key.target, pending, lane.retryAt})
+	for key, queue := range l.reconciler.queues {
+		if pending := len(queue.tasks) + queue.running; key.kind == kindRevoke && pending > 0 {
+			lines = append(lines, line{key.target, pending, queue.retryAt})
 		}
 	}
-	l.pump.mu.Unlock()
+	l.reconciler.mu.Unlock()
 	var end time.Time
 	for _, one := range lines {
-		last := l.NextSlot(one.target, client.EndpointRevokeToken, one.pending-1)
+		last := l.NextPermit(one.target, client.EndpointRevokeToken, one.pending-1)
 		end = later(end, later(last, one.retryAt))
 	}
 	return end

@@ -12,18 +12,18 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// visitsPrefix keeps when a folder of live records must be looked at next,
+// nextCheckPrefix keeps when a folder of live records must be looked at next,
 // where that is later than its own name says: renewals move deadlines, and a
 // start must not read every renewed record to learn that.
-const visitsPrefix = "visits/"
+const nextCheckPrefix = "visits/"
 
-// visit returns when a bucket must be looked at.
-func (s store) visit(ctx context.Context, bucket string) (time.Time, error) {
+// nextCheck returns when a bucket must be looked at.
+func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) {
 	named := bucketStart(bucket).Add(overdueNotice)
 	if named.After(time.Now()) {
 		return named, nil
 	}
-	entry, err := s.Get(ctx, visitsPrefix+bucket)
+	entry, err := s.Get(ctx, nextCheckPrefix+bucket)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("reading the next visit of %s: %w", bucket, err)
 	}
@@ -37,22 +37,22 @@ func (s store) visit(ctx context.Context, bucket string) (time.Time, error) {
 	return noted, nil
 }
 
-func (s store) putVisit(ctx context.Context, bucket string, next time.Time) error {
-	err := s.Put(ctx, &logical.StorageEntry{Key: visitsPrefix + bucket, Value: []byte(next.UTC().Format(time.RFC3339))})
+func (s store) putNextCheck(ctx context.Context, bucket string, next time.Time) error {
+	err := s.Put(ctx, &logical.StorageEntry{Key: nextCheckPrefix + bucket, Value: []byte(next.UTC().Format(time.RFC3339))})
 	if err != nil {
 		return fmt.Errorf("noting the next visit of %s: %w", bucket, err)
 	}
 	return nil
 }
 
-func (s store) forgetVisit(ctx context.Context, bucket string) error {
-	return s.remove(ctx, visitsPrefix+bucket)
+func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
+	return s.remove(ctx, nextCheckPrefix+bucket)
 }
 
-// keepVisits forgets the notes of all buckets but these: one whose records have
+// pruneNextChecks forgets the notes of all buckets but these: one whose records have
 // gone is not visited again.
-func (s store) keepVisits(ctx context.Context, buckets []string) error {
-	noted, err := s.names(ctx, visitsPrefix)
+func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
+	noted, err := s.names(ctx, nextCheckPrefix)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s store) keepVisits(ctx context.Context, buckets []string) error {
 		if slices.Contains(buckets, bucket) {
 			continue
 		}
-		if err := s.forgetVisit(ctx, bucket); err != nil {
+		if err := s.deleteNextCheck(ctx, bucket); err != nil {
 			return err
 		}
 	}

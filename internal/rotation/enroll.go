@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/credential"
-	"vault-plugin-secrets-ksef/internal/detach"
 )
 
 const (
@@ -96,15 +96,15 @@ func (r *Rotation) upstream(ctx context.Context, subject string) (Upstream, erro
 	if err := api.Ready(ctx); err != nil {
 		return nil, err
 	}
-	return api, sameSubject(api.Author(), subject)
+	return api, sameSubject(api.Subject(), subject)
 }
 
-func sameSubject(author, subject string) error {
-	if author == subject {
+func sameSubject(have, subject string) error {
+	if have == subject {
 		return nil
 	}
 	return &client.InputError{
-		Field: "login", Fault: fmt.Sprintf("is that of %s, and the certificate is for %s", author, subject),
+		Field: "login", Fault: fmt.Sprintf("is that of %s, and the certificate is for %s", have, subject),
 		Remedy: "a rotation keeps the subject: have that one log in again, or wait until the other's login has ended",
 	}
 }
@@ -172,7 +172,7 @@ func (r *Rotation) ask(ctx context.Context, api Upstream, state *stored, again b
 	case err != nil:
 		return r.fail(ctx, state, fmt.Errorf("asking KSeF for the certificate: %w", err))
 	}
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	current.Step, current.ReferenceNumber = StepAwait, referenceNumber
 	return r.save(ctx, state)
@@ -201,7 +201,7 @@ func (r *Rotation) search(ctx context.Context, state *stored) (wait time.Duratio
 		return 0, r.fetch(ctx, api, state, serial)
 	}
 	if time.Since(current.Asked) < settledAfter {
-		return nextLook(current.Asked, time.Now()), &pauseError{fmt.Sprintf(
+		return nextSearch(current.Asked, time.Now()), &pauseError{fmt.Sprintf(
 			"KSeF's reply to the request was lost; the certificate is looked for by its name until %s, and then asked for again if KSeF has not counted the request",
 			current.Asked.Add(settledAfter).UTC().Format(time.RFC3339))}
 	}
@@ -236,11 +236,11 @@ func serialOf(ctx context.Context, api Upstream, name string) (string, error) {
 	return "", nil
 }
 
-// nextLook grows with the age of the request.
-func nextLook(asked, now time.Time) time.Duration {
+// nextSearch grows with the age of the request.
+func nextSearch(asked, now time.Time) time.Duration {
 	for _, age := range [...]time.Duration{30 * time.Second, 2 * time.Minute, 5 * time.Minute, settledAfter} {
-		if look := asked.Add(age); look.After(now) {
-			return look.Sub(now)
+		if next := asked.Add(age); next.After(now) {
+			return next.Sub(now)
 		}
 	}
 	return time.Hour
@@ -280,11 +280,11 @@ func (r *Rotation) fetch(ctx context.Context, api Upstream, state *stored, seria
 		return fmt.Errorf("fetching the certificate %s: %w", serial, err)
 	}
 	current := state.Current
-	held, err := credential.Read(credential.Source{Certificate: encodeCertificate(certificate), PrivateKey: current.PrivateKey})
+	cred, err := credential.Read(credential.Source{Certificate: encodeCertificate(certificate), PrivateKey: current.PrivateKey})
 	if err != nil {
 		return fmt.Errorf("the certificate %s that KSeF has issued cannot be used: %w", serial, err)
 	}
-	if subject := held.Identity.Subject(); subject != current.Subject {
+	if subject := cred.Identity.Subject(); subject != current.Subject {
 		if err := revoke(ctx, api, serial); err != nil {
 			return err
 		}

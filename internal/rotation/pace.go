@@ -36,8 +36,8 @@ func (r *Rotation) resume() {
 	r.pace = pace{}
 }
 
-// Hurry makes a step that waits after a failure due now.
-func (r *Rotation) Hurry() {
+// RetryNow makes a step that waits after a failure due now.
+func (r *Rotation) RetryNow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pace.due = time.Time{}

@@ -17,18 +17,17 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/detach"
-	"vault-plugin-secrets-ksef/internal/turn"
-	"vault-plugin-secrets-ksef/internal/wait"
+	"vault-plugin-secrets-ksef/internal/background"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 )
 
 // Errors that Begin returns besides those of KSeF and storage.
 var (
-	// ErrUnderWay says that a rotation has begun before and has not ended.
-	ErrUnderWay = errors.New("a rotation is already in progress")
+	// ErrInProgress says that a rotation has begun before and has not ended.
+	ErrInProgress = errors.New("a rotation is already in progress")
 	// ErrNotKSeFs says that the credential in force is not a certificate that
 	// KSeF has issued, where only such a one was to be renewed.
 	ErrNotKSeFs = errors.New("the certificate in force was not issued by KSeF")
@@ -51,8 +50,8 @@ type Current struct {
 type Upstream interface {
 	// Ready makes sure that there is a session.
 	Ready(ctx context.Context) error
-	// Author is whose session it is.
-	Author() string
+	// Subject is whose session it is.
+	Subject() string
 	CertificateLimits(ctx context.Context) (*client.CertificateLimits, error)
 	EnrollmentData(ctx context.Context) (*client.EnrollmentData, error)
 	Enroll(ctx context.Context, request client.EnrollmentRequest) (referenceNumber string, err error)
@@ -109,7 +108,7 @@ type Options struct {
 type Rotation struct {
 	Options
 	// turn is held by whoever takes a step.
-	turn turn.Turn
+	lock *semaphore.Weighted
 
 	mu   sync.Mutex
 	pace pace
@@ -126,7 +125,7 @@ func New(options Options) *Rotation {
 	if options.Logger == nil {
 		options.Logger = hclog.NewNullLogger()
 	}
-	return &Rotation{Options: options, turn: turn.New("the rotation in progress")}
+	return &Rotation{Options: options, lock: semaphore.NewWeighted(1)}
 }
 
 // Request says what to rotate to.
@@ -139,21 +138,21 @@ type Request struct {
 }
 
 // Begin records a rotation and asks KSeF for the certificate. Where KSeF refuses,
-// nothing is left of it. Errors: ErrUnderWay, ErrNotKSeFs, a *client.InputError
+// nothing is left of it. Errors: ErrInProgress, ErrNotKSeFs, a *client.InputError
 // where KSeF's limits or the signer forbid it, a *LostReplyError where it is not
 // known whether KSeF has got the request, what KSeF answers, or a fault of
 // storage.
 func (r *Rotation) Begin(ctx context.Context, request Request) error {
-	if err := r.turn.Take(ctx); err != nil {
-		return err
+	if err := r.lock.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for the rotation in progress: %w", err)
 	}
-	defer r.turn.Release()
+	defer r.lock.Release(1)
 	state, err := r.load(ctx)
 	if err != nil {
 		return err
 	}
 	if state.Current != nil {
-		return ErrUnderWay
+		return ErrInProgress
 	}
 	r.resume()
 	api, next, err := r.prepare(ctx, request)
@@ -172,10 +171,10 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 // called again, at the latest; zero says that no rotation is in progress. The
 // error is why the next step could not be taken.
 func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
-	if err := r.turn.Take(ctx); err != nil {
-		return time.Now(), err
+	if err := r.lock.Acquire(ctx, 1); err != nil {
+		return time.Now(), fmt.Errorf("waiting for the rotation in progress: %w", err)
 	}
-	defer r.turn.Release()
+	defer r.lock.Release(1)
 	for {
 		state, err := r.load(ctx)
 		if err != nil {
@@ -227,7 +226,7 @@ func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
 		if deadline, bounded := ctx.Deadline(); bounded && next.After(deadline) {
 			return false, nil
 		}
-		if !wait.For(ctx, time.Until(next)) {
+		if !background.Sleep(ctx, time.Until(next)) {
 			return false, nil
 		}
 	}
@@ -312,12 +311,12 @@ func (r *Rotation) State(ctx context.Context) (*State, error) {
 	return shown, nil
 }
 
-// Hold keeps every rotation from taking a step until release is called.
-func (r *Rotation) Hold(ctx context.Context) (release func(), err error) {
-	if err := r.turn.Take(ctx); err != nil {
-		return nil, err
+// Pause keeps every rotation from taking a step until release is called.
+func (r *Rotation) Pause(ctx context.Context) (release func(), err error) {
+	if err := r.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the rotation in progress: %w", err)
 	}
-	return r.turn.Release, nil
+	return func() { r.lock.Release(1) }, nil
 }
 
 // Abandon gives the rotation in progress up, and with it the new key unless that is
@@ -349,7 +348,7 @@ var ErrAbandoned = errors.New("the configuration was changed by force while the 
 
 // fail ends a rotation that can lead to nothing, and returns the cause.
 func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	ended := state.Current
 	ending := &stored{Version: storedVersion, Last: ended.outcome(state)}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/detach"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // prove logs in with the new certificate and puts it in force. KSeF may hold a
@@ -27,7 +27,7 @@ func (r *Rotation) prove(ctx context.Context, state *stored) (wait time.Duration
 	if err := r.Mount.Switch(ctx, fresh); err != nil {
 		return 0, err
 	}
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	current.Step, current.PrivateKey, current.Request = StepRetire, "", nil
 	return 0, r.save(ctx, state)
@@ -72,7 +72,7 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	if err := r.Mount.Supersede(ctx); err != nil {
 		return fmt.Errorf("ending the sessions of the credential before: %w", err)
 	}
-	ctx, cancel := detach.From(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	outcome.At = time.Now().UTC()
 	if err := r.save(ctx, &stored{Version: storedVersion, Last: outcome}); err != nil {

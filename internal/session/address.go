@@ -27,8 +27,8 @@ type AddressError struct {
 	Allowed []string
 	// SeenFrom is where KSeF sees this node; "" where it does not tell.
 	SeenFrom string
-	// Outside says that a person has signed the session.
-	Outside bool
+	// External says that a person has signed the session.
+	External bool
 	// Err is KSeF's refusal; nil where nobody has logged in, since KSeF would refuse all requests.
 	Err error
 }
@@ -46,7 +46,7 @@ func (e *AddressError) Error() string {
 	case e.Err == nil:
 		return FieldAllowedIPs + ": leaves out " + seen + ", from which KSeF sees this node, and allows " + allowed +
 			"; add that address to " + FieldAllowedIPs + " of config, or let this node reach KSeF from one that it allows"
-	case e.Outside:
+	case e.External:
 		return "the login that a person has signed is bound to " + allowed + ", and KSeF sees this node at " + seen +
 			": let it reach KSeF from one that is allowed, or add that address to " + FieldAllowedIPs + " of config and have login/begin signed again: " + e.Err.Error()
 	}
@@ -94,40 +94,40 @@ func notIPv4(seenFrom string) error {
 // rebind returns a session that is bound to the present address of this node, after KSeF has
 // refused a request under the given one for its address: that of a new login, as another node may
 // have made the one before.
-func (m *Manager) rebind(ctx context.Context, in client.Context, refused *Session, cause error) (*Session, error) {
-	if refused.Outside {
+func (m *Manager) rebind(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session, cause error) (*Session, error) {
+	if refused.External {
 		return nil, m.addressError(ctx, refused, cause)
 	}
-	session, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
 			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
 			return nil, err
 		}
-		return m.loginAgain(ctx, s, in)
+		return m.loginAgain(ctx, s, taxpayer)
 	})
-	if heir := m.heirAfter(err); heir != nil {
-		return heir.rebind(ctx, in, refused, cause)
+	if successor := m.successor(err); successor != nil {
+		return successor.rebind(ctx, taxpayer, refused, cause)
 	}
 	return session, err
 }
 
 // noteAddressRefused returns what became of a request under a session that rebind has given. Where
 // KSeF has refused its address too, that is remembered, so that not every request logs in.
-func (m *Manager) noteAddressRefused(in client.Context, session *Session, err error) error {
+func (m *Manager) noteAddressRefused(taxpayer client.ContextIdentifier, session *Session, err error) error {
 	var known *AddressError
 	if !client.IsAddressRefused(err) || errors.As(err, &known) {
 		return err
 	}
 	refused := &AddressError{Allowed: m.AllowedIPs, SeenFrom: session.seenFrom, Err: err}
-	m.slot(in).fail(context.Background(), refused)
+	m.entry(taxpayer).fail(context.Background(), refused)
 	return refused
 }
 
 // addressError asks KSeF from where it sees this node, for the text of an error.
 func (m *Manager) addressError(ctx context.Context, session *Session, cause error) error {
-	refused := &AddressError{Allowed: session.AllowedIPs, Outside: true, Err: cause}
+	refused := &AddressError{Allowed: session.AllowedIPs, External: true, Err: cause}
 	if challenge, err := m.auth.Challenge(ctx); err == nil {
 		refused.SeenFrom = challenge.ClientIP
 	}

@@ -37,7 +37,7 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	var wait sync.WaitGroup
 	for i, session := range ending {
 		wait.Go(func() {
-			if failures[i] = m.tellContained(telling, session); failures[i] == nil {
+			if failures[i] = m.endUpstreamContained(telling, session); failures[i] == nil {
 				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 			}
 		})
@@ -61,12 +61,12 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 		}
 	}
 	for _, session := range m.Sessions() {
-		if !session.Outside || all {
+		if !session.External || all {
 			byNumber[session.ReferenceNumber] = &session
 		}
 	}
 	m.mu.Lock()
-	m.contexts = make(map[client.Context]*slot)
+	m.contexts = make(map[client.ContextIdentifier]*entry)
 	m.mu.Unlock()
 	return slices.Collect(maps.Values(byNumber)), nil
 }
@@ -74,7 +74,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 // listed are the manager's own sessions in storage, or all that are of its API.
 func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 	if !all {
-		return list(ctx, m.Storage, folder(m.Identity))
+		return list(ctx, m.Storage, folder(m.ConfigFingerprint))
 	}
 	stored, err := listAll(ctx, m.Storage)
 	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.API }), err
@@ -96,11 +96,11 @@ func (m *Manager) Supersede(ctx context.Context) error {
 		if !m.supersedes(session) {
 			continue
 		}
-		switch err := m.tell(telling, session); {
+		switch err := m.endUpstream(telling, session); {
 		case client.IsAddressRefused(err):
 			// It stays refused from here. The session that has taken its place may end it by its
 			// number.
-			m.retire(ctx, m.slot(session.Context), session)
+			m.retire(ctx, m.entry(session.Context), session)
 		case err != nil && !hasEnded(err):
 			failures = append(failures, err)
 			continue
@@ -123,30 +123,30 @@ func (m *Manager) supersedes(session *Session) bool {
 	switch {
 	case session.API != m.API:
 		return false // another KSeF must not see its tokens
-	case session.Outside:
-		return session.Author == m.Author
+	case session.External:
+		return session.Subject == m.Subject
 	}
-	return storageKey(m.Identity, session.Context) != session.key
+	return storageKey(m.ConfigFingerprint, session.Context) != session.key
 }
 
 // Discard ends a session in KSeF that nobody keeps.
 func (m *Manager) Discard(ctx context.Context, session *Session) error {
 	telling, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	if err := m.tell(telling, session); err != nil {
+	if err := m.endUpstream(telling, session); err != nil {
 		return err
 	}
-	m.forgetUnstored(ctx, m.slot(session.Context), session.Context, session.ReferenceNumber)
+	m.forgetUnstored(ctx, m.entry(session.Context), session.Context, session.ReferenceNumber)
 	return nil
 }
 
-func (m *Manager) tell(ctx context.Context, session *Session) error {
+func (m *Manager) endUpstream(ctx context.Context, session *Session) error {
 	if time.Now().After(session.Refresh.ValidUntil) {
 		return nil
 	}
 	api := m.Client
-	if m.Gate != nil {
-		api = api.Through(m.Gate(session.Context))
+	if m.Limiter != nil {
+		api = api.WithLimiter(m.Limiter(session.Context))
 	}
 	if err := api.EndSession(ctx, session.Refresh.Token); err != nil {
 		return fmt.Errorf("ending the KSeF session of %s: %w", session.Context, err)

@@ -4,4 +4,4 @@
 package session
 
 // Contexts counts those in memory.
-func (m *Manager) Contexts() int { return len(m.slots()) }
+func (m *Manager) Contexts() int { return len(m.entries()) }

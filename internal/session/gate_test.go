@@ -13,7 +13,7 @@ import (
 // open is a gate that admits everything.
 type open struct{}
 
-func (open) Admit(context.Context, string) (client.Pass, error) { return open{}, nil }
+func (open) Admit(context.Context, string) (client.Permit, error) { return open{}, nil }
 
 func (open) Begin(context.Context) error { return nil }
 

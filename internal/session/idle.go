@@ -13,16 +13,16 @@ const idleAfter = time.Hour
 func (m *Manager) DropIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for in, s := range m.contexts {
-		if time.Since(s.used) < idleAfter || s.isAlive() || !s.turn.TryTake() {
+	for taxpayer, s := range m.contexts {
+		if time.Since(s.used) < idleAfter || s.isAlive() || !s.lock.TryAcquire(1) {
 			continue
 		}
-		delete(m.contexts, in)
-		s.turn.Release()
+		delete(m.contexts, taxpayer)
+		s.lock.Release(1)
 	}
 }
 
-func (s *slot) isAlive() bool {
+func (s *entry) isAlive() bool {
 	session := s.get()
 	return session != nil && time.Now().Before(session.Refresh.ValidUntil)
 }

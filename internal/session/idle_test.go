@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var stranger = client.Context{Type: client.ContextNIP, Value: "1111111111"}
+var stranger = client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"}
 
 func TestRefusal(t *testing.T) {
 	refused := func(t *testing.T, f *fixture, m *session.Manager, code int, logins int) {

@@ -13,23 +13,23 @@ import (
 
 // Known returns the session of a context as memory or storage has it, nil for
 // none. It asks nothing of KSeF.
-func (m *Manager) Known(ctx context.Context, in client.Context) (*Session, error) {
-	if session := m.inMemory(in); session != nil {
+func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	if session := m.inMemory(taxpayer); session != nil {
 		return session, nil
 	}
-	return m.stored(ctx, in)
+	return m.stored(ctx, taxpayer)
 }
 
 // RemembersFailure says that a request in the context would be answered by a failure of before,
 // without asking KSeF.
-func (m *Manager) RemembersFailure(in client.Context) bool {
-	s := m.existingSlot(in)
+func (m *Manager) RemembersFailure(taxpayer client.ContextIdentifier) bool {
+	s := m.existingEntry(taxpayer)
 	return s != nil && s.recentFailure() != nil
 }
 
 // FailedAt is when a login or refresh in the context has failed last, as far as memory knows.
-func (m *Manager) FailedAt(in client.Context) time.Time {
-	s := m.existingSlot(in)
+func (m *Manager) FailedAt(taxpayer client.ContextIdentifier) time.Time {
+	s := m.existingEntry(taxpayer)
 	if s == nil {
 		return time.Time{}
 	}
@@ -42,7 +42,7 @@ func (m *Manager) FailedAt(in client.Context) time.Time {
 // context.
 func (m *Manager) Refusals() []error {
 	var refusals []error
-	for _, s := range m.slots() {
+	for _, s := range m.entries() {
 		var refused *client.LoginError
 		var address *AddressError
 		if err := s.recentFailure(); errors.As(err, &refused) || errors.As(err, &address) {
@@ -53,26 +53,26 @@ func (m *Manager) Refusals() []error {
 }
 
 // inMemory is the session of a context as memory has it, nil for none.
-func (m *Manager) inMemory(in client.Context) *Session {
-	s := m.existingSlot(in)
+func (m *Manager) inMemory(taxpayer client.ContextIdentifier) *Session {
+	s := m.existingEntry(taxpayer)
 	if s == nil {
 		return nil
 	}
 	return s.get()
 }
 
-// existingSlot is nil for a context that has none, and makes none.
-func (m *Manager) existingSlot(in client.Context) *slot {
+// existingEntry is nil for a context that has none, and makes none.
+func (m *Manager) existingEntry(taxpayer client.ContextIdentifier) *entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.contexts[in]
+	return m.contexts[taxpayer]
 }
 
 // All returns the sessions of all contexts that have not ended, as memory or
 // storage has them, without secrets that print. It asks nothing of KSeF.
 func (m *Manager) All(ctx context.Context) ([]Session, error) {
-	known := make(map[client.Context]*Session)
-	for _, folder := range []string{folder(m.Identity), folder(m.Outside)} {
+	known := make(map[client.ContextIdentifier]*Session)
+	for _, folder := range []string{folder(m.ConfigFingerprint), folder(m.ExternalFingerprint)} {
 		stored, err := list(ctx, m.Storage, folder)
 		if err != nil {
 			return nil, err
@@ -93,36 +93,36 @@ func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	return sessions, nil
 }
 
-func (m *Manager) stored(ctx context.Context, in client.Context) (*Session, error) {
-	own, err := load(ctx, m.Storage, m.Identity, in)
+func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
 	if err != nil {
 		return nil, err
 	}
-	outside, err := load(ctx, m.Storage, m.Outside, in)
+	external, err := load(ctx, m.Storage, m.ExternalFingerprint, taxpayer)
 	if err != nil {
 		return nil, err
 	}
-	return newest(own, outside), nil
+	return newest(own, external), nil
 }
 
 // newest prefers the login that was made last among those that live.
-func newest(own, outside *Session) *Session {
+func newest(own, external *Session) *Session {
 	switch {
-	case outside == nil || time.Now().After(outside.Refresh.ValidUntil):
+	case external == nil || time.Now().After(external.Refresh.ValidUntil):
 		return own
-	case own == nil || own.Since.Before(outside.Since):
-		return outside
+	case own == nil || own.Since.Before(external.Since):
+		return external
 	}
 	return own
 }
 
 // AtHand returns the session that there is, with an access token that is valid now: by a refresh at
 // most, never by a login. It is nil where only a login would help.
-func (m *Manager) AtHand(ctx context.Context, in client.Context) (*Session, error) {
-	if session := m.inMemory(in); session.fresh() {
+func (m *Manager) AtHand(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	if session := m.inMemory(taxpayer); session.fresh() {
 		return session, nil
 	}
-	session, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		if session := s.get(); session.fresh() {
 			return session, nil
 		}

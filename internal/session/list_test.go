@@ -25,7 +25,7 @@ func TestListedSessions(t *testing.T) {
 		api, query := f.options.Client, client.SessionQuery{}
 		list := func() (listed []client.Session) {
 			for more := true; more; more = query.Continuation != "" {
-				page, err := api.QuerySessions(t.Context(), access.Bearing(), query)
+				page, err := api.QuerySessions(t.Context(), access.Source(), query)
 				require.NoError(t, err)
 				listed, query.Continuation = append(listed, page.Sessions...), page.Continuation
 			}
@@ -42,7 +42,7 @@ func TestListedSessions(t *testing.T) {
 		require.Equal(t, m.Sessions()[0].ReferenceNumber, listed[0].ReferenceNumber)
 
 		last := listed[11]
-		require.NoError(t, api.EndSessionByNumber(t.Context(), access.Bearing(), last.ReferenceNumber))
+		require.NoError(t, api.EndSessionByNumber(t.Context(), access.Source(), last.ReferenceNumber))
 		require.Equal(t, 11, f.open())
 		for _, one := range list() {
 			require.False(t, one.ReferenceNumber == last.ReferenceNumber && one.Status.Code == client.LoginDone)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/wait"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 const (
@@ -30,17 +30,17 @@ const (
 )
 
 // login signs a challenge and sees the login through to its tokens.
-func (m *Manager) login(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+func (m *Manager) login(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
-	session, err := m.beginLogin(ctx, s, in)
+	session, err := m.beginLogin(ctx, s, taxpayer)
 	if err != nil {
-		err = fmt.Errorf("logging in to KSeF in %s: %w", in, err)
-		m.OnLogin(in, err)
+		err = fmt.Errorf("logging in to KSeF in %s: %w", taxpayer, err)
+		m.OnLogin(taxpayer, err)
 		return nil, err
 	}
 	s.set(session)
-	m.OnLogin(in, nil)
+	m.OnLogin(taxpayer, nil)
 	m.learn(ctx, session)
 	return session, nil
 }
@@ -51,15 +51,15 @@ func (m *Manager) learn(ctx context.Context, session *Session) {
 	m.Learn(learning, session.Context, session.Access.Token)
 }
 
-func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+func (m *Manager) beginLogin(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.Signer == nil {
-		return nil, m.nobody(ctx, in)
+		return nil, m.noSigner(ctx, taxpayer)
 	}
 	challenge, err := m.auth.Challenge(ctx)
 	if err != nil {
 		return nil, err
 	}
-	signed, err := m.Signer.SignLogin(challenge, in, challenge.Timestamp.Add(-signingTimeLead))
+	signed, err := m.Signer.SignLogin(challenge, taxpayer, challenge.Timestamp.Add(-signingTimeLead))
 	if err != nil {
 		return nil, fmt.Errorf("signing the login: %w", err)
 	}
@@ -67,16 +67,16 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: in, API: m.API, Author: m.Author, seenFrom: challenge.ClientIP}
+	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: taxpayer, API: m.API, Subject: m.Subject, seenFrom: challenge.ClientIP}
 	m.markUnstored(ctx, s, session)
 	tokens, err := Finish(ctx, m.auth, operation)
 	var refused *client.LoginError
 	switch {
 	case errors.As(err, &refused):
-		m.forgetUnstored(ctx, s, in, session.ReferenceNumber) // there is none
+		m.forgetUnstored(ctx, s, taxpayer, session.ReferenceNumber) // there is none
 		return nil, err
 	case err != nil:
-		s.lose(session.ReferenceNumber)
+		s.markLost(session.ReferenceNumber)
 		return nil, err
 	}
 	session.Access, session.Refresh, session.Since = tokens.Access, tokens.Refresh, time.Now()
@@ -84,15 +84,15 @@ func (m *Manager) beginLogin(ctx context.Context, s *slot, in client.Context) (*
 	return session, nil
 }
 
-// nobody tells the operator what only a person can do.
-func (m *Manager) nobody(ctx context.Context, in client.Context) error {
+// noSigner tells the operator what only a person can do.
+func (m *Manager) noSigner(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	if m.Undecided != nil {
-		if err := m.Undecided(ctx, in); err != nil {
+		if err := m.Undecided(ctx, taxpayer); err != nil {
 			return err
 		}
 	}
 	return &client.InputError{
-		Field: "login", Fault: "has ended, or has never been made, in " + in.String() + ", and config has no certificate to log in with",
+		Field: "login", Fault: "has ended, or has never been made, in " + taxpayer.String() + ", and config has no certificate to log in with",
 		Remedy: "have a person sign the answer of login/begin and bring it to login/complete, or write a certificate to config",
 	}
 }
@@ -113,7 +113,7 @@ func Finish(ctx context.Context, api *client.Client, operation *client.Operation
 		default:
 			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: state.Status}
 		}
-		if !wait.For(ctx, poll) {
+		if !background.Sleep(ctx, poll) {
 			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, ctx.Err())
 		}
 		poll = min(poll*3/2, longestPoll)
@@ -127,7 +127,7 @@ func redeem(ctx context.Context, api *client.Client, operation *client.Operation
 		if err == nil || attempt == redeemAttempts || !errors.As(err, &refused) || !refused.Has(notYetRedeem) {
 			return tokens, err
 		}
-		if !wait.For(ctx, firstPoll) {
+		if !background.Sleep(ctx, firstPoll) {
 			return nil, ctx.Err()
 		}
 	}

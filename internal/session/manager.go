@@ -9,6 +9,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -16,10 +17,10 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/turn"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 )
 
 // StoragePrefix is where sessions lie. They hold bearer tokens: the prefix
@@ -40,25 +41,25 @@ var ErrEnded = errors.New("the configuration has changed meanwhile; ask again")
 type Signer interface {
 	// SignLogin returns the AuthTokenRequest for the challenge and context,
 	// signed as of the given time.
-	SignLogin(challenge *client.Challenge, in client.Context, signingTime time.Time) ([]byte, error)
+	SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error)
 }
 
 // Session is a login that lives.
 type Session struct {
 	// ReferenceNumber is KSeF's number of the login.
 	ReferenceNumber string
-	Context         client.Context
+	Context         client.ContextIdentifier
 	Access          client.Bearer
 	Refresh         client.Bearer
 	Since           time.Time
 	// API identifies the KSeF that has opened it.
 	API string
-	// Author is who has signed the login, as KSeF knows him; "" where the
+	// Subject is who has signed the login, as KSeF knows him; "" where the
 	// signature does not tell.
-	Author string
-	// Outside says that a person has signed the login outside of Vault: it
+	Subject string
+	// External says that a person has signed the login outside of Vault: it
 	// cannot be repeated without him.
-	Outside bool
+	External bool
 	// AllowedIPs are the addresses that the login of a person was signed for, as config had them.
 	AllowedIPs []string
 
@@ -79,32 +80,32 @@ type Options struct {
 	// API identifies the KSeF that Client leads to; sessions of another are neither used nor
 	// ended here. "" takes the client's address.
 	API string
-	// Gate admits the manager's own requests. The zero context is that of
+	// Limiter admits the manager's own requests. The zero context is that of
 	// logins, which KSeF counts per address. nil admits all.
-	Gate func(client.Context) client.Gate
+	Limiter func(client.ContextIdentifier) client.Limiter
 	// Signer is nil where the configuration has no credential: then there are
 	// only the logins that a person has signed.
 	Signer  Signer
 	Storage logical.Storage
-	// Identity tells apart logins made under different configurations: a
+	// ConfigFingerprint tells apart logins made under different configurations: a
 	// stored session with another identity is not used.
-	Identity string
-	// Outside is the identity of logins signed outside of Vault, which every
+	ConfigFingerprint string
+	// ExternalFingerprint is the identity of logins signed outside of Vault, which every
 	// configuration of the same API may use. It differs from Identity.
-	Outside string
+	ExternalFingerprint string
 	// AllowedIPs are the addresses that the manager's own logins are bound to, as config has them;
 	// they are for the texts of errors.
 	AllowedIPs []string
-	// Author identifies who signs, as KSeF knows him.
-	Author string
+	// Subject identifies who signs, as KSeF knows him.
+	Subject string
 	// Undecided returns an error that tells of a login in a context that a person has signed and
 	// KSeF has not decided, nil where there is none; nil is allowed.
-	Undecided func(context.Context, client.Context) error
+	Undecided func(context.Context, client.ContextIdentifier) error
 	// OnLogin is called after each new login and each that failed; nil is allowed.
-	OnLogin func(client.Context, error)
+	OnLogin func(client.ContextIdentifier, error)
 	// Learn is called with the access token of each new login, to ask KSeF what
 	// holds for it; nil is allowed.
-	Learn  func(ctx context.Context, in client.Context, access client.Secret)
+	Learn  func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret)
 	Logger hclog.Logger
 }
 
@@ -112,28 +113,28 @@ type Options struct {
 // use and has no goroutine of its own.
 type Manager struct {
 	Options
-	auth  *client.Client
-	ended atomic.Bool
-	heir  atomic.Pointer[Manager]
+	auth       *client.Client
+	ended      atomic.Bool
+	replacedBy atomic.Pointer[Manager]
 
 	mu       sync.Mutex
-	contexts map[client.Context]*slot
+	contexts map[client.ContextIdentifier]*entry
 }
 
 // NewManager returns a manager without any session in memory.
 func NewManager(options Options) *Manager {
-	manager := &Manager{Options: options, auth: options.Client, contexts: make(map[client.Context]*slot)}
-	if options.Gate != nil {
-		manager.auth = options.Client.Through(options.Gate(client.Context{}))
+	manager := &Manager{Options: options, auth: options.Client, contexts: make(map[client.ContextIdentifier]*entry)}
+	if options.Limiter != nil {
+		manager.auth = options.Client.WithLimiter(options.Limiter(client.ContextIdentifier{}))
 	}
 	if manager.API == "" {
 		manager.API = options.Client.URL()
 	}
 	if manager.OnLogin == nil {
-		manager.OnLogin = func(client.Context, error) {}
+		manager.OnLogin = func(client.ContextIdentifier, error) {}
 	}
 	if manager.Learn == nil {
-		manager.Learn = func(context.Context, client.Context, client.Secret) {}
+		manager.Learn = func(context.Context, client.ContextIdentifier, client.Secret) {}
 	}
 	if manager.Logger == nil {
 		manager.Logger = hclog.NewNullLogger()
@@ -145,8 +146,8 @@ func NewManager(options Options) *Manager {
 // or refreshing where needed. A failure is remembered for a while: those who
 // have waited for it share it, and a login that KSeF refuses is not repeated
 // with each request.
-func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret, error) {
-	session, err := m.usable(ctx, in)
+func (m *Manager) Access(ctx context.Context, taxpayer client.ContextIdentifier) (client.Secret, error) {
+	session, err := m.usable(ctx, taxpayer)
 	if err != nil {
 		return "", err
 	}
@@ -154,46 +155,46 @@ func (m *Manager) Access(ctx context.Context, in client.Context) (client.Secret,
 }
 
 // usable is Access with the session that the access token belongs to.
-func (m *Manager) usable(ctx context.Context, in client.Context) (*Session, error) {
-	session, err := m.access(ctx, in)
-	if heir := m.heirAfter(err); heir != nil {
-		return heir.usable(ctx, in)
+func (m *Manager) usable(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	session, err := m.access(ctx, taxpayer)
+	if successor := m.successor(err); successor != nil {
+		return successor.usable(ctx, taxpayer)
 	}
 	return session, err
 }
 
-func (m *Manager) access(ctx context.Context, in client.Context) (*Session, error) {
+func (m *Manager) access(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.ended.Load() {
 		return nil, ErrEnded
 	}
-	s := m.slot(in)
+	s := m.entry(taxpayer)
 	if session := s.get(); session.fresh() {
 		return session, nil
 	}
-	return m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		if session := s.get(); session.fresh() {
 			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
 			return nil, err
 		}
-		return m.renew(ctx, s, in)
+		return m.renew(ctx, s, taxpayer)
 	})
 }
 
 // Replace returns a session with another access token after KSeF has refused
 // that of the given one with a 401: a refreshed one, and where that is refused
 // too, that of a new login.
-func (m *Manager) Replace(ctx context.Context, in client.Context, refused *Session) (*Session, error) {
-	session, err := m.replace(ctx, in, refused)
-	if heir := m.heirAfter(err); heir != nil {
-		return heir.Replace(ctx, in, refused)
+func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
+	session, err := m.replace(ctx, taxpayer, refused)
+	if successor := m.successor(err); successor != nil {
+		return successor.Replace(ctx, taxpayer, refused)
 	}
 	return session, err
 }
 
-func (m *Manager) replace(ctx context.Context, in client.Context, refused *Session) (*Session, error) {
-	return m.inTurn(ctx, in, func(s *slot) (*Session, error) {
+func (m *Manager) replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
+	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		session := s.get()
 		if session.fresh() && !session.hasAccessOf(refused) {
 			return session, nil
@@ -202,9 +203,9 @@ func (m *Manager) replace(ctx context.Context, in client.Context, refused *Sessi
 			return nil, err
 		}
 		if session != nil && session.replaced {
-			return m.loginAgain(ctx, s, in)
+			return m.loginAgain(ctx, s, taxpayer)
 		}
-		renewed, err := m.renew(ctx, s, in)
+		renewed, err := m.renew(ctx, s, taxpayer)
 		if err == nil {
 			s.markReplaced()
 		}
@@ -214,48 +215,48 @@ func (m *Manager) replace(ctx context.Context, in client.Context, refused *Sessi
 
 // Verify proves that the session can be used: by a refresh, or by a login where
 // there is none.
-func (m *Manager) Verify(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) { return m.renew(ctx, s, in) })
+func (m *Manager) Verify(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	return err
 }
 
 // Login makes a new login, whatever there is, and keeps it in memory. It
 // writes nothing: Save does, once the configuration has been stored.
-func (m *Manager) Login(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) { return m.login(ctx, s, in) })
+func (m *Manager) Login(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.login(ctx, s, taxpayer) })
 	return err
 }
 
 // Prove makes sure that the manager's own signer can log in, whoever else has: by
 // a login, or by a refresh of one that it has stored before. It stores the login
 // at once, so that none is made twice and none is left behind.
-func (m *Manager) Prove(ctx context.Context, in client.Context) error {
-	_, err := m.inTurn(ctx, in, func(s *slot) (*Session, error) {
-		own, err := load(ctx, m.Storage, m.Identity, in)
+func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
+		own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
 		if err != nil {
 			return nil, err
 		}
 		if own != nil {
 			s.set(own)
-			return m.renew(ctx, s, in)
+			return m.renew(ctx, s, taxpayer)
 		}
-		session, err := m.login(ctx, s, in)
+		session, err := m.login(ctx, s, taxpayer)
 		if err != nil {
 			return nil, err
 		}
-		return session, m.store(ctx, m.Identity, session)
+		return session, m.store(ctx, m.ConfigFingerprint, session)
 	})
 	return err
 }
 
 // Save stores the context's session, unless a person has signed it: then it has
 // been stored, and may have been replaced since.
-func (m *Manager) Save(ctx context.Context, in client.Context) error {
-	session := m.slot(in).get()
-	if session == nil || session.Outside {
+func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	session := m.entry(taxpayer).get()
+	if session == nil || session.External {
 		return nil
 	}
-	return m.store(ctx, m.Identity, session)
+	return m.store(ctx, m.ConfigFingerprint, session)
 }
 
 // Auth is KSeF for the requests of logins.
@@ -264,7 +265,7 @@ func (m *Manager) Auth() *client.Client { return m.auth }
 // Sessions returns what is in memory, without secrets that print.
 func (m *Manager) Sessions() []Session {
 	var sessions []Session
-	for _, s := range m.slots() {
+	for _, s := range m.entries() {
 		if session := s.get(); session != nil {
 			sessions = append(sessions, *session)
 		}
@@ -284,18 +285,18 @@ func (m *Manager) Forget(in string) {
 	}
 }
 
-// inTurn does something about a context's session while nobody else does, what
+// withEntry does something about a context's session while nobody else does, what
 // storage knows of it being loaded.
-func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) (*Session, error)) (*Session, error) {
-	s := m.slot(in)
-	if err := s.turn.Take(ctx); err != nil {
-		return nil, err
+func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifier, do func(*entry) (*Session, error)) (*Session, error) {
+	s := m.entry(taxpayer)
+	if err := s.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for the KSeF login: %w", err)
 	}
-	defer s.turn.Release()
+	defer s.lock.Release(1)
 	if m.ended.Load() {
 		return nil, ErrEnded
 	}
-	if err := m.load(ctx, s, in); err != nil {
+	if err := m.load(ctx, s, taxpayer); err != nil {
 		return nil, err
 	}
 	out, err := do(s)
@@ -307,17 +308,17 @@ func (m *Manager) inTurn(ctx context.Context, in client.Context, do func(*slot) 
 
 // loginAgain logs in and stores the session. Where only a person can do that, he
 // may have brought a login past this manager.
-func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (*Session, error) {
-	brought, err := m.brought(ctx, s, in)
+func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
+	newer, err := m.newerExternal(ctx, s, taxpayer)
 	if err != nil {
 		s.fail(ctx, err)
 		return nil, err
 	}
-	if refreshed, err := m.refresh(ctx, s, brought); !errors.Is(err, errOver) {
+	if refreshed, err := m.refresh(ctx, s, newer); !errors.Is(err, errOver) {
 		return refreshed, err
 	}
 	before := s.get()
-	session, err := m.login(ctx, s, in)
+	session, err := m.login(ctx, s, taxpayer)
 	if err != nil {
 		s.fail(ctx, err)
 		return nil, err
@@ -325,45 +326,45 @@ func (m *Manager) loginAgain(ctx context.Context, s *slot, in client.Context) (*
 	if m.ended.Load() {
 		return nil, errors.Join(ErrEnded, m.Discard(ctx, session))
 	}
-	if before != nil && !before.Outside {
+	if before != nil && !before.External {
 		m.retire(ctx, s, before)
 	}
-	if err := m.store(ctx, m.Identity, session); err != nil {
+	if err := m.store(ctx, m.ConfigFingerprint, session); err != nil {
 		// The login holds in memory; losing it costs one more login later.
-		m.Logger.Warn("the KSeF session could not be stored", "context", in, "error", err)
+		m.Logger.Warn("the KSeF session could not be stored", "context", taxpayer, "error", err)
 	}
 	return session, nil
 }
 
 // load reads the stored session once per process and context.
-func (m *Manager) load(ctx context.Context, s *slot, in client.Context) error {
+func (m *Manager) load(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) error {
 	if s.isLoaded() {
 		return nil
 	}
-	session, err := m.stored(ctx, in)
+	session, err := m.stored(ctx, taxpayer)
 	if err != nil {
 		return err
 	}
-	if err := m.loadUnstored(ctx, s, in); err != nil {
-		m.Logger.Warn("sessions that nobody uses may stay open in KSeF for 7 days", "context", in, "error", err)
+	if err := m.loadUnstored(ctx, s, taxpayer); err != nil {
+		m.Logger.Warn("sessions that nobody uses may stay open in KSeF for 7 days", "context", taxpayer, "error", err)
 	}
 	s.finishLoad(session)
 	return nil
 }
 
-func (m *Manager) slot(in client.Context) *slot {
+func (m *Manager) entry(taxpayer client.ContextIdentifier) *entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.contexts[in]
+	s := m.contexts[taxpayer]
 	if s == nil {
-		s = &slot{turn: turn.New("the KSeF login")}
-		m.contexts[in] = s
+		s = &entry{lock: semaphore.NewWeighted(1)}
+		m.contexts[taxpayer] = s
 	}
 	s.used = time.Now()
 	return s
 }
 
-func (m *Manager) slots() []*slot {
+func (m *Manager) entries() []*entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.contexts))

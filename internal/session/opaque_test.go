@@ -75,7 +75,7 @@ func (k *opaque) made() []int {
 
 type anySignature struct{}
 
-func (anySignature) SignLogin(*client.Challenge, client.Context, time.Time) ([]byte, error) {
+func (anySignature) SignLogin(*client.Challenge, client.ContextIdentifier, time.Time) ([]byte, error) {
 	return []byte("<a/>"), nil
 }
 
@@ -86,7 +86,7 @@ func TestSameAccessToken(t *testing.T) {
 			api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: ksef})
 			require.NoError(t, err)
 			test(t, ksef, session.NewManager(session.Options{
-				Client: api, Signer: anySignature{}, Storage: &logical.InmemStorage{}, Identity: "first",
+				Client: api, Signer: anySignature{}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
 			}))
 		})
 	}

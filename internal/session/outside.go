@@ -14,23 +14,23 @@ import (
 // ErrNotStored says of a login that it works until the process ends.
 var ErrNotStored = errors.New("the login works until the next start, but could not be stored")
 
-// Adopt keeps a login that was signed outside of Vault, and ends the one of the
+// Keep keeps a login that was signed outside of Vault, and ends the one of the
 // same kind that it takes the place of. It fails with ErrNotStored where only
 // memory holds the login, and otherwise only where nothing does.
-func (m *Manager) Adopt(ctx context.Context, session *Session) error {
-	before, err := load(ctx, m.Storage, m.Outside, session.Context)
+func (m *Manager) Keep(ctx context.Context, session *Session) error {
+	before, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
 	replaced := err == nil && before != nil && before.ReferenceNumber != session.ReferenceNumber
-	s := m.slot(session.Context)
+	s := m.entry(session.Context)
 	if replaced {
 		m.markUnstored(ctx, s, before)
 	}
 	if err == nil {
-		err = m.store(ctx, m.Outside, session)
+		err = m.store(ctx, m.ExternalFingerprint, session)
 	}
 	if err != nil {
 		m.markUnstored(ctx, s, session)
 	}
-	held := m.hold(ctx, session)
+	held := m.keepInMemory(ctx, session)
 	switch {
 	case err != nil && held != nil:
 		return errors.Join(err, held)
@@ -40,7 +40,7 @@ func (m *Manager) Adopt(ctx context.Context, session *Session) error {
 	m.OnLogin(session.Context, nil)
 	if replaced {
 		if err := m.Discard(ctx, before); err != nil {
-			s.lose(before.ReferenceNumber)
+			s.markLost(before.ReferenceNumber)
 			m.Logger.Warn("the session before could not be ended yet", "context", session.Context, "error", err)
 		}
 	}
@@ -48,27 +48,27 @@ func (m *Manager) Adopt(ctx context.Context, session *Session) error {
 	return nil
 }
 
-// hold puts a login in memory, that of the heir where there is one.
-func (m *Manager) hold(ctx context.Context, session *Session) error {
-	_, err := m.inTurn(ctx, session.Context, func(s *slot) (*Session, error) {
+// keepInMemory puts a login in memory, that of the heir where there is one.
+func (m *Manager) keepInMemory(ctx context.Context, session *Session) error {
+	_, err := m.withEntry(ctx, session.Context, func(s *entry) (*Session, error) {
 		s.set(session)
 		return session, nil
 	})
-	if heir := m.heirAfter(err); heir != nil {
-		return heir.hold(ctx, session)
+	if successor := m.successor(err); successor != nil {
+		return successor.keepInMemory(ctx, session)
 	}
 	return err
 }
 
 // drop forgets a person's login that KSeF no longer knows, so that nobody takes
 // it for one that works.
-func (m *Manager) drop(ctx context.Context, s *slot, session *Session) {
-	if !session.Outside {
+func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
+	if !session.External {
 		return
 	}
 	s.set(nil)
 	m.retire(ctx, s, session)
-	stored, err := load(ctx, m.Storage, m.Outside, session.Context)
+	stored, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
 	if err == nil && stored != nil && stored.ReferenceNumber == session.ReferenceNumber {
 		err = m.Storage.Delete(ctx, stored.key)
 	}
@@ -77,22 +77,22 @@ func (m *Manager) drop(ctx context.Context, s *slot, session *Session) {
 	}
 }
 
-// AuthorIn tells who is logged in in a context, or would be, as far as memory
+// SubjectIn tells who is logged in in a context, or would be, as far as memory
 // knows.
-func (m *Manager) AuthorIn(in client.Context) string {
-	if session := m.slot(in).get(); session != nil && session.Outside {
-		return session.Author
+func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
+	if session := m.entry(taxpayer).get(); session != nil && session.External {
+		return session.Subject
 	}
-	return m.Author
+	return m.Subject
 }
 
-// brought is a stored login that is newer than the one in memory, and that KSeF
+// newerExternal is a stored login that is newer than the one in memory, and that KSeF
 // has not refused yet; nil for none.
-func (m *Manager) brought(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.Signer != nil {
 		return nil, nil
 	}
-	stored, err := m.stored(ctx, in)
+	stored, err := m.stored(ctx, taxpayer)
 	current := s.get()
 	switch {
 	case err != nil || stored == nil:

@@ -16,27 +16,27 @@ import (
 
 const clerk = "Pesel:90010112345"
 
-// personal is a manager that cannot sign, on the fixture's storage.
-func (f *fixture) personal() *session.Manager {
+// external is a manager that cannot sign, on the fixture's storage.
+func (f *fixture) external() *session.Manager {
 	options := f.options
-	options.Signer, options.Identity, options.Outside = nil, "without a key", "outside"
+	options.Signer, options.ConfigFingerprint, options.ExternalFingerprint = nil, "without a key", "outside"
 	return session.NewManager(options)
 }
 
 // own is a manager that signs.
-func (f *fixture) own(identity, author string) *session.Manager {
+func (f *fixture) own(identity, subject string) *session.Manager {
 	options := f.options
-	options.Identity, options.Outside, options.Author = identity, "outside", author
+	options.ConfigFingerprint, options.ExternalFingerprint, options.Subject = identity, "outside", subject
 	return session.NewManager(options)
 }
 
 // signed is a login that somebody has signed elsewhere.
-func (f *fixture) signed(author string) *session.Session {
+func (f *fixture) signed(subject string) *session.Session {
 	f.t.Helper()
 	elsewhere := session.NewManager(f.options)
 	require.NoError(f.t, elsewhere.Login(f.t.Context(), taxpayer))
 	login := elsewhere.Sessions()[0]
-	login.Outside, login.Author = true, author
+	login.External, login.Subject = true, subject
 	return &login
 }
 
@@ -52,20 +52,20 @@ func (f *fixture) open() int {
 
 func TestWithoutASignerOnlyAPersonsLoginWorks(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-		m := f.personal()
+		m := f.external()
 		_, err := m.Access(t.Context(), taxpayer)
 		var input *client.InputError
 		require.ErrorAs(t, err, &input)
 		require.ErrorContains(t, err, "login/begin")
 		require.Empty(t, f.ksef.State().Requests)
 
-		require.NoError(t, m.Adopt(t.Context(), f.signed(clerk)))
+		require.NoError(t, m.Keep(t.Context(), f.signed(clerk)))
 		f.works(m)
-		require.Equal(t, clerk, m.AuthorIn(taxpayer))
+		require.Equal(t, clerk, m.SubjectIn(taxpayer))
 		elapse(6 * 24 * time.Hour)
-		f.works(f.personal())
+		f.works(f.external())
 		elapse(2 * 24 * time.Hour)
-		_, err = f.personal().Access(t.Context(), taxpayer)
+		_, err = f.external().Access(t.Context(), taxpayer)
 		require.ErrorAs(t, err, &input)
 		require.Equal(t, 1, f.count(submit))
 	})
@@ -73,21 +73,21 @@ func TestWithoutASignerOnlyAPersonsLoginWorks(t *testing.T) {
 
 func TestAPersonsLoginTakesThePlaceOfTheOneBefore(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-		m := f.personal()
-		require.NoError(t, m.Adopt(t.Context(), f.signed(clerk)))
+		m := f.external()
+		require.NoError(t, m.Keep(t.Context(), f.signed(clerk)))
 		elapse(time.Hour)
-		require.NoError(t, m.Adopt(t.Context(), f.signed(clerk)))
+		require.NoError(t, m.Keep(t.Context(), f.signed(clerk)))
 		require.Equal(t, 1, f.open())
-		f.works(f.personal())
+		f.works(f.external())
 	})
 }
 
 func TestALoginThatWasBroughtPastAManagerIsFound(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-		other := f.personal()
+		other := f.external()
 		_, err := other.Access(t.Context(), taxpayer)
 		require.Error(t, err)
-		require.NoError(t, f.personal().Adopt(t.Context(), f.signed(clerk)))
+		require.NoError(t, f.external().Keep(t.Context(), f.signed(clerk)))
 		elapse(time.Minute)
 		f.works(other)
 	})
@@ -98,8 +98,8 @@ func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
 		first, second, third := f.own("first", clerk), f.own("second", clerk), f.own("third", clerk)
 		f.works(first)
 		api := first.In(taxpayer, open{})
-		first.HandOver(second)
-		second.HandOver(third)
+		first.ReplaceWith(second)
+		second.ReplaceWith(third)
 		_, err := api.QueryTokens(t.Context(), client.TokenQuery{})
 		require.NoError(t, err)
 		_, err = first.Replace(t.Context(), taxpayer, &session.Session{})
@@ -111,7 +111,7 @@ func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
 
 func TestASignerIsProvenByItsOwnLogin(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-		require.NoError(t, f.personal().Adopt(t.Context(), f.signed(clerk)))
+		require.NoError(t, f.external().Keep(t.Context(), f.signed(clerk)))
 		require.NoError(t, f.own("next", clerk).Prove(t.Context(), taxpayer))
 		require.Equal(t, 2, f.count(submit), "the person's login proves nothing of the signer")
 		again := f.own("next", clerk)
@@ -119,7 +119,7 @@ func TestASignerIsProvenByItsOwnLogin(t *testing.T) {
 		require.Equal(t, 2, f.count(submit), "a login that was stored is not made twice")
 		known, err := again.Known(t.Context(), taxpayer)
 		require.NoError(t, err)
-		require.False(t, known.Outside)
+		require.False(t, known.External)
 	})
 }
 
@@ -129,11 +129,11 @@ func TestWhatHasBeenSupersededIsEndedAndNothingElse(t *testing.T) {
 		f.works(before)
 		elsewhere := f.signed(clerk)
 		elsewhere.Context.Value, elsewhere.API = "1111111111", "https://another.test/v2"
-		require.NoError(t, f.personal().Adopt(t.Context(), elsewhere))
+		require.NoError(t, f.external().Keep(t.Context(), elsewhere))
 		stranger := f.signed("Nip:1111111111")
 		stranger.Context.Value = "8888888888"
-		require.NoError(t, f.personal().Adopt(t.Context(), stranger))
-		require.NoError(t, f.personal().Adopt(t.Context(), f.signed(clerk)))
+		require.NoError(t, f.external().Keep(t.Context(), stranger))
+		require.NoError(t, f.external().Keep(t.Context(), f.signed(clerk)))
 		require.Equal(t, 4, f.open())
 
 		elapse(time.Minute)
@@ -142,7 +142,7 @@ func TestWhatHasBeenSupersededIsEndedAndNothingElse(t *testing.T) {
 		require.NoError(t, next.Supersede(t.Context()))
 		require.Equal(t, 3, f.open(), "the new one, that of another subject, and that of another KSeF")
 		f.works(next)
-		all, err := f.personal().All(t.Context())
+		all, err := f.external().All(t.Context())
 		require.NoError(t, err)
 		require.Len(t, all, 2)
 	})

@@ -14,10 +14,10 @@ import (
 
 // renew replaces the session's access token: by a refresh, or where KSeF no
 // longer accepts the session, by one login.
-func (m *Manager) renew(ctx context.Context, s *slot, in client.Context) (*Session, error) {
+func (m *Manager) renew(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	session, err := m.refresh(ctx, s, s.get())
 	if errors.Is(err, errOver) {
-		return m.loginAgain(ctx, s, in)
+		return m.loginAgain(ctx, s, taxpayer)
 	}
 	return session, err
 }
@@ -27,7 +27,7 @@ var errOver = errors.New("KSeF no longer accepts the session")
 
 // refresh gets a new access token for a session, and keeps both. It fails with
 // errOver where there is no session, or none that KSeF accepts.
-func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (*Session, error) {
+func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Session, error) {
 	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
 		return nil, errOver
 	}
@@ -37,7 +37,7 @@ func (m *Manager) refresh(ctx context.Context, s *slot, session *Session) (*Sess
 		refreshed := session.withAccess(*access)
 		s.set(refreshed)
 		return refreshed, nil
-	case client.IsAddressRefused(err) && session.Outside:
+	case client.IsAddressRefused(err) && session.External:
 		// Another node may go on with a login that only a person can repeat.
 		err = m.addressError(ctx, session, err)
 		s.fail(ctx, err)

@@ -19,7 +19,7 @@ import (
 // atMost is a gate that fails the test's requests beyond a number.
 type atMost struct{ left *int }
 
-func (g atMost) Admit(context.Context, string) (client.Pass, error) {
+func (g atMost) Admit(context.Context, string) (client.Permit, error) {
 	if *g.left--; *g.left < 0 {
 		return nil, errors.New("too many requests")
 	}
@@ -33,9 +33,9 @@ func TestRenew(t *testing.T) {
 			storage := &logical.InmemStorage{}
 			f.options.Storage = storage
 			left := 20
-			f.options.Gate = func(client.Context) client.Gate { return atMost{&left} }
-			m := f.personal()
-			require.NoError(t, m.Adopt(t.Context(), login))
+			f.options.Limiter = func(client.ContextIdentifier) client.Limiter { return atMost{&left} }
+			m := f.external()
+			require.NoError(t, m.Keep(t.Context(), login))
 			require.NoError(t, f.options.Client.EndSession(t.Context(), login.Refresh.Token))
 			elapse(20 * time.Minute)
 			storage.Underlying().FailDelete(true)
@@ -62,11 +62,11 @@ func TestRenew(t *testing.T) {
 	t.Run("login_stored_elsewhere_that_is_refused_too", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			first, second := f.signed(clerk), f.signed(clerk)
-			m := f.personal()
-			require.NoError(t, m.Adopt(t.Context(), first))
+			m := f.external()
+			require.NoError(t, m.Keep(t.Context(), first))
 			elapse(time.Minute)
 			second.Since = time.Now()
-			require.NoError(t, f.personal().Adopt(t.Context(), second))
+			require.NoError(t, f.external().Keep(t.Context(), second))
 			require.NoError(t, f.options.Client.EndSession(t.Context(), second.Refresh.Token))
 			elapse(20 * time.Minute)
 			_, err := m.Access(t.Context(), taxpayer)
@@ -78,7 +78,7 @@ func TestRenew(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			storage := &logical.InmemStorage{}
 			f.options.Storage = storage
-			m := f.personal()
+			m := f.external()
 			_, err := m.Access(t.Context(), taxpayer)
 			require.ErrorContains(t, err, "login/begin")
 			elapse(time.Minute)

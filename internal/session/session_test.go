@@ -27,14 +27,14 @@ const (
 	refresh = "POST /auth/token/refresh"
 )
 
-var taxpayer = client.Context{Type: client.ContextNIP, Value: "5265877635"}
+var taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
 
 // signer signs with a certificate that the simulator accepts.
 type signer struct{ *xades.Signer }
 
-func (s signer) SignLogin(challenge *client.Challenge, in client.Context, at time.Time) ([]byte, error) {
+func (s signer) SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, at time.Time) ([]byte, error) {
 	return s.Sign(xades.Request{
-		Challenge: challenge.Challenge, Context: xades.Context{Type: string(in.Type), Value: in.Value},
+		Challenge: challenge.Challenge, Context: xades.Context{Type: string(taxpayer.Type), Value: taxpayer.Value},
 		SubjectIdentifierType: xades.CertificateSubject,
 	}, at)
 }
@@ -52,14 +52,14 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		require.NoError(t, err)
 		certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: taxpayer.Value, NotBefore: time.Now().AddDate(0, 0, -1), NotAfter: time.Now().AddDate(3, 0, 0)})
 		require.NoError(t, err)
-		held, err := credential.Read(credential.Source{Certificate: string(certificate), PrivateKey: string(key)})
+		cred, err := credential.Read(credential.Source{Certificate: string(certificate), PrivateKey: string(key)})
 		require.NoError(t, err)
-		made, err := xades.NewSigner(held.Certificate, held.Key)
+		made, err := xades.NewSigner(cred.Certificate, cred.Key)
 		require.NoError(t, err)
 		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: ksef.Transport()})
 		require.NoError(t, err)
 		test(t, &fixture{t: t, ksef: ksef, options: session.Options{
-			Client: api, Signer: signer{made}, Storage: &logical.InmemStorage{}, Identity: "first",
+			Client: api, Signer: signer{made}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
 		}})
 	})
 }
@@ -118,7 +118,7 @@ func TestARestartUsesTheStoredSessionButNotThatOfAnotherConfiguration(t *testing
 		f.works(session.NewManager(f.options))
 		require.Equal(t, 1, f.count(submit))
 
-		f.options.Identity = "second"
+		f.options.ConfigFingerprint = "second"
 		f.works(session.NewManager(f.options))
 		require.Equal(t, 2, f.count(submit))
 	})
@@ -214,9 +214,9 @@ func TestALostRedeemNeedsANewLogin(t *testing.T) {
 func TestALoginThatKSeFRefusesSaysWhy(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		var told error
-		f.options.OnLogin = func(_ client.Context, err error) { told = err }
+		f.options.OnLogin = func(_ client.ContextIdentifier, err error) { told = err }
 		m := session.NewManager(f.options)
-		_, err := m.Access(t.Context(), client.Context{Type: client.ContextNIP, Value: "1111111111"})
+		_, err := m.Access(t.Context(), client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"})
 		var refused *client.LoginError
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, 415, refused.Status.Code)
@@ -228,7 +228,7 @@ func TestARefusedLoginIsNotRepeatedWithEachRequest(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		for range 50 {
-			_, err := m.Access(t.Context(), client.Context{Type: client.ContextNIP, Value: "1111111111"})
+			_, err := m.Access(t.Context(), client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"})
 			require.Error(t, err)
 		}
 		require.Equal(t, 1, f.count(submit))

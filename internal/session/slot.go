@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/turn"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // How long a failure speaks for the requests that come after it: one of KSeF's
@@ -27,10 +28,10 @@ const (
 	noRights = 415
 )
 
-// slot holds the session of one context. turn is held by whoever reads,
+// entry holds the session of one context. turn is held by whoever reads,
 // refreshes or logs in; the others wait for it with their own contexts.
-type slot struct {
-	turn turn.Turn
+type entry struct {
+	lock *semaphore.Weighted
 	// used is when the manager last looked it up; the manager's lock guards it.
 	used time.Time
 
@@ -48,33 +49,33 @@ type slot struct {
 	endNext  time.Time
 }
 
-func (s *slot) get() *Session {
+func (s *entry) get() *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
 }
 
-func (s *slot) set(session *Session) {
+func (s *entry) set(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current, s.loaded, s.failure = session, true, nil
 }
 
 // refuse notes that KSeF no longer accepts a session.
-func (s *slot) refuse(session *Session) {
+func (s *entry) refuse(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = session.ReferenceNumber
 }
 
-func (s *slot) isRefused(session *Session) bool {
+func (s *entry) isRefused(session *Session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused == session.ReferenceNumber
 }
 
 // markReplaced notes that the access token stands for one that KSeF refused.
-func (s *slot) markReplaced() {
+func (s *entry) markReplaced() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil {
@@ -84,13 +85,13 @@ func (s *slot) markReplaced() {
 	}
 }
 
-func (s *slot) isLoaded() bool {
+func (s *entry) isLoaded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.loaded
 }
 
-func (s *slot) finishLoad(session *Session) {
+func (s *entry) finishLoad(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loaded = true
@@ -101,7 +102,7 @@ func (s *slot) finishLoad(session *Session) {
 
 // fail remembers why there is no session, unless it is only that the caller has
 // gone.
-func (s *slot) fail(ctx context.Context, err error) {
+func (s *entry) fail(ctx context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -124,7 +125,7 @@ func (s *slot) fail(ctx context.Context, err error) {
 	s.failure, s.failureEnds = err, now.Add(lasts)
 }
 
-func (s *slot) recentFailure() error {
+func (s *entry) recentFailure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Now().Before(s.failureEnds) {
@@ -154,7 +155,7 @@ func (s *Session) hasAccessOf(refused *Session) bool {
 }
 
 // addUnstored returns the numbers that there is no room for any more.
-func (s *slot) addUnstored(one unstored) (dropped []string) {
+func (s *entry) addUnstored(one unstored) (dropped []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.unstored, func(known unstored) bool { return known.number == one.number }) {
@@ -167,7 +168,7 @@ func (s *slot) addUnstored(one unstored) (dropped []string) {
 	return dropped
 }
 
-func (s *slot) keepUnstored(number string) {
+func (s *entry) keepUnstored(number string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.unstored {
@@ -178,7 +179,7 @@ func (s *slot) keepUnstored(number string) {
 }
 
 // dropUnstored is false where the number was not among them.
-func (s *slot) dropUnstored(number string) bool {
+func (s *entry) dropUnstored(number string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := len(s.unstored)
@@ -186,14 +187,14 @@ func (s *slot) dropUnstored(number string) bool {
 	return len(s.unstored) < before
 }
 
-func (s *slot) listUnstored() []unstored {
+func (s *entry) listUnstored() []unstored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.unstored)
 }
 
-// lose notes that nobody uses a session that is not stored.
-func (s *slot) lose(number string) {
+// markLost notes that nobody uses a session that is not stored.
+func (s *entry) markLost(number string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.unstored {
@@ -203,13 +204,13 @@ func (s *slot) lose(number string) {
 	}
 }
 
-func (s *slot) mayEnd() bool {
+func (s *entry) mayEnd() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.unstored) > 0 && !time.Now().Before(s.endNext)
 }
 
-func (s *slot) pauseEnding() {
+func (s *entry) pauseEnding() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endNext = time.Now().Add(retryEnding)

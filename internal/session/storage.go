@@ -21,19 +21,19 @@ import (
 // stored is a session as it lies in storage. It is the one place where its
 // tokens are written out.
 type stored struct {
-	Version         int            `json:"version"`
-	Identity        string         `json:"identity"`
-	ReferenceNumber string         `json:"reference_number"`
-	Context         client.Context `json:"context"`
-	Access          string         `json:"access"`
-	AccessUntil     time.Time      `json:"access_until"`
-	Refresh         string         `json:"refresh"`
-	RefreshUntil    time.Time      `json:"refresh_until"`
-	Since           time.Time      `json:"since"`
-	API             string         `json:"api"`
-	Author          string         `json:"author,omitempty"`
-	Outside         bool           `json:"outside,omitempty"`
-	AllowedIPs      []string       `json:"allowed_ips,omitempty"`
+	Version         int                      `json:"version"`
+	Identity        string                   `json:"identity"`
+	ReferenceNumber string                   `json:"reference_number"`
+	Context         client.ContextIdentifier `json:"context"`
+	Access          string                   `json:"access"`
+	AccessUntil     time.Time                `json:"access_until"`
+	Refresh         string                   `json:"refresh"`
+	RefreshUntil    time.Time                `json:"refresh_until"`
+	Since           time.Time                `json:"since"`
+	API             string                   `json:"api"`
+	Subject         string                   `json:"author,omitempty"`
+	External        bool                     `json:"outside,omitempty"`
+	AllowedIPs      []string                 `json:"allowed_ips,omitempty"`
 }
 
 const storedVersion = 1
@@ -45,7 +45,9 @@ func folder(identity string) string {
 	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
 }
 
-func storageKey(identity string, in client.Context) string { return folder(identity) + in.String() }
+func storageKey(identity string, taxpayer client.ContextIdentifier) string {
+	return folder(identity) + taxpayer.String()
+}
 
 // ContextOf returns the context whose session lies at a key below
 // StoragePrefix, in the form of client.Context.String.
@@ -56,7 +58,7 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 		Version: storedVersion, Identity: identity, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
 		Access: session.Access.Token.Reveal(), AccessUntil: session.Access.ValidUntil,
 		Refresh: session.Refresh.Token.Reveal(), RefreshUntil: session.Refresh.ValidUntil,
-		Since: session.Since, API: session.API, Author: session.Author, Outside: session.Outside, AllowedIPs: session.AllowedIPs,
+		Since: session.Since, API: session.API, Subject: session.Subject, External: session.External, AllowedIPs: session.AllowedIPs,
 	})
 	if err != nil {
 		return fmt.Errorf("encoding the session of %s: %w", session.Context, err)
@@ -68,10 +70,10 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 }
 
 // load returns nil where nothing that can be read is stored.
-func load(ctx context.Context, storage logical.Storage, identity string, in client.Context) (*Session, error) {
-	session, err := read(ctx, storage, storageKey(identity, in))
+func load(ctx context.Context, storage logical.Storage, identity string, taxpayer client.ContextIdentifier) (*Session, error) {
+	session, err := read(ctx, storage, storageKey(identity, taxpayer))
 	if err != nil {
-		return nil, fmt.Errorf("reading the session of %s: %w", in, err)
+		return nil, fmt.Errorf("reading the session of %s: %w", taxpayer, err)
 	}
 	return session, nil
 }
@@ -92,7 +94,7 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 		ReferenceNumber: found.ReferenceNumber, Context: found.Context,
 		Access:  client.Bearer{Token: client.Secret(found.Access), ValidUntil: found.AccessUntil},
 		Refresh: client.Bearer{Token: client.Secret(found.Refresh), ValidUntil: found.RefreshUntil},
-		Since:   found.Since, API: found.API, Author: found.Author, Outside: found.Outside, AllowedIPs: found.AllowedIPs,
+		Since:   found.Since, API: found.API, Subject: found.Subject, External: found.External, AllowedIPs: found.AllowedIPs,
 		key: key,
 	}, nil
 }

@@ -3,18 +3,18 @@
 
 package session
 
-// heirAfter is who has taken over where this manager has failed and has ended
+// successor is who has taken over where this manager has failed and has ended
 // meanwhile; nil for nobody.
-func (m *Manager) heirAfter(err error) *Manager {
+func (m *Manager) successor(err error) *Manager {
 	if err == nil || !m.ended.Load() {
 		return nil
 	}
-	return m.heir.Load()
+	return m.replacedBy.Load()
 }
 
-// HandOver ends the manager without ending its sessions: requests under way go
+// ReplaceWith ends the manager without ending its sessions: requests under way go
 // on under those of its heir, which are of the same subject.
-func (m *Manager) HandOver(heir *Manager) {
-	m.heir.Store(heir)
+func (m *Manager) ReplaceWith(successor *Manager) {
+	m.replacedBy.Store(successor)
 	m.ended.Store(true)
 }

@@ -37,7 +37,7 @@ const (
 type unstored struct {
 	Version int       `json:"version"`
 	API     string    `json:"api"`
-	Author  string    `json:"author,omitempty"`
+	Subject string    `json:"author,omitempty"`
 	Since   time.Time `json:"since"`
 
 	number string
@@ -47,12 +47,12 @@ type unstored struct {
 	lost bool
 }
 
-func unstoredKey(in client.Context, number string) string {
-	return UnstoredPrefix + in.String() + "/" + number
+func unstoredKey(taxpayer client.ContextIdentifier, number string) string {
+	return UnstoredPrefix + taxpayer.String() + "/" + number
 }
 
 // markUnstored remembers a session until it is stored or ended.
-func (m *Manager) markUnstored(ctx context.Context, s *slot, session *Session) {
+func (m *Manager) markUnstored(ctx context.Context, s *entry, session *Session) {
 	for _, dropped := range s.addUnstored(newUnstored(session)) {
 		m.forgetUnstored(ctx, s, session.Context, dropped)
 	}
@@ -60,18 +60,18 @@ func (m *Manager) markUnstored(ctx context.Context, s *slot, session *Session) {
 }
 
 func newUnstored(session *Session) unstored {
-	return unstored{Version: storedVersion, API: session.API, Author: session.Author, Since: time.Now().UTC(), number: session.ReferenceNumber}
+	return unstored{Version: storedVersion, API: session.API, Subject: session.Subject, Since: time.Now().UTC(), number: session.ReferenceNumber}
 }
 
 // saveUnstored is told the slot that remembers the session; nil for none.
-func (m *Manager) saveUnstored(ctx context.Context, s *slot, in client.Context, one unstored) {
-	entry, err := logical.StorageEntryJSON(unstoredKey(in, one.number), one)
+func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier, one unstored) {
+	entry, err := logical.StorageEntryJSON(unstoredKey(taxpayer, one.number), one)
 	if err == nil {
 		err = m.Storage.Put(ctx, entry)
 	}
 	if err != nil {
 		m.Logger.Warn("the number of a KSeF session could not be stored; should it be lost, it stays open for 7 days",
-			"context", in, "session", one.number, "error", err)
+			"context", taxpayer, "session", one.number, "error", err)
 		return
 	}
 	if s != nil {
@@ -85,10 +85,10 @@ func (m *Manager) SaveUnstored(ctx context.Context) {
 	m.mu.Lock()
 	contexts := maps.Clone(m.contexts)
 	m.mu.Unlock()
-	for in, s := range contexts {
+	for taxpayer, s := range contexts {
 		for _, one := range s.listUnstored() {
 			if !one.kept {
-				m.saveUnstored(ctx, s, in, one)
+				m.saveUnstored(ctx, s, taxpayer, one)
 			}
 		}
 	}
@@ -100,22 +100,22 @@ func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
 	from.mu.Lock()
 	contexts := maps.Clone(from.contexts)
 	from.mu.Unlock()
-	for in, left := range contexts {
+	for taxpayer, left := range contexts {
 		for _, one := range left.listUnstored() {
 			if one.API != m.API {
 				continue
 			}
-			s := m.slot(in)
+			s := m.entry(taxpayer)
 			for _, dropped := range s.addUnstored(one) {
-				m.forgetUnstored(ctx, s, in, dropped)
+				m.forgetUnstored(ctx, s, taxpayer, dropped)
 			}
 		}
 	}
 }
 
-func (m *Manager) deleteUnstored(ctx context.Context, in client.Context, number string) {
-	if err := m.Storage.Delete(ctx, unstoredKey(in, number)); err != nil {
-		m.Logger.Warn("the number of a KSeF session could not be forgotten", "context", in, "session", number, "error", err)
+func (m *Manager) deleteUnstored(ctx context.Context, taxpayer client.ContextIdentifier, number string) {
+	if err := m.Storage.Delete(ctx, unstoredKey(taxpayer, number)); err != nil {
+		m.Logger.Warn("the number of a KSeF session could not be forgotten", "context", taxpayer, "session", number, "error", err)
 	}
 }
 
@@ -126,20 +126,20 @@ func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err er
 	if err != nil || (known != nil && known.ReferenceNumber == session.ReferenceNumber) {
 		return err == nil, err
 	}
-	s := m.slot(session.Context)
+	s := m.entry(session.Context)
 	m.markUnstored(ctx, s, session)
-	s.lose(session.ReferenceNumber)
+	s.markLost(session.ReferenceNumber)
 	return false, nil
 }
 
 // retire notes that a session is no longer used that may still be open in KSeF, also where KSeF has
 // refused it.
-func (m *Manager) retire(ctx context.Context, s *slot, before *Session) {
+func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
 	if before == nil || time.Now().After(before.Refresh.ValidUntil) {
 		return
 	}
 	m.markUnstored(ctx, s, before)
-	s.lose(before.ReferenceNumber)
+	s.markLost(before.ReferenceNumber)
 }
 
 // store keeps a session under an identity of the manager's, and remembers the number of one that it
@@ -149,7 +149,7 @@ func (m *Manager) store(ctx context.Context, identity string, session *Session) 
 	if err != nil {
 		return err
 	}
-	s := m.slot(session.Context)
+	s := m.entry(session.Context)
 	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber && time.Now().Before(before.Refresh.ValidUntil)
 	if overwrites {
 		m.markUnstored(ctx, s, before)
@@ -158,27 +158,27 @@ func (m *Manager) store(ctx context.Context, identity string, session *Session) 
 		return err
 	}
 	if overwrites {
-		s.lose(before.ReferenceNumber)
+		s.markLost(before.ReferenceNumber)
 	}
 	m.forgetUnstored(ctx, s, session.Context, session.ReferenceNumber)
 	return nil
 }
 
 // forgetUnstored drops the number of a session that is stored or has ended.
-func (m *Manager) forgetUnstored(ctx context.Context, s *slot, in client.Context, number string) {
+func (m *Manager) forgetUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier, number string) {
 	if s.dropUnstored(number) {
-		m.deleteUnstored(ctx, in, number)
+		m.deleteUnstored(ctx, taxpayer, number)
 	}
 }
 
 // loadUnstored reads the numbers that another process has left.
-func (m *Manager) loadUnstored(ctx context.Context, s *slot, in client.Context) error {
-	numbers, err := m.Storage.List(ctx, unstoredKey(in, ""))
+func (m *Manager) loadUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) error {
+	numbers, err := m.Storage.List(ctx, unstoredKey(taxpayer, ""))
 	if err != nil {
-		return fmt.Errorf("listing the sessions of %s that are not stored: %w", in, err)
+		return fmt.Errorf("listing the sessions of %s that are not stored: %w", taxpayer, err)
 	}
 	for _, number := range numbers {
-		one, err := readUnstored(ctx, m.Storage, unstoredKey(in, number))
+		one, err := readUnstored(ctx, m.Storage, unstoredKey(taxpayer, number))
 		if err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (m *Manager) loadUnstored(ctx context.Context, s *slot, in client.Context) 
 
 // endUnstored ends the sessions of a context that nobody holds, under the one that works. What
 // cannot be ended now is tried again later.
-func (m *Manager) endUnstored(ctx context.Context, s *slot) {
+func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 	session := s.get()
 	if session == nil || !s.mayEnd() {
 		return
@@ -217,17 +217,17 @@ func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (e
 		return true, nil
 	case one.number == session.ReferenceNumber, one.API != "" && one.API != session.API, !one.lost && age < loginsEndWithin:
 		return false, nil
-	case one.Author != "" && one.Author != session.Author:
+	case one.Subject != "" && one.Subject != session.Subject:
 		return false, nil // KSeF lets only its own subject end it
 	}
 	if stored, err := m.isStored(ctx, session.Context, one.number); err != nil || stored {
 		return stored, err // only its number was not forgotten
 	}
 	api := m.Client
-	if m.Gate != nil {
-		api = api.Through(m.Gate(session.Context))
+	if m.Limiter != nil {
+		api = api.WithLimiter(m.Limiter(session.Context))
 	}
-	err = api.EndSessionByNumber(ctx, session.Access.Token.Bearing(), one.number)
+	err = api.EndSessionByNumber(ctx, session.Access.Token.Source(), one.number)
 	if err != nil && (!hasEnded(err) || client.IsUnauthorized(err)) {
 		return false, err
 	}
@@ -235,9 +235,9 @@ func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (e
 	return true, nil
 }
 
-func (m *Manager) isStored(ctx context.Context, in client.Context, number string) (bool, error) {
-	for _, identity := range []string{m.Identity, m.Outside} {
-		session, err := load(ctx, m.Storage, identity, in)
+func (m *Manager) isStored(ctx context.Context, taxpayer client.ContextIdentifier, number string) (bool, error) {
+	for _, identity := range []string{m.ConfigFingerprint, m.ExternalFingerprint} {
+		session, err := load(ctx, m.Storage, identity, taxpayer)
 		if err != nil {
 			return false, err
 		}

@@ -114,7 +114,7 @@ func TestUnstored(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			m := f.own("first", clerk)
 			kept, err := m.Lost(t.Context(), &session.Session{
-				ReferenceNumber: "20250625-AU-20F5EE4000-DA48AE4124-46", Context: taxpayer, API: f.options.Client.URL(), Author: "Pesel:44051401359",
+				ReferenceNumber: "20250625-AU-20F5EE4000-DA48AE4124-46", Context: taxpayer, API: f.options.Client.URL(), Subject: "Pesel:44051401359",
 			})
 			require.NoError(t, err)
 			require.False(t, kept)
@@ -169,12 +169,12 @@ func TestUnstored(t *testing.T) {
 	})
 	t.Run("persons_login_that_was_lost", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-			m := f.personal()
+			m := f.external()
 			lost := f.signed(clerk)
 			kept, err := m.Lost(t.Context(), lost)
 			require.NoError(t, err)
 			require.False(t, kept)
-			require.NoError(t, m.Adopt(t.Context(), f.signed(clerk)))
+			require.NoError(t, m.Keep(t.Context(), f.signed(clerk)))
 			f.works(m)
 			require.Equal(t, 1, f.open())
 			kept, err = m.Lost(t.Context(), &m.Sessions()[0])

@@ -1,0 +1,277 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package externallogin carries logins that a person signs outside of Vault, with a
+// card or a cloud signature, from the request that is to be signed to the
+// session. What KSeF takes minutes to decide goes on without the caller, in
+// whatever process.
+package externallogin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/session"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
+)
+
+// challengeLasts is how long KSeF takes the signature of a challenge.
+const challengeLasts = 10 * time.Minute
+
+// Upstream is KSeF as the configuration leads to it.
+type Upstream struct {
+	// API identifies it: a login is completed where it was begun, or not at all.
+	API string
+	// AllowedIPs are the addresses that logins are bound to, as config has them.
+	AllowedIPs []string
+	// Client sends the requests of logins.
+	Client *client.Client
+	// Keep keeps the session of a login. It fails with session.ErrNotStored
+	// where only memory holds it, and otherwise only where nothing does.
+	Keep func(context.Context, *session.Session) error
+	// Discard ends a session that nobody keeps.
+	Discard func(context.Context, *session.Session) error
+	// Lost notes that nobody holds the session of a login, so that it is ended by its
+	// number. kept says that it is the one that was kept last.
+	Lost func(context.Context, *session.Session) (kept bool, err error)
+}
+
+// Options are what Logins work with.
+type Options struct {
+	Storage logical.Storage
+	Open    func(ctx context.Context) (*Upstream, error)
+	// Admit may refuse a signer before anything is sent; nil is allowed. The
+	// signer is nil where the signature carries no certificate.
+	Admit func(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error
+	// OnFail is told of a submitted login that came to nothing; nil is allowed.
+	OnFail func(client.ContextIdentifier, error)
+	// OnUnreadable is called with each record that cannot be read and is skipped; nil is allowed.
+	OnUnreadable func(entry *logical.StorageEntry, err error)
+	Logger       hclog.Logger
+}
+
+// Logins are those of one mount. They are safe for concurrent use and have no
+// goroutine of their own.
+type Logins struct {
+	Options
+	// turn is held by whoever takes a step.
+	lock *semaphore.Weighted
+	// reading is held by whoever reads a signed request.
+	reading *semaphore.Weighted
+
+	mu    sync.Mutex
+	paces map[string]pace
+}
+
+// New returns the logins that lie in the storage. It reads nothing yet.
+func New(options Options) *Logins {
+	if options.OnFail == nil {
+		options.OnFail = func(client.ContextIdentifier, error) {}
+	}
+	if options.Admit == nil {
+		options.Admit = func(context.Context, client.ContextIdentifier, *credential.Identity) error { return nil }
+	}
+	if options.OnUnreadable == nil {
+		options.OnUnreadable = func(*logical.StorageEntry, error) {}
+	}
+	if options.Logger == nil {
+		options.Logger = hclog.NewNullLogger()
+	}
+	return &Logins{
+		Options: options, lock: semaphore.NewWeighted(1), reading: semaphore.NewWeighted(1),
+		paces: make(map[string]pace),
+	}
+}
+
+// Begun is a login that waits for its signature.
+type Begun struct {
+	// Document is the request to be signed, as it is.
+	Document    []byte
+	Challenge   string
+	Context     client.ContextIdentifier
+	SubjectType string
+	ValidUntil  time.Time
+	// ClientIP is the address from which KSeF sees us.
+	ClientIP string
+}
+
+// Begin asks KSeF for a challenge and makes the request that is to be signed.
+// subjectType is one of the xades package's.
+func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, subjectType string) (*Begun, error) {
+	if err := l.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for another login: %w", err)
+	}
+	defer l.lock.Release(1)
+	upstream, err := l.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.tidy(ctx, taxpayer); err != nil {
+		return nil, err
+	}
+	challenge, err := upstream.Client.Challenge(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking KSeF for a challenge: %w", err)
+	}
+	bound, err := session.BindTo(upstream.AllowedIPs, challenge)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	login := &record{
+		Version: storedVersion, API: upstream.API, Context: taxpayer, SubjectType: subjectType,
+		Challenge: challenge.Challenge, Began: now, ValidUntil: now.Add(challengeLasts), AllowedIPs: upstream.AllowedIPs,
+	}
+	document, err := xades.Request{
+		Challenge: login.Challenge, Context: xades.Context{Type: string(taxpayer.Type), Value: taxpayer.Value}, SubjectIdentifierType: subjectType, AllowedIPs: bound,
+	}.Document()
+	if err != nil {
+		return nil, fmt.Errorf("making the request that is to be signed: %w", err)
+	}
+	if err := l.save(ctx, login); err != nil {
+		return nil, err
+	}
+	return &Begun{
+		Document: document, Challenge: login.Challenge, Context: taxpayer, SubjectType: subjectType,
+		ValidUntil: login.ValidUntil, ClientIP: challenge.ClientIP,
+	}, nil
+}
+
+// tidy drops what nobody needs any more, what came to nothing in a context where
+// somebody begins again, and what cannot be read.
+func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	if err := l.dropUnreadable(ctx); err != nil {
+		return err
+	}
+	logins, err := l.all(ctx)
+	if err != nil {
+		return err
+	}
+	for _, login := range logins {
+		if !login.isOver(time.Now()) && (login.Context != taxpayer || login.Failed.IsZero()) {
+			continue
+		}
+		if err := l.drop(ctx, login); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Submitted is a login that KSeF has taken.
+type Submitted struct {
+	Challenge, ReferenceNumber string
+	Context                    client.ContextIdentifier
+	// Signer is whose certificate the signature carries; nil where it carries
+	// none.
+	Signer *credential.Identity
+}
+
+// Submit checks a signed request and sends it to KSeF. A *client.InputError says
+// what is wrong with it; then nothing was sent.
+func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error) {
+	found, err := l.readDocument(ctx, document)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.lock.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for another login: %w", err)
+	}
+	defer l.lock.Release(1)
+	login, err := l.load(ctx, found.challenge)
+	if err != nil {
+		return nil, err
+	}
+	upstream, err := l.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := login.fits(found, upstream, time.Now()); err != nil {
+		return nil, err
+	}
+	submitted := &Submitted{Challenge: login.Challenge, Context: login.Context}
+	if found.signer != nil {
+		signer := credential.Identify(found.signer)
+		submitted.Signer, login.Subject = &signer, signer.Subject()
+	}
+	if err := l.Admit(ctx, login.Context, submitted.Signer); err != nil {
+		return nil, err
+	}
+	operation, err := upstream.Client.SubmitXAdES(ctx, document)
+	if err != nil {
+		return nil, fmt.Errorf("submitting the signed request: %w", err)
+	}
+	login.Submitted, login.ReferenceNumber = time.Now().UTC(), operation.ReferenceNumber
+	login.Operation, login.OperationUntil = operation.Token.Token.Reveal(), operation.Token.ValidUntil
+	submitted.ReferenceNumber = operation.ReferenceNumber
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	return submitted, l.save(ctx, login)
+}
+
+// readDocument is read for one request at a time: it takes some times the document's size.
+func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, error) {
+	if err := l.reading.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for another signed request that is being read: %w", err)
+	}
+	defer l.reading.Release(1)
+	return read(document)
+}
+
+// fits says whether a signed request is one that was given out and can still be
+// sent. The record is nil where nothing is known of its challenge.
+func (r *record) fits(found *signed, upstream *Upstream, now time.Time) error {
+	const beginAgain = "begin again with login/begin, and bring its answer signed within ten minutes"
+	switch {
+	case r == nil:
+		return fault("carries a challenge that this mount has not given out, or whose login is over", beginAgain)
+	case r.ReferenceNumber != "":
+		return fault("was already brought, as the login "+r.ReferenceNumber, "look at status for what became of it, or begin again with login/begin")
+	case r.API != upstream.API:
+		return fault("was begun for "+r.API+", and config leads to "+upstream.API, beginAgain)
+	case !slices.Equal(r.AllowedIPs, upstream.AllowedIPs):
+		return fault("was begun for other addresses than "+session.FieldAllowedIPs+" of config has now", beginAgain)
+	case now.After(r.ValidUntil):
+		return fault("came too late: its challenge ended at "+r.ValidUntil.Format(time.RFC3339), beginAgain)
+	case found.context != r.Context:
+		return fault("was altered: it is for the context "+found.context.String()+", and was begun for "+r.Context.String(), signAgain)
+	case found.subjectType != r.SubjectType:
+		return fault("was altered: its SubjectIdentifierType is "+found.subjectType+", and was begun as "+r.SubjectType, signAgain)
+	}
+	bound, err := xades.ParseAllowedIPs(r.AllowedIPs)
+	if err == nil && !found.allowedIPs.Equal(bound) {
+		return fault("was altered: its AuthorizationPolicy has other addresses than it was begun with", signAgain)
+	}
+	return err
+}
+
+// Abandon forgets all logins under way.
+func (l *Logins) Abandon(ctx context.Context) error {
+	if err := l.lock.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for another login: %w", err)
+	}
+	defer l.lock.Release(1)
+	if err := l.dropUnreadable(ctx); err != nil {
+		return err
+	}
+	logins, err := l.all(ctx)
+	if err != nil {
+		return err
+	}
+	for _, login := range logins {
+		if err := l.drop(ctx, login); err != nil {
+			return err
+		}
+	}
+	return nil
+}

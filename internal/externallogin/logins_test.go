@@ -1,0 +1,171 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package externallogin_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/externallogin"
+	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/simulator"
+	"vault-plugin-secrets-ksef/simulator/xadestest"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+var taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
+
+// submitted is a login that a person has signed and KSeF has taken, with what
+// became of its session.
+type submitted struct {
+	logins    *externallogin.Logins
+	challenge string
+	ksef      *simulator.Simulator
+	wire      *wire
+	options   externallogin.Options
+	failures  []error
+	discarded []*session.Session
+	lost      []string
+	kept      bool
+}
+
+// inBubble submits a login whose session adopt is to keep.
+func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Session) error, test func(t *testing.T, s *submitted)) {
+	synctest.Test(t, func(t *testing.T) {
+		ksef, err := simulator.New(options)
+		require.NoError(t, err)
+		s := &submitted{ksef: ksef, wire: &wire{ksef.Transport()}}
+		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: s.wire})
+		require.NoError(t, err)
+		upstream := &externallogin.Upstream{
+			Client: api,
+			Keep:   func(_ context.Context, made *session.Session) error { return adopt(made) },
+			Discard: func(ctx context.Context, made *session.Session) error {
+				s.discarded = append(s.discarded, made)
+				return api.EndSession(ctx, made.Refresh.Token)
+			},
+			Lost: func(_ context.Context, lost *session.Session) (bool, error) {
+				s.lost = append(s.lost, lost.ReferenceNumber)
+				return s.kept, nil
+			},
+		}
+		s.options = externallogin.Options{
+			Storage: &logical.InmemStorage{},
+			Open:    func(context.Context) (*externallogin.Upstream, error) { return upstream, nil },
+			OnFail:  func(_ client.ContextIdentifier, err error) { s.failures = append(s.failures, err) },
+		}
+		s.restart()
+		begun, err := s.logins.Begin(t.Context(), taxpayer, xades.CertificateSubject)
+		require.NoError(t, err)
+		s.challenge = begun.Challenge
+		_, err = s.logins.Submit(t.Context(), sign(t, begun))
+		require.NoError(t, err)
+		test(t, s)
+	})
+}
+
+// wire is the way to KSeF, which a test may replace.
+type wire struct{ http.RoundTripper }
+
+// over puts something in the way to KSeF.
+func (s *submitted) over(change func(http.RoundTripper) http.RoundTripper) {
+	s.wire.RoundTripper = change(s.wire.RoundTripper)
+}
+
+// restart forgets what is not in storage.
+func (s *submitted) restart() { s.logins = externallogin.New(s.options) }
+
+func (s *submitted) count(endpoint string) int {
+	sum := 0
+	for _, count := range s.ksef.State().Requests[endpoint] {
+		sum += count
+	}
+	return sum
+}
+
+func sign(t *testing.T, begun *externallogin.Begun) []byte {
+	t.Helper()
+	certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: taxpayer.Value})
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(certificate, key)
+	require.NoError(t, err)
+	document, err := xadestest.Sign(xadestest.Request{
+		Challenge: begun.Challenge, Context: "<Nip>" + taxpayer.Value + "</Nip>", Layout: xadestest.DSS(),
+		Key: pair.PrivateKey.(crypto.Signer), Certificate: pair.Leaf, SigningTime: time.Now().Add(-time.Minute),
+	})
+	require.NoError(t, err)
+	return document
+}
+
+func TestASessionThatNobodyCanKeepIsEnded(t *testing.T) {
+	gone := errors.New("there is no configuration")
+	inBubble(t, simulator.Options{}, func(*session.Session) error { return gone }, func(t *testing.T, s *submitted) {
+		ended, err := s.logins.Await(t.Context(), s.challenge)
+		require.True(t, ended)
+		require.ErrorIs(t, err, gone)
+		require.ErrorContains(t, err, "must be signed for again")
+		require.Len(t, s.discarded, 1)
+		require.Len(t, s.failures, 1)
+		states, err := s.logins.States(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, states[0].Failure, "there is no configuration")
+	})
+}
+
+func TestASessionThatIsNotStoredIsToldAndKept(t *testing.T) {
+	inBubble(t, simulator.Options{}, func(*session.Session) error { return session.ErrNotStored }, func(t *testing.T, s *submitted) {
+		ended, err := s.logins.Await(t.Context(), s.challenge)
+		require.True(t, ended)
+		require.ErrorIs(t, err, session.ErrNotStored)
+		require.Empty(t, s.discarded)
+		states, err := s.logins.States(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, states)
+	})
+}
+
+// Whoever waits learns how a login ended, also where another took the last step.
+func TestWhoeverWaitsLearnsWhatAnotherHasFoundOut(t *testing.T) {
+	none := simulator.Options{LoginDelay: 10 * time.Second, OwnerPermissions: []string{}}
+	inBubble(t, none, func(*session.Session) error { return nil }, func(t *testing.T, s *submitted) {
+		stop := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Millisecond):
+					_, _ = s.logins.Advance(t.Context())
+				}
+			}
+		}()
+		ended, err := s.logins.Await(t.Context(), s.challenge)
+		close(stop)
+		require.True(t, ended)
+		require.ErrorContains(t, err, "415")
+		require.Len(t, s.failures, 1)
+	})
+}
+
+func TestALoginThatKSeFNeverDecidesIsGivenUp(t *testing.T) {
+	inBubble(t, simulator.Options{LoginDelay: 2 * time.Hour}, nil, func(t *testing.T, s *submitted) {
+		for next := time.Now(); !next.IsZero(); {
+			<-time.After(time.Until(next))
+			var err error
+			next, err = s.logins.Advance(t.Context())
+			require.NoError(t, err)
+		}
+		require.Len(t, s.failures, 1)
+	})
+}

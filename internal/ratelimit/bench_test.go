@@ -1,0 +1,34 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit_test
+
+import (
+	"testing"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+)
+
+// A request with a free slot, its share of the journal's writes included.
+func BenchmarkAcquireDone(b *testing.B) {
+	for name, limits := range map[string]ratelimit.Limits{
+		"NoLimit":       {},
+		"120InEachSpan": {PerSecond: 120, PerMinute: 120, PerHour: 120},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var a *ratelimit.Limiter
+			for i := 0; b.Loop(); i++ {
+				if i%120 == 0 {
+					a = open(b, ratelimit.NewRegistry(), &memory{})
+					a.SetLimits(revoke, limits)
+				}
+				s, err := a.Acquire(ctx(), revoke, now)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.Done()
+			}
+		})
+	}
+}

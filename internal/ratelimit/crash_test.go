@@ -1,0 +1,207 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// step is one thing that happens to a process with two accounts on one key.
+type step struct {
+	Kind       string
+	Account    int
+	Pause      time.Duration // before the step
+	AtMost     time.Duration
+	Background bool
+	Latency    time.Duration // between request and reply
+	Cancel     bool          // the request is never sent
+	For        time.Duration // of a block
+	Save       time.Duration // that the journals take from now on
+	Early      bool          // whether a write is there from its beginning
+	Fails      bool          // whether the journal of the account fails from now on
+}
+
+func drawStep(t *rapid.T) step {
+	return step{
+		Kind: rapid.SampledFrom([]string{
+			"send", "send", "send", "send", "burst", "burst", "burst", "burst", "burst", "burst", "burst", "burst",
+			"block", "elsewhere", "crash", "close", "journal",
+		}).Draw(t, "kind"),
+		Account:    rapid.IntRange(0, 1).Draw(t, "account"),
+		Pause:      rapid.OneOf(millis(0, 0), millis(0, 2000), millis(500, 120_000), millis(60_000, 7_200_000)).Draw(t, "pause"),
+		AtMost:     rapid.OneOf(millis(0, 0), millis(1000, 120_000), millis(60_000, 7_200_000)).Draw(t, "at most"),
+		Background: rapid.Bool().Draw(t, "background"),
+		Latency:    rapid.OneOf(millis(0, 0), millis(1, 500), millis(1, 90_000)).Draw(t, "latency"),
+		Cancel:     rapid.IntRange(0, 9).Draw(t, "cancel") == 0,
+		For:        millis(0, 600_000).Draw(t, "block for"),
+		Save:       rapid.OneOf(millis(0, 0), millis(0, 3000)).Draw(t, "save"),
+		Early:      rapid.Bool().Draw(t, "early"),
+		Fails:      rapid.IntRange(0, 3).Draw(t, "fails") == 3,
+	}
+}
+
+// process is a sequence of processes: each takes over the journals that the one before has left.
+type process struct {
+	t        *testing.T
+	limits   ratelimit.Limits
+	limiters []*ratelimit.Limiter
+	journals []*memory
+	stop     context.CancelFunc
+	ctx      context.Context
+
+	mu       sync.Mutex
+	sent     []request
+	inFlight map[int]bool // of the process that runs, by index into sent
+	blocks   []request    // from the end of Block to the end of the block
+}
+
+func TestNoWindowIsEverOverfullWhateverHappensToTheProcess(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		limits := ratelimit.Limits{
+			PerSecond: rapid.SampledFrom([]int{0, 1, 3, 10}).Draw(rt, "per second"),
+			PerMinute: rapid.SampledFrom([]int{0, 2, 9, 30}).Draw(rt, "per minute"),
+			PerHour:   rapid.SampledFrom([]int{0, 5, 40, 120}).Draw(rt, "per hour"),
+		}
+		steps := rapid.SliceOfN(rapid.Custom(drawStep), 20, 80).Draw(rt, "steps")
+		var p *process
+		synctest.Test(t, func(t *testing.T) {
+			p = &process{t: t, limits: limits, journals: []*memory{{}, {}}}
+			p.run(steps)
+		})
+		for _, s := range spans(limits) {
+			require.LessOrEqual(rt, fullest(p.sent, s.length), s.limit, s.name)
+		}
+		for _, b := range p.blocks {
+			for _, r := range p.sent {
+				require.False(rt, r.sent.After(b.sent) && r.sent.Before(b.done), "sent at %s, blocked %s to %s", r.sent, b.sent, b.done)
+			}
+		}
+	})
+}
+
+func (p *process) run(steps []step) {
+	p.start()
+	for _, s := range steps {
+		time.Sleep(s.Pause)
+		p.do(s)
+	}
+	time.Sleep(5 * time.Hour)
+	for _, a := range p.limiters {
+		for _, u := range a.Usage() {
+			require.Zero(p.t, u.InFlight, u.Endpoint)
+			require.Zero(p.t, u.Waiting, u.Endpoint)
+			require.Zero(p.t, u.Hour.Used, u.Endpoint)
+		}
+	}
+	p.stop()
+}
+
+func (p *process) start() {
+	r := ratelimit.NewRegistry()
+	p.ctx, p.stop = context.WithCancel(ctx())
+	p.limiters, p.inFlight = nil, map[int]bool{}
+	for _, j := range p.journals {
+		p.limiters = append(p.limiters, open(p.t, r, j))
+	}
+	p.limiters[0].SetLimits(revoke, p.limits)
+}
+
+func (p *process) do(s step) {
+	switch s.Kind {
+	case "send":
+		go p.send(p.ctx, p.limiters[s.Account], s)
+	case "burst":
+		for range 12 {
+			go p.send(p.ctx, p.limiters[s.Account], s)
+		}
+	case "block":
+		if until := time.Now().Add(s.For); p.limiters[s.Account].Block(p.ctx, revoke, until) == nil {
+			p.mu.Lock()
+			p.blocks = append(p.blocks, request{time.Now(), until})
+			p.mu.Unlock()
+		}
+	case "elsewhere": // has the journal written while requests are reserved
+		if err := p.limiters[s.Account].Block(p.ctx, "POST /tokens", time.Now().Add(s.For)); err != nil {
+			require.ErrorIs(p.t, err, p.journals[s.Account].err)
+		}
+	case "crash":
+		p.crash()
+	case "close":
+		for i, a := range p.limiters {
+			if err := a.Close(p.ctx); err != nil {
+				require.ErrorIs(p.t, err, p.journals[i].err)
+			}
+		}
+		p.crash()
+	case "journal":
+		p.journals[s.Account].become(s.Save, s.Early, s.Fails)
+	}
+}
+
+// crash ends the process here and now. KSeF may look at its requests in flight long after that.
+func (p *process) crash() {
+	p.mu.Lock()
+	for i := range p.inFlight {
+		p.sent[i].done = time.Now().Add(longestTransit)
+	}
+	p.inFlight = map[int]bool{}
+	for i, j := range p.journals {
+		p.journals[i] = j.left()
+	}
+	p.stop()
+	p.mu.Unlock()
+	synctest.Wait()
+	p.start()
+}
+
+func (p *process) send(c context.Context, a *ratelimit.Limiter, s step) {
+	permit, err := a.Acquire(c, revoke, ratelimit.Wait{AtMost: s.AtMost, Background: s.Background})
+	if err != nil {
+		return
+	}
+	if s.Cancel {
+		permit.Cancel()
+		return
+	}
+	i, alive := p.begin(c)
+	if !alive {
+		return
+	}
+	time.Sleep(s.Latency)
+	if p.end(c, i) {
+		permit.Done()
+	}
+}
+
+func (p *process) begin(c context.Context) (int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Err() != nil {
+		return 0, false
+	}
+	i := len(p.sent)
+	p.sent = append(p.sent, request{sent: time.Now()})
+	p.inFlight[i] = true
+	return i, true
+}
+
+func (p *process) end(c context.Context, i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Err() != nil {
+		return false
+	}
+	p.sent[i].done = time.Now()
+	delete(p.inFlight, i)
+	return true
+}

@@ -1,0 +1,246 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+const revoke = "DELETE /tokens/{referenceNumber}"
+
+var (
+	ctx  = context.Background
+	now  = ratelimit.Wait{}
+	hour = ratelimit.Wait{AtMost: time.Hour}
+	key  = ratelimit.Key{API: "https://ksef.example/v2", Context: "Nip:5265877635"}
+)
+
+var errStorage = errors.New("storage fails")
+
+// memory is a journal that can be slow, can fail, and can be taken over by the next process.
+type memory struct {
+	mu    sync.Mutex
+	data  []byte
+	saves int
+	err   error
+	takes time.Duration
+	early bool // a write is there from its beginning, not only at its end
+}
+
+func (m *memory) Load(context.Context) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.data), m.err
+}
+
+func (m *memory) Save(ctx context.Context, data []byte) error {
+	takes, early, err := m.begin()
+	if early && err == nil {
+		m.store(data)
+	}
+	if takes > 0 {
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err == nil {
+		m.store(data)
+	}
+	return err
+}
+
+func (m *memory) begin() (takes time.Duration, early bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saves++
+	return m.takes, m.early, m.err
+}
+
+func (m *memory) store(data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.data = data
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func (m *memory) become(takes time.Duration, early, failing bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.takes, m.early, m.err = takes, early, nil
+	if failing {
+		m.err = errStorage
+	}
+}
+
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.saves
+}
+
+// left is what the next process finds after a crash.
+func (m *memory) left() *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memory{data: slices.Clone(m.data)}
+}
+
+func open(t testing.TB, r *ratelimit.Registry, j ratelimit.Journal) *ratelimit.Limiter {
+	t.Helper()
+	a, err := r.Open(ctx(), key, j)
+	require.NoError(t, err)
+	return a
+}
+
+func acquire(t testing.TB, a *ratelimit.Limiter, w ratelimit.Wait) *ratelimit.Permit {
+	t.Helper()
+	s, err := a.Acquire(ctx(), revoke, w)
+	require.NoError(t, err)
+	return s
+}
+
+// send makes n requests that are answered at once.
+func send(t testing.TB, a *ratelimit.Limiter, n int) {
+	t.Helper()
+	for range n {
+		acquire(t, a, hour).Done()
+	}
+}
+
+func refused(t testing.TB, err error) *ratelimit.ExhaustedError {
+	t.Helper()
+	var e *ratelimit.ExhaustedError
+	require.ErrorAs(t, err, &e)
+	return e
+}
+
+func usage(t testing.TB, a *ratelimit.Limiter, endpoint string) ratelimit.Usage {
+	t.Helper()
+	for _, u := range a.Usage() {
+		if u.Endpoint == endpoint {
+			return u
+		}
+	}
+	require.Fail(t, "no usage", endpoint)
+	return ratelimit.Usage{}
+}
+
+// result is what a waiter got, and when.
+type result struct {
+	permit *ratelimit.Permit
+	err    error
+	at     time.Time
+}
+
+// waiting asks for a slot in a goroutine and returns once that waits or is answered.
+func waiting(c context.Context, a *ratelimit.Limiter, w ratelimit.Wait, settled func()) <-chan result {
+	answer := make(chan result, 1)
+	go func() {
+		s, err := a.Acquire(c, revoke, w)
+		answer <- result{s, err, time.Now()}
+	}()
+	settled()
+	return answer
+}
+
+// request is one request as KSeF may have counted it: at any moment from sent to done.
+type request struct {
+	sent, done time.Time
+}
+
+// fullest is the highest number of requests that KSeF can have counted in any window of that length.
+func fullest(all []request, length time.Duration) int {
+	most := 0
+	for _, first := range all {
+		n := 0
+		for _, r := range all {
+			if !r.done.Before(first.done) && r.sent.Before(first.done.Add(length)) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// How long a request takes room, margin included.
+const (
+	keptSecond = 1011 * time.Millisecond
+	keptMinute = time.Minute + 310*time.Millisecond
+	keptHour   = time.Hour + 5600*time.Millisecond
+)
+
+// clockAllowance is how far ahead the clock of another node may be without any window or block getting shorter.
+const clockAllowance = 2 * time.Minute
+
+type span struct {
+	name   string
+	length time.Duration // KSeF's
+	kept   time.Duration // ours
+	limit  int
+}
+
+func spans(l ratelimit.Limits) []span {
+	all := []span{
+		{"second", time.Second, keptSecond, l.PerSecond},
+		{"minute", time.Minute, keptMinute, l.PerMinute},
+		{"hour", time.Hour, keptHour, l.PerHour},
+	}
+	return slices.DeleteFunc(all, func(s span) bool { return s.limit == 0 })
+}
+
+// earliest is when the next request can go at best, by trying every moment at which one of the earlier ones leaves a window.
+func earliest(l ratelimit.Limits, earlier []request, from time.Time) time.Time {
+	candidates := []time.Time{from}
+	for _, r := range earlier {
+		for _, s := range spans(l) {
+			if at := r.done.Add(s.kept); at.After(from) {
+				candidates = append(candidates, at)
+			}
+		}
+	}
+	slices.SortFunc(candidates, time.Time.Compare)
+	for _, at := range candidates {
+		if allowed(l, earlier, at) {
+			return at
+		}
+	}
+	panic("no moment is free")
+}
+
+func allowed(l ratelimit.Limits, earlier []request, at time.Time) bool {
+	for _, s := range spans(l) {
+		n := 0
+		for _, r := range earlier {
+			if r.done.Add(s.kept).After(at) {
+				n++
+			}
+		}
+		if n >= s.limit {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,219 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNoRequestGoesThatTheJournalDoesNotKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, broken := &memory{}, errors.New("storage is sealed")
+		a := open(t, ratelimit.NewRegistry(), j)
+		j.fail(broken)
+		_, err := a.Acquire(ctx(), revoke, now)
+		require.ErrorIs(t, err, broken)
+		require.Zero(t, usage(t, a, revoke).Hour.Used, "the slot is given back")
+
+		j.takes = time.Second
+		var waiters []<-chan result
+		for range 10 {
+			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+		}
+		for _, w := range waiters {
+			require.ErrorIs(t, (<-w).err, broken)
+		}
+		require.LessOrEqual(t, j.count(), 3, "a failure is shared by those who wait for it")
+
+		_, err = ratelimit.NewRegistry().Open(ctx(), key, j)
+		require.ErrorIs(t, err, broken)
+		j.fail(nil)
+		acquire(t, a, hour).Done()
+		require.Equal(t, 1, usage(t, a, revoke).Hour.Used)
+	})
+}
+
+func TestASlowJournalHoldsUpItsOwnAccountOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, slow := ratelimit.NewRegistry(), &memory{takes: time.Minute}
+		a, b := open(t, r, slow), open(t, r, &memory{})
+		begin := time.Now()
+		w := waiting(ctx(), a, hour, synctest.Wait)
+		send(t, b, 1)
+		require.Equal(t, begin.Add(time.Second), time.Now(), "another waits a moment, so that this journal counts its requests")
+		send(t, b, 1)
+		require.Equal(t, begin.Add(time.Second), time.Now(), "and then no more")
+		got := <-w
+		require.NoError(t, got.err)
+		require.Equal(t, begin.Add(time.Minute), got.at)
+		got.permit.Done()
+	})
+}
+
+func TestTheWriteOfOneThatGivesUpIsTakenOverByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{takes: 10 * time.Second}
+		a := open(t, ratelimit.NewRegistry(), j)
+		begin := time.Now()
+		var hasty []<-chan result
+		var patient <-chan result
+		for i := range 9 {
+			if i == 1 {
+				patient = waiting(ctx(), a, hour, synctest.Wait)
+			}
+			c, cancel := context.WithTimeout(ctx(), time.Duration(i+1)*time.Second)
+			t.Cleanup(cancel)
+			hasty = append(hasty, waiting(c, a, hour, synctest.Wait))
+		}
+		for _, w := range hasty {
+			require.ErrorIs(t, (<-w).err, context.DeadlineExceeded)
+		}
+		got := <-patient
+		require.NoError(t, got.err)
+		require.LessOrEqual(t, got.at.Sub(begin), 19*time.Second)
+		require.Equal(t, 1, usage(t, a, revoke).InFlight)
+		got.permit.Done()
+	})
+}
+
+func TestCloseDuringAWriteLeavesTheExactState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{takes: time.Second}
+		a := open(t, ratelimit.NewRegistry(), j)
+		var waiters []<-chan result
+		for range 20 {
+			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+		}
+		require.NoError(t, a.Close(ctx()))
+		for _, w := range waiters {
+			require.ErrorIs(t, (<-w).err, ratelimit.ErrClosed)
+		}
+		require.Empty(t, open(t, ratelimit.NewRegistry(), j.left()).Usage())
+	})
+}
+
+func TestAWallClockThatWasSetBackLeavesTheWindowsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memory{}
+		a := open(t, ratelimit.NewRegistry(), j)
+		send(t, a, 10)
+		require.NoError(t, a.Block(ctx(), "POST /tokens", time.Now().Add(time.Minute)))
+		time.Sleep(20 * time.Minute)
+		require.NoError(t, a.Close(ctx()))
+
+		saved := time.Now().UnixMilli()
+		future := strings.Replace(string(j.data), fmt.Sprint(saved), fmt.Sprint(saved+24*3600*1000), 1)
+		require.NotEqual(t, string(j.data), future)
+		a = open(t, ratelimit.NewRegistry(), &memory{data: []byte(future)})
+		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
+		time.Sleep(keptHour - 20*time.Minute - time.Millisecond)
+		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
+		time.Sleep(time.Millisecond)
+		require.Zero(t, usage(t, a, revoke).Hour.Used)
+	})
+}
+
+func TestADamagedJournalIsAnErrorThatSaysWhy(t *testing.T) {
+	for data, want := range map[string]string{
+		`{`:                             "decoding the budget journal",
+		`{"version":2}`:                 "version is 2",
+		`{"version":1}`:                 "account or saved",
+		`{"account":"a","saved":-1}`:    "account or saved",
+		entry(`{"pending":-1}`):         `endpoint "POST /tokens": pending is -1`,
+		entry(`{"pending":9999999}`):    "pending is 9999999",
+		entry(`{"blocked":-1}`):         "blocked is -1",
+		entry(`{"ages":[5,-30001]}`):    "an age is -30001",
+		entry(`{"limits":{"hour":-1}}`): "limits",
+	} {
+		_, err := ratelimit.NewRegistry().Open(ctx(), key, &memory{data: []byte(data)})
+		require.ErrorContains(t, err, want, data)
+	}
+}
+
+func entry(e string) string {
+	return `{"version":1,"account":"a","saved":1,"endpoints":{"POST /tokens":` + e + `}}`
+}
+
+// A node takes over whose clock is ahead of that which the journal was written by.
+func TestClockOfAnotherNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		ahead   time.Duration
+		shorter time.Duration // than it would be by one clock
+	}{
+		"as ours":             {0, -clockAllowance},
+		"ahead by 2 minutes":  {2 * time.Minute, 0},
+		"behind by 2 minutes": {-2 * time.Minute, -4 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &memory{}
+				a := open(t, ratelimit.NewRegistry(), j)
+				send(t, a, 120)
+				begin := time.Now()
+				require.NoError(t, a.Block(ctx(), "POST /tokens", begin.Add(45*time.Minute)))
+				require.NoError(t, a.Close(ctx()))
+				free := a.NextPermit(revoke, 119)
+
+				time.Sleep(10 * time.Minute)
+				a = open(t, ratelimit.NewRegistry(), &memory{data: byAnotherClock(t, j.data, c.ahead)})
+				require.Equal(t, c.shorter, begin.Add(45*time.Minute).Sub(a.NextPermit("POST /tokens", 0)))
+				require.Equal(t, c.shorter, free.Sub(a.NextPermit(revoke, 119)).Round(time.Second))
+			})
+		})
+	}
+}
+
+// byAnotherClock is a journal as a node would have written it to whose clock ours is so far ahead.
+func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
+	t.Helper()
+	var record map[string]any
+	require.NoError(t, json.Unmarshal(data, &record))
+	record["clock"] = "another"
+	record["saved"] = int64(record["saved"].(float64)) - ahead.Milliseconds()
+	data, err := json.Marshal(record)
+	require.NoError(t, err)
+	return data
+}
+
+// Whatever the journal holds: it is refused, or the account works, and what it writes can be read and forgets nothing.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(nil))
+	f.Add([]byte(entry(`{"ages":[3599999,1000,0],"pending":9,"blocked":1000,"limits":{"second":1,"hour":5,"age":3}}`)))
+	f.Add([]byte(entry(`{"ages":[9223372036854775807],"pending":65536,"blocked":9223372036854775807,"limits":{"age":9223372036854775807}}`)))
+	f.Add(fmt.Appendf(nil, `{"version":1,"account":"a","saved":%d,"endpoints":{"POST /tokens":{"ages":[0,1]}}}`, time.Now().UnixMilli()))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		j := &memory{data: data}
+		a, err := ratelimit.NewRegistry().Open(ctx(), key, j)
+		if err != nil {
+			return
+		}
+		a.NextPermit(revoke, 3)
+		if s, err := a.Acquire(ctx(), revoke, now); err == nil {
+			s.Done()
+		}
+		before := a.Usage()
+		require.NoError(t, a.Close(ctx()))
+		if j.count() == 0 {
+			return
+		}
+		require.True(t, json.Valid(j.data))
+		after := open(t, ratelimit.NewRegistry(), j)
+		for _, u := range before {
+			if u.Hour.Limit > 0 && u.Hour.Used > 0 && u.Hour.Used == u.Minute.Used {
+				require.Equal(t, u.Hour.Used, usage(t, after, u.Endpoint).Hour.Used)
+			}
+		}
+	})
+}

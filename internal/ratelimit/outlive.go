@@ -1,0 +1,12 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit
+
+// OutliveJournal keeps the windows of the account's key in this process when the account is closed. It is for an account
+// whose journal is about to be deleted: KSeF goes on to count what it has sent.
+func (a *Limiter) OutliveJournal() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pool.unsaved = true
+}

@@ -1,0 +1,176 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ExhaustedError refuses a request that cannot go in time.
+type ExhaustedError struct {
+	Endpoint string
+	// Next is the earliest moment at which a request at this position can go.
+	Next time.Time
+	// Position is the place in the queue of the endpoint that the request would have had; 1 is the
+	// next to go.
+	Position int
+}
+
+// Error names the moment, and the seconds that are left until then.
+func (e *ExhaustedError) Error() string {
+	waiting := ""
+	switch ahead := e.Position - 1; {
+	case ahead == 1:
+		waiting = " and 1 request waits for it"
+	case ahead > 1:
+		waiting = fmt.Sprintf(" and %d requests wait for it", ahead)
+	}
+	text := fmt.Sprintf("KSeF's limit for %s is used up%s, so that this request was refused; next slot at %s",
+		e.Endpoint, waiting, e.Next.Add(time.Second-1).UTC().Format(time.RFC3339))
+	if left := time.Until(e.Next); left > 0 {
+		text += fmt.Sprintf(", in %d s", int(math.Ceil(left.Seconds())))
+	}
+	return text
+}
+
+// endpoint is the windows of one endpoint and the queue for them. All of it is guarded by the registry's mutex.
+type endpoint struct {
+	windows
+	name     string
+	mu       *sync.Mutex
+	queue    []*waiter // in the order in which they go
+	arrivals uint64
+	// blockVersion is the pool's version that has the latest block.
+	blockVersion uint64
+	timer        *time.Timer
+}
+
+// waiter is a request that wants a slot. It is over when it has been granted one or has an error.
+type waiter struct {
+	limiter  *Limiter
+	rank     int // 1 in the background, else 0
+	arrival  uint64
+	deadline time.Time
+	granted  bool
+	err      error
+	done     chan struct{} // closed when it is over; nil while nobody waits
+}
+
+func (w *waiter) over() bool {
+	return w.granted || w.err != nil
+}
+
+func (w *waiter) wake() {
+	if w.done != nil {
+		close(w.done)
+	}
+}
+
+func (w *waiter) refuse(err error) {
+	w.err = err
+	w.wake()
+}
+
+func (e *endpoint) arrive(a *Limiter, wait Wait, now time.Time) *waiter {
+	e.arrivals++
+	w := &waiter{limiter: a, arrival: e.arrivals, deadline: now.Add(max(wait.AtMost, 0))}
+	if wait.Background {
+		w.rank = 1
+	}
+	return w
+}
+
+// enqueue puts a waiter where it belongs: in order of arrival, those in the background behind all others.
+func (e *endpoint) enqueue(w *waiter) {
+	w.granted, w.done = false, nil
+	at, _ := slices.BinarySearchFunc(e.queue, w, func(a, b *waiter) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.arrival, b.arrival))
+	})
+	e.queue = slices.Insert(e.queue, at, w)
+}
+
+// settle does what the moment allows: it lets go who can go, refuses who cannot go in time, and sets the timer for the rest.
+func (e *endpoint) settle(now time.Time) {
+	e.prune(now)
+	for len(e.queue) > 0 && e.open(now) {
+		w := e.queue[0]
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+		e.inFlight++
+		w.granted = true
+		w.wake()
+	}
+	e.refuseLate(now)
+	e.arm(now)
+}
+
+func (e *endpoint) refuseLate(now time.Time) {
+	if len(e.queue) == 0 {
+		return
+	}
+	p, ahead := e.project(now), 0
+	e.queue = slices.DeleteFunc(e.queue, func(w *waiter) bool {
+		if next := p.next(); next.After(w.deadline) {
+			w.refuse(&ExhaustedError{Endpoint: e.name, Next: next, Position: ahead + 1})
+			return true
+		}
+		p.send()
+		ahead++
+		return false
+	})
+}
+
+// arm sets the timer for the next moment at which waiting changes anything: a window opens or a deadline is reached.
+func (e *endpoint) arm(now time.Time) {
+	if len(e.queue) == 0 {
+		if e.timer != nil {
+			e.timer.Stop()
+		}
+		return
+	}
+	first := slices.MinFunc(e.queue, func(a, b *waiter) int { return a.deadline.Compare(b.deadline) })
+	at := first.deadline
+	if next, known := e.opens(); known && next.Before(at) {
+		at = next
+	}
+	if e.timer == nil {
+		e.timer = time.AfterFunc(at.Sub(now), e.onTimer)
+		return
+	}
+	e.timer.Reset(at.Sub(now))
+}
+
+func (e *endpoint) onTimer() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer e.contain()
+	e.settle(time.Now())
+}
+
+// leave takes back what a waiter holds: its slot if it has been granted one, else its place in the queue.
+func (e *endpoint) leave(w *waiter) {
+	if w.granted {
+		e.inFlight--
+	} else if i := slices.Index(e.queue, w); i >= 0 {
+		e.queue = slices.Delete(e.queue, i, i+1)
+	}
+	e.settle(time.Now())
+}
+
+// dismiss refuses all waiters of an account.
+func (e *endpoint) dismiss(a *Limiter, err error) {
+	e.queue = slices.DeleteFunc(e.queue, func(w *waiter) bool {
+		if w.limiter != a {
+			return false
+		}
+		w.refuse(err)
+		return true
+	})
+	e.settle(time.Now())
+}

@@ -1,0 +1,210 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/stretchr/testify/require"
+)
+
+// one makes an account that may send one request a second, and has just done so.
+func one(t *testing.T) *ratelimit.Limiter {
+	t.Helper()
+	a := open(t, ratelimit.NewRegistry(), &memory{})
+	a.SetLimits(revoke, ratelimit.Limits{PerSecond: 1})
+	send(t, a, 1)
+	return a
+}
+
+func TestWaitersGoInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ratelimit.NewRegistry()
+		limiters := []*ratelimit.Limiter{open(t, r, &memory{}), open(t, r, &memory{})}
+		limiters[0].SetLimits(revoke, ratelimit.Limits{PerSecond: 1, PerHour: 100})
+		begin := time.Now()
+		var waiters []<-chan result
+		for i := range 50 {
+			waiters = append(waiters, waiting(ctx(), limiters[i%2], hour, synctest.Wait))
+		}
+		for i, w := range waiters {
+			r := <-w
+			require.NoError(t, r.err)
+			require.Equal(t, begin.Add(time.Duration(i)*keptSecond), r.at, i)
+			r.permit.Done()
+		}
+	})
+}
+
+func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		waiters  int
+		atMost   time.Duration
+		position int // 0: it goes
+	}{
+		"no time to wait":          {0, 0, 1},
+		"a negative time":          {0, -time.Second, 1},
+		"just too little":          {0, keptSecond - 1, 1},
+		"just enough":              {0, keptSecond, 0},
+		"too little for the queue": {3, 4*keptSecond - 1, 4},
+		"enough for the queue":     {3, 4 * keptSecond, 0},
+		"all the time there is":    {3, 1<<63 - 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := one(t)
+				begin := time.Now()
+				for range c.waiters {
+					w := waiting(ctx(), a, hour, synctest.Wait)
+					go func() {
+						if r := <-w; r.err == nil {
+							r.permit.Done()
+						}
+					}()
+				}
+				next := begin.Add(time.Duration(c.waiters+1) * keptSecond)
+				permit, err := a.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: c.atMost})
+				if c.position == 0 {
+					require.NoError(t, err)
+					require.Equal(t, next, time.Now())
+					permit.Done()
+					return
+				}
+				require.Equal(t, &ratelimit.ExhaustedError{Endpoint: revoke, Next: next, Position: c.position}, refused(t, err))
+				require.Equal(t, begin, time.Now())
+				require.NoError(t, a.Close(ctx()))
+			})
+		})
+	}
+}
+
+func TestExhaustedErrorText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for position, waiting := range map[int]string{1: "", 2: " and 1 request waits for it", 340: " and 339 requests wait for it"} {
+			err := &ratelimit.ExhaustedError{Endpoint: revoke, Next: time.Now().Add(41*time.Second + time.Millisecond), Position: position}
+			require.EqualError(t, err, "KSeF's limit for DELETE /tokens/{referenceNumber} is used up"+waiting+
+				", so that this request was refused; next slot at 2000-01-01T00:00:42Z, in 42 s")
+		}
+		err := &ratelimit.ExhaustedError{Endpoint: revoke, Next: time.Now(), Position: 1}
+		require.EqualError(t, err, "KSeF's limit for DELETE /tokens/{referenceNumber} is used up, "+
+			"so that this request was refused; next slot at 2000-01-01T00:00:00Z")
+	})
+}
+
+func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		time.Sleep(keptSecond)
+		hanging := acquire(t, a, now)
+		begin := time.Now()
+		w := waiting(ctx(), a, ratelimit.Wait{AtMost: 5 * time.Second}, synctest.Wait)
+		r := <-w
+		require.Equal(t, 1, refused(t, r.err).Position)
+		require.Equal(t, begin.Add(5*time.Second), r.at)
+		hanging.Done()
+		_, err := a.Acquire(ctx(), revoke, now)
+		require.Equal(t, time.Now().Add(keptSecond), refused(t, err).Next)
+	})
+}
+
+func TestCancellationFreesThePlaceInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		begin := time.Now()
+		c, cancel := context.WithCancelCause(ctx())
+		first := waiting(c, a, hour, synctest.Wait)
+		second := waiting(ctx(), a, hour, synctest.Wait)
+		why := errors.New("the caller has gone")
+		cancel(why)
+		require.ErrorIs(t, (<-first).err, why)
+		require.Equal(t, 1, usage(t, a, revoke).Waiting)
+		r := <-second
+		require.NoError(t, r.err)
+		require.Equal(t, begin.Add(keptSecond), r.at)
+		r.permit.Done()
+
+		_, err := a.Acquire(c, revoke, hour)
+		require.ErrorIs(t, err, why, "a context that has ended takes no place")
+		require.Zero(t, usage(t, a, revoke).InFlight)
+	})
+}
+
+func TestASlotThatComesAfterTheContextHasEndedIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, ratelimit.NewRegistry(), &memory{})
+		a.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
+		s := acquire(t, a, now)
+		c, cancel := context.WithCancel(ctx())
+		w := waiting(c, a, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		cancel()
+		s.Cancel()
+		require.ErrorIs(t, (<-w).err, context.Canceled)
+		require.Zero(t, usage(t, a, revoke).InFlight)
+	})
+}
+
+func TestACancelledSlotCountsNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, ratelimit.NewRegistry(), &memory{})
+		a.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
+		s := acquire(t, a, now)
+		w := waiting(ctx(), a, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		s.Cancel()
+		s.Cancel()
+		s.Done()
+		r := <-w
+		require.NoError(t, r.err)
+		r.permit.Done()
+		r.permit.Done()
+		r.permit.Cancel()
+		require.Equal(t, ratelimit.Share{Used: 1, Limit: 1}, usage(t, a, revoke).Hour)
+		require.NoError(t, a.Close(ctx()))
+	})
+}
+
+func TestBackgroundRequestsYield(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(t)
+		begin := time.Now()
+		patient := waiting(ctx(), a, ratelimit.Wait{AtMost: hour.AtMost, Background: true}, synctest.Wait)
+		hasty := waiting(ctx(), a, ratelimit.Wait{AtMost: 2 * keptSecond, Background: true}, synctest.Wait)
+		foreground := waiting(ctx(), a, hour, synctest.Wait)
+
+		r := <-hasty
+		require.Equal(t, &ratelimit.ExhaustedError{Endpoint: revoke, Next: begin.Add(3 * keptSecond), Position: 3}, refused(t, r.err))
+		require.Equal(t, begin, r.at, "who is pushed beyond its time is refused at once")
+		for i, w := range []<-chan result{foreground, patient} {
+			r := <-w
+			require.NoError(t, r.err)
+			require.Equal(t, begin.Add(time.Duration(i+1)*keptSecond), r.at)
+			r.permit.Done()
+		}
+	})
+}
+
+func TestCloseRefusesItsOwnWaitersOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ratelimit.NewRegistry()
+		a, b := open(t, r, &memory{}), open(t, r, &memory{})
+		send(t, a, 10)
+		begin := time.Now()
+		mine, theirs := waiting(ctx(), a, hour, synctest.Wait), waiting(ctx(), b, hour, synctest.Wait)
+		require.NoError(t, a.Close(ctx()))
+		require.NoError(t, a.Close(ctx()))
+		require.ErrorIs(t, (<-mine).err, ratelimit.ErrClosed)
+		got := <-theirs
+		require.NoError(t, got.err)
+		require.Equal(t, begin.Add(keptSecond), got.at)
+		_, err := a.Acquire(ctx(), revoke, hour)
+		require.ErrorIs(t, err, ratelimit.ErrClosed)
+		require.ErrorIs(t, a.Block(ctx(), revoke, time.Now().Add(time.Minute)), ratelimit.ErrClosed)
+		require.NotZero(t, usage(t, b, revoke).BlockedUntil, "what KSeF said holds although the account has gone")
+	})
+}

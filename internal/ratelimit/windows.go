@@ -1,0 +1,146 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ratelimit
+
+import (
+	"slices"
+	"time"
+)
+
+// windows are the sliding windows of one endpoint.
+type windows struct {
+	limits    Limits
+	limitsSet time.Time // when the limits were set; zero while the documented ones hold
+	sent      []sentAt  // ended requests, oldest first
+	inFlight  int
+	blocked   time.Time // nothing goes before
+	// remembered is how long an ended request is remembered at least, for a limit that is told later.
+	remembered time.Duration
+}
+
+// sentAt is the end of a request, and the account that sent it.
+type sentAt struct {
+	at      time.Time
+	limiter string
+}
+
+// opens returns the moment from which a request can go; false while only the end of one in flight can tell.
+func (w *windows) opens() (time.Time, bool) {
+	at := w.blocked
+	for _, x := range w.limits.windows() {
+		if x.limit <= 0 {
+			continue
+		}
+		if w.inFlight >= x.limit {
+			return time.Time{}, false
+		}
+		if i := len(w.sent) + w.inFlight - x.limit; i >= 0 {
+			at = later(at, w.sent[i].at.Add(x.length))
+		}
+	}
+	return at, true
+}
+
+func (w *windows) open(now time.Time) bool {
+	at, known := w.opens()
+	return known && !at.After(now)
+}
+
+func (w *windows) record(s sentAt) {
+	if max(w.limits.reach(), w.remembered) > 0 {
+		at := len(w.sent)
+		for at > 0 && w.sent[at-1].at.After(s.at) {
+			at--
+		}
+		w.sent = slices.Insert(w.sent, at, s)
+	}
+}
+
+// replace puts the stamps of an account in place of those known so far.
+func (w *windows) replace(limiter string, times []sentAt) {
+	w.sent = slices.DeleteFunc(w.sent, func(s sentAt) bool { return s.limiter == limiter })
+	w.sent = append(w.sent, times...)
+	slices.SortStableFunc(w.sent, func(a, b sentAt) int { return a.at.Compare(b.at) })
+}
+
+// prune forgets what no window reaches any more.
+func (w *windows) prune(now time.Time) {
+	w.sent = w.sent[len(w.sent)-w.used(now, max(w.limits.reach(), w.remembered)):]
+}
+
+// counting are the ended requests that a limit in force reaches.
+func (w *windows) counting(now time.Time) []sentAt {
+	return w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
+}
+
+// used counts the ended requests in the window of that length which ends now.
+func (w *windows) used(now time.Time, length time.Duration) int {
+	begin := now.Add(-length)
+	first, _ := slices.BinarySearchFunc(w.sent, begin, func(s sentAt, begin time.Time) int {
+		if s.at.After(begin) {
+			return 1
+		}
+		return -1
+	})
+	return len(w.sent) - first
+}
+
+// projection runs the windows ahead as if every reply came at once, which none can do better than.
+type projection struct {
+	limits Limits
+	sent   []time.Time
+	from   time.Time
+}
+
+func (w *windows) project(now time.Time) *projection {
+	p := &projection{limits: w.limits, from: later(now, w.blocked), sent: make([]time.Time, 0, len(w.sent)+w.inFlight)}
+	for _, s := range w.sent {
+		p.sent = append(p.sent, s.at)
+	}
+	for range w.inFlight {
+		p.add(now)
+	}
+	return p
+}
+
+// add keeps the order: requests of a process that was killed count from a moment to come.
+func (p *projection) add(sent time.Time) {
+	at := len(p.sent)
+	for at > 0 && p.sent[at-1].After(sent) {
+		at--
+	}
+	p.sent = slices.Insert(p.sent, at, sent)
+}
+
+// next is the moment at which the next request can go.
+func (p *projection) next() time.Time {
+	at := p.from
+	for _, x := range p.limits.windows() {
+		if x.limit > 0 && len(p.sent) >= x.limit {
+			at = later(at, p.sent[len(p.sent)-x.limit].Add(x.length))
+		}
+	}
+	return at
+}
+
+// send lets the next request go.
+func (p *projection) send() {
+	p.from = p.next()
+	p.add(p.from)
+}
+
+// after is the moment at which a request can go that has so many others before it.
+func (p *projection) after(ahead int) time.Time {
+	for range ahead {
+		p.send()
+	}
+	return p.next()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
