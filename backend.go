@@ -149,7 +149,7 @@ func (b *backend) openSigning() {
 	b.maintenance = newMaintenance(b)
 }
 
-// initialize starts the pump and the upkeep where this node may write. What cannot be read now
+// initialize starts the reconciler and the maintenance where this node may write. What cannot be read now
 // is read when it is needed: a mount that is in trouble must still load.
 func (b *backend) initialize(ctx context.Context, _ *logical.InitializationRequest) error {
 	if !b.WriteSafeReplicationState() {
@@ -192,7 +192,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// clean stops the pump and the upkeep, and writes what must survive.
+// clean stops the reconciler and the maintenance, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
 	b.maintenance.close()

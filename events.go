@@ -41,7 +41,7 @@ func (n *notices) daily(subject string) bool {
 	return true
 }
 
-// freshWarningAge is how long a warning belongs to the request under way.
+// freshWarningAge is how long a warning belongs to the request in progress.
 const freshWarningAge = 30 * time.Second
 
 func (n *notices) setWarning(warning client.Warning) {

@@ -26,7 +26,7 @@ const rateLimitPrefix = "budget/"
 // authMaxWait is how long a request of a login waits for KSeF's limits.
 const authMaxWait = 20 * time.Second
 
-// limiters are the mount's accounts with KSeF's request limits, one per API and
+// limiters are the mount's limiters with KSeF's request limits, one per API and
 // context.
 type limiters struct {
 	registry *ratelimit.Registry
@@ -35,7 +35,7 @@ type limiters struct {
 	onUnreadable func(entry *logical.StorageEntry, err error)
 
 	own     atomic.Pointer[string] // the API of config; nil until it has been read
-	opening *semaphore.Weighted    // held while an account is opened or dropped
+	opening *semaphore.Weighted    // held while an limiter is opened or dropped
 	mu      sync.Mutex
 	closed  bool
 	byKey   map[ratelimit.Key]*ratelimit.Limiter
@@ -49,7 +49,7 @@ func newLimiters(registry *ratelimit.Registry, storage logical.Storage) *limiter
 	}
 }
 
-// limiter opens the account of a context at its first use, once.
+// limiter opens the limiter of a context at its first use, once.
 func (b *limiters) limiter(ctx context.Context, key ratelimit.Key) (*ratelimit.Limiter, error) {
 	if limiter := b.opened(key); limiter != nil {
 		return limiter, nil
@@ -97,7 +97,7 @@ func (b *limiters) keep(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	return !b.closed
 }
 
-// openStored opens the accounts of an API that the process before has used, so
+// openStored opens the limiters of an API that the process before has used, so
 // that other mounts which share their contexts know of those requests too. Those
 // that have nothing to tell are deleted.
 func (b *limiters) openStored(ctx context.Context, api string) error {
@@ -127,7 +127,7 @@ func (b *limiters) opened(key ratelimit.Key) *ratelimit.Limiter {
 	return b.byKey[key]
 }
 
-// usage returns the state of every account that is open.
+// usage returns the state of every limiter that is open.
 func (b *limiters) usage() map[ratelimit.Key][]ratelimit.Usage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,7 +151,7 @@ func (b *limiters) close(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// journal keeps an account's state in the mount's storage.
+// journal keeps an limiter's state in the mount's storage.
 type journal struct {
 	storage logical.Storage
 	key     string

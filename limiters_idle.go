@@ -18,7 +18,7 @@ import (
 // remember any more.
 const idleLimits = time.Hour
 
-// dropIdle drops the accounts that have been idle for long enough, and tells
+// dropIdle drops the limiters that have been idle for long enough, and tells
 // whether there were any.
 func (b *limiters) dropIdle(ctx context.Context) (dropped bool, err error) {
 	b.mu.Lock()
@@ -33,7 +33,7 @@ func (b *limiters) dropIdle(ctx context.Context) (dropped bool, err error) {
 	return dropped, errors.Join(failures...)
 }
 
-// drop closes an account that has been idle for so long, and deletes its
+// drop closes an limiter that has been idle for so long, and deletes its
 // journal. It cannot be opened at the same time.
 func (b *limiters) drop(ctx context.Context, key ratelimit.Key, idle time.Duration) (dropped bool, err error) {
 	if err := b.opening.Acquire(ctx, 1); err != nil {
@@ -47,7 +47,7 @@ func (b *limiters) drop(ctx context.Context, key ratelimit.Key, idle time.Durati
 	return true, b.storage.Delete(ctx, journalKey(key))
 }
 
-// forget takes a closed account out of use. It is false once the mount has been
+// forget takes a closed limiter out of use. It is false once the mount has been
 // unloaded.
 func (b *limiters) forget(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	b.mu.Lock()
@@ -58,7 +58,7 @@ func (b *limiters) forget(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	return !b.closed
 }
 
-// openOwnLimits opens the account of config's own context, which stays open
+// openOwnLimits opens the limiter of config's own context, which stays open
 // while the mount is loaded: its journal then counts what other mounts send
 // there, whether or not this one does.
 func (b *backend) openOwnLimits(ctx context.Context, stored *config) error {
@@ -71,7 +71,7 @@ func (b *backend) openOwnLimits(ctx context.Context, stored *config) error {
 	return errors.Join(err, ownErr)
 }
 
-// openAddress opens the account of the source address at config's API where any mount has been told
+// openAddress opens the limiter of the source address at config's API where any mount has been told
 // a limit of all requests, for the same reason. Without one, an idle mount need not count logins.
 func (b *limiters) openAddress(ctx context.Context) error {
 	own := b.own.Load()

@@ -54,7 +54,7 @@ func (b *limiters) acquire(ctx context.Context, key ratelimit.Key, endpoint stri
 	}
 }
 
-// requestPermit is a slot of the endpoint and, once it has begun, one of all requests of this address.
+// requestPermit is a permit of the endpoint and, once it has begun, one of all requests of this address.
 type requestPermit struct {
 	limiters *limiters
 	key      ratelimit.Key
@@ -81,7 +81,7 @@ func (p *requestPermit) Begin(ctx context.Context) error {
 	return err
 }
 
-// Cancel gives the slots back as never used.
+// Cancel gives the permits back as never used.
 func (p *requestPermit) Cancel() {
 	p.permit.Cancel()
 	if p.overall != nil {
@@ -89,13 +89,13 @@ func (p *requestPermit) Cancel() {
 	}
 }
 
-// GiveUp ends the slots, too.
+// GiveUp ends the permits, too.
 func (p *requestPermit) GiveUp(sent time.Time) {
 	p.permit.GiveUp(sent)
 	p.overall.GiveUp(sent)
 }
 
-// Done ends the slots, after the block is set: no request goes in between. The block is one of the
+// Done ends the permits, after the block is set: no request goes in between. The block is one of the
 // endpoint: a 429 does not tell which limit was exceeded.
 func (p *requestPermit) Done(retryAfter time.Duration) {
 	defer p.overall.Done()

@@ -62,7 +62,7 @@ func (u *maintenance) start() {
 	u.work.Go(u.run)
 }
 
-// close stops what is under way and waits for that. The next start goes on.
+// close stops what is in progress and waits for that. The next start goes on.
 func (u *maintenance) close() {
 	u.mu.Lock()
 	u.stop()
@@ -77,7 +77,7 @@ func (u *maintenance) wakeUp() {
 	}
 }
 
-// wakeIfLate wakes the upkeep where it should have looked already: timers stand still
+// wakeIfLate wakes the maintenance where it should have looked already: timers stand still
 // while a machine sleeps.
 func (u *maintenance) wakeIfLate() {
 	u.mu.Lock()

@@ -39,7 +39,7 @@ func (b *broken) record(err error) {
 type strayed struct {
 	broken
 	changed bool           // whether config's context has ever been changed
-	forcing map[*vault]int // changes by force under way
+	forcing map[*vault]int // changes by force in progress
 }
 
 func (s *strayed) force(v *vault, more int) {

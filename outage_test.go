@@ -46,7 +46,7 @@ func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 
 func TestATokenThatIsBeingMadeIsNotTakenForALostOne(t *testing.T) {
 	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-		// The pump looks at all that is pending each hour from the start.
+		// The reconciler looks at all that is pending each hour from the start.
 		s.elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
 		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
 		s.mustIssue(10 * time.Hour)

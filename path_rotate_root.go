@@ -17,7 +17,7 @@ import (
 )
 
 // longStep is how long a request waits for what KSeF takes minutes to decide:
-// Vault gives it 90 seconds, but Vault's own client 60. The upkeep goes on
+// Vault gives it 90 seconds, but Vault's own client 60. The maintenance goes on
 // afterwards.
 const longStep = 45 * time.Second
 

@@ -133,7 +133,7 @@ func (s *cluster) leftovers() error {
 	return nil
 }
 
-// isOverdue says that the pump should have ended the token, its grace of an hour
+// isOverdue says that the reconciler should have ended the token, its grace of an hour
 // and some time for KSeF's limits included.
 func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }
 

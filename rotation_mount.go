@@ -99,7 +99,7 @@ func (m *rotationMount) buildWith(stored *config, fresh rotation.Credential) (*c
 	return m.build(&next)
 }
 
-// Switch implements rotation.Mount. Requests under way go on under the new
+// Switch implements rotation.Mount. Requests in progress go on under the new
 // credential.
 func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) error {
 	if err := m.connection.lock.Acquire(ctx, 1); err != nil {
@@ -155,9 +155,9 @@ func (m *rotationMount) Supersede(ctx context.Context) error {
 	return connected.sessions.Supersede(ctx)
 }
 
-// rotate begins a rotation, or joins the one under way, and carries it on until
+// rotate begins a rotation, or joins the one in progress, and carries it on until
 // it has ended or has to wait: then the engine goes on by itself, and status tells
-// why. joined says that one was under way. The error is why it failed.
+// why. joined says that one was in progress. The error is why it failed.
 func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined bool, err error) {
 	err = b.rotation.Begin(ctx, request)
 	var lost *rotation.LostReplyError

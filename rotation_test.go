@@ -173,7 +173,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 					require.Contains(t, response.Warnings[0], "finishes it by itself")
 					require.Less(t, time.Since(asked), 90*time.Second)
 					again := m.must(m.write("config/rotate-root", nil))
-					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation under way is joined")
+					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation in progress is joined")
 					require.NotEmpty(t, m.statusDetails()["rotation"].(map[string]any)["step"])
 					require.NoError(t, m.login(m.issue().Data["token"]), "the credential before goes on")
 					if restart {

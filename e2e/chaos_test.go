@@ -68,7 +68,7 @@ func TestNoTokenIsLostInChaos(t *testing.T) {
 		})
 	}
 	require.NoError(t, busy.Wait())
-	c.log(t, "all leases are issued, and what was to become of them is under way")
+	c.log(t, "all leases are issued, and what was to become of them is in progress")
 	order()
 	require.NoError(t, spoiling.Wait())
 	c.ksef.ClearFaults()

@@ -62,7 +62,7 @@ func (l *Logins) Await(ctx context.Context, challenge string) (ended bool, err e
 }
 
 // Advance carries all submitted logins on as far as they go now. next is when it
-// wants to be called again; zero says that none is under way. Errors of single
+// wants to be called again; zero says that none is in progress. Errors of single
 // logins stand in their State.
 func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 	logins, err := l.all(ctx)
@@ -204,7 +204,7 @@ func (l *Logins) fail(ctx context.Context, login *record, cause error) error {
 	return errors.Join(cause, l.save(ctx, login))
 }
 
-// State is what can be shown of a login under way.
+// State is what can be shown of a login in progress.
 type State struct {
 	Context client.ContextIdentifier
 	Began   time.Time
@@ -219,7 +219,7 @@ type State struct {
 	Failure string
 }
 
-// States are the logins under way, and those that came to nothing in the last
+// States are the logins in progress, and those that came to nothing in the last
 // day.
 func (l *Logins) States(ctx context.Context) ([]State, error) {
 	logins, err := l.all(ctx)

@@ -255,7 +255,7 @@ func (r *record) fits(found *signed, upstream *Upstream, now time.Time) error {
 	return err
 }
 
-// Abandon forgets all logins under way.
+// Abandon forgets all logins in progress.
 func (l *Logins) Abandon(ctx context.Context) error {
 	if err := l.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for another login: %w", err)

@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StoragePrefix is where logins under way lie. They hold bearer tokens: the
+// StoragePrefix is where logins in progress lie. They hold bearer tokens: the
 // prefix belongs among the seal-wrapped paths.
 const StoragePrefix = "logins/"
 
@@ -87,7 +87,7 @@ var errUnreadable = errors.New("is not a login that this version can read")
 func (l *Logins) read(ctx context.Context, challenge string) (*record, error) {
 	entry, err := l.Storage.Get(ctx, StoragePrefix+challenge)
 	if err != nil {
-		return nil, fmt.Errorf("reading the login under way: %w", err)
+		return nil, fmt.Errorf("reading the login in progress: %w", err)
 	}
 	if entry == nil {
 		return nil, nil
@@ -105,7 +105,7 @@ func (l *Logins) read(ctx context.Context, challenge string) (*record, error) {
 func (l *Logins) dropUnreadable(ctx context.Context) error {
 	challenges, err := l.Storage.List(ctx, StoragePrefix)
 	if err != nil {
-		return fmt.Errorf("listing the logins under way: %w", err)
+		return fmt.Errorf("listing the logins in progress: %w", err)
 	}
 	for _, challenge := range challenges {
 		_, err := l.read(ctx, challenge)
@@ -122,17 +122,17 @@ func (l *Logins) dropUnreadable(ctx context.Context) error {
 func (l *Logins) save(ctx context.Context, login *record) error {
 	entry, err := logical.StorageEntryJSON(StoragePrefix+login.Challenge, login)
 	if err != nil {
-		return fmt.Errorf("encoding the login under way: %w", err)
+		return fmt.Errorf("encoding the login in progress: %w", err)
 	}
 	if err := l.Storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("recording the login under way: %w", err)
+		return fmt.Errorf("recording the login in progress: %w", err)
 	}
 	return nil
 }
 
 func (l *Logins) drop(ctx context.Context, login *record) error {
 	if err := l.Storage.Delete(ctx, StoragePrefix+login.Challenge); err != nil {
-		return fmt.Errorf("dropping the login under way: %w", err)
+		return fmt.Errorf("dropping the login in progress: %w", err)
 	}
 	l.forget(login.Challenge)
 	return nil
@@ -142,7 +142,7 @@ func (l *Logins) drop(ctx context.Context, login *record) error {
 func (l *Logins) all(ctx context.Context) ([]*record, error) {
 	challenges, err := l.Storage.List(ctx, StoragePrefix)
 	if err != nil {
-		return nil, fmt.Errorf("listing the logins under way: %w", err)
+		return nil, fmt.Errorf("listing the logins in progress: %w", err)
 	}
 	var logins []*record
 	for _, challenge := range challenges {

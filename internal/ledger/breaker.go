@@ -76,7 +76,7 @@ type breaker struct {
 	// lost counts the unknown outcomes in a row, lostTrials those of them in the state halfOpen.
 	lost, lostTrials int
 	lastErr          error
-	// busy says that a probe or a trial is under way.
+	// busy says that a probe or a trial is in progress.
 	busy bool
 	next time.Time
 
@@ -206,7 +206,7 @@ func (b *breaker) awaitDoubt(now time.Time) error {
 func (b *breaker) outage(now time.Time) error {
 	next := b.next
 	if next.Before(now) {
-		next = now.Add(time.Second) // the request that is under way decides
+		next = now.Add(time.Second) // the request that is in progress decides
 	}
 	return &OutageError{API: b.api, Lost: b.lost, Next: next, Err: b.lastErr}
 }

@@ -50,7 +50,7 @@ type Issued struct {
 }
 
 // LostReplyError says that KSeF may have made a token whose reply was lost. The
-// pump looks for it and revokes it.
+// reconciler looks for it and revokes it.
 type LostReplyError struct {
 	Nonce string
 	Err   error
@@ -267,7 +267,7 @@ func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 	return l.store.remove(ctx, issuingKey(issued.Record.Nonce))
 }
 
-// markInFlight marks an intent as being worked on, so that the pump leaves it alone.
+// markInFlight marks an intent as being worked on, so that the reconciler leaves it alone.
 func (l *Ledger) markInFlight(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,7 @@
 // A record is written before KSeF is asked for a token and stays until KSeF has
 // confirmed the token's end, so that a lost reply, a crash or a lease that
 // vanished never leaves a token that nobody knows. What is begun and not
-// finished is finished by a pump that belongs to the ledger.
+// finished is finished by a reconciler that belongs to the ledger.
 package ledger
 
 import (
@@ -132,7 +132,7 @@ func New(options Options) *Ledger {
 	return ledger
 }
 
-// Start lets the pump take up what is pending and due. It is called where
+// Start lets the reconciler take up what is pending and due. It is called where
 // storage can be written, and does nothing the second time.
 func (l *Ledger) Start() {
 	l.mu.Lock()
@@ -144,7 +144,7 @@ func (l *Ledger) Start() {
 	l.keepRunning(l.reconciler.run)
 }
 
-// Stop ends the pump and all that it has begun, and waits for that. What is not
+// Stop ends the reconciler and all that it has begun, and waits for that. What is not
 // finished is taken up by the next Start on the same storage.
 func (l *Ledger) Stop() {
 	l.mu.Lock()
@@ -155,7 +155,7 @@ func (l *Ledger) Stop() {
 	l.work.Wait()
 }
 
-// Wake lets the pump look at once for work that is due.
+// Wake lets the reconciler look at once for work that is due.
 func (l *Ledger) Wake() { l.reconciler.wakeUp() }
 
 // Retry lets what has failed be tried again at once: what it failed for may be

@@ -12,7 +12,7 @@ import (
 // ErrPaused refuses a token while the configuration is being changed.
 var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
-// issueCount counts the requests for tokens under way. Its fields belong to the
+// issueCount counts the requests for tokens in progress. Its fields belong to the
 // ledger's lock.
 type issueCount struct {
 	running, pauses int
@@ -21,7 +21,7 @@ type issueCount struct {
 }
 
 // PauseIssuing keeps new tokens from being issued until release is called, and waits
-// until those under way are done: what CountOpen counts then is all there is.
+// until those in progress are done: what CountOpen counts then is all there is.
 func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	l.mu.Lock()
 	l.issues.pauses++

@@ -164,22 +164,22 @@ func (o *Open) add(folder string, record *Record) {
 	}
 }
 
-// Pending tells of the pump's work.
+// Pending tells of the reconciler's work.
 type Pending struct {
-	// Revoking and Searching count the jobs in hand.
+	// Revoking and Searching count the tasks in hand.
 	Revoking, Searching int
 	// Oldest is the oldest revocation in hand; nil where there is none.
 	Oldest *PendingError
 	// OldestSince is when it was asked for.
 	OldestSince time.Time
-	// Alive says that the pump runs; Reviewed is when it last read the ledger,
+	// Alive says that the reconciler runs; Reviewed is when it last read the ledger,
 	// and ReviewErr what went wrong then.
 	Alive     bool
 	Reviewed  time.Time
 	ReviewErr error
 }
 
-// Pending returns what the pump has in hand. It reads no storage.
+// Pending returns what the reconciler has in hand. It reads no storage.
 func (l *Ledger) Pending() Pending {
 	p := l.reconciler
 	p.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// kind is what the jobs of a lane do; each kind spends another of KSeF's limits.
+// kind is what the tasks of a queue do; each kind spends another of KSeF's limits.
 type kind string
 
 const (
@@ -18,14 +18,14 @@ const (
 	kindRecover kind = "recover"
 )
 
-// queueKey says which jobs can hold up each other: those of one kind in one
+// queueKey says which tasks can hold up each other: those of one kind in one
 // context. A context that fails holds up no other.
 type queueKey struct {
 	target Target
 	kind   kind
 }
 
-// workers is how many jobs of the kind are done at once. One search serves all that are due.
+// workers is how many tasks of the kind are done at once. One search serves all that are due.
 func (k kind) workers() int {
 	if k == kindRecover {
 		return 1
@@ -33,19 +33,19 @@ func (k kind) workers() int {
 	return queueWorkers
 }
 
-// queueWorkers is how many jobs of a lane are under way at once. It covers
+// queueWorkers is how many tasks of a queue are in progress at once. It covers
 // KSeF's 10 requests a second while one takes less than 400 ms.
 const queueWorkers = 4
 
-// The pause after a failure that concerns the whole lane (KSeF out of reach, no
+// The pause after a failure that concerns the whole queue (KSeF out of reach, no
 // login) doubles from the shortest to the longest.
 const (
 	shortestBackoff = 5 * time.Second
 	longestBackoff  = 4 * time.Minute
 )
 
-// queue is the queue of one kind of job in one context, oldest first. Its
-// fields belong to the pump's lock.
+// queue is the queue of one kind of task in one context, oldest first. Its
+// fields belong to the reconciler's lock.
 type queue struct {
 	key      queueKey
 	tasks    []*task
@@ -78,7 +78,7 @@ func (l *queue) wakeWorkers() {
 	}
 }
 
-// next takes a job that is due: the oldest, but those that have failed before
+// next takes a task that is due: the oldest, but those that have failed before
 // come after those that have not, so that they cannot keep the others from
 // their turn. Where none is due, it says how long to wait.
 func (l *queue) next(now time.Time) (*task, time.Duration) {
@@ -86,7 +86,7 @@ func (l *queue) next(now time.Time) (*task, time.Duration) {
 		return nil, wait
 	}
 	if l.failures > 0 && l.running > 0 {
-		// One job finds out whether things work again; it nudges the others.
+		// One task finds out whether things work again; it nudges the others.
 		return nil, longestBackoff
 	}
 	best, shortest := -1, time.Duration(0)
@@ -129,7 +129,7 @@ func (l *queue) takeDue(now time.Time) []*task {
 	return taken
 }
 
-// remove takes a job back that is not being done; false where it is.
+// remove takes a task back that is not being done; false where it is.
 func (l *queue) remove(j *task) bool {
 	at := slices.Index(l.tasks, j)
 	if at < 0 {
@@ -139,7 +139,7 @@ func (l *queue) remove(j *task) bool {
 	return true
 }
 
-// position counts a job from 1 among all that the lane has to do.
+// position counts a task from 1 among all that the queue has to do.
 func (l *queue) position(j *task) (position, pending int) {
 	pending = len(l.tasks) + l.running
 	for i, candidate := range l.tasks {
@@ -151,7 +151,7 @@ func (l *queue) position(j *task) (position, pending int) {
 }
 
 func (l *queue) failed(now time.Time, err error) {
-	// Jobs that were under way together fail together: one failure, one step.
+	// Jobs that were in progress together fail together: one failure, one step.
 	if l.retryAt.After(now) {
 		return
 	}

@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// reconcilerMaxWait is how long the pump waits for a slot in KSeF's limits; a
+	// reconcilerMaxWait is how long the reconciler waits for a permit in KSeF's limits; a
 	// block of the longest kind ends within it.
 	reconcilerMaxWait = 24 * time.Hour
-	// reviewEvery is how often the pump looks at the ledger's folders for what
+	// reviewEvery is how often the reconciler looks at the ledger's folders for what
 	// nobody has told it about.
 	reviewEvery = time.Hour
 	// longestReviewRetry bounds the pause after a review that failed, which
 	// begins with taskRetry.
 	longestReviewRetry = 10 * time.Minute
-	// taskRetry and longestTaskRetry bound the pause of one job that KSeF has
+	// taskRetry and longestTaskRetry bound the pause of one task that KSeF has
 	// answered and not granted.
 	taskRetry        = time.Minute
 	longestTaskRetry = time.Hour
 )
 
-// reconciler finishes what was begun. One goroutine reviews the ledger; each lane
+// reconciler finishes what was begun. One goroutine reviews the ledger; each queue
 // with work has a few workers, which end with the work.
 type reconciler struct {
 	ledger *Ledger
@@ -111,7 +111,7 @@ func (p *reconciler) pause(ctx context.Context, next time.Time) bool {
 	return true
 }
 
-// revoke takes up a token's revocation, or joins the one under way.
+// revoke takes up a token's revocation, or joins the one in progress.
 func (p *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,7 +170,7 @@ func (p *reconciler) queueFor(key queueKey) *queue {
 	return found
 }
 
-// start queues the job and makes sure that somebody works on the lane.
+// start queues the task and makes sure that somebody works on the queue.
 func (p *reconciler) start(queue *queue, task *task) {
 	queue.add(task)
 	if queue.workers < queue.key.kind.workers() && p.ledger.ctx.Err() == nil {
@@ -179,7 +179,7 @@ func (p *reconciler) start(queue *queue, task *task) {
 	}
 }
 
-// serve works on a lane until it is empty or the ledger stops.
+// serve works on a queue until it is empty or the ledger stops.
 func (p *reconciler) serve(queue *queue) {
 	ctx := p.ledger.ctx
 	for {
@@ -201,8 +201,8 @@ func (p *reconciler) serve(queue *queue) {
 	}
 }
 
-// take returns a job, or how long to wait for one. With neither the worker is
-// struck from the lane.
+// take returns a task, or how long to wait for one. With neither the worker is
+// struck from the queue.
 func (p *reconciler) take(queue *queue) (*task, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,14 +218,14 @@ func (p *reconciler) take(queue *queue) (*task, time.Duration) {
 	return nil, 0
 }
 
-// takeDue takes the jobs of a lane that are due besides the one that is being done.
+// takeDue takes the tasks of a queue that are due besides the one that is being done.
 func (p *reconciler) takeDue(queue *queue) []*task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return queue.takeDue(time.Now())
 }
 
-// attempt does a job once and decides what becomes of it.
+// attempt does a task once and decides what becomes of it.
 func (p *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
 	if queue.key.kind == kindRecover {
 		p.search(ctx, queue, task)
@@ -238,7 +238,7 @@ func (p *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
 	}
 }
 
-// decide puts a job that was done once where it belongs.
+// decide puts a task that was done once where it belongs.
 func (p *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
 	now := time.Now()
 	if ctx.Err() != nil {
@@ -281,7 +281,7 @@ func (p *reconciler) retry() {
 	}
 }
 
-// growing doubles a job's own pause with each of its attempts, to a limit.
+// growing doubles a task's own pause with each of its attempts, to a limit.
 func growing(attempts int, most time.Duration) time.Duration {
 	return min(most, taskRetry<<min(attempts, 10))
 }
@@ -309,7 +309,7 @@ func (p *reconciler) complete(queue *queue, task *task) {
 	close(task.done)
 }
 
-// requeue puts a job back after KSeF has answered: the lane works.
+// requeue puts a task back after KSeF has answered: the queue works.
 func (p *reconciler) requeue(queue *queue, task *task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -318,7 +318,7 @@ func (p *reconciler) requeue(queue *queue, task *task) {
 	queue.add(task)
 }
 
-// queueFailed stops the whole lane for a while, and this job until it is due.
+// queueFailed stops the whole queue for a while, and this task until it is due.
 func (p *reconciler) queueFailed(queue *queue, task *task, err error, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -339,13 +339,13 @@ func (p *reconciler) report(task *task, err error) {
 	}
 }
 
-// taskError is a failure that concerns one job and not its lane.
+// taskError is a failure that concerns one task and not its queue.
 type taskError struct{ err error }
 
 func (e *taskError) Error() string { return e.err.Error() }
 func (e *taskError) Unwrap() error { return e.err }
 
-// forecast tells when the job will be tried about.
+// forecast tells when the task will be tried about.
 func (p *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
 	p.mu.Lock()
 	position, pending = task.queue.position(task)

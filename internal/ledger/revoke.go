@@ -72,7 +72,7 @@ func (e *PendingError) Unwrap() error { return e.Err }
 
 // RevokeLease sees to it that a lease's token dies. nil means that KSeF has
 // confirmed it and that the record is gone. A *PendingError means that the
-// record says so and the pump goes on; the lease must stay.
+// record says so and the reconciler goes on; the lease must stay.
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	// Joined before its record is read: a revocation that ends in between would be repeated.
 	if task := l.reconciler.joinRevocation(lease.ReferenceNumber); task != nil {
@@ -97,14 +97,14 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 	return l.revoke(ctx, record, "it was deleted by hand", false)
 }
 
-// revoke hands the record to the pump and waits a little for the outcome.
+// revoke hands the record to the reconciler and waits a little for the outcome.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
 	task := l.reconciler.revoke(record, cause, byLease)
 	_, _, next, _ := l.reconciler.forecast(task)
 	return l.awaitRevocation(ctx, task, byLease, next)
 }
 
-// awaitRevocation waits for a job that its caller has joined and that is tried next about then.
+// awaitRevocation waits for a task that its caller has joined and that is tried next about then.
 func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, next time.Time) error {
 	defer task.leave(byLease)
 	// Vault brings up to 200 revocations at once: who cannot be served soon is
@@ -151,13 +151,13 @@ func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
 	return nil
 }
 
-// abandon has the pump revoke a token that no lease will ever hold.
+// abandon has the reconciler revoke a token that no lease will ever hold.
 func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) error {
 	record.NoLease = true
 	return l.beginRevocation(ctx, record, cause)
 }
 
-// beginRevocation has the pump revoke a token, and records that.
+// beginRevocation has the reconciler revoke a token, and records that.
 func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause string) error {
 	task := l.reconciler.revoke(record, cause, false)
 	defer task.leave(false)

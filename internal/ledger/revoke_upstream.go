@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// revokeToken has KSeF revoke the job's token. nil means that KSeF has confirmed it,
+// revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it,
 // by a 204 or by the token's status, and that the ledger says so.
 func (p *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
 	record := task.snapshot()

@@ -5,7 +5,7 @@ package ledger
 
 import "time"
 
-// After its lease's end a token may live for an hour before the pump revokes it
+// After its lease's end a token may live for an hour before the reconciler revokes it
 // by itself: Vault's own six attempts take about ten minutes, and clocks differ.
 // It is noticed some time before that and must still be overdue then.
 const (

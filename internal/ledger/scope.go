@@ -10,12 +10,12 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// scope is what an error in the pump speaks of.
+// scope is what an error in the reconciler speaks of.
 type scope int
 
 const (
 	// ofQueue is our login, our limits, our configuration, KSeF's reach: what
-	// failed for this job would fail for the next.
+	// failed for this task would fail for the next.
 	ofQueue scope = iota
 	// ofService is a fault of KSeF's, which may be this token's or everybody's.
 	ofService

@@ -52,8 +52,8 @@ func roundUp(at time.Time, grid time.Duration) time.Time {
 	return at.Add(grid - 1).Truncate(grid)
 }
 
-// search looks for the tokens of all requests of the lane that are due, with one reading of KSeF's
-// list. The first job is one of them.
+// search looks for the tokens of all requests of the queue that are due, with one reading of KSeF's
+// list. The first task is one of them.
 func (p *reconciler) search(ctx context.Context, queue *queue, first *task) {
 	tasks := append([]*task{first}, p.takeDue(queue)...)
 	wanted := make([]Record, 0, len(tasks))

@@ -93,7 +93,7 @@ func (p *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token
 	}
 }
 
-// dropSearch forgets a search that has been settled elsewhere. One that is under way ends by itself.
+// dropSearch forgets a search that has been settled elsewhere. One that is in progress ends by itself.
 func (p *reconciler) dropSearch(nonce string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

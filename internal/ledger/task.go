@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// task is one thing that the pump must bring to an end: a revocation, or the
+// task is one thing that the reconciler must bring to an end: a revocation, or the
 // search for a token whose reply was lost.
 type task struct {
 	queue *queue
-	// since orders the jobs of a lane.
+	// since orders the tasks of a queue.
 	since time.Time
-	// done is closed when the job is finished, stuck when an attempt has failed
+	// done is closed when the task is finished, stuck when an attempt has failed
 	// and waiting longer makes no sense.
 	done, stuck chan struct{}
 
@@ -29,7 +29,7 @@ type task struct {
 	persisted bool
 	// operatorConfirmed is the operator's word that KSeF does not know the token.
 	operatorConfirmed bool
-	// persisting is not nil while somebody writes the job's record.
+	// persisting is not nil while somebody writes the task's record.
 	persisting chan struct{}
 }
 
@@ -43,7 +43,7 @@ func (j *task) snapshot() Record {
 	return j.record
 }
 
-// join counts the leases that wait for the job: whoever of them is there when
+// join counts the leases that wait for the task: whoever of them is there when
 // it is done needs no record any more.
 func (j *task) join(byLease bool) {
 	if !byLease {
@@ -121,7 +121,7 @@ func (j *task) fail(err error, due time.Time) {
 	}
 }
 
-// retry makes a job due that KSeF has failed.
+// retry makes a task due that KSeF has failed.
 func (j *task) retry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -130,7 +130,7 @@ func (j *task) retry() {
 	}
 }
 
-// postpone sets the next attempt of a job that has not failed.
+// postpone sets the next attempt of a task that has not failed.
 func (j *task) postpone(due time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -138,7 +138,7 @@ func (j *task) postpone(due time.Time) {
 	j.due = due
 }
 
-// status says when the job is due, and whether KSeF has failed it before.
+// status says when the task is due, and whether KSeF has failed it before.
 func (j *task) status() (due time.Time, hasFailed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -40,7 +40,7 @@ type TidyReport struct {
 }
 
 // tidyMaxWait is how long one request of a tidy waits. It goes only when
-// nobody else wants the slot.
+// nobody else wants the permit.
 const tidyMaxWait = 20 * time.Second
 
 // Tidy holds the ledger against KSeF's list in one context. A dry run changes
@@ -158,7 +158,7 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 }
 
 // isKnown also takes an intent for a record: a request for the token is under
-// way, or the pump is looking for it; but for one that cannot be read, with which
+// way, or the reconciler is looking for it; but for one that cannot be read, with which
 // nobody goes on. It reads in the order in which records move. A record that says
 // dead of a living token does not count; behind one that cannot be read there may
 // be a lease.

@@ -215,7 +215,7 @@ func (l *Ledger) UnknownTokens() []string {
 	return sentences
 }
 
-// setUnknown returns false where the job knows that already.
+// setUnknown returns false where the task knows that already.
 func (j *task) setUnknown(unknown Unknown) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -227,7 +227,7 @@ func (j *task) setUnknown(unknown Unknown) bool {
 	return true
 }
 
-// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the job due.
+// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the task due.
 func (j *task) confirmByOperator() {
 	j.mu.Lock()
 	j.operatorConfirmed, j.due = true, time.Time{}

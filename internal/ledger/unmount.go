@@ -137,7 +137,7 @@ type Unconfirmed struct {
 	Nonces []string
 }
 
-// awaitPoll is how often AwaitRevocations looks at what is left besides the job that it waits for.
+// awaitPoll is how often AwaitRevocations looks at what is left besides the task that it waits for.
 const awaitPoll = 200 * time.Millisecond
 
 // AwaitRevocations searches for the tokens of lost replies and waits until the revocations in hand
@@ -188,7 +188,7 @@ func (p *reconciler) joinRevocation(referenceNumber string) *task {
 	return found
 }
 
-// soonest is when a job can be tried if those that are running have their slots already; the
+// soonest is when a task can be tried if those that are running have their permits already; the
 // forecast takes them for still waiting.
 func (p *reconciler) soonest(task *task) time.Time {
 	p.mu.Lock()

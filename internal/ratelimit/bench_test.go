@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// A request with a free slot, its share of the journal's writes included.
+// A request with a free permit, its share of the journal's writes included.
 func BenchmarkAcquireDone(b *testing.B) {
 	for name, limits := range map[string]ratelimit.Limits{
 		"NoLimit":       {},

@@ -112,7 +112,7 @@ func TestThoseWhomABlockSendsBackKeepTheirPlaces(t *testing.T) {
 		a, b := open(t, r, slow), open(t, r, &memory{})
 		begin := time.Now()
 		var waiters []<-chan result
-		for range 15 { // 10 have a slot and wait for the journal, 5 wait for a slot
+		for range 15 { // 10 have a permit and wait for the journal, 5 wait for a permit
 			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
 		}
 		b.SetLimits(revoke, ratelimit.Limits{PerSecond: 1})

@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// step is one thing that happens to a process with two accounts on one key.
+// step is one thing that happens to a process with two limiters on one key.
 type step struct {
 	Kind       string
 	Account    int
@@ -28,7 +28,7 @@ type step struct {
 	For        time.Duration // of a block
 	Save       time.Duration // that the journals take from now on
 	Early      bool          // whether a write is there from its beginning
-	Fails      bool          // whether the journal of the account fails from now on
+	Fails      bool          // whether the journal of the limiter fails from now on
 }
 
 func drawStep(t *rapid.T) step {

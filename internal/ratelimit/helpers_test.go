@@ -154,7 +154,7 @@ type result struct {
 	at     time.Time
 }
 
-// waiting asks for a slot in a goroutine and returns once that waits or is answered.
+// waiting asks for a permit in a goroutine and returns once that waits or is answered.
 func waiting(c context.Context, a *ratelimit.Limiter, w ratelimit.Wait, settled func()) <-chan result {
 	answer := make(chan result, 1)
 	go func() {

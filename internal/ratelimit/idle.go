@@ -5,8 +5,8 @@ package ratelimit
 
 import "time"
 
-// CloseIdle closes the account where it has had nothing to remember for so long, and says whether it is closed. Its journal can
-// then be deleted. What the accounts that share its windows have sent is to be remembered, too.
+// CloseIdle closes the limiter where it has had nothing to remember for so long, and says whether it is closed. Its journal can
+// then be deleted. What the limiters that share its windows have sent is to be remembered, too.
 func (a *Limiter) CloseIdle(idle time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

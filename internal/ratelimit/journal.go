@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Journal keeps the state of one account across restarts.
+// Journal keeps the state of one limiter across restarts.
 type Journal interface {
 	// Load returns what was saved last; nil when nothing has been.
 	Load(ctx context.Context) ([]byte, error)
@@ -39,12 +39,12 @@ type record struct {
 
 type entry struct {
 	sent
-	Others  map[string]sent `json:"others,omitempty"`  // by the accounts that share the windows
+	Others  map[string]sent `json:"others,omitempty"`  // by the limiters that share the windows
 	Blocked int64           `json:"blocked,omitempty"` // for so long
 	Limits  *reportedLimits `json:"limits,omitempty"`
 }
 
-// sent is what an account has sent.
+// sent is what an limiter has sent.
 type sent struct {
 	Ages    []int64 `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
 	Pending int     `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write

@@ -67,7 +67,7 @@ func TestLateRequestsOfALogin(t *testing.T) {
 	})
 }
 
-// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be under way leave room for
+// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be in progress leave room for
 // some of them in each second, so that nobody is sent away for those.
 func TestLateRequestsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ErrClosed is the answer of an account that has been closed.
+// ErrClosed is the answer of an limiter that has been closed.
 var ErrClosed = errors.New("the mount is being unloaded, and sends nothing to KSeF any more; ask again")
 
 // Limiter is one user's way to the windows of a key. Its methods may be called from any goroutine.
@@ -25,14 +25,14 @@ type Limiter struct {
 
 	saved      uint64    // the pool's version that the journal has
 	writes     uint64    // writes begun
-	writing    *write    // the one that is under way
+	writing    *write    // the one that is in progress
 	emptySince time.Time // zero until CloseIdle finds it empty, and after each request
-	restsUntil time.Time // other accounts do not wait for this one's journal before
+	restsUntil time.Time // other limiters do not wait for this one's journal before
 }
 
-// Wait says how long a request may wait for its slot.
+// Wait says how long a request may wait for its permit.
 type Wait struct {
-	// AtMost bounds the time in the queue; 0 or less takes a slot only if one is free now. The time that the
+	// AtMost bounds the time in the queue; 0 or less takes a permit only if one is free now. The time that the
 	// journal takes to write is not part of it.
 	AtMost time.Duration
 	// Background requests go only when no other waits at the endpoint.
@@ -48,9 +48,9 @@ type Permit struct {
 	ended    bool
 }
 
-// Acquire takes a slot for one request to an endpoint such as "DELETE /tokens/{referenceNumber}", and waits for it in
+// Acquire takes a permit for one request to an endpoint such as "DELETE /tokens/{referenceNumber}", and waits for it in
 // order of arrival, for the time that wait allows or until ctx ends. It returns an [ExhaustedError] as soon as it is
-// certain that the slot cannot come in time, [ErrClosed] if the account is or gets closed, or the error of the journal:
+// certain that the permit cannot come in time, [ErrClosed] if the limiter is or gets closed, or the error of the journal:
 // a request that the next process would not know must not go.
 func (a *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Permit, error) {
 	a.mu.Lock()
@@ -79,7 +79,7 @@ func (a *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Per
 	}
 }
 
-// await returns when the waiter has been granted a slot.
+// await returns when the waiter has been granted a permit.
 func (a *Limiter) await(ctx context.Context, e *endpoint, w *waiter) error {
 	if ctx.Err() != nil {
 		return waitingEnded(ctx, e)
@@ -113,7 +113,7 @@ func waitingEnded(ctx context.Context, e *endpoint) error {
 	return fmt.Errorf("waiting for KSeF's limit of %s: %w", e.name, context.Cause(ctx))
 }
 
-// Done ends a slot whose reply has arrived or whose request has failed. From now on it counts for the length of
+// Done ends a permit whose reply has arrived or whose request has failed. From now on it counts for the length of
 // each window. Further calls do nothing.
 func (s *Permit) Done() {
 	s.end(time.Time{})
@@ -125,7 +125,7 @@ func (s *Permit) GiveUp(sent time.Time) {
 	s.end(sent.Add(longestTransit))
 }
 
-// end ends a slot whose request KSeF has counted at that moment at the latest, or now.
+// end ends a permit whose request KSeF has counted at that moment at the latest, or now.
 func (s *Permit) end(latest time.Time) {
 	a := s.limiter
 	a.mu.Lock()
@@ -140,7 +140,7 @@ func (s *Permit) end(latest time.Time) {
 	s.release(now)
 }
 
-// Cancel gives back a slot whose request was certainly never sent. Further calls do nothing, as after [Slot.Done].
+// Cancel gives back a permit whose request was certainly never sent. Further calls do nothing, as after [Slot.Done].
 func (s *Permit) Cancel() {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *Permit) release(now time.Time) {
 }
 
 // Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and refuses those who cannot
-// wait that long. It never shortens an earlier block. An error says that the account's journal could not be written; the
+// wait that long. It never shortens an earlier block. An error says that the limiter's journal could not be written; the
 // block holds in this process all the same.
 func (a *Limiter) Block(ctx context.Context, endpoint string, until time.Time) error {
 	a.mu.Lock()
@@ -199,7 +199,7 @@ func (a *Limiter) Block(ctx context.Context, endpoint string, until time.Time) e
 	return nil
 }
 
-// SetLimits sets the limits of an endpoint for all accounts of the key, as KSeF has told them. A negative limit is no
+// SetLimits sets the limits of an endpoint for all limiters of the key, as KSeF has told them. A negative limit is no
 // limit. The journal learns of them with its next write.
 func (a *Limiter) SetLimits(endpoint string, limits Limits) {
 	a.mu.Lock()
@@ -235,7 +235,7 @@ func (a *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 // play it through would take longer than the answer is worth.
 const foreseen = 360
 
-// Close refuses the waiters of this account and writes its exact state to the journal. Slots that are still in flight
+// Close refuses the waiters of this limiter and writes its exact state to the journal. Slots that are still in flight
 // must be ended all the same. Further calls do nothing.
 func (a *Limiter) Close(ctx context.Context) error {
 	a.mu.Lock()

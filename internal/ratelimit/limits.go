@@ -5,7 +5,7 @@
 // minute and hour for each endpoint in a taxpayer's context, and none before a Retry-After is over.
 //
 // A request takes a [Slot] before it is sent and ends it when the reply is there. KSeF counts a request at a moment
-// between the two that nobody here can know, so a slot occupies every window from before the sending until the length of
+// between the two that nobody here can know, so a permit occupies every window from before the sending until the length of
 // the window after the reply. Whatever the latency, no window of KSeF's then holds more requests than its limit: had one
 // too many, then all its requests would still have occupied the window here when the last of them was sent.
 //
@@ -37,7 +37,7 @@ func AuthLimits() Limits {
 	return Limits{PerSecond: 60}
 }
 
-// AllRequests stands for all requests of a source address together, whatever their endpoint and context. A request takes a slot
+// AllRequests stands for all requests of a source address together, whatever their endpoint and context. A request takes a permit
 // of it besides that of its endpoint. The key is that of the address, which has no context.
 const AllRequests = "all requests"
 

@@ -51,7 +51,7 @@ type endpoint struct {
 	timer        *time.Timer
 }
 
-// waiter is a request that wants a slot. It is over when it has been granted one or has an error.
+// waiter is a request that wants a permit. It is over when it has been granted one or has an error.
 type waiter struct {
 	limiter  *Limiter
 	rank     int // 1 in the background, else 0
@@ -153,7 +153,7 @@ func (e *endpoint) onTimer() {
 	e.settle(time.Now())
 }
 
-// leave takes back what a waiter holds: its slot if it has been granted one, else its place in the queue.
+// leave takes back what a waiter holds: its permit if it has been granted one, else its place in the queue.
 func (e *endpoint) leave(w *waiter) {
 	if w.granted {
 		e.inFlight--
@@ -163,7 +163,7 @@ func (e *endpoint) leave(w *waiter) {
 	e.settle(time.Now())
 }
 
-// dismiss refuses all waiters of an account.
+// dismiss refuses all waiters of an limiter.
 func (e *endpoint) dismiss(a *Limiter, err error) {
 	e.queue = slices.DeleteFunc(e.queue, func(w *waiter) bool {
 		if w.limiter != a {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// one makes an account that may send one request a second, and has just done so.
+// one makes an limiter that may send one request a second, and has just done so.
 func one(t *testing.T) *ratelimit.Limiter {
 	t.Helper()
 	a := open(t, ratelimit.NewRegistry(), &memory{})

@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// ErrJournalInUse is the answer to opening a journal that an open account writes to.
+// ErrJournalInUse is the answer to opening a journal that an open limiter writes to.
 var ErrJournalInUse = errors.New("the budget journal is in use by another open account: close that first")
 
 // Key says what KSeF counts together.
@@ -31,13 +31,13 @@ type Registry struct {
 	pools map[Key]*pool
 }
 
-// pool is what the accounts of one key share.
+// pool is what the limiters of one key share.
 type pool struct {
 	registry  *Registry
 	key       Key
 	endpoints map[string]*endpoint
 	limiters  map[string]*Limiter // open ones
-	unsaved   bool                // an account could not write its last state
+	unsaved   bool                // an limiter could not write its last state
 	version   uint64              // counts the changes that the journals should know
 }
 
@@ -46,10 +46,10 @@ func NewRegistry() *Registry {
 	return &Registry{clock: clockID(), pools: map[Key]*pool{}}
 }
 
-// Open opens an account on the windows of a key and adds to them what its journal knows. Each account needs a journal of
-// its own: [ErrJournalInUse] if another open account of that key has it, and an [UnreadableError] where [Registry.OpenFull]
+// Open opens an limiter on the windows of a key and adds to them what its journal knows. Each limiter needs a journal of
+// its own: [ErrJournalInUse] if another open limiter of that key has it, and an [UnreadableError] where [Registry.OpenFull]
 // must take its place. Other errors come from loading the journal.
-// Each journal also counts what the other open accounts of the key have sent, so that one alone is enough after a crash.
+// Each journal also counts what the other open limiters of the key have sent, so that one alone is enough after a crash.
 func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Limiter, error) {
 	data, err := journal.Load(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func (p *pool) endpoint(name string) *endpoint {
 	return e
 }
 
-// Limits returns the limits in force for an endpoint of a key, whichever account has been told them.
+// Limits returns the limits in force for an endpoint of a key, whichever limiter has been told them.
 func (r *Registry) Limits(key Key, endpoint string) Limits {
 	r.mu.Lock()
 	defer r.mu.Unlock()

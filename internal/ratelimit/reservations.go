@@ -14,10 +14,10 @@ import (
 // go count for an hour all the same.
 const reserveAhead = 8
 
-// reservation is what an account has to answer for at one endpoint, besides the requests that have ended.
+// reservation is what an limiter has to answer for at one endpoint, besides the requests that have ended.
 type reservation struct {
 	inFlight int
-	reserved int // requests of any account that may go without another write of this one's journal
+	reserved int // requests of any limiter that may go without another write of this one's journal
 	short    int // waiters that need a write
 }
 
@@ -30,7 +30,7 @@ func (a *Limiter) reservation(e *endpoint) *reservation {
 	return b
 }
 
-// reserve sees to it that the journals count the request of a slot before it goes.
+// reserve sees to it that the journals count the request of a permit before it goes.
 func (a *Limiter) reserve(ctx context.Context, s *Permit) error {
 	if a.closed {
 		return ErrClosed
@@ -46,7 +46,7 @@ func (a *Limiter) reserve(ctx context.Context, s *Permit) error {
 	return nil
 }
 
-// makeRoom returns when the account's journal counts a further request, and those of the others do as far as they can.
+// makeRoom returns when the limiter's journal counts a further request, and those of the others do as far as they can.
 func (a *Limiter) makeRoom(ctx context.Context, e *endpoint) error {
 	hasRoom := func(a *Limiter) bool { return a.reservation(e).reserved > 0 }
 	for {
@@ -88,7 +88,7 @@ func (a *Limiter) take(s *Permit) {
 	}
 }
 
-// dropReserved makes the next write exact, also where one is under way that reserves more.
+// dropReserved makes the next write exact, also where one is in progress that reserves more.
 func (a *Limiter) dropReserved() {
 	for _, b := range a.reservations {
 		if b.reserved > 0 || a.writing != nil {
@@ -151,7 +151,7 @@ func (a *Limiter) join(ctx context.Context, w *write) error {
 	}
 }
 
-// write saves the account's state with further requests reserved at each endpoint that is short of them.
+// write saves the limiter's state with further requests reserved at each endpoint that is short of them.
 func (a *Limiter) write(ctx context.Context) error {
 	a.writes++
 	w := &write{number: a.writes, done: make(chan struct{}), err: errUnfinished}

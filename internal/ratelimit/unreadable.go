@@ -20,7 +20,7 @@ func (e *UnreadableError) Error() string { return e.err.Error() }
 
 func (e *UnreadableError) Unwrap() error { return e.err }
 
-// OpenFull opens an account whose journal cannot be read. What was sent is unknown, so that every window of these
+// OpenFull opens an limiter whose journal cannot be read. What was sent is unknown, so that every window of these
 // endpoints counts as full from now on; the journal is replaced by a record that says so.
 func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Limiter, error) {
 	a, err := r.open(ctx, key, journal, record{})
@@ -39,7 +39,7 @@ func (a *Limiter) fill(endpoints []string) {
 	defer a.mu.Unlock()
 	now := time.Now()
 	if a.pool.knowsAbsent(now) {
-		return // the journal of another account has counted what this one has sent
+		return // the journal of another limiter has counted what this one has sent
 	}
 	for _, name := range endpoints {
 		e := a.pool.endpoint(name)
@@ -49,8 +49,8 @@ func (a *Limiter) fill(endpoints []string) {
 	a.pool.version++
 }
 
-// knowsAbsent tells whether requests of an account are known that is not open. A journal that was not in use
-// while another account sent tells of none.
+// knowsAbsent tells whether requests of an limiter are known that is not open. A journal that was not in use
+// while another limiter sent tells of none.
 func (p *pool) knowsAbsent(now time.Time) bool {
 	for _, e := range p.endpoints {
 		for _, s := range e.counting(now) {
@@ -72,7 +72,7 @@ func fullWindows(limits Limits, limiter string, now time.Time) []sentAt {
 	return times
 }
 
-// store writes the account's state to its journal.
+// store writes the limiter's state to its journal.
 func (a *Limiter) store(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOpenFull_besideOthers opens an account whose journal is damaged beside another one.
+// TestOpenFull_besideOthers opens an limiter whose journal is damaged beside another one.
 func TestOpenFull_besideOthers(t *testing.T) {
 	for name, shared := range map[string]bool{
 		"that was not in use when it sent": false,

@@ -14,7 +14,7 @@ type Share struct {
 	Used, Limit int
 }
 
-// Usage is the state of one endpoint for all accounts of the key.
+// Usage is the state of one endpoint for all limiters of the key.
 type Usage struct {
 	Endpoint             string
 	Second, Minute, Hour Share
@@ -27,7 +27,7 @@ type Usage struct {
 	Next time.Time
 }
 
-// Usage tells the state of all endpoints that any account of the key has named so far, in the order of their names.
+// Usage tells the state of all endpoints that any limiter of the key has named so far, in the order of their names.
 func (a *Limiter) Usage() []Usage {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -19,7 +19,7 @@ type windows struct {
 	remembered time.Duration
 }
 
-// sentAt is the end of a request, and the account that sent it.
+// sentAt is the end of a request, and the limiter that sent it.
 type sentAt struct {
 	at      time.Time
 	limiter string
@@ -57,7 +57,7 @@ func (w *windows) record(s sentAt) {
 	}
 }
 
-// replace puts the stamps of an account in place of those known so far.
+// replace puts the stamps of an limiter in place of those known so far.
 func (w *windows) replace(limiter string, times []sentAt) {
 	w.sent = slices.DeleteFunc(w.sent, func(s sentAt) bool { return s.limiter == limiter })
 	w.sent = append(w.sent, times...)

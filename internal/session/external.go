@@ -48,7 +48,7 @@ func (m *Manager) Keep(ctx context.Context, session *Session) error {
 	return nil
 }
 
-// keepInMemory puts a login in memory, that of the heir where there is one.
+// keepInMemory puts a login in memory, that of the successor where there is one.
 func (m *Manager) keepInMemory(ctx context.Context, session *Session) error {
 	_, err := m.withEntry(ctx, session.Context, func(s *entry) (*Session, error) {
 		s.set(session)

@@ -12,8 +12,8 @@ func (m *Manager) successor(err error) *Manager {
 	return m.replacedBy.Load()
 }
 
-// ReplaceWith ends the manager without ending its sessions: requests under way go
-// on under those of its heir, which are of the same subject.
+// ReplaceWith ends the manager without ending its sessions: requests in progress go
+// on under those of its successor, which are of the same subject.
 func (m *Manager) ReplaceWith(successor *Manager) {
 	m.replacedBy.Store(successor)
 	m.ended.Store(true)

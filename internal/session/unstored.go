@@ -17,11 +17,11 @@ import (
 )
 
 // UnstoredPrefix is where the numbers of sessions lie whose tokens are not in storage: those of
-// logins under way, and those that were lost in the last step. They are no secret.
+// logins in progress, and those that were lost in the last step. They are no secret.
 const UnstoredPrefix = "unstored-sessions/"
 
 const (
-	// loginsEndWithin is the age from which a session that is not stored belongs to no login under way.
+	// loginsEndWithin is the age from which a session that is not stored belongs to no login in progress.
 	loginsEndWithin = 5 * time.Minute
 	// sessionsLast is longer than KSeF's sessions last: 7 days.
 	sessionsLast = 8 * 24 * time.Hour
@@ -281,7 +281,7 @@ func DropEnded(ctx context.Context, storage logical.Storage) error {
 	return errors.Join(failures...)
 }
 
-// readUnstored takes an entry that cannot be decoded for one of no login under way: its key says
+// readUnstored takes an entry that cannot be decoded for one of no login in progress: its key says
 // enough.
 func readUnstored(ctx context.Context, storage logical.Storage, key string) (unstored, error) {
 	entry, err := storage.Get(ctx, key)

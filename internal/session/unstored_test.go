@@ -69,7 +69,7 @@ func TestUnstored(t *testing.T) {
 			require.Len(t, f.unstored(), 1)
 			m := session.NewManager(f.options)
 			f.works(m)
-			require.Equal(t, 2, f.open(), "a login of another manager may be under way")
+			require.Equal(t, 2, f.open(), "a login of another manager may be in progress")
 			elapse(14 * time.Minute)
 			f.works(m)
 			require.Equal(t, 1, f.open())
