@@ -77,8 +77,8 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 	}
 }
 
-// TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must not
-// wait for that.
+// TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must
+// not wait for that.
 func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
 	inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
 		s.lift()

@@ -1,9 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ksef is a Vault secrets engine for KSeF, Poland's e-invoice system: it
-// has KSeF make tokens, hands them out as leases, and revokes them in KSeF when
-// the leases end.
+// Package ksef is a Vault secrets engine for KSeF, Poland's e-invoice system: it has KSeF make
+// tokens, hands them out as leases, and revokes them in KSeF when the leases end.
 package ksef
 
 import (
@@ -27,16 +26,16 @@ import (
 )
 
 const (
-	// operationPrefix begins the names of operations in the OpenAPI document
-	// that Vault makes of this engine.
+	// operationPrefix begins the names of operations in the OpenAPI document that Vault makes of
+	// this engine.
 	operationPrefix = "ksef"
 	// cleanupTimeout bounds what a mount writes when it is unloaded.
 	cleanupTimeout = 5 * time.Second
 )
 
-// NewFactory returns the factory of the engine's mounts. version is what Vault
-// shows as the running version. All mounts that one factory makes share the
-// budgets of KSeF's request limits, as KSeF counts them together.
+// NewFactory returns the factory of the engine's mounts. version is what Vault shows as the running
+// version. All mounts that one factory makes share the budgets of KSeF's request limits, as KSeF
+// counts them together.
 func NewFactory(version string) logical.Factory {
 	return newFactory(version, ratelimit.NewRegistry(), nil)
 }
@@ -149,8 +148,8 @@ func (b *backend) openSigning() {
 	b.maintenance = newMaintenance(b)
 }
 
-// initialize starts the reconciler and the maintenance where this node may write. What cannot be read now
-// is read when it is needed: a mount that is in trouble must still load.
+// initialize starts the reconciler and the maintenance where this node may write. What cannot be
+// read now is read when it is needed: a mount that is in trouble must still load.
 func (b *backend) initialize(ctx context.Context, _ *logical.InitializationRequest) error {
 	if !b.WriteSafeReplicationState() {
 		return nil

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A user's mistake is a 400 that names the field, says what is wrong and what
-// would be right; nothing is stored and nothing is sent.
+// A user's mistake is a 400 that names the field, says what is wrong and what would be right;
+// nothing is stored and nothing is sent.
 
 func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 	for name, test := range invalidConfigs() {
@@ -43,8 +43,8 @@ func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 	}
 }
 
-// invalidConfig is what is written to config in place of what would be right; nil
-// leaves a field out.
+// invalidConfig is what is written to config in place of what would be right; nil leaves a field
+// out.
 type invalidConfig struct {
 	credential *simulator.CertificateOptions
 	change     map[string]any

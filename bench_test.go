@@ -24,9 +24,9 @@ func noLimits() simulator.Limits {
 	return simulator.Limits{Context: none, Client: none}
 }
 
-// BenchmarkIssue compares a read of creds/<role> with the request to KSeF that
-// it needs: client.GenerateToken through a client and a session that are open.
-// Both go over HTTPS on loopback and neither waits for Active.
+// BenchmarkIssue compares a read of creds/<role> with the request to KSeF that it needs:
+// client.GenerateToken through a client and a session that are open. Both go over HTTPS on loopback
+// and neither waits for Active.
 func BenchmarkIssue(b *testing.B) {
 	f := newIssuance(b)
 	engine := f.mount(&logical.InmemStorage{})
@@ -36,8 +36,8 @@ func BenchmarkIssue(b *testing.B) {
 	b.ReportMetric(ratio, "time/bare")
 }
 
-// BenchmarkIssueBesideManyRecords compares a read of creds/<role> in a mount
-// with many live records with one in an empty mount.
+// BenchmarkIssueBesideManyRecords compares a read of creds/<role> in a mount with many live records
+// with one in an empty mount.
 func BenchmarkIssueBesideManyRecords(b *testing.B) {
 	f := newIssuance(b)
 	storage := &logical.InmemStorage{}
@@ -77,8 +77,7 @@ func (f *issuance) configure(m *mount) {
 
 func (f *issuance) issue(m *mount) { m.must(m.read("creds/invoices", nil)) }
 
-// bare returns the request that issuing needs, made by the client alone under
-// the mount's session.
+// bare returns the request that issuing needs, made by the client alone under the mount's session.
 func (f *issuance) bare(m *mount) func() {
 	alone, err := client.New(client.Config{URL: f.url, CACertificate: f.authority})
 	require.NoError(f.t, err)
@@ -95,8 +94,7 @@ func (f *issuance) bare(m *mount) func() {
 	}
 }
 
-// renew starts the mounts anew as after an hour without requests, and issues
-// once.
+// renew starts the mounts anew as after an hour without requests, and issues once.
 func (f *issuance) renew(mounts ...*mount) {
 	ctx := f.t.Context()
 	for _, m := range mounts {
@@ -112,13 +110,13 @@ func (f *issuance) renew(mounts ...*mount) {
 	}
 }
 
-// hourOfRequests is how many requests of one kind KSeF lets a context make in an
-// hour: never more of them are on the engine's books.
+// hourOfRequests is how many requests of one kind KSeF lets a context make in an hour: never more
+// of them are on the engine's books.
 const hourOfRequests = 120
 
-// inTurn does the two in turn, so that both meet the same load of the machine,
-// and returns how many times as long the first takes, by their medians. It
-// renews the state before each hour of requests.
+// inTurn does the two in turn, so that both meet the same load of the machine, and returns how many
+// times as long the first takes, by their medians. It renews the state before each hour of
+// requests.
 func inTurn(b *testing.B, renew, first, second func()) float64 {
 	times := [2][]time.Duration{}
 	work := [2]func(){first, second}

@@ -26,14 +26,13 @@ type cluster struct {
 	engine  *engine
 	disks   []*flakyDisk
 	vaults  []*vault
-	// clerk signs outside of Vault, signed is what he has brought; nil and ""
-	// where nobody does.
+	// clerk signs outside of Vault, signed is what he has brought; nil and "" where nobody does.
 	clerk  *signer
 	signed string
 }
 
-// newCluster sets up mounts that are configured and have the roles "invoices", in
-// the default context, and "unit", in another.
+// newCluster sets up mounts that are configured and have the roles "invoices", in the default
+// context, and "unit", in another.
 func newCluster(t tester, options simulator.Options, mounts int) *cluster {
 	w := newEnv(t, options)
 	s := &cluster{env: w, network: w.throughNetwork()}
@@ -88,8 +87,7 @@ func (s *cluster) mustIssue(ttl time.Duration) *tokenLease {
 	return lease
 }
 
-// aliveTokens are the tokens that can log in to KSeF, now or as soon as they are
-// active.
+// aliveTokens are the tokens that can log in to KSeF, now or as soon as they are active.
 func (w *env) aliveTokens() []simulator.TokenState {
 	return slices.DeleteFunc(w.ksef.State().Tokens, func(token simulator.TokenState) bool {
 		return token.Status != "Pending" && token.Status != "Active"

@@ -16,21 +16,20 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// configKey is where the configuration lies. It holds a private key and is
-// seal-wrapped.
+// configKey is where the configuration lies. It holds a private key and is seal-wrapped.
 const configKey = "config"
 
 const configVersion = 1
 
-// defaultActivationTimeout is how long an answer waits for a token to become
-// Active; KSeF takes seconds.
+// defaultActivationTimeout is how long an answer waits for a token to become Active; KSeF takes
+// seconds.
 const defaultActivationTimeout = 30 * time.Second
 
 // defaultRenewBefore is how long before its end a KSeF certificate is renewed.
 const defaultRenewBefore = 30 * 24 * time.Hour
 
-// config is the configuration as stored. It is never printed: a read is built
-// from it field by field.
+// config is the configuration as stored. It is never printed: a read is built from it field by
+// field.
 type config struct {
 	Version       int                      `json:"version"`
 	Environment   string                   `json:"environment,omitempty"`
@@ -41,8 +40,7 @@ type config struct {
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 	// AllowedIPs are as given; empty allows all.
 	AllowedIPs []string `json:"allowed_ips,omitempty"`
-	// Certificate and PrivateKey are empty where a person signs logins outside
-	// of Vault.
+	// Certificate and PrivateKey are empty where a person signs logins outside of Vault.
 	Certificate           string `json:"certificate"`
 	PrivateKey            string `json:"private_key"`
 	SubjectIdentifierType string `json:"subject_identifier_type"`
@@ -116,8 +114,8 @@ func (c *config) store(ctx context.Context, storage logical.Storage) error {
 	return nil
 }
 
-// credential reads the signing credential, also one that has expired: a session
-// that is still open can go on revoking tokens. It is nil where a person signs.
+// credential reads the signing credential, also one that has expired: a session that is still open
+// can go on revoking tokens. It is nil where a person signs.
 func (c *config) credential() (*credential.Credential, error) {
 	if c.signing() == signingExternal {
 		return nil, nil

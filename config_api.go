@@ -15,8 +15,8 @@ import (
 
 const fieldCACertificate = "ca_certificate"
 
-// api identifies the KSeF that config leads to: its address, and the authorities that config
-// trusts besides the system's own. Whoever may change either could lead requests elsewhere.
+// api identifies the KSeF that config leads to: its address, and the authorities that config trusts
+// besides the system's own. Whoever may change either could lead requests elsewhere.
 func (c *config) api() string {
 	if c.CACertificate == "" {
 		return c.URL
@@ -34,8 +34,8 @@ func authoritiesDigest(text string) string {
 	return hex.EncodeToString(digest.Sum(nil)[:16])
 }
 
-// bindCredential refuses to let the stored credential sign for another KSeF than it was given
-// for. Whoever changes the API without having the key could otherwise relay its logins.
+// bindCredential refuses to let the stored credential sign for another KSeF than it was given for.
+// Whoever changes the API without having the key could otherwise relay its logins.
 func bindCredential(current, next *config, data *framework.FieldData, given writtenCredential) error {
 	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.hasKey() {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// Bounds of request_timeout and activation_timeout. Vault gives a request 90
-// seconds; what is left over is for the login and for KSeF's limits.
+// Bounds of request_timeout and activation_timeout. Vault gives a request 90 seconds; what is left
+// over is for the login and for KSeF's limits.
 const (
 	minRequestTimeout    = time.Second
 	maxRequestTimeout    = 60 * time.Second
@@ -35,9 +35,9 @@ func defaultConfig() config {
 	}
 }
 
-// applyConfig returns what config becomes when the fields are written to it:
-// those that are not given stay as they are, and those that are unset become as
-// if they had never been given. Errors are the user's mistakes.
+// applyConfig returns what config becomes when the fields are written to it: those that are not
+// given stay as they are, and those that are unset become as if they had never been given. Errors
+// are the user's mistakes.
 func applyConfig(current *config, data *framework.FieldData, unset []string, given writtenCredential) (*config, error) {
 	next := defaultConfig()
 	if current != nil {
@@ -189,8 +189,8 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// applyContext falls back on the certificate's own NIP: a company's seal logs
-// in to the company's context.
+// applyContext falls back on the certificate's own NIP: a company's seal logs in to the company's
+// context.
 func applyContext(next *config, data *framework.FieldData, cred *credential.Credential) error {
 	given, err := contextFrom(data)
 	if err != nil {
@@ -263,8 +263,8 @@ func checkSigning(next *config, data *framework.FieldData) error {
 	return &client.InputError{Field: "signing", Fault: "would be " + next.signing() + " after this write", Remedy: "leave it out; " + remedy}
 }
 
-// contextFrom reads nip and internal_id, of which at most one may be given. It
-// returns the zero context where neither is.
+// contextFrom reads nip and internal_id, of which at most one may be given. It returns the zero
+// context where neither is.
 func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 	nip, hasNIP := data.GetOk("nip")
 	internalID, hasInternalID := data.GetOk("internal_id")

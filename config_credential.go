@@ -61,8 +61,8 @@ func (b *backend) readCredential(ctx context.Context, data *framework.FieldData)
 	return writtenCredential{whole: whole}, err
 }
 
-// credentialFields replace the credential as a whole: half of an old one and
-// half of a new one would be no credential.
+// credentialFields replace the credential as a whole: half of an old one and half of a new one
+// would be no credential.
 func credentialFields() []string {
 	return []string{
 		credential.FieldCertificate, credential.FieldPrivateKey, credential.FieldPrivateKeyPassword,

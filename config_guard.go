@@ -13,10 +13,10 @@ import (
 	"vault-plugin-secrets-ksef/internal/ledger"
 )
 
-// guardConfig refuses to strand tokens: while some are open, the API and the
-// owner of the default context may not change and the configuration may not go,
-// unless that is agreed to. next is nil for a deletion. Until release is called no token is
-// issued, so that none slips in. The text is a warning of what is left behind.
+// guardConfig refuses to strand tokens: while some are open, the API and the owner of the default
+// context may not change and the configuration may not go, unless that is agreed to. next is nil
+// for a deletion. Until release is called no token is issued, so that none slips in. The text is a
+// warning of what is left behind.
 func (b *backend) guardConfig(ctx context.Context, current, next *config, agreed bool) (release func(), warning string, err error) {
 	changed, err := b.whatChanges(ctx, current, next)
 	if err != nil || changed == "" {
@@ -55,9 +55,9 @@ func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open
 	return open, lost, err
 }
 
-// whatChanges names the field that would strand tokens, or "". configKey stands for
-// the deletion of the configuration, and fieldSubject for a signer whom KSeF may not
-// let revoke what another has made. The caller has the connection's turn.
+// whatChanges names the field that would strand tokens, or "". configKey stands for the deletion of
+// the configuration, and fieldSubject for a signer whom KSeF may not let revoke what another has
+// made. The caller has the connection's turn.
 func (b *backend) whatChanges(ctx context.Context, current, next *config) (string, error) {
 	switch {
 	case current == nil:
@@ -162,10 +162,9 @@ func leftBehind(open ledger.Open) string {
 	return strings.Join(parts, " and ")
 }
 
-// guardRotation refuses to pull the ground from under a rotation that is under
-// way, unless that is agreed to. abandon says that the rotation must be given up
-// before the configuration is stored, which the consent asks for. next is nil for
-// a deletion. The caller holds the rotation.
+// guardRotation refuses to pull the ground from under a rotation that is under way, unless that is
+// agreed to. abandon says that the rotation must be given up before the configuration is stored,
+// which the consent asks for. next is nil for a deletion. The caller holds the rotation.
 func (b *backend) guardRotation(ctx context.Context, current, next *config, agreed bool) (abandon bool, err error) {
 	state, err := b.rotation.State(ctx)
 	switch {
@@ -191,8 +190,7 @@ func (b *backend) guardRotation(ctx context.Context, current, next *config, agre
 	}
 }
 
-// standsOn says that a rotation for the subject can go on under the next
-// configuration.
+// standsOn says that a rotation for the subject can go on under the next configuration.
 func standsOn(subject string, current, next *config) bool {
 	if current == nil || next == nil || next.api() != current.api() || next.Context != current.Context {
 		return false

@@ -20,8 +20,8 @@ func (s *cluster) deleteConfig() error {
 	return err
 }
 
-// TestConfigDeletion is about requests for tokens whose replies were lost: they hold up the deletion
-// of config, as they do a change of url and nip, no longer than they must.
+// TestConfigDeletion is about requests for tokens whose replies were lost: they hold up the
+// deletion of config, as they do a change of url and nip, no longer than they must.
 func TestConfigDeletion(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *cluster){
 		"settles what KSeF has not made within two minutes": func(t *testing.T, s *cluster) {

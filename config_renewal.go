@@ -20,16 +20,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// The fields that say how a KSeF certificate is asked for. config keeps them,
-// config/rotate-root may deviate for once.
+// The fields that say how a KSeF certificate is asked for. config keeps them, config/rotate-root
+// may deviate for once.
 const (
 	fieldKeyType         = "certificate_key_type"
 	fieldCertificateName = "certificate_name"
 	fieldRenewBefore     = "certificate_renew_before"
 )
 
-// Bounds of certificate_renew_before besides 0: KSeF's certificates live for
-// two years.
+// Bounds of certificate_renew_before besides 0: KSeF's certificates live for two years.
 const (
 	minRenewBefore = 24 * time.Hour
 	maxRenewBefore = 365 * 24 * time.Hour
@@ -116,7 +115,8 @@ func checkSchedule(data *framework.FieldData) error {
 		return nil
 	}
 	schedule := text.(string)
-	// The parser panics at a time zone alone; Vault takes every schedule for UTC, whatever its zone.
+	// The parser panics at a time zone alone; Vault takes every schedule for UTC, whatever its
+	// zone.
 	if strings.HasPrefix(schedule, "TZ=") || strings.HasPrefix(schedule, "CRON_TZ=") {
 		return &client.InputError{Field: "rotation_schedule", Fault: "names a time zone", Remedy: "leave it out; Vault's rotation manager goes by UTC"}
 	}
@@ -144,8 +144,8 @@ func (c *config) fillCertificateName() (string, error) {
 	return strings.TrimSpace(name), err
 }
 
-// schedule registers the configuration's rotation with Vault's rotation manager,
-// which Vault Enterprise has, or takes it back.
+// schedule registers the configuration's rotation with Vault's rotation manager, which Vault
+// Enterprise has, or takes it back.
 func (b *backend) schedule(ctx context.Context, before, next *config, mountPoint string) error {
 	switch {
 	case next != nil && !next.DisableAutomatedRotation && next.ShouldRegisterRotationJob():
@@ -166,8 +166,8 @@ func (b *backend) schedule(ctx context.Context, before, next *config, mountPoint
 	return nil
 }
 
-// refuseSchedule reads Vault's answer. Only its text comes across from Vault's
-// process; an older Vault does not know the question.
+// refuseSchedule reads Vault's answer. Only its text comes across from Vault's process; an older
+// Vault does not know the question.
 func refuseSchedule(err error) error {
 	if strings.Contains(err.Error(), automatedrotationutil.ErrRotationManagerUnsupported.Error()) || status.Code(err) == codes.Unimplemented {
 		return &client.InputError{

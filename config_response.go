@@ -31,8 +31,8 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 	return response, b.addSigning(ctx, stored, response, response.Data)
 }
 
-// addSigning warns of the end of what logins are signed with, and shows among the
-// configuration the end of a login that only a person can repeat.
+// addSigning warns of the end of what logins are signed with, and shows among the configuration the
+// end of a login that only a person can repeat.
 func (b *backend) addSigning(ctx context.Context, stored *config, response *logical.Response, shown map[string]any) error {
 	warning, err := b.signingWarning(ctx, stored, time.Now())
 	if err != nil {
@@ -112,8 +112,8 @@ func (c *config) summary() map[string]any {
 // expiryNotice is how long before the certificate's end a read of config warns.
 const expiryNotice = 30 * 24 * time.Hour
 
-// signingWarning says what becomes of a certificate that ends soon, and of a
-// rotation that does not go on.
+// signingWarning says what becomes of a certificate that ends soon, and of a rotation that does not
+// go on.
 func (b *backend) signingWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
 	state, err := b.rotation.State(ctx)
 	if err != nil {
@@ -149,9 +149,8 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	}
 }
 
-// rotationTrouble says why the rotation in progress does not go on, or why the last
-// renewal of the certificate in force came to nothing; "" where all is well. held
-// is nil where a person signs.
+// rotationTrouble says why the rotation in progress does not go on, or why the last renewal of the
+// certificate in force came to nothing; "" where all is well. held is nil where a person signs.
 func (c *config) rotationTrouble(state *rotation.State, cred *credential.Credential) string {
 	last := state.Last
 	switch {

@@ -13,8 +13,8 @@ import (
 )
 
 // deleteUnreadableConfig deletes a configuration that cannot be read, where that is agreed to: what
-// it leads to, and so which tokens would be left behind, is unknown. left says what a rotation
-// in progress has left in KSeF. The caller has the connection's turn and holds the rotation.
+// it leads to, and so which tokens would be left behind, is unknown. left says what a rotation in
+// progress has left in KSeF. The caller has the connection's turn and holds the rotation.
 func (b *backend) deleteUnreadableConfig(ctx context.Context, storage logical.Storage, unreadable *unreadableConfigError, forced consents) (left string, err error) {
 	if !forced.to(consentTokens) {
 		return "", &client.InputError{

@@ -39,8 +39,7 @@ type connection struct {
 	rights   *signerRights
 }
 
-// connections holds the connection in force. turn lets one at a time build or
-// replace it.
+// connections holds the connection in force. turn lets one at a time build or replace it.
 type connections struct {
 	lock *semaphore.Weighted
 
@@ -78,8 +77,8 @@ func (c *connections) forget(in string) {
 	}
 }
 
-// connect returns the connection in force, reading the configuration at the
-// first use. It fails with errNotConfigured where there is none.
+// connect returns the connection in force, reading the configuration at the first use. It fails
+// with errNotConfigured where there is none.
 func (b *backend) connect(ctx context.Context) (*connection, error) {
 	if current := b.connection.get(); current != nil {
 		return current, nil

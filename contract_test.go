@@ -16,16 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// judge holds every request and answer of a test against KSeF's OpenAPI
-// document, where KSEF_CONTRACTS names the folder that it lies in.
+// judge holds every request and answer of a test against KSeF's OpenAPI document, where
+// KSEF_CONTRACTS names the folder that it lies in.
 type judge struct {
-	// faulty is set once a test makes answers go wrong: from then on only the
-	// requests are judged.
+	// faulty is set once a test makes answers go wrong: from then on only the requests are judged.
 	faulty atomic.Bool
 }
 
-// loadContract reads the document once for all tests; it takes a second. It
-// returns nil where no folder is named.
+// loadContract reads the document once for all tests; it takes a second. It returns nil where no
+// folder is named.
 var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
 	folder := os.Getenv("KSEF_CONTRACTS")
 	if folder == "" {

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// secondNIP is another taxpayer, for whom the company of testNIP may act where the
-// simulator has the grant of it.
+// secondNIP is another taxpayer, for whom the company of testNIP may act where the simulator has
+// the grant of it.
 const secondNIP = "1111111111"
 
 func secondGrant() []simulator.Grant {
@@ -22,8 +22,8 @@ func secondGrant() []simulator.Grant {
 	}}
 }
 
-// contextFlows are those in which nip of config changes while a token is being
-// issued in the context before.
+// contextFlows are those in which nip of config changes while a token is being issued in the
+// context before.
 func contextFlows() []flow {
 	change := func(force string) func(s *cluster) {
 		return func(s *cluster) {

@@ -89,7 +89,8 @@ func issueFlows() []flow {
 	}, {
 		name: "fail fast and go on",
 		run: func(s *cluster) {
-			// One token is found and revoked: with several at once the order of the points would vary.
+			// One token is found and revoked: with several at once the order of the points would
+			// vary.
 			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropRequest, Times: 2})
 			s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply})
 			for range 4 {

@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// sharingFlows are those of two mounts that share a context. After a death the
-// one that has sent nothing comes back alone, and sends as much as it may.
+// sharingFlows are those of two mounts that share a context. After a death the one that has sent
+// nothing comes back alone, and sends as much as it may.
 func sharingFlows() []flow {
 	return []flow{{
 		name:    "issue on one mount, and after a death on another",

@@ -139,8 +139,8 @@ func (s *cluster) externalLogin() {
 	s.onMount(0, func(m *mount) { m.must(m.complete(signed)) })
 }
 
-// externalWorks has the person bring the signed request again where nobody is
-// logged in, and sign anew where KSeF no longer takes that, as people do.
+// externalWorks has the person bring the signed request again where nobody is logged in, and sign
+// anew where KSeF no longer takes that, as people do.
 func (s *cluster) externalWorks() error {
 	s.elapse(10 * time.Minute)
 	if canIssue(s) == nil {
@@ -158,9 +158,8 @@ func canIssue(s *cluster) error {
 	return err
 }
 
-// oneCredential says whether the key of each certificate that KSeF has issued and
-// not revoked is the one in force, and whether a rotation has led to no more than
-// one certificate.
+// oneCredential says whether the key of each certificate that KSeF has issued and not revoked is
+// the one in force, and whether a rotation has led to no more than one certificate.
 func oneCredential(s *cluster) error {
 	var stored *config
 	var state *rotation.State

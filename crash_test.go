@@ -16,21 +16,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flow is something that the engine does in several steps, at each of which its
-// process may die.
+// flow is something that the engine does in several steps, at each of which its process may die.
 type flow struct {
 	name    string
 	options simulator.Options
 	mounts  int // 0 is one
-	// history comes before anything else, and prepare before the steps are
-	// counted; nil is nothing.
+	// history comes before anything else, and prepare before the steps are counted; nil is nothing.
 	history func(s *cluster)
 	prepare func(s *cluster)
 	run     func(s *cluster)
 	// kinds are the kinds of points that run comes to, each once.
 	kinds []string
-	// soon is checked when the process that died has been replaced, and check
-	// when all has settled; nil is nothing.
+	// soon is checked when the process that died has been replaced, and check when all has settled;
+	// nil is nothing.
 	soon, check func(s *cluster) error
 }
 
@@ -127,8 +125,7 @@ func (s *cluster) settle() error {
 	return s.unsettled(0)
 }
 
-// endAll proves that the engine still works, and that nothing is left when all
-// leases have ended.
+// endAll proves that the engine still works, and that nothing is left when all leases have ended.
 func (s *cluster) endAll() error {
 	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
 		return fmt.Errorf("no token can be made any more: %w", err)

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// countingDisk counts the entries that are read. One of them may fail, and one may be such that Vault
-// cannot decrypt it until it is replaced or deleted.
+// countingDisk counts the entries that are read. One of them may fail, and one may be such that
+// Vault cannot decrypt it until it is replaced or deleted.
 type countingDisk struct {
 	logical.Storage
 	reads         atomic.Int64

@@ -168,8 +168,8 @@ func checkIntent(m *mount, _ *logical.Response, key string) {
 	require.NoError(m.t, m.storage.Delete(m.ctx, key))
 }
 
-// checkLive comes to the hour in which the record is looked at; its token is not
-// touched but by name.
+// checkLive comes to the hour in which the record is looked at; its token is not touched but by
+// name.
 func checkLive(m *mount, issued *logical.Response, key string) {
 	m.elapse(3 * time.Hour)
 	m.requireUnreadable(key)

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// engine is the plugin as Vault runs it: one process at a time, which serves
-// all mounts from their storages. When it dies another takes its place.
+// engine is the plugin as Vault runs it: one process at a time, which serves all mounts from their
+// storages. When it dies another takes its place.
 type engine struct {
 	*env
 	disks []logical.Storage
@@ -27,8 +27,8 @@ type engine struct {
 	process   *process      // nil while none runs
 	mounts    []*mount      // nil where one is not loaded yet
 	downtime  time.Duration // until the next process runs
-	// gap is how long after one another the next process loads its mounts, and
-	// first which one comes first; at 0 all come at once.
+	// gap is how long after one another the next process loads its mounts, and first which one
+	// comes first; at 0 all come at once.
 	gap    time.Duration
 	first  int
 	closed bool
@@ -48,8 +48,7 @@ func (w *env) engine(disks ...logical.Storage) *engine {
 	return e
 }
 
-// start runs a new process: it loads all mounts and then initializes them, as
-// Vault does.
+// start runs a new process: it loads all mounts and then initializes them, as Vault does.
 func (e *engine) start() {
 	p := e.env.process()
 	mounts := make([]*mount, 0, len(e.disks))
@@ -62,8 +61,8 @@ func (e *engine) start() {
 	e.run(p, mounts)
 }
 
-// startOneByOne is start where Vault takes its time from mount to mount, as with
-// a process that has died: it loads each at its next request.
+// startOneByOne is start where Vault takes its time from mount to mount, as with a process that has
+// died: it loads each at its next request.
 func (e *engine) startOneByOne(first int, gap time.Duration) {
 	p := e.env.process()
 	e.run(p, make([]*mount, len(e.disks)))
@@ -101,8 +100,7 @@ func (e *engine) run(p *process, mounts []*mount) {
 	e.takeOvers.Go(func() { e.takeOver(p) })
 }
 
-// admit lets requests reach a mount; false where the process is no longer the one
-// that serves.
+// admit lets requests reach a mount; false where the process is no longer the one that serves.
 func (e *engine) admit(p *process, number int, m *mount) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -211,8 +209,8 @@ type answer struct {
 	err      error
 }
 
-// call has the process serve one of Vault's requests. What a process that died
-// meanwhile has answered, nobody has received.
+// call has the process serve one of Vault's requests. What a process that died meanwhile has
+// answered, nobody has received.
 func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
 	e.mu.Lock()
 	p := e.process

@@ -47,8 +47,8 @@ type env struct {
 	secrets []string
 }
 
-// inEnv runs a test in a bubble in which time passes when nobody works, and
-// at its end looks for every secret of the run in the logs.
+// inEnv runs a test in a bubble in which time passes when nobody works, and at its end looks for
+// every secret of the run in the logs.
 func inEnv(t *testing.T, options simulator.Options, test func(t *testing.T, w *env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

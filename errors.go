@@ -19,13 +19,12 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// errorResponse turns an error into what Vault's user gets: a 400 for a mistake
-// of his and for what KSeF refuses, with KSeF's own code and text; a 409 where
-// KSeF may have made a token that nobody received; a 429 where KSeF's limits
-// leave no room; everything else is a fault of ours or of KSeF.
+// errorResponse turns an error into what Vault's user gets: a 400 for a mistake of his and for what
+// KSeF refuses, with KSeF's own code and text; a 409 where KSeF may have made a token that nobody
+// received; a 429 where KSeF's limits leave no room; everything else is a fault of ours or of KSeF.
 //
-// Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that
-// has cost KSeF's limit a POST must not be among them.
+// Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that has cost KSeF's
+// limit a POST must not be among them.
 func errorResponse(err error) (*logical.Response, error) {
 	var exhausted *ratelimit.ExhaustedError
 	var refused *client.APIError

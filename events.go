@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// notices keeps the last things that an operator may want to know and that no
-// request of his has asked for.
+// notices keeps the last things that an operator may want to know and that no request of his has
+// asked for.
 type notices struct {
 	mu       sync.Mutex
 	warning  *client.Warning
@@ -114,7 +114,8 @@ func (b *backend) reportLogin(taxpayer client.ContextIdentifier, err error) {
 }
 
 // logConfigured notes what a configuration that was written shows to be over: the failure of a
-// login that was proven, of one for the taxpayer before, and of a rotation of the certificate before.
+// login that was proven, of one for the taxpayer before, and of a rotation of the certificate
+// before.
 func (b *backend) logConfigured(before, next *config, unproven string) {
 	if before != nil && before.Context != next.Context {
 		b.notices.setOutcome(activity{kind: kindLogin, taxpayer: before.Context}, nil)
@@ -172,8 +173,8 @@ func (b *backend) sendBackgroundEvent(kind, path string, metadata ...string) {
 	b.sendEvent(ctx, kind, path, metadata...)
 }
 
-// sendEvent publishes an event such as ksef/token-issue. Empty values are left
-// out. That nobody can receive events is no fault.
+// sendEvent publishes an event such as ksef/token-issue. Empty values are left out. That nobody can
+// receive events is no fault.
 func (b *backend) sendEvent(ctx context.Context, kind, path string, metadata ...string) {
 	pairs := []string{logical.EventMetadataDataPath, path}
 	for i := 0; i+1 < len(metadata); i += 2 {

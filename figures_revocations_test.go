@@ -59,8 +59,8 @@ type revocations struct {
 	ended  *lastRevocation
 }
 
-// withLeases has the tokens issued without limits; the mount then starts in a
-// new process, in which KSeF's documented limits hold.
+// withLeases has the tokens issued without limits; the mount then starts in a new process, in which
+// KSeF's documented limits hold.
 func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)) {
 	withMount(t, simulator.Options{Limits: noLimits()}, func(t *testing.T, m *mount) {
 		m.must(m.write("config", map[string]any{"activation_timeout": 0}))
@@ -103,9 +103,9 @@ func (r *revocations) requestsAnswered(status string) int {
 	return sum
 }
 
-// requireNothingLost says that all tokens are dead by one confirmed DELETE
-// each, that KSeF has never refused a request for its limits, and that each
-// lease now ends without another request to KSeF.
+// requireNothingLost says that all tokens are dead by one confirmed DELETE each, that KSeF has
+// never refused a request for its limits, and that each lease now ends without another request to
+// KSeF.
 func (r *revocations) requireNothingLost() {
 	r.elapse(time.Minute)
 	confirmed := r.ksef.State().Requests["DELETE /tokens/{referenceNumber}"]["204"]
@@ -121,8 +121,8 @@ func (r *revocations) requireNothingLost() {
 	r.requireEmptyLedger()
 }
 
-// lateness is by how much the last confirmation missed the earliest moment at
-// which it could have come.
+// lateness is by how much the last confirmation missed the earliest moment at which it could have
+// come.
 type lateness struct {
 	share         float64
 	beyondPercent time.Duration // what goes beyond a hundredth of that moment
@@ -138,9 +138,8 @@ func (r *revocations) late(earliest time.Duration) lateness {
 // outageSpan is when KSeF is out of reach, counted from the first request.
 type outageSpan struct{ begin, end time.Duration }
 
-// earliestEnd is when the last of so many requests can go that have all come at
-// once, under KSeF's documented limits: each goes at the first moment at which
-// no sliding window is full.
+// earliestEnd is when the last of so many requests can go that have all come at once, under KSeF's
+// documented limits: each goes at the first moment at which no sliding window is full.
 func earliestEnd(requests int, away outageSpan) time.Duration {
 	limits := map[time.Duration]int{time.Second: 10, time.Minute: 30, time.Hour: 120}
 	sent := make([]time.Duration, requests)

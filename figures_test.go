@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The figures of docs/benchmarks.md that are counts, or spans of a bubble's
-// time. They are the same on every machine, so their goals are promises that a
-// test holds. The attributes are for the table that make bench prints.
+// The figures of docs/benchmarks.md that are counts, or spans of a bubble's time. They are the same
+// on every machine, so their goals are promises that a test holds. The attributes are for the table
+// that make bench prints.
 
 func TestFigureAHundredTokensAtOnceTakeAHundredAndTenRequests(t *testing.T) {
 	withMount(t, simulator.Options{ActivationDelay: 2 * time.Second, Limits: noLimits()}, func(t *testing.T, m *mount) {
@@ -75,12 +75,11 @@ func TestFigureARestartReadsWhatIsDueAndNotWhatIsAlive(t *testing.T) {
 	require.LessOrEqual(t, ratio, 1.2)
 }
 
-// restartReads is what a mount reads of its storage from its load until it has
-// nothing more to do, and in the hour after that.
+// restartReads is what a mount reads of its storage from its load until it has nothing more to do,
+// and in the hour after that.
 type restartReads struct{ start, hour int }
 
-// readsOfARestart restarts a mount with so many live records and has Vault call
-// it each minute.
+// readsOfARestart restarts a mount with so many live records and has Vault call it each minute.
 func readsOfARestart(t *testing.T, records int) (reads restartReads) {
 	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		storage := &readCounter{Storage: &logical.InmemStorage{}}

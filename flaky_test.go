@@ -34,16 +34,16 @@ type flakyDisk struct {
 	which   string
 }
 
-// fail gives trouble to all operations that begin so, such as
-// "put ledger/live/" or "delete "; "" is all that write, "read" all that read.
+// fail gives trouble to all operations that begin so, such as "put ledger/live/" or "delete "; ""
+// is all that write, "read" all that read.
 func (d *flakyDisk) fail(how trouble, which string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.trouble, d.which = how, which
 }
 
-// mendReads lets reads succeed: a Vault that cannot read its storage does not
-// unseal, and so loads no mount.
+// mendReads lets reads succeed: a Vault that cannot read its storage does not unseal, and so loads
+// no mount.
 func (d *flakyDisk) mendReads() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

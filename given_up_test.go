@@ -61,8 +61,8 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// TestLimitsOfRequestsThatWereGivenUp has ten callers leave before KSeF looks at their requests, and
-// ten others come at that moment.
+// TestLimitsOfRequestsThatWereGivenUp has ten callers leave before KSeF looks at their requests,
+// and ten others come at that moment.
 func TestLimitsOfRequestsThatWereGivenUp(t *testing.T) {
 	inCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *cluster) {
 		s.mustIssue(time.Hour)

@@ -25,8 +25,9 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 	return time.Hour
 }
 
-// TestIssueTakesTheContextOfTheConfigInForce has nip change in the middle of a request that names no
-// context: the token must not be made in the one before, where the config in force cannot end it.
+// TestIssueTakesTheContextOfTheConfigInForce has nip change in the middle of a request that names
+// no context: the token must not be made in the one before, where the config in force cannot end
+// it.
 func TestIssueTakesTheContextOfTheConfigInForce(t *testing.T) {
 	const otherNIP = "1111111111"
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {

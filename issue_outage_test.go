@@ -52,8 +52,8 @@ func TestIssueInOutage(t *testing.T) {
 	}
 }
 
-// TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the request
-// to KSeF may take.
+// TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the
+// request to KSeF may take.
 func TestIssueInOutageOfSilence(t *testing.T) {
 	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
 		t.Run(maxWait.String(), func(t *testing.T) {
@@ -113,8 +113,8 @@ func TestIssueInOutageOfOneEndpoint(t *testing.T) {
 	})
 }
 
-// TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time of
-// the next try, and no trace in the ledger.
+// TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time
+// of the next try, and no trace in the ledger.
 func TestIssueInOutageAnswers(t *testing.T) {
 	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		s.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})

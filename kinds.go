@@ -20,9 +20,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// checkKinds refuses values that are not of their field's kind. The SDK would do so too, but
-// its errors quote the value, which may be a key that was pasted into the wrong field or given
-// twice, and Vault logs them. So the answer names the field and the kind alone.
+// checkKinds refuses values that are not of their field's kind. The SDK would do so too, but its
+// errors quote the value, which may be a key that was pasted into the wrong field or given twice,
+// and Vault logs them. So the answer names the field and the kind alone.
 func checkKinds(fields map[string]*framework.FieldSchema, given map[string]any) error {
 	data := framework.FieldData{Raw: given, Schema: fields}
 	for _, field := range slices.Sorted(maps.Keys(given)) {
@@ -101,8 +101,8 @@ func shownField(name string) string {
 	return "a field"
 }
 
-// HandleExistenceCheck finds out whether a request creates something, by its path alone: what
-// the request carries is looked at once, by HandleRequest, and can be quoted by no error here.
+// HandleExistenceCheck finds out whether a request creates something, by its path alone: what the
+// request carries is looked at once, by HandleRequest, and can be quoted by no error here.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -28,8 +28,8 @@ func TestALeaseSurvivesVaultsStorage(t *testing.T) {
 	require.Equal(t, held, *decoded)
 }
 
-// FuzzLease holds that no lease data makes the engine panic: one panic would
-// end the process of every mount.
+// FuzzLease holds that no lease data makes the engine panic: one panic would end the process of
+// every mount.
 func FuzzLease(f *testing.F) {
 	f.Add([]byte(`{"version":1,"nonce":"079c2f146d2dce40490c25","reference_number":"20251010-EC-1DCE3E3000-12ECB5B36E-45","context":{"type":"Nip","value":"5265877635"},"ttl":1e9}`))
 	f.Add([]byte(`{"version":"1","context":[],"ttl":-1}`))

@@ -71,8 +71,8 @@ func TestLimits_firstCallerGone(t *testing.T) {
 	})
 }
 
-// TestClean_afterSlowStop stores the exact limits although what was in progress took longer than the
-// time that is given for that.
+// TestClean_afterSlowStop stores the exact limits although what was in progress took longer than
+// the time that is given for that.
 func TestClean_afterSlowStop(t *testing.T) {
 	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}

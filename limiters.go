@@ -19,15 +19,14 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// rateLimitPrefix is where the state of KSeF's limits lies, so that a restart does
-// not forget what was already sent.
+// rateLimitPrefix is where the state of KSeF's limits lies, so that a restart does not forget what
+// was already sent.
 const rateLimitPrefix = "budget/"
 
 // authMaxWait is how long a request of a login waits for KSeF's limits.
 const authMaxWait = 20 * time.Second
 
-// limiters are the mount's limiters with KSeF's request limits, one per API and
-// context.
+// limiters are the mount's limiters with KSeF's request limits, one per API and context.
 type limiters struct {
 	registry *ratelimit.Registry
 	storage  logical.Storage
@@ -97,9 +96,9 @@ func (b *limiters) keep(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	return !b.closed
 }
 
-// openStored opens the limiters of an API that the process before has used, so
-// that other mounts which share their contexts know of those requests too. Those
-// that have nothing to tell are deleted.
+// openStored opens the limiters of an API that the process before has used, so that other mounts
+// which share their contexts know of those requests too. Those that have nothing to tell are
+// deleted.
 func (b *limiters) openStored(ctx context.Context, api string) error {
 	folder := journalFolder(api)
 	contexts, err := b.storage.List(ctx, folder)

@@ -14,12 +14,11 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// idleLimits is how long the limits of a context are kept that have nothing to
-// remember any more.
+// idleLimits is how long the limits of a context are kept that have nothing to remember any more.
 const idleLimits = time.Hour
 
-// dropIdle drops the limiters that have been idle for long enough, and tells
-// whether there were any.
+// dropIdle drops the limiters that have been idle for long enough, and tells whether there were
+// any.
 func (b *limiters) dropIdle(ctx context.Context) (dropped bool, err error) {
 	b.mu.Lock()
 	keys := slices.Collect(maps.Keys(b.byKey))
@@ -33,8 +32,8 @@ func (b *limiters) dropIdle(ctx context.Context) (dropped bool, err error) {
 	return dropped, errors.Join(failures...)
 }
 
-// drop closes an limiter that has been idle for so long, and deletes its
-// journal. It cannot be opened at the same time.
+// drop closes an limiter that has been idle for so long, and deletes its journal. It cannot be
+// opened at the same time.
 func (b *limiters) drop(ctx context.Context, key ratelimit.Key, idle time.Duration) (dropped bool, err error) {
 	if err := b.opening.Acquire(ctx, 1); err != nil {
 		return false, fmt.Errorf("waiting for the state of KSeF's request limits: %w", err)
@@ -47,8 +46,7 @@ func (b *limiters) drop(ctx context.Context, key ratelimit.Key, idle time.Durati
 	return true, b.storage.Delete(ctx, journalKey(key))
 }
 
-// forget takes a closed limiter out of use. It is false once the mount has been
-// unloaded.
+// forget takes a closed limiter out of use. It is false once the mount has been unloaded.
 func (b *limiters) forget(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -58,9 +56,8 @@ func (b *limiters) forget(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 	return !b.closed
 }
 
-// openOwnLimits opens the limiter of config's own context, which stays open
-// while the mount is loaded: its journal then counts what other mounts send
-// there, whether or not this one does.
+// openOwnLimits opens the limiter of config's own context, which stays open while the mount is
+// loaded: its journal then counts what other mounts send there, whether or not this one does.
 func (b *backend) openOwnLimits(ctx context.Context, stored *config) error {
 	b.limiters.own.Store(&stored.URL)
 	err := b.limiters.openAddress(ctx)

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// forContext admits requests in one context. The zero context is that of logins,
-// which KSeF counts per address.
+// forContext admits requests in one context. The zero context is that of logins, which KSeF counts
+// per address.
 func (b *limiters) forContext(api string, taxpayer client.ContextIdentifier, wait ratelimit.Wait) client.Limiter {
 	key := ratelimit.Key{API: api}
 	if !taxpayer.IsZero() {
@@ -54,7 +54,8 @@ func (b *limiters) acquire(ctx context.Context, key ratelimit.Key, endpoint stri
 	}
 }
 
-// requestPermit is a permit of the endpoint and, once it has begun, one of all requests of this address.
+// requestPermit is a permit of the endpoint and, once it has begun, one of all requests of this
+// address.
 type requestPermit struct {
 	limiters *limiters
 	key      ratelimit.Key
@@ -66,7 +67,8 @@ type requestPermit struct {
 }
 
 // beginMaxWait bounds the wait between a request's bearer token and its sending: it is longer than
-// the minute's window, and shorter than an access token still lasts that a session gives out (90 s).
+// the minute's window, and shorter than an access token still lasts that a session gives out (90
+// s).
 const beginMaxWait = 75 * time.Second
 
 // Begin waits for the limits of all requests together, for what is left of the time that the gate
@@ -95,8 +97,8 @@ func (p *requestPermit) GiveUp(sent time.Time) {
 	p.overall.GiveUp(sent)
 }
 
-// Done ends the permits, after the block is set: no request goes in between. The block is one of the
-// endpoint: a 429 does not tell which limit was exceeded.
+// Done ends the permits, after the block is set: no request goes in between. The block is one of
+// the endpoint: a 429 does not tell which limit was exceeded.
 func (p *requestPermit) Done(retryAfter time.Duration) {
 	defer p.overall.Done()
 	defer p.permit.Done()

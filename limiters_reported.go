@@ -11,8 +11,8 @@ import (
 )
 
 // setLimits puts KSeF's own numbers in place of those that were known: the group "other" in the
-// context, "anonymous" and "global" for the source address, whichever context they were told in.
-// An answer without "other" leaves the context as it is; without the other two, KSeF is older than
+// context, "anonymous" and "global" for the source address, whichever context they were told in. An
+// answer without "other" leaves the context as it is; without the other two, KSeF is older than
 // 2.8, and what is documented holds.
 func (b *limiters) setLimits(ctx context.Context, key ratelimit.Key, told client.RateLimitGroups) error {
 	if told.Other != nil {
@@ -39,8 +39,8 @@ func (b *limiters) setLimitsOf(ctx context.Context, key ratelimit.Key, endpoints
 	return nil
 }
 
-// limitsOf takes each window by itself: a negative number is no limit, and where KSeF told none (0),
-// the documented one holds.
+// limitsOf takes each window by itself: a negative number is no limit, and where KSeF told none
+// (0), the documented one holds.
 func limitsOf(told *client.RateLimits, documented ratelimit.Limits) ratelimit.Limits {
 	if told == nil {
 		return documented

@@ -33,8 +33,8 @@ func (l *loadedMounts) remove(b *backend) {
 	delete(l.mounts, b)
 }
 
-// has says whether one of the mounts has the id. It fails where one does not know its own: that
-// one may be it.
+// has says whether one of the mounts has the id. It fails where one does not know its own: that one
+// may be it.
 func (l *loadedMounts) has(ctx context.Context, id string) (bool, error) {
 	l.mu.Lock()
 	mounts := slices.Collect(maps.Keys(l.mounts))

@@ -40,8 +40,8 @@ func TestTenCostlySignedRequestsAtOnce(t *testing.T) {
 	})
 }
 
-// allocatedBy is what is allocated meanwhile, whether it is collected or not: so
-// what is in use at once is less.
+// allocatedBy is what is allocated meanwhile, whether it is collected or not: so what is in use at
+// once is less.
 func allocatedBy(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -32,8 +32,8 @@ func (b *backend) admitSigner(ctx context.Context, taxpayer client.ContextIdenti
 }
 
 // guardLogin refuses a login that a person has signed where the certificate's is needed; subject is
-// "" where the signature does not tell who has signed. It is asked again when KSeF has decided, which
-// can take most of an hour: config may have been given a certificate in that time.
+// "" where the signature does not tell who has signed. It is asked again when KSeF has decided,
+// which can take most of an hour: config may have been given a certificate in that time.
 func (b *backend) guardLogin(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier, subject string) error {
 	own := connected.sessions.Subject
 	if subject != "" && (own == "" || subject == own) {
@@ -88,8 +88,8 @@ func (b *backend) beginWarning(ctx context.Context, connected *connection, taxpa
 		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, taxpayer, own), nil
 }
 
-// otherSubjectWarning tells of a role's own context in which a person was logged in before there was the
-// role: that login goes on. "" where the certificate's is used, or nobody has one.
+// otherSubjectWarning tells of a role's own context in which a person was logged in before there
+// was the role: that login goes on. "" where the certificate's is used, or nobody has one.
 func (b *backend) otherSubjectWarning(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	current := b.connection.get()
 	if current == nil || taxpayer.IsZero() || current.sessions.Subject == "" {
@@ -124,8 +124,8 @@ func (b *backend) isContextOfRole(ctx context.Context, taxpayer client.ContextId
 	return false, nil
 }
 
-// hasOtherSubject says that another than the subject has made a token that may be
-// alive, in whatever context.
+// hasOtherSubject says that another than the subject has made a token that may be alive, in
+// whatever context.
 func (b *backend) hasOtherSubject(ctx context.Context, api, subject string) (bool, error) {
 	subjects, err := b.ledger.Subjects(ctx, api)
 	if err != nil {

@@ -79,8 +79,8 @@ func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
 	})
 }
 
-// TestWhatIsNotOursIsNotSent covers each signed request that can be told to be
-// wrong without asking KSeF.
+// TestWhatIsNotOursIsNotSent covers each signed request that can be told to be wrong without asking
+// KSeF.
 func TestWhatIsNotOursIsNotSent(t *testing.T) {
 	stranger := "<Nip>1111111111</Nip>"
 	for name, test := range map[string]struct {

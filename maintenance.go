@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// maintenanceInterval is how often the mount looks after itself where nothing is due and
-	// nobody wakes it.
+	// maintenanceInterval is how often the mount looks after itself where nothing is due and nobody
+	// wakes it.
 	maintenanceInterval = 12 * time.Hour
 	// maintenanceTimeout bounds one look.
 	maintenanceTimeout = 5 * time.Minute
@@ -30,8 +30,8 @@ const (
 	maintenancePause = time.Second
 )
 
-// maintenance is the goroutine that goes on with what a request has begun and could
-// not await, a login or a rotation, and renews the certificate in time.
+// maintenance is the goroutine that goes on with what a request has begun and could not await, a
+// login or a rotation, and renews the certificate in time.
 type maintenance struct {
 	backend *backend
 	wake    chan struct{}
@@ -50,8 +50,7 @@ func newMaintenance(b *backend) *maintenance {
 	return u
 }
 
-// start is called where storage can be written, and does nothing the second
-// time.
+// start is called where storage can be written, and does nothing the second time.
 func (u *maintenance) start() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -77,8 +76,8 @@ func (u *maintenance) wakeUp() {
 	}
 }
 
-// wakeIfLate wakes the maintenance where it should have looked already: timers stand still
-// while a machine sleeps.
+// wakeIfLate wakes the maintenance where it should have looked already: timers stand still while a
+// machine sleeps.
 func (u *maintenance) wakeIfLate() {
 	u.mu.Lock()
 	late := time.Now().Round(0).After(u.next)
@@ -138,8 +137,8 @@ func (u *maintenance) runOnce() (next time.Time) {
 	return next
 }
 
-// renewCertificate begins a rotation when the certificate's end comes near. due
-// is when it wants to be called again; zero where there is nothing to renew.
+// renewCertificate begins a rotation when the certificate's end comes near. due is when it wants to
+// be called again; zero where there is nothing to renew.
 func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err error) {
 	stored, err := readConfig(ctx, b.storage)
 	if err != nil || stored == nil || stored.RenewBefore == 0 {
@@ -171,9 +170,9 @@ func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err erro
 	return b.rotation.Advance(ctx)
 }
 
-// renewalDue is the certificate's own moment ahead of its end: spread by a
-// tenth, so that the certificates of one day are not renewed in one minute, and
-// not before half its life is over. After a failure it is later each time.
+// renewalDue is the certificate's own moment ahead of its end: spread by a tenth, so that the
+// certificates of one day are not renewed in one minute, and not before half its life is over.
+// After a failure it is later each time.
 func renewalDue(certificate *x509.Certificate, before time.Duration, last *rotation.Outcome) time.Time {
 	sum := sha256.Sum256(certificate.Raw)
 	spread := before / 10 / (1 << 16) * time.Duration(binary.BigEndian.Uint16(sum[:]))
@@ -188,21 +187,20 @@ func renewalDue(certificate *x509.Certificate, before time.Duration, last *rotat
 	return due
 }
 
-// renewalPause grows from six hours to three days: a request that KSeF refuses
-// counts towards its limit, of as few as 12 in 30 days. Towards the end it is
-// shorter, since little is left to be lost.
+// renewalPause grows from six hours to three days: a request that KSeF refuses counts towards its
+// limit, of as few as 12 in 30 days. Towards the end it is shorter, since little is left to be
+// lost.
 func renewalPause(failures int, left time.Duration) time.Duration {
 	const shortest, longest, least = 6 * time.Hour, 72 * time.Hour, 15 * time.Minute
 	pause := min(longest, shortest<<min(max(failures-1, 0), 4))
 	return max(least, min(pause, left/8))
 }
 
-// loginNotice is how long before the end of a login that only a person can
-// repeat the engine tells of it; KSeF's last for seven days.
+// loginNotice is how long before the end of a login that only a person can repeat the engine tells
+// of it; KSeF's last for seven days.
 const loginNotice = 3 * 24 * time.Hour
 
-// watchLogins tells once a day of logins that only a person can repeat and that
-// end soon.
+// watchLogins tells once a day of logins that only a person can repeat and that end soon.
 func (b *backend) watchLogins(ctx context.Context) (time.Time, error) {
 	sessions, err := b.externalSessions(ctx)
 	if err != nil {

@@ -83,8 +83,8 @@ func (r *run) contexts() []map[string]any {
 	return all
 }
 
-// watchContexts notes each token that is recorded in another context than that of
-// config, and each change of config that strands tokens unforced.
+// watchContexts notes each token that is recorded in another context than that of config, and each
+// change of config that strands tokens unforced.
 func (r *run) watchContexts() {
 	for number, flaky := range r.disks {
 		flaky.beforePut = func(entry *logical.StorageEntry) {
@@ -125,8 +125,7 @@ func (r *run) strands(v *vault, storage logical.Storage, current *config, entry 
 	return nil
 }
 
-// isElsewhere looks at the first record of a token under the role that names no
-// context.
+// isElsewhere looks at the first record of a token under the role that names no context.
 func isElsewhere(storage logical.Storage, current *config, entry *logical.StorageEntry) error {
 	before, err := storage.Get(context.Background(), entry.Key)
 	if err != nil || before != nil {

@@ -17,10 +17,9 @@ var errTainted = errors.New("the mount is being moved")
 
 func (v *vault) isTainted() bool { return v.engine.views[v.mount].Tainted() }
 
-// move is Vault moving the mount: it marks it, has it roll back, ends its leases,
-// and takes the mark away. What is in flight goes on meanwhile. Where something
-// fails an operator tries again after a minute. before is called when there are no
-// leases any more.
+// move is Vault moving the mount: it marks it, has it roll back, ends its leases, and takes the
+// mark away. What is in flight goes on meanwhile. Where something fails an operator tries again
+// after a minute. before is called when there are no leases any more.
 func (v *vault) move(before func()) {
 	tainted := &v.engine.views[v.mount].tainted
 	if !tainted.CompareAndSwap(false, true) {
@@ -50,8 +49,8 @@ func (v *vault) endAll() bool {
 	return len(leases) == 0
 }
 
-// move looks for a token of the mount that is alive when its leases are gone, and of which
-// storage does not say that it must die. Where storage has been in trouble only its own end ends it.
+// move looks for a token of the mount that is alive when its leases are gone, and of which storage
+// does not say that it must die. Where storage has been in trouble only its own end ends it.
 func (r *run) move(v *vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)

@@ -19,12 +19,12 @@ type run struct {
 	users sync.WaitGroup
 	// cutOff counts requests for a token whose outcome Vault never learned.
 	cutOff atomic.Int64
-	// tight says that KSeF's limits are less than its documentation says: the
-	// engine knows them only where it has asked, as it has in one context. Only
-	// there, too, a mount knows what others have sent before it has sent itself.
+	// tight says that KSeF's limits are less than its documentation says: the engine knows them
+	// only where it has asked, as it has in one context. Only there, too, a mount knows what others
+	// have sent before it has sent itself.
 	tight bool
-	// strayed is of the contexts that config and tokens have, outlived of tokens
-	// that nobody was about to end when their mount had been moved.
+	// strayed is of the contexts that config and tokens have, outlived of tokens that nobody was
+	// about to end when their mount had been moved.
 	strayed  strayed
 	outlived broken
 }
@@ -41,9 +41,9 @@ func (r *run) play(steps []step) error {
 	return r.calm()
 }
 
-// calm ends all that is wrong with the world, and lets the engine, KSeF's hourly
-// limits and Vault's daily attempts come to their ends: once those of the short
-// leases, and then of all. Nothing may be left then.
+// calm ends all that is wrong with the world, and lets the engine, KSeF's hourly limits and Vault's
+// daily attempts come to their ends: once those of the short leases, and then of all. Nothing may
+// be left then.
 func (r *run) calm() error {
 	r.network.heal()
 	r.ksef.ClearFaults()
@@ -71,8 +71,8 @@ func (r *run) calm() error {
 	return errors.Join(r.unsettled(0), r.leftovers())
 }
 
-// sessionsLeft is nil where storage has been in trouble: a session of which neither
-// tokens nor number could be stored is lost with the memory that held it.
+// sessionsLeft is nil where storage has been in trouble: a session of which neither tokens nor
+// number could be stored is lost with the memory that held it.
 func (r *run) sessionsLeft() error {
 	if r.network.inDoubt() {
 		return nil
@@ -174,8 +174,8 @@ func (r *run) crash(s step) {
 	})
 }
 
-// gap is 0 where storage has been in trouble: what one mount's journal could not
-// be told, the other comes back without.
+// gap is 0 where storage has been in trouble: what one mount's journal could not be told, the other
+// comes back without.
 func (r *run) gap(s step) time.Duration {
 	if s.Where != oneByOne || r.network.inDoubt() {
 		return 0

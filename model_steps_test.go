@@ -19,8 +19,8 @@ type scenario struct {
 	Steps []step
 }
 
-// step is one thing that happens, and the time that passes after it. Which of
-// the fields in between count depends on the action.
+// step is one thing that happens, and the time that passes after it. Which of the fields in between
+// count depends on the action.
 type step struct {
 	Do    action
 	Pick  int           // a mount or a lease, counted round
@@ -60,8 +60,8 @@ const (
 	aPause    action = "pause"   // in which nothing happens
 )
 
-// oneByOne is a return after a crash in which the mount Pick comes first and the
-// other seconds later.
+// oneByOne is a return after a crash in which the mount Pick comes first and the other seconds
+// later.
 const oneByOne = "one by one"
 
 // byForce is a change of config that leaves tokens in the context before.

@@ -12,14 +12,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// shards times rapid's own number of checks (100 unless -rapid.checks says
-// otherwise) are the runs of the model.
+// shards times rapid's own number of checks (100 unless -rapid.checks says otherwise) are the runs
+// of the model.
 const shards = 11
 
-// TestThePromisesHoldWhateverHappens plays scenarios that mix what users,
-// operators and Vault do with crashes and with all that can go wrong at KSeF, on
-// the way there and in storage, over two mounts that share a taxpayer's context.
-// At the end of each, tokens alive in KSeF are leases alive in Vault.
+// TestThePromisesHoldWhateverHappens plays scenarios that mix what users, operators and Vault do
+// with crashes and with all that can go wrong at KSeF, on the way there and in storage, over two
+// mounts that share a taxpayer's context. At the end of each, tokens alive in KSeF are leases alive
+// in Vault.
 func TestThePromisesHoldWhateverHappens(t *testing.T) {
 	var runs atomic.Int64
 	seedUnlessGiven(t)
@@ -42,8 +42,8 @@ func TestThePromisesHoldWhateverHappens(t *testing.T) {
 	t.Logf("%d runs", runs.Load())
 }
 
-// seedUnlessGiven makes a run repeatable, so that a failure speaks of a change
-// and not of luck; -rapid.seed=N plays others.
+// seedUnlessGiven makes a run repeatable, so that a failure speaks of a change and not of luck;
+// -rapid.seed=N plays others.
 func seedUnlessGiven(t *testing.T) {
 	t.Helper()
 	seed := flag.Lookup("rapid.seed")

@@ -23,8 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mount is one mount of the engine, in a process that has a registry of its own
-// and a way to KSeF.
+// mount is one mount of the engine, in a process that has a registry of its own and a way to KSeF.
 type mount struct {
 	*env
 	ctx       context.Context // of the requests that Vault makes
@@ -52,8 +51,7 @@ func (m *mount) start() {
 	m.initialize()
 }
 
-// load is the first half of a start: Vault loads all mounts and then
-// initializes them.
+// load is the first half of a start: Vault loads all mounts and then initializes them.
 func (m *mount) load() {
 	if m.view == nil {
 		m.view = &taintableView{StaticSystemView: *mountDefaults()}
@@ -203,8 +201,8 @@ func (m *mount) issue() *logical.Response {
 	return m.must(m.read("creds/invoices", nil))
 }
 
-// lease turns an answer into the secret that Vault would hand back later, its
-// internal data passed through JSON.
+// lease turns an answer into the secret that Vault would hand back later, its internal data passed
+// through JSON.
 func (w *env) lease(response *logical.Response) *logical.Secret {
 	w.t.Helper()
 	require.NotNil(w.t, response.Secret)

@@ -17,8 +17,8 @@ const longestName = 200
 
 var validName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$`)
 
-// anyName matches whatever stands in a name's place, so that nameFrom can say what is wrong
-// with it.
+// anyName matches whatever stands in a name's place, so that nameFrom can say what is wrong with
+// it.
 func anyName(field string) string { return "(?P<" + field + ">(?s:.+))" }
 
 // nameField is the schema of a name in a path.

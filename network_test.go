@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// network lies between a world's processes and KSeF. It loses what it is told to
-// lose, refuses with 429 as KSeF does, watches that nobody comes back before
-// the time named there, and notes each secret that passes.
+// network lies between a world's processes and KSeF. It loses what it is told to lose, refuses with
+// 429 as KSeF does, watches that nobody comes back before the time named there, and notes each
+// secret that passes.
 type network struct {
 	env  *env
 	ksef http.RoundTripper
@@ -72,8 +72,8 @@ func (n *network) refuse(next busy) {
 	n.busy = append(n.busy, next)
 }
 
-// dither keeps KSeF from deciding logins for a while, as where it asks the issuer
-// of a qualified certificate.
+// dither keeps KSeF from deciding logins for a while, as where it asks the issuer of a qualified
+// certificate.
 func (n *network) dither(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -93,8 +93,7 @@ func (n *network) heal() {
 	n.outage, n.busy = reachable, nil
 }
 
-// doubt says that from now on a process may fail to write down what a 429 has
-// demanded.
+// doubt says that from now on a process may fail to write down what a 429 has demanded.
 func (n *network) doubt() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -109,8 +108,8 @@ func (n *network) inDoubt() bool {
 	return !n.doubted.IsZero()
 }
 
-// forget is for the end of a process: what it has learned at this moment, or may
-// have failed to write down, the next one cannot know.
+// forget is for the end of a process: what it has learned at this moment, or may have failed to
+// write down, the next one cannot know.
 func (n *network) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -173,8 +172,8 @@ func tooManyRequests(request *http.Request, retryAfter time.Duration) *http.Resp
 	}
 }
 
-// contextOf reads whose limits a request spends from its bearer token; "" where
-// KSeF counts per address.
+// contextOf reads whose limits a request spends from its bearer token; "" where KSeF counts per
+// address.
 func contextOf(request *http.Request) string {
 	parts := strings.Split(request.Header.Get("Authorization"), ".")
 	if len(parts) != 3 {

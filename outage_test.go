@@ -72,8 +72,8 @@ func TestAPageInPlaceOfARefusalEndsNoToken(t *testing.T) {
 	})
 }
 
-// TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd has fifty leases end while
-// KSeF is away for three hours, and Vault gives each of them up.
+// TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd has fifty leases end while KSeF is away for
+// three hours, and Vault gives each of them up.
 func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 	for _, kind := range []outage{refusing, silent} {
 		for _, restart := range []bool{false, true} {
@@ -112,8 +112,8 @@ func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 	}
 }
 
-// TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes is about a token whose
-// record comes to lie among those that are not to be looked at for long.
+// TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes is about a token whose record comes to
+// lie among those that are not to be looked at for long.
 func TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes(t *testing.T) {
 	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
 		renewed := s.mustIssue(30 * time.Minute)

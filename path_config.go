@@ -192,8 +192,8 @@ func notStored(err error) error {
 	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
 }
 
-// prove logs in. Where only other settings change, the session that there is
-// proves it by a refresh. unproven says why nothing was proven; "" for a proof.
+// prove logs in. Where only other settings change, the session that there is proves it by a
+// refresh. unproven says why nothing was proven; "" for a proof.
 func (c *connection) prove(ctx context.Context, before *config, verify bool) (unproven string, err error) {
 	if !verify {
 		return "The configuration was stored without logging in to KSeF; the first token will show whether it works.", nil
@@ -227,8 +227,7 @@ func verified(before, next *config, err error) (unproven string, failed error) {
 	return "The configuration was stored unproven: " + err.Error(), nil
 }
 
-// discard ends what was logged in to prove a configuration that is not stored
-// after all.
+// discard ends what was logged in to prove a configuration that is not stored after all.
 func discard(ctx context.Context, current *config, built *connection) error {
 	if current != nil && !replaces(current, built.config) {
 		return nil
@@ -241,8 +240,8 @@ func replaces(before, next *config) bool {
 	return before != nil && before.fingerprint() != next.fingerprint()
 }
 
-// commitConfig stores a configuration, ends the sessions of another signer or API, and
-// puts the new one in force.
+// commitConfig stores a configuration, ends the sessions of another signer or API, and puts the new
+// one in force.
 func (b *backend) commitConfig(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
 	if err := built.config.store(ctx, b.storage); err != nil {
 		return nil, errors.Join(err, discard(ctx, current, built))
@@ -272,8 +271,8 @@ func maybeOpen(err error) string {
 	return fmt.Sprintf("A session that the engine no longer uses may still be open in KSeF until it ends by itself, after 7 days at most: %v", err)
 }
 
-// endSessions ends what was logged in under a configuration, also where it is
-// not the one in memory; all that is open in its KSeF if told.
+// endSessions ends what was logged in under a configuration, also where it is not the one in
+// memory; all that is open in its KSeF if told.
 func (b *backend) endSessions(ctx context.Context, current *config, all bool) error {
 	connected := b.connection.get()
 	if connected == nil || connected.config.fingerprint() != current.fingerprint() {

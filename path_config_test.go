@@ -218,8 +218,7 @@ func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T
 	})
 }
 
-// openSessions counts KSeF's sessions that were opened with a signature and
-// can still be refreshed.
+// openSessions counts KSeF's sessions that were opened with a signature and can still be refreshed.
 func (w *env) openSessions() int {
 	open := 0
 	for _, session := range w.ksef.State().Sessions {

@@ -185,9 +185,8 @@ func (r *role) store(ctx context.Context, storage logical.Storage, name string) 
 	return nil
 }
 
-// applyRole returns what a role becomes when the fields are written to it: those that
-// are not given stay as they are, and those that are unset become as if they had never
-// been given.
+// applyRole returns what a role becomes when the fields are written to it: those that are not given
+// stay as they are, and those that are unset become as if they had never been given.
 func applyRole(name string, current *role, data *framework.FieldData, unset []string) (*role, error) {
 	next := role{Description: defaultDescription}
 	if current != nil {

@@ -16,9 +16,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// longStep is how long a request waits for what KSeF takes minutes to decide:
-// Vault gives it 90 seconds, but Vault's own client 60. The maintenance goes on
-// afterwards.
+// longStep is how long a request waits for what KSeF takes minutes to decide: Vault gives it 90
+// seconds, but Vault's own client 60. The maintenance goes on afterwards.
 const longStep = 45 * time.Second
 
 func (b *backend) pathRotateRoot() []*framework.Path {

@@ -156,8 +156,7 @@ func usageSchema(key ratelimit.Key, usage ratelimit.Usage) map[string]any {
 	return answer
 }
 
-// isIdle says that an endpoint's limits are of no interest: nothing is used,
-// and nobody waits.
+// isIdle says that an endpoint's limits are of no interest: nothing is used, and nobody waits.
 func isIdle(usage ratelimit.Usage) bool {
 	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }

@@ -17,8 +17,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// tidyTimeout keeps a tidy within the 60 seconds that Vault's client gives a
-// request.
+// tidyTimeout keeps a tidy within the 60 seconds that Vault's client gives a request.
 const tidyTimeout = 50 * time.Second
 
 func (b *backend) pathTidy() []*framework.Path {

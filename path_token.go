@@ -61,8 +61,8 @@ func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *f
 	return &logical.Response{Data: answer}, nil
 }
 
-// askToken reads a token from KSeF: in the context that its record names, or
-// that the request or the configuration does.
+// askToken reads a token from KSeF: in the context that its record names, or that the request or
+// the configuration does.
 func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, error) {
 	current, taxpayer, err := b.tokenContext(ctx, data, record)
 	if err != nil {
@@ -116,8 +116,8 @@ func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, reco
 	return warnOfPending(b.ledger.CloseUnknown(ctx, record))
 }
 
-// revokeToken succeeds where the engine goes on by itself until KSeF confirms;
-// the warning then says so. A lease's revocation, unlike this one, must fail.
+// revokeToken succeeds where the engine goes on by itself until KSeF confirms; the warning then
+// says so. A lease's revocation, unlike this one, must fail.
 func (b *backend) revokeToken(ctx context.Context, record *ledger.Record) (*logical.Response, error) {
 	return warnOfPending(b.ledger.RevokeToken(ctx, record))
 }
@@ -135,9 +135,8 @@ func warnOfPending(err error) (*logical.Response, error) {
 	return response, nil
 }
 
-// deleteWithoutRecord revokes a token that carries this mount's mark although
-// the ledger no longer knows it, and refuses every other: what others have made
-// is not ours to end.
+// deleteWithoutRecord revokes a token that carries this mount's mark although the ledger no longer
+// knows it, and refuses every other: what others have made is not ours to end.
 func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.FieldData, referenceNumber string) (*logical.Response, error) {
 	token, err := b.askToken(ctx, data, referenceNumber, nil)
 	if err != nil {

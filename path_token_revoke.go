@@ -29,8 +29,8 @@ func (b *backend) secretToken() *framework.Secret {
 	}
 }
 
-// lease is what a lease keeps of its token: enough to revoke it without its
-// role, and without its record.
+// lease is what a lease keeps of its token: enough to revoke it without its role, and without its
+// record.
 type lease struct {
 	Version         int                      `json:"version"`
 	Nonce           string                   `json:"nonce"`
@@ -62,8 +62,8 @@ func (l lease) internal() map[string]any {
 	}
 }
 
-// decodeLease reads what Vault hands back, in which numbers and slices have
-// become what JSON makes of them.
+// decodeLease reads what Vault hands back, in which numbers and slices have become what JSON makes
+// of them.
 func decodeLease(secret *logical.Secret) (*lease, error) {
 	if secret == nil {
 		return nil, errUnknownLease
@@ -89,8 +89,8 @@ func (l *lease) forLedger() ledger.Lease {
 	}
 }
 
-// tokenRevoke ends a lease. It succeeds only when KSeF has confirmed that the
-// token is dead; until then the ledger goes on by itself.
+// tokenRevoke ends a lease. It succeeds only when KSeF has confirmed that the token is dead; until
+// then the ledger goes on by itself.
 func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	held, err := decodeLease(req.Secret)
 	if err != nil {
@@ -99,8 +99,8 @@ func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *fram
 	return nil, b.explainRevocation(ctx, b.ledger.RevokeLease(ctx, held.forLedger()))
 }
 
-// tokenRenew moves a lease's end, as far as config and KSeF let the token live. Vault answers 400 with
-// the text of an error that is returned; of an error response it would print the Go value.
+// tokenRenew moves a lease's end, as far as config and KSeF let the token live. Vault answers 400
+// with the text of an error that is returned; of an error response it would print the Go value.
 func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	held, err := decodeLease(req.Secret)
 	if err != nil {
@@ -128,8 +128,7 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 	return response, nil
 }
 
-// renewalTTLs takes a role's lease as it is now; a role that is gone ends its
-// leases at their time.
+// renewalTTLs takes a role's lease as it is now; a role that is gone ends its leases at their time.
 func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, held *lease) (ttl, maxTTL time.Duration, err error) {
 	if held.Role == "" {
 		return held.TTL, held.MaxTTL, nil

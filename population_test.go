@@ -16,16 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fewRecords and manyRecords are how many live records a small and a large mount
-// have.
+// fewRecords and manyRecords are how many live records a small and a large mount have.
 const (
 	fewRecords  = 1_000
 	manyRecords = 100_000 / raceDivisor
 )
 
-// populate gives the storage as many live records as told, through the ledger
-// itself. They are those of leases of a day: the ends lie over the next day, an
-// hour off at the least. Every other lease has been renewed, at any age.
+// populate gives the storage as many live records as told, through the ledger itself. They are
+// those of leases of a day: the ends lie over the next day, an hour off at the least. Every other
+// lease has been renewed, at any age.
 func populate(t tester, storage logical.Storage, api string, count int) {
 	ctx := t.Context()
 	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}}
@@ -59,8 +58,8 @@ func populate(t tester, storage logical.Storage, api string, count int) {
 // stride mixes the ages of leases with their ends.
 const stride = 7919
 
-// numberedUpstream stands for KSeF where only the ledger's own work is of interest: it
-// gives each token a number, and does nothing else.
+// numberedUpstream stands for KSeF where only the ledger's own work is of interest: it gives each
+// token a number, and does nothing else.
 type numberedUpstream struct {
 	ledger.Upstream
 	given int

@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// point is the n-th time, counted from 1, that a process does something of one
-// kind that outlives it: a write to storage, or a request to KSeF.
+// point is the n-th time, counted from 1, that a process does something of one kind that outlives
+// it: a write to storage, or a request to KSeF.
 type point struct {
 	kind   string
 	number int
@@ -35,8 +35,8 @@ const (
 	justAfter  moment = "just after"  // it is done, and the process never learns
 )
 
-// process is a process of the plugin. Once it has died, nothing that its
-// goroutines still do reaches storage or KSeF.
+// process is a process of the plugin. Once it has died, nothing that its goroutines still do
+// reaches storage or KSeF.
 type process struct {
 	ctx      context.Context // ends when it dies
 	end      context.CancelFunc
@@ -77,8 +77,8 @@ func (p *process) passed() []point {
 
 func (p *process) isKilled() bool { return p.ctx.Err() != nil }
 
-// arrive counts a point. The verdict comes under the lock, so that whoever
-// comes next finds the process as dead as this point leaves it.
+// arrive counts a point. The verdict comes under the lock, so that whoever comes next finds the
+// process as dead as this point leaves it.
 func (p *process) arrive(kind string) moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()

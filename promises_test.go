@@ -21,8 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// broken says which of the promises that hold at every moment does not; nil
-// where all do.
+// broken says which of the promises that hold at every moment does not; nil where all do.
 func (s *cluster) broken() error {
 	synctest.Wait() // nobody is in the middle of anything
 	loaded := s.aliveTokens()
@@ -43,9 +42,8 @@ func (s *cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 	return nil
 }
 
-// leaseWithoutToken looks for a lease in force whose token KSeF would not let
-// in, though nobody has deleted it and KSeF has made it properly; and for one
-// that ended before its token.
+// leaseWithoutToken looks for a lease in force whose token KSeF would not let in, though nobody has
+// deleted it and KSeF has made it properly; and for one that ended before its token.
 func (s *cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	alive := make(map[string]bool)
 	for _, token := range loaded {
@@ -64,8 +62,8 @@ func (s *cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	return nil
 }
 
-// limitExceeded looks for a 429 that KSeF has given of its own accord, and for a
-// request that came before a Retry-After was over.
+// limitExceeded looks for a 429 that KSeF has given of its own accord, and for a request that came
+// before a Retry-After was over.
 func (s *cluster) limitExceeded() error {
 	for endpoint, counts := range s.ksef.State().Requests {
 		if counts["429"] > 0 {
@@ -77,9 +75,9 @@ func (s *cluster) limitExceeded() error {
 	return s.network.trespass
 }
 
-// unsettled says what is left open that should have come to its end; nil where
-// nothing is. Tokens whose lease Vault never got may live on until the end that
-// their record names, if they are no more than the requests that were cut off.
+// unsettled says what is left open that should have come to its end; nil where nothing is. Tokens
+// whose lease Vault never got may live on until the end that their record names, if they are no
+// more than the requests that were cut off.
 func (s *cluster) unsettled(cutOff int) error {
 	if err := s.broken(); err != nil {
 		return err
@@ -133,12 +131,12 @@ func (s *cluster) leftovers() error {
 	return nil
 }
 
-// isOverdue says that the reconciler should have ended the token, its grace of an hour
-// and some time for KSeF's limits included.
+// isOverdue says that the reconciler should have ended the token, its grace of an hour and some
+// time for KSeF's limits included.
 func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }
 
-// openRecords reads the ledgers of all mounts, by reference number, and where
-// there is none yet by nonce.
+// openRecords reads the ledgers of all mounts, by reference number, and where there is none yet by
+// nonce.
 func (s *cluster) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
 	for _, flaky := range s.disks {
@@ -152,8 +150,8 @@ func (s *cluster) openRecords() (map[string]*ledger.Record, error) {
 // errMoved says that a record was moved or removed between the list and its reading.
 var errMoved = errors.New("a record is no longer where it was listed")
 
-// addOpenRecords reads one ledger. A mount at work may move a record between list and read: then all are read
-// again.
+// addOpenRecords reads one ledger. A mount at work may move a record between list and read: then
+// all are read again.
 func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
 	records, err := readRecords(storage)
 	for errors.Is(err, errMoved) {

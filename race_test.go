@@ -5,6 +5,6 @@
 
 package ksef
 
-// raceDivisor makes the large mount smaller: the race detector slows the filling
-// of a storage many times over, and no count depends on it.
+// raceDivisor makes the large mount smaller: the race detector slows the filling of a storage many
+// times over, and no count depends on it.
 const raceDivisor = 10

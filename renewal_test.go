@@ -21,9 +21,9 @@ import (
 
 const day = 24 * time.Hour
 
-// TestYearsGoByWithoutAHandOnIt lets five years pass over one rotation by hand:
-// the certificate is renewed each time before its end, tokens are made and
-// revoked all along, and KSeF's quota is never asked for more than it has.
+// TestYearsGoByWithoutAHandOnIt lets five years pass over one rotation by hand: the certificate is
+// renewed each time before its end, tokens are made and revoked all along, and KSeF's quota is
+// never asked for more than it has.
 func TestYearsGoByWithoutAHandOnIt(t *testing.T) {
 	options := simulator.Options{
 		CertificateQuota: simulator.CertificateQuota{Requests: 1, Certificates: 2}, CertificateAcceptanceDelay: 2 * time.Hour,
@@ -69,8 +69,7 @@ func TestARenewalThatFailsIsShownAndTriedAgain(t *testing.T) {
 	})
 }
 
-// Where KSeF does not tell whether it has issued the certificate, that is a
-// failure and no answer.
+// Where KSeF does not tell whether it has issued the certificate, that is a failure and no answer.
 func TestARenewalThatCannotBeginIsShown(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		m.rotate(nil)

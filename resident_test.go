@@ -27,8 +27,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// BenchmarkResident compares the memory of two plugin processes, as Vault runs
-// them, at its peak: one has many live records, the other none.
+// BenchmarkResident compares the memory of two plugin processes, as Vault runs them, at its peak:
+// one has many live records, the other none.
 func BenchmarkResident(b *testing.B) {
 	for range b.N {
 		full, empty := peakOfAPlugin(b, manyRecords), peakOfAPlugin(b, 0)
@@ -37,9 +37,9 @@ func BenchmarkResident(b *testing.B) {
 	}
 }
 
-// peakOfAPlugin starts the plugin on a storage with so many live records, has it
-// do one of each thing that it does, and returns the most bytes that it ever had
-// resident. The storage itself is in this process.
+// peakOfAPlugin starts the plugin on a storage with so many live records, has it do one of each
+// thing that it does, and returns the most bytes that it ever had resident. The storage itself is
+// in this process.
 func peakOfAPlugin(b *testing.B, records int) int {
 	w := newEnv(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
 	server := httptest.NewServer(w.ksef.Handler())
@@ -128,8 +128,7 @@ func (p *pluginProcess) peak() int {
 	return 0
 }
 
-// multiplexed names the mount in each call to the process, which may serve
-// several.
+// multiplexed names the mount in each call to the process, which may serve several.
 type multiplexed struct{ *goplugin.GRPCClient }
 
 const mountInCalls = "1"

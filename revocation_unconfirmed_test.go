@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRevocationThatIsNotConfirmed has KSeF revoke a token, refuse to revoke it again, and lose every
-// answer that would say why. That is an outage, and no answer about the token.
+// TestRevocationThatIsNotConfirmed has KSeF revoke a token, refuse to revoke it again, and lose
+// every answer that would say why. That is an outage, and no answer about the token.
 func TestRevocationThatIsNotConfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
 	inCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *cluster) {

@@ -75,8 +75,7 @@ func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
 	})
 }
 
-// KSeF shows one subject nothing of another's: a rotation must not take that for
-// an answer.
+// KSeF shows one subject nothing of another's: a rotation must not take that for an answer.
 func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
 	withoutKey(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *mount) {
 		first, second := m.signer(simulator.CertificateOptions{PESEL: testPESEL}), m.signer(simulator.CertificateOptions{PESEL: "80010112345"})

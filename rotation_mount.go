@@ -20,8 +20,7 @@ type rotationMount struct {
 	*backend
 
 	mu sync.Mutex
-	// proven is the connection of a credential that has logged in and is not in
-	// force yet.
+	// proven is the connection of a credential that has logged in and is not in force yet.
 	proven *connection
 }
 
@@ -99,8 +98,7 @@ func (m *rotationMount) buildWith(stored *config, fresh rotation.Credential) (*c
 	return m.build(&next)
 }
 
-// Switch implements rotation.Mount. Requests in progress go on under the new
-// credential.
+// Switch implements rotation.Mount. Requests in progress go on under the new credential.
 func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) error {
 	if err := m.connection.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the configuration: %w", err)
@@ -129,8 +127,7 @@ func (m *rotationMount) Switch(ctx context.Context, fresh rotation.Credential) e
 	return nil
 }
 
-// takeProven is the connection that Prove has made, unless the configuration has
-// changed since.
+// takeProven is the connection that Prove has made, unless the configuration has changed since.
 func (m *rotationMount) takeProven(stored *config, fresh rotation.Credential) (*connection, error) {
 	built, err := m.buildWith(stored, fresh)
 	if err != nil {
@@ -155,9 +152,9 @@ func (m *rotationMount) Supersede(ctx context.Context) error {
 	return connected.sessions.Supersede(ctx)
 }
 
-// rotate begins a rotation, or joins the one in progress, and carries it on until
-// it has ended or has to wait: then the engine goes on by itself, and status tells
-// why. joined says that one was in progress. The error is why it failed.
+// rotate begins a rotation, or joins the one in progress, and carries it on until it has ended or
+// has to wait: then the engine goes on by itself, and status tells why. joined says that one was in
+// progress. The error is why it failed.
 func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined bool, err error) {
 	err = b.rotation.Begin(ctx, request)
 	var lost *rotation.LostReplyError

@@ -102,8 +102,7 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 	}
 }
 
-// KSeF knows a signer without NIP and PESEL by a fingerprint, which a rotation
-// must keep.
+// KSeF knows a signer without NIP and PESEL by a fingerprint, which a rotation must keep.
 func TestRotateRootKeepsAFingerprint(t *testing.T) {
 	certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)})
 	require.NoError(t, err)

@@ -42,8 +42,8 @@ func (s *cluster) endSessions() {
 	})
 }
 
-// useSessions has every mount ask KSeF something in config's own context, and in
-// each that is given.
+// useSessions has every mount ask KSeF something in config's own context, and in each that is
+// given.
 func (s *cluster) useSessions(contexts ...map[string]any) error {
 	var failures []error
 	for _, v := range s.vaults {

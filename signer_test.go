@@ -30,8 +30,7 @@ func (w *env) signer(options simulator.CertificateOptions) *signer {
 	return &signer{pair}
 }
 
-// sign makes a signed document of what login/begin has answered, as a program of
-// the layout does.
+// sign makes a signed document of what login/begin has answered, as a program of the layout does.
 func (p *signer) sign(t require.TestingT, begun map[string]any, layout xadestest.Layout) string {
 	return p.signAs(t, xadestest.Request{
 		Challenge: begun["challenge"].(string), Context: contextElement(begun),

@@ -38,8 +38,8 @@ func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestATokenThatCannotBeRecordedIsRevoked has storage fail from a point of the
-// issue on, for ten minutes.
+// TestATokenThatCannotBeRecordedIsRevoked has storage fail from a point of the issue on, for ten
+// minutes.
 func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 	for _, from := range []string{issueEndpoint, "put ledger/live/*", "delete ledger/issuing/*"} {
 		for _, how := range []trouble{refused, unsaid} {
@@ -61,8 +61,8 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 	}
 }
 
-// TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess is the same with KSeF
-// out of reach and a death on top.
+// TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess is the same with KSeF out of reach and a
+// death on top.
 func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
 	for _, how := range []trouble{refused, unsaid} {
 		t.Run(string(how), func(t *testing.T) {

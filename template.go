@@ -24,8 +24,8 @@ const (
 	maxFilled   = 4 << 10
 )
 
-// templateFunctions are those of Vault's own templates whose output is never much longer than
-// their input.
+// templateFunctions are those of Vault's own templates whose output is never much longer than their
+// input.
 func templateFunctions() map[string]any {
 	return map[string]any{
 		"truncate": truncate, "truncate_sha256": truncateSHA256,

@@ -61,8 +61,8 @@ func TestTidyFormerCountsAndRevokes(t *testing.T) {
 	})
 }
 
-// TestTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can
-// revoke within KSeF's limits.
+// TestTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
+// within KSeF's limits.
 func TestTidyFormerReadsAllPages(t *testing.T) {
 	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
 		id, _ := m.formerMount(130)

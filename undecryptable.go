@@ -10,13 +10,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// undecryptable is how Vault's barrier reports an entry that was changed below it. Between Vault and
-// the plugin only the text of an error is left.
+// undecryptable is how Vault's barrier reports an entry that was changed below it. Between Vault
+// and the plugin only the text of an error is left.
 const undecryptable = "decryption failed: cipher: message authentication failed"
 
 // readableStorage gives an entry that Vault cannot decrypt as an empty one, which is unreadable
-// everywhere: its error would come at each reading for ever, unlike that of a storage in trouble, and
-// what an unreadable entry hurts is only itself.
+// everywhere: its error would come at each reading for ever, unlike that of a storage in trouble,
+// and what an unreadable entry hurts is only itself.
 type readableStorage struct{ logical.Storage }
 
 // readable is nil for a request that has no storage.

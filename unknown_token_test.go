@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inForgetfulKSeF runs a test on a mount with one leased token, of which a reset KSeF knows nothing.
+// inForgetfulKSeF runs a test on a mount with one leased token, of which a reset KSeF knows
+// nothing.
 func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *mount, issued *logical.Response)) {
 	t.Helper()
 	withMount(t, options, func(t *testing.T, m *mount) {
@@ -35,7 +36,8 @@ func (m *mount) sayUnknown(issued *logical.Response) (*logical.Response, error) 
 	return m.request(logical.DeleteOperation, path, map[string]any{"unknown_to_ksef": true})
 }
 
-// TestUnknownToken_afterADay ends a lease whose token KSeF has not known for a day, across a restart.
+// TestUnknownToken_afterADay ends a lease whose token KSeF has not known for a day, across a
+// restart.
 func TestUnknownToken_afterADay(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
 		secret, number := m.lease(issued), issued.Data["reference_number"].(string)

@@ -23,13 +23,13 @@ import (
 // Vault unmounts in this order: it marks the mount as tainted, calls PeriodicFunc, revokes the
 // leases that are stored at that moment, calls Clean, and deletes the mount's storage. A request
 // that was routed before the mark is not waited for, and its lease may be stored at any time. So
-// issuing ends in PeriodicFunc, before Vault collects the leases, and what is alive in Clean has
-// no lease that Vault would revoke.
+// issuing ends in PeriodicFunc, before Vault collects the leases, and what is alive in Clean has no
+// lease that Vault would revoke.
 const (
 	// endIssuingTimeout bounds the wait for the requests for tokens that are in flight.
 	endIssuingTimeout = 10 * time.Second
-	// lastRevocationsTimeout bounds the wait in Clean for KSeF's confirmations. While Clean runs
-	// no other mount of the process is served.
+	// lastRevocationsTimeout bounds the wait in Clean for KSeF's confirmations. While Clean runs no
+	// other mount of the process is served.
 	lastRevocationsTimeout = 10 * time.Second
 	// leaseStoredAfter is how long Vault may take from an answer to the stored lease.
 	leaseStoredAfter = time.Second
@@ -93,8 +93,8 @@ func (u *unmounting) sinceAnswer() time.Duration {
 	return time.Since(u.answered)
 }
 
-// followTaint begins the mount's end when Vault has marked it as tainted, and resumes issuing
-// when the mark is gone, as after a move. Vault's order is described above.
+// followTaint begins the mount's end when Vault has marked it as tainted, and resumes issuing when
+// the mark is gone, as after a move. Vault's order is described above.
 func (b *backend) followTaint(ctx context.Context) {
 	if !b.System().Tainted() {
 		b.resumeIssuing()
@@ -108,7 +108,8 @@ func (b *backend) followTaint(ctx context.Context) {
 	if err := b.ledger.RevokeAll(ctx, causeUnmount); err != nil {
 		b.Logger().Error("not every token of the tainted mount could be read; what is left is revoked when its lease ends", "error", err)
 	}
-	// A move takes the mark away, also where leases were lost before: the next process finds no taint.
+	// A move takes the mark away, also where leases were lost before: the next process finds no
+	// taint.
 	if err := b.ledger.RecordRevocations(ctx); err != nil {
 		b.Logger().Error("revocations of the tainted mount are in progress and not all of them could be recorded; "+
 			"if the process ends before KSeF confirms them, such a token is revoked when its lease ends", "error", err)
@@ -132,8 +133,8 @@ func (b *backend) admitIssue() {
 	}
 }
 
-// endIssuing ends the requests for tokens that are in flight. Nothing is lost where that takes
-// too long: each of them has a record.
+// endIssuing ends the requests for tokens that are in flight. Nothing is lost where that takes too
+// long: each of them has a record.
 func (b *backend) endIssuing(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endIssuingTimeout)
 	defer cancel()

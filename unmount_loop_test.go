@@ -27,7 +27,8 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 			u.elapse(time.Duration(round) * 500 * time.Millisecond)
 			ids[u.must(u.read("status", nil)).Data["mount_id"].(string)] = true
 
-			// Whoever is answered before Vault collects the leases has one, and Clean ends the rest.
+			// Whoever is answered before Vault collects the leases has one, and Clean ends the
+			// rest.
 			left, err := u.disable(held)
 			require.NoError(t, err)
 			require.Empty(t, left)

@@ -144,8 +144,8 @@ func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
 	})
 }
 
-// TestUnmountEndsARequestThatKSeFDoesNotAnswer shows the bound of Clean, and that the log leads
-// to what may be left.
+// TestUnmountEndsARequestThatKSeFDoesNotAnswer shows the bound of Clean, and that the log leads to
+// what may be left.
 func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
@@ -160,8 +160,8 @@ func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// TestUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a token
-// was lost. One that KSeF has never made is named in the log.
+// TestUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a
+// token was lost. One that KSeF has never made is named in the log.
 func TestUnmountSearchesForLostReplies(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
 		"made":      {Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
@@ -234,8 +234,8 @@ func TestUnloadKeepsTokens(t *testing.T) {
 	})
 }
 
-// TestMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes
-// the mark away. The mount stays loaded.
+// TestMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes the
+// mark away. The mount stays loaded.
 func TestMoveResumesIssuing(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
 		answered := u.reading(4)
@@ -254,8 +254,8 @@ func TestMoveResumesIssuing(t *testing.T) {
 }
 
 // TestDisableWithManyLeases has more leases than KSeF lets be revoked in a minute. The first try
-// fails and says until when to wait; the engine revokes all tokens meanwhile, so that the next
-// try succeeds.
+// fails and says until when to wait; the engine revokes all tokens meanwhile, so that the next try
+// succeeds.
 func TestDisableWithManyLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		leases := u.issueMany(40)

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// maxUnreadable bounds the unreadable entries that are remembered, maxUnreadableShown those that
-	// status names.
+	// maxUnreadable bounds the unreadable entries that are remembered, maxUnreadableShown those
+	// that status names.
 	maxUnreadable      = 1000
 	maxUnreadableShown = 20
 )

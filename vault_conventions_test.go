@@ -103,9 +103,9 @@ func (m *mount) requireSealWrapped() {
 	require.GreaterOrEqual(m.t, wrapped, 2, "the configuration and a session")
 }
 
-// requireWrappedIfSecret compares an entry with the list of those that Vault
-// seal-wraps, exact or with a slash at its end: whatever is secret lies under
-// one, and nothing else is stored than what is known here.
+// requireWrappedIfSecret compares an entry with the list of those that Vault seal-wraps, exact or
+// with a slash at its end: whatever is secret lies under one, and nothing else is stored than what
+// is known here.
 func (m *mount) requireWrappedIfSecret(entry logical.StorageEntry) {
 	m.t.Helper()
 	if m.isSealWrapped(entry.Key) {

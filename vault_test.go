@@ -15,16 +15,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What Vault's expiration manager does with a lease that has ended
-// (vault/expiration.go, 1.21): six attempts with growing pauses, then one a day.
+// What Vault's expiration manager does with a lease that has ended (vault/expiration.go, 1.21): six
+// attempts with growing pauses, then one a day.
 const (
 	maxRevokeAttempts = 6
 	revokeRetryBase   = 10 * time.Second
 	irrevocablePause  = 24 * time.Hour
 )
 
-// vault holds the leases of one mount as Vault does. A lease exists once the
-// request that made it has returned.
+// vault holds the leases of one mount as Vault does. A lease exists once the request that made it
+// has returned.
 type vault struct {
 	engine *engine
 	mount  int
@@ -73,8 +73,8 @@ func (v *vault) request(ctx context.Context, do func(m *mount) (*logical.Respons
 	return v.engine.call(ctx, v.mount, do)
 }
 
-// issue has a token made under a role and holds its lease. Where the user has
-// gone before the answer came there is no lease.
+// issue has a token made under a role and holds its lease. Where the user has gone before the
+// answer came there is no lease.
 func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*tokenLease, error) {
 	response, err := v.request(ctx, func(m *mount) (*logical.Response, error) {
 		return m.write("creds/"+role, map[string]any{"ttl": ttl.String()})
@@ -118,8 +118,7 @@ func (v *vault) renew(lease *tokenLease, increment time.Duration) error {
 	return nil
 }
 
-// end is an operator revoking a lease, or hurrying one that Vault could not
-// revoke so far.
+// end is an operator revoking a lease, or hurrying one that Vault could not revoke so far.
 func (v *vault) end(leases ...*tokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -156,8 +155,7 @@ func (v *vault) keep(lease *tokenLease) {
 	v.letGo(lease)
 }
 
-// letGo removes a lease whose revocation was answered with success. Then the
-// token must be dead.
+// letGo removes a lease whose revocation was answered with success. Then the token must be dead.
 func (v *vault) letGo(lease *tokenLease) {
 	if status := v.engine.statusInKSeF(lease.number); status == "Pending" || status == "Active" {
 		v.mu.Lock()
@@ -173,8 +171,7 @@ func (v *vault) letGoEarly() error {
 	return v.early
 }
 
-// lose is Vault crashing before it has written the lease down, or coming back
-// from an old snapshot.
+// lose is Vault crashing before it has written the lease down, or coming back from an old snapshot.
 func (v *vault) lose(lease *tokenLease) {
 	v.remove(lease)
 	close(lease.lost)
@@ -214,8 +211,7 @@ func (v *vault) expiry(lease *tokenLease) time.Time {
 
 func (v *vault) isLive(lease *tokenLease) bool { return v.expiry(lease).After(time.Now()) }
 
-// all returns the leases that there are, those that have ended and are not yet
-// revoked included.
+// all returns the leases that there are, those that have ended and are not yet revoked included.
 func (v *vault) all() []*tokenLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -49,15 +49,15 @@ type Operation struct {
 	Token           Bearer `json:"authenticationToken"`
 }
 
-// LoginPending is the status code of a login that KSeF has not decided yet;
-// LoginDone that of one that has succeeded. All others are final refusals.
+// LoginPending is the status code of a login that KSeF has not decided yet; LoginDone that of one
+// that has succeeded. All others are final refusals.
 const (
 	LoginPending = 100
 	LoginDone    = 200
 )
 
-// Status is where something stands that KSeF decides in its own time: a login,
-// a request for a certificate.
+// Status is where something stands that KSeF decides in its own time: a login, a request for a
+// certificate.
 type Status struct {
 	Code        int      `json:"code"`
 	Description string   `json:"description"`
@@ -121,8 +121,8 @@ func (c *Client) Challenge(ctx context.Context) (*Challenge, error) {
 	return &out, nil
 }
 
-// SubmitXAdES begins a login with a signed AuthTokenRequest. The document is
-// sent byte for byte: any change would break its signature.
+// SubmitXAdES begins a login with a signed AuthTokenRequest. The document is sent byte for byte:
+// any change would break its signature.
 func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, error) {
 	var out Operation
 	err := c.do(ctx, call{
@@ -152,8 +152,8 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 	return out, err
 }
 
-// Redeem exchanges a login that has succeeded for its tokens. KSeF allows it
-// once: where the answer is lost, only a new login helps.
+// Redeem exchanges a login that has succeeded for its tokens. KSeF allows it once: where the answer
+// is lost, only a new login helps.
 func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, error) {
 	var out Tokens
 	err := c.do(ctx, call{
@@ -165,8 +165,8 @@ func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, err
 	return &out, nil
 }
 
-// Refresh gets a new access token. A refresh token that has ended is a 400
-// with 21301, 21304 or 21308, not a 401.
+// Refresh gets a new access token. A refresh token that has ended is a 400 with 21301, 21304 or
+// 21308, not a 401.
 func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 	var out refreshed
 	err := c.do(ctx, call{

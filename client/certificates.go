@@ -12,8 +12,8 @@ import (
 	"net/url"
 )
 
-// The endpoints of KSeF certificates, as KSeF's documentation names them. They
-// speak of the subject that is logged in, whatever the context.
+// The endpoints of KSeF certificates, as KSeF's documentation names them. They speak of the subject
+// that is logged in, whatever the context.
 const (
 	EndpointCertificateLimits = "GET /certificates/limits"
 	EndpointEnrollmentData    = "GET /certificates/enrollments/data"
@@ -24,8 +24,8 @@ const (
 	EndpointRevokeCertificate = "POST /certificates/{certificateSerialNumber}/revoke"
 )
 
-// typeAuthentication is the type of certificate that can log in; KSeF's other one
-// is for invoices made offline.
+// typeAuthentication is the type of certificate that can log in; KSeF's other one is for invoices
+// made offline.
 const typeAuthentication = "Authentication"
 
 // RevokedSuperseded says of a certificate that another has taken its place.
@@ -47,8 +47,8 @@ type CertificateLimits struct {
 	Certificate CertificateLimit `json:"certificate"`
 }
 
-// EnrollmentData is the subject that a request for a certificate must name,
-// attribute by attribute. "" stands for one that it must not have.
+// EnrollmentData is the subject that a request for a certificate must name, attribute by attribute.
+// "" stands for one that it must not have.
 type EnrollmentData struct {
 	CommonName             string `json:"commonName"`
 	CountryName            string `json:"countryName"`
@@ -60,8 +60,7 @@ type EnrollmentData struct {
 	OrganizationIdentifier string `json:"organizationIdentifier"`
 }
 
-// EnrollmentRequest asks for a certificate of type Authentication, valid from
-// its issue.
+// EnrollmentRequest asks for a certificate of type Authentication, valid from its issue.
 type EnrollmentRequest struct {
 	// Name is 5 to 100 letters, digits, blanks, dashes and underscores.
 	Name string
@@ -69,8 +68,7 @@ type EnrollmentRequest struct {
 	CSR []byte
 }
 
-// The status codes of a request for a certificate. All others are final
-// refusals.
+// The status codes of a request for a certificate. All others are final refusals.
 const (
 	EnrollmentPending = 100
 	EnrollmentDone    = 200
@@ -79,8 +77,8 @@ const (
 // Enrollment is where a request for a certificate stands.
 type Enrollment struct {
 	Status Status `json:"status"`
-	// SerialNumber is that of the certificate, 16 upper-case hexadecimal digits;
-	// "" until it is issued.
+	// SerialNumber is that of the certificate, 16 upper-case hexadecimal digits; "" until it is
+	// issued.
 	SerialNumber string `json:"certificateSerialNumber"`
 }
 
@@ -95,8 +93,7 @@ func (e *EnrollmentError) Error() string {
 	return appendSentence(text, e.explain())
 }
 
-// explain speaks of the status codes that KSeF's OpenAPI lists for a request for
-// a certificate.
+// explain speaks of the status codes that KSeF's OpenAPI lists for a request for a certificate.
 func (e *EnrollmentError) explain() string {
 	switch e.Status.Code {
 	case http.StatusBadRequest:
@@ -143,8 +140,8 @@ func (c *Client) CertificateLimits(ctx context.Context, access TokenSource) (*Ce
 	return &out, nil
 }
 
-// EnrollmentData asks for the subject that a request for a certificate must
-// name. KSeF tells only whoever has logged in with a signature (25001).
+// EnrollmentData asks for the subject that a request for a certificate must name. KSeF tells only
+// whoever has logged in with a signature (25001).
 func (c *Client) EnrollmentData(ctx context.Context, access TokenSource) (*EnrollmentData, error) {
 	var out EnrollmentData
 	err := c.do(ctx, call{
@@ -156,8 +153,8 @@ func (c *Client) EnrollmentData(ctx context.Context, access TokenSource) (*Enrol
 	return &out, nil
 }
 
-// Enroll asks for a certificate. KSeF answers at once with a reference number
-// and decides later; each call may lead to a certificate of its own.
+// Enroll asks for a certificate. KSeF answers at once with a reference number and decides later;
+// each call may lead to a certificate of its own.
 func (c *Client) Enroll(ctx context.Context, access TokenSource, request EnrollmentRequest) (referenceNumber string, err error) {
 	post, err := jsonCall(EndpointEnroll, "/certificates/enrollments", access, struct {
 		Name string `json:"certificateName"`
@@ -179,8 +176,8 @@ func (c *Client) Enroll(ctx context.Context, access TokenSource, request Enrollm
 	return out.ReferenceNumber, nil
 }
 
-// Enrollment asks where a request for a certificate stands. KSeF keeps that for
-// 30 days (410 Gone afterwards).
+// Enrollment asks where a request for a certificate stands. KSeF keeps that for 30 days (410 Gone
+// afterwards).
 func (c *Client) Enrollment(ctx context.Context, access TokenSource, referenceNumber string) (*Enrollment, error) {
 	var out Enrollment
 	err := c.do(ctx, call{
@@ -196,12 +193,11 @@ func (c *Client) Enrollment(ctx context.Context, access TokenSource, referenceNu
 	return &out, nil
 }
 
-// ErrNoCertificate says that KSeF knows no certificate of the subject's under the
-// number.
+// ErrNoCertificate says that KSeF knows no certificate of the subject's under the number.
 var ErrNoCertificate = errors.New("KSeF has no such certificate of the subject's")
 
-// RetrieveCertificate fetches a certificate of the subject's. It fails with
-// ErrNoCertificate where there is none.
+// RetrieveCertificate fetches a certificate of the subject's. It fails with ErrNoCertificate where
+// there is none.
 func (c *Client) RetrieveCertificate(ctx context.Context, access TokenSource, serialNumber string) (*x509.Certificate, error) {
 	post, err := jsonCall(EndpointRetrieve, "/certificates/retrieve", access, struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
@@ -232,8 +228,8 @@ func (c *Client) RetrieveCertificate(ctx context.Context, access TokenSource, se
 	return nil, fmt.Errorf("%w: %s", ErrNoCertificate, serialNumber)
 }
 
-// RevokeCertificate revokes a certificate of the subject's; reason is one of
-// KSeF's, such as RevokedSuperseded. Sessions that were opened with it go on.
+// RevokeCertificate revokes a certificate of the subject's; reason is one of KSeF's, such as
+// RevokedSuperseded. Sessions that were opened with it go on.
 func (c *Client) RevokeCertificate(ctx context.Context, access TokenSource, serialNumber, reason string) error {
 	post, err := jsonCall(EndpointRevokeCertificate, "/certificates/"+url.PathEscape(serialNumber)+"/revoke", access, struct {
 		Reason string `json:"revocationReason"`

@@ -1,12 +1,10 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package client speaks KSeF's HTTP API: logging in, KSeF tokens, certificates,
-// limits.
+// Package client speaks KSeF's HTTP API: logging in, KSeF tokens, certificates, limits.
 //
-// It holds no session and takes no decisions: who logs in, when to wait and
-// what to try again are the callers' business. Secrets travel as [Secret],
-// which prints as a placeholder.
+// It holds no session and takes no decisions: who logs in, when to wait and what to try again are
+// the callers' business. Secrets travel as [Secret], which prints as a placeholder.
 package client
 
 import (
@@ -40,26 +38,25 @@ const (
 
 // Config says how to reach one KSeF API.
 type Config struct {
-	// URL is the API's base address including the version, such as TestURL.
-	// Plain http is accepted for loopback hosts only.
+	// URL is the API's base address including the version, such as TestURL. Plain http is accepted
+	// for loopback hosts only.
 	URL string
-	// CACertificate holds PEM certificates that are trusted besides the
-	// system's own. Empty means the system's alone.
+	// CACertificate holds PEM certificates that are trusted besides the system's own. Empty means
+	// the system's alone.
 	CACertificate string
-	// RequestTimeout bounds one HTTP exchange, body included; 0 means
-	// DefaultRequestTimeout.
+	// RequestTimeout bounds one HTTP exchange, body included; 0 means DefaultRequestTimeout.
 	RequestTimeout time.Duration
 	// UserAgent is sent with each request.
 	UserAgent string
-	// OnWarning is called for each X-System-Warning that KSeF sends. It may be
-	// called from several goroutines at once.
+	// OnWarning is called for each X-System-Warning that KSeF sends. It may be called from several
+	// goroutines at once.
 	OnWarning func(Warning)
 	// Transport replaces the network, for tests.
 	Transport http.RoundTripper
 }
 
-// Warning is what KSeF says in the header X-System-Warning: the request
-// succeeded, but something about it will be refused one day.
+// Warning is what KSeF says in the header X-System-Warning: the request succeeded, but something
+// about it will be refused one day.
 type Warning struct {
 	Endpoint string
 	Text     string
@@ -79,8 +76,8 @@ type Client struct {
 	unanswered, closedAfter *atomic.Int64
 }
 
-// New checks the configuration and returns a client. It sends nothing. Errors
-// are an *InputError, which names the field at fault.
+// New checks the configuration and returns a client. It sends nothing. Errors are an *InputError,
+// which names the field at fault.
 func New(config Config) (*Client, error) {
 	base, err := ParseURL(config.URL)
 	if err != nil {
@@ -119,8 +116,8 @@ func (c *Client) URL() string { return c.base }
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// refuseRedirect stops at the first redirect: KSeF documents none, and one
-// would carry a bearer token to a host that nobody configured.
+// refuseRedirect stops at the first redirect: KSeF documents none, and one would carry a bearer
+// token to a host that nobody configured.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // ParseURL checks a base address and returns it without a trailing slash.
@@ -196,8 +193,7 @@ func rootPool(caCertificate string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// InputError is a user's mistake: which field, what is wrong with it, and what
-// would be right.
+// InputError is a user's mistake: which field, what is wrong with it, and what would be right.
 type InputError struct {
 	Field  string
 	Fault  string

@@ -326,8 +326,8 @@ func TestReferenceNumbersAreChecked(t *testing.T) {
 	}
 }
 
-// FuzzAnswers holds that no answer of KSeF's makes the client panic, or believe
-// in a token without a number.
+// FuzzAnswers holds that no answer of KSeF's makes the client panic, or believe in a token without
+// a number.
 func FuzzAnswers(f *testing.F) {
 	f.Add(202, "", `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-45","token":"t"}`)
 	f.Add(400, "", `{"errors":[{"code":26001,"description":"d","details":["x"]}],"traceId":"t"}`)
@@ -359,8 +359,7 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// fuzzCertificates holds that no answer passes for a certificate that was not
-// asked for.
+// fuzzCertificates holds that no answer passes for a certificate that was not asked for.
 func fuzzCertificates(t *testing.T, api *Client) {
 	const serial = "0123456789ABCDEF"
 	if number, err := api.Enroll(t.Context(), access(), EnrollmentRequest{}); err == nil {

@@ -65,8 +65,8 @@ func nipFault(digits string) string {
 	return ""
 }
 
-// ParseInternalID checks the identifier of an internal unit: a NIP, a dash and
-// five digits, the last of them a checksum.
+// ParseInternalID checks the identifier of an internal unit: a NIP, a dash and five digits, the
+// last of them a checksum.
 func ParseInternalID(value string) (ContextIdentifier, error) {
 	if !internalIDPattern.MatchString(value) {
 		return ContextIdentifier{}, &InputError{Field: "internal_id", Fault: "is not a NIP, a dash and five digits", Remedy: "give it as KSeF shows it, such as 5265877635-12346"}
@@ -80,8 +80,7 @@ func ParseInternalID(value string) (ContextIdentifier, error) {
 	return ContextIdentifier{Type: ContextInternalID, Value: value}, nil
 }
 
-// validNIP weighs the first nine digits and compares their sum modulo 11 with
-// the tenth.
+// validNIP weighs the first nine digits and compares their sum modulo 11 with the tenth.
 func validNIP(nip string) bool {
 	sum := 0
 	for i, weight := range [...]int{6, 5, 7, 2, 3, 4, 5, 6, 7} {
@@ -90,8 +89,8 @@ func validNIP(nip string) bool {
 	return sum%11 == int(nip[9]-'0')
 }
 
-// validInternalID weighs all digits but the last with 1 and 3 in turn, modulo
-// 10 (KSeF's OpenAPI, granting of rights to a subunit's administrator).
+// validInternalID weighs all digits but the last with 1 and 3 in turn, modulo 10 (KSeF's OpenAPI,
+// granting of rights to a subunit's administrator).
 func validInternalID(id string) bool {
 	digits := strings.Replace(id, "-", "", 1)
 	last := len(digits) - 1

@@ -42,13 +42,13 @@ type APIError struct {
 	Detail string
 	// ReasonCode says why a 403 was given, such as missing-permissions.
 	ReasonCode string
-	// Required are the permissions any one of which KSeF asks for, and Present those that the access
-	// token carries, where a 403 names them.
+	// Required are the permissions any one of which KSeF asks for, and Present those that the
+	// access token carries, where a 403 names them.
 	Required, Present []string
 	// TraceID is what KSeF's support asks for.
 	TraceID string
-	// RetryAfter is how long a 429 wants us to stay away: a minute where it does
-	// not say. 0 for other refusals.
+	// RetryAfter is how long a 429 wants us to stay away: a minute where it does not say. 0 for
+	// other refusals.
 	RetryAfter time.Duration
 	// RetryAt is when that time is over.
 	RetryAt time.Time
@@ -124,8 +124,8 @@ func (e *APIError) Has(code int) bool {
 // TransportError is an exchange that did not come to an understandable end.
 type TransportError struct {
 	Endpoint string
-	// Sent says that the request may have reached KSeF, so that it is unknown
-	// whether KSeF has acted on it. Without a connection it is false.
+	// Sent says that the request may have reached KSeF, so that it is unknown whether KSeF has
+	// acted on it. Without a connection it is false.
 	Sent bool
 	// Connected says that the request certainly had a connection to leave by.
 	Connected bool
@@ -144,16 +144,16 @@ func (e *TransportError) Error() string {
 
 func (e *TransportError) Unwrap() error { return e.Err }
 
-// IsRefusal says that KSeF has answered with a 4xx: the request has had no
-// effect. Every other error of a sent request leaves that open.
+// IsRefusal says that KSeF has answered with a 4xx: the request has had no effect. Every other
+// error of a sent request leaves that open.
 func IsRefusal(err error) bool {
 	var refused *APIError
 	return errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 &&
 		refused.Status != http.StatusRequestTimeout
 }
 
-// MayHaveActed says of a failed request to the endpoint that changes something
-// whether KSeF may have done so: it was sent, and was not refused.
+// MayHaveActed says of a failed request to the endpoint that changes something whether KSeF may
+// have done so: it was sent, and was not refused.
 func MayHaveActed(err error, endpoint string) bool {
 	var lost *TransportError
 	if errors.As(err, &lost) {
@@ -187,8 +187,8 @@ func hasStatus(err error, status int) bool {
 	return errors.As(err, &refused) && refused.Status == status
 }
 
-// problemDetails covers the four shapes of application/problem+json that the
-// OpenAPI names; legacyFailure and legacyLimit the two older ones.
+// problemDetails covers the four shapes of application/problem+json that the OpenAPI names;
+// legacyFailure and legacyLimit the two older ones.
 type problemDetails struct {
 	Title      string        `json:"title"`
 	Detail     string        `json:"detail"`
@@ -216,16 +216,16 @@ type problemItem struct {
 	Details     []string `json:"details"`
 }
 
-// legacyLimit is the older body of a 429. There, status is an object; in a
-// problem document it is a number, so the two cannot share one type.
+// legacyLimit is the older body of a 429. There, status is an object; in a problem document it is a
+// number, so the two cannot share one type.
 type legacyLimit struct {
 	Status struct {
 		Details []string `json:"details"`
 	} `json:"status"`
 }
 
-// decodeFailure reads either error format. A body that is neither leaves the
-// status alone: it is enough to decide by.
+// decodeFailure reads either error format. A body that is neither leaves the status alone: it is
+// enough to decide by.
 func decodeFailure(endpoint string, response *http.Response, body []byte) *APIError {
 	failure := &APIError{Endpoint: endpoint, Status: response.StatusCode}
 	if response.StatusCode == http.StatusTooManyRequests {

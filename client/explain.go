@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Explain says in one English sentence what KSeF's refusal means for whoever
-// runs this engine; "" where KSeF's own text is all there is to say.
+// Explain says in one English sentence what KSeF's refusal means for whoever runs this engine; ""
+// where KSeF's own text is all there is to say.
 func (e *APIError) Explain() string {
 	for _, problem := range e.Problems {
 		if sentence := explainCode(problem.Code); sentence != "" {
@@ -43,8 +43,8 @@ func (e *APIError) Explain() string {
 	return ""
 }
 
-// NextPermit is the end of a sentence that says when the next request may go, and in how many seconds
-// from now; "" for a zero time.
+// NextPermit is the end of a sentence that says when the next request may go, and in how many
+// seconds from now; "" for a zero time.
 func NextPermit(at time.Time) string {
 	if at.IsZero() {
 		return ""
@@ -56,8 +56,8 @@ func NextPermit(at time.Time) string {
 	return text
 }
 
-// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login, a
-// token or a certificate can meet.
+// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login, a token or a certificate
+// can meet.
 func explainCode(code int) string {
 	switch code {
 	case 9101, 9102, 9103:

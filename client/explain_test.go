@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExplain has a sentence for each code and status that the OpenAPI lists for an exchange of this
-// client's.
+// TestExplain has a sentence for each code and status that the OpenAPI lists for an exchange of
+// this client's.
 func TestExplain(t *testing.T) {
 	for _, code := range []int{
 		9101, 9102, 9103, 9105, 21001, 21111, 21115, 21117, 21217, 21301, 21304, 21308, 21401, 21405, 21406, 21418, 21470,

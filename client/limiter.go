@@ -10,19 +10,18 @@ import (
 
 // Limiter admits requests: it knows KSeF's limits and says when one may go.
 type Limiter interface {
-	// Admit waits until a request to the endpoint may be sent. Where it
-	// returns nil, the pass is closed exactly once.
+	// Admit waits until a request to the endpoint may be sent. Where it returns nil, the pass is
+	// closed exactly once.
 	Admit(ctx context.Context, endpoint string) (Permit, error)
 }
 
 // Permit is the permission to send one request.
 type Permit interface {
-	// Begin waits for what KSeF limits over all requests together. It is called once, when the bearer
-	// token is at hand: to get one may take a login, whose requests must not wait for this one. Where
-	// it fails, nothing is sent and Cancel follows.
+	// Begin waits for what KSeF limits over all requests together. It is called once, when the
+	// bearer token is at hand: to get one may take a login, whose requests must not wait for this
+	// one. Where it fails, nothing is sent and Cancel follows.
 	Begin(ctx context.Context) error
-	// Done says that the exchange has ended. retryAfter is what a 429 asked
-	// for, 0 otherwise.
+	// Done says that the exchange has ended. retryAfter is what a 429 asked for, 0 otherwise.
 	Done(retryAfter time.Duration)
 	// GiveUp is Done for a request of that moment whose answer nobody waits for any more: KSeF may
 	// look at it only later.

@@ -12,8 +12,8 @@ import (
 const EndpointRateLimits = "GET /rate-limits"
 
 // RateLimits is EffectiveApiRateLimitValues: KSeF's limits for one group of endpoints. Requests are
-// counted in sliding windows. In each window, -1 is no limit, and 0 stands for one that KSeF did not
-// tell.
+// counted in sliding windows. In each window, -1 is no limit, and 0 stands for one that KSeF did
+// not tell.
 type RateLimits struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`

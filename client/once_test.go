@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A gate has let one request through: net/http must not send it a second time
-// when a connection that it had kept breaks.
+// A gate has let one request through: net/http must not send it a second time when a connection
+// that it had kept breaks.
 func TestARequestIsSentOnceThoughItsConnectionBreaks(t *testing.T) {
 	var arrived atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

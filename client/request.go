@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// maxBody bounds what is read of one answer; the largest documented one, a
-	// page of 100 tokens, is about 100 KiB.
+	// maxBody bounds what is read of one answer; the largest documented one, a page of 100 tokens,
+	// is about 100 KiB.
 	maxBody = 4 << 20
-	// maxRetryAfter bounds how long a 429 may send us away, so that one absurd
-	// header cannot stop a mount for good. Blocks of 45 minutes have been seen.
+	// maxRetryAfter bounds how long a 429 may send us away, so that one absurd header cannot stop a
+	// mount for good. Blocks of 45 minutes have been seen.
 	maxRetryAfter = 24 * time.Hour
 )
 
-// call is one request: an endpoint as KSeF's documentation names it, the path
-// with its parameters filled in, and what goes along.
+// call is one request: an endpoint as KSeF's documentation names it, the path with its parameters
+// filled in, and what goes along.
 type call struct {
 	endpoint    string // "GET /tokens/{referenceNumber}"
 	method      string
@@ -38,8 +38,8 @@ type call struct {
 	body        []byte
 }
 
-// TokenSource gives the bearer token of a request at the moment in which it is
-// sent: a wait for KSeF's limits may outlast a token.
+// TokenSource gives the bearer token of a request at the moment in which it is sent: a wait for
+// KSeF's limits may outlast a token.
 type TokenSource func(ctx context.Context) (Secret, error)
 
 // Source returns the secret itself as the bearer token.
@@ -55,8 +55,7 @@ func unreadable(endpoint string) error {
 	return &TransportError{Endpoint: endpoint, Sent: true, Connected: true, Err: errUnreadable}
 }
 
-// jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless
-// said otherwise.
+// jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless said otherwise.
 func jsonCall(endpoint, path string, bearer TokenSource, body any) (call, error) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
@@ -68,8 +67,8 @@ func jsonCall(endpoint, path string, bearer TokenSource, body any) (call, error)
 	}, nil
 }
 
-// blockUnlessTold is how long a 429 without a Retry-After keeps us away: the
-// window that is most likely to be full.
+// blockUnlessTold is how long a 429 without a Retry-After keeps us away: the window that is most
+// likely to be full.
 const blockUnlessTold = time.Minute
 
 // do sends the call and decodes a success into out (nil: there is no body).
@@ -115,8 +114,8 @@ func (c *Client) closeSilent() {
 	}
 }
 
-// settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero where
-// KSeF has begun to answer.
+// settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero
+// where KSeF has begun to answer.
 func (c *Client) settle(permit Permit, sent time.Time, err error) {
 	left := errors.Is(err, context.Canceled) && !sent.IsZero() && time.Since(sent) >= unansweredAfter
 	if left || errors.Is(err, context.DeadlineExceeded) {
@@ -182,8 +181,8 @@ func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.R
 		return nil, nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
 	}
 	if call.method == http.MethodGet {
-		// net/http would send it again by itself where a connection that it had
-		// kept breaks, past the gate. It does not with a body that it cannot rewind.
+		// net/http would send it again by itself where a connection that it had kept breaks, past
+		// the gate. It does not with a body that it cannot rewind.
 		request.Body, request.GetBody = io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	request.Header.Set("Accept", "application/json")
@@ -203,8 +202,8 @@ func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.R
 	return request, cancel, nil
 }
 
-// withoutURL drops the address from net/http's error: the endpoint is named
-// anyway, and a query may hold what the caller would not want in a log.
+// withoutURL drops the address from net/http's error: the endpoint is named anyway, and a query may
+// hold what the caller would not want in a log.
 func withoutURL(err error) error {
 	var addressed *url.Error
 	if errors.As(err, &addressed) {
@@ -219,8 +218,8 @@ func (c *Client) noteWarning(endpoint string, header http.Header) {
 	}
 }
 
-// parseRetryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3).
-// It returns 0 where there is none or it is not understood.
+// parseRetryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3). It returns 0 where
+// there is none or it is not understood.
 func parseRetryAfter(header http.Header) time.Duration {
 	raw := header.Get("Retry-After")
 	if raw == "" {

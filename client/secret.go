@@ -10,8 +10,8 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a string that must not be seen: a KSeF token, a JWT. It prints,
-// formats, logs and marshals as a placeholder; Reveal gives the string itself.
+// Secret is a string that must not be seen: a KSeF token, a JWT. It prints, formats, logs and
+// marshals as a placeholder; Reveal gives the string itself.
 type Secret string
 
 // Reveal returns the secret itself.

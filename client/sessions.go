@@ -68,8 +68,8 @@ func (c *Client) QuerySessions(ctx context.Context, access TokenSource, query Se
 	return &out, nil
 }
 
-// EndSession ends the session that the token, access or refresh, belongs to.
-// Access tokens stay valid to their own end, up to 15 minutes.
+// EndSession ends the session that the token, access or refresh, belongs to. Access tokens stay
+// valid to their own end, up to 15 minutes.
 func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
 	return c.do(ctx, call{
 		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Source(),

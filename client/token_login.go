@@ -48,9 +48,8 @@ func (c *Client) submitTokenOnce(ctx context.Context, taxpayer ContextIdentifier
 	return c.SubmitToken(ctx, challenge, taxpayer, token, key)
 }
 
-// SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF
-// asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge". BeginTokenLogin does all
-// of it.
+// SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF asks: RSA-OAEP with
+// SHA-256 over "token|milliseconds of the challenge". BeginTokenLogin does all of it.
 func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, taxpayer ContextIdentifier, token Secret, key *PublicKey) (*Operation, error) {
 	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
@@ -99,8 +98,8 @@ func (p *publicKeys) translate(c clock) {
 	}
 }
 
-// TokenKey fetches the key with which a KSeF token is encrypted for a login. Several may be valid at
-// once while KSeF replaces one: the one whose validity has begun last is the one that stays
+// TokenKey fetches the key with which a KSeF token is encrypted for a login. Several may be valid
+// at once while KSeF replaces one: the one whose validity has begun last is the one that stays
 // (KSeF's page on public keys).
 func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
 	var out publicKeys

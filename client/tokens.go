@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The endpoints of KSeF tokens, as KSeF's documentation names them. Each has
-// limits of its own in each context.
+// The endpoints of KSeF tokens, as KSeF's documentation names them. Each has limits of its own in
+// each context.
 const (
 	EndpointGenerateToken = "POST /tokens"
 	EndpointQueryTokens   = "GET /tokens"
@@ -34,8 +34,8 @@ const (
 	DefaultPageSize = 10
 )
 
-// Permissions returns the permissions that a KSeF token can carry (OpenAPI
-// 2.7.0, TokenPermissionType).
+// Permissions returns the permissions that a KSeF token can carry (OpenAPI 2.7.0,
+// TokenPermissionType).
 func Permissions() []string {
 	return []string{
 		"InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage",
@@ -43,8 +43,8 @@ func Permissions() []string {
 	}
 }
 
-// TokenStatus is where a token stands in its life. Values that are not listed
-// here may come one day and are passed on.
+// TokenStatus is where a token stands in its life. Values that are not listed here may come one day
+// and are passed on.
 type TokenStatus string
 
 // The statuses that KSeF documents.
@@ -63,8 +63,8 @@ func TokenStatuses() []string {
 	}
 }
 
-// Dead says that the token can no longer log in and never will again. That
-// holds in Revoking already (OpenAPI, AuthenticationTokenStatus).
+// Dead says that the token can no longer log in and never will again. That holds in Revoking
+// already (OpenAPI, AuthenticationTokenStatus).
 func (s TokenStatus) Dead() bool {
 	return s == StatusRevoking || s == StatusRevoked || s == StatusFailed
 }
@@ -110,8 +110,8 @@ type TokenQuery struct {
 	Statuses []string
 	// Description matches any part, in any case; at least 3 characters.
 	Description string
-	// Author is an identifier of at least 3 characters, AuthorType its kind:
-	// Nip, Pesel or Fingerprint.
+	// Author is an identifier of at least 3 characters, AuthorType its kind: Nip, Pesel or
+	// Fingerprint.
 	Author     string
 	AuthorType string
 	// PageSize is 10 to 100; 0 means 10.
@@ -127,8 +127,7 @@ type TokenPage struct {
 	Continuation string `json:"continuationToken"`
 }
 
-// GenerateToken makes a token. It is Pending at first and cannot log in
-// before it is Active.
+// GenerateToken makes a token. It is Pending at first and cannot log in before it is Active.
 func (c *Client) GenerateToken(ctx context.Context, access TokenSource, request TokenRequest) (*NewToken, error) {
 	post, err := jsonCall(EndpointGenerateToken, "/tokens", access, request)
 	if err != nil {
@@ -144,8 +143,8 @@ func (c *Client) GenerateToken(ctx context.Context, access TokenSource, request 
 	return &out, nil
 }
 
-// QueryTokens returns a page of the context's tokens, foreign ones included,
-// as far as the caller may see them.
+// QueryTokens returns a page of the context's tokens, foreign ones included, as far as the caller
+// may see them.
 func (c *Client) QueryTokens(ctx context.Context, access TokenSource, query TokenQuery) (*TokenPage, error) {
 	values := url.Values{}
 	for _, status := range query.Statuses {
@@ -193,8 +192,8 @@ func (c *Client) Token(ctx context.Context, access TokenSource, referenceNumber 
 	return &out, nil
 }
 
-// RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted
-// (204). KSeF has no 404: see TokenStatus.Dead for what else proves an end.
+// RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted (204). KSeF has no 404:
+// see TokenStatus.Dead for what else proves an end.
 func (c *Client) RevokeToken(ctx context.Context, access TokenSource, referenceNumber string) error {
 	return c.do(ctx, call{
 		endpoint: EndpointRevokeToken, method: http.MethodDelete,
@@ -202,8 +201,8 @@ func (c *Client) RevokeToken(ctx context.Context, access TokenSource, referenceN
 	}, nil)
 }
 
-// referencePattern is what KSeF's reference numbers look like: a date, a kind
-// and groups, 36 characters together (OpenAPI, ReferenceNumber, and its examples).
+// referencePattern is what KSeF's reference numbers look like: a date, a kind and groups, 36
+// characters together (OpenAPI, ReferenceNumber, and its examples).
 var referencePattern = regexp.MustCompile(`^[0-9]{8}-[A-Z]{2}-[0-9A-Z-]{24}$`)
 
 // ParseReferenceNumber checks a reference number that a person has typed.

@@ -39,14 +39,14 @@ func (a *ambush) around(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		next.ServeHTTP(w, r)
-		// What next has written has not left yet: it is small, and the server
-		// sends it when this returns.
+		// What next has written has not left yet: it is small, and the server sends it when this
+		// returns.
 		a.spring(beforeReply)
 	})
 }
 
-// spring runs the trap where its moment has come. Other requests pass meanwhile:
-// what is held up until its sender is dead would be counted too late.
+// spring runs the trap where its moment has come. Other requests pass meanwhile: what is held up
+// until its sender is dead would be counted too late.
 func (a *ambush) spring(now moment) bool {
 	a.mu.Lock()
 	trap := a.trap
@@ -60,8 +60,7 @@ func (a *ambush) spring(now moment) bool {
 	return true
 }
 
-// strike does something at the moment, and says whether it was done: the moment
-// may not come soon.
+// strike does something at the moment, and says whether it was done: the moment may not come soon.
 func (a *ambush) strike(ctx context.Context, at moment, something func() error) bool {
 	const patience = 2 * time.Second
 	done := make(chan bool, 1)

@@ -18,17 +18,16 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// crowd asks for leases and treats them in all the ways there are. It notes what
-// Vault has answered.
+// crowd asks for leases and treats them in all the ways there are. It notes what Vault has
+// answered.
 type crowd struct {
 	vault *server
 	mount string
 
 	mu     sync.Mutex
 	leases map[string]*held
-	// answers counts what requests for a token were answered with, by HTTP
-	// status; 0 is none. exhausted counts those that the engine itself refused,
-	// since KSeF's limits left no room soon.
+	// answers counts what requests for a token were answered with, by HTTP status; 0 is none.
+	// exhausted counts those that the engine itself refused, since KSeF's limits left no room soon.
 	answers   map[int]int
 	exhausted int
 }
@@ -44,8 +43,8 @@ func newCrowd(vault *server, mount string) *crowd {
 	return &crowd{vault: vault, mount: mount, leases: make(map[string]*held), answers: make(map[int]int)}
 }
 
-// one asks for a token until there is one, and then does one thing or another
-// with its lease. Errors are what happens here; only the end of ctx is an error.
+// one asks for a token until there is one, and then does one thing or another with its lease.
+// Errors are what happens here; only the end of ctx is an error.
 func (c *crowd) one(ctx context.Context, dice *rand.Rand) error {
 	fates := []struct {
 		ttl  time.Duration
@@ -131,8 +130,7 @@ func (c *crowd) deleteToken(ctx context.Context, dice *rand.Rand, lease *held) e
 // renewedWithin is how long a lease lives that is to be renewed.
 const renewedWithin = time.Minute
 
-// renew asks until the lease lives for an hour. Where that comes too late, the
-// lease runs out.
+// renew asks until the lease lives for an hour. Where that comes too late, the lease runs out.
 func (c *crowd) renew(ctx context.Context, dice *rand.Rand, lease *held) error {
 	for end := time.Now().Add(renewedWithin); time.Now().Before(end); {
 		if err := pause(ctx, upTo(dice, 10*time.Second)); err != nil {

@@ -30,8 +30,8 @@ type saboteur struct {
 	orphans int
 }
 
-// spoil adds a fault every now and then until ctx ends: each kind at each
-// endpoint, in any order, again and again.
+// spoil adds a fault every now and then until ctx ends: each kind at each endpoint, in any order,
+// again and again.
 func (s *saboteur) spoil(ctx context.Context, dice *rand.Rand) error {
 	var faults []simulator.Fault
 	for _, endpoint := range []string{"POST /tokens", "GET /tokens", "GET /tokens/{referenceNumber}", "DELETE /tokens/{referenceNumber}"} {
@@ -91,8 +91,7 @@ func (s *saboteur) killVault() error {
 	return s.vault.kill()
 }
 
-// errNoPlugin says that Vault has no plugin process now: it starts one when a
-// request needs it.
+// errNoPlugin says that Vault has no plugin process now: it starts one when a request needs it.
 var errNoPlugin = errors.New("vault has no plugin process")
 
 // killPlugin ends the process that serves all mounts, and waits for its end.

@@ -20,12 +20,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// settleLimit is more than the longest pause that the engine makes after a
-// failure, 4 minutes.
+// settleLimit is more than the longest pause that the engine makes after a failure, 4 minutes.
 const settleLimit = 5 * time.Minute
 
-// settle brings to an end what was begun: the leases that were to end, those
-// that Vault has stored and nobody received, and what the engine does by itself.
+// settle brings to an end what was begun: the leases that were to end, those that Vault has stored
+// and nobody received, and what the engine does by itself.
 func (c *chaos) settle(ctx context.Context, t *testing.T) {
 	t.Helper()
 	_, ending := c.crowd.sorted()
@@ -75,9 +74,8 @@ func (c *chaos) mustHaveLostNothing(ctx context.Context, t *testing.T) {
 	c.log(t, "%d tokens alive: %d with a lease, %d whose lease Vault has lost", len(alive), len(kept), len(leaseless))
 }
 
-// mustAgreeWithKSeF has the engine hold its ledger against KSeF's list: it finds
-// no token of its own that it did not know. What it is still searching for may
-// die meanwhile.
+// mustAgreeWithKSeF has the engine hold its ledger against KSeF's list: it finds no token of its
+// own that it did not know. What it is still searching for may die meanwhile.
 func (c *chaos) mustAgreeWithKSeF(ctx context.Context, t *testing.T) {
 	t.Helper()
 	require.NoError(t, waitFor(ctx, settleLimit, "the ledger to agree with KSeF's list", func() error {

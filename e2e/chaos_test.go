@@ -25,8 +25,7 @@ import (
 
 const (
 	chaosLeases = 200
-	// A burst at the beginning fills the limits; the other requests come over a
-	// while.
+	// A burst at the beginning fills the limits; the other requests come over a while.
 	chaosBurst  = 60
 	chaosSpread = 75 * time.Second
 	// chaosPerSecond is KSeF's own limit.
@@ -37,10 +36,10 @@ const (
 	chaosLimit = 12 * time.Minute
 )
 
-// TestNoTokenIsLostInChaos issues 200 leases on a real Vault while KSeF fails and
-// processes die. When all has settled, the tokens that live in KSeF are those of
-// the leases that live in Vault, besides those whose lease Vault itself has lost:
-// they stand in the ledger. KSEF_CHAOS_SEED repeats a run's choices.
+// TestNoTokenIsLostInChaos issues 200 leases on a real Vault while KSeF fails and processes die.
+// When all has settled, the tokens that live in KSeF are those of the leases that live in Vault,
+// besides those whose lease Vault itself has lost: they stand in the ledger. KSEF_CHAOS_SEED
+// repeats a run's choices.
 func TestNoTokenIsLostInChaos(t *testing.T) {
 	t.Parallel()
 	seed := chaosSeed(t)
@@ -95,8 +94,8 @@ const chaosMount = "ksef"
 
 func startChaos(t *testing.T) *chaos {
 	t.Helper()
-	// Every crash costs what the budget had reserved ahead, so that KSeF's own
-	// limits would make the run take hours.
+	// Every crash costs what the budget had reserved ahead, so that KSeF's own limits would make
+	// the run take hours.
 	ksef, err := simulator.New(simulator.Options{Limits: simulator.Limits{
 		Context: simulator.Windows{PerSecond: chaosPerSecond, PerMinute: 600, PerHour: 5000},
 	}})

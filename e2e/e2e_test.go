@@ -5,9 +5,8 @@
 
 // Package e2e runs scripts against a real Vault with the real plugin process.
 //
-// Each script has a Vault and a KSeF of its own on loopback. VAULT_BIN names the
-// Vault, and bin/ at the top of the repository holds the plugin and the
-// simulator's program: make test sees to both.
+// Each script has a Vault and a KSeF of its own on loopback. VAULT_BIN names the Vault, and bin/ at
+// the top of the repository holds the plugin and the simulator's program: make test sees to both.
 package e2e
 
 import (
@@ -25,15 +24,14 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "scripts", "")
 }
 
-// TestAcceptance is the main job from the outside. It runs against the
-// simulator, or against the KSeF that KSEF_URL names: its TEST environment
-// accepts certificates that anybody has made.
+// TestAcceptance is the main job from the outside. It runs against the simulator, or against the
+// KSeF that KSEF_URL names: its TEST environment accepts certificates that anybody has made.
 func TestAcceptance(t *testing.T) {
 	runScripts(t, "acceptance", os.Getenv("KSEF_URL"))
 }
 
-// runScripts runs the scripts of a folder, each with a Vault of its own, and
-// with a simulator of its own unless there is a KSeF to talk to.
+// runScripts runs the scripts of a folder, each with a Vault of its own, and with a simulator of
+// its own unless there is a KSeF to talk to.
 func runScripts(t *testing.T, folder, ksefURL string) {
 	programs := findPrograms(t)
 	testscript.Run(t, testscript.Params{

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFieldsQuoteNoSecret gives each field of each path a private key in forms that it cannot
-// have. Vault's log at TRACE, its audit log and its answers must not show a line of it.
+// TestFieldsQuoteNoSecret gives each field of each path a private key in forms that it cannot have.
+// Vault's log at TRACE, its audit log and its answers must not show a line of it.
 func TestFieldsQuoteNoSecret(t *testing.T) {
 	t.Parallel()
 	secrets := &secrets{}
@@ -46,7 +46,8 @@ func TestFieldsQuoteNoSecret(t *testing.T) {
 			}
 		}
 	}
-	// What a read carries stands in its address, which Vault's client quotes in its errors and Vault in its audit log.
+	// What a read carries stands in its address, which Vault's client quotes in its errors and
+	// Vault in its audit log.
 	_, asked := testCertificate(t)
 	line := strings.Split(asked, "\n")[1]
 	for _, path := range []string{"tokens", token} {

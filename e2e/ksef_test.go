@@ -39,8 +39,8 @@ func startKSeFOfScript(t *testing.T, env *testscript.Env, secrets *secrets) (url
 	return server.URL + "/v2"
 }
 
-// serveKSeF holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its folder,
-// and notes every secret that the simulator hands out.
+// serveKSeF holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its
+// folder, and notes every secret that the simulator hands out.
 func serveKSeF(t *testing.T, secrets *secrets, options simulator.Options) (*simulator.Simulator, *httptest.Server) {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
@@ -58,8 +58,8 @@ func isFailure(err error) bool {
 	return errors.As(err, &disagreement) && (disagreement.Status >= 500 || disagreement.Status/100 == 3)
 }
 
-// underContract holds what passes against KSeF's OpenAPI document where
-// KSEF_CONTRACTS names its folder.
+// underContract holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its
+// folder.
 func underContract(t *testing.T, next http.Handler, report func(error)) http.Handler {
 	folder := os.Getenv("KSEF_CONTRACTS")
 	if folder == "" {
@@ -70,8 +70,8 @@ func underContract(t *testing.T, next http.Handler, report func(error)) http.Han
 	return document.Middleware(next, report)
 }
 
-// control calls the simulator's control endpoints: control METHOD path [body].
-// The answer is the standard output of the next commands.
+// control calls the simulator's control endpoints: control METHOD path [body]. The answer is the
+// standard output of the next commands.
 func control(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: control METHOD path [body]")
@@ -94,9 +94,9 @@ func callControl(ts *testscript.TestScript, method, path, body string) []byte {
 	return answer
 }
 
-// awaitKSeF waits until what the simulator holds matches a regular expression,
-// or no longer does where negated: await-ksef REGEXP. It waits longer than the
-// longest pause that the engine makes after a failure, 4 minutes.
+// awaitKSeF waits until what the simulator holds matches a regular expression, or no longer does
+// where negated: await-ksef REGEXP. It waits longer than the longest pause that the engine makes
+// after a failure, 4 minutes.
 func awaitKSeF(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: await-ksef REGEXP")

@@ -16,8 +16,8 @@ import (
 // process is one that runs now.
 type process struct{ pid, parent int }
 
-// processesOf finds the processes that run a program, as Linux shows them under
-// /proc. One that ends meanwhile is left out.
+// processesOf finds the processes that run a program, as Linux shows them under /proc. One that
+// ends meanwhile is left out.
 func processesOf(program string) []process {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is well formed
 	var found []process
@@ -32,8 +32,7 @@ func processesOf(program string) []process {
 	return found
 }
 
-// readProcess reads "pid (name) state parent ...", where the name may hold
-// anything.
+// readProcess reads "pid (name) state parent ...", where the name may hold anything.
 func readProcess(folder string) (process, error) {
 	pid, err := strconv.Atoi(filepath.Base(folder))
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// TestReadme does what the README's quick start says, word for word, on a Vault
-// that knows nothing of the plugin yet.
+// TestReadme does what the README's quick start says, word for word, on a Vault that knows nothing
+// of the plugin yet.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	blocks := readmeBlocks(t, "Quick start")
@@ -29,9 +29,8 @@ func TestReadme(t *testing.T) {
 	runReadme(t, blocks, "stdout 'login accepted'", "stdout 'login refused: 450'")
 }
 
-// TestReadmeInProduction does what the README says for production, after the
-// plugin has been registered as the quick start says. The simulator stands for
-// production.
+// TestReadmeInProduction does what the README says for production, after the plugin has been
+// registered as the quick start says. The simulator stands for production.
 func TestReadmeInProduction(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("xmlsec1"); err != nil && os.Getenv("CI") == "" {
@@ -82,8 +81,7 @@ func runReadme(t *testing.T, blocks []string, expected ...string) {
 	})
 }
 
-// writeScript makes the line of testscript that runs the shell, and those that
-// look at its output.
+// writeScript makes the line of testscript that runs the shell, and those that look at its output.
 func writeScript(t *testing.T, script, checkout string, expected []string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "readme.txtar")
@@ -92,8 +90,8 @@ func writeScript(t *testing.T, script, checkout string, expected []string) strin
 	return path
 }
 
-// copyTree copies what git knows of the repository, so that the commands can
-// build and leave files without touching it.
+// copyTree copies what git knows of the repository, so that the commands can build and leave files
+// without touching it.
 func copyTree(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("..")

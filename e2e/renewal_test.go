@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestACertificateIsRenewedByItself has KSeF give out certificates that are good
-// for a minute and a half, on a Vault that has no rotation manager.
+// TestACertificateIsRenewedByItself has KSeF give out certificates that are good for a minute and a
+// half, on a Vault that has no rotation manager.
 func TestACertificateIsRenewedByItself(t *testing.T) {
 	t.Parallel()
 	const lifetime = 90 * time.Second

@@ -37,8 +37,7 @@ func (s *secrets) noting(next http.Handler) http.Handler {
 	})
 }
 
-// brokenToken finds a KSeF token, or the beginning of one, in an answer that
-// was cut off.
+// brokenToken finds a KSeF token, or the beginning of one, in an answer that was cut off.
 var brokenToken = regexp.MustCompile(`[0-9A-Z-]{36}\|[A-Za-z]+-[0-9-]+\|[0-9a-f]{16,}`)
 
 func (s *secrets) add(secret string) {

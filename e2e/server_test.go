@@ -20,21 +20,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// server is a Vault as in production: its storage lies on disk, and it is
-// initialized and unsealed.
+// server is a Vault as in production: its storage lies on disk, and it is initialized and unsealed.
 type server struct {
 	*api.Client
 	program, folder, address string
-	// plugin is the server's own copy of the plugin, so that its processes can be
-	// told from all others.
+	// plugin is the server's own copy of the plugin, so that its processes can be told from all
+	// others.
 	plugin    string
 	unsealKey string
 	log       *os.File
 	process   *exec.Cmd
 }
 
-// startServer starts a Vault with an audit log and the plugin in its catalogue.
-// At the end of the test its logs are searched for secrets.
+// startServer starts a Vault with an audit log and the plugin in its catalogue. At the end of the
+// test its logs are searched for secrets.
 func startServer(t *testing.T, secrets *secrets) *server {
 	t.Helper()
 	programs := findPrograms(t)
@@ -184,8 +183,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// waitFor repeats an action until it succeeds, at most for the limit; the error
-// then is the action's last.
+// waitFor repeats an action until it succeeds, at most for the limit; the error then is the
+// action's last.
 func waitFor(ctx context.Context, limit time.Duration, what string, action func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

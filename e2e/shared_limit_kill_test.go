@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSharedLimitSurvivesAKill has one mount use up a minute of the context that
-// it shares with another, and kills the process of both. Of the two, the one that
-// has sent nothing is used first after that.
+// TestSharedLimitSurvivesAKill has one mount use up a minute of the context that it shares with
+// another, and kills the process of both. Of the two, the one that has sent nothing is used first
+// after that.
 func TestSharedLimitSurvivesAKill(t *testing.T) {
 	t.Parallel()
 	const perMinute = 30
@@ -39,8 +39,7 @@ func TestSharedLimitSurvivesAKill(t *testing.T) {
 	require.NoError(t, killer.killPlugin())
 
 	var err error
-	// Vault starts the plugin again when a request finds it gone; that request
-	// does not reach KSeF.
+	// Vault starts the plugin again when a request finds it gone; that request does not reach KSeF.
 	require.NoError(t, waitFor(t.Context(), startLimit, "the plugin to be back", func() error {
 		if err = read("idle"); statusOf(err) == http.StatusInternalServerError {
 			return err

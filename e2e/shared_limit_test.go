@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTwoMountsOfOneContextShareItsLimit has two mounts ask for more tokens in a
-// minute than KSeF allows a context. One process serves both, so that together
-// they stay within the limit, and who comes too late is told when to come again.
+// TestTwoMountsOfOneContextShareItsLimit has two mounts ask for more tokens in a minute than KSeF
+// allows a context. One process serves both, so that together they stay within the limit, and who
+// comes too late is told when to come again.
 func TestTwoMountsOfOneContextShareItsLimit(t *testing.T) {
 	t.Parallel()
 	const each, perMinute = 25, 30

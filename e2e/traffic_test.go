@@ -18,16 +18,14 @@ import (
 // traffic watches how KSeF's limits are used.
 type traffic struct {
 	mu sync.Mutex
-	// issues are the moments of the requests for a token that the limits let
-	// through.
+	// issues are the moments of the requests for a token that the limits let through.
 	issues  []time.Time
 	refused []string
 	// events are what an overrun is explained with, oldest first.
 	events []event
 }
 
-// event is a request that KSeF has answered, or a process that was killed or
-// came back.
+// event is a request that KSeF has answered, or a process that was killed or came back.
 type event struct {
 	from, to time.Time
 	text     string
@@ -41,8 +39,8 @@ func (t *traffic) note(format string, arguments ...any) {
 	t.events = append(t.events, event{from: now, to: now, text: "== " + fmt.Sprintf(format, arguments...)})
 }
 
-// wantedRefusal is how the simulator words a 429 that was asked for as a fault;
-// its limits say which of them was exceeded.
+// wantedRefusal is how the simulator words a 429 that was asked for as a fault; its limits say
+// which of them was exceeded.
 const wantedRefusal = "Przekroczono limit żądań."
 
 func (t *traffic) watching(next http.Handler) http.Handler {
@@ -70,8 +68,8 @@ func (t *traffic) watching(next http.Handler) http.Handler {
 // explained is how long before an overrun its causes can lie.
 const explained = 6 * time.Second
 
-// before tells the requests of a method that were on their way shortly before a
-// moment, with the kills among them.
+// before tells the requests of a method that were on their way shortly before a moment, with the
+// kills among them.
 func (t *traffic) before(moment time.Time, method string) string {
 	var lines strings.Builder
 	for _, one := range t.events {

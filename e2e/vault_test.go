@@ -31,9 +31,9 @@ const (
 // warning that it does not know the setting.
 const auditByAPI = "unsafe_allow_api_audit_creation = true\n"
 
-// startVault starts a Vault in development mode that knows the plugin's folder,
-// with an audit log, and gives the script what it needs to talk to it. When
-// the script has ended the logs are searched for secrets.
+// startVault starts a Vault in development mode that knows the plugin's folder, with an audit log,
+// and gives the script what it needs to talk to it. When the script has ended the logs are searched
+// for secrets.
 func startVault(env *testscript.Env, programs programs, secrets *secrets) error {
 	address, err := freeAddress()
 	if err != nil {
@@ -129,8 +129,8 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
-// issue runs a vault command that answers with a KSeF token, and sets
-// NAME_TOKEN, NAME_LEASE and NAME_REFERENCE: issue NAME args...
+// issue runs a vault command that answers with a KSeF token, and sets NAME_TOKEN, NAME_LEASE and
+// NAME_REFERENCE: issue NAME args...
 func issue(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: issue NAME read|write args")
@@ -150,8 +150,7 @@ func issue(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_REFERENCE", answer.Data.ReferenceNumber)
 }
 
-// awaitStatus waits until KSeF's metadata of a token shows a status:
-// await-status REFERENCE STATUS
+// awaitStatus waits until KSeF's metadata of a token shows a status: await-status REFERENCE STATUS
 func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await-status REFERENCE STATUS")
@@ -164,8 +163,8 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the token %s did not become %s within a minute", args[0], args[1])
 }
 
-// await repeats a command until it succeeds, or fails where negated, for a
-// minute: await command args...
+// await repeats a command until it succeeds, or fails where negated, for a minute: await command
+// args...
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: await command [args]")

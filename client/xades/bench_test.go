@@ -28,8 +28,7 @@ func allocations(t testing.TB, signer *Signer) float64 {
 	})
 }
 
-// BenchmarkRSA reports the throughput of whole documents as a share of that of
-// bare signatures.
+// BenchmarkRSA reports the throughput of whole documents as a share of that of bare signatures.
 func BenchmarkRSA(b *testing.B) {
 	key := rsaKey(b)
 	document, bare := compare(b, newSigner(b, key), func(hash []byte) error {
@@ -39,8 +38,8 @@ func BenchmarkRSA(b *testing.B) {
 	b.ReportMetric(float64(bare)/float64(document), "throughput/bare")
 }
 
-// BenchmarkECDSA reports how much longer a document takes than a bare signature,
-// and its allocations.
+// BenchmarkECDSA reports how much longer a document takes than a bare signature, and its
+// allocations.
 func BenchmarkECDSA(b *testing.B) {
 	key := ecKey(b)
 	signer := newSigner(b, key)
@@ -53,8 +52,8 @@ func BenchmarkECDSA(b *testing.B) {
 	b.ReportMetric(allocations(b, signer), "allocs/document")
 }
 
-// compare signs documents and bare hashes in turn, so that both meet the same
-// load of the machine, and returns the median of what each took.
+// compare signs documents and bare hashes in turn, so that both meet the same load of the machine,
+// and returns the median of what each took.
 func compare(b *testing.B, signer *Signer, sign func(hash []byte) error) (document, bare time.Duration) {
 	hash := make([]byte, 32)
 	request := sampleRequest()

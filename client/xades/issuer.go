@@ -13,19 +13,18 @@ import (
 	"unicode"
 )
 
-// attribute keeps the value as it was encoded: pkix.AttributeTypeAndValue loses
-// the encoding, which the hexadecimal form repeats.
+// attribute keeps the value as it was encoded: pkix.AttributeTypeAndValue loses the encoding, which
+// the hexadecimal form repeats.
 type attribute struct {
 	Type  asn1.ObjectIdentifier
 	Value asn1.RawValue
 }
 
-// relativeNameSET is one level of a name; the suffix tells encoding/asn1 that it
-// is a SET.
+// relativeNameSET is one level of a name; the suffix tells encoding/asn1 that it is a SET.
 type relativeNameSET []attribute
 
-// shortName is the keyword of an attribute type that every reader of RFC 4514
-// knows (section 3), or empty. Types without one are written as numbers.
+// shortName is the keyword of an attribute type that every reader of RFC 4514 knows (section 3), or
+// empty. Types without one are written as numbers.
 func shortName(oid asn1.ObjectIdentifier) string {
 	switch oid.String() {
 	case "2.5.4.3":
@@ -50,8 +49,8 @@ func shortName(oid asn1.ObjectIdentifier) string {
 	return ""
 }
 
-// issuerName writes a DER-encoded name in the form of RFC 4514, all of whose
-// characters XML can hold.
+// issuerName writes a DER-encoded name in the form of RFC 4514, all of whose characters XML can
+// hold.
 func issuerName(der []byte) (string, error) {
 	var names []relativeNameSET
 	rest, err := asn1.Unmarshal(der, &names)
@@ -76,8 +75,8 @@ func issuerName(der []byte) (string, error) {
 	return text.String(), nil
 }
 
-// write gives the value as text if both type and value have a textual form, and
-// as the hexadecimal of its encoding if not (RFC 4514 section 2.4).
+// write gives the value as text if both type and value have a textual form, and as the hexadecimal
+// of its encoding if not (RFC 4514 section 2.4).
 func (a attribute) write(text *strings.Builder) {
 	var value string
 	_, err := asn1.Unmarshal(a.Value.FullBytes, &value)
@@ -90,8 +89,8 @@ func (a attribute) write(text *strings.Builder) {
 	escapeValue(text, value)
 }
 
-// escapeValue escapes what RFC 4514 reserves (section 2.4) and, as pairs of
-// hexadecimal digits, control characters and the two others that XML excludes.
+// escapeValue escapes what RFC 4514 reserves (section 2.4) and, as pairs of hexadecimal digits,
+// control characters and the two others that XML excludes.
 func escapeValue(text *strings.Builder, value string) {
 	for i, r := range value {
 		switch {
@@ -107,8 +106,8 @@ func escapeValue(text *strings.Builder, value string) {
 	}
 }
 
-// escapeText escapes text as canonical XML does. It leaves carriage returns
-// alone, since escapeValue lets none through.
+// escapeText escapes text as canonical XML does. It leaves carriage returns alone, since
+// escapeValue lets none through.
 func escapeText(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
 }

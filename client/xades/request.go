@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xades makes and signs the AuthTokenRequest with which one logs in to
-// KSeF. The signature is enveloped, XAdES-BES and compatible with BASELINE-B.
+// Package xades makes and signs the AuthTokenRequest with which one logs in to KSeF. The signature
+// is enveloped, XAdES-BES and compatible with BASELINE-B.
 package xades
 
 import (
@@ -16,9 +16,8 @@ const (
 	ContextInternalID = "InternalId"
 )
 
-// How KSeF is to identify whoever signs: by the subject of the certificate, or
-// by the certificate's SHA-256 fingerprint where the subject has no Polish
-// identifier.
+// How KSeF is to identify whoever signs: by the subject of the certificate, or by the certificate's
+// SHA-256 fingerprint where the subject has no Polish identifier.
 const (
 	CertificateSubject     = "certificateSubject"
 	CertificateFingerprint = "certificateFingerprint"
@@ -43,8 +42,8 @@ type Request struct {
 	AllowedIPs AllowedIPs
 }
 
-// The patterns of KSeF's schema. What they admit needs no escaping in XML, so
-// the text that body builds is in canonical form.
+// The patterns of KSeF's schema. What they admit needs no escaping in XML, so the text that body
+// builds is in canonical form.
 var (
 	challengePattern  = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
 	nipPattern        = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}$`)
@@ -57,9 +56,9 @@ const (
 	rootEnd     = `</AuthTokenRequest>`
 )
 
-// Document is the unsigned request: compact UTF-8 XML, valid against KSeF's
-// schema of AuthTokenRequest 2.0, to be signed elsewhere. An error says which
-// value the schema does not admit.
+// Document is the unsigned request: compact UTF-8 XML, valid against KSeF's schema of
+// AuthTokenRequest 2.0, to be signed elsewhere. An error says which value the schema does not
+// admit.
 func (r Request) Document() ([]byte, error) {
 	body, err := r.body()
 	if err != nil {

@@ -5,10 +5,10 @@ package xades
 
 import "time"
 
-// Every signed piece is written in its exclusive canonical form, also where it
-// stands in the document: namespaces are declared where exc-c14n would declare
-// them, attributes are in its order, no element is abbreviated. So hashing the
-// text is all that signing takes, and what is hashed is what is sent.
+// Every signed piece is written in its exclusive canonical form, also where it stands in the
+// document: namespaces are declared where exc-c14n would declare them, attributes are in its order,
+// no element is abbreviated. So hashing the text is all that signing takes, and what is hashed is
+// what is sent.
 
 const (
 	dsigNS  = "http://www.w3.org/2000/09/xmldsig#"
@@ -23,8 +23,8 @@ const (
 	propertiesType = "http://uri.etsi.org/01903#SignedProperties"
 )
 
-// signedInfo names what is signed: the document without the signature, and the
-// signed properties. The digests are base64.
+// signedInfo names what is signed: the document without the signature, and the signed properties.
+// The digests are base64.
 func signedInfo(id, method, document, properties string) string {
 	return `<ds:SignedInfo xmlns:ds="` + dsigNS + `">` +
 		`<ds:CanonicalizationMethod Algorithm="` + excC14N + `"></ds:CanonicalizationMethod>` +
@@ -41,8 +41,8 @@ func signedInfo(id, method, document, properties string) string {
 		`</ds:SignedInfo>`
 }
 
-// signedProperties states when and with which certificate the document named
-// Reference-id was signed.
+// signedProperties states when and with which certificate the document named Reference-id was
+// signed.
 func signedProperties(id string, signingTime time.Time, certificate string) string {
 	return `<xades:SignedProperties xmlns:xades="` + xadesNS + `" Id="SignedProperties-` + id + `">` +
 		`<xades:SignedSignatureProperties>` +
@@ -53,8 +53,8 @@ func signedProperties(id string, signingTime time.Time, certificate string) stri
 		`</xades:SignedProperties>`
 }
 
-// signingCertificate binds the certificate to the signature. It is the older of
-// XAdES's two elements: everything that talks to KSeF with success sends it.
+// signingCertificate binds the certificate to the signature. It is the older of XAdES's two
+// elements: everything that talks to KSeF with success sends it.
 func signingCertificate(digest, issuer, serial string) string {
 	return `<xades:SigningCertificate><xades:Cert><xades:CertDigest>` +
 		`<ds:DigestMethod xmlns:ds="` + dsigNS + `" Algorithm="` + sha256URI + `"></ds:DigestMethod>` +

@@ -43,8 +43,8 @@ func parse(t require.TestingT, signed []byte) signedDocument {
 	return d
 }
 
-// requireStrictXML holds the document against the parser of the standard
-// library, which refuses characters that XML does not have.
+// requireStrictXML holds the document against the parser of the standard library, which refuses
+// characters that XML does not have.
 func requireStrictXML(t require.TestingT, document []byte) {
 	decoder := xml.NewDecoder(bytes.NewReader(document))
 	for {
@@ -74,8 +74,8 @@ func (d signedDocument) withoutSignature() *etree.Element {
 	return root
 }
 
-// requireValid checks a signed document as a verifier does: both digests, the
-// certificate's, and the signature itself.
+// requireValid checks a signed document as a verifier does: both digests, the certificate's, and
+// the signature itself.
 func requireValid(t require.TestingT, signed []byte, certificate *x509.Certificate) {
 	d := parse(t, signed)
 	digests := d.info.FindElements("./ds:Reference/ds:DigestValue")

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command vault-plugin-secrets-ksef is the secrets engine as Vault runs it: a process that Vault starts, one for all mounts.
+// Command vault-plugin-secrets-ksef is the secrets engine as Vault runs it: a process that Vault
+// starts, one for all mounts.
 package main
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"
 )
 
-// version is set by the build. Vault takes it as the plugin's running version only where it is semantic with a leading v.
+// version is set by the build. Vault takes it as the plugin's running version only where it is
+// semantic with a leading v.
 var version = "v0.1.0-dev"
 
 func main() {

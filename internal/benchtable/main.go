@@ -1,8 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command benchtable reads the output of go test -v -bench and prints the table of docs/benchmarks.md. What it reads goes
-// on to standard error. It fails where a figure is missing or a test has failed; a goal that is missed is only marked.
+// Command benchtable reads the output of go test -v -bench and prints the table of
+// docs/benchmarks.md. What it reads goes on to standard error. It fails where a figure is missing
+// or a test has failed; a goal that is missed is only marked.
 package main
 
 import (

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// numbers are what was measured, by the name of the benchmark or test and its unit or attribute: "BenchmarkRSA ns/op".
+// numbers are what was measured, by the name of the benchmark or test and its unit or attribute:
+// "BenchmarkRSA ns/op".
 type numbers map[string]float64
 
 // processors is what Go adds to a benchmark's name.

@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package contract holds HTTP traffic against KSeF's OpenAPI document. It is
-// meant for tests, and for them alone.
+// Package contract holds HTTP traffic against KSeF's OpenAPI document. It is meant for tests, and
+// for them alone.
 package contract
 
 import (
@@ -24,8 +24,7 @@ import (
 // fileName is how KSeF names its document, by version.
 const fileName = "ksef-openapi-*.json"
 
-// Contract is what KSeF promises of its API. It may be used by several
-// goroutines at once.
+// Contract is what KSeF promises of its API. It may be used by several goroutines at once.
 type Contract struct {
 	router  routers.Router
 	base    string
@@ -84,8 +83,8 @@ func compile(document *openapi3.T) (*Contract, error) {
 	return &Contract{router: router, base: base, options: options}, nil
 }
 
-// forgetXML drops the schemas of XML bodies, which say no more than "string":
-// there is no decoder for XML, and none is needed to check the content type.
+// forgetXML drops the schemas of XML bodies, which say no more than "string": there is no decoder
+// for XML, and none is needed to check the content type.
 func forgetXML(document *openapi3.T) {
 	for _, path := range document.Paths.Map() {
 		for _, operation := range path.Operations() {

@@ -32,11 +32,10 @@ func (d *Disagreement) Error() string {
 
 func (d *Disagreement) Unwrap() error { return d.Err }
 
-// Middleware checks each request for a path of the API before next has it, and
-// each response after next has given it, and reports what does not agree with
-// the contract, as *Disagreement. Neither is changed. A response that next
-// breaks off (by a panic) or takes over (by hijacking) is not checked. report is
-// called from the goroutines of the requests.
+// Middleware checks each request for a path of the API before next has it, and each response after
+// next has given it, and reports what does not agree with the contract, as *Disagreement. Neither
+// is changed. A response that next breaks off (by a panic) or takes over (by hijacking) is not
+// checked. report is called from the goroutines of the requests.
 func (c *Contract) Middleware(next http.Handler, report func(error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, c.base+"/") {
@@ -64,8 +63,8 @@ func (c *Contract) Middleware(next http.Handler, report func(error)) http.Handle
 	})
 }
 
-// input finds the operation of a request, and copies the request for the
-// validation, which consumes it.
+// input finds the operation of a request, and copies the request for the validation, which consumes
+// it.
 func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInput, error) {
 	route, parameters, err := c.router.FindRoute(r)
 	if err != nil {
@@ -86,8 +85,7 @@ func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInpu
 }
 
 func (c *Contract) checkResponse(input *openapi3filter.RequestValidationInput, got *recorder) error {
-	// The validator lets redirections pass that are not documented, and bodies
-	// where none is.
+	// The validator lets redirections pass that are not documented, and bodies where none is.
 	documented := input.Route.Operation.Responses.Status(got.status)
 	if documented == nil {
 		return errors.New("the status is not documented")

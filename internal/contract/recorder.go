@@ -31,8 +31,8 @@ func (r *recorder) Write(content []byte) (int, error) {
 	return n, err
 }
 
-// begin remembers the first final status and the headers that go with it. Those
-// before 200 announce another, save the one that changes protocols.
+// begin remembers the first final status and the headers that go with it. Those before 200 announce
+// another, save the one that changes protocols.
 func (r *recorder) begin(status int) {
 	if r.status != 0 || (status < http.StatusOK && status != http.StatusSwitchingProtocols) {
 		return

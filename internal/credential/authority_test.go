@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// KSeF's authority names ecdsa-with-SHA256 with NULL as parameters, which
-// RFC 5758 section 3.2 forbids (KSeF issue 160).
+// KSeF's authority names ecdsa-with-SHA256 with NULL as parameters, which RFC 5758 section 3.2
+// forbids (KSeF issue 160).
 func TestCertificateOfKSeFsAuthorityIsRead(t *testing.T) {
 	key, authority := ecKey(t), ecKey(t)
 	der := withNullParameters(t, certify(t, key).Raw, authority)
@@ -30,8 +30,8 @@ func TestCertificateOfKSeFsAuthorityIsRead(t *testing.T) {
 	require.NoError(t, issuer.CheckSignature(x509.ECDSAWithSHA256, credential.Certificate.RawTBSCertificate, credential.Certificate.Signature))
 }
 
-// withNullParameters issues a certificate anew, with both of its algorithm
-// identifiers in the form of KSeF's authority.
+// withNullParameters issues a certificate anew, with both of its algorithm identifiers in the form
+// of KSeF's authority.
 func withNullParameters(t *testing.T, certificate []byte, authority *ecdsa.PrivateKey) []byte {
 	const algorithmIndex = 2
 	algorithm := []byte{0x30, 12, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2, 5, 0}

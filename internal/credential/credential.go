@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package credential reads the certificate and private key with which one logs
-// in to KSeF, and finds out as whom KSeF will see their holder.
+// Package credential reads the certificate and private key with which one logs in to KSeF, and
+// finds out as whom KSeF will see their holder.
 package credential
 
 import (
@@ -14,8 +14,7 @@ import (
 	"slices"
 )
 
-// Source is a credential as its holder gives it: either Certificate with
-// PrivateKey, or PKCS12.
+// Source is a credential as its holder gives it: either Certificate with PrivateKey, or PKCS12.
 type Source struct {
 	// Certificate is PEM. Issuers' certificates may stand with it, in any order.
 	Certificate string
@@ -28,8 +27,8 @@ type Source struct {
 	PKCS12Password string
 }
 
-// Credential is a certificate that can log in to KSeF, with its private key. It
-// prints, logs and marshals without the key.
+// Credential is a certificate that can log in to KSeF, with its private key. It prints, logs and
+// marshals without the key.
 type Credential struct {
 	Certificate *x509.Certificate
 	// Chain holds the other certificates that were given, in their order.
@@ -72,8 +71,8 @@ func Read(source Source) (*Credential, error) {
 // ReadCertificates reads certificates that are given without a key.
 func ReadCertificates(text string) ([]*x509.Certificate, error) { return readCertificates(text) }
 
-// Consists says that the certificates, in whatever order, are the credential's own and its chain.
-// A nil credential has none.
+// Consists says that the certificates, in whatever order, are the credential's own and its chain. A
+// nil credential has none.
 func (c *Credential) Consists(certificates []*x509.Certificate) bool {
 	if c == nil || len(certificates) != len(c.Chain)+1 {
 		return false
@@ -94,9 +93,8 @@ func fits(key crypto.Signer, certificate *x509.Certificate) bool {
 	return known && public.Equal(certificate.PublicKey)
 }
 
-// PEM returns the credential in the form in which it is stored and Read takes
-// it back: the certificate followed by its chain, and the key as PKCS#8, which
-// is not encrypted.
+// PEM returns the credential in the form in which it is stored and Read takes it back: the
+// certificate followed by its chain, and the key as PKCS#8, which is not encrypted.
 func (c *Credential) PEM() (certificate, key string, err error) {
 	var certificates bytes.Buffer
 	for _, one := range append([]*x509.Certificate{c.Certificate}, c.Chain...) {

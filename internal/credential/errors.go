@@ -14,13 +14,12 @@ const (
 	FieldPKCS12Password     = "pkcs12_password"
 )
 
-// ErrNotYetValid is a certificate whose time has not come. KSeF has issued some
-// that begin one or two hours late, since their start was local time marked as
-// UTC (KSeF issue 160), so waiting may be the right answer.
+// ErrNotYetValid is a certificate whose time has not come. KSeF has issued some that begin one or
+// two hours late, since their start was local time marked as UTC (KSeF issue 160), so waiting may
+// be the right answer.
 var ErrNotYetValid = errors.New("the certificate is not valid yet")
 
-// InputError is a credential that cannot be used as it was given. It holds
-// nothing secret.
+// InputError is a credential that cannot be used as it was given. It holds nothing secret.
 type InputError struct {
 	// Field is the one that should be changed.
 	Field string

@@ -22,8 +22,8 @@ const (
 	KindSeal Kind = "seal"
 	// KindPerson is a person, known by the PESEL or NIP in serialNumber.
 	KindPerson Kind = "person"
-	// KindFingerprint is whoever has a certificate without any of these, and has
-	// been granted rights under its fingerprint.
+	// KindFingerprint is whoever has a certificate without any of these, and has been granted
+	// rights under its fingerprint.
 	KindFingerprint Kind = "fingerprint"
 )
 
@@ -39,19 +39,19 @@ type Identity struct {
 	Kind Kind `json:"kind"`
 	// IdentifierType is IdentifierNIP, IdentifierPESEL or IdentifierFingerprint.
 	IdentifierType string `json:"identifier_type"`
-	// Identifier is ten digits, eleven digits, or the SHA-256 of the certificate
-	// in upper-case hexadecimal.
+	// Identifier is ten digits, eleven digits, or the SHA-256 of the certificate in upper-case
+	// hexadecimal.
 	Identifier string `json:"identifier"`
 	// Name is the subject's common name.
 	Name string `json:"name"`
 }
 
-// Subject names the identity in one word, such as "Nip:5265877635": two
-// certificates with the same Subject are the same to KSeF.
+// Subject names the identity in one word, such as "Nip:5265877635": two certificates with the same
+// Subject are the same to KSeF.
 func (i Identity) Subject() string { return i.IdentifierType + ":" + i.Identifier }
 
-// SubjectIdentifierType is how a login with the certificate has to tell KSeF to
-// find the identity: xades.CertificateSubject or xades.CertificateFingerprint.
+// SubjectIdentifierType is how a login with the certificate has to tell KSeF to find the identity:
+// xades.CertificateSubject or xades.CertificateFingerprint.
 func (i Identity) SubjectIdentifierType() string {
 	if i.Kind == KindFingerprint {
 		return xades.CertificateFingerprint
@@ -59,16 +59,14 @@ func (i Identity) SubjectIdentifierType() string {
 	return xades.CertificateSubject
 }
 
-// The forms of identifier in certificates. Real ones have text before and after
-// the number, so the first number after the prefix counts (KSeF's documentation,
-// auth/podpis-xades.md).
+// The forms of identifier in certificates. Real ones have text before and after the number, so the
+// first number after the prefix counts (KSeF's documentation, auth/podpis-xades.md).
 var (
 	sealNIP     = regexp.MustCompile(`VATPL.*?(\d{10})`)
 	personPESEL = regexp.MustCompile(`(?:PNOPL|PESEL).*?(\d{11})`)
 	personNIP   = regexp.MustCompile(`(?:TINPL|NIP).*?(\d{10})`)
-	// A certificate that KSeF issues to somebody whom it knows by a fingerprint
-	// carries that fingerprint. KSeF's documentation names the attribute and not
-	// its content.
+	// A certificate that KSeF issues to somebody whom it knows by a fingerprint carries that
+	// fingerprint. KSeF's documentation names the attribute and not its content.
 	foreignFingerprint = regexp.MustCompile(`^([0-9A-Fa-f]{64})$`)
 )
 
@@ -80,8 +78,8 @@ const (
 	oidOrganizationIdentifier = "2.5.4.97"
 )
 
-// Identify applies KSeF's rules: the certificate of a company has no names of a
-// person, and a certificate without a Polish number counts by its fingerprint.
+// Identify applies KSeF's rules: the certificate of a company has no names of a person, and a
+// certificate without a Polish number counts by its fingerprint.
 func Identify(certificate *x509.Certificate) Identity {
 	name := certificate.Subject.CommonName
 	isPerson := len(values(certificate, oidGivenName))+len(values(certificate, oidSurname)) > 0

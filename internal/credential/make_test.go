@@ -23,8 +23,7 @@ import (
 
 const password = "Tajne-hasło-1"
 
-// start and end are the life of the certificates that the tests make, noon is
-// in between.
+// start and end are the life of the certificates that the tests make, noon is in between.
 var (
 	start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	noon  = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)

@@ -19,9 +19,9 @@ import (
 	"hash"
 )
 
-// maxIterations bounds the work that an encrypted file may ask for, all its key
-// derivations together, to about a second. It exceeds what is recommended today
-// for any hash. A derivation cannot be interrupted.
+// maxIterations bounds the work that an encrypted file may ask for, all its key derivations
+// together, to about a second. It exceeds what is recommended today for any hash. A derivation
+// cannot be interrupted.
 const maxIterations = 2_000_000
 
 var errWrongPassword = errors.New("wrong password")
@@ -48,9 +48,9 @@ type (
 	}
 )
 
-// decryptPKCS8 decrypts an EncryptedPrivateKeyInfo made with PBES2, PBKDF2 and a
-// cipher in CBC mode. It returns errWrongPassword where that is what the result
-// looks like; the format has no check of its own.
+// decryptPKCS8 decrypts an EncryptedPrivateKeyInfo made with PBES2, PBKDF2 and a cipher in CBC
+// mode. It returns errWrongPassword where that is what the result looks like; the format has no
+// check of its own.
 func decryptPKCS8(der []byte, password string) ([]byte, error) {
 	var info encryptedPrivateKeyInfo
 	if err := unmarshal(der, &info); err != nil {
@@ -129,8 +129,8 @@ func hashOf(oid asn1.ObjectIdentifier) (func() hash.Hash, error) {
 	return nil, fmt.Errorf("its pseudo-random function %v is not supported", oid)
 }
 
-// decryptCBC decrypts, takes off the padding of PKCS#7 and sees whether what is
-// left is a private key.
+// decryptCBC decrypts, takes off the padding of PKCS#7 and sees whether what is left is a private
+// key.
 func decryptCBC(block cipher.Block, iv, data []byte) ([]byte, error) {
 	size := block.BlockSize()
 	if len(iv) != size || len(data) == 0 || len(data)%size != 0 {

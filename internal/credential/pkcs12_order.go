@@ -30,8 +30,8 @@ type decoded struct {
 }
 
 // open decrypts the file. What was counted is all that is derived: a key inside of encrypted parts
-// would come with iterations of its own, so the keys that were counted come first. The decoder takes
-// one key, and fails at another before it derives anything for it.
+// would come with iterations of its own, so the keys that were counted come first. The decoder
+// takes one key, and fails at another before it derives anything for it.
 func (c *container) open(der []byte, password string) (*decoded, error) {
 	switch {
 	case c.keys == 0:

@@ -94,8 +94,8 @@ type container struct {
 	attempts int
 }
 
-// readContainer counts what opening a file with a password would cost. It fails with
-// errTooMuchWork as soon as that exceeds maxIterations.
+// readContainer counts what opening a file with a password would cost. It fails with errTooMuchWork
+// as soon as that exceeds maxIterations.
 func readContainer(der []byte, password string) (*container, error) {
 	var file pfx
 	if err := unmarshal(der, &file); err != nil {

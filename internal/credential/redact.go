@@ -12,8 +12,8 @@ import (
 
 const redacted = "[redacted]"
 
-// String names the certificate by kind and serial number; it shows neither the
-// key nor whose certificate it is.
+// String names the certificate by kind and serial number; it shows neither the key nor whose
+// certificate it is.
 func (c Credential) String() string {
 	if c.Certificate == nil {
 		return "no credential"
@@ -30,8 +30,7 @@ func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.Str
 // LogValue keeps structured logs from showing the key.
 func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalJSON gives the identity, with a placeholder for the key. PEM gives the
-// credential itself.
+// MarshalJSON gives the identity, with a placeholder for the key. PEM gives the credential itself.
 func (c Credential) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Identity

@@ -21,8 +21,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// requireRefused checks that the error names the field, says what is wrong and
-// what to do, and keeps the secrets.
+// requireRefused checks that the error names the field, says what is wrong and what to do, and
+// keeps the secrets.
 func requireRefused(t *testing.T, source Source, want string) {
 	t.Helper()
 	_, err := parse(source, noon)

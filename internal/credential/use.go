@@ -20,8 +20,8 @@ const (
 	remedyUse  = "use a KSeF certificate of the type Authentication, or another with the key usage digitalSignature"
 )
 
-// CheckValidity refuses a certificate that has expired or whose time has not
-// come, with an *InputError; in the latter case its cause is ErrNotYetValid.
+// CheckValidity refuses a certificate that has expired or whose time has not come, with an
+// *InputError; in the latter case its cause is ErrNotYetValid.
 func (c *Credential) CheckValidity(now time.Time) error {
 	switch {
 	case now.Before(c.Certificate.NotBefore):

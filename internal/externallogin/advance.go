@@ -16,13 +16,11 @@ import (
 )
 
 const (
-	// The pause between two questions for a login grows from the first to the
-	// longest: KSeF asks the issuer of a qualified certificate, which has been
-	// seen to take half an hour.
+	// The pause between two questions for a login grows from the first to the longest: KSeF asks
+	// the issuer of a qualified certificate, which has been seen to take half an hour.
 	firstPoll   = time.Second
 	longestPoll = 30 * time.Second
-	// redeemMaxWait is how long a login that KSeF calls done may not be
-	// redeemable yet (21301).
+	// redeemMaxWait is how long a login that KSeF calls done may not be redeemable yet (21301).
 	redeemMaxWait = time.Minute
 
 	notRedeemable  = 21301
@@ -46,9 +44,8 @@ type FailedError struct{ Text string }
 
 func (e *FailedError) Error() string { return e.Text }
 
-// Await carries a submitted login on until it has ended or ctx does. It returns
-// false where KSeF has not decided by then; Advance goes on. The error is why it
-// came to nothing.
+// Await carries a submitted login on until it has ended or ctx does. It returns false where KSeF
+// has not decided by then; Advance goes on. The error is why it came to nothing.
 func (l *Logins) Await(ctx context.Context, challenge string) (ended bool, err error) {
 	for {
 		next, err := l.advanceOne(ctx, challenge)
@@ -61,9 +58,8 @@ func (l *Logins) Await(ctx context.Context, challenge string) (ended bool, err e
 	}
 }
 
-// Advance carries all submitted logins on as far as they go now. next is when it
-// wants to be called again; zero says that none is in progress. Errors of single
-// logins stand in their State.
+// Advance carries all submitted logins on as far as they go now. next is when it wants to be called
+// again; zero says that none is in progress. Errors of single logins stand in their State.
 func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 	logins, err := l.all(ctx)
 	if err != nil {
@@ -81,8 +77,7 @@ func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 	return next, nil
 }
 
-// advanceOne takes the next step of a login if it is due. next is zero once the
-// login has ended.
+// advanceOne takes the next step of a login if it is due. next is zero once the login has ended.
 func (l *Logins) advanceOne(ctx context.Context, challenge string) (next time.Time, err error) {
 	if err := l.lock.Acquire(ctx, 1); err != nil {
 		return time.Now().Add(longestPoll), fmt.Errorf("waiting for another login: %w", err)
@@ -152,8 +147,8 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	return time.Time{}, l.keep(ctx, upstream, login, tokens)
 }
 
-// abandonRedeem ends a login whose session KSeF has given out, as it does once: it was
-// kept, or nobody has it.
+// abandonRedeem ends a login whose session KSeF has given out, as it does once: it was kept, or
+// nobody has it.
 func (l *Logins) abandonRedeem(ctx context.Context, upstream *Upstream, login *record) (next time.Time, err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -168,8 +163,7 @@ func (l *Logins) abandonRedeem(ctx context.Context, upstream *Upstream, login *r
 		"the login is over; begin again with login/begin, and have its answer signed"})
 }
 
-// keep hands the session on, and ends it where nobody can keep it: nobody could
-// use it.
+// keep hands the session on, and ends it where nobody can keep it: nobody could use it.
 func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, tokens *client.Tokens) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -208,8 +202,8 @@ func (l *Logins) fail(ctx context.Context, login *record, cause error) error {
 type State struct {
 	Context client.ContextIdentifier
 	Began   time.Time
-	// ReferenceNumber is "" until the signed request has been brought; ValidUntil
-	// is when that must have happened.
+	// ReferenceNumber is "" until the signed request has been brought; ValidUntil is when that must
+	// have happened.
 	ReferenceNumber string
 	ValidUntil      time.Time
 	// Next and Err are when and why this process asks KSeF again.
@@ -219,8 +213,7 @@ type State struct {
 	Failure string
 }
 
-// States are the logins in progress, and those that came to nothing in the last
-// day.
+// States are the logins in progress, and those that came to nothing in the last day.
 func (l *Logins) States(ctx context.Context) ([]State, error) {
 	logins, err := l.all(ctx)
 	if err != nil {
@@ -252,8 +245,7 @@ func (l *Logins) forget(challenge string) {
 	delete(l.paces, challenge)
 }
 
-// later lets time pass before the next step; err is why, nil where KSeF is only
-// not done.
+// later lets time pass before the next step; err is why, nil where KSeF is only not done.
 func (l *Logins) later(challenge string, err error) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -268,8 +260,7 @@ func (l *Logins) later(challenge string, err error) time.Time {
 	return pace.due
 }
 
-// lose notes that the answer with the session was lost, and has KSeF asked soon
-// what became of it.
+// lose notes that the answer with the session was lost, and has KSeF asked soon what became of it.
 func (l *Logins) lose(challenge string, err error) time.Time {
 	l.mu.Lock()
 	if pace := l.paces[challenge]; !pace.lost {

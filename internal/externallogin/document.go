@@ -37,20 +37,19 @@ const (
 	requestNS21 = "http://ksef.mf.gov.pl/auth/token/2.1"
 )
 
-// signed is what a signed request says. Whether its signature holds is for KSeF
-// to judge, which knows more profiles than could be checked here.
+// signed is what a signed request says. Whether its signature holds is for KSeF to judge, which
+// knows more profiles than could be checked here.
 type signed struct {
 	challenge   string
 	context     client.ContextIdentifier
 	subjectType string
 	allowedIPs  xades.AllowedIPs
-	// signer is nil where the signature does not name one certificate that it
-	// carries.
+	// signer is nil where the signature does not name one certificate that it carries.
 	signer *x509.Certificate
 }
 
-// Decode returns the document of a signed request that was given as XML or as
-// base64 of it. Errors are a *client.InputError.
+// Decode returns the document of a signed request that was given as XML or as base64 of it. Errors
+// are a *client.InputError.
 func Decode(given string) ([]byte, error) {
 	text := strings.TrimPrefix(strings.TrimSpace(given), "\ufeff")
 	switch {
@@ -94,8 +93,8 @@ func fault(what, remedy string) *client.InputError {
 
 const signAgain = "sign the auth_token_request of login/begin as it is, as XAdES, enveloped or enveloping"
 
-// read checks that a document is one request with one signature, enveloped or
-// enveloping, and nothing besides what login/begin has given out.
+// read checks that a document is one request with one signature, enveloped or enveloping, and
+// nothing besides what login/begin has given out.
 func read(document []byte) (*signed, error) {
 	root, err := parse(document)
 	if err != nil {
@@ -141,9 +140,9 @@ func isRequest(name xml.Name) bool {
 	return name.Local == "AuthTokenRequest" && (name.Space == requestNS20 || name.Space == requestNS21)
 }
 
-// parse reads a document to its end. It refuses one that has more in it than a
-// signed request can have before it takes memory: every tag has a "<" of its own,
-// and every attribute a "=". A document type definition has no place in a request.
+// parse reads a document to its end. It refuses one that has more in it than a signed request can
+// have before it takes memory: every tag has a "<" of its own, and every attribute a "=". A
+// document type definition has no place in a request.
 func parse(document []byte) (*node, error) {
 	if bytes.Count(document, []byte("<")) > maxMarkup || bytes.Count(document, []byte("=")) > maxMarkup {
 		return nil, fault(fmt.Sprintf("has more than %d tags or attributes", maxMarkup), signAgain)
@@ -209,8 +208,8 @@ func (n *node) all(kind func(xml.Name) bool) []*node {
 	return found
 }
 
-// request finds the signed request: the root, or what an enveloping signature
-// holds, as XML or as base64.
+// request finds the signed request: the root, or what an enveloping signature holds, as XML or as
+// base64.
 func (n *node) request() (*node, error) {
 	found := n.all(isRequest)
 	if len(found) == 0 && isSignature(n.name) {

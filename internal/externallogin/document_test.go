@@ -82,8 +82,8 @@ func TestARefusalQuotesNothing(t *testing.T) {
 	}
 }
 
-// FuzzSignedRequest holds that whatever is brought is either refused as a user's
-// mistake or says all that is compared with what was given out.
+// FuzzSignedRequest holds that whatever is brought is either refused as a user's mistake or says
+// all that is compared with what was given out.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{
 		request + emptySignature + requestEnd,

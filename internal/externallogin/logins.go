@@ -1,10 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package externallogin carries logins that a person signs outside of Vault, with a
-// card or a cloud signature, from the request that is to be signed to the
-// session. What KSeF takes minutes to decide goes on without the caller, in
-// whatever process.
+// Package externallogin carries logins that a person signs outside of Vault, with a card or a cloud
+// signature, from the request that is to be signed to the session. What KSeF takes minutes to
+// decide goes on without the caller, in whatever process.
 package externallogin
 
 import (
@@ -36,13 +35,13 @@ type Upstream struct {
 	AllowedIPs []string
 	// Client sends the requests of logins.
 	Client *client.Client
-	// Keep keeps the session of a login. It fails with session.ErrNotStored
-	// where only memory holds it, and otherwise only where nothing does.
+	// Keep keeps the session of a login. It fails with session.ErrNotStored where only memory holds
+	// it, and otherwise only where nothing does.
 	Keep func(context.Context, *session.Session) error
 	// Discard ends a session that nobody keeps.
 	Discard func(context.Context, *session.Session) error
-	// Lost notes that nobody holds the session of a login, so that it is ended by its
-	// number. kept says that it is the one that was kept last.
+	// Lost notes that nobody holds the session of a login, so that it is ended by its number. kept
+	// says that it is the one that was kept last.
 	Lost func(context.Context, *session.Session) (kept bool, err error)
 }
 
@@ -50,8 +49,8 @@ type Upstream struct {
 type Options struct {
 	Storage logical.Storage
 	Open    func(ctx context.Context) (*Upstream, error)
-	// Admit may refuse a signer before anything is sent; nil is allowed. The
-	// signer is nil where the signature carries no certificate.
+	// Admit may refuse a signer before anything is sent; nil is allowed. The signer is nil where
+	// the signature carries no certificate.
 	Admit func(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error
 	// OnFail is told of a submitted login that came to nothing; nil is allowed.
 	OnFail func(client.ContextIdentifier, error)
@@ -60,8 +59,8 @@ type Options struct {
 	Logger       hclog.Logger
 }
 
-// Logins are those of one mount. They are safe for concurrent use and have no
-// goroutine of their own.
+// Logins are those of one mount. They are safe for concurrent use and have no goroutine of their
+// own.
 type Logins struct {
 	Options
 	// turn is held by whoever takes a step.
@@ -105,8 +104,8 @@ type Begun struct {
 	ClientIP string
 }
 
-// Begin asks KSeF for a challenge and makes the request that is to be signed.
-// subjectType is one of the xades package's.
+// Begin asks KSeF for a challenge and makes the request that is to be signed. subjectType is one of
+// the xades package's.
 func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, subjectType string) (*Begun, error) {
 	if err := l.lock.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("waiting for another login: %w", err)
@@ -147,8 +146,8 @@ func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, s
 	}, nil
 }
 
-// tidy drops what nobody needs any more, what came to nothing in a context where
-// somebody begins again, and what cannot be read.
+// tidy drops what nobody needs any more, what came to nothing in a context where somebody begins
+// again, and what cannot be read.
 func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	if err := l.dropUnreadable(ctx); err != nil {
 		return err
@@ -172,13 +171,12 @@ func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) er
 type Submitted struct {
 	Challenge, ReferenceNumber string
 	Context                    client.ContextIdentifier
-	// Signer is whose certificate the signature carries; nil where it carries
-	// none.
+	// Signer is whose certificate the signature carries; nil where it carries none.
 	Signer *credential.Identity
 }
 
-// Submit checks a signed request and sends it to KSeF. A *client.InputError says
-// what is wrong with it; then nothing was sent.
+// Submit checks a signed request and sends it to KSeF. A *client.InputError says what is wrong with
+// it; then nothing was sent.
 func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error) {
 	found, err := l.readDocument(ctx, document)
 	if err != nil {
@@ -228,8 +226,8 @@ func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, er
 	return read(document)
 }
 
-// fits says whether a signed request is one that was given out and can still be
-// sent. The record is nil where nothing is known of its challenge.
+// fits says whether a signed request is one that was given out and can still be sent. The record is
+// nil where nothing is known of its challenge.
 func (r *record) fits(found *signed, upstream *Upstream, now time.Time) error {
 	const beginAgain = "begin again with login/begin, and bring its answer signed within ten minutes"
 	switch {

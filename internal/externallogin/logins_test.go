@@ -26,8 +26,8 @@ import (
 
 var taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
 
-// submitted is a login that a person has signed and KSeF has taken, with what
-// became of its session.
+// submitted is a login that a person has signed and KSeF has taken, with what became of its
+// session.
 type submitted struct {
 	logins    *externallogin.Logins
 	challenge string

@@ -15,14 +15,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StoragePrefix is where logins in progress lie. They hold bearer tokens: the
-// prefix belongs among the seal-wrapped paths.
+// StoragePrefix is where logins in progress lie. They hold bearer tokens: the prefix belongs among
+// the seal-wrapped paths.
 const StoragePrefix = "logins/"
 
 const storedVersion = 1
 
-// record is a login between its beginning and its end. Its challenge, which
-// nobody else has, names it. It is never printed.
+// record is a login between its beginning and its end. Its challenge, which nobody else has, names
+// it. It is never printed.
 type record struct {
 	Version     int                      `json:"version"`
 	API         string                   `json:"api"`

@@ -17,9 +17,9 @@ const xadesNS = "http://uri.etsi.org/01903/v1.3.2#"
 
 func xadesName(local string) xml.Name { return xml.Name{Space: xadesNS, Local: local} }
 
-// signer is the certificate of whoever has signed: the one among those that the
-// signature carries whose digest its signed properties name. It is nil where none
-// or more than one fits: KeyInfo need not be signed, and can carry any number.
+// signer is the certificate of whoever has signed: the one among those that the signature carries
+// whose digest its signed properties name. It is nil where none or more than one fits: KeyInfo need
+// not be signed, and can carry any number.
 func (n *node) signer() *x509.Certificate {
 	var fitting []byte
 	named, first := n.namedDigests()
@@ -57,10 +57,9 @@ func (n *node) carried() []*node {
 // digests are the values that are named, by their algorithms.
 type digests map[string][][]byte
 
-// namedDigests reads SigningCertificate and SigningCertificateV2. There is one set
-// of signed properties: in another there could stand what nobody has signed. first
-// are those of the signer, whom the first Cert names; the others are its issuers
-// (ETSI EN 319 132-1, 5.2.2).
+// namedDigests reads SigningCertificate and SigningCertificateV2. There is one set of signed
+// properties: in another there could stand what nobody has signed. first are those of the signer,
+// whom the first Cert names; the others are its issuers (ETSI EN 319 132-1, 5.2.2).
 func (n *node) namedDigests() (named, first digests) {
 	named, first = make(digests), make(digests)
 	properties := n.along(dsig("Object"), xadesName("QualifyingProperties"), xadesName("SignedProperties"))

@@ -17,12 +17,11 @@ import (
 // pollMaxWait is how long a look at pending tokens waits for KSeF's limits.
 const pollMaxWait = 5 * time.Second
 
-// responseMargin is left of the caller's time for answering with a token that is
-// still Pending.
+// responseMargin is left of the caller's time for answering with a token that is still Pending.
 const responseMargin = 2 * time.Second
 
-// watch is the poller that all who wait in one context share: a request for
-// each of them would cost as much of KSeF's limit as issuing does.
+// watch is the poller that all who wait in one context share: a request for each of them would cost
+// as much of KSeF's limit as issuing does.
 type watch struct {
 	waiting map[string]*waiter
 	// wake is filled when somebody joins.
@@ -31,8 +30,8 @@ type watch struct {
 	lastErr  error
 }
 
-// awaitActive waits until KSeF reports another status than Pending, at most for
-// the timeout. The error says why the answer is still Pending.
+// awaitActive waits until KSeF reports another status than Pending, at most for the timeout. The
+// error says why the answer is still Pending.
 func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.Token, error) {
 	end := time.Now().Add(timeout)
 	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-responseMargin).Before(end) {
@@ -109,8 +108,8 @@ func (l *Ledger) poll(target Target, w *watch) {
 	}
 }
 
-// nextPoll also ends the watch where nobody waits, in one step, so that
-// whoever comes next begins another.
+// nextPoll also ends the watch where nobody waits, in one step, so that whoever comes next begins
+// another.
 func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,8 +128,8 @@ func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) 
 	return later(next, l.failedPolls[target].next), true
 }
 
-// failedPolls are the looks at a context's tokens in a row whose answers were lost. They outlive those
-// who waited, so that an outage does not use up the hour's requests.
+// failedPolls are the looks at a context's tokens in a row whose answers were lost. They outlive
+// those who waited, so that an outage does not use up the hour's requests.
 type failedPolls struct {
 	count int
 	next  time.Time
@@ -187,8 +186,8 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 	l.pace.learn(lessons)
 }
 
-// pollOnce asks for one token by its number and for many by pages of the list,
-// newest first, until all have been seen.
+// pollOnce asks for one token by its number and for many by pages of the list, newest first, until
+// all have been seen.
 func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
 	defer l.contain(&err)
 	if len(waiting) == 0 {
@@ -218,8 +217,8 @@ func (l *Ledger) pollList(api Upstream, waiting map[string]struct{}) (map[string
 	if err != nil {
 		return nil, err
 	}
-	// A page beyond the number of those waiting holds older tokens only, but
-	// for those issued since: a few pages more are enough.
+	// A page beyond the number of those waiting holds older tokens only, but for those issued
+	// since: a few pages more are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
 	seen := make(map[string]client.Token, len(waiting))
 	err = eachPage(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}, func(tokens []client.Token) bool {

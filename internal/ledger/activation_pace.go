@@ -27,7 +27,8 @@ const (
 type waiter struct {
 	// since is when KSeF answered with the token, end when the caller is answered in any case.
 	since, end time.Time
-	// lastPoll is when the token was last looked at, pendingAt its age when it was last seen Pending.
+	// lastPoll is when the token was last looked at, pendingAt its age when it was last seen
+	// Pending.
 	lastPoll  time.Time
 	pendingAt time.Duration
 	decided   chan client.Token

@@ -13,12 +13,14 @@ import (
 )
 
 const (
-	// breakerOpensAfter is how many requests for tokens in a row have to end with an unknown outcome.
+	// breakerOpensAfter is how many requests for tokens in a row have to end with an unknown
+	// outcome.
 	breakerOpensAfter = 3
 	// probeEvery and probeTimeout bound how late the return of KSeF is noticed.
 	probeEvery   = 5 * time.Second
 	probeTimeout = 5 * time.Second
-	// longestTrialPause bounds the pause after a trial that was lost although the probe was answered.
+	// longestTrialPause bounds the pause after a trial that was lost although the probe was
+	// answered.
 	longestTrialPause = 4 * time.Minute
 )
 
@@ -81,8 +83,9 @@ type breaker struct {
 	next time.Time
 
 	// In the state closed KSeF is in doubt after too many requests without an answer: abandoned
-	// counts those in a row whose callers have left, isInFlight has since when the others wait. Then a
-	// probe decides, which stands for the outcome until answeredUntil. probing is closed at its end.
+	// counts those in a row whose callers have left, isInFlight has since when the others wait.
+	// Then a probe decides, which stands for the outcome until answeredUntil. probing is closed at
+	// its end.
 	abandoned     int
 	inFlight      map[*attempt]time.Time
 	answeredUntil time.Time
@@ -142,7 +145,8 @@ func (b *breaker) check() error {
 	return b.await()
 }
 
-// await returns nil if a request may go. The caller holds the lock, which is released during a probe.
+// await returns nil if a request may go. The caller holds the lock, which is released during a
+// probe.
 func (b *breaker) await() error {
 	now := time.Now()
 	if b.state == closed {

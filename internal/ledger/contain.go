@@ -12,8 +12,8 @@ import (
 // panicPause is the pause before a goroutine goes on that has panicked.
 const panicPause = 10 * time.Second
 
-// keepRunning runs f in a goroutine of the ledger until it returns. Where it panics, it is run again
-// after a pause: the process serves other mounts too.
+// keepRunning runs f in a goroutine of the ledger until it returns. Where it panics, it is run
+// again after a pause: the process serves other mounts too.
 func (l *Ledger) keepRunning(f func()) {
 	l.work.Go(func() {
 		for l.panics(f) && background.Sleep(l.ctx, panicPause) {

@@ -11,8 +11,8 @@ import (
 
 var errUnreadableRecord = errors.New("is not a record that this version can read")
 
-// decodeRecord reads an entry and refuses one that could lead to the wrong
-// token: the ledger would rather stop and say so.
+// decodeRecord reads an entry and refuses one that could lead to the wrong token: the ledger would
+// rather stop and say so.
 func decodeRecord(key string, data []byte) (*Record, error) {
 	var record Record
 	if err := json.Unmarshal(data, &record); err != nil {

@@ -22,8 +22,8 @@ func CheckMountID(value string) error {
 	}
 }
 
-// FormerTokens lists the living tokens in a context that carry the mark of another mount. It
-// fails where it could not read all pages.
+// FormerTokens lists the living tokens in a context that carry the mark of another mount. It fails
+// where it could not read all pages.
 func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string) ([]client.Token, error) {
 	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {

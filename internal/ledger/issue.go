@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// issueMaxWait is how long a request for a token waits for KSeF's limits
-// before it is refused; Vault gives the whole request 90 seconds.
+// issueMaxWait is how long a request for a token waits for KSeF's limits before it is refused;
+// Vault gives the whole request 90 seconds.
 const issueMaxWait = 10 * time.Second
 
 // IssueRequest asks for a token.
@@ -33,8 +33,7 @@ type IssueRequest struct {
 	ActivationTimeout time.Duration
 }
 
-// Issued is a token with its record. This is the only place where the ledger
-// has the token itself.
+// Issued is a token with its record. This is the only place where the ledger has the token itself.
 type Issued struct {
 	Record Record
 	Token  client.Secret
@@ -49,8 +48,8 @@ type Issued struct {
 	relearned bool
 }
 
-// LostReplyError says that KSeF may have made a token whose reply was lost. The
-// reconciler looks for it and revokes it.
+// LostReplyError says that KSeF may have made a token whose reply was lost. The reconciler looks
+// for it and revokes it.
 type LostReplyError struct {
 	Nonce string
 	Err   error
@@ -73,10 +72,10 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 
 // Issue has KSeF make a token. prepare makes the request while Hold keeps changes of the
 // configuration waiting, and must not wait for one. The intent is recorded before KSeF is asked.
-// Errors: a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a
-// *client.APIError where KSeF refuses, a *LostReplyError where it is not known
-// whether KSeF made a token, an *OutageError where KSeF loses such requests at the moment, an
-// *UnclaimedError where it has made one in vain (ErrFailed among the causes), or a fault of storage.
+// Errors: a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError
+// where KSeF refuses, a *LostReplyError where it is not known whether KSeF made a token, an
+// *OutageError where KSeF loses such requests at the moment, an *UnclaimedError where it has made
+// one in vain (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
 	if err := l.beginIssue(); err != nil {
 		return nil, err
@@ -200,9 +199,8 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 	return cause
 }
 
-// enterLive records the token's reference number. The intent stays until the
-// token is handed out. Where the record may not have been written, nobody gets
-// the token and it is revoked.
+// enterLive records the token's reference number. The intent stays until the token is handed out.
+// Where the record may not have been written, nobody gets the token and it is revoked.
 func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -216,9 +214,9 @@ func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber 
 	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), abandoned)
 }
 
-// settleIssue decides what becomes of a token after the wait for Active. Closing
-// the intent comes last before the answer: one that is still there always means
-// that nobody has received the token, whoever has died meanwhile.
+// settleIssue decides what becomes of a token after the wait for Active. Closing the intent comes
+// last before the answer: one that is still there always means that nobody has received the token,
+// whoever has died meanwhile.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	gone := context.Cause(ctx)

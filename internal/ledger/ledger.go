@@ -3,10 +3,10 @@
 
 // Package ledger follows every token from intent to death.
 //
-// A record is written before KSeF is asked for a token and stays until KSeF has
-// confirmed the token's end, so that a lost reply, a crash or a lease that
-// vanished never leaves a token that nobody knows. What is begun and not
-// finished is finished by a reconciler that belongs to the ledger.
+// A record is written before KSeF is asked for a token and stays until KSeF has confirmed the
+// token's end, so that a lost reply, a crash or a lease that vanished never leaves a token that
+// nobody knows. What is begun and not finished is finished by a reconciler that belongs to the
+// ledger.
 package ledger
 
 import (
@@ -40,11 +40,10 @@ type Upstream interface {
 // Options are what a Ledger works with.
 type Options struct {
 	Storage logical.Storage
-	// Open gives access to KSeF at the target; requests wait for the budget as
-	// the Wait says. It fails where the configuration no longer leads there.
+	// Open gives access to KSeF at the target; requests wait for the budget as the Wait says. It
+	// fails where the configuration no longer leads there.
 	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
-	// NextPermit tells when a request to the endpoint could go that has so many
-	// others before it.
+	// NextPermit tells when a request to the endpoint could go that has so many others before it.
 	NextPermit func(target Target, endpoint string, ahead int) time.Time
 	// Probe asks an API something that no hourly limit counts; nil means that it answers. A ledger
 	// without Probe takes every API for one that does.
@@ -132,8 +131,8 @@ func New(options Options) *Ledger {
 	return ledger
 }
 
-// Start lets the reconciler take up what is pending and due. It is called where
-// storage can be written, and does nothing the second time.
+// Start lets the reconciler take up what is pending and due. It is called where storage can be
+// written, and does nothing the second time.
 func (l *Ledger) Start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,8 +143,8 @@ func (l *Ledger) Start() {
 	l.keepRunning(l.reconciler.run)
 }
 
-// Stop ends the reconciler and all that it has begun, and waits for that. What is not
-// finished is taken up by the next Start on the same storage.
+// Stop ends the reconciler and all that it has begun, and waits for that. What is not finished is
+// taken up by the next Start on the same storage.
 func (l *Ledger) Stop() {
 	l.mu.Lock()
 	l.reconciler.mu.Lock()
@@ -158,8 +157,7 @@ func (l *Ledger) Stop() {
 // Wake lets the reconciler look at once for work that is due.
 func (l *Ledger) Wake() { l.reconciler.wakeUp() }
 
-// Retry lets what has failed be tried again at once: what it failed for may be
-// mended.
+// Retry lets what has failed be tried again at once: what it failed for may be mended.
 func (l *Ledger) Retry() {
 	l.mu.Lock()
 	for _, breaker := range l.breakers {
@@ -170,8 +168,8 @@ func (l *Ledger) Retry() {
 	l.reconciler.wakeUp()
 }
 
-// MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where
-// none has been made yet, and so no token has it.
+// MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where none
+// has been made yet, and so no token has it.
 func (l *Ledger) MountID(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
@@ -179,8 +177,7 @@ func (l *Ledger) MountID(ctx context.Context) (string, error) {
 	return l.store.knownMountID(ctx)
 }
 
-// id returns the mount's identifier. It is read, and at the very first use
-// made, once.
+// id returns the mount's identifier. It is read, and at the very first use made, once.
 func (l *Ledger) id(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
@@ -200,8 +197,8 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 	return id, err
 }
 
-// contain turns a panic into an error: the process serves other mounts too. The
-// value of the panic stays out of it, since it may hold anything.
+// contain turns a panic into an error: the process serves other mounts too. The value of the panic
+// stays out of it, since it may hold anything.
 func (l *Ledger) contain(err *error) {
 	if cause := recover(); cause != nil {
 		l.Logger.Error("the ledger panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))

@@ -12,9 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// nextCheckPrefix keeps when a folder of live records must be looked at next,
-// where that is later than its own name says: renewals move deadlines, and a
-// start must not read every renewed record to learn that.
+// nextCheckPrefix keeps when a folder of live records must be looked at next, where that is later
+// than its own name says: renewals move deadlines, and a start must not read every renewed record
+// to learn that.
 const nextCheckPrefix = "visits/"
 
 // nextCheck returns when a bucket must be looked at.
@@ -49,8 +49,8 @@ func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
 	return s.remove(ctx, nextCheckPrefix+bucket)
 }
 
-// pruneNextChecks forgets the notes of all buckets but these: one whose records have
-// gone is not visited again.
+// pruneNextChecks forgets the notes of all buckets but these: one whose records have gone is not
+// visited again.
 func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
 	noted, err := s.names(ctx, nextCheckPrefix)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"errors"
 )
 
-// OpenTargets returns where there are records that are not dead. It reads them all; unreadable
-// ones are left out.
+// OpenTargets returns where there are records that are not dead. It reads them all; unreadable ones
+// are left out.
 func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 	open := make(map[Target]struct{})
 	err := l.eachOpen(ctx, func(record *Record) { open[record.Target] = struct{}{} })

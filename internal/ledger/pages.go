@@ -10,7 +10,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// mountMark is how the mark of each of the mount's tokens begins. KSeF's list can be filtered by it.
+// mountMark is how the mark of each of the mount's tokens begins. KSeF's list can be filtered by
+// it.
 func mountMark(mountID string) string { return "[vault:" + mountID + ":" }
 
 // maxPages bounds the reading of a list, whatever KSeF answers.

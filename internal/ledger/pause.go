@@ -12,16 +12,15 @@ import (
 // ErrPaused refuses a token while the configuration is being changed.
 var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
-// issueCount counts the requests for tokens in progress. Its fields belong to the
-// ledger's lock.
+// issueCount counts the requests for tokens in progress. Its fields belong to the ledger's lock.
 type issueCount struct {
 	running, pauses int
 	// idle is closed when the last one ends; nil while nobody waits for that.
 	idle chan struct{}
 }
 
-// PauseIssuing keeps new tokens from being issued until release is called, and waits
-// until those in progress are done: what CountOpen counts then is all there is.
+// PauseIssuing keeps new tokens from being issued until release is called, and waits until those in
+// progress are done: what CountOpen counts then is all there is.
 func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	l.mu.Lock()
 	l.issues.pauses++

@@ -172,8 +172,8 @@ type Pending struct {
 	Oldest *PendingError
 	// OldestSince is when it was asked for.
 	OldestSince time.Time
-	// Alive says that the reconciler runs; Reviewed is when it last read the ledger,
-	// and ReviewErr what went wrong then.
+	// Alive says that the reconciler runs; Reviewed is when it last read the ledger, and ReviewErr
+	// what went wrong then.
 	Alive     bool
 	Reviewed  time.Time
 	ReviewErr error
@@ -203,8 +203,8 @@ func (l *Ledger) Pending() Pending {
 	return pending
 }
 
-// Reconstruct makes a record of a token that carries this mount's mark. It returns
-// nil for every other token.
+// Reconstruct makes a record of a token that carries this mount's mark. It returns nil for every
+// other token.
 func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Token) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	kindRecover kind = "recover"
 )
 
-// queueKey says which tasks can hold up each other: those of one kind in one
-// context. A context that fails holds up no other.
+// queueKey says which tasks can hold up each other: those of one kind in one context. A context
+// that fails holds up no other.
 type queueKey struct {
 	target Target
 	kind   kind
@@ -33,19 +33,19 @@ func (k kind) workers() int {
 	return queueWorkers
 }
 
-// queueWorkers is how many tasks of a queue are in progress at once. It covers
-// KSeF's 10 requests a second while one takes less than 400 ms.
+// queueWorkers is how many tasks of a queue are in progress at once. It covers KSeF's 10 requests a
+// second while one takes less than 400 ms.
 const queueWorkers = 4
 
-// The pause after a failure that concerns the whole queue (KSeF out of reach, no
-// login) doubles from the shortest to the longest.
+// The pause after a failure that concerns the whole queue (KSeF out of reach, no login) doubles
+// from the shortest to the longest.
 const (
 	shortestBackoff = 5 * time.Second
 	longestBackoff  = 4 * time.Minute
 )
 
-// queue is the queue of one kind of task in one context, oldest first. Its
-// fields belong to the reconciler's lock.
+// queue is the queue of one kind of task in one context, oldest first. Its fields belong to the
+// reconciler's lock.
 type queue struct {
 	key      queueKey
 	tasks    []*task
@@ -78,9 +78,9 @@ func (l *queue) wakeWorkers() {
 	}
 }
 
-// next takes a task that is due: the oldest, but those that have failed before
-// come after those that have not, so that they cannot keep the others from
-// their turn. Where none is due, it says how long to wait.
+// next takes a task that is due: the oldest, but those that have failed before come after those
+// that have not, so that they cannot keep the others from their turn. Where none is due, it says
+// how long to wait.
 func (l *queue) next(now time.Time) (*task, time.Duration) {
 	if wait := l.retryAt.Sub(now); wait > 0 {
 		return nil, wait
@@ -166,8 +166,8 @@ func (l *queue) succeeded() {
 	l.wakeWorkers()
 }
 
-// backoff doubles with each failure and is spread over its upper half, so that
-// mounts that failed together do not come back together.
+// backoff doubles with each failure and is spread over its upper half, so that mounts that failed
+// together do not come back together.
 func backoff(failures int) time.Duration {
 	whole := longestBackoff
 	if failures < 6 {

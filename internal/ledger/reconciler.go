@@ -14,23 +14,22 @@ import (
 )
 
 const (
-	// reconcilerMaxWait is how long the reconciler waits for a permit in KSeF's limits; a
-	// block of the longest kind ends within it.
+	// reconcilerMaxWait is how long the reconciler waits for a permit in KSeF's limits; a block of
+	// the longest kind ends within it.
 	reconcilerMaxWait = 24 * time.Hour
-	// reviewEvery is how often the reconciler looks at the ledger's folders for what
-	// nobody has told it about.
+	// reviewEvery is how often the reconciler looks at the ledger's folders for what nobody has
+	// told it about.
 	reviewEvery = time.Hour
-	// longestReviewRetry bounds the pause after a review that failed, which
-	// begins with taskRetry.
+	// longestReviewRetry bounds the pause after a review that failed, which begins with taskRetry.
 	longestReviewRetry = 10 * time.Minute
-	// taskRetry and longestTaskRetry bound the pause of one task that KSeF has
-	// answered and not granted.
+	// taskRetry and longestTaskRetry bound the pause of one task that KSeF has answered and not
+	// granted.
 	taskRetry        = time.Minute
 	longestTaskRetry = time.Hour
 )
 
-// reconciler finishes what was begun. One goroutine reviews the ledger; each queue
-// with work has a few workers, which end with the work.
+// reconciler finishes what was begun. One goroutine reviews the ledger; each queue with work has a
+// few workers, which end with the work.
 type reconciler struct {
 	ledger *Ledger
 	wake   chan struct{}
@@ -68,8 +67,8 @@ func (p *reconciler) wakeUp() {
 	}
 }
 
-// run reviews the ledger at once, each hour, when a deadline comes and when
-// poked. It ends with the ledger.
+// run reviews the ledger at once, each hour, when a deadline comes and when poked. It ends with the
+// ledger.
 func (p *reconciler) run() {
 	ctx := p.ledger.ctx
 	next, failed := time.Now(), 0
@@ -201,8 +200,8 @@ func (p *reconciler) serve(queue *queue) {
 	}
 }
 
-// take returns a task, or how long to wait for one. With neither the worker is
-// struck from the queue.
+// take returns a task, or how long to wait for one. With neither the worker is struck from the
+// queue.
 func (p *reconciler) take(queue *queue) (*task, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,9 +17,9 @@ import (
 // State is where a token stands in the ledger.
 type State string
 
-// A record begins as issuing and goes to live; from there to revoking, where
-// that takes longer than its caller waits, and to dead; then it is removed. An
-// issuing record whose token was never made is removed.
+// A record begins as issuing and goes to live; from there to revoking, where that takes longer than
+// its caller waits, and to dead; then it is removed. An issuing record whose token was never made
+// is removed.
 const (
 	// Issuing: KSeF has been or is being asked for the token.
 	Issuing State = "issuing"
@@ -85,15 +85,14 @@ func (t Target) String() string { return t.Context.String() + " at " + t.API }
 // bucketWidth is the span of deadlines whose records lie in one storage folder.
 const bucketWidth = time.Hour
 
-// bucketLead keeps new records out of folders that may have been looked at
-// already: from overdueNotice after its start on, a note may say that nothing in
-// a folder is due for long. The five minutes are for the time between the choice
-// of a folder and the writing there.
+// bucketLead keeps new records out of folders that may have been looked at already: from
+// overdueNotice after its start on, a note may say that nothing in a folder is due for long. The
+// five minutes are for the time between the choice of a folder and the writing there.
 const bucketLead = bucketWidth - overdueNotice + 5*time.Minute
 
-// A nonce is the number of the bucket in which its record lies and 64 random
-// bits, in hexadecimal. So the marker in KSeF's list alone leads to the record,
-// and the folders alone tell which records may be due.
+// A nonce is the number of the bucket in which its record lies and 64 random bits, in hexadecimal.
+// So the marker in KSeF's list alone leads to the record, and the folders alone tell which records
+// may be due.
 const (
 	bucketDigits = 6
 	randomBytes  = 8
@@ -112,9 +111,9 @@ func bucketOf(deadline time.Time) string {
 	return fmt.Sprintf("%0*x", bucketDigits, deadline.Unix()/int64(bucketWidth/time.Second))
 }
 
-// bucketStart is the earliest deadline that a bucket's records were issued with,
-// but for leases so short that bucketLead put them into a later one. It is zero
-// for a name that is no bucket's, whose records are unreadable.
+// bucketStart is the earliest deadline that a bucket's records were issued with, but for leases so
+// short that bucketLead put them into a later one. It is zero for a name that is no bucket's, whose
+// records are unreadable.
 func bucketStart(bucket string) time.Time {
 	number, err := strconv.ParseInt(bucket, 16, 64)
 	if err != nil || len(bucket) != bucketDigits {
@@ -129,8 +128,8 @@ const mountIDBytes = 6
 // markerLength is what the marker takes of a token's description.
 const markerLength = len(" [vault::]") + 2*mountIDBytes + nonceLength
 
-// MaxDescription is how many characters of a token's description are left to
-// the user: KSeF's limit less the marker.
+// MaxDescription is how many characters of a token's description are left to the user: KSeF's limit
+// less the marker.
 const MaxDescription = client.MaxDescription - markerLength
 
 // marker ties a token in KSeF to its record, whatever else was lost.

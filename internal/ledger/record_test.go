@@ -52,8 +52,8 @@ func TestBackoffGrowsToItsLimitAndIsSpread(t *testing.T) {
 	require.Greater(t, len(seen), 40)
 }
 
-// FuzzRecord holds that no entry makes the ledger panic, and that what it takes
-// for a record is one that lies where it belongs.
+// FuzzRecord holds that no entry makes the ledger panic, and that what it takes for a record is one
+// that lies where it belongs.
 func FuzzRecord(f *testing.F) {
 	nonce, err := newNonce(time.Unix(1_800_000_000, 0))
 	if err != nil {

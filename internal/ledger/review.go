@@ -9,15 +9,14 @@ import (
 	"time"
 )
 
-// deadRetention is how long the record of a dead token waits for its lease. Vault
-// tries irrevocable leases once a day, which covers two tries; a lease that comes
-// later still is answered after asking KSeF.
+// deadRetention is how long the record of a dead token waits for its lease. Vault tries irrevocable
+// leases once a day, which covers two tries; a lease that comes later still is answered after
+// asking KSeF.
 const deadRetention = 2 * 24 * time.Hour
 
-// askedUntil is when nobody asks for a dead token any more. Its lease asks from its
-// own end on, which has come where it has asked before. Whether a lease was ended by
-// force, or there is a configuration, changes nothing: neither can be known, or
-// keeps a lease from asking.
+// askedUntil is when nobody asks for a dead token any more. Its lease asks from its own end on,
+// which has come where it has asked before. Whether a lease was ended by force, or there is a
+// configuration, changes nothing: neither can be known, or keeps a lease from asking.
 func (r *Record) askedUntil() time.Time {
 	switch {
 	case r.NoLease:
@@ -28,9 +27,8 @@ func (r *Record) askedUntil() time.Time {
 	return later(r.Ended, r.Deadline).Add(deadRetention)
 }
 
-// reviewPending takes up what the folders of pending records hold and nobody
-// works on, and notes when live records may be due. It reads pending records
-// only, not live ones.
+// reviewPending takes up what the folders of pending records hold and nobody works on, and notes
+// when live records may be due. It reads pending records only, not live ones.
 func (p *reconciler) reviewPending(ctx context.Context) (err error) {
 	defer p.ledger.contain(&err)
 	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
@@ -54,9 +52,9 @@ func (p *reconciler) reviewEnding(ctx context.Context) error {
 	})
 }
 
-// each goes through a folder's records, but those that somebody works on. That
-// is asked before reading: who has finished with a record has also written it.
-// Unreadable records are skipped and reported; an error is a fault of storage.
+// each goes through a folder's records, but those that somebody works on. That is asked before
+// reading: who has finished with a record has also written it. Unreadable records are skipped and
+// reported; an error is a fault of storage.
 func (p *reconciler) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
 	names, err := p.ledger.store.names(ctx, folder)
 	if err != nil {
@@ -132,9 +130,8 @@ func (p *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err er
 	return errors.Join(failures...)
 }
 
-// checkBucket revokes what has outlived its lease and notes when to come again, in
-// memory and, where live records stay, in storage: the next start need not read
-// them then.
+// checkBucket revokes what has outlived its lease and notes when to come again, in memory and,
+// where live records stay, in storage: the next start need not read them then.
 func (p *reconciler) checkBucket(ctx context.Context, bucket string, now time.Time) error {
 	p.mu.Lock()
 	// A deadline that is noted during the visit is one that this visit may miss.
@@ -162,8 +159,8 @@ func (p *reconciler) checkBucket(ctx context.Context, bucket string, now time.Ti
 	return p.ledger.store.deleteNextCheck(ctx, bucket)
 }
 
-// checkOverdue has a token revoked that has been seen overdue for a while: by this
-// process' own clock, so that a wall clock that jumps kills no token.
+// checkOverdue has a token revoked that has been seen overdue for a while: by this process' own
+// clock, so that a wall clock that jumps kills no token.
 func (p *reconciler) checkOverdue(record *Record, now time.Time) {
 	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
 		p.scheduleCheck(record)

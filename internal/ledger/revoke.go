@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// Lease is what a Vault lease knows of its token: enough to find the record,
-// and to revoke the token where the record is gone.
+// Lease is what a Vault lease knows of its token: enough to find the record, and to revoke the
+// token where the record is gone.
 type Lease struct {
 	Nonce           string
 	ReferenceNumber string
@@ -24,12 +24,12 @@ type Lease struct {
 
 var errInvalidLease = errors.New("the lease does not say which token it holds")
 
-// revokeMaxWait is how long a revocation waits for KSeF before its caller is
-// told that it goes on without him.
+// revokeMaxWait is how long a revocation waits for KSeF before its caller is told that it goes on
+// without him.
 const revokeMaxWait = 5 * time.Second
 
-// PendingError says that KSeF has not confirmed a revocation yet, and that the
-// ledger goes on until it does.
+// PendingError says that KSeF has not confirmed a revocation yet, and that the ledger goes on until
+// it does.
 type PendingError struct {
 	ReferenceNumber string
 	Context         client.ContextIdentifier
@@ -41,8 +41,8 @@ type PendingError struct {
 	Role string
 	// Err is the last failure; nil where only KSeF's limits hold it up.
 	Err error
-	// FormerAPI is set where the token is known from its lease alone: it was issued by a mount
-	// that was at this path before, at this API.
+	// FormerAPI is set where the token is known from its lease alone: it was issued by a mount that
+	// was at this path before, at this API.
 	FormerAPI string
 }
 
@@ -70,9 +70,9 @@ func leasePath(role string) string {
 
 func (e *PendingError) Unwrap() error { return e.Err }
 
-// RevokeLease sees to it that a lease's token dies. nil means that KSeF has
-// confirmed it and that the record is gone. A *PendingError means that the
-// record says so and the reconciler goes on; the lease must stay.
+// RevokeLease sees to it that a lease's token dies. nil means that KSeF has confirmed it and that
+// the record is gone. A *PendingError means that the record says so and the reconciler goes on; the
+// lease must stay.
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	// Joined before its record is read: a revocation that ends in between would be repeated.
 	if task := l.reconciler.joinRevocation(lease.ReferenceNumber); task != nil {
@@ -88,8 +88,8 @@ func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	return l.revoke(ctx, record, "the lease has ended", true)
 }
 
-// RevokeToken revokes a token of this mount by hand. Its lease, if there is
-// one, ends later without another request to KSeF.
+// RevokeToken revokes a token of this mount by hand. Its lease, if there is one, ends later without
+// another request to KSeF.
 func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 	if record.State == Dead {
 		return nil
@@ -107,8 +107,8 @@ func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLea
 // awaitRevocation waits for a task that its caller has joined and that is tried next about then.
 func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, next time.Time) error {
 	defer task.leave(byLease)
-	// Vault brings up to 200 revocations at once: who cannot be served soon is
-	// told so at once and does not keep one of its workers.
+	// Vault brings up to 200 revocations at once: who cannot be served soon is told so at once and
+	// does not keep one of its workers.
 	maxWait := revokeMaxWait
 	if time.Until(next) > revokeMaxWait {
 		maxWait = 0
@@ -164,8 +164,8 @@ func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause stri
 	return l.persistEnding(ctx, task)
 }
 
-// recordOf finds a lease's record. A record that is missing proves nothing
-// about the token, so one is made from what the lease knows.
+// recordOf finds a lease's record. A record that is missing proves nothing about the token, so one
+// is made from what the lease knows.
 func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 	if len(lease.Nonce) != nonceLength || lease.ReferenceNumber == "" {
 		return nil, errInvalidLease
@@ -184,14 +184,12 @@ func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 	}, nil
 }
 
-// ErrRevoked says that a token has been revoked, so that its lease cannot be
-// renewed.
+// ErrRevoked says that a token has been revoked, so that its lease cannot be renewed.
 var ErrRevoked = errors.New("the token has been revoked in KSeF, or is about to be")
 
-// Renew moves a lease's end further away. A closer end is not recorded: where
-// the answer is lost Vault keeps the former one, and until then the token must
-// live. extend returns the new end, given when KSeF ends the token by itself; zero
-// where that is not known.
+// Renew moves a lease's end further away. A closer end is not recorded: where the answer is lost
+// Vault keeps the former one, and until then the token must live. extend returns the new end, given
+// when KSeF ends the token by itself; zero where that is not known.
 func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil time.Time) (time.Time, error)) error {
 	record, err := l.recordOf(ctx, lease)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it,
-// by a 204 or by the token's status, and that the ledger says so.
+// revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it, by a 204 or
+// by the token's status, and that the ledger says so.
 func (p *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
 	record := task.snapshot()
 	err := p.revokeUpstream(ctx, api, &record)
@@ -39,8 +39,8 @@ func (p *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *R
 	return p.confirm(ctx, api, record, err)
 }
 
-// confirm decides by the token's status after a DELETE that was refused or
-// whose reply was lost: KSeF has no answer that would say "already revoked".
+// confirm decides by the token's status after a DELETE that was refused or whose reply was lost:
+// KSeF has no answer that would say "already revoked".
 func (p *reconciler) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
 	token, err := api.Token(ctx, record.ReferenceNumber)
 	switch {
@@ -61,9 +61,9 @@ func (p *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 	return fmt.Errorf("%s, and the token's status could not be asked for: %w", cause.Error(), err)
 }
 
-// markDead records that a token is dead. With its lease waiting no record is
-// needed; otherwise one stays, so that the lease can end without asking KSeF
-// again. A failure here leaves a record that leads to the same end later.
+// markDead records that a token is dead. With its lease waiting no record is needed; otherwise one
+// stays, so that the lease can end without asking KSeF again. A failure here leaves a record that
+// leads to the same end later.
 func (p *reconciler) markDead(ctx context.Context, task *task) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()

@@ -5,17 +5,17 @@ package ledger
 
 import "time"
 
-// After its lease's end a token may live for an hour before the reconciler revokes it
-// by itself: Vault's own six attempts take about ten minutes, and clocks differ.
-// It is noticed some time before that and must still be overdue then.
+// After its lease's end a token may live for an hour before the reconciler revokes it by itself:
+// Vault's own six attempts take about ten minutes, and clocks differ. It is noticed some time
+// before that and must still be overdue then.
 const (
 	overdueNotice  = 50 * time.Minute
 	overdueConfirm = 10 * time.Minute
 	deadlineGrace  = overdueNotice + overdueConfirm
 )
 
-// schedule says when each folder of live records must be looked at next: not
-// before the first deadline in it, and its grace, have passed.
+// schedule says when each folder of live records must be looked at next: not before the first
+// deadline in it, and its grace, have passed.
 type schedule map[string]time.Time
 
 func newSchedule() schedule { return make(schedule) }

@@ -14,8 +14,8 @@ import (
 type scope int
 
 const (
-	// ofQueue is our login, our limits, our configuration, KSeF's reach: what
-	// failed for this task would fail for the next.
+	// ofQueue is our login, our limits, our configuration, KSeF's reach: what failed for this task
+	// would fail for the next.
 	ofQueue scope = iota
 	// ofService is a fault of KSeF's, which may be this token's or everybody's.
 	ofService

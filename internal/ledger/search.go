@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// absentAfter is how long after the request a token that never appears in
-// KSeF's list counts as never made.
+// absentAfter is how long after the request a token that never appears in KSeF's list counts as
+// never made.
 const absentAfter = time.Hour
 
 // How far KSeF's clock may be behind. A list is read back to that long before the request; the last
@@ -25,8 +25,9 @@ const (
 	lastClockAllowance = 24 * time.Hour
 )
 
-// firstSearchDelay leaves KSeF the time to finish what it was asked for. It is rounded up to firstSearchGrid,
-// and the later ones to searchGrid, so that requests that were lost together are looked for together.
+// firstSearchDelay leaves KSeF the time to finish what it was asked for. It is rounded up to
+// firstSearchGrid, and the later ones to searchGrid, so that requests that were lost together are
+// looked for together.
 const (
 	firstSearchDelay = 3 * time.Second
 	firstSearchGrid  = 5 * time.Second
@@ -37,8 +38,8 @@ func firstSearch(created time.Time) time.Time {
 	return roundUp(created.Add(firstSearchDelay), firstSearchGrid)
 }
 
-// nextPoll grows with the age of the request: a token that KSeF was slow to
-// make is found soon, one that it never made costs few requests.
+// nextPoll grows with the age of the request: a token that KSeF was slow to make is found soon, one
+// that it never made costs few requests.
 func nextSearch(created, now time.Time) time.Time {
 	for _, age := range [...]time.Duration{time.Minute, 10 * time.Minute, absentAfter} {
 		if next := roundUp(created.Add(age), searchGrid); next.After(now) {
@@ -188,8 +189,8 @@ func (l *Ledger) UnsettledRequests() []string {
 	return sentences
 }
 
-// revokeFound has a token that was found revoked. An intent that still exists
-// means that nobody has received the token, also where its record is live.
+// revokeFound has a token that was found revoked. An intent that still exists means that nobody has
+// received the token, also where its record is live.
 func (l *Ledger) revokeFound(ctx context.Context, record Record, token *client.Token) error {
 	if token.Status.Dead() {
 		return l.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))

@@ -14,7 +14,8 @@ import (
 const (
 	// absentAtOnce takes the place of absentAfter where somebody waits for the outcome.
 	absentAtOnce = 2 * time.Minute
-	// settleMaxWait is how long such a search waits for KSeF's limits, settleTimeout how long for all.
+	// settleMaxWait is how long such a search waits for KSeF's limits, settleTimeout how long for
+	// all.
 	settleMaxWait = 5 * time.Second
 	settleTimeout = 20 * time.Second
 )
@@ -93,7 +94,8 @@ func (p *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token
 	}
 }
 
-// dropSearch forgets a search that has been settled elsewhere. One that is in progress ends by itself.
+// dropSearch forgets a search that has been settled elsewhere. One that is in progress ends by
+// itself.
 func (p *reconciler) dropSearch(nonce string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

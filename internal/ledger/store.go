@@ -12,16 +12,15 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// The layout: a record's folder says its state, and that of a live one when it
-// may be due. So start-up and each minute's work list and read what is pending
-// or due, however many tokens live.
+// The layout: a record's folder says its state, and that of a live one when it may be due. So
+// start-up and each minute's work list and read what is pending or due, however many tokens live.
 //
 //	ledger/issuing/<nonce>
 //	ledger/live/<bucket>/<reference number>
 //	ledger/ending/<reference number>         revoking or dead
 //
-// A record moves by writing the new entry before deleting the old one. Where a
-// crash leaves both, the later state counts.
+// A record moves by writing the new entry before deleting the old one. Where a crash leaves both,
+// the later state counts.
 const (
 	StoragePrefix = "ledger/"
 	issuingPrefix = StoragePrefix + "issuing/"
@@ -80,8 +79,8 @@ func (s store) get(ctx context.Context, key string) (*Record, error) {
 	return record, err
 }
 
-// locate finds a token's record. It reads in the order in which records move,
-// so that one that moves meanwhile is not missed; the later state counts.
+// locate finds a token's record. It reads in the order in which records move, so that one that
+// moves meanwhile is not missed; the later state counts.
 func (s store) locate(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
 	live, err := s.get(ctx, liveKey(nonce, referenceNumber))
 	if err != nil && !errors.Is(err, errUnreadableRecord) {
@@ -111,8 +110,7 @@ func (s store) names(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// buckets returns the names of the folders that hold live records, earliest
-// deadline first.
+// buckets returns the names of the folders that hold live records, earliest deadline first.
 func (s store) buckets(ctx context.Context) ([]string, error) {
 	names, err := s.names(ctx, livePrefix)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // Subjects are those whose logins have made tokens that may be alive.
 type Subjects map[client.ContextIdentifier][]string
 
-// Subjects reads the records of tokens of an API that may be alive. "" stands for
-// one whom no record names. Unreadable records name neither context nor author.
+// Subjects reads the records of tokens of an API that may be alive. "" stands for one whom no
+// record names. Unreadable records name neither context nor author.
 func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
 	subjects := make(Subjects)
 	err := l.eachOpen(ctx, func(record *Record) {

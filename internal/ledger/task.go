@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// task is one thing that the reconciler must bring to an end: a revocation, or the
-// search for a token whose reply was lost.
+// task is one thing that the reconciler must bring to an end: a revocation, or the search for a
+// token whose reply was lost.
 type task struct {
 	queue *queue
 	// since orders the tasks of a queue.
 	since time.Time
-	// done is closed when the task is finished, stuck when an attempt has failed
-	// and waiting longer makes no sense.
+	// done is closed when the task is finished, stuck when an attempt has failed and waiting longer
+	// makes no sense.
 	done, stuck chan struct{}
 
 	mu        sync.Mutex
@@ -43,8 +43,8 @@ func (j *task) snapshot() Record {
 	return j.record
 }
 
-// join counts the leases that wait for the task: whoever of them is there when
-// it is done needs no record any more.
+// join counts the leases that wait for the task: whoever of them is there when it is done needs no
+// record any more.
 func (j *task) join(byLease bool) {
 	if !byLease {
 		return
@@ -64,8 +64,8 @@ func (j *task) leave(byLease bool) {
 	j.leases--
 }
 
-// claimPersist gives the record to write to one caller. The others wait until
-// it is written; it is false where nothing is left to write.
+// claimPersist gives the record to write to one caller. The others wait until it is written; it is
+// false where nothing is left to write.
 func (j *task) claimPersist() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -87,8 +87,8 @@ func (j *task) awaitPersist() {
 	}
 }
 
-// markDead marks the record dead, so that nobody writes it as revoking any more, and
-// says whether nobody will ask for it: its lease is waiting for that, or none exists.
+// markDead marks the record dead, so that nobody writes it as revoking any more, and says whether
+// nobody will ask for it: its lease is waiting for that, or none exists.
 func (j *task) markDead() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -27,8 +27,8 @@ type TidyReport struct {
 	Unknown []string
 	// Unreadable are the storage keys of records that could not be read.
 	Unreadable []string
-	// Known counts living tokens with a record, Foreign those without this
-	// mount's mark, which are never touched.
+	// Known counts living tokens with a record, Foreign those without this mount's mark, which are
+	// never touched.
 	Known, Foreign int
 	// Revoking counts this mount's tokens in the context whose revocation had begun when the run
 	// ended, as CountOpen does, and every orphan that the run has had revoked.
@@ -39,13 +39,12 @@ type TidyReport struct {
 	Incomplete error
 }
 
-// tidyMaxWait is how long one request of a tidy waits. It goes only when
-// nobody else wants the permit.
+// tidyMaxWait is how long one request of a tidy waits. It goes only when nobody else wants the
+// permit.
 const tidyMaxWait = 20 * time.Second
 
-// Tidy holds the ledger against KSeF's list in one context. A dry run changes
-// nothing. What could not be looked at before ctx ended, or because KSeF's
-// limits are used up, is said in the report.
+// Tidy holds the ledger against KSeF's list in one context. A dry run changes nothing. What could
+// not be looked at before ctx ended, or because KSeF's limits are used up, is said in the report.
 func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
 	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
@@ -157,11 +156,10 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	return nil
 }
 
-// isKnown also takes an intent for a record: a request for the token is under
-// way, or the reconciler is looking for it; but for one that cannot be read, with which
-// nobody goes on. It reads in the order in which records move. A record that says
-// dead of a living token does not count; behind one that cannot be read there may
-// be a lease.
+// isKnown also takes an intent for a record: a request for the token is under way, or the
+// reconciler is looking for it; but for one that cannot be read, with which nobody goes on. It
+// reads in the order in which records move. A record that says dead of a living token does not
+// count; behind one that cannot be read there may be a lease.
 func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
 	intent, err := t.ledger.store.get(ctx, issuingKey(nonce))
 	switch {
@@ -225,8 +223,8 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 	return t.closeStale(ctx, record)
 }
 
-// closeStale asks KSeF about a record that its list did not hold: a token that was
-// made during the run may be missing there.
+// closeStale asks KSeF about a record that its list did not hold: a token that was made during the
+// run may be missing there.
 func (t *tidy) closeStale(ctx context.Context, record *Record) error {
 	token, err := t.api.Token(ctx, record.ReferenceNumber)
 	if err != nil && scopeOf(err) == ofTask {

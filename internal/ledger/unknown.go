@@ -68,10 +68,12 @@ func IsUnknownToken(err error) bool {
 	return errors.As(err, &unknown)
 }
 
-// invalidValue is KSeF's code for a value that it cannot use, such as a number that it does not know.
+// invalidValue is KSeF's code for a value that it cannot use, such as a number that it does not
+// know.
 const invalidValue = 21405
 
-// isUnknown says that KSeF, asked for a token by its number, knows none. 401 and 403 do not say that.
+// isUnknown says that KSeF, asked for a token by its number, knows none. 401 and 403 do not say
+// that.
 func isUnknown(err error) bool {
 	var refused *client.APIError
 	if !errors.As(err, &refused) || refused.Endpoint != client.EndpointToken {
@@ -81,7 +83,8 @@ func isUnknown(err error) bool {
 		(refused.Status == http.StatusBadRequest && refused.Has(invalidValue))
 }
 
-// settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as dead.
+// settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as
+// dead.
 func (p *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
 	record := task.snapshot()
 	token, err := searchAllPages(ctx, api, &record)
@@ -134,8 +137,8 @@ func unknownDue(unknown Unknown, now time.Time) time.Time {
 	return due
 }
 
-// searchAllPages returns the token with a record's mark from KSeF's list, nil for none. Other tokens
-// may carry the nonce in their texts, so that all pages are read.
+// searchAllPages returns the token with a record's mark from KSeF's list, nil for none. Other
+// tokens may carry the nonce in their texts, so that all pages are read.
 func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *client.Token, err error) {
 	err = eachPage(ctx, api, client.TokenQuery{Description: record.Nonce}, func(tokens []client.Token) (more bool) {
 		for _, token := range tokens {
@@ -227,7 +230,8 @@ func (j *task) setUnknown(unknown Unknown) bool {
 	return true
 }
 
-// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the task due.
+// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the task
+// due.
 func (j *task) confirmByOperator() {
 	j.mu.Lock()
 	j.operatorConfirmed, j.due = true, time.Time{}

@@ -62,8 +62,8 @@ func endedBy(ctx context.Context, err error) error {
 }
 
 // EndIssuing refuses new tokens from now on, and ends the requests for tokens that are in flight:
-// their callers get ErrUnmounting, and what KSeF has made for them is revoked. It returns when
-// none is left, or with an error when ctx ends before that.
+// their callers get ErrUnmounting, and what KSeF has made for them is revoked. It returns when none
+// is left, or with an error when ctx ends before that.
 func (l *Ledger) EndIssuing(ctx context.Context) error {
 	l.mu.Lock()
 	l.issuing.endWaits(ErrUnmounting)
@@ -89,8 +89,8 @@ func (l *Ledger) ResumeIssuing() {
 	}
 }
 
-// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait for
-// the end of that. It writes nothing: without RecordRevocations the records still say live after a
+// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait for the
+// end of that. It writes nothing: without RecordRevocations the records still say live after a
 // restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	buckets, err := l.store.buckets(ctx)
@@ -215,8 +215,8 @@ func (p *reconciler) unconfirmed() Unconfirmed {
 	return left
 }
 
-// RevocationsEnd is about when the last of the revocations in hand can have been sent; zero
-// where there is none.
+// RevocationsEnd is about when the last of the revocations in hand can have been sent; zero where
+// there is none.
 func (l *Ledger) RevocationsEnd() time.Time {
 	l.reconciler.mu.Lock()
 	type line struct {

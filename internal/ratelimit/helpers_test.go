@@ -170,7 +170,8 @@ type request struct {
 	sent, done time.Time
 }
 
-// fullest is the highest number of requests that KSeF can have counted in any window of that length.
+// fullest is the highest number of requests that KSeF can have counted in any window of that
+// length.
 func fullest(all []request, length time.Duration) int {
 	most := 0
 	for _, first := range all {
@@ -192,7 +193,8 @@ const (
 	keptHour   = time.Hour + 5600*time.Millisecond
 )
 
-// clockAllowance is how far ahead the clock of another node may be without any window or block getting shorter.
+// clockAllowance is how far ahead the clock of another node may be without any window or block
+// getting shorter.
 const clockAllowance = 2 * time.Minute
 
 type span struct {
@@ -211,7 +213,8 @@ func spans(l ratelimit.Limits) []span {
 	return slices.DeleteFunc(all, func(s span) bool { return s.limit == 0 })
 }
 
-// earliest is when the next request can go at best, by trying every moment at which one of the earlier ones leaves a window.
+// earliest is when the next request can go at best, by trying every moment at which one of the
+// earlier ones leaves a window.
 func earliest(l ratelimit.Limits, earlier []request, from time.Time) time.Time {
 	candidates := []time.Time{from}
 	for _, r := range earlier {

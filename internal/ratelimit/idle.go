@@ -5,8 +5,9 @@ package ratelimit
 
 import "time"
 
-// CloseIdle closes the limiter where it has had nothing to remember for so long, and says whether it is closed. Its journal can
-// then be deleted. What the limiters that share its windows have sent is to be remembered, too.
+// CloseIdle closes the limiter where it has had nothing to remember for so long, and says whether
+// it is closed. Its journal can then be deleted. What the limiters that share its windows have sent
+// is to be remembered, too.
 func (a *Limiter) CloseIdle(idle time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -30,8 +31,8 @@ func (a *Limiter) CloseIdle(idle time.Duration) bool {
 	return true
 }
 
-// reportedLast is longer than KSeF's sessions last, 7 days: KSeF is asked for its limits with each login, so that nobody can rely
-// on what it has told longer ago.
+// reportedLast is longer than KSeF's sessions last, 7 days: KSeF is asked for its limits with each
+// login, so that nobody can rely on what it has told longer ago.
 const reportedLast = 8 * 24 * time.Hour
 
 // empty tells whether nothing is lost when the windows are forgotten.

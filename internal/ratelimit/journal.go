@@ -21,14 +21,16 @@ type Journal interface {
 
 const (
 	recordVersion = 1
-	// maxPending is more than could ever be in flight; it bounds what a damaged journal makes us allocate.
+	// maxPending is more than could ever be in flight; it bounds what a damaged journal makes us
+	// allocate.
 	maxPending = 1 << 16
-	// maxMillis is a hundred years: longer times are taken for that, so that sums of them stay within a time.Duration.
+	// maxMillis is a hundred years: longer times are taken for that, so that sums of them stay
+	// within a time.Duration.
 	maxMillis = 100 * 365 * 24 * 3600 * 1000
 )
 
-// record is what a journal holds. All times but one are in milliseconds before or after that one, and rounded so
-// that a request looks younger and a block longer.
+// record is what a journal holds. All times but one are in milliseconds before or after that one,
+// and rounded so that a request looks younger and a block longer.
 type record struct {
 	Version   int              `json:"version"`
 	Account   string           `json:"account"`
@@ -123,7 +125,8 @@ func (e sent) check() error {
 	return nil
 }
 
-// snapshot is the state to save: what has ended, and as pending all that is in flight, reserved or about to be.
+// snapshot is the state to save: what has ended, and as pending all that is in flight, reserved or
+// about to be.
 func (a *Limiter) snapshot(now time.Time) record {
 	r := record{
 		Version:   recordVersion,
@@ -180,13 +183,14 @@ func (e *entry) add(other string, more sent) {
 	e.Others[other] = s
 }
 
-// longestTransit is how long after a start KSeF may still count a request of a process that has died, and after its sending
-// one that was given up: what a request may take, the default request timeout. The kernel delivers what was written, KSeF
-// decides when to look.
+// longestTransit is how long after a start KSeF may still count a request of a process that has
+// died, and after its sending one that was given up: what a request may take, the default request
+// timeout. The kernel delivers what was written, KSeF decides when to look.
 const longestTransit = 30 * time.Second
 
-// restore puts what the journal knows into the windows. Requests that may or may not have been sent leave room for themselves
-// in each second until the last of them has arrived, and count from then on.
+// restore puts what the journal knows into the windows. Requests that may or may not have been sent
+// leave room for themselves in each second until the last of them has arrived, and count from then
+// on.
 func (a *Limiter) restore(r record) {
 	now := time.Now()
 	since := a.pool.registry.elapsed(r, now)

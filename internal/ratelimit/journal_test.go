@@ -187,7 +187,8 @@ func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
 	return data
 }
 
-// Whatever the journal holds: it is refused, or the limiter works, and what it writes can be read and forgets nothing.
+// Whatever the journal holds: it is refused, or the limiter works, and what it writes can be read
+// and forgets nothing.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte(entry(`{"ages":[3599999,1000,0],"pending":9,"blocked":1000,"limits":{"second":1,"hour":5,"age":3}}`)))

@@ -14,10 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// longestTransit is what the package allows a request of a killed process to take until KSeF counts it.
+// longestTransit is what the package allows a request of a killed process to take until KSeF counts
+// it.
 const longestTransit = 30 * time.Second
 
-// TestLateRequestsOfAKilledProcess has KSeF look at requests of a killed process in a second that its successor uses, too.
+// TestLateRequestsOfAKilledProcess has KSeF look at requests of a killed process in a second that
+// its successor uses, too.
 func TestLateRequestsOfAKilledProcess(t *testing.T) {
 	for _, late := range []time.Duration{100 * time.Millisecond, time.Second, 2900 * time.Millisecond, 12 * time.Second, longestTransit} {
 		for _, inFlight := range []int{1, 3, 10} {
@@ -67,8 +69,8 @@ func TestLateRequestsOfALogin(t *testing.T) {
 	})
 }
 
-// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be in progress leave room for
-// some of them in each second, so that nobody is sent away for those.
+// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be
+// in progress leave room for some of them in each second, so that nobody is sent away for those.
 func TestLateRequestsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
@@ -87,7 +89,8 @@ func TestLateRequestsLeaveRoom(t *testing.T) {
 	})
 }
 
-// TestLateRequestsThatWereGivenUp has callers leave, and KSeF look at their requests in a second that others use.
+// TestLateRequestsThatWereGivenUp has callers leave, and KSeF look at their requests in a second
+// that others use.
 func TestLateRequestsThatWereGivenUp(t *testing.T) {
 	for _, late := range []time.Duration{time.Second, 2900 * time.Millisecond, longestTransit} {
 		for _, restart := range []bool{false, true} {

@@ -32,8 +32,8 @@ type Limiter struct {
 
 // Wait says how long a request may wait for its permit.
 type Wait struct {
-	// AtMost bounds the time in the queue; 0 or less takes a permit only if one is free now. The time that the
-	// journal takes to write is not part of it.
+	// AtMost bounds the time in the queue; 0 or less takes a permit only if one is free now. The
+	// time that the journal takes to write is not part of it.
 	AtMost time.Duration
 	// Background requests go only when no other waits at the endpoint.
 	Background bool
@@ -48,10 +48,11 @@ type Permit struct {
 	ended    bool
 }
 
-// Acquire takes a permit for one request to an endpoint such as "DELETE /tokens/{referenceNumber}", and waits for it in
-// order of arrival, for the time that wait allows or until ctx ends. It returns an [ExhaustedError] as soon as it is
-// certain that the permit cannot come in time, [ErrClosed] if the limiter is or gets closed, or the error of the journal:
-// a request that the next process would not know must not go.
+// Acquire takes a permit for one request to an endpoint such as "DELETE /tokens/{referenceNumber}",
+// and waits for it in order of arrival, for the time that wait allows or until ctx ends. It returns
+// an [ExhaustedError] as soon as it is certain that the permit cannot come in time, [ErrClosed] if
+// the limiter is or gets closed, or the error of the journal: a request that the next process would
+// not know must not go.
 func (a *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Permit, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,14 +114,14 @@ func waitingEnded(ctx context.Context, e *endpoint) error {
 	return fmt.Errorf("waiting for KSeF's limit of %s: %w", e.name, context.Cause(ctx))
 }
 
-// Done ends a permit whose reply has arrived or whose request has failed. From now on it counts for the length of
-// each window. Further calls do nothing.
+// Done ends a permit whose reply has arrived or whose request has failed. From now on it counts for
+// the length of each window. Further calls do nothing.
 func (s *Permit) Done() {
 	s.end(time.Time{})
 }
 
-// GiveUp is Done for a request that was sent then and that nobody waits for any more. KSeF may look at it only later, and
-// so it counts from a moment to come.
+// GiveUp is Done for a request that was sent then and that nobody waits for any more. KSeF may look
+// at it only later, and so it counts from a moment to come.
 func (s *Permit) GiveUp(sent time.Time) {
 	s.end(sent.Add(longestTransit))
 }
@@ -140,7 +141,8 @@ func (s *Permit) end(latest time.Time) {
 	s.release(now)
 }
 
-// Cancel gives back a permit whose request was certainly never sent. Further calls do nothing, as after [Slot.Done].
+// Cancel gives back a permit whose request was certainly never sent. Further calls do nothing, as
+// after [Slot.Done].
 func (s *Permit) Cancel() {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()
@@ -173,9 +175,9 @@ func (s *Permit) release(now time.Time) {
 	s.limiter.pool.dropIfIdle()
 }
 
-// Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and refuses those who cannot
-// wait that long. It never shortens an earlier block. An error says that the limiter's journal could not be written; the
-// block holds in this process all the same.
+// Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and
+// refuses those who cannot wait that long. It never shortens an earlier block. An error says that
+// the limiter's journal could not be written; the block holds in this process all the same.
 func (a *Limiter) Block(ctx context.Context, endpoint string, until time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -199,8 +201,8 @@ func (a *Limiter) Block(ctx context.Context, endpoint string, until time.Time) e
 	return nil
 }
 
-// SetLimits sets the limits of an endpoint for all limiters of the key, as KSeF has told them. A negative limit is no
-// limit. The journal learns of them with its next write.
+// SetLimits sets the limits of an endpoint for all limiters of the key, as KSeF has told them. A
+// negative limit is no limit. The journal learns of them with its next write.
 func (a *Limiter) SetLimits(endpoint string, limits Limits) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -221,8 +223,9 @@ func (a *Limiter) SetLimits(endpoint string, limits Limits) {
 	e.settle(now)
 }
 
-// NextPermit returns the moment at which a request would go that has so many others before it, if each of these and those
-// in flight were answered at once. Those who wait in [Account.Acquire] are not added to ahead.
+// NextPermit returns the moment at which a request would go that has so many others before it, if
+// each of these and those in flight were answered at once. Those who wait in [Account.Acquire] are
+// not added to ahead.
 func (a *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -231,12 +234,12 @@ func (a *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 	return e.project(time.Now()).after(ahead - beyond).Add(time.Duration(beyond) * e.limits.pace())
 }
 
-// foreseen is how many requests ahead are played through exactly. What lies beyond goes at the pace of the slowest window: to
-// play it through would take longer than the answer is worth.
+// foreseen is how many requests ahead are played through exactly. What lies beyond goes at the pace
+// of the slowest window: to play it through would take longer than the answer is worth.
 const foreseen = 360
 
-// Close refuses the waiters of this limiter and writes its exact state to the journal. Slots that are still in flight
-// must be ended all the same. Further calls do nothing.
+// Close refuses the waiters of this limiter and writes its exact state to the journal. Slots that
+// are still in flight must be ended all the same. Further calls do nothing.
 func (a *Limiter) Close(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

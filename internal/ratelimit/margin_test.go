@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMarginCoversAFastClock sends as fast as the windows allow by a clock that is fast against KSeF's. 500 ppm is as much as
-// NTP slews.
+// TestMarginCoversAFastClock sends as fast as the windows allow by a clock that is fast against
+// KSeF's. 500 ppm is as much as NTP slews.
 func TestMarginCoversAFastClock(t *testing.T) {
 	for _, partsPerMillion := range []time.Duration{0, 500, 1000} {
 		t.Run(fmt.Sprintf("%d ppm", partsPerMillion), func(t *testing.T) {

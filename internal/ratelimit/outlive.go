@@ -3,8 +3,9 @@
 
 package ratelimit
 
-// OutliveJournal keeps the windows of the limiter's key in this process when the limiter is closed. It is for an limiter
-// whose journal is about to be deleted: KSeF goes on to count what it has sent.
+// OutliveJournal keeps the windows of the limiter's key in this process when the limiter is closed.
+// It is for an limiter whose journal is about to be deleted: KSeF goes on to count what it has
+// sent.
 func (a *Limiter) OutliveJournal() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -39,7 +39,8 @@ func (e *ExhaustedError) Error() string {
 	return text
 }
 
-// endpoint is the windows of one endpoint and the queue for them. All of it is guarded by the registry's mutex.
+// endpoint is the windows of one endpoint and the queue for them. All of it is guarded by the
+// registry's mutex.
 type endpoint struct {
 	windows
 	name     string
@@ -86,7 +87,8 @@ func (e *endpoint) arrive(a *Limiter, wait Wait, now time.Time) *waiter {
 	return w
 }
 
-// enqueue puts a waiter where it belongs: in order of arrival, those in the background behind all others.
+// enqueue puts a waiter where it belongs: in order of arrival, those in the background behind all
+// others.
 func (e *endpoint) enqueue(w *waiter) {
 	w.granted, w.done = false, nil
 	at, _ := slices.BinarySearchFunc(e.queue, w, func(a, b *waiter) int {
@@ -95,7 +97,8 @@ func (e *endpoint) enqueue(w *waiter) {
 	e.queue = slices.Insert(e.queue, at, w)
 }
 
-// settle does what the moment allows: it lets go who can go, refuses who cannot go in time, and sets the timer for the rest.
+// settle does what the moment allows: it lets go who can go, refuses who cannot go in time, and
+// sets the timer for the rest.
 func (e *endpoint) settle(now time.Time) {
 	e.prune(now)
 	for len(e.queue) > 0 && e.open(now) {
@@ -126,7 +129,8 @@ func (e *endpoint) refuseLate(now time.Time) {
 	})
 }
 
-// arm sets the timer for the next moment at which waiting changes anything: a window opens or a deadline is reached.
+// arm sets the timer for the next moment at which waiting changes anything: a window opens or a
+// deadline is reached.
 func (e *endpoint) arm(now time.Time) {
 	if len(e.queue) == 0 {
 		if e.timer != nil {
@@ -153,7 +157,8 @@ func (e *endpoint) onTimer() {
 	e.settle(time.Now())
 }
 
-// leave takes back what a waiter holds: its permit if it has been granted one, else its place in the queue.
+// leave takes back what a waiter holds: its permit if it has been granted one, else its place in
+// the queue.
 func (e *endpoint) leave(w *waiter) {
 	if w.granted {
 		e.inFlight--

@@ -23,7 +23,8 @@ type Key struct {
 	Context string
 }
 
-// Registry holds the windows of a process, so that all mounts which use the same KSeF context share them.
+// Registry holds the windows of a process, so that all mounts which use the same KSeF context share
+// them.
 type Registry struct {
 	clock string // by which it tells the time
 
@@ -46,10 +47,11 @@ func NewRegistry() *Registry {
 	return &Registry{clock: clockID(), pools: map[Key]*pool{}}
 }
 
-// Open opens an limiter on the windows of a key and adds to them what its journal knows. Each limiter needs a journal of
-// its own: [ErrJournalInUse] if another open limiter of that key has it, and an [UnreadableError] where [Registry.OpenFull]
-// must take its place. Other errors come from loading the journal.
-// Each journal also counts what the other open limiters of the key have sent, so that one alone is enough after a crash.
+// Open opens an limiter on the windows of a key and adds to them what its journal knows. Each
+// limiter needs a journal of its own: [ErrJournalInUse] if another open limiter of that key has it,
+// and an [UnreadableError] where [Registry.OpenFull] must take its place. Other errors come from
+// loading the journal. Each journal also counts what the other open limiters of the key have sent,
+// so that one alone is enough after a crash.
 func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Limiter, error) {
 	data, err := journal.Load(ctx)
 	if err != nil {
@@ -102,7 +104,8 @@ func (p *pool) endpoint(name string) *endpoint {
 	return e
 }
 
-// Limits returns the limits in force for an endpoint of a key, whichever limiter has been told them.
+// Limits returns the limits in force for an endpoint of a key, whichever limiter has been told
+// them.
 func (r *Registry) Limits(key Key, endpoint string) Limits {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,8 +115,8 @@ func (r *Registry) Limits(key Key, endpoint string) Limits {
 	return DocumentedLimits(endpoint)
 }
 
-// dropIfIdle forgets a pool that nobody uses, once the journals have all of it and no request is in flight that
-// a journal would date too early.
+// dropIfIdle forgets a pool that nobody uses, once the journals have all of it and no request is in
+// flight that a journal would date too early.
 func (p *pool) dropIfIdle() {
 	if len(p.limiters) > 0 || p.unsaved {
 		return

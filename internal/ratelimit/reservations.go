@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// reserveAhead is how many further requests at an endpoint one write to the journal covers. After a crash, those that did not
-// go count for an hour all the same.
+// reserveAhead is how many further requests at an endpoint one write to the journal covers. After a
+// crash, those that did not go count for an hour all the same.
 const reserveAhead = 8
 
-// reservation is what an limiter has to answer for at one endpoint, besides the requests that have ended.
+// reservation is what an limiter has to answer for at one endpoint, besides the requests that have
+// ended.
 type reservation struct {
 	inFlight int
 	reserved int // requests of any limiter that may go without another write of this one's journal
@@ -46,7 +47,8 @@ func (a *Limiter) reserve(ctx context.Context, s *Permit) error {
 	return nil
 }
 
-// makeRoom returns when the limiter's journal counts a further request, and those of the others do as far as they can.
+// makeRoom returns when the limiter's journal counts a further request, and those of the others do
+// as far as they can.
 func (a *Limiter) makeRoom(ctx context.Context, e *endpoint) error {
 	hasRoom := func(a *Limiter) bool { return a.reservation(e).reserved > 0 }
 	for {
@@ -98,8 +100,8 @@ func (a *Limiter) dropReserved() {
 	}
 }
 
-// forgetReserved voids reservations of an endpoint that had no limit for a time: journals written in
-// that time do not count them.
+// forgetReserved voids reservations of an endpoint that had no limit for a time: journals written
+// in that time do not count them.
 func (p *pool) forgetReserved(e *endpoint) {
 	for _, a := range p.limiters {
 		if b := a.reservations[e]; b != nil {
@@ -108,7 +110,8 @@ func (p *pool) forgetReserved(e *endpoint) {
 	}
 }
 
-// write is one call to the journal. Those who need it wait on it instead of writing each for himself.
+// write is one call to the journal. Those who need it wait on it instead of writing each for
+// himself.
 type write struct {
 	number    uint64
 	done      chan struct{}
@@ -118,7 +121,8 @@ type write struct {
 
 var errUnfinished = errors.New("the journal did not return")
 
-// persist has the state written until enough has come true. A failure is shared by all who waited when that write began.
+// persist has the state written until enough has come true. A failure is shared by all who waited
+// when that write began.
 func (a *Limiter) persist(ctx context.Context, enough func() bool) error {
 	begun := a.writes
 	for !enough() {
@@ -151,7 +155,8 @@ func (a *Limiter) join(ctx context.Context, w *write) error {
 	}
 }
 
-// write saves the limiter's state with further requests reserved at each endpoint that is short of them.
+// write saves the limiter's state with further requests reserved at each endpoint that is short of
+// them.
 func (a *Limiter) write(ctx context.Context) error {
 	a.writes++
 	w := &write{number: a.writes, done: make(chan struct{}), err: errUnfinished}

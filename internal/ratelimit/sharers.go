@@ -8,17 +8,20 @@ import (
 	"time"
 )
 
-// After a crash the mounts of a process come back one by one, and until then nobody reads the journals of those that are not
-// yet there. So each journal counts the requests of all limiters that share its windows.
+// After a crash the mounts of a process come back one by one, and until then nobody reads the
+// journals of those that are not yet there. So each journal counts the requests of all limiters
+// that share its windows.
 const (
 	// sharerMaxWait is how long a request waits for the journal of another limiter.
 	sharerMaxWait = time.Second
-	// sharerRest is how long an limiter goes on without a journal of another that failed: one mount's storage must not
-	// stop another mount. What is sent in that time is missing there until it can be written again.
+	// sharerRest is how long an limiter goes on without a journal of another that failed: one
+	// mount's storage must not stop another mount. What is sent in that time is missing there until
+	// it can be written again.
 	sharerRest = time.Minute
 )
 
-// unwrittenOther returns another open limiter for which enough does not hold yet; nil where there is none.
+// unwrittenOther returns another open limiter for which enough does not hold yet; nil where there
+// is none.
 func (a *Limiter) unwrittenOther(enough func(*Limiter) bool) *Limiter {
 	if len(a.pool.limiters) == 1 && !a.closed {
 		return nil
@@ -53,8 +56,8 @@ func (a *Limiter) writeOthers(ctx context.Context, enough func(*Limiter) bool) {
 	}
 }
 
-// catchUp has the journal of an limiter that has just been opened learn what the others have sent before. A failure stays:
-// the next write tells it too.
+// catchUp has the journal of an limiter that has just been opened learn what the others have sent
+// before. A failure stays: the next write tells it too.
 func (a *Limiter) catchUp(ctx context.Context) {
 	if len(a.pool.limiters) == 1 || !a.snapshot(time.Now()).hasOthers() {
 		return
@@ -73,7 +76,8 @@ func (r record) hasOthers() bool {
 	return false
 }
 
-// learn takes over what another's journal knows of an limiter that is not open, unless more is known of that.
+// learn takes over what another's journal knows of an limiter that is not open, unless more is
+// known of that.
 func (e *endpoint) learn(limiter string, times []sentAt) {
 	known := 0
 	for _, s := range e.sent {

@@ -117,7 +117,8 @@ func TestSharers(t *testing.T) {
 	})
 }
 
-// TestSharersAfterACrash has two mounts send at random, and after each crash only one of them come back at first.
+// TestSharersAfterACrash has two mounts send at random, and after each crash only one of them come
+// back at first.
 func TestSharersAfterACrash(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := ratelimit.Limits{PerSecond: 10, PerMinute: rapid.SampledFrom([]int{9, 30}).Draw(rt, "per minute"), PerHour: 120}

@@ -20,8 +20,9 @@ func (e *UnreadableError) Error() string { return e.err.Error() }
 
 func (e *UnreadableError) Unwrap() error { return e.err }
 
-// OpenFull opens an limiter whose journal cannot be read. What was sent is unknown, so that every window of these
-// endpoints counts as full from now on; the journal is replaced by a record that says so.
+// OpenFull opens an limiter whose journal cannot be read. What was sent is unknown, so that every
+// window of these endpoints counts as full from now on; the journal is replaced by a record that
+// says so.
 func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Limiter, error) {
 	a, err := r.open(ctx, key, journal, record{})
 	if err != nil {
@@ -49,8 +50,8 @@ func (a *Limiter) fill(endpoints []string) {
 	a.pool.version++
 }
 
-// knowsAbsent tells whether requests of an limiter are known that is not open. A journal that was not in use
-// while another limiter sent tells of none.
+// knowsAbsent tells whether requests of an limiter are known that is not open. A journal that was
+// not in use while another limiter sent tells of none.
 func (p *pool) knowsAbsent(now time.Time) bool {
 	for _, e := range p.endpoints {
 		for _, s := range e.counting(now) {

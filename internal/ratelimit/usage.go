@@ -23,11 +23,13 @@ type Usage struct {
 	Waiting  int
 	// BlockedUntil is zero when no Retry-After holds.
 	BlockedUntil time.Time
-	// Next is the earliest moment at which a request could go that asks now and goes behind all who wait.
+	// Next is the earliest moment at which a request could go that asks now and goes behind all who
+	// wait.
 	Next time.Time
 }
 
-// Usage tells the state of all endpoints that any limiter of the key has named so far, in the order of their names.
+// Usage tells the state of all endpoints that any limiter of the key has named so far, in the order
+// of their names.
 func (a *Limiter) Usage() []Usage {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -15,7 +15,8 @@ type windows struct {
 	sent      []sentAt  // ended requests, oldest first
 	inFlight  int
 	blocked   time.Time // nothing goes before
-	// remembered is how long an ended request is remembered at least, for a limit that is told later.
+	// remembered is how long an ended request is remembered at least, for a limit that is told
+	// later.
 	remembered time.Duration
 }
 
@@ -25,7 +26,8 @@ type sentAt struct {
 	limiter string
 }
 
-// opens returns the moment from which a request can go; false while only the end of one in flight can tell.
+// opens returns the moment from which a request can go; false while only the end of one in flight
+// can tell.
 func (w *windows) opens() (time.Time, bool) {
 	at := w.blocked
 	for _, x := range w.limits.windows() {

@@ -27,7 +27,8 @@ func millis(low, high int) *rapid.Generator[time.Duration] {
 	return rapid.Map(rapid.IntRange(low, high), func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond })
 }
 
-// Neither early nor late: a queue of requests, each with its own latency, goes exactly when the limits first allow it.
+// Neither early nor late: a queue of requests, each with its own latency, goes exactly when the
+// limits first allow it.
 func TestEachRequestGoesAtTheEarliestMomentThatTheWindowsAllow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := drawLimits(rt)

@@ -23,17 +23,17 @@ import (
 )
 
 const (
-	// settledAfter is how long after the request a certificate that does not
-	// appear, while KSeF's count of requests has not moved, was never asked for.
+	// settledAfter is how long after the request a certificate that does not appear, while KSeF's
+	// count of requests has not moved, was never asked for.
 	settledAfter = 10 * time.Minute
-	// forgottenAfter is how long after the request one that does not appear was
-	// rejected, though KSeF has counted the request. It is asked for again with
-	// the same key: should it appear after all, nothing is lost.
+	// forgottenAfter is how long after the request one that does not appear was rejected, though
+	// KSeF has counted the request. It is asked for again with the same key: should it appear after
+	// all, nothing is lost.
 	forgottenAfter = 24 * time.Hour
 )
 
-// LostReplyError says that it is not known whether KSeF has got the request for
-// a certificate. The engine looks for the certificate by its name.
+// LostReplyError says that it is not known whether KSeF has got the request for a certificate. The
+// engine looks for the certificate by its name.
 type LostReplyError struct {
 	Name string
 	Err  error
@@ -86,8 +86,8 @@ func (r *Rotation) prepare(ctx context.Context, request Request) (Upstream, *rec
 	return api, next, next.makeKey(request, *subject)
 }
 
-// upstream is KSeF under a session of the subject. Another may have logged in
-// meanwhile: KSeF would show that one nothing of this subject's.
+// upstream is KSeF under a session of the subject. Another may have logged in meanwhile: KSeF would
+// show that one nothing of this subject's.
 func (r *Rotation) upstream(ctx context.Context, subject string) (Upstream, error) {
 	api, err := r.Mount.Upstream(ctx)
 	if err != nil {
@@ -139,9 +139,8 @@ func (c *record) makeKey(request Request, subject client.EnrollmentData) error {
 	return nil
 }
 
-// notBegun remembers an automatic renewal that could not begin, so that it is not
-// tried again too soon and the operator learns of it. That another has issued the
-// certificate is no failure.
+// notBegun remembers an automatic renewal that could not begin, so that it is not tried again too
+// soon and the operator learns of it. That another has issued the certificate is no failure.
 func (r *Rotation) notBegun(ctx context.Context, state *stored, next *record, cause error) error {
 	if next == nil || !next.Automatic || ctx.Err() != nil {
 		return cause
@@ -157,8 +156,8 @@ func (r *Rotation) notBegun(ctx context.Context, state *stored, next *record, ca
 	return cause
 }
 
-// ask sends the request that has been recorded. What KSeF refuses ends the
-// rotation; so does, the first time, that it was certainly not sent.
+// ask sends the request that has been recorded. What KSeF refuses ends the rotation; so does, the
+// first time, that it was certainly not sent.
 func (r *Rotation) ask(ctx context.Context, api Upstream, state *stored, again bool) error {
 	current := state.Current
 	referenceNumber, err := api.Enroll(ctx, client.EnrollmentRequest{Name: current.Name, CSR: current.Request})
@@ -183,10 +182,9 @@ func isFinal(err error) bool {
 	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }
 
-// search finds out what became of a request whose reply nobody has seen: the
-// certificate has a name like no other. KSeF counts requests; where neither the
-// certificate is there nor the count has moved, it never got one and is asked
-// again.
+// search finds out what became of a request whose reply nobody has seen: the certificate has a name
+// like no other. KSeF counts requests; where neither the certificate is there nor the count has
+// moved, it never got one and is asked again.
 func (r *Rotation) search(ctx context.Context, state *stored) (wait time.Duration, err error) {
 	current := state.Current
 	api, err := r.upstream(ctx, current.Subject)
@@ -222,8 +220,8 @@ func (r *Rotation) search(ctx context.Context, state *stored) (wait time.Duratio
 	return 0, r.ask(ctx, api, state, true)
 }
 
-// serialOf returns the number of the certificate with that name, "" where there is none. The name is
-// like no other, so that one page is enough unless KSeF's filter takes in more than it says.
+// serialOf returns the number of the certificate with that name, "" where there is none. The name
+// is like no other, so that one page is enough unless KSeF's filter takes in more than it says.
 func serialOf(ctx context.Context, api Upstream, name string) (string, error) {
 	pages := client.AllCertificates(client.CertificateQuery{Name: name}, func(query client.CertificateQuery) (*client.CertificatePage, error) {
 		return api.QueryCertificates(ctx, query)
@@ -294,8 +292,8 @@ func (r *Rotation) fetch(ctx context.Context, api Upstream, state *stored, seria
 	return r.save(ctx, state)
 }
 
-// KSeF's bounds of a certificate's name, in characters (OpenAPI,
-// EnrollCertificateRequest), and what of it is left to the user.
+// KSeF's bounds of a certificate's name, in characters (OpenAPI, EnrollCertificateRequest), and
+// what of it is left to the user.
 const (
 	MinName  = 5
 	longest  = 100
@@ -305,8 +303,7 @@ const (
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_\- ąćęłńóśźżĄĆĘŁŃÓŚŹŻ]+$`)
 
-// CheckName refuses a name that KSeF would refuse, with a *client.InputError that
-// names the field.
+// CheckName refuses a name that KSeF would refuse, with a *client.InputError that names the field.
 func CheckName(field, name string) error {
 	length := len([]rune(name))
 	if length >= MinName && length <= MaxName && namePattern.MatchString(name) && name == strings.TrimSpace(name) {

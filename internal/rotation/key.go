@@ -28,8 +28,8 @@ const (
 
 const rsaBits = 2048
 
-// ParseKeyType refuses a kind that KSeF does not certify, with a
-// *client.InputError that names the field.
+// ParseKeyType refuses a kind that KSeF does not certify, with a *client.InputError that names the
+// field.
 func ParseKeyType(field, value string) (KeyType, error) {
 	kind := KeyType(value)
 	if kind == KeyP256 || kind == KeyRSA2048 {
@@ -57,9 +57,8 @@ func newKey(kind KeyType) (crypto.Signer, error) {
 	return key, nil
 }
 
-// newRequest makes the PKCS#10 request. It names exactly the subject that KSeF
-// has given, in the order of KSeF's official client; anything else is refused
-// (25003).
+// newRequest makes the PKCS#10 request. It names exactly the subject that KSeF has given, in the
+// order of KSeF's official client; anything else is refused (25003).
 func newRequest(subject client.EnrollmentData, key crypto.Signer) ([]byte, error) {
 	request := &x509.CertificateRequest{Subject: pkix.Name{ExtraNames: attributes(subject)}}
 	der, err := x509.CreateCertificateRequest(rand.Reader, request, key)

@@ -14,8 +14,8 @@ const (
 	longestBackoff  = time.Hour
 )
 
-// The pause between two questions whether KSeF has issued the certificate
-// doubles from the shortest to the longest.
+// The pause between two questions whether KSeF has issued the certificate doubles from the shortest
+// to the longest.
 const (
 	firstPoll   = time.Second
 	longestPoll = time.Minute
@@ -49,16 +49,16 @@ func (r *Rotation) due() (time.Time, error) {
 	return r.pace.due, r.pace.err
 }
 
-// waitFor lets some time pass that is no failure; reason is what for, nil where
-// KSeF is only not done.
+// waitFor lets some time pass that is no failure; reason is what for, nil where KSeF is only not
+// done.
 func (r *Rotation) waitFor(wait time.Duration, reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pace.due, r.pace.err, r.pace.failures = time.Now().Add(wait), reason, 0
 }
 
-// later lets time pass after a failure, spread so that mounts that failed
-// together do not come back together.
+// later lets time pass after a failure, spread so that mounts that failed together do not come back
+// together.
 func (r *Rotation) later(err error) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StorageKey is where the rotation in progress lies. It holds a private key: the
-// key belongs among the seal-wrapped paths.
+// StorageKey is where the rotation in progress lies. It holds a private key: the key belongs among
+// the seal-wrapped paths.
 const StorageKey = "rotation"
 
 const storedVersion = 1
@@ -23,8 +23,7 @@ type Step string
 
 // The steps, in their order.
 const (
-	// StepEnroll asks KSeF for the certificate, or finds out whether it was
-	// already asked.
+	// StepEnroll asks KSeF for the certificate, or finds out whether it was already asked.
 	StepEnroll Step = "enroll"
 	// StepAwait waits for KSeF to decide, and fetches the certificate.
 	StepAwait Step = "await"
@@ -49,8 +48,7 @@ type record struct {
 	// Subject is who the certificate is for; it stays the same. SubjectName is its name in KSeF.
 	Subject     string `json:"subject"`
 	SubjectName string `json:"subject_name,omitempty"`
-	// PreviousSerial and PreviousDigest tell the certificate before; empty where
-	// there was none.
+	// PreviousSerial and PreviousDigest tell the certificate before; empty where there was none.
 	PreviousSerial string `json:"previous_serial,omitempty"`
 	PreviousDigest string `json:"previous_digest,omitempty"`
 
@@ -58,8 +56,8 @@ type record struct {
 	Name       string `json:"name"`
 	PrivateKey string `json:"private_key,omitempty"`
 	Request    []byte `json:"request,omitempty"`
-	// Asked is when the request was last sent, and Remaining how many more
-	// KSeF would have taken just before.
+	// Asked is when the request was last sent, and Remaining how many more KSeF would have taken
+	// just before.
 	Asked     time.Time `json:"asked,omitzero"`
 	Remaining int       `json:"remaining"`
 
@@ -77,8 +75,8 @@ type Outcome struct {
 	// written the outcome.
 	Subject     string `json:"subject,omitempty"`
 	SubjectName string `json:"subject_name,omitempty"`
-	// SerialNumber is that of the new certificate, Retired that of the one
-	// that was revoked; "" where there is none.
+	// SerialNumber is that of the new certificate, Retired that of the one that was revoked; ""
+	// where there is none.
 	SerialNumber string `json:"serial_number,omitempty"`
 	Retired      string `json:"retired,omitempty"`
 	// Previous is the digest of the certificate that was to be replaced.
@@ -87,11 +85,10 @@ type Outcome struct {
 	Error string `json:"error,omitempty"`
 	// Warning is what a success has left undone; "" for nothing.
 	Warning string `json:"warning,omitempty"`
-	// Made is the serial number of the certificate that a rotation before has put
-	// in force; "" where this one has, and where none is known.
+	// Made is the serial number of the certificate that a rotation before has put in force; ""
+	// where this one has, and where none is known.
 	Made string `json:"made,omitempty"`
-	// Failures counts how often nothing came of replacing that certificate, this
-	// time included.
+	// Failures counts how often nothing came of replacing that certificate, this time included.
 	Failures int `json:"failures,omitempty"`
 }
 
@@ -100,8 +97,8 @@ func (o *Outcome) Concerns(certificate *x509.Certificate) bool {
 	return o.Previous == digest(certificate)
 }
 
-// made is the serial number of the certificate that the last rotation with success
-// has put in force; "" where none is known.
+// made is the serial number of the certificate that the last rotation with success has put in
+// force; "" where none is known.
 func (s *stored) made() string {
 	switch {
 	case s.Current != nil && s.Current.Step == StepRetire:

@@ -1,11 +1,10 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package rotation replaces a mount's credential by a KSeF certificate whose key
-// is made here and never leaves. It has KSeF certify the key, stores the pair
-// beside the credential in force, proves it by a login, puts it in force and
-// retires the one before. Every step is recorded before it is taken, so that a
-// rotation goes on from there whoever has died meanwhile.
+// Package rotation replaces a mount's credential by a KSeF certificate whose key is made here and
+// never leaves. It has KSeF certify the key, stores the pair beside the credential in force, proves
+// it by a login, puts it in force and retires the one before. Every step is recorded before it is
+// taken, so that a rotation goes on from there whoever has died meanwhile.
 package rotation
 
 import (
@@ -28,8 +27,8 @@ import (
 var (
 	// ErrInProgress says that a rotation has begun before and has not ended.
 	ErrInProgress = errors.New("a rotation is already in progress")
-	// ErrNotKSeFs says that the credential in force is not a certificate that
-	// KSeF has issued, where only such a one was to be renewed.
+	// ErrNotKSeFs says that the credential in force is not a certificate that KSeF has issued,
+	// where only such a one was to be renewed.
 	ErrNotKSeFs = errors.New("the certificate in force was not issued by KSeF")
 )
 
@@ -67,8 +66,7 @@ type Mount interface {
 	Upstream(ctx context.Context) (Upstream, error)
 	// Prove logs in with a credential that is not in force.
 	Prove(ctx context.Context, credential Credential) error
-	// Switch puts a proven credential in force. It may be called again with
-	// the same one.
+	// Switch puts a proven credential in force. It may be called again with the same one.
 	Switch(ctx context.Context, credential Credential) error
 	// Supersede ends the sessions of the credential before.
 	Supersede(ctx context.Context) error
@@ -103,8 +101,8 @@ type Options struct {
 	Logger       hclog.Logger
 }
 
-// Rotation takes one mount's credential from step to step. It is safe for
-// concurrent use and has no goroutine of its own.
+// Rotation takes one mount's credential from step to step. It is safe for concurrent use and has no
+// goroutine of its own.
 type Rotation struct {
 	Options
 	// turn is held by whoever takes a step.
@@ -137,11 +135,10 @@ type Request struct {
 	Automatic bool
 }
 
-// Begin records a rotation and asks KSeF for the certificate. Where KSeF refuses,
-// nothing is left of it. Errors: ErrInProgress, ErrNotKSeFs, a *client.InputError
-// where KSeF's limits or the signer forbid it, a *LostReplyError where it is not
-// known whether KSeF has got the request, what KSeF answers, or a fault of
-// storage.
+// Begin records a rotation and asks KSeF for the certificate. Where KSeF refuses, nothing is left
+// of it. Errors: ErrInProgress, ErrNotKSeFs, a *client.InputError where KSeF's limits or the signer
+// forbid it, a *LostReplyError where it is not known whether KSeF has got the request, what KSeF
+// answers, or a fault of storage.
 func (r *Rotation) Begin(ctx context.Context, request Request) error {
 	if err := r.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the rotation in progress: %w", err)
@@ -167,9 +164,9 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 	return r.ask(ctx, api, state, false)
 }
 
-// Advance takes the steps that can be taken now. next is when it wants to be
-// called again, at the latest; zero says that no rotation is in progress. The
-// error is why the next step could not be taken.
+// Advance takes the steps that can be taken now. next is when it wants to be called again, at the
+// latest; zero says that no rotation is in progress. The error is why the next step could not be
+// taken.
 func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 	if err := r.lock.Acquire(ctx, 1); err != nil {
 		return time.Now(), fmt.Errorf("waiting for the rotation in progress: %w", err)
@@ -209,9 +206,8 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 	}
 }
 
-// Await carries the rotation in progress on until it has ended, has to wait after a
-// failure, or ctx ends. ended is false where it goes on later. The error is why it
-// came to nothing.
+// Await carries the rotation in progress on until it has ended, has to wait after a failure, or ctx
+// ends. ended is false where it goes on later. The error is why it came to nothing.
 func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
 	for {
 		next, err := r.Advance(ctx)
@@ -285,8 +281,8 @@ type State struct {
 	Err  error
 	// Last is how the rotation before ended; nil for none.
 	Last *Outcome
-	// Made is the serial number of the certificate that the last rotation with
-	// success has put in force; "" where none is known.
+	// Made is the serial number of the certificate that the last rotation with success has put in
+	// force; "" where none is known.
 	Made string
 	// Unreadable is why it is not known whether one is in progress; nil where it is.
 	Unreadable error
@@ -319,9 +315,8 @@ func (r *Rotation) Pause(ctx context.Context) (release func(), err error) {
 	return func() { r.lock.Release(1) }, nil
 }
 
-// Abandon gives the rotation in progress up, and with it the new key unless that is
-// in force already. It is for whoever holds it. left says what is valid in KSeF
-// and of no use.
+// Abandon gives the rotation in progress up, and with it the new key unless that is in force
+// already. It is for whoever holds it. left says what is valid in KSeF and of no use.
 func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	state, err := r.load(ctx)
 	if isUnreadable(err) {

@@ -16,8 +16,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// prove logs in with the new certificate and puts it in force. KSeF may hold a
-// certificate that it has just issued for not yet valid: that passes.
+// prove logs in with the new certificate and puts it in force. KSeF may hold a certificate that it
+// has just issued for not yet valid: that passes.
 func (r *Rotation) prove(ctx context.Context, state *stored) (wait time.Duration, err error) {
 	current := state.Current
 	fresh := Credential{Certificate: current.Certificate, PrivateKey: current.PrivateKey}
@@ -33,12 +33,12 @@ func (r *Rotation) prove(ctx context.Context, state *stored) (wait time.Duration
 	return 0, r.save(ctx, state)
 }
 
-// retireFor is how long KSeF may refuse to revoke the certificate before until
-// the rotation ends without that.
+// retireFor is how long KSeF may refuse to revoke the certificate before until the rotation ends
+// without that.
 const retireFor = 24 * time.Hour
 
-// retire revokes the certificate before, where KSeF has issued it, and ends the
-// sessions that were made with it.
+// retire revokes the certificate before, where KSeF has issued it, and ends the sessions that were
+// made with it.
 func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	current := state.Current
 	api, err := r.upstream(ctx, current.Subject)
@@ -92,12 +92,11 @@ func (r *Rotation) isRestored(ctx context.Context, current *record) (bool, error
 	return inForce.Certificate != nil && digest(inForce.Certificate) == current.PreviousDigest, nil
 }
 
-// serialPattern is what KSeF's serial numbers look like (OpenAPI,
-// CertificateListItem).
+// serialPattern is what KSeF's serial numbers look like (OpenAPI, CertificateListItem).
 var serialPattern = regexp.MustCompile(`^[0-9A-F]{16}$`)
 
-// isKSeFs says whether KSeF has issued the certificate before: whether it gives
-// out the very same under that number. Another issuer's could have the number.
+// isKSeFs says whether KSeF has issued the certificate before: whether it gives out the very same
+// under that number. Another issuer's could have the number.
 func isKSeFs(ctx context.Context, api Upstream, current *record) (bool, error) {
 	if !serialPattern.MatchString(current.PreviousSerial) {
 		return false, nil
@@ -112,8 +111,7 @@ func isKSeFs(ctx context.Context, api Upstream, current *record) (bool, error) {
 	return digest(found) == current.PreviousDigest, nil
 }
 
-// KSeF's codes for a certificate that it does not know, and one that has been
-// revoked or has ended.
+// KSeF's codes for a certificate that it does not know, and one that has been revoked or has ended.
 const (
 	unknownCertificate = 25008
 	endedCertificate   = 25009

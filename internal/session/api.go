@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// API is KSeF in one context, under that context's session. Each call whose
-// access token KSeF refuses is tried once more with a new one.
+// API is KSeF in one context, under that context's session. Each call whose access token KSeF
+// refuses is tried once more with a new one.
 type API struct {
 	manager *Manager
 	client  *client.Client
@@ -23,8 +23,7 @@ func (m *Manager) In(taxpayer client.ContextIdentifier, limiter client.Limiter) 
 	return &API{manager: m, client: m.Client.WithLimiter(limiter), context: taxpayer}
 }
 
-// Ready makes sure that there is a session, without asking KSeF where one is
-// at hand.
+// Ready makes sure that there is a session, without asking KSeF where one is at hand.
 func (a *API) Ready(ctx context.Context) error {
 	_, err := a.manager.Access(ctx, a.context)
 	return err
@@ -112,9 +111,8 @@ func (a *API) RevokeCertificate(ctx context.Context, serialNumber, reason string
 	return err
 }
 
-// with calls KSeF with an access token that is fetched when the request's turn
-// has come. A 401 is answered by a refresh, a second one by a login; a 403 for the address by a
-// login, once.
+// with calls KSeF with an access token that is fetched when the request's turn has come. A 401 is
+// answered by a refresh, a second one by a login; a 403 for the address by a login, once.
 func with[T any](a *API, call func(client.TokenSource) (T, error)) (T, error) {
 	var used *Session
 	source := func(next func(context.Context) (*Session, error)) client.TokenSource {

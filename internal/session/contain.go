@@ -9,8 +9,8 @@ import (
 	"runtime/debug"
 )
 
-// endUpstreamContained is tell for a goroutine: a panic becomes an error, since the process serves other
-// mounts too. The value of the panic stays out of it, since it may hold anything.
+// endUpstreamContained is tell for a goroutine: a panic becomes an error, since the process serves
+// other mounts too. The value of the panic stays out of it, since it may hold anything.
 func (m *Manager) endUpstreamContained(ctx context.Context, session *Session) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

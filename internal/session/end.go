@@ -16,15 +16,14 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// endTimeout bounds how long KSeF is told about ended sessions. What it does
-// not hear ends by itself after 7 days.
+// endTimeout bounds how long KSeF is told about ended sessions. What it does not hear ends by
+// itself after 7 days.
 const endTimeout = 10 * time.Second
 
-// End ends the sessions of all contexts, in storage and in KSeF, and the
-// manager with them: whoever still holds it gets ErrEnded. Sessions of other
-// configurations, and logins that were signed outside of Vault, are left for the
-// next configuration of the same API, unless all are to go. The records go even
-// where KSeF cannot be told; those errors are returned together.
+// End ends the sessions of all contexts, in storage and in KSeF, and the manager with them: whoever
+// still holds it gets ErrEnded. Sessions of other configurations, and logins that were signed
+// outside of Vault, are left for the next configuration of the same API, unless all are to go. The
+// records go even where KSeF cannot be told; those errors are returned together.
 func (m *Manager) End(ctx context.Context, all bool) error {
 	m.ended.Store(true)
 	ending, err := m.collect(ctx, all)
@@ -80,10 +79,9 @@ func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.API }), err
 }
 
-// Supersede ends the sessions that the manager's own logins have taken the
-// place of: those of other credentials, and those that its subject has signed
-// outside of Vault. Each is forgotten once KSeF knows; the others stay for the
-// next call, and their errors are returned together.
+// Supersede ends the sessions that the manager's own logins have taken the place of: those of other
+// credentials, and those that its subject has signed outside of Vault. Each is forgotten once KSeF
+// knows; the others stay for the next call, and their errors are returned together.
 func (m *Manager) Supersede(ctx context.Context) error {
 	stored, err := listAll(ctx, m.Storage)
 	if err != nil {

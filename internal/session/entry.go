@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// How long a failure speaks for the requests that come after it: one of KSeF's
-// reach only for those who have waited for it, a refusal for some time more, and
-// one for lack of rights until somebody may have granted them.
+// How long a failure speaks for the requests that come after it: one of KSeF's reach only for those
+// who have waited for it, a refusal for some time more, and one for lack of rights until somebody
+// may have granted them.
 const (
 	failureLasts  = 3 * time.Second
 	refusalLasts  = 30 * time.Second
@@ -28,8 +28,8 @@ const (
 	noRights = 415
 )
 
-// entry holds the session of one context. turn is held by whoever reads,
-// refreshes or logs in; the others wait for it with their own contexts.
+// entry holds the session of one context. turn is held by whoever reads, refreshes or logs in; the
+// others wait for it with their own contexts.
 type entry struct {
 	lock *semaphore.Weighted
 	// used is when the manager last looked it up; the manager's lock guards it.
@@ -100,8 +100,7 @@ func (s *entry) finishLoad(session *Session) {
 	}
 }
 
-// fail remembers why there is no session, unless it is only that the caller has
-// gone.
+// fail remembers why there is no session, unless it is only that the caller has gone.
 func (s *entry) fail(ctx context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

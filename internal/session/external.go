@@ -14,9 +14,9 @@ import (
 // ErrNotStored says of a login that it works until the process ends.
 var ErrNotStored = errors.New("the login works until the next start, but could not be stored")
 
-// Keep keeps a login that was signed outside of Vault, and ends the one of the
-// same kind that it takes the place of. It fails with ErrNotStored where only
-// memory holds the login, and otherwise only where nothing does.
+// Keep keeps a login that was signed outside of Vault, and ends the one of the same kind that it
+// takes the place of. It fails with ErrNotStored where only memory holds the login, and otherwise
+// only where nothing does.
 func (m *Manager) Keep(ctx context.Context, session *Session) error {
 	before, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
 	replaced := err == nil && before != nil && before.ReferenceNumber != session.ReferenceNumber
@@ -60,8 +60,8 @@ func (m *Manager) keepInMemory(ctx context.Context, session *Session) error {
 	return err
 }
 
-// drop forgets a person's login that KSeF no longer knows, so that nobody takes
-// it for one that works.
+// drop forgets a person's login that KSeF no longer knows, so that nobody takes it for one that
+// works.
 func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 	if !session.External {
 		return
@@ -77,8 +77,7 @@ func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 	}
 }
 
-// SubjectIn tells who is logged in in a context, or would be, as far as memory
-// knows.
+// SubjectIn tells who is logged in in a context, or would be, as far as memory knows.
 func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
 	if session := m.entry(taxpayer).get(); session != nil && session.External {
 		return session.Subject
@@ -86,8 +85,8 @@ func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
 	return m.Subject
 }
 
-// newerExternal is a stored login that is newer than the one in memory, and that KSeF
-// has not refused yet; nil for none.
+// newerExternal is a stored login that is newer than the one in memory, and that KSeF has not
+// refused yet; nil for none.
 func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.Signer != nil {
 		return nil, nil

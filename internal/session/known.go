@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Known returns the session of a context as memory or storage has it, nil for
-// none. It asks nothing of KSeF.
+// Known returns the session of a context as memory or storage has it, nil for none. It asks nothing
+// of KSeF.
 func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	if session := m.inMemory(taxpayer); session != nil {
 		return session, nil
@@ -68,8 +68,8 @@ func (m *Manager) existingEntry(taxpayer client.ContextIdentifier) *entry {
 	return m.contexts[taxpayer]
 }
 
-// All returns the sessions of all contexts that have not ended, as memory or
-// storage has them, without secrets that print. It asks nothing of KSeF.
+// All returns the sessions of all contexts that have not ended, as memory or storage has them,
+// without secrets that print. It asks nothing of KSeF.
 func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	known := make(map[client.ContextIdentifier]*Session)
 	for _, folder := range []string{folder(m.ConfigFingerprint), folder(m.ExternalFingerprint)} {

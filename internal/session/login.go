@@ -16,15 +16,15 @@ import (
 const (
 	// loginTimeout bounds a whole login; Vault's client gives a request 60 seconds.
 	loginTimeout = 50 * time.Second
-	// signingTimeLead is how far before the challenge a signature is dated:
-	// KSeF refuses one from its future, and its official client leads by as much.
+	// signingTimeLead is how far before the challenge a signature is dated: KSeF refuses one from
+	// its future, and its official client leads by as much.
 	signingTimeLead = time.Minute
 
 	firstPoll   = 500 * time.Millisecond
 	longestPoll = 5 * time.Second
 
-	// redeemAttempts covers the moment in which a login is done but not yet
-	// known everywhere in KSeF (21301).
+	// redeemAttempts covers the moment in which a login is done but not yet known everywhere in
+	// KSeF (21301).
 	redeemAttempts = 3
 	notYetRedeem   = 21301
 )
@@ -97,8 +97,8 @@ func (m *Manager) noSigner(ctx context.Context, taxpayer client.ContextIdentifie
 	}
 }
 
-// Finish waits until KSeF has decided a submitted login and redeems it. A
-// refusal is a *client.LoginError. It ends with ctx.
+// Finish waits until KSeF has decided a submitted login and redeems it. A refusal is a
+// *client.LoginError. It ends with ctx.
 func Finish(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
 	poll := firstPoll
 	for {

@@ -1,9 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package session keeps one live KSeF login per context: it logs in when there
-// is none, refreshes it ahead of its end, stores it so that a restart or a
-// failover does not log in again, and ends it when its configuration goes.
+// Package session keeps one live KSeF login per context: it logs in when there is none, refreshes
+// it ahead of its end, stores it so that a restart or a failover does not log in again, and ends it
+// when its configuration goes.
 package session
 
 import (
@@ -23,12 +23,11 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// StoragePrefix is where sessions lie. They hold bearer tokens: the prefix
-// belongs among the seal-wrapped paths.
+// StoragePrefix is where sessions lie. They hold bearer tokens: the prefix belongs among the
+// seal-wrapped paths.
 const StoragePrefix = "sessions/"
 
-// refreshMargin is how long before its end an access token is replaced; KSeF's
-// live for 15 minutes.
+// refreshMargin is how long before its end an access token is replaced; KSeF's live for 15 minutes.
 const refreshMargin = 90 * time.Second
 
 // learnTimeout bounds what is asked besides a login, which does not depend on it.
@@ -39,8 +38,8 @@ var ErrEnded = errors.New("the configuration has changed meanwhile; ask again")
 
 // Signer makes the signed document of a login.
 type Signer interface {
-	// SignLogin returns the AuthTokenRequest for the challenge and context,
-	// signed as of the given time.
+	// SignLogin returns the AuthTokenRequest for the challenge and context, signed as of the given
+	// time.
 	SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error)
 }
 
@@ -54,11 +53,10 @@ type Session struct {
 	Since           time.Time
 	// API identifies the KSeF that has opened it.
 	API string
-	// Subject is who has signed the login, as KSeF knows him; "" where the
-	// signature does not tell.
+	// Subject is who has signed the login, as KSeF knows him; "" where the signature does not tell.
 	Subject string
-	// External says that a person has signed the login outside of Vault: it
-	// cannot be repeated without him.
+	// External says that a person has signed the login outside of Vault: it cannot be repeated
+	// without him.
 	External bool
 	// AllowedIPs are the addresses that the login of a person was signed for, as config had them.
 	AllowedIPs []string
@@ -67,8 +65,8 @@ type Session struct {
 	seenFrom string
 	// replaced says that the access token stands for one that KSeF refused.
 	replaced bool
-	// renewal is the login or refresh that gave the access token; nil for one that came from storage
-	// or from an external login.
+	// renewal is the login or refresh that gave the access token; nil for one that came from
+	// storage or from an external login.
 	renewal *renewal
 	// key is where the session was read from; "" for one in memory alone.
 	key string
@@ -77,18 +75,18 @@ type Session struct {
 // Options are what a Manager works with.
 type Options struct {
 	Client *client.Client
-	// API identifies the KSeF that Client leads to; sessions of another are neither used nor
-	// ended here. "" takes the client's address.
+	// API identifies the KSeF that Client leads to; sessions of another are neither used nor ended
+	// here. "" takes the client's address.
 	API string
-	// Limiter admits the manager's own requests. The zero context is that of
-	// logins, which KSeF counts per address. nil admits all.
+	// Limiter admits the manager's own requests. The zero context is that of logins, which KSeF
+	// counts per address. nil admits all.
 	Limiter func(client.ContextIdentifier) client.Limiter
-	// Signer is nil where the configuration has no credential: then there are
-	// only the logins that a person has signed.
+	// Signer is nil where the configuration has no credential: then there are only the logins that
+	// a person has signed.
 	Signer  Signer
 	Storage logical.Storage
-	// ConfigFingerprint tells apart logins made under different configurations: a
-	// stored session with another identity is not used.
+	// ConfigFingerprint tells apart logins made under different configurations: a stored session
+	// with another identity is not used.
 	ConfigFingerprint string
 	// ExternalFingerprint is the identity of logins signed outside of Vault, which every
 	// configuration of the same API may use. It differs from Identity.
@@ -103,14 +101,14 @@ type Options struct {
 	Undecided func(context.Context, client.ContextIdentifier) error
 	// OnLogin is called after each new login and each that failed; nil is allowed.
 	OnLogin func(client.ContextIdentifier, error)
-	// Learn is called with the access token of each new login, to ask KSeF what
-	// holds for it; nil is allowed.
+	// Learn is called with the access token of each new login, to ask KSeF what holds for it; nil
+	// is allowed.
 	Learn  func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret)
 	Logger hclog.Logger
 }
 
-// Manager keeps the sessions of one configuration. It is safe for concurrent
-// use and has no goroutine of its own.
+// Manager keeps the sessions of one configuration. It is safe for concurrent use and has no
+// goroutine of its own.
 type Manager struct {
 	Options
 	auth       *client.Client
@@ -142,10 +140,9 @@ func NewManager(options Options) *Manager {
 	return manager
 }
 
-// Access returns an access token for the context that is valid now, logging in
-// or refreshing where needed. A failure is remembered for a while: those who
-// have waited for it share it, and a login that KSeF refuses is not repeated
-// with each request.
+// Access returns an access token for the context that is valid now, logging in or refreshing where
+// needed. A failure is remembered for a while: those who have waited for it share it, and a login
+// that KSeF refuses is not repeated with each request.
 func (m *Manager) Access(ctx context.Context, taxpayer client.ContextIdentifier) (client.Secret, error) {
 	session, err := m.usable(ctx, taxpayer)
 	if err != nil {
@@ -182,9 +179,8 @@ func (m *Manager) access(ctx context.Context, taxpayer client.ContextIdentifier)
 	})
 }
 
-// Replace returns a session with another access token after KSeF has refused
-// that of the given one with a 401: a refreshed one, and where that is refused
-// too, that of a new login.
+// Replace returns a session with another access token after KSeF has refused that of the given one
+// with a 401: a refreshed one, and where that is refused too, that of a new login.
 func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
 	session, err := m.replace(ctx, taxpayer, refused)
 	if successor := m.successor(err); successor != nil {
@@ -213,23 +209,22 @@ func (m *Manager) replace(ctx context.Context, taxpayer client.ContextIdentifier
 	})
 }
 
-// Verify proves that the session can be used: by a refresh, or by a login where
-// there is none.
+// Verify proves that the session can be used: by a refresh, or by a login where there is none.
 func (m *Manager) Verify(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	return err
 }
 
-// Login makes a new login, whatever there is, and keeps it in memory. It
-// writes nothing: Save does, once the configuration has been stored.
+// Login makes a new login, whatever there is, and keeps it in memory. It writes nothing: Save does,
+// once the configuration has been stored.
 func (m *Manager) Login(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.login(ctx, s, taxpayer) })
 	return err
 }
 
-// Prove makes sure that the manager's own signer can log in, whoever else has: by
-// a login, or by a refresh of one that it has stored before. It stores the login
-// at once, so that none is made twice and none is left behind.
+// Prove makes sure that the manager's own signer can log in, whoever else has: by a login, or by a
+// refresh of one that it has stored before. It stores the login at once, so that none is made twice
+// and none is left behind.
 func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
@@ -249,8 +244,8 @@ func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) 
 	return err
 }
 
-// Save stores the context's session, unless a person has signed it: then it has
-// been stored, and may have been replaced since.
+// Save stores the context's session, unless a person has signed it: then it has been stored, and
+// may have been replaced since.
 func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	session := m.entry(taxpayer).get()
 	if session == nil || session.External {
@@ -273,8 +268,8 @@ func (m *Manager) Sessions() []Session {
 	return sessions
 }
 
-// Forget drops what is in memory for a context, so that the next use reads
-// storage: another node has changed it.
+// Forget drops what is in memory for a context, so that the next use reads storage: another node
+// has changed it.
 func (m *Manager) Forget(in string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -285,8 +280,8 @@ func (m *Manager) Forget(in string) {
 	}
 }
 
-// withEntry does something about a context's session while nobody else does, what
-// storage knows of it being loaded.
+// withEntry does something about a context's session while nobody else does, what storage knows of
+// it being loaded.
 func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifier, do func(*entry) (*Session, error)) (*Session, error) {
 	s := m.entry(taxpayer)
 	if err := s.lock.Acquire(ctx, 1); err != nil {
@@ -306,8 +301,8 @@ func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifi
 	return out, err
 }
 
-// loginAgain logs in and stores the session. Where only a person can do that, he
-// may have brought a login past this manager.
+// loginAgain logs in and stores the session. Where only a person can do that, he may have brought a
+// login past this manager.
 func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	newer, err := m.newerExternal(ctx, s, taxpayer)
 	if err != nil {

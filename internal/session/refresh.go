@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// renew replaces the session's access token: by a refresh, or where KSeF no
-// longer accepts the session, by one login.
+// renew replaces the session's access token: by a refresh, or where KSeF no longer accepts the
+// session, by one login.
 func (m *Manager) renew(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	session, err := m.refresh(ctx, s, s.get())
 	if errors.Is(err, errOver) {
@@ -25,8 +25,8 @@ func (m *Manager) renew(ctx context.Context, s *entry, taxpayer client.ContextId
 // errOver is the answer where only a login helps.
 var errOver = errors.New("KSeF no longer accepts the session")
 
-// refresh gets a new access token for a session, and keeps both. It fails with
-// errOver where there is no session, or none that KSeF accepts.
+// refresh gets a new access token for a session, and keeps both. It fails with errOver where there
+// is no session, or none that KSeF accepts.
 func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Session, error) {
 	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
 		return nil, errOver

@@ -168,8 +168,8 @@ func TestAnOutageDoesNotCostALogin(t *testing.T) {
 	})
 }
 
-// early answers the first redeems as KSeF does where it does not know yet that
-// the login has succeeded.
+// early answers the first redeems as KSeF does where it does not know yet that the login has
+// succeeded.
 type early struct {
 	http.RoundTripper
 	left int

@@ -18,8 +18,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// stored is a session as it lies in storage. It is the one place where its
-// tokens are written out.
+// stored is a session as it lies in storage. It is the one place where its tokens are written out.
 type stored struct {
 	Version         int                      `json:"version"`
 	Identity        string                   `json:"identity"`
@@ -38,8 +37,8 @@ type stored struct {
 
 const storedVersion = 1
 
-// folder keeps the logins of one configuration apart from those of the next, so
-// that both can be open while one takes the other's place.
+// folder keeps the logins of one configuration apart from those of the next, so that both can be
+// open while one takes the other's place.
 func folder(identity string) string {
 	sum := sha256.Sum256([]byte(identity))
 	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
@@ -49,8 +48,8 @@ func storageKey(identity string, taxpayer client.ContextIdentifier) string {
 	return folder(identity) + taxpayer.String()
 }
 
-// ContextOf returns the context whose session lies at a key below
-// StoragePrefix, in the form of client.Context.String.
+// ContextOf returns the context whose session lies at a key below StoragePrefix, in the form of
+// client.Context.String.
 func ContextOf(key string) string { return path.Base(key) }
 
 func save(ctx context.Context, storage logical.Storage, identity string, session *Session) error {

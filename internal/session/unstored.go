@@ -21,7 +21,8 @@ import (
 const UnstoredPrefix = "unstored-sessions/"
 
 const (
-	// loginsEndWithin is the age from which a session that is not stored belongs to no login in progress.
+	// loginsEndWithin is the age from which a session that is not stored belongs to no login in
+	// progress.
 	loginsEndWithin = 5 * time.Minute
 	// sessionsLast is longer than KSeF's sessions last: 7 days.
 	sessionsLast = 8 * 24 * time.Hour
@@ -94,8 +95,8 @@ func (m *Manager) SaveUnstored(ctx context.Context) {
 	}
 }
 
-// TakeUnstored remembers the sessions that a manager of the same storage has left which is never put
-// in force. What this one knows of storage it has read before.
+// TakeUnstored remembers the sessions that a manager of the same storage has left which is never
+// put in force. What this one knows of storage it has read before.
 func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
 	from.mu.Lock()
 	contexts := maps.Clone(from.contexts)
