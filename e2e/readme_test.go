@@ -30,16 +30,20 @@ func TestReadme(t *testing.T) {
 }
 
 // TestReadmeInProduction does what the README says for production, after the plugin has been
-// registered as the quick start says. The simulator stands for production.
+// registered and mounted as the quick start says. The simulator stands for production.
 func TestReadmeInProduction(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("xmlsec1"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("xmlsec1 signs here as a person would, and is not installed")
 	}
-	blocks := slices.Concat(readmeBlocks(t, "Quick start")[:1], readmeBlocks(t, "Production set-up"))
-	require.Len(t, blocks, 4)
-	require.Contains(t, blocks[1], "environment=production")
-	blocks[1] = strings.ReplaceAll(blocks[1], "environment=production", `url="$KSEF_URL"`)
+	quickStart := readmeBlocks(t, "Quick start")
+	mounted := slices.IndexFunc(quickStart, func(block string) bool { return strings.Contains(block, "vault secrets enable") })
+	require.Positive(t, mounted)
+	production := readmeBlocks(t, "Production")
+	require.Len(t, production, 6)
+	require.Contains(t, production[0], "environment=production")
+	production[0] = strings.ReplaceAll(production[0], "environment=production", `url="$KSEF_URL"`)
+	blocks := slices.Concat(quickStart[:mounted+1], production)
 	runReadme(t, blocks, "stdout 'status +active'", "stdout 'status +done'", "stdout 'certificate_issuer +CN=TEST CCK KSeF'", "stdout 'signing +certificate'")
 }
 
