@@ -32,7 +32,7 @@ type authRequest struct {
 	challenge   string
 	context     Identifier
 	subjectType string
-	policy      ipPolicy
+	ipPolicy    ipPolicy
 }
 
 // newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or schemat_auth_v2-1.xsd. For IP addresses
@@ -76,7 +76,7 @@ func readAuthRequest(root *etree.Element) (authRequest, error) {
 		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", bySubject, byFingerprint)
 	}
 	for _, policy := range parts["AuthorizationPolicy"] {
-		if read.policy, err = readPolicy(policy, namespace); err != nil {
+		if read.ipPolicy, err = readIPPolicy(policy, namespace); err != nil {
 			return authRequest{}, err
 		}
 	}
@@ -121,14 +121,14 @@ func readContext(element *etree.Element, namespace string) (Identifier, error) {
 	return context, nil
 }
 
-func readPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
+func readIPPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
 	parts, err := xmltree.Sequence(element, namespace, xmltree.Item{Tag: "AllowedIps", Min: 1, Max: 1})
 	if err != nil {
 		return nil, err
 	}
 	lists, err := xmltree.Sequence(parts["AllowedIps"][0], namespace,
-		xmltree.Item{Tag: "Ip4Address", Max: maxPolicyEntries}, xmltree.Item{Tag: "Ip4Range", Max: maxPolicyEntries},
-		xmltree.Item{Tag: "Ip4Mask", Max: maxPolicyEntries})
+		xmltree.Item{Tag: "Ip4Address", Max: maxIPPolicyEntries}, xmltree.Item{Tag: "Ip4Range", Max: maxIPPolicyEntries},
+		xmltree.Item{Tag: "Ip4Mask", Max: maxIPPolicyEntries})
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func readPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
 			*into = append(*into, text)
 		}
 	}
-	policy, fault := allowed.policy()
+	policy, fault := allowed.ipPolicy()
 	if fault != "" {
 		return nil, fmt.Errorf("%s", fault)
 	}

@@ -35,11 +35,11 @@ type enrollmentData struct {
 }
 
 // enrollmentData is GET /certificates/enrollments/data.
-func (s *Simulator) enrollmentData(c *call) reply {
-	if !c.login.mayEnroll() {
-		return c.failed(&apiError{Code: 25001, Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
+func (s *Simulator) enrollmentData(req *request) response {
+	if !req.login.mayEnroll() {
+		return req.failed(&apiError{Code: 25001, Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
 	}
-	return ok(c.login.enrollmentData())
+	return ok(req.login.enrollmentData())
 }
 
 // mayEnroll tells whether a login is one that certificates can be asked for in: one with a

@@ -43,35 +43,35 @@ type enrollResponse struct {
 }
 
 // enroll is POST /certificates/enrollments.
-func (s *Simulator) enroll(c *call) reply {
-	if !c.login.mayEnroll() {
-		return c.failed(&apiError{Code: 25002, Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
+func (s *Simulator) enroll(req *request) response {
+	if !req.login.mayEnroll() {
+		return req.failed(&apiError{Code: 25002, Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
 	}
-	var request enrollRequest
-	if refused := c.readJSON(&request); refused != nil {
+	var body enrollRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check(c.now); refused != nil {
-		return c.failed(refused)
+	if refused := body.check(req.now); refused != nil {
+		return req.failed(refused)
 	}
-	csr, refused := readCSR(request.CSR)
+	csr, refused := readCSR(body.CSR)
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	if !c.login.enrollmentData().matches(csr) {
-		return c.failed(&apiError{Code: 25003, Description: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym."})
+	if !req.login.enrollmentData().matches(csr) {
+		return req.failed(&apiError{Code: 25003, Description: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym."})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if refused := s.quotaLeft(c.login.identifier, c.now).refusal(); refused != nil {
-		return c.failed(refused)
+	if refused := s.quotaLeft(req.login.identifier, req.now).refusal(); refused != nil {
+		return req.failed(refused)
 	}
-	made, err := s.newEnrollment(c, request, csr)
+	made, err := s.newEnrollment(req, body, csr)
 	if err != nil {
-		return c.problemReply(http.StatusInternalServerError, "Nie udało się wystawić certyfikatu.")
+		return req.problemResponse(http.StatusInternalServerError, "Nie udało się wystawić certyfikatu.")
 	}
 	s.store.certificates.add(made)
-	return accepted(enrollResponse{made.reference, timestamp(c.now)})
+	return accepted(enrollResponse{made.reference, timestamp(req.now)})
 }
 
 func (r enrollRequest) check(now time.Time) *apiError {
@@ -91,27 +91,27 @@ func (r enrollRequest) check(now time.Time) *apiError {
 
 // newEnrollment records a request that will be decided after the enrollment delay, and makes the certificate that it will
 // have led to by then. A validFrom that is over by then counts as none. The caller holds the lock.
-func (s *Simulator) newEnrollment(c *call, request enrollRequest, csr *x509.CertificateRequest) (*enrollment, error) {
-	subject := c.login.identifier
+func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*enrollment, error) {
+	subject := req.login.identifier
 	made := &enrollment{
-		reference: newReference(enrollmentKind, c.now), subject: subject,
-		requested: c.now, decided: c.now.Add(s.options.EnrollmentDelay), failure: s.enrollmentFailure(c, csr),
+		reference: newReference(enrollmentKind, req.now), subject: subject,
+		requested: req.now, decided: req.now.Add(s.options.EnrollmentDelay), failure: s.enrollmentFailure(req, csr),
 	}
 	if made.failure != nil {
 		return made, nil
 	}
 	from := made.decided
-	if request.ValidFrom != nil && request.ValidFrom.After(from) {
-		from = request.ValidFrom.UTC()
+	if body.ValidFrom != nil && body.ValidFrom.After(from) {
+		from = body.ValidFrom.UTC()
 	}
-	data := c.login.enrollmentData()
+	data := req.login.enrollmentData()
 	certificate := &ksefCertificate{
-		name: request.Name, kind: request.Type, commonName: data.CommonName, subject: subject,
-		requested: c.now, accepted: made.decided.Add(s.options.CertificateAcceptanceDelay),
+		name: body.Name, kind: body.Type, commonName: data.CommonName, subject: subject,
+		requested: req.now, accepted: made.decided.Add(s.options.CertificateAcceptanceDelay),
 	}
-	data.CommonName += suffixOf(request.Type)
+	data.CommonName += suffixOf(body.Type)
 	var err error
-	if certificate.leaf, err = s.authority.issue(request.Type, data.attributes(), csr.PublicKey, from, s.options.CertificateLifetime); err != nil {
+	if certificate.leaf, err = s.authority.issue(body.Type, data.attributes(), csr.PublicKey, from, s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
 	certificate.serial, certificate.validTo = serialNumber(certificate.leaf), certificate.leaf.NotAfter
@@ -121,17 +121,17 @@ func (s *Simulator) newEnrollment(c *call, request enrollRequest, csr *x509.Cert
 
 // enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress together may be more than
 // there is room for: then the later ones are turned down at the end only. The caller holds the lock.
-func (s *Simulator) enrollmentFailure(c *call, csr *x509.CertificateRequest) *statusInfo {
-	if c.fault.Kind == FaultFailEnrollment {
-		return failedEnrollment(c.fault.Status)
+func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *statusInfo {
+	if req.fault.Kind == FaultFailEnrollment {
+		return failedEnrollment(req.fault.Status)
 	}
 	certified, known := s.store.certificates.keys[string(csr.RawSubjectPublicKeyInfo)]
-	if known && certified != c.login.identifier {
+	if known && certified != req.login.identifier {
 		return &statusInfo{400, "Wniosek odrzucony", []string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
 	}
-	room := s.quotaLeft(c.login.identifier, c.now).Certificate.Remaining
-	for _, e := range s.store.certificates.enrolled[c.login.identifier] {
-		if c.now.Before(e.decided) && e.failure == nil {
+	room := s.quotaLeft(req.login.identifier, req.now).Certificate.Remaining
+	for _, e := range s.store.certificates.enrolled[req.login.identifier] {
+		if req.now.Before(e.decided) && e.failure == nil {
 			room--
 		}
 	}
@@ -161,23 +161,23 @@ type enrollmentStatusResponse struct {
 }
 
 // enrollmentStatus is GET /certificates/enrollments/{referenceNumber}.
-func (s *Simulator) enrollmentStatus(c *call) reply {
-	reference, refused := c.reference()
+func (s *Simulator) enrollmentStatus(req *request) response {
+	reference, refused := req.reference()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.store.certificates.enrollments[reference]
-	if found == nil || found.subject != c.login.identifier {
-		return c.failed(&apiError{Code: 25005, Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})
+	if found == nil || found.subject != req.login.identifier {
+		return req.failed(&apiError{Code: 25005, Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})
 	}
-	if !c.now.Before(found.requested.Add(enrollmentKept)) {
-		return c.failure(http.StatusGone, 0)
+	if !req.now.Before(found.requested.Add(enrollmentKept)) {
+		return req.failure(http.StatusGone, 0)
 	}
-	answer := enrollmentStatusResponse{RequestDate: timestamp(found.requested), Status: found.status(c.now)}
-	if issued := found.issued(c.now); issued != nil {
-		answer.CertificateSerialNumber = issued.serial
+	body := enrollmentStatusResponse{RequestDate: timestamp(found.requested), Status: found.status(req.now)}
+	if issued := found.issued(req.now); issued != nil {
+		body.CertificateSerialNumber = issued.serial
 	}
-	return ok(answer)
+	return ok(body)
 }

@@ -25,24 +25,24 @@ type retrievedCertificate struct {
 
 // retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate of are left out: what KSeF
 // does with them is not documented.
-func (s *Simulator) retrieveCertificates(c *call) reply {
-	var request struct {
+func (s *Simulator) retrieveCertificates(req *request) response {
+	var body struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
 	}
-	if refused := c.readJSON(&request); refused != nil {
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if count := len(request.SerialNumbers); count < 1 || count > maxRetrieved {
-		return c.failed(badInput("Pole certificateSerialNumbers musi zawierać od 1 do %d numerów.", maxRetrieved))
+	if count := len(body.SerialNumbers); count < 1 || count > maxRetrieved {
+		return req.failed(badInput("Pole certificateSerialNumbers musi zawierać od 1 do %d numerów.", maxRetrieved))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := []retrievedCertificate{}
-	for _, serial := range request.SerialNumbers {
+	for _, serial := range body.SerialNumbers {
 		if !serialPattern.MatchString(serial) {
-			return c.failed(badSerial())
+			return req.failed(badSerial())
 		}
-		if k := s.store.certificates.find(serial, c.login.identifier, c.now); k != nil {
+		if k := s.store.certificates.find(serial, req.login.identifier, req.now); k != nil {
 			found = append(found, retrievedCertificate{k.leaf.Raw, k.name, k.serial, k.kind})
 		}
 	}
@@ -104,28 +104,28 @@ type certificateList struct {
 }
 
 // queryCertificates is POST /certificates/query: the certificates of the subject, those requested last first.
-func (s *Simulator) queryCertificates(c *call) reply {
-	if s.options.TokensMayNotQueryCertificates && c.login.token != "" {
-		return c.methodNotAllowed()
+func (s *Simulator) queryCertificates(req *request) response {
+	if s.options.TokensMayNotQueryCertificates && req.login.token != "" {
+		return req.methodNotAllowed()
 	}
 	var filter certificateFilter
-	if refused := c.decodeOptional(&filter); refused != nil {
-		return c.failed(refused)
+	if refused := req.decodeOptional(&filter); refused != nil {
+		return req.failed(refused)
 	}
-	size, offset, refused := numberedPage(c.URL.Query(), maxCertificatePageSize)
+	size, offset, refused := numberedPage(req.URL.Query(), maxCertificatePageSize)
 	if refused == nil {
 		refused = filter.check()
 	}
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := certificateList{Certificates: []certificateItem{}}
 	skip := size * offset
-	for _, e := range slices.Backward(s.store.certificates.enrolled[c.login.identifier]) {
-		k := e.issued(c.now)
-		if k == nil || !filter.matches(k, c.now) {
+	for _, e := range slices.Backward(s.store.certificates.enrolled[req.login.identifier]) {
+		k := e.issued(req.now)
+		if k == nil || !filter.matches(k, req.now) {
 			continue
 		}
 		if skip > 0 {
@@ -137,7 +137,7 @@ func (s *Simulator) queryCertificates(c *call) reply {
 			break
 		}
 		list.Certificates = append(list.Certificates, certificateItem{
-			k.serial, k.name, k.kind, k.commonName, k.status(c.now), k.subject,
+			k.serial, k.name, k.kind, k.commonName, k.status(req.now), k.subject,
 			timestamp(k.leaf.NotBefore), timestamp(k.validTo), timestamp(k.lastUse), timestamp(k.requested),
 		})
 	}

@@ -34,10 +34,10 @@ type certificateLimitsResponse struct {
 }
 
 // certificateLimits is GET /certificates/limits.
-func (s *Simulator) certificateLimits(c *call) reply {
+func (s *Simulator) certificateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(s.quotaLeft(c.login.identifier, c.now))
+	return ok(s.quotaLeft(req.login.identifier, req.now))
 }
 
 // quotaLeft counts all requests of the last 30 days, whatever became of them or of their certificates, and the

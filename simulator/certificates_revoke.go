@@ -8,33 +8,33 @@ import "slices"
 // revokeCertificate is POST /certificates/{certificateSerialNumber}/revoke. Sessions opened with the certificate go on
 // (ksef-api issue 424). Certificates of another identifier, which KSeF lets revoke where a NIP and a PESEL are linked, are
 // not known here.
-func (s *Simulator) revokeCertificate(c *call) reply {
-	if c.login.signed == nil {
-		return c.methodNotAllowed()
+func (s *Simulator) revokeCertificate(req *request) response {
+	if req.login.signed == nil {
+		return req.methodNotAllowed()
 	}
-	serial := c.PathValue("certificateSerialNumber")
+	serial := req.PathValue("certificateSerialNumber")
 	if !serialPattern.MatchString(serial) {
-		return c.failed(badSerial())
+		return req.failed(badSerial())
 	}
-	var request struct {
+	var body struct {
 		Reason *string `json:"revocationReason"`
 	}
-	if refused := c.decodeOptional(&request); refused != nil {
-		return c.failed(refused)
+	if refused := req.decodeOptional(&body); refused != nil {
+		return req.failed(refused)
 	}
-	if request.Reason != nil && !slices.Contains([]string{"Unspecified", "Superseded", "KeyCompromise"}, *request.Reason) {
-		return c.failed(badInput("Powód unieważnienia %q jest nieznany.", *request.Reason))
+	if body.Reason != nil && !slices.Contains([]string{"Unspecified", "Superseded", "KeyCompromise"}, *body.Reason) {
+		return req.failed(badInput("Powód unieważnienia %q jest nieznany.", *body.Reason))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.find(serial, c.login.identifier, c.now)
+	found := s.store.certificates.find(serial, req.login.identifier, req.now)
 	switch {
 	case found == nil:
-		return c.failed(unknownCertificate())
-	case found.status(c.now) != certificateActive:
-		return c.failed(&apiError{Code: 25009, Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
+		return req.failed(unknownCertificate())
+	case found.status(req.now) != certificateActive:
+		return req.failed(&apiError{Code: 25009, Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
-	found.revoked, found.dead = c.now, c.now.Add(s.options.RevocationDelay)
+	found.revoked, found.dead = req.now, req.now.Add(s.options.RevocationDelay)
 	return noContent()
 }
 

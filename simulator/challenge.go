@@ -22,12 +22,12 @@ type challengeResponse struct {
 	ClientIP    string    `json:"clientIp"`
 }
 
-func (s *Simulator) newChallenge(c *call) reply {
-	challenge := newReference(challengeKind, c.now)
+func (s *Simulator) newChallenge(req *request) response {
+	challenge := newReference(challengeKind, req.now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.challenges[challenge] = c.now
-	return ok(challengeResponse{challenge, timestamp(c.now), c.now.UnixMilli(), c.clientIP()})
+	s.store.challenges[challenge] = req.now
+	return ok(challengeResponse{challenge, timestamp(req.now), req.now.UnixMilli(), req.clientIP()})
 }
 
 // useChallenge spends a challenge and returns when it was made. It has to be known, not yet used, and not too old.

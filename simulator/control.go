@@ -17,20 +17,20 @@ const maxControlBody = 64 << 10
 
 // addControl serves the control of the simulator. Answers are JSON, or 204; a mistake is 400 with {"error": ...}.
 func (s *Simulator) addControl(mux *http.ServeMux) {
-	mux.HandleFunc("GET /simulator/state", func(w http.ResponseWriter, _ *http.Request) { answerControl(w, s.State(), nil) })
+	mux.HandleFunc("GET /simulator/state", func(w http.ResponseWriter, _ *http.Request) { writeControl(w, s.State(), nil) })
 	mux.HandleFunc("GET /simulator/signed-requests", func(w http.ResponseWriter, _ *http.Request) {
-		answerControl(w, s.SignedRequests(), nil)
+		writeControl(w, s.SignedRequests(), nil)
 	})
-	mux.HandleFunc("POST /simulator/faults", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postFault(r)) })
+	mux.HandleFunc("POST /simulator/faults", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postFault(r)) })
 	mux.HandleFunc("DELETE /simulator/faults", func(w http.ResponseWriter, _ *http.Request) {
 		s.ClearFaults()
-		answerControl(w, nil, nil)
+		writeControl(w, nil, nil)
 	})
-	mux.HandleFunc("POST /simulator/clock", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postClock(r)) })
-	mux.HandleFunc("POST /simulator/tokens", func(w http.ResponseWriter, r *http.Request) { answerControl(w, nil, s.postTokens(r)) })
+	mux.HandleFunc("POST /simulator/clock", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postClock(r)) })
+	mux.HandleFunc("POST /simulator/tokens", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postTokens(r)) })
 	mux.HandleFunc("POST /simulator/reset", func(w http.ResponseWriter, _ *http.Request) {
 		s.Reset()
-		answerControl(w, nil, nil)
+		writeControl(w, nil, nil)
 	})
 }
 
@@ -106,15 +106,15 @@ func readControl(r *http.Request, into any) error {
 	return nil
 }
 
-func answerControl(w http.ResponseWriter, body any, mistake error) {
-	answer := reply{status: http.StatusOK, body: body}
+func writeControl(w http.ResponseWriter, body any, mistake error) {
+	resp := response{status: http.StatusOK, body: body}
 	switch {
 	case mistake != nil:
-		answer = reply{status: http.StatusBadRequest, body: map[string]string{"error": mistake.Error()}}
+		resp = response{status: http.StatusBadRequest, body: map[string]string{"error": mistake.Error()}}
 	case body == nil:
-		answer = noContent()
+		resp = noContent()
 	}
-	data := answer.encode()
-	answer.writeHeader(w, len(data))
+	data := resp.encode()
+	resp.writeHeader(w, len(data))
 	_, _ = w.Write(data) // the other side may have gone; nobody is left to tell
 }

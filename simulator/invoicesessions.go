@@ -128,18 +128,18 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 // ownOpenInvoiceSession returns the session of the path if the caller is its author, under this login
 // or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is what its
 // status prevents otherwise. The caller holds the lock.
-func (s *Simulator) ownOpenInvoiceSession(c *call, prevented string) (*invoiceSession, *reply) {
-	known, refused := s.findInvoiceSession(c, "odnaleziona")
+func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*invoiceSession, *response) {
+	known, refused := s.findInvoiceSession(req, "odnaleziona")
 	if refused != nil {
 		return nil, refused
 	}
-	if known.author != c.login.identifier {
+	if known.author != req.login.identifier {
 		// That it is refused is from the official tests; with which reason is not documented.
-		refused := c.insufficientAccess()
+		refused := req.insufficientAccess()
 		return nil, &refused
 	}
-	if status := known.status(c.now); status.Code != invoiceSessionOpen {
-		refused := c.failed(&apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
+	if status := known.status(req.now); status.Code != invoiceSessionOpen {
+		refused := req.failed(&apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
 			[]string{fmt.Sprintf("Status sesji %d uniemożliwia %s.", status.Code, prevented)}})
 		return nil, &refused
 	}
@@ -149,15 +149,15 @@ func (s *Simulator) ownOpenInvoiceSession(c *call, prevented string) (*invoiceSe
 // findInvoiceSession returns the session of the path. One of another context is not known in this
 // one. found is the last word of KSeF's sentence for an unknown one, which differs between
 // operations. The caller holds the lock.
-func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, *reply) {
-	reference, wrong := c.reference()
+func (s *Simulator) findInvoiceSession(req *request, found string) (*invoiceSession, *response) {
+	reference, wrong := req.reference()
 	if wrong != nil {
-		refused := c.failed(wrong)
+		refused := req.failed(wrong)
 		return nil, &refused
 	}
 	known := s.store.invoiceSessions.known[reference]
-	if known == nil || known.context != c.login.context {
-		refused := c.failed(&apiError{21173, "Brak sesji o wskazanym numerze referencyjnym.",
+	if known == nil || known.context != req.login.context {
+		refused := req.failed(&apiError{21173, "Brak sesji o wskazanym numerze referencyjnym.",
 			[]string{"Sesja o numerze referencyjnym " + reference + " nie została " + found + "."}})
 		return nil, &refused
 	}
@@ -165,29 +165,29 @@ func (s *Simulator) findInvoiceSession(c *call, found string) (*invoiceSession, 
 }
 
 // closeInvoiceSession is POST /sessions/online/{referenceNumber}/close.
-func (s *Simulator) closeInvoiceSession(c *call) reply {
+func (s *Simulator) closeInvoiceSession(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, refused := s.ownOpenInvoiceSession(c, "jej zamknięcie")
+	known, refused := s.ownOpenInvoiceSession(req, "jej zamknięcie")
 	if refused != nil {
 		return *refused
 	}
-	known.closed = c.now
+	known.closed = req.now
 	return noContent()
 }
 
 // sendInvoice is POST /sessions/online/{referenceNumber}/invoices: refused as KSeF refuses, else
 // not implemented.
-func (s *Simulator) sendInvoice(c *call) reply {
+func (s *Simulator) sendInvoice(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, refused := s.ownOpenInvoiceSession(c, "wysyłkę faktur"); refused != nil {
+	if _, refused := s.ownOpenInvoiceSession(req, "wysyłkę faktur"); refused != nil {
 		return *refused
 	}
-	return c.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
+	return req.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
 }
 
 // withoutBatches answers the operations of batch sessions.
-func (s *Simulator) withoutBatches(c *call) reply {
-	return c.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
+func (s *Simulator) withoutBatches(req *request) response {
+	return req.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
 }

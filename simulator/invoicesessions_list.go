@@ -44,44 +44,44 @@ func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
 
 // seesInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
-func (c *call) seesInvoiceSession(known *invoiceSession) bool {
-	return c.hasAny(introspection, enforcementOperations) || known.author == c.login.identifier
+func (req *request) seesInvoiceSession(known *invoiceSession) bool {
+	return req.hasAny(introspection, enforcementOperations) || known.author == req.login.identifier
 }
 
 // invoiceSessionStatus is GET /sessions/{referenceNumber}.
-func (s *Simulator) invoiceSessionStatus(c *call) reply {
+func (s *Simulator) invoiceSessionStatus(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, refused := s.findInvoiceSession(c, "znaleziona")
+	known, refused := s.findInvoiceSession(req, "znaleziona")
 	if refused != nil {
 		return *refused
 	}
-	if !c.seesInvoiceSession(known) {
-		return c.insufficientAccess()
+	if !req.seesInvoiceSession(known) {
+		return req.insufficientAccess()
 	}
-	return ok(known.summary(c.now))
+	return ok(known.summary(req.now))
 }
 
 // listInvoiceSessions is GET /sessions: what the caller may see of its context, newest first.
-func (s *Simulator) listInvoiceSessions(c *call) reply {
-	filter, refused := newInvoiceSessionFilter(c.URL.Query())
+func (s *Simulator) listInvoiceSessions(req *request) response {
+	filter, refused := newInvoiceSessionFilter(req.URL.Query())
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.invoiceSessions.lists[c.login.context]
-	wanted, refused := c.newPageUpTo(maxInvoiceSessionPageSize, "invoices", len(all))
+	all := s.store.invoiceSessions.lists[req.login.context]
+	wanted, refused := req.newPageUpTo(maxInvoiceSessionPageSize, "invoices", len(all))
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	positions, next := wanted.pick(func(i int) bool {
-		return c.seesInvoiceSession(all[i]) && filter.matches(all[i], c.now)
+		return req.seesInvoiceSession(all[i]) && filter.matches(all[i], req.now)
 	})
 	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
 	for _, i := range positions {
 		list.Sessions = append(list.Sessions, invoiceSessionItem{
-			ReferenceNumber: all[i].reference, invoiceSessionSummary: all[i].summary(c.now),
+			ReferenceNumber: all[i].reference, invoiceSessionSummary: all[i].summary(req.now),
 		})
 	}
 	return ok(list)

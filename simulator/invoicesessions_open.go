@@ -47,25 +47,25 @@ func knownFormCodes() []formCode {
 
 // openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at
 // KSeF: the session's status says so.
-func (s *Simulator) openInvoiceSession(c *call) reply {
-	var request openInvoiceSessionRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) openInvoiceSession(req *request) response {
+	var body openInvoiceSessionRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	encrypted, refused := request.read()
+	encrypted, refused := body.read()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	keys, err := s.keys()
 	if err != nil {
-		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	if id := request.Encryption.PublicKeyID; id != nil && *id != keys.invoices.publicKeyID() {
-		return c.failed(unknownPublicKey(*id))
+	if id := body.Encryption.PublicKeyID; id != nil && *id != keys.invoices.publicKeyID() {
+		return req.failed(unknownPublicKey(*id))
 	}
 	opened := &invoiceSession{
-		reference: newReference(invoiceSessionKind, c.now),
-		context:   c.login.context, author: c.login.identifier, created: c.now,
+		reference: newReference(invoiceSessionKind, req.now),
+		context:   req.login.context, author: req.login.identifier, created: req.now,
 	}
 	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.invoices.private, encrypted, nil)
 	if err != nil || len(key) != symmetricKeyLength {
@@ -74,7 +74,7 @@ func (s *Simulator) openInvoiceSession(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store.invoiceSessions.add(opened)
-	return reply{status: http.StatusCreated, body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
+	return response{status: http.StatusCreated, body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
 }
 
 // openedInvoiceSession is OpenOnlineSessionResponse.

@@ -19,8 +19,8 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)
-		arrive := func() *call {
-			return &call{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil), now: s.now()}
+		arrive := func() *request {
+			return &request{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil), now: s.now()}
 		}
 
 		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))

@@ -44,30 +44,30 @@ func defaultContextLimits() contextLimits {
 }
 
 // contextLimits is GET /limits/context.
-func (s *Simulator) contextLimits(c *call) reply {
+func (s *Simulator) contextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if changed, found := s.store.limits.contexts[c.login.context]; found {
+	if changed, found := s.store.limits.contexts[req.login.context]; found {
 		return ok(changed)
 	}
 	return ok(defaultContextLimits())
 }
 
 // setContextLimits is POST /testdata/limits/context/session.
-func (s *Simulator) setContextLimits(c *call) reply {
-	var request contextLimits
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) setContextLimits(req *request) response {
+	var body contextLimits
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check().refusal(); refused != nil {
-		return c.failed(refused)
+	if refused := body.check().refusal(); refused != nil {
+		return req.failed(refused)
 	}
-	if request.CollectiveIdentifier == nil {
-		request.CollectiveIdentifier = defaultContextLimits().CollectiveIdentifier
+	if body.CollectiveIdentifier == nil {
+		body.CollectiveIdentifier = defaultContextLimits().CollectiveIdentifier
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.limits.contexts[c.login.context] = request
+	s.store.limits.contexts[req.login.context] = body
 	return done()
 }
 
@@ -92,9 +92,9 @@ func (l *invoiceLimits) check(field string, wrong *fieldErrors) {
 }
 
 // resetContextLimits is DELETE /testdata/limits/context/session.
-func (s *Simulator) resetContextLimits(c *call) reply {
+func (s *Simulator) resetContextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.store.limits.contexts, c.login.context)
+	delete(s.store.limits.contexts, req.login.context)
 	return done()
 }

@@ -40,10 +40,10 @@ type certificateCount struct {
 }
 
 // subjectLimits is GET /limits/subject.
-func (s *Simulator) subjectLimits(c *call) reply {
+func (s *Simulator) subjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	quota := s.certificateQuota(c.login.identifier)
+	quota := s.certificateQuota(req.login.identifier)
 	return ok(subjectLimits{&enrollmentLimit{&quota.Requests}, &certificateCount{&quota.Certificates}})
 }
 
@@ -85,24 +85,24 @@ func (r subjectLimitsRequest) check() fieldErrors {
 
 // setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default
 // back: whether KSeF leaves it as it was is not documented.
-func (s *Simulator) setSubjectLimits(c *call) reply {
-	var request subjectLimitsRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) setSubjectLimits(req *request) response {
+	var body subjectLimitsRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check().refusal(); refused != nil {
-		return c.failed(refused)
+	if refused := body.check().refusal(); refused != nil {
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.limits.subjects[c.login.identifier] = request.subjectLimits
+	s.store.limits.subjects[req.login.identifier] = body.subjectLimits
 	return done()
 }
 
 // resetSubjectLimits is DELETE /testdata/limits/subject/certificate.
-func (s *Simulator) resetSubjectLimits(c *call) reply {
+func (s *Simulator) resetSubjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.store.limits.subjects, c.login.identifier)
+	delete(s.store.limits.subjects, req.login.identifier)
 	return done()
 }

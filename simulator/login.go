@@ -54,16 +54,16 @@ type initResponse struct {
 }
 
 // begin records a login that will be decided after the login delay. The caller holds the lock.
-func (s *Simulator) begin(c *call, l *login) reply {
-	l.reference = newReference(loginKind, c.now)
-	l.started, l.due = c.now, c.now.Add(s.options.LoginDelay)
+func (s *Simulator) begin(req *request, l *login) response {
+	l.reference = newReference(loginKind, req.now)
+	l.started, l.due = req.now, req.now.Add(s.options.LoginDelay)
 	if l.signed != nil && l.issued == nil {
 		l.due = l.due.Add(s.options.QualifiedLoginDelay)
 	}
 	s.store.addLogin(l)
 	s.store.expectDecision(s.decisionTime(l))
-	s.settle(c.now)
-	return accepted(initResponse{l.reference, s.issue(operationJWT, l, c.now, operationLifetime)})
+	s.settle(req.now)
+	return accepted(initResponse{l.reference, s.issue(operationJWT, l, req.now, operationLifetime)})
 }
 
 // operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
@@ -94,14 +94,14 @@ func (s *Simulator) operationStatus(l *login) operationStatus {
 
 // loginStatus is GET /auth/{referenceNumber}. After 45 minutes the operation's own token is worth nothing any more, so that
 // the documented 410 (after 7 days) can be had from a fault only.
-func (s *Simulator) loginStatus(c *call) reply {
-	reference := c.PathValue("referenceNumber")
-	if reference != c.login.reference {
-		return c.failed(unknownLogin(reference))
+func (s *Simulator) loginStatus(req *request) response {
+	reference := req.PathValue("referenceNumber")
+	if reference != req.login.reference {
+		return req.failed(unknownLogin(reference))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(s.operationStatus(c.login))
+	return ok(s.operationStatus(req.login))
 }
 
 func unknownLogin(reference string) *apiError {

@@ -16,26 +16,26 @@ type tokensResponse struct {
 }
 
 // redeem is POST /auth/token/redeem: the tokens of a login that has succeeded can be fetched once.
-func (s *Simulator) redeem(c *call) reply {
+func (s *Simulator) redeem(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := c.login
+	l := req.login
 	if s.store.logins[l.reference] != l { // Reset has forgotten it since it was authenticated
-		return c.failed(unknownLogin(l.reference))
+		return req.failed(unknownLogin(l.reference))
 	}
 	if status := l.status().Code; status != 200 {
-		return c.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
+		return req.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
 	}
-	if refused := s.noNewTokens(l, c.now); refused != nil {
-		return c.failed(refused)
+	if refused := s.noNewTokens(l, req.now); refused != nil {
+		return req.failed(refused)
 	}
 	if !l.redeemed.IsZero() {
-		return c.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
+		return req.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
 	}
-	l.redeemed = c.now
+	l.redeemed = req.now
 	return ok(tokensResponse{
-		AccessToken:  s.issue(accessJWT, l, c.now, accessLifetime),
-		RefreshToken: s.issue(refreshJWT, l, c.now, refreshLifetime),
+		AccessToken:  s.issue(accessJWT, l, req.now, accessLifetime),
+		RefreshToken: s.issue(refreshJWT, l, req.now, refreshLifetime),
 	})
 }
 
@@ -45,27 +45,27 @@ type refreshResponse struct {
 }
 
 // refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401 (ksef-api issues 336 and 694).
-func (s *Simulator) refresh(c *call) reply {
-	found, err := s.parse(c.bearer(), c.now)
+func (s *Simulator) refresh(req *request) response {
+	found, err := s.parse(req.bearer(), req.now)
 	if found.Type != refreshJWT {
-		return s.refuseBearer(c, err)
+		return s.refuseBearer(req, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.store.logins[found.Reference]
 	if errors.Is(err, errExpiredJWT) || l == nil {
-		return c.failed(unknownLogin(found.Reference))
+		return req.failed(unknownLogin(found.Reference))
 	}
 	if status := l.status().Code; status != 200 {
 		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say
 		// otherwise.
-		return c.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
+		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
 	}
-	if refused := s.noNewTokens(l, c.now); refused != nil {
-		return c.failed(refused)
+	if refused := s.noNewTokens(l, req.now); refused != nil {
+		return req.failed(refused)
 	}
-	l.refreshed = c.now
-	return ok(refreshResponse{s.issue(accessJWT, l, c.now, accessLifetime)})
+	l.refreshed = req.now
+	return ok(refreshResponse{s.issue(accessJWT, l, req.now, accessLifetime)})
 }
 
 // noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that it

@@ -15,11 +15,11 @@ import (
 func TestALoginWithATokenIsNotRedeemedAfterReset(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/auth/token/redeem", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/auth/token/redeem", nil)
 	known := &login{reference: "20250625-AU-20F5EE4000-DA48AE4124-46", owner: owner{token: "a token"}, decided: true}
 	s.store.addLogin(known)
 	s.Reset()
-	answer := s.redeem(&call{Request: request, now: s.now(), login: known})
-	require.Equal(t, http.StatusBadRequest, answer.status)
-	require.Equal(t, 21304, answer.body.(exceptionResponse).Exception.Details[0].Code)
+	resp := s.redeem(&request{Request: r, now: s.now(), login: known})
+	require.Equal(t, http.StatusBadRequest, resp.status)
+	require.Equal(t, 21304, resp.body.(exceptionResponse).Exception.Details[0].Code)
 }

@@ -14,63 +14,63 @@ import (
 
 // loginBySignature is POST /auth/xades-signature. The document is checked in this order: signature, schema, certificate,
 // context, challenge. Only a document that is right in all else spends its challenge.
-func (s *Simulator) loginBySignature(c *call) reply {
-	if !c.hasContentType("application/xml") {
-		return c.unsupportedMediaType("application/xml")
+func (s *Simulator) loginBySignature(req *request) response {
+	if !req.hasContentType("application/xml") {
+		return req.unsupportedMediaType("application/xml")
 	}
-	chain, err := strconv.ParseBool(valueOr(c.URL.Query().Get("verifyCertificateChain"), "false"))
+	chain, err := strconv.ParseBool(valueOr(req.URL.Query().Get("verifyCertificateChain"), "false"))
 	if err != nil {
-		return c.failed(badInput("Parametr verifyCertificateChain musi mieć wartość true albo false."))
+		return req.failed(badInput("Parametr verifyCertificateChain musi mieć wartość true albo false."))
 	}
-	data, refused := c.body()
+	data, refused := req.body()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	s.store.addSigned(data)
 	s.mu.Unlock()
-	document, err := xadesverify.Verify(data, c.now, s.options.SigningTimeTolerance)
+	signed, err := xadesverify.Verify(data, req.now, s.options.SigningTimeTolerance)
 	if err != nil {
-		return c.failed(signatureError(err))
+		return req.failed(signatureError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	login, challenge, refused := s.readSigned(document)
+	login, challenge, refused := s.readSigned(signed)
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	if _, refused := s.store.useChallenge(challenge, c.now); refused != nil {
-		return c.failed(refused)
+	if _, refused := s.store.useChallenge(challenge, req.now); refused != nil {
+		return req.failed(refused)
 	}
 	login.chain = chain
-	return s.begin(c, login)
+	return s.begin(req, login)
 }
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.
-func (s *Simulator) readSigned(document *xadesverify.Document) (*login, string, *apiError) {
-	request, refused := newAuthRequest(document.Content)
+func (s *Simulator) readSigned(signed *xadesverify.Document) (*login, string, *apiError) {
+	document, refused := newAuthRequest(signed.Content)
 	if refused != nil {
 		return nil, "", refused
 	}
-	who, refused := identify(document.Certificate, request.subjectType)
+	who, refused := identify(signed.Certificate, document.subjectType)
 	if refused != nil {
 		return nil, "", refused
 	}
-	issued, refused := s.ownCertificate(document.Certificate)
+	issued, refused := s.ownCertificate(signed.Certificate)
 	if refused != nil {
 		return nil, "", refused
 	}
-	if issued != nil && (request.subjectType == bySubject || issued.subject.Type == TypeFingerprint) {
+	if issued != nil && (document.subjectType == bySubject || issued.subject.Type == TypeFingerprint) {
 		who.identifier = issued.subject
 	}
-	if !request.context.valid() {
+	if !document.context.valid() {
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
-			[]string{"Suma kontrolna identyfikatora " + request.context.Value + " jest nieprawidłowa."}}
+			[]string{"Suma kontrolna identyfikatora " + document.context.Value + " jest nieprawidłowa."}}
 	}
 	return &login{
-		owner: owner{context: request.context, identifier: who.identifier}, method: signatureMethod(who, issued),
-		policy: request.policy, signed: document.Certificate, issued: issued,
-	}, request.challenge, nil
+		owner: owner{context: document.context, identifier: who.identifier}, method: signatureMethod(who, issued),
+		ipPolicy: document.ipPolicy, signed: signed.Certificate, issued: issued,
+	}, document.challenge, nil
 }
 
 // signatureError gives a refusal of the verifier the description that the OpenAPI has for its code.

@@ -27,36 +27,36 @@ type tokenLoginRequest struct {
 
 // loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login
 // ends with status 450. What becomes of a good one is decided when the login is.
-func (s *Simulator) loginByToken(c *call) reply {
-	var request tokenLoginRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) loginByToken(req *request) response {
+	var body tokenLoginRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	policy, encrypted, refused := request.read()
+	allowed, encrypted, refused := body.read()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	keys, err := s.keys()
 	if err != nil {
-		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	if id := request.PublicKeyID; id != nil && *id != keys.token.publicKeyID() {
-		return c.failed(unknownPublicKey(*id))
+	if id := body.PublicKeyID; id != nil && *id != keys.token.publicKeyID() {
+		return req.failed(unknownPublicKey(*id))
 	}
 	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.token.private, encrypted, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made, refused := s.store.useChallenge(request.Challenge, c.now)
+	made, refused := s.store.useChallenge(body.Challenge, req.now)
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	login := &login{owner: owner{context: *request.ContextIdentifier}, method: tokenMethod(), policy: policy}
+	login := &login{owner: owner{context: *body.ContextIdentifier}, method: tokenMethod(), ipPolicy: allowed}
 	if err != nil {
 		login.failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
 		s.present(login, string(plain), made)
 	}
-	return s.begin(c, login)
+	return s.begin(req, login)
 }
 
 // read validates the request. The public key's identifier is compared by the caller.
@@ -77,11 +77,11 @@ func (r tokenLoginRequest) read() (ipPolicy, []byte, *apiError) {
 	if r.AuthorizationPolicy == nil || r.AuthorizationPolicy.AllowedIPs == nil {
 		return nil, encrypted, nil
 	}
-	policy, fault := r.AuthorizationPolicy.AllowedIPs.policy()
+	allowed, fault := r.AuthorizationPolicy.AllowedIPs.ipPolicy()
 	if fault != "" {
 		return nil, nil, badInput("%s", fault)
 	}
-	return policy, encrypted, nil
+	return allowed, encrypted, nil
 }
 
 func badToken(detail string) *statusInfo {
@@ -119,7 +119,7 @@ func (s *Simulator) present(l *login, plain string, challenged time.Time) {
 
 // tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
 func (s *Simulator) tokenFailure(t *token, at time.Time) *statusInfo {
-	if s.store.policy.refuses(at) {
+	if s.store.tokenRules.refuses(at) {
 		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess
 	}
 	switch t.status(at) {

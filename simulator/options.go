@@ -175,7 +175,7 @@ func (o Options) check() error {
 			return fmt.Errorf("the answer %q to DELETE is not known: use 204, 400 or 403", answer)
 		}
 	}
-	if err := (tokenPolicy{o.Tokens, o.TokenValidity}).check(); err != nil {
+	if err := (tokenRules{o.Tokens, o.TokenValidity}).check(); err != nil {
 		return err
 	}
 	sets := [][]string{o.OwnerPermissions}

@@ -27,18 +27,18 @@ type page struct {
 }
 
 // newPage reads the page size and the continuation token of a request for a list that has this many items in all.
-func (c *call) newPage(kind string, items int) (page, *apiError) {
-	return c.newPageUpTo(maxPageSize, kind, items)
+func (req *request) newPage(kind string, items int) (page, *apiError) {
+	return req.newPageUpTo(maxPageSize, kind, items)
 }
 
 // newPageUpTo is newPage for a list whose pages may have another size at most.
-func (c *call) newPageUpTo(largest int, kind string, items int) (page, *apiError) {
-	size, refused := pageSize(c.URL.Query(), largest)
+func (req *request) newPageUpTo(largest int, kind string, items int) (page, *apiError) {
+	size, refused := pageSize(req.URL.Query(), largest)
 	if refused != nil {
 		return page{}, refused
 	}
 	wanted := page{kind, items, size}
-	token := c.Header.Get("x-continuation-token")
+	token := req.Header.Get("x-continuation-token")
 	if token == "" {
 		return wanted, nil
 	}

@@ -57,10 +57,10 @@ type permissionOperationResponse struct {
 }
 
 // beginOperation records an operation that ends after the delay. The caller holds the lock.
-func (s *Simulator) beginOperation(c *call, failure *statusInfo) (*permissionOperation, reply) {
+func (s *Simulator) beginOperation(req *request, failure *statusInfo) (*permissionOperation, response) {
 	begun := &permissionOperation{
-		reference: newReference(operationKind, c.now), context: c.login.context,
-		requested: c.now, decided: c.now.Add(s.options.GrantDelay), failure: failure,
+		reference: newReference(operationKind, req.now), context: req.login.context,
+		requested: req.now, decided: req.now.Add(s.options.GrantDelay), failure: failure,
 	}
 	s.store.operations[begun.reference] = begun
 	return begun, accepted(permissionOperationResponse{begun.reference})
@@ -68,35 +68,35 @@ func (s *Simulator) beginOperation(c *call, failure *statusInfo) (*permissionOpe
 
 // permissionOperationStatus is GET /permissions/operations/{referenceNumber}. An operation is known
 // in its own context, to everybody there: who may ask is not documented.
-func (s *Simulator) permissionOperationStatus(c *call) reply {
-	reference, refused := c.reference()
+func (s *Simulator) permissionOperationStatus(req *request) response {
+	reference, refused := req.reference()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.store.operations[reference]
-	if found == nil || found.context != c.login.context {
-		return c.failed(badInput("Operacja o numerze referencyjnym %s nie istnieje.", reference))
+	if found == nil || found.context != req.login.context {
+		return req.failed(badInput("Operacja o numerze referencyjnym %s nie istnieje.", reference))
 	}
-	if !c.now.Before(found.requested.Add(operationKept)) {
-		return c.failure(http.StatusGone, 0)
+	if !req.now.Before(found.requested.Add(operationKept)) {
+		return req.failure(http.StatusGone, 0)
 	}
-	return ok(map[string]statusInfo{"status": found.status(c.now)})
+	return ok(map[string]statusInfo{"status": found.status(req.now)})
 }
 
 // revokePermission is DELETE /permissions/common/grants/{permissionId}.
-func (s *Simulator) revokePermission(c *call) reply {
-	id := c.PathValue("permissionId")
+func (s *Simulator) revokePermission(req *request) response {
+	id := req.PathValue("permissionId")
 	if len(id) != permissionIDLength {
-		return c.failed(badInput("Identyfikator uprawnienia musi mieć %d znaków.", permissionIDLength))
+		return req.failed(badInput("Identyfikator uprawnienia musi mieć %d znaków.", permissionIDLength))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.store.rights.byID[id]
-	operation, answer := s.beginOperation(c, c.mayBeRevoked(found))
+	operation, resp := s.beginOperation(req, req.mayBeRevoked(found))
 	if operation.failure == nil {
 		s.store.rights.end([]*grant{found}, operation.decided)
 	}
-	return answer
+	return resp
 }

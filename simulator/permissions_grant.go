@@ -67,20 +67,20 @@ type entityDetails struct {
 
 // grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also
 // what the caller lacks (official test PersonPermissionIntegrationTest).
-func (s *Simulator) grantToPerson(c *call) reply {
-	var request personGrantRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) grantToPerson(req *request) response {
+	var body personGrantRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	details, refused := request.check()
+	details, refused := body.check()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	var grants []*grant
-	for _, permission := range request.Permissions {
-		grants = append(grants, &grant{permission: permission, description: request.Description, person: details})
+	for _, permission := range body.Permissions {
+		grants = append(grants, &grant{permission: permission, description: body.Description, person: details})
 	}
-	return s.grant(c, *request.SubjectIdentifier, grants)
+	return s.grant(req, *body.SubjectIdentifier, grants)
 }
 
 func (r personGrantRequest) check() (*personDetails, *apiError) {
@@ -160,23 +160,23 @@ type entityGrantRequest struct {
 }
 
 // grantToEntity is POST /permissions/entities/grants.
-func (s *Simulator) grantToEntity(c *call) reply {
-	var request entityGrantRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) grantToEntity(req *request) response {
+	var body entityGrantRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check(); refused != nil {
-		return c.failed(refused)
+	if refused := body.check(); refused != nil {
+		return req.failed(refused)
 	}
-	details := &entityDetails{"EntityByIdentifier", request.SubjectDetails.FullName}
+	details := &entityDetails{"EntityByIdentifier", body.SubjectDetails.FullName}
 	var grants []*grant
-	for _, permission := range request.Permissions {
+	for _, permission := range body.Permissions {
 		grants = append(grants, &grant{
 			permission: permission.Type, canDelegate: permission.CanDelegate,
-			description: request.Description, entity: details,
+			description: body.Description, entity: details,
 		})
 	}
-	return s.grant(c, *request.SubjectIdentifier, grants)
+	return s.grant(req, *body.SubjectIdentifier, grants)
 }
 
 func (r entityGrantRequest) check() *apiError {
@@ -197,20 +197,20 @@ func (r entityGrantRequest) check() *apiError {
 }
 
 // grant begins the operation that gives a subject permissions in the caller's context.
-func (s *Simulator) grant(c *call, holder Identifier, grants []*grant) reply {
+func (s *Simulator) grant(req *request, holder Identifier, grants []*grant) response {
 	var permissions []string
 	for _, g := range grants {
 		permissions = append(permissions, g.permission)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	operation, answer := s.beginOperation(c, s.mayBeGranted(holder, c.login.context, permissions))
+	operation, resp := s.beginOperation(req, s.mayBeGranted(holder, req.login.context, permissions))
 	if operation.failure != nil {
-		return answer
+		return resp
 	}
 	for _, g := range grants {
-		g.holder, g.context, g.author, g.begun = holder, c.login.context, c.login.identifier, operation.decided
+		g.holder, g.context, g.author, g.begun = holder, req.login.context, req.login.identifier, operation.decided
 		s.store.rights.add(g)
 	}
-	return answer
+	return resp
 }

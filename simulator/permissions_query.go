@@ -134,24 +134,24 @@ type grantList[Item any] struct {
 // in its context, as it is now and not as its access token has it (C# test TestDataE2ETests). An
 // owner finds what others have granted to the company for their invoices; what it may do as the
 // owner is not listed (ksef-api issue 369), for which 2.9.0 has OwnerPermissionScope.
-func (s *Simulator) queryPersonalGrants(c *call) reply {
+func (s *Simulator) queryPersonalGrants(req *request) response {
 	var filter grantFilter
-	if refused := c.decodeOptional(&filter); refused != nil {
-		return c.failed(refused)
+	if refused := req.decodeOptional(&filter); refused != nil {
+		return req.failed(refused)
 	}
-	size, number, refused := numberedPage(c.URL.Query(), maxPageSize)
+	size, number, refused := numberedPage(req.URL.Query(), maxPageSize)
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	if refused := filter.checkPersonal(append(allPermissions(), "VatUeManage")).refusal(); refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	company := Identifier{TypeNIP, c.login.context.nip()}
-	owner := s.owns(c.login.identifier, c.login.context)
-	found, more := s.grantsInForce(c.now, size, number, func(g *grant) bool {
-		own := g.holder == c.login.identifier && g.context == c.login.context
+	company := Identifier{TypeNIP, req.login.context.nip()}
+	owner := s.owns(req.login.identifier, req.login.context)
+	found, more := s.grantsInForce(req.now, size, number, func(g *grant) bool {
+		own := g.holder == req.login.identifier && g.context == req.login.context
 		received := owner && g.entity != nil && g.holder == company
 		return (own || received) && filter.matchesPersonal(g)
 	})
@@ -161,7 +161,7 @@ func (s *Simulator) queryPersonalGrants(c *call) reply {
 		if g.entity != nil {
 			item.ContextIdentifier = &g.context
 		}
-		if g.holder != c.login.identifier {
+		if g.holder != req.login.identifier {
 			item.AuthorizedIdentifier = &g.holder
 		}
 		list.Permissions = append(list.Permissions, item)
@@ -179,22 +179,22 @@ type personGrantItem struct {
 // By its description PermissionsGrantedInCurrentContext lists what the caller has granted. In the
 // official PersonPermissionIntegrationTest a delegate finds there what the owner has granted, so here
 // it lists all grants but those of KSeF itself.
-func (s *Simulator) queryPersonsGrants(c *call) reply {
+func (s *Simulator) queryPersonsGrants(req *request) response {
 	var filter grantFilter
-	if refused := c.readJSON(&filter); refused != nil {
+	if refused := req.readJSON(&filter); refused != nil {
 		return *refused
 	}
-	size, number, refused := numberedPage(c.URL.Query(), maxPageSize)
+	size, number, refused := numberedPage(req.URL.Query(), maxPageSize)
 	if refused == nil {
 		refused = filter.check()
 	}
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, more := s.grantsInForce(c.now, size, number, func(g *grant) bool {
-		return g.context == c.login.context && filter.matches(g)
+	found, more := s.grantsInForce(req.now, size, number, func(g *grant) bool {
+		return g.context == req.login.context && filter.matches(g)
 	})
 	list := grantList[personGrantItem]{[]personGrantItem{}, more}
 	for _, g := range found {

@@ -21,40 +21,40 @@ type rateLimitValues struct {
 }
 
 // rateLimits is GET /rate-limits: the limits of the current context.
-func (s *Simulator) rateLimits(c *call) reply {
+func (s *Simulator) rateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(s.limiter.of(c.login.context))
+	return ok(s.limiter.of(req.login.context))
 }
 
 // setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block that is on
 // stays on: what KSeF does is not documented.
-func (s *Simulator) setRateLimits(c *call) reply {
-	var request rateLimitsRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) setRateLimits(req *request) response {
+	var body rateLimitsRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check().refusal(); refused != nil {
-		return c.failed(refused)
+	if refused := body.check().refusal(); refused != nil {
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.override(c.login.context, request.apply(s.limiter.of(c.login.context)))
+	s.limiter.override(req.login.context, body.apply(s.limiter.of(req.login.context)))
 	return done()
 }
 
 // resetRateLimits is DELETE /testdata/rate-limits: back to the limits of the options.
-func (s *Simulator) resetRateLimits(c *call) reply {
+func (s *Simulator) resetRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.limiter.overrides, c.login.context)
+	delete(s.limiter.overrides, req.login.context)
 	return done()
 }
 
 // setProductionRateLimits is POST /testdata/rate-limits/production.
-func (s *Simulator) setProductionRateLimits(c *call) reply {
+func (s *Simulator) setProductionRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.override(c.login.context, productionLimits())
+	s.limiter.override(req.login.context, productionLimits())
 	return done()
 }

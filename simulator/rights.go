@@ -88,17 +88,17 @@ func (s *Simulator) mayBeGranted(holder, context Identifier, permissions []strin
 // mayBeRevoked returns how an operation ends that takes a grant away in the caller's context; nil
 // when it succeeds. That an unknown grant, one of another context and one that has ended end with
 // 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
-func (c *call) mayBeRevoked(g *grant) *statusInfo {
+func (req *request) mayBeRevoked(g *grant) *statusInfo {
 	switch {
-	case g == nil || g.context != c.login.context || !g.ended.IsZero():
+	case g == nil || g.context != req.login.context || !g.ended.IsZero():
 		return &statusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
-	case !c.hasAny("CredentialsManage"):
+	case !req.hasAny("CredentialsManage"):
 		return &statusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
 	}
 	return nil
 }
 
 // hasAny tells whether the access token carries one of the permissions.
-func (c *call) hasAny(permissions ...string) bool {
-	return slices.ContainsFunc(permissions, func(permission string) bool { return slices.Contains(c.permissions, permission) })
+func (req *request) hasAny(permissions ...string) bool {
+	return slices.ContainsFunc(permissions, func(permission string) bool { return slices.Contains(req.permissions, permission) })
 }

@@ -28,7 +28,7 @@ type endpoint struct {
 	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
 	// requires are the permissions of which the access token must carry one; none for most
 	requires []string
-	serve    func(*call) reply
+	serve    func(*request) response
 }
 
 // endpoints lists the API, one group per file.

@@ -96,10 +96,10 @@ func (k keyPair) describe(usage string) publicKeyCertificate {
 	}
 }
 
-func (s *Simulator) publicKeyCertificates(c *call) reply {
+func (s *Simulator) publicKeyCertificates(req *request) response {
 	keys, err := s.keys()
 	if err != nil {
-		return c.problemReply(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
+		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
 	return ok([]publicKeyCertificate{keys.invoices.describe("SymmetricKeyEncryption"), keys.token.describe("KsefTokenEncryption")})
 }

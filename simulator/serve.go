@@ -23,9 +23,9 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !delay(r, fault.Delay)) {
 		s.drop(e)
 	}
-	c := &call{Request: r, now: s.now(), fault: fault}
-	answer := s.answer(e, c)
-	body := answer.encode()
+	req := &request{Request: r, now: s.now(), fault: fault}
+	resp := s.respond(e, req)
+	body := resp.encode()
 	length := len(body)
 	switch {
 	case fault.Kind == FaultDropReply || (fault.Kind == FaultTruncate && length == 0):
@@ -33,15 +33,15 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	case fault.Kind == FaultTruncate:
 		body = body[:length/2]
 	case fault.Kind == FaultGarbage:
-		answer, body = garbage(answer)
+		resp, body = garbage(resp)
 		length = len(body)
 	}
 	if warning := r.Header.Get("X-Test-System-Warning"); warning != "" {
 		w.Header().Set("X-System-Warning", warning)
 	}
-	w.Header().Set("Date", c.now.Format(http.TimeFormat)) // a server on a socket would add that of its machine
-	s.count(e, strconv.Itoa(answer.status))
-	answer.writeHeader(w, length)
+	w.Header().Set("Date", req.now.Format(http.TimeFormat)) // a server on a socket would add that of its machine
+	s.count(e, strconv.Itoa(resp.status))
+	resp.writeHeader(w, length)
 	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
 }
 
@@ -56,12 +56,12 @@ func delay(r *http.Request, d time.Duration) bool {
 }
 
 // garbage turns an answer into one of success whose body is not JSON.
-func garbage(answer reply) (reply, []byte) {
+func garbage(resp response) (response, []byte) {
 	body := []byte("<html>garbage</html>")
-	if answer.status == http.StatusNoContent || answer.status >= http.StatusMultipleChoices {
-		answer.status = http.StatusOK
+	if resp.status == http.StatusNoContent || resp.status >= http.StatusMultipleChoices {
+		resp.status = http.StatusOK
 	}
-	return reply{status: answer.status, body: body}, body
+	return response{status: resp.status, body: body}, body
 }
 
 // drop closes the connection without an answer.
@@ -90,41 +90,41 @@ func (s *Simulator) count(e endpoint, result string) {
 	s.requests[e.name][result]++
 }
 
-func (s *Simulator) answer(e endpoint, c *call) reply {
+func (s *Simulator) respond(e endpoint, req *request) response {
 	s.mu.Lock()
-	s.settle(c.now)
+	s.settle(req.now)
 	s.mu.Unlock()
-	if c.fault.Kind == FaultStatus {
-		return c.anyFailure(c.fault.Status, c.fault.RetryAfter)
+	if req.fault.Kind == FaultStatus {
+		return req.anyFailure(req.fault.Status, req.fault.RetryAfter)
 	}
-	if refused := s.admit(c, "* "+c.clientIP(), groupGlobal, Identifier{}); refused != nil {
+	if refused := s.admit(req, "* "+req.clientIP(), groupGlobal, Identifier{}); refused != nil {
 		return *refused
 	}
 	if e.scope == perClient {
-		if refused := s.admit(c, e.name+" "+c.clientIP(), cmp.Or(e.group, groupAnonymous), Identifier{}); refused != nil {
+		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, groupAnonymous), Identifier{}); refused != nil {
 			return *refused
 		}
 	}
 	if len(e.bearer) > 0 {
-		if refused := s.authenticate(c, e.bearer); refused != nil {
+		if refused := s.authenticate(req, e.bearer); refused != nil {
 			return *refused
 		}
 	}
 	if e.scope == perContext {
-		context := c.login.context
-		counter := strings.Join([]string{e.name, context.Type, context.Value, c.clientIP()}, " ")
-		if refused := s.admit(c, counter, cmp.Or(e.group, groupOther), context); refused != nil {
+		context := req.login.context
+		counter := strings.Join([]string{e.name, context.Type, context.Value, req.clientIP()}, " ")
+		if refused := s.admit(req, counter, cmp.Or(e.group, groupOther), context); refused != nil {
 			return *refused
 		}
 	}
-	if len(e.requires) > 0 && !c.hasAny(e.requires...) {
-		return c.missingPermissions(e.requires...)
+	if len(e.requires) > 0 && !req.hasAny(e.requires...) {
+		return req.missingPermissions(e.requires...)
 	}
-	return e.serve(c)
+	return e.serve(req)
 }
 
 // admit counts a request on a counter that has the limits of a group in a context.
-func (s *Simulator) admit(c *call, counter, group string, context Identifier) *reply {
+func (s *Simulator) admit(req *request, counter, group string, context Identifier) *response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	windows := s.limiter.of(context).of(group)
@@ -133,15 +133,15 @@ func (s *Simulator) admit(c *call, counter, group string, context Identifier) *r
 	if admitted {
 		return nil
 	}
-	refused := c.tooMany(detail, retryAfter)
+	refused := req.tooMany(detail, retryAfter)
 	return &refused
 }
 
 // authenticate finds the login of the bearer token. An access token is good until it expires, whatever becomes of its session.
-func (s *Simulator) authenticate(c *call, kinds []string) *reply {
-	found, err := s.parse(c.bearer(), c.now)
+func (s *Simulator) authenticate(req *request, kinds []string) *response {
+	found, err := s.parse(req.bearer(), req.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
-		refused := s.refuseBearer(c, err)
+		refused := s.refuseBearer(req, err)
 		return &refused
 	}
 	s.mu.Lock()
@@ -149,25 +149,25 @@ func (s *Simulator) authenticate(c *call, kinds []string) *reply {
 	known := s.store.logins[found.Reference]
 	switch {
 	case known == nil && found.Type == accessJWT:
-		refused := c.unauthorized()
+		refused := req.unauthorized()
 		return &refused
 	case known == nil:
-		refused := c.failed(unknownLogin(found.Reference))
+		refused := req.failed(unknownLogin(found.Reference))
 		return &refused
-	case found.Type == accessJWT && !known.policy.allows(c.clientIP()):
-		refused := c.forbidden("ip-not-allowed", "Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
-			map[string]any{"clientIp": c.clientIP()})
+	case found.Type == accessJWT && !known.ipPolicy.allows(req.clientIP()):
+		refused := req.forbidden("ip-not-allowed", "Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
+			map[string]any{"clientIp": req.clientIP()})
 		return &refused
 	}
-	c.login, c.permissions = known, found.permissions(s.options.OwnerPermissions)
+	req.login, req.permissions = known, found.permissions(s.options.OwnerPermissions)
 	return nil
 }
 
 // refuseBearer is the answer to a bearer token that does not open the endpoint; err says what is
 // wrong with it besides its kind.
-func (s *Simulator) refuseBearer(c *call, err error) reply {
+func (s *Simulator) refuseBearer(req *request, err error) response {
 	if err == nil && s.options.ForbidOtherJWTs {
-		return reply{status: http.StatusForbidden}
+		return response{status: http.StatusForbidden}
 	}
-	return c.unauthorized()
+	return req.unauthorized()
 }

@@ -26,38 +26,38 @@ type sessionList struct {
 }
 
 // listSessions is GET /auth/sessions: the active sessions of the caller in its context, newest first.
-func (s *Simulator) listSessions(c *call) reply {
+func (s *Simulator) listSessions(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own := s.store.owned[c.login.owner]
-	wanted, refused := c.newPage("sessions", len(own))
+	own := s.store.owned[req.login.owner]
+	wanted, refused := req.newPage("sessions", len(own))
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	positions, next := wanted.pick(func(i int) bool { return own[i].active(c.now) })
+	positions, next := wanted.pick(func(i int) bool { return own[i].active(req.now) })
 	list := sessionList{ContinuationToken: next, Items: []sessionItem{}}
 	for _, i := range positions {
-		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == c.login, s.operationStatus(own[i])})
+		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == req.login, s.operationStatus(own[i])})
 	}
 	return ok(list)
 }
 
-func (s *Simulator) endCurrentSession(c *call) reply {
-	return s.end(c, c.login.reference)
+func (s *Simulator) endCurrentSession(req *request) response {
+	return s.end(req, req.login.reference)
 }
 
-func (s *Simulator) endSession(c *call) reply {
-	return s.end(c, c.PathValue("referenceNumber"))
+func (s *Simulator) endSession(req *request) response {
+	return s.end(req, req.PathValue("referenceNumber"))
 }
 
 // end ends a session of the caller. One that is not active any more is answered as one that does not exist: what KSeF
 // does is not documented.
-func (s *Simulator) end(c *call, reference string) reply {
+func (s *Simulator) end(req *request, reference string) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.store.logins[reference]
-	if l == nil || l.owner != c.login.owner || !l.active(c.now) {
-		return c.failed(badInput("Sesja o numerze referencyjnym %s nie istnieje albo nie jest aktywna.", reference))
+	if l == nil || l.owner != req.login.owner || !l.active(req.now) {
+		return req.failed(badInput("Sesja o numerze referencyjnym %s nie istnieje albo nie jest aktywna.", reference))
 	}
 	l.revoked = true
 	return noContent()

@@ -71,7 +71,7 @@ func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
-	s.store = newStore(tokenPolicy{s.options.Tokens, s.options.TokenValidity})
+	s.store = newStore(tokenRules{s.options.Tokens, s.options.TokenValidity})
 	s.store.grantAll(s.options.Grants, s.now())
 	s.limiter = newLimiter(s.options.Limits)
 	s.faults = nil

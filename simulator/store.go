@@ -25,7 +25,7 @@ type store struct {
 	tokens     map[string]*token
 	lists      map[Identifier][]*token // per context, oldest first
 	all        []*token
-	policy     tokenPolicy
+	tokenRules tokenRules
 	signed     [][]byte
 
 	rights       rights
@@ -37,9 +37,9 @@ type store struct {
 	invoiceSessions invoiceSessionStore
 }
 
-func newStore(policy tokenPolicy) *store {
+func newStore(rules tokenRules) *store {
 	return &store{
-		policy:     policy,
+		tokenRules: rules,
 		challenges: map[string]time.Time{},
 		logins:     map[string]*login{},
 		owned:      map[owner][]*login{},
@@ -71,7 +71,7 @@ func (s *store) expectDecision(at time.Time) {
 }
 
 func (s *store) addToken(t *token) {
-	t.expires = s.policy.expires(t.created)
+	t.expires = s.tokenRules.expires(t.created)
 	s.tokens[t.reference] = t
 	s.lists[t.context] = append(s.lists[t.context], t)
 	s.all = append(s.all, t)
@@ -161,7 +161,7 @@ type login struct {
 	owner
 	reference string
 	method    authenticationMethod
-	policy    ipPolicy
+	ipPolicy  ipPolicy
 	signed    *x509.Certificate // that it was signed with; nil after a login with a token
 	issued    *ksefCertificate  // what is known of that certificate if KSeF has issued it
 	chain     bool              // the certificate's chain must be trusted

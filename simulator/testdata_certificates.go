@@ -5,33 +5,33 @@ package simulator
 
 // shortenCertificate is PUT /testdata/certificates/{serialNumber}: KSeF holds the certificate for
 // expired from then on, while the certificate itself goes on saying what it said.
-func (s *Simulator) shortenCertificate(c *call) reply {
-	serial := c.PathValue("serialNumber")
+func (s *Simulator) shortenCertificate(req *request) response {
+	serial := req.PathValue("serialNumber")
 	if !serialPattern.MatchString(serial) {
-		return c.failed(badSerial())
+		return req.failed(badSerial())
 	}
-	var request struct {
+	var body struct {
 		ValidTo *string `json:"validTo"`
 	}
-	if refused := c.readJSON(&request); refused != nil {
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors
-	validTo := wrong.moment("validTo", request.ValidTo)
-	if request.ValidTo == nil {
+	validTo := wrong.moment("validTo", body.ValidTo)
+	if body.ValidTo == nil {
 		wrong.add("Pole validTo jest wymagane.")
 	}
 	if refused := wrong.refusal(); refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.find(serial, c.login.identifier, c.now)
+	found := s.store.certificates.find(serial, req.login.identifier, req.now)
 	switch {
 	case found == nil:
-		return c.failed(unknownCertificate())
+		return req.failed(unknownCertificate())
 	case validTo.After(found.validTo):
-		return c.failed(badInput("Pole validTo nie może być późniejsze niż obecna data ważności certyfikatu."))
+		return req.failed(badInput("Pole validTo nie może być późniejsze niż obecna data ważności certyfikatu."))
 	}
 	found.validTo = validTo
 	return done()

@@ -24,31 +24,31 @@ func (r testPermissionsRequest) checkIdentifiers() fieldErrors {
 }
 
 // grantTestPermissions is POST /testdata/permissions: grants that count at once, of KSeF itself.
-func (s *Simulator) grantTestPermissions(c *call) reply {
-	var request testPermissionsRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) grantTestPermissions(req *request) response {
+	var body testPermissionsRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	wrong := request.checkIdentifiers()
-	types := make([]string, len(request.Permissions))
-	for i, permission := range request.Permissions {
+	wrong := body.checkIdentifiers()
+	types := make([]string, len(body.Permissions))
+	for i, permission := range body.Permissions {
 		types[i] = permission.Type
 		wrong.length(fmt.Sprintf("permissions[%d].description", i), permission.Description, minDescription, maxDescription)
 	}
 	wrong.distinct("permissions", types, allPermissions())
 	if refused := wrong.refusal(); refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lacksEnforcementRole(*request.Context, types) {
-		return c.failed(badInput("Pole permissions nie może zawierać %s: kontekst nie ma roli %s ani CourtBailiff.",
+	if s.lacksEnforcementRole(*body.Context, types) {
+		return req.failed(badInput("Pole permissions nie może zawierać %s: kontekst nie ma roli %s ani CourtBailiff.",
 			enforcementOperations, enforcementAuthority))
 	}
-	for _, permission := range request.Permissions {
+	for _, permission := range body.Permissions {
 		s.store.rights.add(&grant{
-			holder: *request.Authorized, context: *request.Context, permission: permission.Type,
-			description: permission.Description, author: system(), begun: c.now,
+			holder: *body.Authorized, context: *body.Context, permission: permission.Type,
+			description: permission.Description, author: system(), begun: req.now,
 		})
 	}
 	return done()
@@ -56,47 +56,47 @@ func (s *Simulator) grantTestPermissions(c *call) reply {
 
 // revokeTestPermissions is POST /testdata/permissions/revoke: the subject loses at once all that it
 // has in the context, other subjects' grants included.
-func (s *Simulator) revokeTestPermissions(c *call) reply {
-	var request testPermissionsRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) revokeTestPermissions(req *request) response {
+	var body testPermissionsRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.checkIdentifiers().refusal(); refused != nil {
-		return c.failed(refused)
+	if refused := body.checkIdentifiers().refusal(); refused != nil {
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.rights.end(s.store.rights.held[holding{*request.Authorized, *request.Context}], c.now)
+	s.store.rights.end(s.store.rights.held[holding{*body.Authorized, *body.Context}], req.now)
 	return done()
 }
 
 // blockContext is POST /testdata/context/block. Blocking twice is no mistake (ksef2's test
 // test_block_context_repeated).
-func (s *Simulator) blockContext(c *call) reply {
-	return s.setBlocked(c, true)
+func (s *Simulator) blockContext(req *request) response {
+	return s.setBlocked(req, true)
 }
 
 // unblockContext is POST /testdata/context/unblock.
-func (s *Simulator) unblockContext(c *call) reply {
-	return s.setBlocked(c, false)
+func (s *Simulator) unblockContext(req *request) response {
+	return s.setBlocked(req, false)
 }
 
 // setBlocked decides whether logins in a context are turned away. Sessions go on: only logging in
 // is documented to be blocked.
-func (s *Simulator) setBlocked(c *call, blocked bool) reply {
-	var request struct {
+func (s *Simulator) setBlocked(req *request, blocked bool) response {
+	var body struct {
 		Context *Identifier `json:"contextIdentifier"`
 	}
-	if refused := c.readJSON(&request); refused != nil {
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors
-	wrong.identifier("contextIdentifier", request.Context, TypeNIP, TypeInternalID, TypeNIPVatUE, TypePeppolID)
+	wrong.identifier("contextIdentifier", body.Context, TypeNIP, TypeInternalID, TypeNIPVatUE, TypePeppolID)
 	if refused := wrong.refusal(); refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.subjects.blocked[*request.Context] = blocked
+	s.store.subjects.blocked[*body.Context] = blocked
 	return done()
 }

@@ -75,45 +75,45 @@ func (r subjectCreateRequest) check() (*testSubject, time.Time, *apiError) {
 }
 
 // createSubject is POST /testdata/subject.
-func (s *Simulator) createSubject(c *call) reply {
-	var request subjectCreateRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) createSubject(req *request) response {
+	var body subjectCreateRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	made, created, refused := request.check()
+	made, created, refused := body.check()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store.subjects.hasCompany(request.NIP, made) {
-		return c.failed(alreadyExists())
+	if s.store.subjects.hasCompany(body.NIP, made) {
+		return req.failed(alreadyExists())
 	}
-	if refused := s.createdDate(request.NIP, created, c.now); refused != nil {
-		return c.failed(refused)
+	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
+		return req.failed(refused)
 	}
-	s.store.subjects.addCompany(request.NIP, made)
+	s.store.subjects.addCompany(body.NIP, made)
 	return done()
 }
 
 // removeSubject is POST /testdata/subject/remove. One that does not exist is no mistake: no code is
 // documented for it.
-func (s *Simulator) removeSubject(c *call) reply {
-	var request struct {
+func (s *Simulator) removeSubject(req *request) response {
+	var body struct {
 		NIP string `json:"subjectNip"`
 	}
-	return s.withNIP(c, &request, "subjectNip", &request.NIP, func(nip string) { s.store.subjects.removeCompany(nip) })
+	return s.withNIP(req, &body, "subjectNip", &body.NIP, func(nip string) { s.store.subjects.removeCompany(nip) })
 }
 
 // withNIP reads a request that names a NIP, and does something to it under the lock.
-func (s *Simulator) withNIP(c *call, request any, field string, nip *string, change func(nip string)) reply {
-	if refused := c.readJSON(request); refused != nil {
+func (s *Simulator) withNIP(req *request, body any, field string, nip *string, change func(nip string)) response {
+	if refused := req.readJSON(body); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors
 	wrong.nip(field, *nip)
 	if refused := wrong.refusal(); refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,41 +144,41 @@ func (r personCreateRequest) check() (time.Time, *apiError) {
 }
 
 // createPerson is POST /testdata/person: from then on the PESEL owns the context of the NIP.
-func (s *Simulator) createPerson(c *call) reply {
-	var request personCreateRequest
-	if refused := c.readJSON(&request); refused != nil {
+func (s *Simulator) createPerson(req *request) response {
+	var body personCreateRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	created, refused := request.check()
+	created, refused := body.check()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store.subjects.hasPerson(request.NIP, request.PESEL) {
-		return c.failed(alreadyExists())
+	if s.store.subjects.hasPerson(body.NIP, body.PESEL) {
+		return req.failed(alreadyExists())
 	}
-	if refused := s.createdDate(request.NIP, created, c.now); refused != nil {
-		return c.failed(refused)
+	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
+		return req.failed(refused)
 	}
-	s.store.subjects.persons[request.NIP] = &testPerson{request.PESEL, *request.IsBailiff, request.IsDeceased}
-	s.store.rights.touch(Identifier{TypePESEL, request.PESEL}, Identifier{TypeNIP, request.NIP})
+	s.store.subjects.persons[body.NIP] = &testPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
+	s.store.rights.touch(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
 	return done()
 }
 
 // removePerson is POST /testdata/person/remove: the person owns nothing any more, and loses all that
 // was granted to the NIP or the PESEL.
-func (s *Simulator) removePerson(c *call) reply {
-	var request struct {
+func (s *Simulator) removePerson(req *request) response {
+	var body struct {
 		NIP string `json:"nip"`
 	}
-	return s.withNIP(c, &request, "nip", &request.NIP, func(nip string) {
+	return s.withNIP(req, &body, "nip", &body.NIP, func(nip string) {
 		removed := s.store.subjects.persons[nip]
 		if removed == nil {
 			return
 		}
 		delete(s.store.subjects.persons, nip)
-		s.store.rights.endOf(Identifier{TypeNIP, nip}, c.now)
-		s.store.rights.endOf(Identifier{TypePESEL, removed.pesel}, c.now)
+		s.store.rights.endOf(Identifier{TypeNIP, nip}, req.now)
+		s.store.rights.endOf(Identifier{TypePESEL, removed.pesel}, req.now)
 	})
 }

@@ -42,31 +42,31 @@ type generateResponse struct {
 }
 
 // issueToken is POST /tokens.
-func (s *Simulator) issueToken(c *call) reply {
-	if c.login.token != "" && !s.options.TokensMayIssueTokens {
-		return c.methodNotAllowed()
+func (s *Simulator) issueToken(req *request) response {
+	if req.login.token != "" && !s.options.TokensMayIssueTokens {
+		return req.methodNotAllowed()
 	}
-	if refused := s.refuseTokens(c.now); refused != nil {
-		return c.failed(refused)
+	if refused := s.refuseTokens(req.now); refused != nil {
+		return req.failed(refused)
 	}
-	var request generateRequest
-	if refused := c.readJSON(&request); refused != nil {
+	var body generateRequest
+	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := request.check(c.login.context); refused != nil {
-		return c.failed(refused)
+	if refused := body.check(req.login.context); refused != nil {
+		return req.failed(refused)
 	}
-	if len(c.permissions) == 0 {
-		return c.missingPermissions(request.Permissions...) // not documented: 26001 is for those who have some
+	if len(req.permissions) == 0 {
+		return req.missingPermissions(body.Permissions...) // not documented: 26001 is for those who have some
 	}
-	if refused := request.within(c.permissions); refused != nil {
-		return c.failed(refused)
+	if refused := body.within(req.permissions); refused != nil {
+		return req.failed(refused)
 	}
-	made, secret := s.newToken(c, request)
+	made, secret := s.newToken(req, body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store.addToken(made)
-	return reply{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
+	return response{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
 }
 
 func (r generateRequest) check(context Identifier) *apiError {
@@ -100,19 +100,19 @@ func (r generateRequest) within(held []string) *apiError {
 
 // newToken makes a token and the secret, which has the form that real ones have:
 // <reference number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
-func (s *Simulator) newToken(c *call, request generateRequest) (*token, string) {
-	context := "nip-" + c.login.context.Value
-	if c.login.context.Type == TypeInternalID {
-		context = "internalId-" + c.login.context.Value
+func (s *Simulator) newToken(req *request, body generateRequest) (*token, string) {
+	context := "nip-" + req.login.context.Value
+	if req.login.context.Type == TypeInternalID {
+		context = "internalId-" + req.login.context.Value
 	}
-	reference := newReference(tokenKind, c.now)
+	reference := newReference(tokenKind, req.now)
 	secret := reference + "|" + context + "|" + randomHex(64)
 	return &token{
 		reference: reference, hash: sha256.Sum256([]byte(secret)),
-		context: c.login.context, author: c.login.identifier,
-		description: request.Description, folded: strings.ToLower(request.Description),
-		permissions: request.Permissions,
-		created:     c.now, decided: c.now.Add(s.options.ActivationDelay), fails: c.fault.Kind == FaultFailActivation,
+		context: req.login.context, author: req.login.identifier,
+		description: body.Description, folded: strings.ToLower(body.Description),
+		permissions: body.Permissions,
+		created:     req.now, decided: req.now.Add(s.options.ActivationDelay), fails: req.fault.Kind == FaultFailActivation,
 	}, secret
 }
 
@@ -129,8 +129,8 @@ type tokenItem struct {
 	StatusDetails        []string   `json:"statusDetails"`
 }
 
-func (c *call) item(t *token) tokenItem {
-	status := t.status(c.now)
+func (req *request) item(t *token) tokenItem {
+	status := t.status(req.now)
 	details := []string{}
 	switch {
 	case status == statusFailed:
@@ -146,39 +146,39 @@ func (c *call) item(t *token) tokenItem {
 
 // sees tells whether the caller may see or revoke a token of its context: with one of the permissions any token; else
 // with a token login only that token, and with a signature only the tokens of the same author.
-func (c *call) sees(t *token, permissions ...string) bool {
-	if c.hasAny(permissions...) {
+func (req *request) sees(t *token, permissions ...string) bool {
+	if req.hasAny(permissions...) {
 		return true
 	}
-	if c.login.token != "" {
-		return t.reference == c.login.token
+	if req.login.token != "" {
+		return t.reference == req.login.token
 	}
-	return t.author == c.login.identifier
+	return t.author == req.login.identifier
 }
 
 // tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this one.
-func (s *Simulator) tokenStatus(c *call) reply {
+func (s *Simulator) tokenStatus(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	reference, refused := c.reference()
+	reference, refused := req.reference()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	found, refused := s.findToken(c, reference)
+	found, refused := s.findToken(req, reference)
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	readsAll := s.options.TokensReadOthers && c.login.token != ""
-	if !readsAll && !c.sees(found, "CredentialsManage", "CredentialsRead") {
-		return c.missingPermissions("CredentialsManage", "CredentialsRead")
+	readsAll := s.options.TokensReadOthers && req.login.token != ""
+	if !readsAll && !req.sees(found, "CredentialsManage", "CredentialsRead") {
+		return req.missingPermissions("CredentialsManage", "CredentialsRead")
 	}
-	return ok(c.item(found))
+	return ok(req.item(found))
 }
 
 // findToken returns a token of the caller's context. The caller holds the lock.
-func (s *Simulator) findToken(c *call, reference string) (*token, *apiError) {
+func (s *Simulator) findToken(req *request, reference string) (*token, *apiError) {
 	found := s.store.tokens[reference]
-	if found == nil || found.context != c.login.context {
+	if found == nil || found.context != req.login.context {
 		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)
 	}
 	return found, nil

@@ -70,24 +70,24 @@ type tokenList struct {
 }
 
 // listTokens is GET /tokens: what the caller may see of its context, newest first.
-func (s *Simulator) listTokens(c *call) reply {
-	filter, refused := newTokenFilter(c.URL.Query())
+func (s *Simulator) listTokens(req *request) response {
+	filter, refused := newTokenFilter(req.URL.Query())
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.lists[c.login.context]
-	wanted, refused := c.newPage("tokens", len(all))
+	all := s.store.lists[req.login.context]
+	wanted, refused := req.newPage("tokens", len(all))
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
 	positions, next := wanted.pick(func(i int) bool {
-		return filter.matches(all[i], c.now) && c.sees(all[i], "CredentialsManage", "CredentialsRead")
+		return filter.matches(all[i], req.now) && req.sees(all[i], "CredentialsManage", "CredentialsRead")
 	})
 	list := tokenList{ContinuationToken: next, Tokens: []tokenItem{}}
 	for _, i := range positions {
-		list.Tokens = append(list.Tokens, c.item(all[i]))
+		list.Tokens = append(list.Tokens, req.item(all[i]))
 	}
 	return ok(list)
 }

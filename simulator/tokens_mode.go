@@ -37,12 +37,12 @@ const day = 24 * time.Hour
 func tokenCutoff() time.Time { return time.Date(2026, time.December, 31, 23, 0, 0, 0, time.UTC) }
 
 // tokenPolicy is the mode with the validity of tokens.
-type tokenPolicy struct {
+type tokenRules struct {
 	mode TokenMode
 	days int
 }
 
-func (p tokenPolicy) check() error {
+func (p tokenRules) check() error {
 	if !slices.Contains([]TokenMode{TokensAccepted, TokensRefused, TokensExpiring}, p.mode) {
 		return fmt.Errorf("tokens %q is not known: use accepted, refused or expiring", p.mode)
 	}
@@ -53,12 +53,12 @@ func (p tokenPolicy) check() error {
 }
 
 // refuses tells whether tokens are of no use any more.
-func (p tokenPolicy) refuses(at time.Time) bool {
+func (p tokenRules) refuses(at time.Time) bool {
 	return p.mode == TokensRefused && !at.Before(tokenCutoff())
 }
 
 // expires returns when a token runs out; zero when it does not.
-func (p tokenPolicy) expires(created time.Time) time.Time {
+func (p tokenRules) expires(created time.Time) time.Time {
 	if p.mode != TokensExpiring {
 		return time.Time{}
 	}
@@ -74,17 +74,17 @@ func (p tokenPolicy) expires(created time.Time) time.Time {
 func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	policy := tokenPolicy{mode, days}
+	rules := tokenRules{mode, days}
 	if days == 0 {
-		policy.days = s.store.policy.days
+		rules.days = s.store.tokenRules.days
 	}
-	if err := policy.check(); err != nil {
+	if err := rules.check(); err != nil {
 		return err
 	}
 	s.settle(s.now())
-	s.store.policy = policy
+	s.store.tokenRules = rules
 	for _, t := range s.store.all {
-		t.expires = policy.expires(t.created)
+		t.expires = rules.expires(t.created)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 func (s *Simulator) refuseTokens(now time.Time) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.store.policy.refuses(now) {
+	if !s.store.tokenRules.refuses(now) {
 		return nil
 	}
 	return &apiError{26003, "Nie można wygenerować tokena.", []string{"Od 1 stycznia 2027 r. tokeny KSeF nie są wydawane."}}

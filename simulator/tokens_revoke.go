@@ -6,39 +6,39 @@ package simulator
 import "slices"
 
 // revokeToken is DELETE /tokens/{referenceNumber}.
-func (s *Simulator) revokeToken(c *call) reply {
+func (s *Simulator) revokeToken(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	reference, refused := c.reference()
+	reference, refused := req.reference()
 	if refused != nil {
-		return c.failed(refused)
+		return req.failed(refused)
 	}
-	found, refused := s.findToken(c, reference)
+	found, refused := s.findToken(req, reference)
 	if refused != nil {
-		return c.deleteAnswer(s.options.DeleteUnknownToken, refused)
+		return req.deleteResponse(s.options.DeleteUnknownToken, refused)
 	}
-	if !c.sees(found, "CredentialsManage") {
-		return c.missingPermissions("CredentialsManage")
+	if !req.sees(found, "CredentialsManage") {
+		return req.missingPermissions("CredentialsManage")
 	}
-	status := found.status(c.now)
+	status := found.status(req.now)
 	notNow := badInput("Token o statusie %s nie może zostać unieważniony.", status)
 	if slices.Contains([]string{statusRevoking, statusRevoked, statusFailed}, status) {
-		return c.deleteAnswer(s.options.DeleteDeadToken, notNow)
+		return req.deleteResponse(s.options.DeleteDeadToken, notNow)
 	}
 	if status == statusPending && s.options.DeletePendingToken != AnswerNoContent {
-		return c.deleteAnswer(s.options.DeletePendingToken, notNow)
+		return req.deleteResponse(s.options.DeletePendingToken, notNow)
 	}
-	found.revoked, found.dead = c.now, c.now.Add(s.options.RevocationDelay)
-	s.store.expectDecision(c.now) // of logins with it
+	found.revoked, found.dead = req.now, req.now.Add(s.options.RevocationDelay)
+	s.store.expectDecision(req.now) // of logins with it
 	return noContent()
 }
 
-func (c *call) deleteAnswer(answer DeleteAnswer, refused *apiError) reply {
+func (req *request) deleteResponse(answer DeleteAnswer, refused *apiError) response {
 	switch answer {
 	case AnswerNoContent:
 		return noContent()
 	case AnswerForbidden:
-		return c.insufficientAccess()
+		return req.insufficientAccess()
 	}
-	return c.failed(refused)
+	return req.failed(refused)
 }

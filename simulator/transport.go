@@ -32,22 +32,22 @@ type transport struct {
 }
 
 // RoundTrip answers one request.
-func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Body != nil {
-		defer func() { _ = request.Body.Close() }() // nothing was written, so nothing can be lost
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer func() { _ = r.Body.Close() }() // nothing was written, so nothing can be lost
 	}
-	if err := request.Context().Err(); err != nil {
+	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
 	recorder := &recorder{header: http.Header{}}
-	aborted := t.run(recorder, t.incoming(request))
-	if err := request.Context().Err(); err != nil {
+	aborted := t.run(recorder, t.incoming(r))
+	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
 	if aborted && recorder.status == 0 {
 		return nil, fmt.Errorf("the connection was closed without an answer: %w", io.EOF)
 	}
-	return recorder.response(request, aborted), nil
+	return recorder.response(r, aborted), nil
 }
 
 // run calls the handler and tells whether it aborted the connection. Any other panic is a fault of the handler and goes on.
@@ -66,12 +66,12 @@ func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 }
 
 // incoming makes of a client's request what a server would see.
-func (t transport) incoming(request *http.Request) *http.Request {
-	seen := request.Clone(request.Context())
-	seen.RequestURI = request.URL.RequestURI()
+func (t transport) incoming(r *http.Request) *http.Request {
+	seen := r.Clone(r.Context())
+	seen.RequestURI = r.URL.RequestURI()
 	seen.RemoteAddr = t.remote
 	if seen.Host == "" {
-		seen.Host = request.URL.Host
+		seen.Host = r.URL.Host
 	}
 	if seen.Body == nil {
 		seen.Body = http.NoBody
@@ -104,13 +104,13 @@ func (r *recorder) Write(data []byte) (int, error) {
 }
 
 // response is what the client gets. The body ends with an error where a connection would have been closed too early.
-func (r *recorder) response(request *http.Request, aborted bool) *http.Response {
+func (r *recorder) response(to *http.Request, aborted bool) *http.Response {
 	r.WriteHeader(http.StatusOK)
 	written := r.body.Len()
 	response := &http.Response{
 		Status: strconv.Itoa(r.status) + " " + http.StatusText(r.status), StatusCode: r.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: r.sent, Body: io.NopCloser(&r.body), ContentLength: int64(written), Request: request,
+		Header: r.sent, Body: io.NopCloser(&r.body), ContentLength: int64(written), Request: to,
 	}
 	declared, err := strconv.Atoi(r.sent.Get("Content-Length"))
 	if err == nil {

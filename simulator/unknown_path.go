@@ -14,15 +14,15 @@ import (
 // are not documented.
 func (s *Simulator) unknownPath(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c := &call{Request: r, now: s.now()}
-		answer := c.plainFailure(http.StatusNotFound, "Nie znaleziono zasobu.")
+		req := &request{Request: r, now: s.now()}
+		resp := req.plainFailure(http.StatusNotFound, "Nie znaleziono zasobu.")
 		if allowed := s.allowedMethods(mux, r); len(allowed) > 0 {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			answer = c.plainFailure(http.StatusMethodNotAllowed, "Metoda nie jest dozwolona dla tego zasobu.")
+			resp = req.plainFailure(http.StatusMethodNotAllowed, "Metoda nie jest dozwolona dla tego zasobu.")
 		}
-		body := answer.encode()
-		w.Header().Set("Date", c.now.Format(http.TimeFormat))
-		answer.writeHeader(w, len(body))
+		body := resp.encode()
+		w.Header().Set("Date", req.now.Format(http.TimeFormat))
+		resp.writeHeader(w, len(body))
 		_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // maxPolicyEntries is how many addresses, ranges and masks each a policy may have.
-const maxPolicyEntries = 10
+const maxIPPolicyEntries = 10
 
 const ip4Pattern = `((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
 
@@ -31,19 +31,19 @@ type allowedIPs struct {
 type ipPolicy []func(netip.Addr) bool
 
 // policy reads the list; the error text says which entry is wrong.
-func (a allowedIPs) policy() (ipPolicy, string) {
+func (a allowedIPs) ipPolicy() (ipPolicy, string) {
 	for _, list := range [][]string{a.Addresses, a.Ranges, a.Masks} {
-		if len(list) > maxPolicyEntries {
+		if len(list) > maxIPPolicyEntries {
 			return nil, "Lista adresów IP może mieć najwyżej 10 pozycji."
 		}
 	}
-	var policy ipPolicy
+	var allowed ipPolicy
 	for _, text := range a.Addresses {
 		if !ip4Address.MatchString(text) {
 			return nil, "Nieprawidłowy adres IPv4 " + text + "."
 		}
 		address := netip.MustParseAddr(text)
-		policy = append(policy, func(client netip.Addr) bool { return client == address })
+		allowed = append(allowed, func(client netip.Addr) bool { return client == address })
 	}
 	for _, text := range a.Ranges {
 		if !ip4Range.MatchString(text) {
@@ -51,15 +51,15 @@ func (a allowedIPs) policy() (ipPolicy, string) {
 		}
 		first, last, _ := strings.Cut(text, "-")
 		from, to := netip.MustParseAddr(first), netip.MustParseAddr(last)
-		policy = append(policy, func(client netip.Addr) bool { return client.Compare(from) >= 0 && client.Compare(to) <= 0 })
+		allowed = append(allowed, func(client netip.Addr) bool { return client.Compare(from) >= 0 && client.Compare(to) <= 0 })
 	}
 	for _, text := range a.Masks {
 		if !ip4Mask.MatchString(text) {
 			return nil, "Nieprawidłowa maska adresów IPv4 " + text + "."
 		}
-		policy = append(policy, netip.MustParsePrefix(text).Contains)
+		allowed = append(allowed, netip.MustParsePrefix(text).Contains)
 	}
-	return policy, ""
+	return allowed, ""
 }
 
 func (p ipPolicy) allows(client string) bool {

@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
-// call is one request to the API while it is answered.
-type call struct {
+// request is one request to the API, with what the server has found out about it.
+type request struct {
 	*http.Request
 	now   time.Time
 	login *login // set when the endpoint asks for a bearer token
@@ -29,10 +29,10 @@ type call struct {
 }
 
 // clientIP is the address of the other side; a proxy's headers are not believed.
-func (c *call) clientIP() string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr)
+func (req *request) clientIP() string {
+	host, _, err := net.SplitHostPort(req.RemoteAddr)
 	if err != nil {
-		return c.RemoteAddr
+		return req.RemoteAddr
 	}
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.Unmap().String()
@@ -41,14 +41,14 @@ func (c *call) clientIP() string {
 }
 
 // hasContentType tells whether the body is declared to be of a media type.
-func (c *call) hasContentType(want string) bool {
-	kind, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+func (req *request) hasContentType(want string) bool {
+	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	return err == nil && kind == want
 }
 
 // body reads the request body, one byte beyond the largest that is accepted at most.
-func (c *call) body() ([]byte, *apiError) {
-	data, err := io.ReadAll(io.LimitReader(c.Body, xmltree.MaxSize+1))
+func (req *request) body() ([]byte, *apiError) {
+	data, err := io.ReadAll(io.LimitReader(req.Body, xmltree.MaxSize+1))
 	if err != nil {
 		return nil, badInput("Nie udało się odczytać treści żądania.")
 	}
@@ -56,8 +56,8 @@ func (c *call) body() ([]byte, *apiError) {
 }
 
 // decode reads a JSON body. Unknown fields are ignored, as KSeF does.
-func (c *call) decode(into any) *apiError {
-	data, refused := c.body()
+func (req *request) decode(into any) *apiError {
+	data, refused := req.body()
 	if refused != nil {
 		return refused
 	}
@@ -65,21 +65,21 @@ func (c *call) decode(into any) *apiError {
 }
 
 // readJSON reads a JSON body; the answer when it is not one.
-func (c *call) readJSON(into any) *reply {
-	if !c.hasContentType("application/json") {
-		refused := c.unsupportedMediaType("application/json")
+func (req *request) readJSON(into any) *response {
+	if !req.hasContentType("application/json") {
+		refused := req.unsupportedMediaType("application/json")
 		return &refused
 	}
-	if wrong := c.decode(into); wrong != nil {
-		refused := c.failed(wrong)
+	if wrong := req.decode(into); wrong != nil {
+		refused := req.failed(wrong)
 		return &refused
 	}
 	return nil
 }
 
 // decodeOptional reads a JSON body that may be left out.
-func (c *call) decodeOptional(into any) *apiError {
-	data, refused := c.body()
+func (req *request) decodeOptional(into any) *apiError {
+	data, refused := req.body()
 	if refused != nil || len(data) == 0 {
 		return refused
 	}
@@ -100,8 +100,8 @@ func parseJSON(data []byte, into any) *apiError {
 }
 
 // reference returns the reference number of the path.
-func (c *call) reference() (string, *apiError) {
-	reference := c.PathValue("referenceNumber")
+func (req *request) reference() (string, *apiError) {
+	reference := req.PathValue("referenceNumber")
 	return reference, checkReference(reference)
 }
 
@@ -123,8 +123,8 @@ func enumValue(text string, values ...string) (value string, known bool) {
 }
 
 // bearer returns the token of the Authorization header, "" when there is none.
-func (c *call) bearer() string {
-	kind, token, _ := strings.Cut(c.Header.Get("Authorization"), " ")
+func (req *request) bearer() string {
+	kind, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(kind, "Bearer") {
 		return ""
 	}
@@ -132,8 +132,8 @@ func (c *call) bearer() string {
 }
 
 // wantsProblems tells whether errors are asked for as problem details.
-func (c *call) wantsProblems() bool {
-	return strings.EqualFold(c.Header.Get("X-Error-Format"), "problem-details")
+func (req *request) wantsProblems() bool {
+	return strings.EqualFold(req.Header.Get("X-Error-Format"), "problem-details")
 }
 
 // apiError is an error of KSeF with its code. Its JSON form is ApiError of the OpenAPI.
