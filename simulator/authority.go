@@ -20,8 +20,9 @@ import (
 // serverLifetime is how long the certificates of NewServerCertificate are good.
 const serverLifetime = 365 * 24 * time.Hour
 
-// NewServerCertificate makes a certificate authority and, under it, a certificate for the given host names and IP
-// addresses, both good for a year. caPEM is what a client has to trust. The key of the authority is thrown away.
+// NewServerCertificate makes a certificate authority and, under it, a certificate for the given
+// host names and IP addresses, both good for a year. caPEM is what a client has to trust. The key
+// of the authority is thrown away.
 func NewServerCertificate(hosts ...string) (caPEM []byte, server tls.Certificate, err error) {
 	if len(hosts) == 0 {
 		return nil, tls.Certificate{}, errors.New("a server certificate needs at least one host name or IP address")
@@ -58,7 +59,8 @@ func serverTemplate(serial int64, name string) *x509.Certificate {
 }
 
 // signCertificate makes a key and a certificate for it; a nil issuer makes it self-signed.
-func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
+func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer,
+	error) {
 	key, err := newKey("ec")
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)

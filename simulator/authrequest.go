@@ -35,8 +35,8 @@ type authRequest struct {
 	ipPolicy    ipPolicy
 }
 
-// newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or schemat_auth_v2-1.xsd. For IP addresses
-// it takes the patterns of 2.1 with both.
+// newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
+// schemat_auth_v2-1.xsd. For IP addresses it takes the patterns of 2.1 with both.
 func newAuthRequest(root *etree.Element) (authRequest, *apiError) {
 	read, err := readAuthRequest(root)
 	if err != nil {
@@ -48,7 +48,8 @@ func newAuthRequest(root *etree.Element) (authRequest, *apiError) {
 func readAuthRequest(root *etree.Element) (authRequest, error) {
 	namespace := root.NamespaceURI()
 	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
-		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s", authNamespace20, authNamespace21)
+		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s",
+			authNamespace20, authNamespace21)
 	}
 	if err := onlySchemaAttributes(root); err != nil {
 		return authRequest{}, err
@@ -83,8 +84,8 @@ func readAuthRequest(root *etree.Element) (authRequest, error) {
 	return read, nil
 }
 
-// onlySchemaAttributes refuses attributes that the schema does not know. It has none, so only those of XML Schema itself
-// can occur.
+// onlySchemaAttributes refuses attributes that the schema does not know. It has none, so only those
+// of XML Schema itself can occur.
 func onlySchemaAttributes(root *etree.Element) error {
 	var err error
 	xmltree.Walk(root, func(element *etree.Element) {
@@ -127,13 +128,15 @@ func readIPPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
 		return nil, err
 	}
 	lists, err := xmltree.Sequence(parts["AllowedIps"][0], namespace,
-		xmltree.Item{Tag: "Ip4Address", Max: maxIPPolicyEntries}, xmltree.Item{Tag: "Ip4Range", Max: maxIPPolicyEntries},
+		xmltree.Item{Tag: "Ip4Address", Max: maxIPPolicyEntries}, xmltree.Item{Tag: "Ip4Range",
+			Max: maxIPPolicyEntries},
 		xmltree.Item{Tag: "Ip4Mask", Max: maxIPPolicyEntries})
 	if err != nil {
 		return nil, err
 	}
 	var allowed allowedIPs
-	for tag, into := range map[string]*[]string{"Ip4Address": &allowed.Addresses, "Ip4Range": &allowed.Ranges, "Ip4Mask": &allowed.Masks} {
+	for tag, into := range map[string]*[]string{"Ip4Address": &allowed.Addresses, "Ip4Range": &allowed.Ranges,
+		"Ip4Mask": &allowed.Masks} {
 		for _, entry := range lists[tag] {
 			text, err := tokenText(entry)
 			if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bodyTest is an endpoint with a body that it takes. Below a path with {}, something stands in its place.
+// bodyTest is an endpoint with a body that it takes. Below a path with {}, something stands in its
+// place.
 type bodyTest struct {
 	name string // method and path
 	body object
@@ -32,7 +33,8 @@ func (a *api) bodyTests(serial string) []bodyTest {
 		return body
 	}
 	filter := object{
-		"contextIdentifier": identifier("Nip", nip), "targetIdentifier": identifier("Nip", nip), "permissionTypes": []any{"InvoiceRead"},
+		"contextIdentifier": identifier("Nip", nip), "targetIdentifier": identifier("Nip",
+			nip), "permissionTypes": []any{"InvoiceRead"},
 		"permissionState": "Active", "authorIdentifier": identifier("Nip", nip), "authorizedIdentifier": fingerprint,
 		"queryType": "PermissionsInCurrentContext",
 	}
@@ -44,8 +46,9 @@ func (a *api) bodyTests(serial string) []bodyTest {
 		{"POST " + personalQuery, filter},
 		{"POST " + personsQuery, filter},
 		{"POST /testdata/subject", object{
-			"subjectNip": nip, "subjectType": "JST", "description": "Podmiot testowy", "createdDate": "2026-01-01T00:00:00Z",
-			"subunits": []any{object{"subjectNip": subunitNIP, "description": "Jednostka"}},
+			"subjectNip": nip, "subjectType": "JST", "description": "Podmiot testowy",
+			"createdDate": "2026-01-01T00:00:00Z",
+			"subunits":    []any{object{"subjectNip": subunitNIP, "description": "Jednostka"}},
 		}},
 		{"POST /testdata/subject/remove", object{"subjectNip": nip}},
 		{"POST /testdata/person", object{
@@ -59,10 +62,12 @@ func (a *api) bodyTests(serial string) []bodyTest {
 		{"POST /testdata/context/unblock", object{"contextIdentifier": identifier("Nip", otherNIP)}},
 		{"PUT /testdata/certificates/" + serial, object{"validTo": "2026-01-01T00:00:00Z"}},
 		{"POST /testdata/limits/context/session", object{
-			"onlineSession": invoiceLimits(4, 5, 6), "batchSession": invoiceLimits(4, 5, 6), "collectiveIdentifier": object{"maxInvoices": 6},
+			"onlineSession": invoiceLimits(4, 5, 6), "batchSession": invoiceLimits(4, 5,
+				6), "collectiveIdentifier": object{"maxInvoices": 6},
 		}},
 		{"POST /testdata/limits/subject/certificate", object{
-			"subjectIdentifierType": "Nip", "enrollment": object{"maxEnrollments": 15}, "certificate": object{"maxCertificates": 15},
+			"subjectIdentifierType": "Nip", "enrollment": object{"maxEnrollments": 15},
+			"certificate": object{"maxCertificates": 15},
 		}},
 		{"POST /testdata/rate-limits", object{"rateLimits": groups}},
 		{"POST /sessions/online", a.invoiceSessionRequest()},
@@ -115,7 +120,8 @@ func variants(value any) []any {
 func (a *api) shown(s session) {
 	a.t.Helper()
 	for _, path := range []string{
-		"/rate-limits", "/limits/context", "/limits/subject", "/certificates/limits", "/sessions?sessionType=Online", "/tokens",
+		"/rate-limits", "/limits/context", "/limits/subject", "/certificates/limits", "/sessions?sessionType=Online",
+		"/tokens",
 	} {
 		a.want(http.StatusOK, "GET", path, s.access, nil)
 	}

@@ -22,11 +22,13 @@ import (
 
 // CertificateOptions say whom a test certificate names.
 type CertificateOptions struct {
-	// NIP makes the seal of a company (organizationIdentifier VATPL-<NIP>), or with Person the certificate of a person who
-	// has a NIP (serialNumber TINPL-<NIP>). The checksum is not checked, so that tests can use odd numbers.
+	// NIP makes the seal of a company (organizationIdentifier VATPL-<NIP>), or with Person the
+	// certificate of a person who has a NIP (serialNumber TINPL-<NIP>). The checksum is not
+	// checked, so that tests can use odd numbers.
 	NIP string
-	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). With neither NIP nor PESEL the certificate
-	// names a person without an identifier, which logs in by its fingerprint only.
+	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). With neither NIP nor
+	// PESEL the certificate names a person without an identifier, which logs in by its fingerprint
+	// only.
 	PESEL string
 	// PeppolID makes the seal of a Peppol provider: organizationIdentifier and CN are the
 	// identifier, as in the official Java client's tests.
@@ -43,7 +45,8 @@ type CertificateOptions struct {
 	KeyUsage x509.KeyUsage
 }
 
-// NewCertificate makes a self-signed certificate as KSeF's TEST environment accepts it, and its key (PKCS#8), both as PEM.
+// NewCertificate makes a self-signed certificate as KSeF's TEST environment accepts it, and its key
+// (PKCS#8), both as PEM.
 func NewCertificate(options CertificateOptions) (certPEM, keyPEM []byte, err error) {
 	subject, err := options.subject()
 	if err != nil {
@@ -153,7 +156,8 @@ func encodePair(der []byte, key crypto.Signer) (certPEM, keyPEM []byte, err erro
 	return certPEM, keyPEM, nil
 }
 
-// RandomNIP returns a valid NIP that is chosen at random. It may belong to a company: use it on test systems only.
+// RandomNIP returns a valid NIP that is chosen at random. It may belong to a company: use it on
+// test systems only.
 func RandomNIP() (string, error) {
 	for {
 		n, err := rand.Int(rand.Reader, big.NewInt(1_000_000_000))

@@ -29,18 +29,24 @@ func TestMakesCertificatesOfTheKindsThatKSeFTestAccepts(t *testing.T) {
 		options simulator.CertificateOptions
 		subject string
 	}{
-		"seal":            {simulator.CertificateOptions{NIP: nip}, "2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=Testowa Sp. z o.o.,2.5.4.97=VATPL-5265877635"},
-		"Peppol provider": {simulator.CertificateOptions{PeppolID: "PPL000001"}, "2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=PPL000001,2.5.4.97=PPL000001"},
-		"person, PESEL":   {simulator.CertificateOptions{PESEL: "44051401359"}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=PNOPL-44051401359,2.5.4.42=Jan,2.5.4.4=Testowy"},
-		"person, NIP":     {simulator.CertificateOptions{NIP: nip, Person: true}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=TINPL-5265877635,2.5.4.42=Jan,2.5.4.4=Testowy"},
-		"person, neither": {simulator.CertificateOptions{}, "2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.42=Jan,2.5.4.4=Testowy"},
+		"seal": {simulator.CertificateOptions{NIP: nip},
+			"2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=Testowa Sp. z o.o.,2.5.4.97=VATPL-5265877635"},
+		"Peppol provider": {simulator.CertificateOptions{PeppolID: "PPL000001"},
+			"2.5.4.6=PL,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=PPL000001,2.5.4.97=PPL000001"},
+		"person, PESEL": {simulator.CertificateOptions{PESEL: "44051401359"},
+			"2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=PNOPL-44051401359,2.5.4.42=Jan,2.5.4.4=Testowy"},
+		"person, NIP": {simulator.CertificateOptions{NIP: nip, Person: true},
+			"2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.5=TINPL-5265877635,2.5.4.42=Jan,2.5.4.4=Testowy"},
+		"person, neither": {simulator.CertificateOptions{},
+			"2.5.4.6=PL,2.5.4.3=Jan Testowy,2.5.4.42=Jan,2.5.4.4=Testowy"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.options.NotBefore, test.options.NotAfter = begin, begin.AddDate(1, 0, 0)
 			c := newCredential(t, test.options)
 			require.Equal(t, elliptic.P256(), c.key.(*ecdsa.PrivateKey).Curve)
-			require.NoError(t, c.certificate.CheckSignature(c.certificate.SignatureAlgorithm, c.certificate.RawTBSCertificate, c.certificate.Signature))
+			require.NoError(t, c.certificate.CheckSignature(c.certificate.SignatureAlgorithm,
+				c.certificate.RawTBSCertificate, c.certificate.Signature))
 			require.Equal(t, test.subject, subjectOf(c.certificate))
 			require.Equal(t, begin, c.certificate.NotBefore)
 			require.Equal(t, begin.AddDate(1, 0, 0), c.certificate.NotAfter)
@@ -49,7 +55,8 @@ func TestMakesCertificatesOfTheKindsThatKSeFTestAccepts(t *testing.T) {
 	}
 }
 
-// subjectOf writes the attributes of a certificate's subject as identifier=value, in the order of the certificate.
+// subjectOf writes the attributes of a certificate's subject as identifier=value, in the order of
+// the certificate.
 func subjectOf(certificate *x509.Certificate) string {
 	var attributes []string
 	for _, attribute := range certificate.Subject.Names {

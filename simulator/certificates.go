@@ -35,7 +35,8 @@ func (s *Simulator) certificateEndpoints() []endpoint {
 	}
 }
 
-// enrollment is a request for a certificate. It belongs to the subject, whatever the context it was made in.
+// enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
+// made in.
 type enrollment struct {
 	reference   string
 	subject     Identifier
@@ -55,7 +56,8 @@ func (e *enrollment) status(now time.Time) statusInfo {
 	return statusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
 }
 
-// issued returns the certificate of an enrollment that has succeeded by now; nil before, and for all others.
+// issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
+// all others.
 func (e *enrollment) issued(now time.Time) *ksefCertificate {
 	if now.Before(e.decided) {
 		return nil

@@ -28,7 +28,8 @@ type certificateAuthority struct {
 	key         crypto.Signer
 }
 
-// newCertificateAuthority makes an authority with the name that the one of KSeF's TEST environment has.
+// newCertificateAuthority makes an authority with the name that the one of KSeF's TEST environment
+// has.
 func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -46,9 +47,11 @@ func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
 	return certificateAuthority{certificate, key}, nil
 }
 
-// issue makes a certificate. One of the type Authentication is for digitalSignature, one of the type Offline for
-// nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years when that is zero.
-func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+// issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
+// type Offline for nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years
+// when that is zero.
+func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time,
+	lifetime time.Duration) (*x509.Certificate, error) {
 	to := from.AddDate(certificateYears, 0, 0)
 	if lifetime > 0 {
 		to = from.Add(lifetime)
@@ -70,14 +73,16 @@ func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAnd
 	return x509.ParseCertificate(der)
 }
 
-// serialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal digits.
+// serialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal
+// digits.
 func serialNumber(certificate *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
 }
 
-// ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says it has another
-// issuer. One under KSeF's name that this simulator has not made is of another environment, and refused. So is one of
-// the type Offline, which is not for logins; KSeF's code for that is not documented. The caller holds the lock.
+// ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says
+// it has another issuer. One under KSeF's name that this simulator has not made is of another
+// environment, and refused. So is one of the type Offline, which is not for logins; KSeF's code for
+// that is not documented. The caller holds the lock.
 func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*ksefCertificate, *apiError) {
 	if !bytes.Equal(leaf.RawIssuer, s.authority.certificate.RawSubject) {
 		return nil, nil

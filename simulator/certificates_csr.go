@@ -12,8 +12,9 @@ import (
 	"slices"
 )
 
-// readCSR reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature PKCS#1 v1.5, PSS or ECDSA
-// with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists too, is not supported by package x509.
+// readCSR reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
+// PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists
+// too, is not supported by package x509.
 func readCSR(encoded string) (*x509.CertificateRequest, *apiError) {
 	der, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(der) == 0 {

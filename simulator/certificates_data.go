@@ -22,7 +22,8 @@ func suffixOf(kind string) string {
 	return " (uwierzytelnienie)"
 }
 
-// enrollmentData is CertificateEnrollmentDataResponse: the subject that a request for a certificate must have.
+// enrollmentData is CertificateEnrollmentDataResponse: the subject that a request for a certificate
+// must have.
 type enrollmentData struct {
 	CommonName             string `json:"commonName"`
 	CountryName            string `json:"countryName"`
@@ -37,7 +38,8 @@ type enrollmentData struct {
 // enrollmentData is GET /certificates/enrollments/data.
 func (s *Simulator) enrollmentData(req *request) response {
 	if !req.login.mayEnroll() {
-		return req.failed(&apiError{Code: 25001, Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
+		return req.failed(&apiError{Code: 25001,
+			Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
 	}
 	return ok(req.login.enrollmentData())
 }
@@ -49,14 +51,16 @@ func (l *login) mayEnroll() bool {
 	return l.signed != nil && l.identifier.Type != TypePeppolID
 }
 
-// enrollmentData reads the subject of the certificate that the login was signed with, by the table of certyfikaty-KSeF.md.
-// NIP and PESEL come in the form that they have in KSeF's certificates, whatever their prefix was (ksef-api issue 187).
-// How KSeF names a subject without either is not documented: here the fingerprint is the unique identifier.
+// enrollmentData reads the subject of the certificate that the login was signed with, by the table
+// of certyfikaty-KSeF.md. NIP and PESEL come in the form that they have in KSeF's certificates,
+// whatever their prefix was (ksef-api issue 187). How KSeF names a subject without either is not
+// documented: here the fingerprint is the unique identifier.
 func (l *login) enrollmentData() enrollmentData {
 	attributes := subjectAttributes(l.signed)
 	person := isPerson(attributes)
 	data := enrollmentData{
-		CommonName: attributes[oidCommonName], CountryName: attributes[oidCountry], UniqueIdentifier: attributes[oidUniqueIdentifier],
+		CommonName: attributes[oidCommonName], CountryName: attributes[oidCountry],
+		UniqueIdentifier: attributes[oidUniqueIdentifier],
 	}
 	if l.issued != nil {
 		data.CommonName = strings.TrimSuffix(data.CommonName, suffixOf(l.issued.kind))

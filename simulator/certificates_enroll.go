@@ -17,7 +17,8 @@ const enrollEndpoint = "POST /certificates/enrollments"
 // enrollmentKept is how long the status of a request for a certificate can be asked for.
 const enrollmentKept = 30 * 24 * time.Hour
 
-// maxValidFrom is how far ahead the validity of a certificate may begin, in days (ksef-api issue 480).
+// maxValidFrom is how far ahead the validity of a certificate may begin, in days (ksef-api issue
+// 480).
 const maxValidFrom = 90
 
 // Lengths of a certificate's name, in characters.
@@ -45,7 +46,8 @@ type enrollResponse struct {
 // enroll is POST /certificates/enrollments.
 func (s *Simulator) enroll(req *request) response {
 	if !req.login.mayEnroll() {
-		return req.failed(&apiError{Code: 25002, Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
+		return req.failed(&apiError{Code: 25002,
+			Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
 	}
 	var body enrollRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -59,7 +61,8 @@ func (s *Simulator) enroll(req *request) response {
 		return req.failed(refused)
 	}
 	if !req.login.enrollmentData().matches(csr) {
-		return req.failed(&apiError{Code: 25003, Description: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym."})
+		return req.failed(&apiError{Code: 25003,
+			Description: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym."})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,8 +92,9 @@ func (r enrollRequest) check(now time.Time) *apiError {
 	return nil
 }
 
-// newEnrollment records a request that will be decided after the enrollment delay, and makes the certificate that it will
-// have led to by then. A validFrom that is over by then counts as none. The caller holds the lock.
+// newEnrollment records a request that will be decided after the enrollment delay, and makes the
+// certificate that it will have led to by then. A validFrom that is over by then counts as none.
+// The caller holds the lock.
 func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*enrollment, error) {
 	subject := req.login.identifier
 	made := &enrollment{
@@ -111,7 +115,8 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 	}
 	data.CommonName += suffixOf(body.Type)
 	var err error
-	if certificate.leaf, err = s.authority.issue(body.Type, data.attributes(), csr.PublicKey, from, s.options.CertificateLifetime); err != nil {
+	if certificate.leaf, err = s.authority.issue(body.Type, data.attributes(), csr.PublicKey, from,
+		s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
 	certificate.serial, certificate.validTo = serialNumber(certificate.leaf), certificate.leaf.NotAfter
@@ -119,15 +124,17 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 	return made, nil
 }
 
-// enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress together may be more than
-// there is room for: then the later ones are turned down at the end only. The caller holds the lock.
+// enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress
+// together may be more than there is room for: then the later ones are turned down at the end only.
+// The caller holds the lock.
 func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *statusInfo {
 	if req.fault.Kind == FaultFailEnrollment {
 		return failedEnrollment(req.fault.Status)
 	}
 	certified, known := s.store.certificates.keys[string(csr.RawSubjectPublicKeyInfo)]
 	if known && certified != req.login.identifier {
-		return &statusInfo{400, "Wniosek odrzucony", []string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
+		return &statusInfo{400, "Wniosek odrzucony",
+			[]string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
 	}
 	room := s.quotaLeft(req.login.identifier, req.now).Certificate.Remaining
 	for _, e := range s.store.certificates.enrolled[req.login.identifier] {
@@ -145,7 +152,8 @@ func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest
 func failedEnrollment(code int) *statusInfo {
 	switch code {
 	case http.StatusBadRequest:
-		return &statusInfo{code, "Wniosek odrzucony", []string{"Osiągnięto dopuszczalny limit posiadanych certyfikatów."}}
+		return &statusInfo{code, "Wniosek odrzucony",
+			[]string{"Osiągnięto dopuszczalny limit posiadanych certyfikatów."}}
 	case http.StatusInternalServerError:
 		return &statusInfo{Code: code, Description: "Nieznany błąd"}
 	}
@@ -170,7 +178,8 @@ func (s *Simulator) enrollmentStatus(req *request) response {
 	defer s.mu.Unlock()
 	found := s.store.certificates.enrollments[reference]
 	if found == nil || found.subject != req.login.identifier {
-		return req.failed(&apiError{Code: 25005, Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})
+		return req.failed(&apiError{Code: 25005,
+			Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})
 	}
 	if !req.now.Before(found.requested.Add(enrollmentKept)) {
 		return req.failure(http.StatusGone, 0)

@@ -45,7 +45,8 @@ func TestAnEnrollmentIsInProgressForItsDelayAndKnownForThirtyDays(t *testing.T) 
 	other := a.login(newCredential(t, simulator.CertificateOptions{PESEL: pesel}), nipXML)
 	a.refused(a.do("GET", path+reference, other.access, nil), 25005, "")
 	a.sim.Advance(30 * 24 * time.Hour)
-	require.Equal(t, "Gone", a.want(http.StatusGone, "GET", path+reference, a.login(c, nipXML).access, nil).text("title"))
+	require.Equal(t, "Gone",
+		a.want(http.StatusGone, "GET", path+reference, a.login(c, nipXML).access, nil).text("title"))
 }
 
 func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
@@ -95,10 +96,12 @@ func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
 		"P-384":                   {"csr", csr(p384, nil), 25010},
 		"RSA 1024":                {"csr", csr(rsa1024, nil), 25010},
 		"Ed25519":                 {"csr", csr(edwards, nil), 25010},
-		"MD5":                     {"csr", patched(csr(rsa2048, nil), []byte("\x86\xf7\x0d\x01\x01\x0b"), []byte("\x86\xf7\x0d\x01\x01\x04")), 25011},
-		"another name":            {"csr", csr(key, func(n *pkix.Name) { n.ExtraNames[0].Value = "Inna Sp. z o.o." }), 25003},
-		"an attribute too few":    {"csr", csr(key, func(n *pkix.Name) { n.ExtraNames = n.ExtraNames[1:] }), 25003},
-		"an attribute too many":   {"csr", csr(key, func(n *pkix.Name) { n.Locality = []string{"Warszawa"} }), 25003},
+		"MD5": {"csr",
+			patched(csr(rsa2048, nil), []byte("\x86\xf7\x0d\x01\x01\x0b"), []byte("\x86\xf7\x0d\x01\x01\x04")), 25011},
+		"another name": {"csr", csr(key, func(n *pkix.Name) { n.ExtraNames[0].Value = "Inna Sp. z o.o." }),
+			25003},
+		"an attribute too few":  {"csr", csr(key, func(n *pkix.Name) { n.ExtraNames = n.ExtraNames[1:] }), 25003},
+		"an attribute too many": {"csr", csr(key, func(n *pkix.Name) { n.Locality = []string{"Warszawa"} }), 25003},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +110,8 @@ func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
 			a.in(t).refused(a.do("POST", "/certificates/enrollments", s.access, body), test.code, "")
 		})
 	}
-	require.Equal(t, 300, a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("enrollment.remaining"))
+	require.Equal(t, 300,
+		a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("enrollment.remaining"))
 	a.enroll(s, good)
 	a.header.Set("Content-Type", "text/plain")
 	a.want(http.StatusUnsupportedMediaType, "POST", "/certificates/enrollments", s.access, good)
@@ -144,7 +148,8 @@ func TestTheQuotaCountsRequestsOfThirtyDaysAndActiveCertificates(t *testing.T) {
 	s := a.login(c, nipXML)
 	limits := func() [4]int {
 		got := a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil)
-		return [4]int{got.number("enrollment.remaining"), got.number("enrollment.limit"), got.number("certificate.remaining"), got.number("certificate.limit")}
+		return [4]int{got.number("enrollment.remaining"), got.number("enrollment.limit"),
+			got.number("certificate.remaining"), got.number("certificate.limit")}
 	}
 	key := newECKey(t)
 	body := a.enrollment(s, "Authentication", key)
@@ -177,7 +182,8 @@ func TestTheQuotaCanBeReplaced(t *testing.T) {
 	body := a.enrollment(s, "Authentication", newECKey(t))
 	a.enroll(s, body)
 	a.refused(a.do("POST", "/certificates/enrollments", s.access, body), 25006, "")
-	require.Equal(t, 100, a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("certificate.limit"))
+	require.Equal(t, 100,
+		a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("certificate.limit"))
 
 	none := newAPI(t, simulator.Options{CertificateQuota: simulator.CertificateQuota{Certificates: -1}})
 	s = none.login(seal(t), nipXML)
@@ -191,7 +197,8 @@ func TestEnrollmentsThatKSeFTurnsDownEndWithTheirStatus(t *testing.T) {
 		s := a.login(seal(t), nipXML)
 		body := a.enrollment(s, "Authentication", newECKey(t))
 		for _, code := range []int{400, 500, 550} {
-			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: code}))
+			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /certificates/enrollments",
+				Kind: simulator.FaultFailEnrollment, Status: code}))
 			reference := a.enroll(s, body)
 			require.Equal(t, 100, a.enrollmentStatus(s, reference).number("status.code"))
 			a.sim.Advance(time.Second)

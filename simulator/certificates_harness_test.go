@@ -30,8 +30,8 @@ func newECKey(t testing.TB) crypto.Signer {
 	return key
 }
 
-// subjectName makes the subject of a request from the answer to GET /certificates/enrollments/data, in the order that the
-// official C# client has.
+// subjectName makes the subject of a request from the answer to GET /certificates/enrollments/data,
+// in the order that the official C# client has.
 func subjectName(data map[string]any) pkix.Name {
 	var name pkix.Name
 	for _, attribute := range []struct {

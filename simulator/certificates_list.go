@@ -23,8 +23,8 @@ type retrievedCertificate struct {
 	Type         string `json:"certificateType"`
 }
 
-// retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate of are left out: what KSeF
-// does with them is not documented.
+// retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate
+// of are left out: what KSeF does with them is not documented.
 func (s *Simulator) retrieveCertificates(req *request) response {
 	var body struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
@@ -103,7 +103,8 @@ type certificateList struct {
 	HasMore      bool              `json:"hasMore"`
 }
 
-// queryCertificates is POST /certificates/query: the certificates of the subject, those requested last first.
+// queryCertificates is POST /certificates/query: the certificates of the subject, those requested
+// last first.
 func (s *Simulator) queryCertificates(req *request) response {
 	if s.options.TokensMayNotQueryCertificates && req.login.token != "" {
 		return req.methodNotAllowed()

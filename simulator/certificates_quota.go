@@ -11,13 +11,15 @@ import (
 // quotaPeriod is how long a request for a certificate counts.
 const quotaPeriod = 30 * 24 * time.Hour
 
-// or returns the quota with KSeF's numbers for the type of subject in place of zeros (changelog 2.3.0).
+// or returns the quota with KSeF's numbers for the type of subject in place of zeros (changelog
+// 2.3.0).
 func (q CertificateQuota) or(subject string) CertificateQuota {
 	standard := CertificateQuota{12, 6}
 	if subject == TypeNIP {
 		standard = CertificateQuota{300, 100}
 	}
-	return CertificateQuota{max(cmp.Or(q.Requests, standard.Requests), 0), max(cmp.Or(q.Certificates, standard.Certificates), 0)}
+	return CertificateQuota{max(cmp.Or(q.Requests, standard.Requests), 0),
+		max(cmp.Or(q.Certificates, standard.Certificates), 0)}
 }
 
 // certificateLimit is CertificateLimit.
@@ -40,8 +42,8 @@ func (s *Simulator) certificateLimits(req *request) response {
 	return ok(s.quotaLeft(req.login.identifier, req.now))
 }
 
-// quotaLeft counts all requests of the last 30 days, whatever became of them or of their certificates, and the
-// certificates that are active. The caller holds the lock.
+// quotaLeft counts all requests of the last 30 days, whatever became of them or of their
+// certificates, and the certificates that are active. The caller holds the lock.
 func (s *Simulator) quotaLeft(subject Identifier, now time.Time) certificateLimitsResponse {
 	quota := s.certificateQuota(subject)
 	requests, active := 0, 0

@@ -5,9 +5,9 @@ package simulator
 
 import "slices"
 
-// revokeCertificate is POST /certificates/{certificateSerialNumber}/revoke. Sessions opened with the certificate go on
-// (ksef-api issue 424). Certificates of another identifier, which KSeF lets revoke where a NIP and a PESEL are linked, are
-// not known here.
+// revokeCertificate is POST /certificates/{certificateSerialNumber}/revoke. Sessions opened with
+// the certificate go on (ksef-api issue 424). Certificates of another identifier, which KSeF lets
+// revoke where a NIP and a PESEL are linked, are not known here.
 func (s *Simulator) revokeCertificate(req *request) response {
 	if req.login.signed == nil {
 		return req.methodNotAllowed()
@@ -32,7 +32,8 @@ func (s *Simulator) revokeCertificate(req *request) response {
 	case found == nil:
 		return req.failed(unknownCertificate())
 	case found.status(req.now) != certificateActive:
-		return req.failed(&apiError{Code: 25009, Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
+		return req.failed(&apiError{Code: 25009,
+			Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
 	found.revoked, found.dead = req.now, req.now.Add(s.options.RevocationDelay)
 	return noContent()

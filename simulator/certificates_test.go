@@ -29,9 +29,11 @@ func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
 	}{
 		"seal": {seal(t), "", simulator.Identifier{Type: "Nip", Value: nip},
 			"2.5.4.6=PL,2.5.4.97=VATPL-5265877635,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=Testowa Sp. z o.o. (uwierzytelnienie)"},
-		"person, NIP": {newCredential(t, simulator.CertificateOptions{NIP: nip, Person: true}), "", simulator.Identifier{Type: "Nip", Value: nip},
+		"person, NIP": {newCredential(t, simulator.CertificateOptions{NIP: nip, Person: true}), "",
+			simulator.Identifier{Type: "Nip", Value: nip},
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.5=TINPL-5265877635,2.5.4.3=Jan Testowy (uwierzytelnienie)"},
-		"person, PESEL": {newCredential(t, simulator.CertificateOptions{PESEL: pesel}), "", simulator.Identifier{Type: "Pesel", Value: pesel},
+		"person, PESEL": {newCredential(t, simulator.CertificateOptions{PESEL: pesel}), "",
+			simulator.Identifier{Type: "Pesel", Value: pesel},
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.5=PNOPL-44051401359,2.5.4.3=Jan Testowy (uwierzytelnienie)"},
 		"fingerprint": {nobody, "certificateFingerprint", fingerprint,
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.45=" + fingerprint.Value + ",2.5.4.3=Jan Testowy (uwierzytelnienie)"},
@@ -43,13 +45,15 @@ func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
 			login := func(c credential, query string) session {
 				r := a.request(c, nipXML)
 				r.SubjectType = test.subject
-				return a.redeem(operationOf(a.want(http.StatusAccepted, "POST", "/auth/xades-signature"+query, "", a.sign(r))))
+				return a.redeem(operationOf(a.want(http.StatusAccepted, "POST", "/auth/xades-signature"+query, "",
+					a.sign(r))))
 			}
 			first := login(test.who, "")
 			data := a.want(http.StatusOK, "GET", "/certificates/enrollments/data", first.access, nil).body
 			own, _ := a.newCertificate(first, "Authentication")
 			require.Equal(t, test.written, subjectOf(own.certificate))
-			require.Equal(t, "CN=TEST CCK KSeF,OU=Krajowa Administracja Skarbowa,O=Ministerstwo Finansów,C=PL", own.certificate.Issuer.String())
+			require.Equal(t, "CN=TEST CCK KSeF,OU=Krajowa Administracja Skarbowa,O=Ministerstwo Finansów,C=PL",
+				own.certificate.Issuer.String())
 			require.Equal(t, x509.KeyUsageDigitalSignature, own.certificate.KeyUsage)
 			require.Equal(t, own.certificate.NotBefore.AddDate(2, 0, 0), own.certificate.NotAfter)
 
@@ -58,7 +62,8 @@ func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
 			require.Equal(t, test.want, sessions[len(sessions)-1].Identifier)
 			got := a.want(http.StatusOK, "GET", "/auth/sessions", second.access, nil).list("items")
 			require.Equal(t, "InternalCertificate", got[0]["authenticationMethod"])
-			require.Equal(t, data, a.want(http.StatusOK, "GET", "/certificates/enrollments/data", second.access, nil).body)
+			require.Equal(t, data,
+				a.want(http.StatusOK, "GET", "/certificates/enrollments/data", second.access, nil).body)
 
 			third, _ := a.newCertificate(second, "Authentication")
 			require.Equal(t, test.written, subjectOf(third.certificate))
@@ -77,7 +82,8 @@ func TestTheStateShowsCertificatesWithoutSecrets(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Equal(t, []simulator.CertificateState{{
 			SerialNumber: a.enrollmentStatus(s, reference).text("certificateSerialNumber"), Status: "Active",
-			Name: "Certyfikat testowy", Type: "Offline", SubjectIdentifier: simulator.Identifier{Type: "Nip", Value: nip},
+			Name: "Certyfikat testowy", Type: "Offline", SubjectIdentifier: simulator.Identifier{Type: "Nip",
+				Value: nip},
 			ValidFrom: "2000-01-01T00:00:01.0000000+00:00", ValidTo: "2002-01-01T00:00:01.0000000+00:00",
 		}}, a.sim.State().Certificates)
 		_, body := a.control("GET", "state", "")
@@ -221,9 +227,11 @@ func TestLoginsWithCertificatesThatCannotBeUsedYetOrAnyMore(t *testing.T) {
 		a.sim.Advance(2 * time.Minute)
 		failed(a, own)
 		require.Equal(t, "Expired", a.sim.State().Certificates[0].Status)
-		s := a.login(newCredential(t, simulator.CertificateOptions{NIP: nip, NotAfter: time.Now().AddDate(9, 0, 0)}), nipXML)
+		s := a.login(newCredential(t, simulator.CertificateOptions{NIP: nip, NotAfter: time.Now().AddDate(9, 0, 0)}),
+			nipXML)
 		a.refused(a.do("POST", "/certificates/"+serial+"/revoke", s.access, nil), 25009, "")
-		require.Equal(t, 100, a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("certificate.remaining"))
+		require.Equal(t, 100,
+			a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("certificate.remaining"))
 	})
 }
 

@@ -30,7 +30,8 @@ func (s *Simulator) newChallenge(req *request) response {
 	return ok(challengeResponse{challenge, timestamp(req.now), req.now.UnixMilli(), req.clientIP()})
 }
 
-// useChallenge spends a challenge and returns when it was made. It has to be known, not yet used, and not too old.
+// useChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
+// and not too old.
 func (s *store) useChallenge(challenge string, now time.Time) (time.Time, *apiError) {
 	made, known := s.challenges[challenge]
 	delete(s.challenges, challenge)

@@ -160,7 +160,8 @@ func TestTheOpenAPIHoldsWithoutExceptionsUnlessASwitchSaysOtherwise(t *testing.T
 	}
 }
 
-// TestEveryOperationOfTheOpenAPIIsServedOrLeftOutByName holds that no operation is missing unnoticed.
+// TestEveryOperationOfTheOpenAPIIsServedOrLeftOutByName holds that no operation is missing
+// unnoticed.
 func TestEveryOperationOfTheOpenAPIIsServedOrLeftOutByName(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)

@@ -22,7 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// loadContract reads KSeF's OpenAPI from the directory that KSEF_CONTRACTS names; nil when it is not set.
+// loadContract reads KSeF's OpenAPI from the directory that KSEF_CONTRACTS names; nil when it is
+// not set.
 var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 	directory := os.Getenv("KSEF_CONTRACTS")
 	if directory == "" {
@@ -37,8 +38,8 @@ var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 })
 
 // undocumented tells whether an answer has a status that the OpenAPI does not list, and that the
-// simulator gives nevertheless. An operation of the OpenAPI is never answered with 404 or 405, unless
-// it is one of those left out.
+// simulator gives nevertheless. An operation of the OpenAPI is never answered with 404 or 405,
+// unless it is one of those left out.
 func undocumented(contract *openapi3.T, method, path string, status int) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -76,7 +77,8 @@ func (c contractTransport) RoundTrip(request *http.Request) (*http.Response, err
 	for _, e := range c.exceptions {
 		body = e.mend(response, body)
 	}
-	require.NoError(c.t, checkAnswer(contract, request.Method, path, response, body), "%s %s answered %d %s", request.Method, path, response.StatusCode, body)
+	require.NoError(c.t, checkAnswer(contract, request.Method, path, response, body), "%s %s answered %d %s",
+		request.Method, path, response.StatusCode, body)
 	return response, nil
 }
 
@@ -116,10 +118,12 @@ func checkAnswer(contract *openapi3.T, method, path string, response *http.Respo
 	if err := json.Unmarshal(body, &value); err != nil {
 		return err
 	}
-	return media.Schema.Value.VisitJSON(value, openapi3.VisitAsResponse(), openapi3.MultiErrors(), openapi3.EnableFormatValidation())
+	return media.Schema.Value.VisitJSON(value, openapi3.VisitAsResponse(), openapi3.MultiErrors(),
+		openapi3.EnableFormatValidation())
 }
 
-// findOperation returns the operation of a path, and its name: method and path as the OpenAPI has them.
+// findOperation returns the operation of a path, and its name: method and path as the OpenAPI has
+// them.
 func findOperation(contract *openapi3.T, method, path string) (string, *openapi3.Operation) {
 	if item := contract.Paths.Value(path); item != nil {
 		return method + " " + path, item.GetOperation(method)
@@ -146,7 +150,8 @@ func TestTheContractCheckerFindsFaults(t *testing.T) {
 	const valid = `{"referenceNumber":"20250625-EC-20F5EE4000-DA48AE4124-46","authorIdentifier":{"type":"Nip","value":"1"},"contextIdentifier":{"type":"Nip","value":"1"},
 		"description":"abcde","requestedPermissions":["InvoiceRead"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","status":"Active"}`
 	require.NoError(t, check(valid))
-	for old, replacement := range map[string]string{`"Active"`: `"Alive"`, "-46": "-4", "2025-07-11T": "yesterday ", `"Nip"`: `"Ship"`, "status": "state"} {
+	for old, replacement := range map[string]string{`"Active"`: `"Alive"`, "-46": "-4", "2025-07-11T": "yesterday ",
+		`"Nip"`: `"Ship"`, "status": "state"} {
 		require.Error(t, check(strings.Replace(valid, old, replacement, 1)), "%s", replacement)
 	}
 }

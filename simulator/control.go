@@ -15,19 +15,24 @@ import (
 // maxControlBody bounds the body of a control request.
 const maxControlBody = 64 << 10
 
-// addControl serves the control of the simulator. Answers are JSON, or 204; a mistake is 400 with {"error": ...}.
+// addControl serves the control of the simulator. Answers are JSON, or 204; a mistake is 400 with
+// {"error": ...}.
 func (s *Simulator) addControl(mux *http.ServeMux) {
-	mux.HandleFunc("GET /simulator/state", func(w http.ResponseWriter, _ *http.Request) { writeControl(w, s.State(), nil) })
+	mux.HandleFunc("GET /simulator/state",
+		func(w http.ResponseWriter, _ *http.Request) { writeControl(w, s.State(), nil) })
 	mux.HandleFunc("GET /simulator/signed-requests", func(w http.ResponseWriter, _ *http.Request) {
 		writeControl(w, s.SignedRequests(), nil)
 	})
-	mux.HandleFunc("POST /simulator/faults", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postFault(r)) })
+	mux.HandleFunc("POST /simulator/faults",
+		func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postFault(r)) })
 	mux.HandleFunc("DELETE /simulator/faults", func(w http.ResponseWriter, _ *http.Request) {
 		s.ClearFaults()
 		writeControl(w, nil, nil)
 	})
-	mux.HandleFunc("POST /simulator/clock", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postClock(r)) })
-	mux.HandleFunc("POST /simulator/tokens", func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postTokens(r)) })
+	mux.HandleFunc("POST /simulator/clock",
+		func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postClock(r)) })
+	mux.HandleFunc("POST /simulator/tokens",
+		func(w http.ResponseWriter, r *http.Request) { writeControl(w, nil, s.postTokens(r)) })
 	mux.HandleFunc("POST /simulator/reset", func(w http.ResponseWriter, _ *http.Request) {
 		s.Reset()
 		writeControl(w, nil, nil)
@@ -91,7 +96,8 @@ func (s *Simulator) postAdvance(advance string) error {
 	return nil
 }
 
-// readControl reads the body of a control request. Fields that are not known are ignored, as KSeF does.
+// readControl reads the body of a control request. Fields that are not known are ignored, as KSeF
+// does.
 func readControl(r *http.Request, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody))
 	if err != nil {

@@ -23,7 +23,8 @@ import (
 // control sends a control request with a body of text and returns the answer's status and body.
 func (a *api) control(method, path, body string) (int, string) {
 	a.t.Helper()
-	request, err := http.NewRequestWithContext(a.t.Context(), method, "http://ksef.test/simulator/"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(a.t.Context(), method, "http://ksef.test/simulator/"+path,
+		strings.NewReader(body))
 	require.NoError(a.t, err)
 	response, err := a.client.Do(request)
 	require.NoError(a.t, err)
@@ -44,8 +45,10 @@ func TestTheStateShowsTokensSessionsAndRequests(t *testing.T) {
 		want := fmt.Sprintf(`{
 			"tokens": [{"referenceNumber": %q, "status": "Pending", "description": "Token testowy",
 				"contextIdentifier": {"type": "Nip", "value": "5265877635"},
-				"requestedPermissions": ["InvoiceRead", "InvoiceWrite"], "dateCreated": "2000-01-01T00:00:00.0000000+00:00"}],
-			"sessions": [{"referenceNumber": %q, "status": 200, "contextIdentifier": {"type": "Nip", "value": "5265877635"},
+				"requestedPermissions": ["InvoiceRead",
+					"InvoiceWrite"], "dateCreated": "2000-01-01T00:00:00.0000000+00:00"}],
+			"sessions": [{"referenceNumber": %q, "status": 200,
+				"contextIdentifier": {"type": "Nip", "value": "5265877635"},
 				"identifier": {"type": "Nip", "value": "5265877635"}, "tokenReferenceNumber": "",
 				"startDate": "2000-01-01T00:00:00.0000000+00:00", "isTokenRedeemed": true, "active": true}],
 			"certificates": [], "grants": [], "invoiceSessions": [],
@@ -74,7 +77,8 @@ func TestSignedRequestsComeAsBase64InTheOrderTheyCame(t *testing.T) {
 func TestFaultsAndTheClockAreSetOverHTTP(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: time.Hour})
 	s := a.login(seal(t), nipXML)
-	status, _ := a.control("POST", "faults", `{"endpoint":"POST /tokens","kind":"status","status":503,"retry_after":60,"times":-1}`)
+	status, _ := a.control("POST", "faults",
+		`{"endpoint":"POST /tokens","kind":"status","status":503,"retry_after":60,"times":-1}`)
 	require.Equal(t, http.StatusNoContent, status)
 	require.Equal(t, "60", a.want(503, "POST", "/tokens", s.access, tokenBody).header.Get("Retry-After"))
 	status, _ = a.control("DELETE", "faults", "")

@@ -26,7 +26,8 @@ const (
 	FaultFailEnrollment FaultKind = "fail-enrollment" // on POST /certificates/enrollments: the request ends with Status instead of 200
 )
 
-// Fault makes the next requests to an endpoint go wrong. A request hits one fault: of those that fit, the first added.
+// Fault makes the next requests to an endpoint go wrong. A request hits one fault: of those that
+// fit, the first added.
 type Fault struct {
 	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
 	Endpoint string
@@ -38,7 +39,8 @@ type Fault struct {
 	RetryAfter int
 	// Delay is positive, for FaultDelay.
 	Delay time.Duration
-	// Times is how many requests are hit: 1 when zero, all until ClearFaults or Reset when negative.
+	// Times is how many requests are hit: 1 when zero, all until ClearFaults or Reset when
+	// negative.
 	Times int
 }
 
@@ -58,7 +60,8 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &form); err != nil {
 		return err
 	}
-	*f = Fault{Endpoint: form.Endpoint, Kind: form.Kind, Status: form.Status, RetryAfter: form.RetryAfter, Times: form.Times}
+	*f = Fault{Endpoint: form.Endpoint, Kind: form.Kind, Status: form.Status, RetryAfter: form.RetryAfter,
+		Times: form.Times}
 	if form.Delay == "" {
 		return nil
 	}
@@ -92,7 +95,8 @@ func (s *Simulator) ClearFaults() {
 }
 
 func (s *Simulator) checkFault(f Fault) error {
-	known := f.Endpoint == "*" || slices.ContainsFunc(s.endpoints(), func(e endpoint) bool { return e.name == f.Endpoint })
+	known := f.Endpoint == "*" || slices.ContainsFunc(s.endpoints(),
+		func(e endpoint) bool { return e.name == f.Endpoint })
 	switch {
 	case !known:
 		return fmt.Errorf("endpoint %q is not known: use a method and path such as \"GET /tokens/{referenceNumber}\", or *", f.Endpoint)
@@ -129,7 +133,8 @@ func (s *Simulator) checkFault(f Fault) error {
 	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage, fail-activation or fail-enrollment", f.Kind)
 }
 
-// takeFault returns the fault that the next request to an endpoint hits; its kind is empty when there is none.
+// takeFault returns the fault that the next request to an endpoint hits; its kind is empty when
+// there is none.
 func (s *Simulator) takeFault(name string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,7 +22,8 @@ import (
 
 var tokenBody = map[string]any{"permissions": []string{"InvoiceRead"}, "description": "Token testowy"}
 
-// overSocket and inProcess are the two ways to reach a simulator; faults must look the same in both.
+// overSocket and inProcess are the two ways to reach a simulator; faults must look the same in
+// both.
 func transports(t *testing.T, sim *simulator.Simulator) map[string]*http.Client {
 	server := httptest.NewServer(sim.Handler())
 	t.Cleanup(server.Close)
@@ -45,35 +46,41 @@ func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
 		count  string
 		check  func(t *testing.T, response *http.Response, err error)
 	}{
-		"drop-request": {simulator.Fault{Kind: simulator.FaultDropRequest}, 0, "dropped", func(t *testing.T, _ *http.Response, err error) {
-			require.ErrorIs(t, err, io.EOF)
-		}},
-		"drop-reply": {simulator.Fault{Kind: simulator.FaultDropReply}, 1, "dropped", func(t *testing.T, _ *http.Response, err error) {
-			require.ErrorIs(t, err, io.EOF)
-		}},
-		"status": {simulator.Fault{Kind: simulator.FaultStatus, Status: 503, RetryAfter: 60}, 0, "503", func(t *testing.T, response *http.Response, err error) {
-			require.NoError(t, err)
-			require.Equal(t, 503, response.StatusCode)
-			require.Equal(t, "60", response.Header.Get("Retry-After"))
-		}},
-		"truncate": {simulator.Fault{Kind: simulator.FaultTruncate}, 1, "202", func(t *testing.T, response *http.Response, err error) {
-			require.NoError(t, err)
-			require.Equal(t, 202, response.StatusCode)
-			data, err := io.ReadAll(response.Body)
-			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-			require.Len(t, data, int(response.ContentLength)/2)
-		}},
-		"garbage": {simulator.Fault{Kind: simulator.FaultGarbage}, 1, "202", func(t *testing.T, response *http.Response, err error) {
-			require.NoError(t, err)
-			require.Equal(t, 202, response.StatusCode)
-			data, err := io.ReadAll(response.Body)
-			require.NoError(t, err)
-			require.False(t, json.Valid(data))
-		}},
-		"delay": {simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Millisecond}, 1, "202", func(t *testing.T, response *http.Response, err error) {
-			require.NoError(t, err)
-			require.Equal(t, 202, response.StatusCode)
-		}},
+		"drop-request": {simulator.Fault{Kind: simulator.FaultDropRequest}, 0, "dropped",
+			func(t *testing.T, _ *http.Response, err error) {
+				require.ErrorIs(t, err, io.EOF)
+			}},
+		"drop-reply": {simulator.Fault{Kind: simulator.FaultDropReply}, 1, "dropped",
+			func(t *testing.T, _ *http.Response, err error) {
+				require.ErrorIs(t, err, io.EOF)
+			}},
+		"status": {simulator.Fault{Kind: simulator.FaultStatus, Status: 503, RetryAfter: 60}, 0, "503",
+			func(t *testing.T, response *http.Response, err error) {
+				require.NoError(t, err)
+				require.Equal(t, 503, response.StatusCode)
+				require.Equal(t, "60", response.Header.Get("Retry-After"))
+			}},
+		"truncate": {simulator.Fault{Kind: simulator.FaultTruncate}, 1, "202",
+			func(t *testing.T, response *http.Response, err error) {
+				require.NoError(t, err)
+				require.Equal(t, 202, response.StatusCode)
+				data, err := io.ReadAll(response.Body)
+				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+				require.Len(t, data, int(response.ContentLength)/2)
+			}},
+		"garbage": {simulator.Fault{Kind: simulator.FaultGarbage}, 1, "202",
+			func(t *testing.T, response *http.Response, err error) {
+				require.NoError(t, err)
+				require.Equal(t, 202, response.StatusCode)
+				data, err := io.ReadAll(response.Body)
+				require.NoError(t, err)
+				require.False(t, json.Valid(data))
+			}},
+		"delay": {simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Millisecond}, 1, "202",
+			func(t *testing.T, response *http.Response, err error) {
+				require.NoError(t, err)
+				require.Equal(t, 202, response.StatusCode)
+			}},
 	}
 	for name, test := range tests {
 		for _, way := range []string{"socket", "process"} {
@@ -121,10 +128,12 @@ func TestEveryStatusFaultHasKSeFsBody(t *testing.T) {
 	for _, format := range []string{"", "problem-details"} {
 		a.header.Set("X-Error-Format", format)
 		for _, status := range []int{400, 401, 403, 429, 500} {
-			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /tokens", Kind: simulator.FaultStatus, Status: status}))
+			require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /tokens", Kind: simulator.FaultStatus,
+				Status: status}))
 			require.NotEmpty(t, a.want(status, "GET", "/tokens", s.access, nil).body)
 		}
-		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /auth/{referenceNumber}", Kind: simulator.FaultStatus, Status: 410}))
+		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "GET /auth/{referenceNumber}",
+			Kind: simulator.FaultStatus, Status: 410}))
 		require.Equal(t, "Gone", a.want(410, "GET", "/auth/"+o.reference, o.token, nil).text("title"))
 	}
 }
@@ -133,7 +142,8 @@ func TestADelayEndsWithTheRequestsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
-		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay, Delay: time.Minute, Times: 2}))
+		require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay,
+			Delay: time.Minute, Times: 2}))
 		a.client.Timeout = 10 * time.Second
 		begin := time.Now()
 		_, err := a.send("POST", "/v2/tokens", s.access, tokenBody) //nolint:bodyclose // there is no response
@@ -152,13 +162,15 @@ func TestADelayEndsWithTheRequestsContext(t *testing.T) {
 func TestRefusesFaultsThatCannotBe(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	tests := map[string]simulator.Fault{
-		"endpoint \"POST /token\"":             {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
-		"kind \"explode\"":                     {Endpoint: "*", Kind: "explode"},
-		"status 200":                           {Endpoint: "*", Kind: simulator.FaultStatus, Status: 200},
-		"delay 0s":                             {Endpoint: "*", Kind: simulator.FaultDelay},
-		"retry_after -1":                       {Endpoint: "*", Kind: simulator.FaultStatus, Status: 503, RetryAfter: -1},
+		"endpoint \"POST /token\"": {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
+		"kind \"explode\"":         {Endpoint: "*", Kind: "explode"},
+		"status 200":               {Endpoint: "*", Kind: simulator.FaultStatus, Status: 200},
+		"delay 0s":                 {Endpoint: "*", Kind: simulator.FaultDelay},
+		"retry_after -1": {Endpoint: "*", Kind: simulator.FaultStatus, Status: 503,
+			RetryAfter: -1},
 		"is for the endpoint \"POST /tokens\"": {Endpoint: "GET /tokens", Kind: simulator.FaultFailActivation},
-		"is for the endpoint \"POST /certificates/enrollments\"": {Endpoint: "*", Kind: simulator.FaultFailEnrollment, Status: 500},
+		"is for the endpoint \"POST /certificates/enrollments\"": {Endpoint: "*", Kind: simulator.FaultFailEnrollment,
+			Status: 500},
 		"status 503": {Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: 503},
 	}
 	for text, fault := range tests {
@@ -171,19 +183,22 @@ func TestATransportPassesOnThePanicsOfItsHandler(t *testing.T) {
 	transport := simulator.NewTransport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) }))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://ksef.test/", nil)
 	require.NoError(t, err)
-	require.PanicsWithError(t, fault.Error(), func() { _, _ = transport.RoundTrip(request) }) //nolint:bodyclose // it panics
+	require.PanicsWithError(t, fault.Error(),
+		func() { _, _ = transport.RoundTrip(request) }) //nolint:bodyclose // it panics
 }
 
-// A client that has gone is noticed while its request is delayed, also one whose body nobody has read yet: it must not
-// be counted when its sender is long dead.
+// A client that has gone is noticed while its request is delayed, also one whose body nobody has
+// read yet: it must not be counted when its sender is long dead.
 func TestADelayedRequestOfAClientThatHasGoneIsDropped(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{})
 	require.NoError(t, err)
 	server := httptest.NewServer(sim.Handler())
 	defer server.Close()
-	require.NoError(t, sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay, Delay: time.Hour}))
+	require.NoError(t, sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDelay,
+		Delay: time.Hour}))
 	ctx, leave := context.WithCancel(t.Context())
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v2/tokens", strings.NewReader(`{"permissions":["InvoiceRead"]}`))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v2/tokens",
+		strings.NewReader(`{"permissions":["InvoiceRead"]}`))
 	require.NoError(t, err)
 	time.AfterFunc(50*time.Millisecond, leave)
 	response, err := http.DefaultClient.Do(request)
@@ -191,5 +206,6 @@ func TestADelayedRequestOfAClientThatHasGoneIsDropped(t *testing.T) {
 		_ = response.Body.Close()
 	}
 	require.Error(t, err)
-	require.Eventually(t, func() bool { return sim.State().Requests["POST /tokens"]["dropped"] == 1 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return sim.State().Requests["POST /tokens"]["dropped"] == 1 }, 5*time.Second,
+		10*time.Millisecond)
 }

@@ -39,7 +39,8 @@ func newAPI(t testing.TB, options simulator.Options) *api {
 	t.Helper()
 	sim, err := simulator.New(options)
 	require.NoError(t, err)
-	return &api{t, sim, &http.Client{Transport: contractTransport{t, sim.Transport(), exceptionsOf(options)}}, http.Header{}}
+	return &api{t, sim, &http.Client{Transport: contractTransport{t, sim.Transport(), exceptionsOf(options)}},
+		http.Header{}}
 }
 
 // in is the same client for a subtest: what differs from the OpenAPI fails the subtest.

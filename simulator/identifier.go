@@ -110,8 +110,8 @@ func nipCheckDigit(nine string) int {
 	return sum % 11
 }
 
-// validInternalID checks the last digit as KSeF's OpenAPI describes it for internal units: the others, weighted 1, 3, 1,
-// 3 and so on, modulo 10.
+// validInternalID checks the last digit as KSeF's OpenAPI describes it for internal units: the
+// others, weighted 1, 3, 1, 3 and so on, modulo 10.
 func validInternalID(id string) bool {
 	digits := strings.ReplaceAll(id, "-", "")
 	last := len(digits) - 1

@@ -125,9 +125,9 @@ func (i *invoiceSession) status(now time.Time) statusInfo {
 	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
-// ownOpenInvoiceSession returns the session of the path if the caller is its author, under this login
-// or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is what its
-// status prevents otherwise. The caller holds the lock.
+// ownOpenInvoiceSession returns the session of the path if the caller is its author, under this
+// login or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is
+// what its status prevents otherwise. The caller holds the lock.
 func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*invoiceSession, *response) {
 	known, refused := s.findInvoiceSession(req, "odnaleziona")
 	if refused != nil {

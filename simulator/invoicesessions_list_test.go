@@ -55,7 +55,8 @@ func TestListInvoiceSessions(t *testing.T) {
 		require.Equal(t, want, a.invoiceSessions(s, query), query)
 	}
 	require.Empty(t, a.want(http.StatusOK, "GET", "/sessions?sessionType=batch", s.access, nil).list("sessions"))
-	item := a.want(http.StatusOK, "GET", "/sessions?sessionType=online&statuses=Cancelled", s.access, nil).list("sessions")[0]
+	item := a.want(http.StatusOK, "GET", "/sessions?sessionType=online&statuses=Cancelled", s.access,
+		nil).list("sessions")[0]
 	require.Equal(t, map[string]any{
 		"code": 440.0, "description": "Sesja anulowana", "details": []any{"Nie przesłano faktur"},
 	}, item["status"])

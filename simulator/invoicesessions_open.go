@@ -74,7 +74,8 @@ func (s *Simulator) openInvoiceSession(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store.invoiceSessions.add(opened)
-	return response{status: http.StatusCreated, body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
+	return response{status: http.StatusCreated,
+		body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
 }
 
 // openedInvoiceSession is OpenOnlineSessionResponse.

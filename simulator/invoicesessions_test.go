@@ -26,7 +26,8 @@ func (a *api) invoiceEncryption(length int) map[string]any {
 	key, id := a.publicKeyFor("SymmetricKeyEncryption")
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key, make([]byte, length), nil)
 	require.NoError(a.t, err)
-	return map[string]any{"encryptedSymmetricKey": base64Of(encrypted), "initializationVector": base64Of(make([]byte, 16)), "publicKeyId": id}
+	return map[string]any{"encryptedSymmetricKey": base64Of(encrypted),
+		"initializationVector": base64Of(make([]byte, 16)), "publicKeyId": id}
 }
 
 func formCode(system, version, value string) map[string]any {
@@ -41,7 +42,8 @@ func (a *api) invoiceSessionRequest() map[string]any {
 // openInvoices opens an online session and returns its reference number.
 func (a *api) openInvoices(s session) string {
 	a.t.Helper()
-	return a.want(http.StatusCreated, "POST", "/sessions/online", s.access, a.invoiceSessionRequest()).text("referenceNumber")
+	return a.want(http.StatusCreated, "POST", "/sessions/online", s.access,
+		a.invoiceSessionRequest()).text("referenceNumber")
 }
 
 func (a *api) closeInvoices(s session, reference string) answer {
@@ -84,7 +86,8 @@ func TestOpenInvoiceSession(t *testing.T) {
 		shown = a.want(http.StatusOK, "GET", "/sessions/"+got.text("referenceNumber"), s.access, nil)
 		require.Equal(t, 440, shown.number("status.code"))
 		require.Equal(t, shown.text("validUntil"), shown.text("dateUpdated"))
-		a.refused(a.closeInvoices(s, got.text("referenceNumber")), 21180, "Status sesji 440 uniemożliwia jej zamknięcie.")
+		a.refused(a.closeInvoices(s, got.text("referenceNumber")), 21180,
+			"Status sesji 440 uniemożliwia jej zamknięcie.")
 		state := a.sim.State().InvoiceSessions
 		require.Len(t, state, 1)
 		require.Equal(t, 440, state[0].Status)
@@ -101,16 +104,19 @@ func TestOpenInvoiceSession(t *testing.T) {
 			request["formCode"] = code
 			a.want(http.StatusCreated, "POST", "/sessions/online", s.access, request)
 		}
-		for _, code := range []map[string]any{formCode("FA (1)", "1-0E", "FA"), formCode("FA (3)", "1-0", "FA"), formCode("FA (3)", "1-0E", "PEF")} {
+		for _, code := range []map[string]any{formCode("FA (1)", "1-0E", "FA"), formCode("FA (3)", "1-0", "FA"),
+			formCode("FA (3)", "1-0E", "PEF")} {
 			request["formCode"] = code
-			a.refused(a.do("POST", "/sessions/online", s.access, request), 21405, "Wskazany kod formularza nie jest wspierany.")
+			a.refused(a.do("POST", "/sessions/online", s.access, request), 21405,
+				"Wskazany kod formularza nie jest wspierany.")
 		}
 		require.Len(t, a.sim.State().InvoiceSessions, 5)
 	})
 	t.Run("checks the encryption", func(t *testing.T) {
 		a := newAPI(t, roomy())
 		s := a.login(seal(t), nipXML)
-		a.refused(a.do("POST", "/sessions/online", s.access, map[string]any{}), 21405, "'formCode' must not be empty. 'encryption' must not be empty.")
+		a.refused(a.do("POST", "/sessions/online", s.access, map[string]any{}), 21405,
+			"'formCode' must not be empty. 'encryption' must not be empty.")
 		for name, test := range map[string]struct {
 			field  string
 			value  any
@@ -140,7 +146,8 @@ func TestOpenInvoiceSession(t *testing.T) {
 		short["encryption"] = a.invoiceEncryption(16)
 		foreign["encryption"].(map[string]any)["encryptedSymmetricKey"] = base64Of(make([]byte, 256))
 		for _, request := range []map[string]any{short, foreign} {
-			reference := a.want(http.StatusCreated, "POST", "/sessions/online", s.access, request).text("referenceNumber")
+			reference := a.want(http.StatusCreated, "POST", "/sessions/online", s.access,
+				request).text("referenceNumber")
 			shown := a.want(http.StatusOK, "GET", "/sessions/"+reference, s.access, nil)
 			require.Equal(t, 415, shown.number("status.code"))
 			require.Equal(t, "Błąd odszyfrowania dostarczonego klucza", shown.text("status.description"))
@@ -163,19 +170,23 @@ func TestInvoiceSessionRights(t *testing.T) {
 			method, path string
 			required     []any
 		}{
-			"open":        {"POST", "/sessions/online", toSend},
-			"close":       {"POST", "/sessions/online/" + reference + "/close", toSend},
-			"send":        {"POST", "/sessions/online/" + reference + "/invoices", toSend},
-			"list":        {"GET", "/sessions?sessionType=Online", []any{"InvoiceWrite", "Introspection", "EnforcementOperations"}},
-			"status":      {"GET", "/sessions/" + reference, []any{"InvoiceWrite", "Introspection", "PefInvoiceWrite", "EnforcementOperations"}},
-			"open batch":  {"POST", "/sessions/batch", []any{"InvoiceWrite", "EnforcementOperations"}},
-			"close batch": {"POST", "/sessions/batch/" + reference + "/close", []any{"InvoiceWrite", "EnforcementOperations"}},
+			"open":  {"POST", "/sessions/online", toSend},
+			"close": {"POST", "/sessions/online/" + reference + "/close", toSend},
+			"send":  {"POST", "/sessions/online/" + reference + "/invoices", toSend},
+			"list": {"GET", "/sessions?sessionType=Online",
+				[]any{"InvoiceWrite", "Introspection", "EnforcementOperations"}},
+			"status": {"GET", "/sessions/" + reference,
+				[]any{"InvoiceWrite", "Introspection", "PefInvoiceWrite", "EnforcementOperations"}},
+			"open batch": {"POST", "/sessions/batch", []any{"InvoiceWrite", "EnforcementOperations"}},
+			"close batch": {"POST", "/sessions/batch/" + reference + "/close",
+				[]any{"InvoiceWrite", "EnforcementOperations"}},
 		} {
 			got := a.in(t).do(test.method, test.path, reader.access, nil)
 			reason, required := a.forbidden(got)
 			require.Equal(t, "missing-permissions", reason, name)
 			require.Equal(t, test.required, required, name)
-			require.Equal(t, []any{"InvoiceRead", "CredentialsManage"}, got.body["security"].(map[string]any)["presentPermissions"])
+			require.Equal(t, []any{"InvoiceRead", "CredentialsManage"},
+				got.body["security"].(map[string]any)["presentPermissions"])
 		}
 	})
 	t.Run("one of them will do", func(t *testing.T) {
@@ -200,7 +211,8 @@ func TestInvoiceSessionRights(t *testing.T) {
 	// IntrospectionPermissionIntegrationTests (CIRFMF/ksef-client-java), without an invoice.
 	t.Run("Introspection sees what others may not", func(t *testing.T) {
 		employee, third, inspector := simulator.Identifier{Type: "Nip", Value: "1111111111"},
-			simulator.Identifier{Type: "Nip", Value: "2222222222"}, simulator.Identifier{Type: "Nip", Value: "3333333333"}
+			simulator.Identifier{Type: "Nip", Value: "2222222222"}, simulator.Identifier{Type: "Nip",
+				Value: "3333333333"}
 		context := simulator.Identifier{Type: "Nip", Value: nip}
 		options := roomy()
 		options.Grants = []simulator.Grant{
@@ -229,7 +241,8 @@ func TestInvoiceSessionRights(t *testing.T) {
 		owner, unit := a.login(seal(t), nipXML), a.login(seal(t), "<InternalId>5265877635-12346</InternalId>")
 		reference := a.openInvoices(owner)
 		a.refused(a.do("GET", "/sessions/"+reference, unit.access, nil), 21173, "nie została znaleziona.")
-		a.refused(a.closeInvoices(unit, reference), 21173, "Sesja o numerze referencyjnym "+reference+" nie została odnaleziona.")
+		a.refused(a.closeInvoices(unit, reference), 21173,
+			"Sesja o numerze referencyjnym "+reference+" nie została odnaleziona.")
 		a.refused(a.sendInvoice(unit, reference), 21173, "nie została odnaleziona.")
 		a.refused(a.closeInvoices(unit, "nonsense"), 21405, "")
 		require.Empty(t, a.invoiceSessions(unit, ""))
@@ -256,7 +269,8 @@ func TestInvoiceSessionsHaveRateLimitsOfTheirOwn(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	groups := oldGroups()
-	groups["onlineSession"], groups["sessionList"], groups["sessionMisc"] = windows(7, 1, 9), windows(1, 2, 3), windows(1, 3, 3)
+	groups["onlineSession"], groups["sessionList"], groups["sessionMisc"] = windows(7, 1, 9), windows(1, 2,
+		3), windows(1, 3, 3)
 	groups["onlineSessionClose"] = windows(20, 60, 1)
 	a.want(http.StatusOK, "POST", "/testdata/rate-limits", s.access, map[string]any{"rateLimits": groups})
 	reference := a.openInvoices(s)

@@ -27,7 +27,8 @@ type allowedIPs struct {
 	Masks     []string `json:"ip4Masks"`
 }
 
-// ipPolicy says from where the access tokens of a login can be used. The empty one allows all addresses.
+// ipPolicy says from where the access tokens of a login can be used. The empty one allows all
+// addresses.
 type ipPolicy []func(netip.Addr) bool
 
 // policy reads the list; the error text says which entry is wrong.
@@ -51,7 +52,8 @@ func (a allowedIPs) ipPolicy() (ipPolicy, string) {
 		}
 		first, last, _ := strings.Cut(text, "-")
 		from, to := netip.MustParseAddr(first), netip.MustParseAddr(last)
-		allowed = append(allowed, func(client netip.Addr) bool { return client.Compare(from) >= 0 && client.Compare(to) <= 0 })
+		allowed = append(allowed,
+			func(client netip.Addr) bool { return client.Compare(from) >= 0 && client.Compare(to) <= 0 })
 	}
 	for _, text := range a.Masks {
 		if !ip4Mask.MatchString(text) {

@@ -52,8 +52,8 @@ type tokenInfo struct {
 	ValidUntil timestamp `json:"validUntil"`
 }
 
-// issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one kind made in the same
-// second are equal. The caller holds the lock.
+// issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one
+// kind made in the same second are equal. The caller holds the lock.
 func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Duration) tokenInfo {
 	expires := now.Add(lifetime).Truncate(time.Second)
 	c := claims{
@@ -69,7 +69,8 @@ func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Du
 	return tokenInfo{signed + "." + base64.RawURLEncoding.EncodeToString(s.mac(signed)), timestamp(expires)}
 }
 
-// parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time is over.
+// parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
+// is over.
 func (s *Simulator) parse(jwt string, now time.Time) (claims, error) {
 	end := strings.LastIndexByte(jwt, '.')
 	start := strings.IndexByte(jwt, '.')

@@ -48,17 +48,21 @@ func TestAccessTokensHaveTheClaimsOfRealOnes(t *testing.T) {
 		}
 	}
 	owner := a.login(seal(t), nipXML)
-	check(owner.access, "QualifiedSeal", `{"subjectIdentifier": {"type": "Nip", "value": "5265877635"}, "commonName": "Testowa Sp. z o.o.",
+	check(owner.access, "QualifiedSeal",
+		`{"subjectIdentifier": {"type": "Nip", "value": "5265877635"}, "commonName": "Testowa Sp. z o.o.",
 		"countryName": "PL", "organizationName": "Testowa Sp. z o.o.", "organizationIdentifier": "VATPL-5265877635"}`, `["Owner"]`, `[]`)
 	person := a.login(newCredential(t, simulator.CertificateOptions{PESEL: pesel}), nipXML)
-	check(person.access, "QualifiedSignature", `{"subjectIdentifier": {"type": "Pesel", "value": "44051401359"}, "givenName": "Jan",
+	check(person.access, "QualifiedSignature",
+		`{"subjectIdentifier": {"type": "Pesel", "value": "44051401359"}, "givenName": "Jan",
 		"surname": "Testowy", "serialNumber": "PNOPL-44051401359", "commonName": "Jan Testowy", "countryName": "PL"}`,
 		`["InvoiceRead", "CredentialsManage"]`, `[]`)
 
 	_, token := a.issue(owner, "InvoiceWrite")
-	check(a.redeem(a.beginWithToken(token)).access, "Token", `{"subjectIdentifier": {"type": "Nip", "value": "5265877635"}}`, `["Owner"]`, `["InvoiceWrite"]`)
+	check(a.redeem(a.beginWithToken(token)).access, "Token",
+		`{"subjectIdentifier": {"type": "Nip", "value": "5265877635"}}`, `["Owner"]`, `["InvoiceWrite"]`)
 	_, token = a.issue(person, "InvoiceRead")
-	check(a.redeem(a.beginWithToken(token)).access, "Token", `{"subjectIdentifier": {"type": "Pesel", "value": "44051401359"}}`,
+	check(a.redeem(a.beginWithToken(token)).access, "Token",
+		`{"subjectIdentifier": {"type": "Pesel", "value": "44051401359"}}`,
 		`["InvoiceRead", "CredentialsManage"]`, `["InvoiceRead"]`)
 }
 

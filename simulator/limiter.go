@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A request during a block lengthens the block by blockExtension, up to longestBlock from that moment. KSeF says that
-// blocks grow on repetition (limity-api.md), but not how.
+// A request during a block lengthens the block by blockExtension, up to longestBlock from that
+// moment. KSeF says that blocks grow on repetition (limity-api.md), but not how.
 const (
 	blockExtension = 10 * time.Second
 	longestBlock   = time.Hour
@@ -84,7 +84,8 @@ func (w Windows) unlimited() bool {
 }
 
 func (w Windows) list() []window {
-	return []window{{time.Second, w.PerSecond, "sekundę"}, {time.Minute, w.PerMinute, "minutę"}, {time.Hour, w.PerHour, "godzinę"}}
+	return []window{{time.Second, w.PerSecond, "sekundę"}, {time.Minute, w.PerMinute, "minutę"},
+		{time.Hour, w.PerHour, "godzinę"}}
 }
 
 // admit counts a request, or refuses it and returns how many seconds to wait and why.
@@ -134,7 +135,8 @@ func (m *meter) forget(until time.Time) {
 
 func (m *meter) refusal(now time.Time) (int, string, bool) {
 	seconds := max(1, int(math.Ceil(m.blockedUntil.Sub(now).Seconds())))
-	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", m.exceeded.limit, m.exceeded.name, seconds)
+	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", m.exceeded.limit,
+		m.exceeded.name, seconds)
 	return seconds, detail, false
 }
 

@@ -20,7 +20,8 @@ import (
 // documentedWindows are the limits of an operation by the OpenAPI (x-rate-limits).
 type documentedWindows struct{ PerSecond, PerMinute int }
 
-// newerWindows are those that came after OpenAPI 2.7.0: closing has had groups of its own since 2.8.
+// newerWindows are those that came after OpenAPI 2.7.0: closing has had groups of its own since
+// 2.8.
 func newerWindows() map[string]documentedWindows {
 	return map[string]documentedWindows{
 		"POST /sessions/online/{referenceNumber}/close": {20, 60},

@@ -13,14 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client whose windows are exact sends a request as soon as an older one has left the second, also while another
-// of its requests is held up between its arrival and the limiter. That one does not count in a second before its own.
+// A client whose windows are exact sends a request as soon as an older one has left the second,
+// also while another of its requests is held up between its arrival and the limiter. That one does
+// not count in a second before its own.
 func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)
 		arrive := func() *request {
-			return &request{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil), now: s.now()}
+			return &request{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil),
+				now: s.now()}
 		}
 
 		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))

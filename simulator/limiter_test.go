@@ -41,18 +41,21 @@ func TestAWindowIsFullAtItsLimitAndFreeWhenRetryAfterSays(t *testing.T) {
 				a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: test.limits}})
 				s := a.login(seal(t), nipXML)
 				for range 3 {
-					s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh, nil).text("accessToken.token")
+					s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh,
+						nil).text("accessToken.token")
 					a.want(http.StatusOK, "GET", "/tokens", s.access, nil)
 					time.Sleep(test.pause)
 				}
-				s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh, nil).text("accessToken.token")
+				s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh,
+					nil).text("accessToken.token")
 				got := a.do("GET", "/tokens", s.access, nil)
 				wait := a.retryAfter(got)
 				require.Equal(t, test.want, wait)
 				require.Contains(t, got.body["status"].(map[string]any)["details"].([]any)[0], test.text)
 
 				time.Sleep(wait)
-				s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh, nil).text("accessToken.token")
+				s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh,
+					nil).text("accessToken.token")
 				a.want(http.StatusOK, "GET", "/tokens", s.access, nil)
 			})
 		})
@@ -124,7 +127,8 @@ func TestTheLimitIsOnTheClientsAddressBeforeALogin(t *testing.T) {
 			r.RemoteAddr = address
 			sim.Handler().ServeHTTP(w, r)
 		}))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://ksef.test/v2/auth/challenge", nil)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://ksef.test/v2/auth/challenge",
+			nil)
 		require.NoError(t, err)
 		response, err := transport.RoundTrip(request)
 		require.NoError(t, err)

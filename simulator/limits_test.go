@@ -48,7 +48,8 @@ func TestContextLimits(t *testing.T) {
 	older["collectiveIdentifier"] = map[string]any{"maxInvoices": 500.0}
 	require.Equal(t, older, shown(s))
 
-	wrong := map[string]any{"batchSession": invoiceLimits(6, 11, 100001), "collectiveIdentifier": map[string]any{"maxInvoices": -1}}
+	wrong := map[string]any{"batchSession": invoiceLimits(6, 11, 100001),
+		"collectiveIdentifier": map[string]any{"maxInvoices": -1}}
 	code, details := a.want(http.StatusBadRequest, "POST", path, s.access, wrong).code()
 	require.Equal(t, 21405, code)
 	require.Equal(t, strings.Join([]string{
@@ -83,7 +84,8 @@ func TestSubjectLimits(t *testing.T) {
 		request["subjectIdentifierType"] = "Nip"
 		a.want(http.StatusOK, "POST", path, s.access, request)
 		require.Equal(t, subjectLimits(15, 15), shown(a, s))
-		require.Equal(t, 15, a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("enrollment.limit"))
+		require.Equal(t, 15, a.want(http.StatusOK, "GET", "/certificates/limits", s.access,
+			nil).number("enrollment.limit"))
 		a.want(http.StatusOK, "DELETE", path, s.access, nil)
 		require.Equal(t, subjectLimits(300, 100), shown(a, s))
 	})
@@ -99,12 +101,15 @@ func TestSubjectLimits(t *testing.T) {
 	t.Run("bound certificates", func(t *testing.T) {
 		a := newAPI(t, roomy())
 		s := a.login(seal(t), nipXML)
-		a.want(http.StatusOK, "POST", path, s.access, map[string]any{"certificate": map[string]any{"maxCertificates": 1}})
+		a.want(http.StatusOK, "POST", path, s.access,
+			map[string]any{"certificate": map[string]any{"maxCertificates": 1}})
 		require.Equal(t, subjectLimits(300, 1), shown(a, s))
 		a.newCertificate(s, "Offline")
-		a.refused(a.do("POST", "/certificates/enrollments", s.access, a.enrollment(s, "Offline", newECKey(t))), 25007, "")
+		a.refused(a.do("POST", "/certificates/enrollments", s.access, a.enrollment(s, "Offline", newECKey(t))), 25007,
+			"")
 		a.want(http.StatusOK, "POST", path, s.access, subjectLimits(1, 5))
-		a.refused(a.do("POST", "/certificates/enrollments", s.access, a.enrollment(s, "Offline", newECKey(t))), 25006, "")
+		a.refused(a.do("POST", "/certificates/enrollments", s.access, a.enrollment(s, "Offline", newECKey(t))), 25006,
+			"")
 		a.want(http.StatusOK, "DELETE", path, s.access, nil)
 		a.newCertificate(s, "Offline")
 		a.want(http.StatusOK, "POST", path, s.access, subjectLimits(0, 0))
@@ -123,7 +128,8 @@ func TestSubjectLimits(t *testing.T) {
 			"'enrollment.maxEnrollments' must be greater than or equal to '0'. "+
 			"'certificate.maxCertificates' must be greater than or equal to '0'.", details)
 		a.refused(a.do("POST", path, s.access, subjectLimits(1<<31, 1)), 21405, "enrollment.maxEnrollments")
-		a.want(http.StatusOK, "POST", path, s.access, map[string]any{"enrollment": nil, "certificate": map[string]any{"maxCertificates": nil}})
+		a.want(http.StatusOK, "POST", path, s.access,
+			map[string]any{"enrollment": nil, "certificate": map[string]any{"maxCertificates": nil}})
 		require.Equal(t, subjectLimits(300, 100), shown(a, s))
 	})
 }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// authenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the newer one.
+// authenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
+// newer one.
 type authenticationMethod struct {
 	legacy string
 	info   methodInfo
@@ -22,15 +23,19 @@ type methodInfo struct {
 
 func signatureMethod(who signer, issued *ksefCertificate) authenticationMethod {
 	if issued != nil {
-		return authenticationMethod{"InternalCertificate", methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
+		return authenticationMethod{"InternalCertificate",
+			methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
 	}
 	if who.identifier.Type == TypePeppolID {
-		return authenticationMethod{"PeppolSignature", methodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
+		return authenticationMethod{"PeppolSignature",
+			methodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
 	}
 	if who.person {
-		return authenticationMethod{"QualifiedSignature", methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
+		return authenticationMethod{"QualifiedSignature",
+			methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
 	}
-	return authenticationMethod{"QualifiedSeal", methodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
+	return authenticationMethod{"QualifiedSeal",
+		methodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
 }
 
 func tokenMethod() authenticationMethod {
@@ -92,8 +97,8 @@ func (s *Simulator) operationStatus(l *login) operationStatus {
 	return status
 }
 
-// loginStatus is GET /auth/{referenceNumber}. After 45 minutes the operation's own token is worth nothing any more, so that
-// the documented 410 (after 7 days) can be had from a fault only.
+// loginStatus is GET /auth/{referenceNumber}. After 45 minutes the operation's own token is worth
+// nothing any more, so that the documented 410 (after 7 days) can be had from a fault only.
 func (s *Simulator) loginStatus(req *request) response {
 	reference := req.PathValue("referenceNumber")
 	if reference != req.login.reference {
@@ -105,5 +110,6 @@ func (s *Simulator) loginStatus(req *request) response {
 }
 
 func unknownLogin(reference string) *apiError {
-	return &apiError{21304, "Brak uwierzytelnienia.", []string{"Operacja uwierzytelniania o numerze referencyjnym " + reference + " nie została znaleziona."}}
+	return &apiError{21304, "Brak uwierzytelnienia.",
+		[]string{"Operacja uwierzytelniania o numerze referencyjnym " + reference + " nie została znaleziona."}}
 }

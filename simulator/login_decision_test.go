@@ -16,7 +16,8 @@ import (
 // Logins are decided in the order of their times, whichever began first.
 func TestLoginsAreDecidedWhenTheirTimeComes(t *testing.T) {
 	a := newAPI(t, simulator.Options{
-		Limits: unlimited(), LoginDelay: time.Second, QualifiedLoginDelay: 10 * time.Second, ActivationDelay: 5 * time.Second,
+		Limits: unlimited(), LoginDelay: time.Second, QualifiedLoginDelay: 10 * time.Second,
+		ActivationDelay: 5 * time.Second,
 	})
 	first := a.begin(seal(t), nipXML)
 	a.sim.Advance(11 * time.Second)

@@ -44,7 +44,8 @@ type refreshResponse struct {
 	AccessToken tokenInfo `json:"accessToken"`
 }
 
-// refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401 (ksef-api issues 336 and 694).
+// refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401
+// (ksef-api issues 336 and 694).
 func (s *Simulator) refresh(req *request) response {
 	found, err := s.parse(req.bearer(), req.now)
 	if found.Type != refreshJWT {
@@ -59,7 +60,8 @@ func (s *Simulator) refresh(req *request) response {
 	if status := l.status().Code; status != 200 {
 		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say
 		// otherwise.
-		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.", status))
+		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.",
+			status))
 	}
 	if refused := s.noNewTokens(l, req.now); refused != nil {
 		return req.failed(refused)
@@ -68,8 +70,8 @@ func (s *Simulator) refresh(req *request) response {
 	return ok(refreshResponse{s.issue(accessJWT, l, req.now, accessLifetime)})
 }
 
-// noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that it
-// was opened with has ended since, or its subject has died. The caller holds the lock.
+// noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that
+// it was opened with has ended since, or its subject has died. The caller holds the lock.
 func (s *Simulator) noNewTokens(l *login, now time.Time) *apiError {
 	t := s.store.tokens[l.token]
 	switch {

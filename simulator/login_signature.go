@@ -12,8 +12,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator/xadesverify"
 )
 
-// loginBySignature is POST /auth/xades-signature. The document is checked in this order: signature, schema, certificate,
-// context, challenge. Only a document that is right in all else spends its challenge.
+// loginBySignature is POST /auth/xades-signature. The document is checked in this order: signature,
+// schema, certificate, context, challenge. Only a document that is right in all else spends its
+// challenge.
 func (s *Simulator) loginBySignature(req *request) response {
 	if !req.hasContentType("application/xml") {
 		return req.unsupportedMediaType("application/xml")
@@ -91,11 +92,13 @@ func signatureError(err error) *apiError {
 	return &apiError{refused.Code, descriptions[refused.Code], refused.Details}
 }
 
-// signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the chains of KSeF's own
-// certificates are trusted, so a login with another that asks for the chain to be verified fails.
+// signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the
+// chains of KSeF's own certificates are trusted, so a login with another that asks for the chain to
+// be verified fails.
 func (l *login) signatureFailure(now time.Time) *statusInfo {
 	badCertificate := func(detail string) *statusInfo {
-		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu", []string{detail}}
+		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
+			[]string{detail}}
 	}
 	switch certificate := l.signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):

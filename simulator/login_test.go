@@ -109,14 +109,18 @@ func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
 		edit func(*xadestest.Request)
 		code int
 	}{
-		"order of elements":     {func(r *xadestest.Request) { r.Inner = head + challenge + tail }, 21401},
-		"an element too many":   {func(r *xadestest.Request) { r.Inner = challenge + head + tail + "<More></More>" }, 21401},
+		"order of elements": {func(r *xadestest.Request) { r.Inner = head + challenge + tail }, 21401},
+		"an element too many": {func(r *xadestest.Request) { r.Inner = challenge + head + tail + "<More></More>" },
+			21401},
 		"text between elements": {func(r *xadestest.Request) { r.Inner = challenge + "text" + head + tail }, 21401},
-		"challenge's pattern":   {func(r *xadestest.Request) { r.Challenge = "20250625-CR-20f5ee4000-da48ae4124-46" }, 21401},
-		"two contexts":          {func(r *xadestest.Request) { r.Context = nipXML + "<PeppolId>PPL000001</PeppolId>" }, 21401},
-		"NIP's pattern":         {func(r *xadestest.Request) { r.Context = "<Nip>526-587-76-35</Nip>" }, 21401},
-		"subject type":          {func(r *xadestest.Request) { r.SubjectType = "person" }, 21401},
-		"namespace":             {func(r *xadestest.Request) { r.Namespace = "http://ksef.mf.gov.pl/auth/token/3.0" }, 21401},
+		"challenge's pattern": {func(r *xadestest.Request) { r.Challenge = "20250625-CR-20f5ee4000-da48ae4124-46" },
+			21401},
+		"two contexts": {func(r *xadestest.Request) { r.Context = nipXML + "<PeppolId>PPL000001</PeppolId>" },
+			21401},
+		"NIP's pattern": {func(r *xadestest.Request) { r.Context = "<Nip>526-587-76-35</Nip>" }, 21401},
+		"subject type":  {func(r *xadestest.Request) { r.SubjectType = "person" }, 21401},
+		"namespace": {func(r *xadestest.Request) { r.Namespace = "http://ksef.mf.gov.pl/auth/token/3.0" },
+			21401},
 		"an attribute": {func(r *xadestest.Request) {
 			r.Inner = challenge + head + "<SubjectIdentifierType a=\"b\">certificateSubject</SubjectIdentifierType>"
 		}, 21401},
@@ -141,7 +145,8 @@ func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
 	a.refused(a.do("POST", "/auth/xades-signature", "", []byte("<a>\xff</a>")), 21217, "")
 	a.refused(a.do("POST", "/auth/xades-signature", "", []byte("<a")), 9101, "")
 	a.refused(a.do("POST", "/auth/xades-signature", "", []byte("<a/>")), 9102, "")
-	a.refused(a.do("POST", "/auth/xades-signature?verifyCertificateChain=maybe", "", []byte("<a/>")), 21405, "verifyCertificateChain")
+	a.refused(a.do("POST", "/auth/xades-signature?verifyCertificateChain=maybe", "", []byte("<a/>")), 21405,
+		"verifyCertificateChain")
 	a.header.Set("Content-Type", "text/xml")
 	a.want(http.StatusUnsupportedMediaType, "POST", "/auth/xades-signature", "", []byte("<a/>"))
 }
@@ -153,26 +158,35 @@ func TestReadsTheSignerFromTheCertificate(t *testing.T) {
 			last  int
 			value string
 		}{{42, "Jan"}, {4, "Testowy"}} {
-			name.ExtraNames = append(name.ExtraNames, pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, attribute.last}, Value: attribute.value})
+			name.ExtraNames = append(name.ExtraNames,
+				pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, attribute.last}, Value: attribute.value})
 		}
 		return &name
 	}
 	bare := &pkix.Name{CommonName: "Testowa Sp. z o.o."}
 	organization := &pkix.Name{Country: []string{"PL"}, CommonName: "Testowa", Organization: []string{"Testowa"},
-		ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{2, 5, 4, 97}, Value: "VATPL-" + nip + " BR:PL-1234567890"}}}
+		ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{2, 5, 4, 97},
+			Value: "VATPL-" + nip + " BR:PL-1234567890"}}}
 	tests := map[string]struct {
 		options simulator.CertificateOptions
 		refused int
 		want    simulator.Identifier
 	}{
-		"seal":                       {simulator.CertificateOptions{NIP: nip}, 0, simulator.Identifier{Type: "Nip", Value: nip}},
-		"seal with more text":        {simulator.CertificateOptions{Subject: organization}, 0, simulator.Identifier{Type: "Nip", Value: nip}},
-		"person with NIP":            {simulator.CertificateOptions{NIP: nip, Person: true}, 0, simulator.Identifier{Type: "Nip", Value: nip}},
-		"person with PESEL":          {simulator.CertificateOptions{PESEL: "44051401359"}, 0, simulator.Identifier{Type: "Pesel", Value: "44051401359"}},
-		"older prefix":               {simulator.CertificateOptions{Subject: person("PESEL-44051401359")}, 0, simulator.Identifier{Type: "Pesel", Value: "44051401359"}},
-		"attributes missing":         {simulator.CertificateOptions{Subject: bare}, 21115, simulator.Identifier{}},
-		"unknown prefix":             {simulator.CertificateOptions{Subject: person("IDCPL-44051401359")}, 21115, simulator.Identifier{}},
-		"number too short":           {simulator.CertificateOptions{Subject: person("PESEL-9876543210")}, 21406, simulator.Identifier{}},
+		"seal": {simulator.CertificateOptions{NIP: nip}, 0,
+			simulator.Identifier{Type: "Nip", Value: nip}},
+		"seal with more text": {simulator.CertificateOptions{Subject: organization}, 0,
+			simulator.Identifier{Type: "Nip", Value: nip}},
+		"person with NIP": {simulator.CertificateOptions{NIP: nip, Person: true}, 0,
+			simulator.Identifier{Type: "Nip", Value: nip}},
+		"person with PESEL": {simulator.CertificateOptions{PESEL: "44051401359"}, 0,
+			simulator.Identifier{Type: "Pesel", Value: "44051401359"}},
+		"older prefix": {simulator.CertificateOptions{Subject: person("PESEL-44051401359")}, 0,
+			simulator.Identifier{Type: "Pesel", Value: "44051401359"}},
+		"attributes missing": {simulator.CertificateOptions{Subject: bare}, 21115, simulator.Identifier{}},
+		"unknown prefix": {simulator.CertificateOptions{Subject: person("IDCPL-44051401359")}, 21115,
+			simulator.Identifier{}},
+		"number too short": {simulator.CertificateOptions{Subject: person("PESEL-9876543210")}, 21406,
+			simulator.Identifier{}},
 		"person without identifiers": {simulator.CertificateOptions{}, 21406, simulator.Identifier{}},
 	}
 	for name, test := range tests {
@@ -195,10 +209,14 @@ func TestACertificateThatIsNotValidEndsTheLoginWith460(t *testing.T) {
 		query   string
 		detail  string
 	}{
-		"expired":       {simulator.CertificateOptions{NIP: nip, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}, "", "Nieważny certyfikat"},
-		"not yet valid": {simulator.CertificateOptions{NIP: nip, NotBefore: time.Now().Add(time.Hour)}, "", "Nieważny certyfikat"},
-		"key usage":     {simulator.CertificateOptions{NIP: nip, KeyUsage: x509.KeyUsageKeyEncipherment}, "", "Niepoprawny certyfikat"},
-		"no chain":      {simulator.CertificateOptions{NIP: nip}, "?verifyCertificateChain=true", "Niezaufany łańcuch certyfikatów"},
+		"expired": {simulator.CertificateOptions{NIP: nip, NotBefore: time.Now().Add(-2 * time.Hour),
+			NotAfter: time.Now().Add(-time.Hour)}, "", "Nieważny certyfikat"},
+		"not yet valid": {simulator.CertificateOptions{NIP: nip, NotBefore: time.Now().Add(time.Hour)}, "",
+			"Nieważny certyfikat"},
+		"key usage": {simulator.CertificateOptions{NIP: nip, KeyUsage: x509.KeyUsageKeyEncipherment}, "",
+			"Niepoprawny certyfikat"},
+		"no chain": {simulator.CertificateOptions{NIP: nip}, "?verifyCertificateChain=true",
+			"Niezaufany łańcuch certyfikatów"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,7 +237,8 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 	nobody := newCredential(t, simulator.CertificateOptions{})
 	grantTo := func(identifier simulator.Identifier) simulator.Options {
 		context := simulator.Identifier{Type: "Nip", Value: nip}
-		return simulator.Options{RequireGrants: true, Grants: []simulator.Grant{{Identifier: identifier, Context: context}}}
+		return simulator.Options{RequireGrants: true,
+			Grants: []simulator.Grant{{Identifier: identifier, Context: context}}}
 	}
 	tests := map[string]struct {
 		options simulator.Options
@@ -228,22 +247,36 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 		subject string
 		want    int
 	}{
-		"owner":                                             {simulator.Options{RequireGrants: true}, seal(t), nipXML, "", 200},
-		"owner of the unit":                                 {simulator.Options{RequireGrants: true}, seal(t), "<InternalId>5265877635-12346</InternalId>", "", 200},
-		"another company":                                   {simulator.Options{}, other, nipXML, "", 415},
-		"another company with a grant":                      {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, nipXML, "", 200},
-		"grant for another context":                         {grantTo(simulator.Identifier{Type: "Nip", Value: otherNIP}), other, "<InternalId>5265877635-12346</InternalId>", "", 415},
-		"any person":                                        {simulator.Options{}, pesel, nipXML, "", 200},
-		"a person where grants decide":                      {simulator.Options{RequireGrants: true}, pesel, nipXML, "", 415},
-		"a person with a grant":                             {grantTo(simulator.Identifier{Type: "Pesel", Value: "44051401359"}), pesel, nipXML, "", 200},
-		"a fingerprint":                                     {simulator.Options{}, nobody, nipXML, "certificateFingerprint", 415},
-		"a fingerprint with a grant":                        {grantTo(simulator.Fingerprint(nobody.certificate)), nobody, nipXML, "certificateFingerprint", 200},
-		"a seal by its fingerprint":                         {simulator.Options{}, owner, nipXML, "certificateFingerprint", 415},
-		"a seal by its fingerprint with a grant":            {grantTo(simulator.Fingerprint(owner.certificate)), owner, nipXML, "certificateFingerprint", 200},
-		"a person by fingerprint with a grant":              {grantTo(simulator.Fingerprint(pesel.certificate)), pesel, nipXML, "certificateFingerprint", 200},
-		"a person by fingerprint with a grant to the PESEL": {grantTo(simulator.Identifier{Type: "Pesel", Value: "44051401359"}), pesel, nipXML, "certificateFingerprint", 415},
-		"an owner without permissions":                      {simulator.Options{OwnerPermissions: []string{}}, seal(t), nipXML, "", 415},
-		"the owner in a VAT-UE context":                     {simulator.Options{}, seal(t), "<NipVatUe>5265877635-DE123456789</NipVatUe>", "", 200},
+		"owner": {simulator.Options{RequireGrants: true}, seal(t), nipXML,
+			"", 200},
+		"owner of the unit": {simulator.Options{RequireGrants: true}, seal(t),
+			"<InternalId>5265877635-12346</InternalId>", "", 200},
+		"another company": {simulator.Options{}, other, nipXML, "", 415},
+		"another company with a grant": {grantTo(simulator.Identifier{Type: "Nip",
+			Value: otherNIP}), other, nipXML, "", 200},
+		"grant for another context": {grantTo(simulator.Identifier{Type: "Nip",
+			Value: otherNIP}), other, "<InternalId>5265877635-12346</InternalId>", "", 415},
+		"any person": {simulator.Options{}, pesel, nipXML, "", 200},
+		"a person where grants decide": {simulator.Options{RequireGrants: true}, pesel, nipXML, "",
+			415},
+		"a person with a grant": {grantTo(simulator.Identifier{Type: "Pesel",
+			Value: "44051401359"}), pesel, nipXML, "", 200},
+		"a fingerprint": {simulator.Options{}, nobody, nipXML,
+			"certificateFingerprint", 415},
+		"a fingerprint with a grant": {grantTo(simulator.Fingerprint(nobody.certificate)),
+			nobody, nipXML, "certificateFingerprint", 200},
+		"a seal by its fingerprint": {simulator.Options{}, owner, nipXML,
+			"certificateFingerprint", 415},
+		"a seal by its fingerprint with a grant": {grantTo(simulator.Fingerprint(owner.certificate)), owner,
+			nipXML, "certificateFingerprint", 200},
+		"a person by fingerprint with a grant": {grantTo(simulator.Fingerprint(pesel.certificate)), pesel,
+			nipXML, "certificateFingerprint", 200},
+		"a person by fingerprint with a grant to the PESEL": {grantTo(simulator.Identifier{Type: "Pesel",
+			Value: "44051401359"}), pesel, nipXML, "certificateFingerprint", 415},
+		"an owner without permissions": {simulator.Options{OwnerPermissions: []string{}}, seal(t),
+			nipXML, "", 415},
+		"the owner in a VAT-UE context": {simulator.Options{}, seal(t),
+			"<NipVatUe>5265877635-DE123456789</NipVatUe>", "", 200},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -269,7 +302,8 @@ func TestTheIPPolicyBindsTheAccessToken(t *testing.T) {
 			"<SubjectIdentifierType>certificateSubject</SubjectIdentifierType><AuthorizationPolicy><AllowedIps>" + entries + "</AllowedIps></AuthorizationPolicy>"
 		return a.redeem(operationOf(a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", a.sign(r))))
 	}
-	for _, allowed := range []string{"<Ip4Address>127.0.0.1</Ip4Address>", "<Ip4Range>127.0.0.0-127.0.0.9</Ip4Range>", "<Ip4Mask>127.0.0.0/8</Ip4Mask>", ""} {
+	for _, allowed := range []string{"<Ip4Address>127.0.0.1</Ip4Address>", "<Ip4Range>127.0.0.0-127.0.0.9</Ip4Range>",
+		"<Ip4Mask>127.0.0.0/8</Ip4Mask>", ""} {
 		a.want(http.StatusOK, "GET", "/rate-limits", withPolicy(allowed).access, nil)
 	}
 	got := a.want(http.StatusForbidden, "GET", "/rate-limits", withPolicy("<Ip4Mask>10.0.0.0/8</Ip4Mask>").access, nil)

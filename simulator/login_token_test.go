@@ -105,7 +105,8 @@ func TestATokenLogsInOnlyWhileItIsActive(t *testing.T) {
 
 // The official Java client's KsefTokenIntegrationTest logs in with a token at once.
 func TestALoginWithAPendingTokenIsDecidedWithTheToken(t *testing.T) {
-	begin := func(t *testing.T, options simulator.Options, kind simulator.FaultKind) (a *api, owner session, reference string, o operation) {
+	begin := func(t *testing.T, options simulator.Options, kind simulator.FaultKind) (a *api, owner session,
+		reference string, o operation) {
 		a = newAPI(t, options)
 		owner = a.login(seal(t), nipXML)
 		if kind != "" {
@@ -177,10 +178,14 @@ func TestATokenThatIsWrongEndsTheLoginWith450(t *testing.T) {
 		body   func() map[string]any
 		detail string
 	}{
-		"another secret": {func() map[string]any { return a.tokenRequest(token[:len(token)-1] + last) }, "Nieprawidłowy token"},
-		"no separator":   {func() map[string]any { return a.encrypted(a.challenge(), "token") }, "Nieprawidłowe kodowanie tokena"},
-		"KSeF 1.0 token": {func() map[string]any { return a.tokenRequest("0123456789ABCDEF") }, "Nieprawidłowe kodowanie tokena"},
-		"another time":   {func() map[string]any { return a.encrypted(a.challenge(), token+"|1") }, "Nieprawidłowy czas tokena"},
+		"another secret": {func() map[string]any { return a.tokenRequest(token[:len(token)-1] + last) },
+			"Nieprawidłowy token"},
+		"no separator": {func() map[string]any { return a.encrypted(a.challenge(), "token") },
+			"Nieprawidłowe kodowanie tokena"},
+		"KSeF 1.0 token": {func() map[string]any { return a.tokenRequest("0123456789ABCDEF") },
+			"Nieprawidłowe kodowanie tokena"},
+		"another time": {func() map[string]any { return a.encrypted(a.challenge(), token+"|1") },
+			"Nieprawidłowy czas tokena"},
 		"not encrypted": {func() map[string]any {
 			body := a.tokenRequest(token)
 			body["encryptedToken"] = base64.StdEncoding.EncodeToString([]byte(token))
@@ -216,7 +221,8 @@ func TestRefusesTokenLoginsThatAreNotValid(t *testing.T) {
 		"not base64":        {"encryptedToken", "?", 21405},
 		"short key id":      {"publicKeyId", "AAAA", 21405},
 		"unknown key id":    {"publicKeyId", strings.Repeat("A", 43) + "=", 21470},
-		"bad policy":        {"authorizationPolicy", map[string]any{"allowedIps": map[string]any{"ip4Masks": []string{"10.0.0.0/33"}}}, 21405},
+		"bad policy": {"authorizationPolicy",
+			map[string]any{"allowedIps": map[string]any{"ip4Masks": []string{"10.0.0.0/33"}}}, 21405},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

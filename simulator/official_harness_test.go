@@ -14,8 +14,8 @@ import (
 )
 
 // official behaves as the official Java client's integration tests do (CIRFMF/ksef-client-java,
-// BaseIntegrationTest): a new taxpayer for each test, a self-signed RSA seal, polling until KSeF has
-// decided, and errors as problem details.
+// BaseIntegrationTest): a new taxpayer for each test, a self-signed RSA seal, polling until KSeF
+// has decided, and errors as problem details.
 type official struct{ *api }
 
 func newOfficial(t *testing.T) official {
@@ -35,8 +35,8 @@ func (o official) nip() string {
 	return number
 }
 
-// await lets the simulator's time pass, second by second, until the condition holds; at most as long
-// as the official tests poll.
+// await lets the simulator's time pass, second by second, until the condition holds; at most as
+// long as the official tests poll.
 func (o official) await(atMost time.Duration, holds func() bool) {
 	o.t.Helper()
 	for waited := time.Duration(0); !holds(); waited += time.Second {
@@ -90,7 +90,8 @@ func (o official) enrollAndRetrieve(s session, key string) (credential, string) 
 	body["validFrom"] = time.Now().Add(-time.Minute).Format(time.RFC3339Nano)
 	body["certificateName"] = "certificate"
 	reference := o.enroll(s, body)
-	o.await(30*time.Second, func() bool { return o.enrollmentStatus(s, reference).number("status.code") == http.StatusOK })
+	o.await(30*time.Second,
+		func() bool { return o.enrollmentStatus(s, reference).number("status.code") == http.StatusOK })
 	serial := o.enrollmentStatus(s, reference).text("certificateSerialNumber")
 	found := o.retrieve(s, serial)
 	require.Len(o.t, found, 1)
@@ -115,7 +116,8 @@ func (o official) openFA2(s session) string {
 	return reference
 }
 
-// activeSessions returns the reference numbers of the caller's sessions, and which of them is the current one.
+// activeSessions returns the reference numbers of the caller's sessions, and which of them is the
+// current one.
 func (o official) activeSessions(s session) (references []string, current string) {
 	o.t.Helper()
 	for _, item := range o.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", s.access, nil).list("items") {

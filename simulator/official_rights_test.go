@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bothFormats runs a test of ExceptionsApiIntegrationTest with problem details and, as its twin named
-// "OldWay" does, without.
+// bothFormats runs a test of ExceptionsApiIntegrationTest with problem details and, as its twin
+// named "OldWay" does, without.
 func bothFormats(t *testing.T, name string, test func(t *testing.T, o official)) {
 	t.Run(name, func(t *testing.T) { test(t, newOfficial(t)) })
 	t.Run(name+"OldWay", func(t *testing.T) {
@@ -41,7 +41,8 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 	bothFormats(t, "badRequestTest", func(t *testing.T, o official) {
 		taxpayer := o.nip()
 		limits := object{"onlineSession": windows(1, 1, 11111111), "batchSession": nil}
-		got := o.want(http.StatusBadRequest, "POST", "/testdata/rate-limits", o.auth(taxpayer, taxpayer).access, object{"rateLimits": limits})
+		got := o.want(http.StatusBadRequest, "POST", "/testdata/rate-limits", o.auth(taxpayer, taxpayer).access,
+			object{"rateLimits": limits})
 		description := "description"
 		if o.header.Get("X-Error-Format") != "" {
 			requireProblem(t, got, "Bad Request", "Żądanie jest nieprawidłowe.")
@@ -56,7 +57,8 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 		require.Equal(t, "Błąd walidacji danych wejściowych.", fault[description])
 		details := got.details()
 		require.Len(t, details, 11)
-		require.Contains(t, details, "'rateLimits.onlineSession.perHour' must be between 1 and 1200. You entered 11111111.")
+		require.Contains(t, details,
+			"'rateLimits.onlineSession.perHour' must be between 1 and 1200. You entered 11111111.")
 		require.Contains(t, details, "'rateLimits.batchSession' must not be empty.")
 	})
 }
@@ -76,7 +78,8 @@ func TestSearchPersonalGrantPermissionIntegrationTest(t *testing.T) {
 	t.Run("searchPersonalPermissionTest", func(t *testing.T) {
 		o := newOfficial(t)
 		taxpayer, subject := o.nip(), o.nip()
-		identifiers := object{"contextIdentifier": identifier("Nip", taxpayer), "authorizedIdentifier": identifier("Nip", subject)}
+		identifiers := object{"contextIdentifier": identifier("Nip", taxpayer),
+			"authorizedIdentifier": identifier("Nip", subject)}
 		grant := maps.Clone(identifiers)
 		grant["permissions"] = []object{{"description": "test-e2e", "permissionType": "InvoiceRead"}}
 		o.want(http.StatusOK, "POST", "/testdata/permissions", "", grant)

@@ -13,8 +13,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// The scenarios of the official Java client's integration tests (CIRFMF/ksef-client-java), each under
-// the name of the class and test that it stands for. tooManyRequestTest sends an invoice and has none.
+// The scenarios of the official Java client's integration tests (CIRFMF/ksef-client-java), each
+// under the name of the class and test that it stands for. tooManyRequestTest sends an invoice and
+// has none.
 
 func TestAuthorizationIntegrationTest(t *testing.T) {
 	t.Run("refreshTokenE2EIntegrationTest", func(t *testing.T) {
@@ -26,7 +27,8 @@ func TestAuthorizationIntegrationTest(t *testing.T) {
 		require.NotEmpty(t, refreshed)
 		require.NotEqual(t, s.access, refreshed)
 	})
-	for name, key := range map[string]string{"authorizeByKSeFCertificateWithECDSaEncoding": "ec", "authorizeByKSeFCertificateWithRSaEncoding": "rsa"} {
+	for name, key := range map[string]string{"authorizeByKSeFCertificateWithECDSaEncoding": "ec",
+		"authorizeByKSeFCertificateWithRSaEncoding": "rsa"} {
 		t.Run(name, func(t *testing.T) {
 			o := newOfficial(t)
 			taxpayer := o.nip()
@@ -113,7 +115,8 @@ func TestSessionIntegrationTest(t *testing.T) {
 		first, second := o.auth(taxpayer, taxpayer), o.auth(taxpayer, taxpayer)
 		open, closed := o.openFA2(first), o.openFA2(second)
 		o.want(http.StatusNoContent, "POST", "/sessions/online/"+closed+"/close", first.access, nil)
-		got := o.want(http.StatusOK, "GET", "/sessions?sessionType=Online&statuses=InProgress&statuses=Cancelled&pageSize=10", first.access, nil)
+		got := o.want(http.StatusOK, "GET",
+			"/sessions?sessionType=Online&statuses=InProgress&statuses=Cancelled&pageSize=10", first.access, nil)
 		status := map[string]any{}
 		for _, item := range got.list("sessions") {
 			found := item["status"].(map[string]any)
@@ -129,7 +132,8 @@ func TestSessionIntegrationTest(t *testing.T) {
 		taxpayer := o.nip()
 		s := o.auth(taxpayer, taxpayer)
 		o.openFA2(s)
-		got := o.want(http.StatusOK, "GET", "/sessions?sessionType=Online&statuses=InProgress&pageSize=10", s.access, nil)
+		got := o.want(http.StatusOK, "GET", "/sessions?sessionType=Online&statuses=InProgress&pageSize=10", s.access,
+			nil)
 		require.Len(t, got.list("sessions"), 1)
 	})
 }
@@ -143,8 +147,11 @@ func TestCertificateIntegrationTest(t *testing.T) {
 		s := o.auth(taxpayer, delegate)
 		require.Equal(t, true, o.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).body["canRequest"])
 		_, serial := o.enrollAndRetrieve(s, "rsa")
-		o.want(http.StatusNoContent, "POST", "/certificates/"+serial+"/revoke", s.access, map[string]any{"revocationReason": "KeyCompromise"})
-		require.Equal(t, serial, o.query(s, "?pageSize=10&pageOffset=0", map[string]any{}).list("certificates")[0]["certificateSerialNumber"])
+		o.want(http.StatusNoContent, "POST", "/certificates/"+serial+"/revoke", s.access,
+			map[string]any{"revocationReason": "KeyCompromise"})
+		require.Equal(t, serial,
+			o.query(s, "?pageSize=10&pageOffset=0",
+				map[string]any{}).list("certificates")[0]["certificateSerialNumber"])
 	})
 }
 
@@ -159,7 +166,8 @@ func TestSubjectLimitIntegrationTest(t *testing.T) {
 		}
 		o.want(http.StatusOK, "POST", "/testdata/limits/subject/certificate", s.access, map[string]any{
 			"subjectIdentifierType": "Nip",
-			"certificate":           map[string]int{"maxCertificates": 15}, "enrollment": map[string]int{"maxEnrollments": 15},
+			"certificate":           map[string]int{"maxCertificates": 15},
+			"enrollment":            map[string]int{"maxEnrollments": 15},
 		})
 		certificates, enrollments := limits()
 		require.Equal(t, []int{15, 15}, []int{certificates, enrollments})

@@ -10,30 +10,36 @@ import (
 	"time"
 )
 
-// Options are the switches of a simulator. The zero value behaves as KSeF does, or is thought to where nobody knows.
+// Options are the switches of a simulator. The zero value behaves as KSeF does, or is thought to
+// where nobody knows.
 type Options struct {
 	// ActivationDelay is how long a new token is Pending: 1 s when zero, not at all when negative.
 	ActivationDelay time.Duration
-	// RevocationDelay is how long a revoked token is Revoking, and a revoked certificate Blocked, before it is Revoked: 1 s
-	// when zero, not at all when negative.
+	// RevocationDelay is how long a revoked token is Revoking, and a revoked certificate Blocked,
+	// before it is Revoked: 1 s when zero, not at all when negative.
 	RevocationDelay time.Duration
-	// LoginDelay is how long a login has status 100 before it is decided. By default it is decided at once.
+	// LoginDelay is how long a login has status 100 before it is decided. By default it is decided
+	// at once.
 	LoginDelay time.Duration
-	// QualifiedLoginDelay comes on top of LoginDelay with a certificate that KSeF has not issued: its issuer is asked first,
-	// which can take minutes (ksef-api issue 567). By default it takes no time.
+	// QualifiedLoginDelay comes on top of LoginDelay with a certificate that KSeF has not issued:
+	// its issuer is asked first, which can take minutes (ksef-api issue 567). By default it takes
+	// no time.
 	QualifiedLoginDelay time.Duration
-	// EnrollmentDelay is how long a request for a certificate has status 100: 1 s when zero, not at all when negative.
+	// EnrollmentDelay is how long a request for a certificate has status 100: 1 s when zero, not at
+	// all when negative.
 	EnrollmentDelay time.Duration
-	// CertificateLifetime is how long a certificate of KSeF is good: two years when zero, as KSeF's are.
+	// CertificateLifetime is how long a certificate of KSeF is good: two years when zero, as KSeF's
+	// are.
 	CertificateLifetime time.Duration
-	// CertificateAcceptanceDelay is how long after its issue a certificate of KSeF is held for not yet valid: logins with it end
-	// with status 460, "Nieważny certyfikat", as in ksef-api issue 160. By default it is accepted at once.
+	// CertificateAcceptanceDelay is how long after its issue a certificate of KSeF is held for not
+	// yet valid: logins with it end with status 460, "Nieważny certyfikat", as in ksef-api issue
+	// 160. By default it is accepted at once.
 	CertificateAcceptanceDelay time.Duration
-	// GrantDelay is how long an operation that grants permissions or takes one away has status 100. It takes effect when it
-	// ends: after 1 s when zero, at once when negative.
+	// GrantDelay is how long an operation that grants permissions or takes one away has status 100.
+	// It takes effect when it ends: after 1 s when zero, at once when negative.
 	GrantDelay time.Duration
-	// SigningTimeTolerance is how far in the future a SigningTime may lie: 1 min when zero, not at all when negative. KSeF
-	// publishes no number.
+	// SigningTimeTolerance is how far in the future a SigningTime may lie: 1 min when zero, not at
+	// all when negative. KSeF publishes no number.
 	SigningTimeTolerance time.Duration
 
 	// OwnerPermissions are the permissions of a signer who owns the context; nil gives all of them.
@@ -45,8 +51,8 @@ type Options struct {
 	// certificate made for tests works at once. Other NIPs and fingerprints always need a grant.
 	RequireGrants bool
 
-	// TokensMayIssueTokens allows POST /tokens after a login with a token. By default the answer is 403
-	// auth-method-not-allowed: tokens can be made after an XAdES login only (tokeny-ksef.md).
+	// TokensMayIssueTokens allows POST /tokens after a login with a token. By default the answer is
+	// 403 auth-method-not-allowed: tokens can be made after an XAdES login only (tokeny-ksef.md).
 	TokensMayIssueTokens bool
 	// TokensReadOthers lets a login with a token without CredentialsRead and CredentialsManage ask
 	// for the status of others' tokens, as the official C# client's KsefTokenE2ETests does. By
@@ -71,38 +77,44 @@ type Options struct {
 	// TokenValidity is how many days a token is good with TokensExpiring, 1 to 365: 365 when zero.
 	TokenValidity int
 
-	// DeleteUnknownToken is the answer to DELETE of a token that is not in the context; "" is AnswerBadRequest.
+	// DeleteUnknownToken is the answer to DELETE of a token that is not in the context; "" is
+	// AnswerBadRequest.
 	DeleteUnknownToken DeleteAnswer
-	// DeleteDeadToken is the answer to DELETE of a token that is Revoking, Revoked or Failed; "" is AnswerBadRequest.
+	// DeleteDeadToken is the answer to DELETE of a token that is Revoking, Revoked or Failed; "" is
+	// AnswerBadRequest.
 	DeleteDeadToken DeleteAnswer
-	// DeletePendingToken is the answer to DELETE of a token that is Pending; "" is AnswerNoContent, which also revokes it.
+	// DeletePendingToken is the answer to DELETE of a token that is Pending; "" is AnswerNoContent,
+	// which also revokes it.
 	DeletePendingToken DeleteAnswer
 
 	// CertificateQuota bounds the certificates of each subject.
 	CertificateQuota CertificateQuota
 
-	// ClockOffset is how far the simulator's clock is ahead of package time; a negative one is behind.
+	// ClockOffset is how far the simulator's clock is ahead of package time; a negative one is
+	// behind.
 	ClockOffset time.Duration
 
 	// Limits are the rate limits; the zero value has KSeF's.
 	Limits Limits
 }
 
-// CertificateQuota is what a subject may have. Zero is KSeF's value: 300 requests and 100 certificates for a NIP, 12 and 6 for
-// a PESEL or a fingerprint. A negative number allows none.
+// CertificateQuota is what a subject may have. Zero is KSeF's value: 300 requests and 100
+// certificates for a NIP, 12 and 6 for a PESEL or a fingerprint. A negative number allows none.
 type CertificateQuota struct {
 	Requests     int // in any 30 days; revoking a certificate does not give one back
 	Certificates int // active at a time
 }
 
-// Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil gives all of them.
+// Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil
+// gives all of them.
 type Grant struct {
 	Identifier  Identifier
 	Context     Identifier
 	Permissions []string
 }
 
-// DeleteAnswer is an answer to DELETE /tokens/{referenceNumber} that KSeF's documentation leaves open.
+// DeleteAnswer is an answer to DELETE /tokens/{referenceNumber} that KSeF's documentation leaves
+// open.
 type DeleteAnswer string
 
 // The answers that can be chosen.
@@ -125,7 +137,8 @@ type Limits struct {
 	Global Windows
 }
 
-// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative number lifts the limit.
+// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative
+// number lifts the limit.
 type Windows struct {
 	PerSecond, PerMinute, PerHour int
 }
@@ -138,7 +151,8 @@ func allPermissions() []string {
 	}
 }
 
-// withDefaults returns the options with their defaults filled in, or says which of them is not valid.
+// withDefaults returns the options with their defaults filled in, or says which of them is not
+// valid.
 func (o Options) withDefaults() (Options, error) {
 	o.ActivationDelay = delayOr(o.ActivationDelay, time.Second)
 	o.RevocationDelay = delayOr(o.RevocationDelay, time.Second)
@@ -160,7 +174,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.Grants = slices.Clone(o.Grants)
 	for i := range o.Grants {
 		if !o.Grants[i].Context.wellFormed() {
-			return Options{}, fmt.Errorf("grant %d: the context %v is not a valid identifier of a context", i, o.Grants[i].Context)
+			return Options{}, fmt.Errorf("grant %d: the context %v is not a valid identifier of a context", i,
+				o.Grants[i].Context)
 		}
 		if o.Grants[i].Permissions == nil {
 			o.Grants[i].Permissions = allPermissions()

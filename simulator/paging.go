@@ -26,7 +26,8 @@ type page struct {
 	size   int
 }
 
-// newPage reads the page size and the continuation token of a request for a list that has this many items in all.
+// newPage reads the page size and the continuation token of a request for a list that has this many
+// items in all.
 func (req *request) newPage(kind string, items int) (page, *apiError) {
 	return req.newPageUpTo(maxPageSize, kind, items)
 }
@@ -63,7 +64,8 @@ func pageSize(query url.Values, largest int) (int, *apiError) {
 	return size, nil
 }
 
-// numberedPage reads the page size and the number of the page, from 0, of a request for a list with numbered pages.
+// numberedPage reads the page size and the number of the page, from 0, of a request for a list with
+// numbered pages.
 func numberedPage(query url.Values, largest int) (size, number int, refused *apiError) {
 	if size, refused = pageSize(query, largest); refused != nil || !query.Has("pageOffset") {
 		return size, 0, refused
@@ -75,7 +77,8 @@ func numberedPage(query url.Values, largest int) (size, number int, refused *api
 	return size, int(offset), nil
 }
 
-// pick returns the positions of the items on a page, newest first, and the token of the next page; "" when there is none.
+// pick returns the positions of the items on a page, newest first, and the token of the next page;
+// "" when there is none.
 func (p page) pick(matches func(position int) bool) (positions []int, next string) {
 	for position := p.before - 1; position >= 0; position-- {
 		if !matches(position) {

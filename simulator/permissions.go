@@ -16,8 +16,10 @@ const permissionIDLength = 36
 func (s *Simulator) permissionEndpoints() []endpoint {
 	access := []string{accessJWT}
 	return []endpoint{
-		{name: "POST /permissions/persons/grants", bearer: access, requires: []string{"CredentialsManage"}, serve: s.grantToPerson},
-		{name: "POST /permissions/entities/grants", bearer: access, requires: []string{"CredentialsManage"}, serve: s.grantToEntity},
+		{name: "POST /permissions/persons/grants", bearer: access, requires: []string{"CredentialsManage"},
+			serve: s.grantToPerson},
+		{name: "POST /permissions/entities/grants", bearer: access, requires: []string{"CredentialsManage"},
+			serve: s.grantToEntity},
 		{name: "GET /permissions/operations/{referenceNumber}", bearer: access, serve: s.permissionOperationStatus},
 		{
 			name: "DELETE /permissions/common/grants/{permissionId}", bearer: access,

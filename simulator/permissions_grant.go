@@ -65,8 +65,8 @@ type entityDetails struct {
 	FullName string `json:"fullName"`
 }
 
-// grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also
-// what the caller lacks (official test PersonPermissionIntegrationTest).
+// grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also what
+// the caller lacks (official test PersonPermissionIntegrationTest).
 func (s *Simulator) grantToPerson(req *request) response {
 	var body personGrantRequest
 	if refused := req.readJSON(&body); refused != nil {

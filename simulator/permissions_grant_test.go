@@ -16,7 +16,8 @@ import (
 // details are the subjectDetails of a person, with the fields that are given changed.
 func details(kind, field string, changed object) object {
 	described := object{
-		"firstName": "Anna", "lastName": "Testowa", "identifier": identifier("Nip", otherNIP), "birthDate": "1990-01-02",
+		"firstName": "Anna", "lastName": "Testowa", "identifier": identifier("Nip",
+			otherNIP), "birthDate": "1990-01-02",
 		"idDocument": object{"type": "passport", "number": "AB1", "country": "DE"},
 	}
 	maps.Copy(described, changed)
@@ -28,26 +29,33 @@ func TestGrantsToPersonsAreValidated(t *testing.T) {
 	owner := a.login(seal(t), nipXML)
 	const byID, withID, withoutID = "PersonByIdentifier", "PersonByFingerprintWithIdentifier", "PersonByFingerprintWithoutIdentifier"
 	tests := map[string]object{
-		"subjectIdentifier jest wymagane":             {"subjectIdentifier": nil},
-		"subjectIdentifier.type":                      {"subjectIdentifier": identifier("InternalId", nip)},
-		"subjectIdentifier.value":                     {"subjectIdentifier": identifier("Nip", "5265877636")},
-		"permissions musi":                            {"permissions": []string{}},
-		"permissions[1]":                              {"permissions": []string{"InvoiceRead", "VatUeManage"}},
-		"więcej niż raz":                              {"permissions": []string{"InvoiceRead", "InvoiceRead"}},
-		"permissions może zawierać najwyżej 8":        {"permissions": slices.Repeat([]string{"InvoiceRead"}, 9)},
-		"permissions ma nieprawidłowy typ":            {"permissions": "InvoiceRead"},
-		"description":                                 {"description": "abcd"},
-		"subjectDetails jest wymagane":                {"subjectDetails": nil},
-		"subjectDetailsType":                          {"subjectDetails": object{"subjectDetailsType": "Somebody"}},
-		"subjectDetails.personById jest":              {"subjectDetails": object{"subjectDetailsType": byID}},
-		"personById.firstName":                        {"subjectDetails": details(byID, "personById", object{"firstName": "A"})},
-		"personById.lastName":                         {"subjectDetails": details(byID, "personById", object{"lastName": strings.Repeat("ą", 82)})},
-		"personByFpWithId jest":                       {"subjectDetails": details(withID, "personById", nil)},
-		"personByFpWithId.identifier jest":            {"subjectDetails": details(withID, "personByFpWithId", object{"identifier": nil})},
-		"personByFpWithId.identifier.type":            {"subjectDetails": details(withID, "personByFpWithId", object{"identifier": identifier("Fingerprint", nip)})},
-		"personByFpNoId.birthDate":                    {"subjectDetails": details(withoutID, "personByFpNoId", object{"birthDate": "2.01.1990"})},
-		"personByFpNoId.idDocument jest wymagane":     {"subjectDetails": details(withoutID, "personByFpNoId", object{"idDocument": nil})},
-		"subjectDetails.personByFpNoId.idDocument.co": {"subjectDetails": details(withoutID, "personByFpNoId", object{"idDocument": object{"type": "x", "number": "y", "country": "de"}})},
+		"subjectIdentifier jest wymagane":      {"subjectIdentifier": nil},
+		"subjectIdentifier.type":               {"subjectIdentifier": identifier("InternalId", nip)},
+		"subjectIdentifier.value":              {"subjectIdentifier": identifier("Nip", "5265877636")},
+		"permissions musi":                     {"permissions": []string{}},
+		"permissions[1]":                       {"permissions": []string{"InvoiceRead", "VatUeManage"}},
+		"więcej niż raz":                       {"permissions": []string{"InvoiceRead", "InvoiceRead"}},
+		"permissions może zawierać najwyżej 8": {"permissions": slices.Repeat([]string{"InvoiceRead"}, 9)},
+		"permissions ma nieprawidłowy typ":     {"permissions": "InvoiceRead"},
+		"description":                          {"description": "abcd"},
+		"subjectDetails jest wymagane":         {"subjectDetails": nil},
+		"subjectDetailsType":                   {"subjectDetails": object{"subjectDetailsType": "Somebody"}},
+		"subjectDetails.personById jest":       {"subjectDetails": object{"subjectDetailsType": byID}},
+		"personById.firstName": {"subjectDetails": details(byID, "personById",
+			object{"firstName": "A"})},
+		"personById.lastName": {"subjectDetails": details(byID, "personById",
+			object{"lastName": strings.Repeat("ą", 82)})},
+		"personByFpWithId jest": {"subjectDetails": details(withID, "personById", nil)},
+		"personByFpWithId.identifier jest": {"subjectDetails": details(withID, "personByFpWithId",
+			object{"identifier": nil})},
+		"personByFpWithId.identifier.type": {"subjectDetails": details(withID, "personByFpWithId",
+			object{"identifier": identifier("Fingerprint", nip)})},
+		"personByFpNoId.birthDate": {"subjectDetails": details(withoutID, "personByFpNoId",
+			object{"birthDate": "2.01.1990"})},
+		"personByFpNoId.idDocument jest wymagane": {"subjectDetails": details(withoutID, "personByFpNoId",
+			object{"idDocument": nil})},
+		"subjectDetails.personByFpNoId.idDocument.co": {"subjectDetails": details(withoutID, "personByFpNoId",
+			object{"idDocument": object{"type": "x", "number": "y", "country": "de"}})},
 	}
 	for want, changed := range tests {
 		t.Run(want, func(t *testing.T) {
@@ -92,8 +100,9 @@ func TestDetailsOfEachKindComeBack(t *testing.T) {
 		field, permission string
 		want              object
 	}{
-		"PersonByIdentifier":                {"personById", "InvoiceRead", object{}},
-		"PersonByFingerprintWithIdentifier": {"personByFpWithId", "InvoiceWrite", object{"personIdentifier": identifier("Nip", otherNIP)}},
+		"PersonByIdentifier": {"personById", "InvoiceRead", object{}},
+		"PersonByFingerprintWithIdentifier": {"personByFpWithId", "InvoiceWrite",
+			object{"personIdentifier": identifier("Nip", otherNIP)}},
 		"PersonByFingerprintWithoutIdentifier": {"personByFpNoId", "Introspection", object{
 			"birthDate": "1990-01-02", "idDocument": object{"type": "passport", "number": "AB1", "country": "DE"},
 		}},

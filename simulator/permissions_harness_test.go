@@ -39,7 +39,8 @@ func personGrant(to object, permissions ...string) object {
 	return object{
 		"subjectIdentifier": to, "permissions": permissions, "description": grantText,
 		"subjectDetails": object{
-			"subjectDetailsType": "PersonByIdentifier", "personById": object{"firstName": "Anna", "lastName": "Testowa"},
+			"subjectDetailsType": "PersonByIdentifier", "personById": object{"firstName": "Anna",
+				"lastName": "Testowa"},
 		},
 	}
 }
@@ -60,7 +61,8 @@ func (a *api) operationCode(s session, reference string) int {
 	return a.want(http.StatusOK, "GET", "/permissions/operations/"+reference, s.access, nil).number("status.code")
 }
 
-// finish waits until an operation that has just begun is over, and returns the code that it ends with.
+// finish waits until an operation that has just begun is over, and returns the code that it ends
+// with.
 func (a *api) finish(s session, begun answer) int {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusAccepted, begun.status, "%v", begun.body)
@@ -72,7 +74,8 @@ func (a *api) finish(s session, begun answer) int {
 
 func (a *api) grant(s session, to object, permissions ...string) {
 	a.t.Helper()
-	require.Equal(a.t, 200, a.finish(s, a.do("POST", "/permissions/persons/grants", s.access, personGrant(to, permissions...))))
+	require.Equal(a.t, 200,
+		a.finish(s, a.do("POST", "/permissions/persons/grants", s.access, personGrant(to, permissions...))))
 }
 
 // granted lists what the query of the persons' grants answers.
@@ -93,7 +96,8 @@ func (a *api) personal(s session, filter any) []map[string]any {
 func (a *api) ungrant(s session) {
 	a.t.Helper()
 	for _, g := range a.granted(s, object{}) {
-		require.Equal(a.t, 200, a.finish(s, a.do("DELETE", "/permissions/common/grants/"+g["id"].(string), s.access, nil)))
+		require.Equal(a.t, 200,
+			a.finish(s, a.do("DELETE", "/permissions/common/grants/"+g["id"].(string), s.access, nil)))
 	}
 }
 

@@ -17,7 +17,8 @@ type partner struct {
 	Value string `json:"value,omitempty"`
 }
 
-// grantFilter is PersonPermissionsQueryRequest, and in its first part PersonalPermissionsQueryRequest.
+// grantFilter is PersonPermissionsQueryRequest, and in its first part
+// PersonalPermissionsQueryRequest.
 type grantFilter struct {
 	Context *Identifier `json:"contextIdentifier"`
 	Target  *partner    `json:"targetIdentifier"`
@@ -61,9 +62,10 @@ func (f grantFilter) check() *apiError {
 	return wrong.refusal()
 }
 
-// matchesPersonal tells whether a grant in force is asked for, by the first part. The official tests of PersonPermission find
-// what was granted directly by the context it is for, given as context and as target; only what was
-// granted indirectly has other targets or can be inactive, and none of that is kept here.
+// matchesPersonal tells whether a grant in force is asked for, by the first part. The official
+// tests of PersonPermission find what was granted directly by the context it is for, given as
+// context and as target; only what was granted indirectly has other targets or can be inactive, and
+// none of that is kept here.
 func (f grantFilter) matchesPersonal(g *grant) bool {
 	switch {
 	case f.Context != nil && *f.Context != g.context:
@@ -177,8 +179,8 @@ type personGrantItem struct {
 
 // queryPersonsGrants is POST /permissions/query/persons/grants: the grants in the caller's context.
 // By its description PermissionsGrantedInCurrentContext lists what the caller has granted. In the
-// official PersonPermissionIntegrationTest a delegate finds there what the owner has granted, so here
-// it lists all grants but those of KSeF itself.
+// official PersonPermissionIntegrationTest a delegate finds there what the owner has granted, so
+// here it lists all grants but those of KSeF itself.
 func (s *Simulator) queryPersonsGrants(req *request) response {
 	var filter grantFilter
 	if refused := req.readJSON(&filter); refused != nil {

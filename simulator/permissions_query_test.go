@@ -30,23 +30,28 @@ func TestGrantsAreFoundByEveryFilter(t *testing.T) {
 		filter object
 		want   []string
 	}{
-		"in the context":        {object{"queryType": "PermissionsInCurrentContext"}, everything},
-		"granted in it":         {object{"queryType": "PermissionsGrantedInCurrentContext"}, granted},
-		"author":                {object{"authorIdentifier": identifier("Nip", otherNIP)}, []string{"InvoiceRead", "InvoiceWrite"}},
-		"author KSeF":           {object{"authorIdentifier": object{"type": "System"}, "queryType": "PermissionsInCurrentContext"}, []string{"CredentialsRead"}},
-		"author KSeF, granted":  {object{"authorIdentifier": object{"type": "System"}}, nil},
-		"authorized":            {object{"authorizedIdentifier": identifier("Fingerprint", fingerprint)}, []string{"InvoiceRead", "InvoiceWrite"}},
-		"authorized, none":      {object{"authorizedIdentifier": identifier("Nip", nip)}, nil},
-		"context":               {object{"contextIdentifier": identifier("Nip", nip)}, granted},
-		"another context":       {object{"contextIdentifier": identifier("Nip", otherNIP)}, nil},
-		"target":                {object{"targetIdentifier": identifier("Nip", nip)}, granted},
-		"another target":        {object{"targetIdentifier": identifier("InternalId", nip+"-12346")}, nil},
-		"all partners":          {object{"targetIdentifier": object{"type": "AllPartners"}}, nil},
-		"types":                 {object{"permissionTypes": []string{"InvoiceRead", "CredentialsManage"}}, []string{"CredentialsManage", "InvoiceRead"}},
-		"no types":              {object{"permissionTypes": []string{}}, granted},
-		"active":                {object{"permissionState": "Active"}, granted},
-		"inactive":              {object{"permissionState": "Inactive"}, nil},
-		"everything left empty": {object{"authorIdentifier": nil, "targetIdentifier": nil, "permissionTypes": nil, "permissionState": nil}, granted},
+		"in the context": {object{"queryType": "PermissionsInCurrentContext"}, everything},
+		"granted in it":  {object{"queryType": "PermissionsGrantedInCurrentContext"}, granted},
+		"author": {object{"authorIdentifier": identifier("Nip", otherNIP)},
+			[]string{"InvoiceRead", "InvoiceWrite"}},
+		"author KSeF": {object{"authorIdentifier": object{"type": "System"},
+			"queryType": "PermissionsInCurrentContext"}, []string{"CredentialsRead"}},
+		"author KSeF, granted": {object{"authorIdentifier": object{"type": "System"}}, nil},
+		"authorized": {object{"authorizedIdentifier": identifier("Fingerprint", fingerprint)},
+			[]string{"InvoiceRead", "InvoiceWrite"}},
+		"authorized, none": {object{"authorizedIdentifier": identifier("Nip", nip)}, nil},
+		"context":          {object{"contextIdentifier": identifier("Nip", nip)}, granted},
+		"another context":  {object{"contextIdentifier": identifier("Nip", otherNIP)}, nil},
+		"target":           {object{"targetIdentifier": identifier("Nip", nip)}, granted},
+		"another target":   {object{"targetIdentifier": identifier("InternalId", nip+"-12346")}, nil},
+		"all partners":     {object{"targetIdentifier": object{"type": "AllPartners"}}, nil},
+		"types": {object{"permissionTypes": []string{"InvoiceRead", "CredentialsManage"}},
+			[]string{"CredentialsManage", "InvoiceRead"}},
+		"no types": {object{"permissionTypes": []string{}}, granted},
+		"active":   {object{"permissionState": "Active"}, granted},
+		"inactive": {object{"permissionState": "Inactive"}, nil},
+		"everything left empty": {object{"authorIdentifier": nil, "targetIdentifier": nil, "permissionTypes": nil,
+			"permissionState": nil}, granted},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +70,8 @@ func TestPersonalGrantsAreTheCallersOwn(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
 	require.Empty(t, a.personal(owner, object{}), "what an owner may do is not granted")
-	require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+	require.Equal(t, 200,
+		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	a.grant(owner, identifier("Nip", otherNIP), "CredentialsRead")
 	a.grant(owner, identifier("Pesel", pesel), "CredentialsManage")
 
@@ -88,7 +94,8 @@ func TestPersonalGrantsAreTheCallersOwn(t *testing.T) {
 
 	// In its own context the company finds what others have granted it for their invoices.
 	own := "<Nip>" + otherNIP + "</Nip>"
-	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.personal(a.login(company(t), own), object{})))
+	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"},
+		scopes(a.personal(a.login(company(t), own), object{})))
 	require.Empty(t, a.personal(a.login(person(t), own), object{}), "only its owner finds them")
 	a.createPerson(otherNIP, pesel, object{})
 	byPESEL := a.personal(a.login(person(t), own), object{})
@@ -105,7 +112,8 @@ func TestListsOfGrantsHavePages(t *testing.T) {
 	owner := a.login(seal(t), nipXML)
 	for i := range 12 {
 		to := identifier("Fingerprint", fmt.Sprintf("%064X", i))
-		a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access, personGrant(to, "InvoiceRead", "InvoiceWrite"))
+		a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access,
+			personGrant(to, "InvoiceRead", "InvoiceWrite"))
 		a.sim.Advance(time.Second)
 	}
 	var ids, starts []string
@@ -154,7 +162,9 @@ func TestFiltersOfGrantsAreValidated(t *testing.T) {
 	}
 	a.refused(a.do("POST", personsQuery, owner.access, object{}), 21405, "queryType")
 	a.refused(a.do("POST", personsQuery, owner.access, object{"permissionTypes": ""}), 21405, "Pole permissionTypes")
-	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": []string{"Owner"}}), 21405, "permissionTypes")
-	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": "InvoiceRead"}), 21405, "permissionTypes")
+	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": []string{"Owner"}}), 21405,
+		"permissionTypes")
+	a.refused(a.do("POST", personalQuery, owner.access, object{"permissionTypes": "InvoiceRead"}), 21405,
+		"permissionTypes")
 	a.want(http.StatusUnsupportedMediaType, "POST", personsQuery, owner.access, []byte("<x/>"))
 }

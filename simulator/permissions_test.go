@@ -44,8 +44,8 @@ func TestGrantsTakeEffectWhenTheirOperationSucceeds(t *testing.T) {
 	})
 }
 
-// The behaviour of RevokedPermissionsKsefTokenLifecycleIntegrationTests, with a query in place of the
-// invoice session.
+// The behaviour of RevokedPermissionsKsefTokenLifecycleIntegrationTests, with a query in place of
+// the invoice session.
 func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
@@ -59,7 +59,8 @@ func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
 
 	a.want(http.StatusOK, "POST", personsQuery, employee.access, object{"queryType": "PermissionsInCurrentContext"})
 	refreshed := a.refresh(employee)
-	got := a.want(http.StatusForbidden, "POST", personsQuery, refreshed.access, object{"queryType": "PermissionsInCurrentContext"})
+	got := a.want(http.StatusForbidden, "POST", personsQuery, refreshed.access,
+		object{"queryType": "PermissionsInCurrentContext"})
 	require.Equal(t, "missing-permissions", got.text("reasonCode"))
 	require.Equal(t, []any{}, got.body["security"].(object)["presentPermissions"])
 	code, detail := a.status(a.beginWithToken(token))
@@ -100,7 +101,8 @@ func TestAPersonWhoWasEverGrantedSomethingHasJustThat(t *testing.T) {
 func TestMissingPermissionsAreNamed(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
-	require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+	require.Equal(t, 200,
+		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	grantee := a.login(company(t), nipXML)
 	requests := map[string][]any{
 		"POST /permissions/entities/grants":          {"CredentialsManage"},
@@ -185,7 +187,8 @@ func TestHowOperationsEnd(t *testing.T) {
 	require.Equal(t, 400, a.finish(owner, revoke(owner, id)))
 
 	euro := a.login(seal(t), "<NipVatUe>"+nip+"-DE123456789</NipVatUe>")
-	require.Equal(t, 430, a.finish(euro, a.do("POST", "/permissions/entities/grants", euro.access, entityGrant(otherNIP))))
+	require.Equal(t, 430,
+		a.finish(euro, a.do("POST", "/permissions/entities/grants", euro.access, entityGrant(otherNIP))))
 	unit := a.login(seal(t), "<InternalId>"+nip+"-12346</InternalId>")
 	require.Equal(t, 200, a.finish(unit, a.do("POST", "/permissions/entities/grants", unit.access, entityGrant(nip))))
 
@@ -199,10 +202,12 @@ func TestHowOperationsEnd(t *testing.T) {
 func TestTheStatusOfAnOperationIsKnownInItsContextForThirtyDays(t *testing.T) {
 	a := newAPI(t, roomy())
 	owner := a.login(seal(t), nipXML)
-	begun := a.do("POST", "/permissions/persons/grants", owner.access, personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
+	begun := a.do("POST", "/permissions/persons/grants", owner.access,
+		personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
 	require.Equal(t, 200, a.finish(owner, begun))
 	path := "/permissions/operations/" + begun.text("referenceNumber")
-	a.refused(a.do("GET", path, a.login(company(t), "<Nip>"+otherNIP+"</Nip>").access, nil), 21405, begun.text("referenceNumber"))
+	a.refused(a.do("GET", path, a.login(company(t), "<Nip>"+otherNIP+"</Nip>").access, nil), 21405,
+		begun.text("referenceNumber"))
 	a.refused(a.do("GET", "/permissions/operations/nonsense", owner.access, nil), 21405, "Numer referencyjny")
 	a.sim.Advance(30*24*time.Hour - 2*time.Second)
 	later := a.login(seal(t), nipXML)
@@ -221,6 +226,7 @@ func TestGrantingTwiceGrantsOnce(t *testing.T) {
 	require.Equal(t, 415, a.outcome(company(t)))
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
 	require.Equal(t, 200, a.outcome(company(t)))
-	require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+	require.Equal(t, 200,
+		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceRead", "InvoiceWrite"}, scopes(a.granted(owner, object{})))
 }

@@ -33,10 +33,12 @@ func testProblemDetails(t *testing.T) {
 		title, detail, where string
 	}{
 		"400": {
-			a.do("GET", "/tokens?pageSize=1", s.access, nil), 400, "Bad Request", "Żądanie jest nieprawidłowe.", "/v2/tokens",
+			a.do("GET", "/tokens?pageSize=1", s.access,
+				nil), 400, "Bad Request", "Żądanie jest nieprawidłowe.", "/v2/tokens",
 		},
 		"401": {
-			a.do("GET", "/tokens", "invalidToken", nil), 401, "Unauthorized", "Wymagane jest uwierzytelnienie.", "/v2/tokens",
+			a.do("GET", "/tokens", "invalidToken",
+				nil), 401, "Unauthorized", "Wymagane jest uwierzytelnienie.", "/v2/tokens",
 		},
 		"403": {
 			a.do("POST", "/sessions/online", s.access, map[string]any{}), 403, "Forbidden",

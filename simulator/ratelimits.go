@@ -27,8 +27,8 @@ func (s *Simulator) rateLimits(req *request) response {
 	return ok(s.limiter.of(req.login.context))
 }
 
-// setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block that is on
-// stays on: what KSeF does is not documented.
+// setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block
+// that is on stays on: what KSeF does is not documented.
 func (s *Simulator) setRateLimits(req *request) response {
 	var body rateLimitsRequest
 	if refused := req.readJSON(&body); refused != nil {

@@ -36,7 +36,8 @@ func (a *api) rateLimits(s session) map[string]any {
 func oldGroups() map[string]any {
 	groups := map[string]any{}
 	for _, name := range []string{
-		"onlineSession", "batchSession", "invoiceSend", "invoiceStatus", "sessionList", "sessionInvoiceList", "sessionMisc",
+		"onlineSession", "batchSession", "invoiceSend", "invoiceStatus", "sessionList", "sessionInvoiceList",
+		"sessionMisc",
 		"invoiceMetadata", "invoiceExport", "invoiceDownload", "other",
 	} {
 		groups[name] = windows(7, 8, 9)
@@ -68,7 +69,8 @@ func TestRateLimits(t *testing.T) {
 		})
 	})
 	t.Run("are lifted in all groups with those of contexts", func(t *testing.T) {
-		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: -2, PerHour: 5}}})
+		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: -2,
+			PerHour: 5}}})
 		shown := a.rateLimits(a.login(seal(t), nipXML))
 		require.Equal(t, windows(-1, 30, 5), shown["other"])
 		require.Equal(t, windows(-1, 30, 120), shown["onlineSession"])
@@ -81,7 +83,8 @@ func TestRateLimits(t *testing.T) {
 			"onlineSession": windows(10, 30, 120), "onlineSessionClose": windows(20, 60, 240),
 			"batchSession": windows(10, 20, 60), "batchSessionClose": windows(20, 40, 120),
 			"invoiceSend": windows(10, 30, 180), "invoiceStatus": windows(30, 120, 1200),
-			"sessionList": windows(5, 10, 60), "sessionInvoiceList": windows(10, 20, 200), "sessionMisc": windows(10, 120, 1200),
+			"sessionList": windows(5, 10, 60), "sessionInvoiceList": windows(10, 20, 200), "sessionMisc": windows(10,
+				120, 1200),
 			"invoiceMetadata": windows(8, 16, 20), "invoiceExport": windows(8, 16, 20),
 			"invoiceExportStatus": windows(10, 60, 600), "invoiceDownload": windows(8, 16, 64),
 			"collectiveIdentifier": windows(10, 60, 120), "other": windows(10, 30, 120),
@@ -105,7 +108,8 @@ func TestTestdataRateLimits(t *testing.T) {
 			groups := oldGroups()
 			groups["other"] = windows(2, 30, 120)
 			groups["onlineSessionClose"] = windows(3, 4, 5)
-			got := a.want(http.StatusOK, "POST", "/testdata/rate-limits", s.access, map[string]any{"rateLimits": groups})
+			got := a.want(http.StatusOK, "POST", "/testdata/rate-limits", s.access,
+				map[string]any{"rateLimits": groups})
 			require.Nil(t, got.body)
 			require.Equal(t, before, a.rateLimits(unit))
 			expected := maps.Clone(before)
@@ -151,7 +155,8 @@ func TestTestdataRateLimits(t *testing.T) {
 				"'rateLimits.global.perSecond' must be between -1 and -1. You entered 5.",
 			}},
 		} {
-			_, details := a.in(t).want(http.StatusBadRequest, "POST", "/testdata/rate-limits", s.access, test.body).code()
+			_, details := a.in(t).want(http.StatusBadRequest, "POST", "/testdata/rate-limits", s.access,
+				test.body).code()
 			require.Equal(t, strings.Join(test.want, " "), details, name)
 		}
 		require.Equal(t, windows(10, 30, 120), a.rateLimits(s)["other"])

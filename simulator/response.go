@@ -128,9 +128,11 @@ func (req *request) exception(err *apiError) exceptionResponse {
 }
 
 // unauthorized is the answer 401: problem details in every format, but labelled application/json,
-// as TEST does (test_error_format.py of stacking-hq/ksef2). The OpenAPI has application/problem+json.
+// as TEST does (test_error_format.py of stacking-hq/ksef2). The OpenAPI has
+// application/problem+json.
 func (req *request) unauthorized() response {
-	return response{status: http.StatusUnauthorized, body: req.problem(http.StatusUnauthorized, "Wymagane jest uwierzytelnienie.")}
+	return response{status: http.StatusUnauthorized,
+		body: req.problem(http.StatusUnauthorized, "Wymagane jest uwierzytelnienie.")}
 }
 
 // forbidden is the answer 403; security depends on the reason.
@@ -141,16 +143,20 @@ func (req *request) forbidden(reason, detail string, security map[string]any) re
 }
 
 func (req *request) missingPermissions(required ...string) response {
-	return req.forbidden("missing-permissions", "Brak wymaganych uprawnień do wykonania operacji w bieżącym kontekście.",
-		map[string]any{"requiredAnyOfPermissions": required, "presentPermissions": append([]string{}, req.permissions...)})
+	return req.forbidden("missing-permissions",
+		"Brak wymaganych uprawnień do wykonania operacji w bieżącym kontekście.",
+		map[string]any{"requiredAnyOfPermissions": required,
+			"presentPermissions": append([]string{}, req.permissions...)})
 }
 
-// insufficientAccess is the answer to a request for something of the context that belongs to another subject.
+// insufficientAccess is the answer to a request for something of the context that belongs to
+// another subject.
 func (req *request) insufficientAccess() response {
 	return req.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
 }
 
-// methodNotAllowed is the answer to a login that was not made in the way that the operation asks for.
+// methodNotAllowed is the answer to a login that was not made in the way that the operation asks
+// for.
 func (req *request) methodNotAllowed() response {
 	return req.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
 		map[string]any{"authenticationMethodCategory": req.login.method.info.Category})
@@ -159,7 +165,8 @@ func (req *request) methodNotAllowed() response {
 // tooMany is the answer 429.
 func (req *request) tooMany(detail string, retryAfter int) response {
 	if req.wantsProblems() {
-		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail), problem: true, retryAfter: retryAfter}
+		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail),
+			problem: true, retryAfter: retryAfter}
 	}
 	body := map[string]any{"status": statusInfo{http.StatusTooManyRequests, "Too Many Requests", []string{detail}}}
 	return response{status: http.StatusTooManyRequests, body: body, retryAfter: retryAfter}
@@ -188,7 +195,8 @@ func (req *request) failure(status, retryAfter int) response {
 	case http.StatusGone:
 		return req.problemResponse(status, "Operacja wygasła i nie jest już dostępna.")
 	case http.StatusTooManyRequests:
-		return req.tooMany("Przekroczono limit żądań. Spróbuj ponownie po "+strconv.Itoa(retryAfter)+" sekundach.", retryAfter)
+		return req.tooMany("Przekroczono limit żądań. Spróbuj ponownie po "+strconv.Itoa(retryAfter)+" sekundach.",
+			retryAfter)
 	}
 	return req.plainFailure(status, "Wystąpił nieoczekiwany błąd.")
 }

@@ -10,9 +10,9 @@ import (
 
 // This file decides who may do what. Its functions are called with the lock held.
 
-// permissionsOf returns what a subject may do in a context at a time; nothing when it may not log in
-// there. A person (PESEL) to whom nothing was ever granted there may do everything, unless grants
-// are required.
+// permissionsOf returns what a subject may do in a context at a time; nothing when it may not log
+// in there. A person (PESEL) to whom nothing was ever granted there may do everything, unless
+// grants are required.
 func (s *Simulator) permissionsOf(subject, context Identifier, at time.Time) []string {
 	if s.owns(subject, context) {
 		return s.options.OwnerPermissions
@@ -34,8 +34,8 @@ func (s *Simulator) owns(subject, context Identifier) bool {
 	return person != nil && subject == Identifier{TypePESEL, person.pesel}
 }
 
-// effectivePermissions returns what a login may do at a time: what its subject may, and under a token only
-// what the token carries too. An access token keeps what it was issued with.
+// effectivePermissions returns what a login may do at a time: what its subject may, and under a
+// token only what the token carries too. An access token keeps what it was issued with.
 func (s *Simulator) effectivePermissions(l *login, at time.Time) []string {
 	permissions := s.permissionsOf(l.identifier, l.context, at)
 	if l.token == "" {
@@ -47,8 +47,8 @@ func (s *Simulator) effectivePermissions(l *login, at time.Time) []string {
 	})
 }
 
-// rightsFailure is how a login ends that has no right to succeed at a time; nil for others. A token is of the
-// person who made it, so it ends with that person's death too: that is a guess.
+// rightsFailure is how a login ends that has no right to succeed at a time; nil for others. A token
+// is of the person who made it, so it ends with that person's death too: that is a guess.
 func (s *Simulator) rightsFailure(l *login, at time.Time) *statusInfo {
 	switch {
 	case s.store.subjects.blocked[l.context]:
@@ -76,9 +76,11 @@ func (s *Simulator) lacksEnforcementRole(context Identifier, permissions []strin
 func (s *Simulator) mayBeGranted(holder, context Identifier, permissions []string) *statusInfo {
 	switch {
 	case context.Type != TypeNIP && context.Type != TypeInternalID:
-		return &statusInfo{Code: 430, Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
+		return &statusInfo{Code: 430,
+			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case s.lacksEnforcementRole(context, permissions):
-		return &statusInfo{Code: 430, Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
+		return &statusInfo{Code: 430,
+			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case context.Type == TypeNIP && s.owns(holder, context):
 		return &statusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
 	}
@@ -100,5 +102,6 @@ func (req *request) mayBeRevoked(g *grant) *statusInfo {
 
 // hasAny tells whether the access token carries one of the permissions.
 func (req *request) hasAny(permissions ...string) bool {
-	return slices.ContainsFunc(permissions, func(permission string) bool { return slices.Contains(req.permissions, permission) })
+	return slices.ContainsFunc(permissions,
+		func(permission string) bool { return slices.Contains(req.permissions, permission) })
 }

@@ -32,11 +32,13 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 			a.want(http.StatusOK, "POST", "/testdata/person/remove", "", object{"nip": nip})
 		}, `["Owner"]`, []any{}},
 		"a person without grants": {limited, func(*api) {}, func(a *api) {
-			a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Pesel", pesel), "InvoiceRead"))
+			a.want(http.StatusOK, "POST", "/testdata/permissions", "",
+				testGrant(identifier("Pesel", pesel), "InvoiceRead"))
 		}, `["InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage", "EnforcementOperations",
 			"Introspection", "CollectiveIdentifierManage"]`, []any{"InvoiceRead"}},
 		"a person with a grant": {roomy(), func(a *api) {
-			a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Pesel", pesel), "InvoiceWrite"))
+			a.want(http.StatusOK, "POST", "/testdata/permissions", "",
+				testGrant(identifier("Pesel", pesel), "InvoiceWrite"))
 		}, func(a *api) {
 			a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Pesel", pesel)))
 		}, `["InvoiceWrite"]`, []any{}},
@@ -56,7 +58,8 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 
 			for s, remaining := range map[session][]any{maker: test.remaining, withToken: {}} {
 				a.openInvoices(s)
-				got := a.want(http.StatusForbidden, "POST", "/sessions/online", a.refresh(s).access, a.invoiceSessionRequest())
+				got := a.want(http.StatusForbidden, "POST", "/sessions/online", a.refresh(s).access,
+					a.invoiceSessionRequest())
 				require.Equal(t, remaining, got.body["security"].(object)["presentPermissions"])
 			}
 		})
@@ -64,7 +67,8 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 }
 
 func TestTheOwnerHasWhatTheOptionsLeave(t *testing.T) {
-	a := newAPI(t, simulator.Options{Limits: unlimited(), ActivationDelay: -1, OwnerPermissions: []string{"InvoiceRead", "CredentialsManage"}})
+	a := newAPI(t, simulator.Options{Limits: unlimited(), ActivationDelay: -1,
+		OwnerPermissions: []string{"InvoiceRead", "CredentialsManage"}})
 	a.createPerson(nip, pesel, object{})
 	for _, owner := range []credential{seal(t), person(t)} {
 		s := a.login(owner, nipXML)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// publicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices. They are made when
-// first asked for.
+// publicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices.
+// They are made when first asked for.
 type publicKeys struct {
 	token, invoices keyPair
 }
@@ -39,9 +39,9 @@ func newPublicKeys(now time.Time) (publicKeys, error) {
 	return publicKeys{token, invoices}, err
 }
 
-// newKeyPair makes a key pair that has begun by the simulator's clock and by that of its clients, and
-// is good as long as the authority of certificates: KSeF puts new keys in the place of old ones, the
-// simulator does not.
+// newKeyPair makes a key pair that has begun by the simulator's clock and by that of its clients,
+// and is good as long as the authority of certificates: KSeF puts new keys in the place of old
+// ones, the simulator does not.
 func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -49,8 +49,9 @@ func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
-		Subject:      pkix.Name{Country: []string{"PL"}, Organization: []string{"Symulator KSeF"}, CommonName: "Symulator KSeF"},
-		NotBefore:    earlier(now, time.Now()).AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
+		Subject: pkix.Name{Country: []string{"PL"}, Organization: []string{"Symulator KSeF"},
+			CommonName: "Symulator KSeF"},
+		NotBefore: earlier(now, time.Now()).AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
 		KeyUsage: x509.KeyUsageKeyEncipherment,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -101,5 +102,6 @@ func (s *Simulator) publicKeyCertificates(req *request) response {
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	return ok([]publicKeyCertificate{keys.invoices.describe("SymmetricKeyEncryption"), keys.token.describe("KsefTokenEncryption")})
+	return ok([]publicKeyCertificate{keys.invoices.describe("SymmetricKeyEncryption"),
+		keys.token.describe("KsefTokenEncryption")})
 }

@@ -45,7 +45,8 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
 }
 
-// delay holds a request up; false when its client has gone. The server notices that only once the body has been read.
+// delay holds a request up; false when its client has gone. The server notices that only once the
+// body has been read.
 func delay(r *http.Request, d time.Duration) bool {
 	data, err := io.ReadAll(io.LimitReader(r.Body, xmltree.MaxSize+1))
 	if err != nil {
@@ -101,7 +102,8 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 		return *refused
 	}
 	if e.scope == perClient {
-		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, groupAnonymous), Identifier{}); refused != nil {
+		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, groupAnonymous),
+			Identifier{}); refused != nil {
 			return *refused
 		}
 	}
@@ -128,7 +130,8 @@ func (s *Simulator) admit(req *request, counter, group string, context Identifie
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	windows := s.limiter.of(context).of(group)
-	// Not c.now: a request that was held up on its way here would count in a second before that of those which overtook it.
+	// Not c.now: a request that was held up on its way here would count in a second before that of
+	// those which overtook it.
 	retryAfter, detail, admitted := s.limiter.admit(counter, windows, s.now())
 	if admitted {
 		return nil
@@ -137,7 +140,8 @@ func (s *Simulator) admit(req *request, counter, group string, context Identifie
 	return &refused
 }
 
-// authenticate finds the login of the bearer token. An access token is good until it expires, whatever becomes of its session.
+// authenticate finds the login of the bearer token. An access token is good until it expires,
+// whatever becomes of its session.
 func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	found, err := s.parse(req.bearer(), req.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
@@ -155,7 +159,8 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 		refused := req.failed(unknownLogin(found.Reference))
 		return &refused
 	case found.Type == accessJWT && !known.ipPolicy.allows(req.clientIP()):
-		refused := req.forbidden("ip-not-allowed", "Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
+		refused := req.forbidden("ip-not-allowed",
+			"Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
 			map[string]any{"clientIp": req.clientIP()})
 		return &refused
 	}

@@ -25,7 +25,8 @@ type sessionList struct {
 	Items             []sessionItem `json:"items"`
 }
 
-// listSessions is GET /auth/sessions: the active sessions of the caller in its context, newest first.
+// listSessions is GET /auth/sessions: the active sessions of the caller in its context, newest
+// first.
 func (s *Simulator) listSessions(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,8 +51,8 @@ func (s *Simulator) endSession(req *request) response {
 	return s.end(req, req.PathValue("referenceNumber"))
 }
 
-// end ends a session of the caller. One that is not active any more is answered as one that does not exist: what KSeF
-// does is not documented.
+// end ends a session of the caller. One that is not active any more is answered as one that does
+// not exist: what KSeF does is not documented.
 func (s *Simulator) end(req *request, reference string) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()

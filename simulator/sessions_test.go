@@ -52,7 +52,8 @@ func TestListsOwnActiveSessionsNewestFirst(t *testing.T) {
 	references, pages := a.list("/auth/sessions", current.access, "items", "referenceNumber")
 	require.Equal(t, want, references)
 	require.Equal(t, 3, pages)
-	first := a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", current.access, nil).body["items"].([]any)[0].(map[string]any)
+	first := a.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", current.access,
+		nil).body["items"].([]any)[0].(map[string]any)
 	require.Equal(t, true, first["isCurrent"])
 	require.Equal(t, "QualifiedSeal", first["authenticationMethod"])
 
@@ -70,13 +71,15 @@ func TestAnEndedSessionCannotBeRefreshed(t *testing.T) {
 	a.want(http.StatusNoContent, "DELETE", "/auth/sessions/"+third.reference, first.access, nil)
 
 	for _, ended := range []session{first, second, third} {
-		a.refused(a.do("POST", "/auth/token/refresh", ended.refresh, nil), 21301, "Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego.")
+		a.refused(a.do("POST", "/auth/token/refresh", ended.refresh, nil), 21301,
+			"Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego.")
 		a.want(http.StatusOK, "GET", "/tokens", ended.access, nil)
 	}
 	remaining, _ := a.list("/auth/sessions", first.access, "items", "referenceNumber")
 	require.Empty(t, remaining)
 	a.refused(a.do("DELETE", "/auth/sessions/current", first.access, nil), 21405, "nie jest aktywna")
-	a.refused(a.do("DELETE", "/auth/sessions/20250625-AU-20F5EE4000-DA48AE4124-46", first.access, nil), 21405, "nie istnieje")
+	a.refused(a.do("DELETE", "/auth/sessions/20250625-AU-20F5EE4000-DA48AE4124-46", first.access, nil), 21405,
+		"nie istnieje")
 }
 
 func TestASessionOfSomebodyElseCannotBeEnded(t *testing.T) {

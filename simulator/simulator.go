@@ -1,13 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package simulator is KSeF in a process: logins, sessions, tokens, certificates and permissions as KSeF's OpenAPI 2.7.0
-// describes them.
+// Package simulator is KSeF in a process: logins, sessions, tokens, certificates and permissions as
+// KSeF's OpenAPI 2.7.0 describes them.
 //
-// It is for tests and for people who try the engine. It is a reading of the contract of its own: it imports nothing from
-// the rest of the module. Everything that takes time is decided when somebody asks, from the clock of package time plus
-// what Advance has added; there are no goroutines and no timers (but for the fault "delay"), so it runs in a
-// testing/synctest bubble. A Simulator is safe for concurrent use.
+// It is for tests and for people who try the engine. It is a reading of the contract of its own: it
+// imports nothing from the rest of the module. Everything that takes time is decided when somebody
+// asks, from the clock of package time plus what Advance has added; there are no goroutines and no
+// timers (but for the fault "delay"), so it runs in a testing/synctest bubble. A Simulator is safe
+// for concurrent use.
 package simulator
 
 import (
@@ -36,7 +37,8 @@ type Simulator struct {
 	requests map[string]map[string]int
 }
 
-// New makes a simulator without any tokens, certificates or logins. The error says which option is not valid.
+// New makes a simulator without any tokens, certificates or logins. The error says which option is
+// not valid.
 func New(options Options) (*Simulator, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -101,14 +103,15 @@ func (s *Simulator) SetClock(to time.Time) error {
 	case to.Before(now):
 		return fmt.Errorf("the time %s is past: the clock goes forward only", to.Format(time.RFC3339))
 	case to.After(end):
-		return fmt.Errorf("the time %s is too far ahead: use one until %s", to.Format(time.RFC3339), end.Format(time.RFC3339))
+		return fmt.Errorf("the time %s is too far ahead: use one until %s", to.Format(time.RFC3339),
+			end.Format(time.RFC3339))
 	}
 	s.Advance(to.Sub(now))
 	return nil
 }
 
-// SetLimits replaces the rate limits, also those that POST /testdata/rate-limits has set for a context.
-// Blocks end and the windows start empty.
+// SetLimits replaces the rate limits, also those that POST /testdata/rate-limits has set for a
+// context. Blocks end and the windows start empty.
 func (s *Simulator) SetLimits(limits Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,7 +16,8 @@ type State struct {
 	Grants       []GrantState       `json:"grants"`       // in force, oldest first
 	// InvoiceSessions are the online sessions, oldest first.
 	InvoiceSessions []InvoiceSessionState `json:"invoiceSessions"`
-	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed without an answer.
+	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed
+	// without an answer.
 	Requests map[string]map[string]int `json:"requests"`
 }
 
@@ -85,7 +86,8 @@ func (s *Simulator) State() State {
 	}
 	for _, t := range s.store.all {
 		seen := TokenState{
-			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description, ContextIdentifier: t.context,
+			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description,
+			ContextIdentifier:    t.context,
 			RequestedPermissions: slices.Clone(t.permissions), DateCreated: t.created.Format(timeLayout),
 		}
 		if !t.expires.IsZero() {
@@ -95,9 +97,11 @@ func (s *Simulator) State() State {
 	}
 	for _, l := range s.store.order {
 		state.Sessions = append(state.Sessions, SessionState{
-			ReferenceNumber: l.reference, Status: l.status().Code, ContextIdentifier: l.context, Identifier: l.identifier,
-			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout), IsTokenRedeemed: !l.redeemed.IsZero(),
-			Active: l.active(now),
+			ReferenceNumber: l.reference, Status: l.status().Code, ContextIdentifier: l.context,
+			Identifier:           l.identifier,
+			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout),
+			IsTokenRedeemed: !l.redeemed.IsZero(),
+			Active:          l.active(now),
 		})
 	}
 	for _, e := range s.store.certificates.order {
@@ -110,13 +114,15 @@ func (s *Simulator) State() State {
 	}
 	for _, g := range s.store.rights.grants {
 		if g.inForce(now) {
-			state.Grants = append(state.Grants, GrantState{g.id, g.permission, g.holder, g.context, g.begun.Format(timeLayout)})
+			state.Grants = append(state.Grants,
+				GrantState{g.id, g.permission, g.holder, g.context, g.begun.Format(timeLayout)})
 		}
 	}
 	state.InvoiceSessions = []InvoiceSessionState{}
 	for _, i := range s.store.invoiceSessions.order {
 		state.InvoiceSessions = append(state.InvoiceSessions, InvoiceSessionState{
-			i.reference, i.status(now).Code, i.context, i.author, i.created.Format(timeLayout), i.validUntil().Format(timeLayout),
+			i.reference, i.status(now).Code, i.context, i.author, i.created.Format(timeLayout),
+			i.validUntil().Format(timeLayout),
 		})
 	}
 	for name, counts := range s.requests {
@@ -125,7 +131,8 @@ func (s *Simulator) State() State {
 	return state
 }
 
-// SignedRequests returns the last thousand documents that were sent to POST /auth/xades-signature, as received, newest last.
+// SignedRequests returns the last thousand documents that were sent to POST /auth/xades-signature,
+// as received, newest last.
 func (s *Simulator) SignedRequests() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()

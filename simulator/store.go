@@ -84,7 +84,8 @@ func (s *store) addSigned(document []byte) {
 	s.signed = append(s.signed, document)
 }
 
-// newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36 characters.
+// newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36
+// characters.
 func newReference(kind string, now time.Time) string {
 	digits := strings.ToUpper(randomHex(22))
 	return strings.Join([]string{now.Format("20060102"), kind, digits[:10], digits[10:20], digits[20:]}, "-")
@@ -150,7 +151,8 @@ func (t *token) expired(now time.Time) bool {
 	return !t.expires.IsZero() && !now.Before(t.expires)
 }
 
-// owner is whose a login is: sessions are listed and ended by the same one only. A login with a token belongs to that token.
+// owner is whose a login is: sessions are listed and ended by the same one only. A login with a
+// token belongs to that token.
 type owner struct {
 	context, identifier Identifier
 	token               string

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// Object identifiers of the attributes that KSeF reads from a certificate's subject (podpis-xades.md).
+// Object identifiers of the attributes that KSeF reads from a certificate's subject
+// (podpis-xades.md).
 const (
 	oidCommonName             = "2.5.4.3"
 	oidSurname                = "2.5.4.4"

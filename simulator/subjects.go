@@ -48,7 +48,8 @@ func newTestSubjects() testSubjects {
 
 // hasCompany tells whether the subject or one of its subunits exists.
 func (s *testSubjects) hasCompany(nip string, made *testSubject) bool {
-	return slices.ContainsFunc(append([]string{nip}, made.subunits...), func(each string) bool { return s.companies[each] != nil })
+	return slices.ContainsFunc(append([]string{nip}, made.subunits...),
+		func(each string) bool { return s.companies[each] != nil })
 }
 
 // addCompany records a subject and its subunits.

@@ -25,7 +25,8 @@ func TestACertificateCanBeShortened(t *testing.T) {
 	require.Equal(t, soon.UTC().Format("2006-01-02T15:04:05.0000000+00:00"), listed["validTo"])
 	require.Empty(t, a.query(owner, "", object{"expiresAfter": soon.Add(time.Second)}).list("certificates"))
 	require.Equal(t, 200, a.outcome(c))
-	a.refused(a.do("PUT", path, owner.access, object{"validTo": soon.Add(time.Second).Format(time.RFC3339)}), 21405, "validTo")
+	a.refused(a.do("PUT", path, owner.access, object{"validTo": soon.Add(time.Second).Format(time.RFC3339)}), 21405,
+		"validTo")
 
 	a.sim.Advance(time.Hour + time.Minute)
 	owner = a.login(seal(t), nipXML)
@@ -46,7 +47,8 @@ func TestOnlyTheSubjectShortensItsCertificate(t *testing.T) {
 	a.refused(a.do("PUT", "/testdata/certificates/0123456789ABCDEF", owner.access, past), 25008, "")
 	a.refused(a.do("PUT", "/testdata/certificates/x", owner.access, past), 21405, "Numer seryjny")
 	a.refused(a.do("PUT", path, owner.access, object{}), 21405, "validTo")
-	for _, text := range []string{"tomorrow", "0001-01-01T00:00:00Z", "0002-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"} {
+	for _, text := range []string{"tomorrow", "0001-01-01T00:00:00Z", "0002-01-01T00:00:00+01:00",
+		"9999-12-31T23:59:59-01:00"} {
 		a.refused(a.do("PUT", path, owner.access, object{"validTo": text}), 21405, "datą i godziną")
 	}
 	a.want(http.StatusUnauthorized, "PUT", path, "", past)

@@ -33,7 +33,8 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	types := make([]string, len(body.Permissions))
 	for i, permission := range body.Permissions {
 		types[i] = permission.Type
-		wrong.length(fmt.Sprintf("permissions[%d].description", i), permission.Description, minDescription, maxDescription)
+		wrong.length(fmt.Sprintf("permissions[%d].description", i), permission.Description, minDescription,
+			maxDescription)
 	}
 	wrong.distinct("permissions", types, allPermissions())
 	if refused := wrong.refusal(); refused != nil {

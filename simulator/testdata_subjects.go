@@ -166,8 +166,8 @@ func (s *Simulator) createPerson(req *request) response {
 	return done()
 }
 
-// removePerson is POST /testdata/person/remove: the person owns nothing any more, and loses all that
-// was granted to the NIP or the PESEL.
+// removePerson is POST /testdata/person/remove: the person owns nothing any more, and loses all
+// that was granted to the NIP or the PESEL.
 func (s *Simulator) removePerson(req *request) response {
 	var body struct {
 		NIP string `json:"nip"`

@@ -44,7 +44,8 @@ func (a *api) createSubject(kind string, changed object) {
 func TestTestPermissionsCountAtOnce(t *testing.T) {
 	a := newAPI(t, roomy())
 	require.Equal(t, 415, a.outcome(company(t)))
-	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Nip", otherNIP), "InvoiceRead", "InvoiceWrite"))
+	a.want(http.StatusOK, "POST", "/testdata/permissions", "",
+		testGrant(identifier("Nip", otherNIP), "InvoiceRead", "InvoiceWrite"))
 	grantee := a.login(company(t), nipXML)
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.personal(grantee, object{})))
 	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Nip", otherNIP)))
@@ -90,7 +91,8 @@ func TestAPersonOwnsTheContextOfItsNIP(t *testing.T) {
 			owner := a.login(person(t), nipXML)
 			require.Empty(t, a.personal(owner, object{}))
 			a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
-			refused := a.do("POST", "/permissions/persons/grants", owner.access, personGrant(identifier("Pesel", pesel), "InvoiceRead"))
+			refused := a.do("POST", "/permissions/persons/grants", owner.access,
+				personGrant(identifier("Pesel", pesel), "InvoiceRead"))
 			require.Equal(t, 450, a.finish(owner, refused))
 			a.login(person(t), "<InternalId>"+nip+"-12346</InternalId>")
 			a.want(http.StatusOK, "POST", "/testdata/person/remove", "", object{"nip": nip})
@@ -168,7 +170,8 @@ func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
 			a.refused(a.do("POST", "/testdata/permissions", "", body), 21405, "EnforcementOperations")
 			create(a)
 			a.grant(owner, identifier("Nip", otherNIP), "EnforcementOperations")
-			require.Equal(t, []string{"EnforcementOperations"}, scopes(a.personal(a.login(company(t), nipXML), object{})))
+			require.Equal(t, []string{"EnforcementOperations"},
+				scopes(a.personal(a.login(company(t), nipXML), object{})))
 			a.want(http.StatusOK, "POST", "/testdata/permissions", "", body)
 		})
 	}
@@ -183,7 +186,8 @@ func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
 
 func TestSubjectsAndPersonsAreCreatedOnce(t *testing.T) {
 	a := newAPI(t, roomy())
-	subunits := object{"subunits": []object{{"subjectNip": subunitNIP, "description": "Jednostka"}}, "createdDate": "2026-01-01T00:00:00Z"}
+	subunits := object{"subunits": []object{{"subjectNip": subunitNIP, "description": "Jednostka"}},
+		"createdDate": "2026-01-01T00:00:00Z"}
 	a.createSubject("VatGroup", subunits)
 	again := func(path string, body object) { a.t.Helper(); a.refused(a.do("POST", path, "", body), 30001, "") }
 	subject := func(nip, date string) object {
@@ -222,9 +226,11 @@ func TestTestDataAreValidated(t *testing.T) {
 		{"subject", subject, "subjectType", "subjectType", "Jst"},
 		{"subject", subject, "description", "description", ""},
 		{"subject", subject, "createdDate", "createdDate", "yesterday"},
-		{"subject", subject, "subunits", "subunits[0].subjectNip", []object{{"subjectNip": "1", "description": "Jednostka"}}},
+		{"subject", subject, "subunits", "subunits[0].subjectNip",
+			[]object{{"subjectNip": "1", "description": "Jednostka"}}},
 		{"subject", subject, "subunits", "subunits[0].description", []object{{"subjectNip": subunitNIP}}},
-		{"subject", object{"subjectNip": nip, "subjectType": "EnforcementAuthority", "description": "Podmiot"}, "subunits", "subunits",
+		{"subject", object{"subjectNip": nip, "subjectType": "EnforcementAuthority", "description": "Podmiot"},
+			"subunits", "subunits",
 			[]object{{"subjectNip": subunitNIP, "description": "Jednostka"}}},
 		{"subject/remove", subject, "subjectNip", "subjectNip", nil},
 		{"person", someone, "nip", "nip", "5265877636"},
@@ -236,8 +242,10 @@ func TestTestDataAreValidated(t *testing.T) {
 		{"permissions", grant, "contextIdentifier", "contextIdentifier.type", identifier("InternalId", nip+"-12346")},
 		{"permissions", grant, "authorizedIdentifier", "authorizedIdentifier.value", identifier("Fingerprint", nip)},
 		{"permissions", grant, "permissions", "permissions", nil},
-		{"permissions", grant, "permissions", "permissions[0]", []object{{"permissionType": "VatUeManage", "description": "abcde"}}},
-		{"permissions", grant, "permissions", "permissions[0].description", []object{{"permissionType": "InvoiceRead"}}},
+		{"permissions", grant, "permissions", "permissions[0]",
+			[]object{{"permissionType": "VatUeManage", "description": "abcde"}}},
+		{"permissions", grant, "permissions", "permissions[0].description",
+			[]object{{"permissionType": "InvoiceRead"}}},
 		{"permissions/revoke", grant, "authorizedIdentifier", "authorizedIdentifier", nil},
 		{"context/block", context, "contextIdentifier", "contextIdentifier", nil},
 		{"context/unblock", context, "contextIdentifier", "contextIdentifier.type", identifier("Pesel", pesel)},

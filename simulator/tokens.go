@@ -90,7 +90,8 @@ func (r generateRequest) check(context Identifier) *apiError {
 
 // within refuses permissions that the caller does not have.
 func (r generateRequest) within(held []string) *apiError {
-	missing := slices.DeleteFunc(slices.Clone(r.Permissions), func(permission string) bool { return slices.Contains(held, permission) })
+	missing := slices.DeleteFunc(slices.Clone(r.Permissions),
+		func(permission string) bool { return slices.Contains(held, permission) })
 	if len(missing) == 0 {
 		return nil
 	}
@@ -98,8 +99,8 @@ func (r generateRequest) within(held []string) *apiError {
 		[]string{"Brakujące uprawnienia: " + strings.Join(missing, ", ") + "."}}
 }
 
-// newToken makes a token and the secret, which has the form that real ones have:
-// <reference number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
+// newToken makes a token and the secret, which has the form that real ones have: <reference
+// number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
 func (s *Simulator) newToken(req *request, body generateRequest) (*token, string) {
 	context := "nip-" + req.login.context.Value
 	if req.login.context.Type == TypeInternalID {
@@ -112,7 +113,8 @@ func (s *Simulator) newToken(req *request, body generateRequest) (*token, string
 		context: req.login.context, author: req.login.identifier,
 		description: body.Description, folded: strings.ToLower(body.Description),
 		permissions: body.Permissions,
-		created:     req.now, decided: req.now.Add(s.options.ActivationDelay), fails: req.fault.Kind == FaultFailActivation,
+		created:     req.now, decided: req.now.Add(s.options.ActivationDelay),
+		fails: req.fault.Kind == FaultFailActivation,
 	}, secret
 }
 
@@ -144,8 +146,9 @@ func (req *request) item(t *token) tokenItem {
 	}
 }
 
-// sees tells whether the caller may see or revoke a token of its context: with one of the permissions any token; else
-// with a token login only that token, and with a signature only the tokens of the same author.
+// sees tells whether the caller may see or revoke a token of its context: with one of the
+// permissions any token; else with a token login only that token, and with a signature only the
+// tokens of the same author.
 func (req *request) sees(t *token, permissions ...string) bool {
 	if req.hasAny(permissions...) {
 		return true
@@ -156,7 +159,8 @@ func (req *request) sees(t *token, permissions ...string) bool {
 	return t.author == req.login.identifier
 }
 
-// tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this one.
+// tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this
+// one.
 func (s *Simulator) tokenStatus(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()

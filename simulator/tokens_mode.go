@@ -96,5 +96,6 @@ func (s *Simulator) refuseTokens(now time.Time) *apiError {
 	if !s.store.tokenRules.refuses(now) {
 		return nil
 	}
-	return &apiError{26003, "Nie można wygenerować tokena.", []string{"Od 1 stycznia 2027 r. tokeny KSeF nie są wydawane."}}
+	return &apiError{26003, "Nie można wygenerować tokena.",
+		[]string{"Od 1 stycznia 2027 r. tokeny KSeF nie są wydawane."}}
 }

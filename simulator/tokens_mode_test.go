@@ -61,27 +61,28 @@ func TestTokensGoOnIn2027UnlessToldOtherwise(t *testing.T) {
 }
 
 func TestTokensAreRefusedFrom2027On(t *testing.T) {
-	onNewYearsEve(t, simulator.Options{Tokens: simulator.TokensRefused, LoginDelay: time.Second}, func(a *api, login func() session) {
-		a.setClock("2026-12-31T23:59:50+01:00")
-		owner := login()
-		reference, token := a.issue(owner, "InvoiceRead")
-		o := a.beginWithToken(token)
-		a.sim.Advance(time.Second)
-		opened := a.redeem(o)
-		a.setClock("2026-12-31T23:59:59.5+01:00")
-		early := a.beginWithToken(token)
+	onNewYearsEve(t, simulator.Options{Tokens: simulator.TokensRefused, LoginDelay: time.Second},
+		func(a *api, login func() session) {
+			a.setClock("2026-12-31T23:59:50+01:00")
+			owner := login()
+			reference, token := a.issue(owner, "InvoiceRead")
+			o := a.beginWithToken(token)
+			a.sim.Advance(time.Second)
+			opened := a.redeem(o)
+			a.setClock("2026-12-31T23:59:59.5+01:00")
+			early := a.beginWithToken(token)
 
-		a.setClock(newYear)
-		a.refused(a.do("POST", "/tokens", owner.access, tokenBody), 26003, "2027")
-		a.sim.Advance(time.Second)
-		code, detail := a.status(early)
-		require.Equal(a.t, 450, code, "it is decided in 2027")
-		require.Contains(a.t, detail, "2027")
-		a.want(http.StatusOK, "GET", "/tokens/"+reference, opened.access, nil)
-		a.want(http.StatusOK, "POST", "/auth/token/refresh", opened.refresh, nil)
-		require.Equal(a.t, "Active", a.tokenStatus(owner, reference))
-		a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
-	})
+			a.setClock(newYear)
+			a.refused(a.do("POST", "/tokens", owner.access, tokenBody), 26003, "2027")
+			a.sim.Advance(time.Second)
+			code, detail := a.status(early)
+			require.Equal(a.t, 450, code, "it is decided in 2027")
+			require.Contains(a.t, detail, "2027")
+			a.want(http.StatusOK, "GET", "/tokens/"+reference, opened.access, nil)
+			a.want(http.StatusOK, "POST", "/auth/token/refresh", opened.refresh, nil)
+			require.Equal(a.t, "Active", a.tokenStatus(owner, reference))
+			a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)
+		})
 }
 
 func TestTokensExpireAfterTheirValidity(t *testing.T) {
@@ -92,7 +93,8 @@ func TestTokensExpireAfterTheirValidity(t *testing.T) {
 		newer, newToken := a.issue(login(), "InvoiceRead")
 		a.setClock("2027-01-30T23:50:00+01:00")
 		opened := a.redeem(a.beginWithToken(oldToken))
-		require.Equal(a.t, "2027-01-30T23:00:00.0000000+00:00", a.sim.State().Tokens[0].ValidUntil, "an older one counts from 2027 on")
+		require.Equal(a.t, "2027-01-30T23:00:00.0000000+00:00", a.sim.State().Tokens[0].ValidUntil,
+			"an older one counts from 2027 on")
 		require.Equal(a.t, "2027-02-09T23:00:00.0000000+00:00", a.sim.State().Tokens[1].ValidUntil)
 
 		a.setClock("2027-01-31T00:00:00+01:00")

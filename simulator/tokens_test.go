@@ -54,7 +54,8 @@ func TestRefusesTokensWithKSeFsCodes(t *testing.T) {
 	body := func(description string, permissions ...string) map[string]any {
 		return map[string]any{"permissions": permissions, "description": description}
 	}
-	a.refused(a.do("POST", "/tokens", s.access, body("Token testowy", "InvoiceRead", "InvoiceWrite")), 26001, "InvoiceWrite")
+	a.refused(a.do("POST", "/tokens", s.access, body("Token testowy", "InvoiceRead", "InvoiceWrite")), 26001,
+		"InvoiceWrite")
 	a.refused(a.do("POST", "/tokens", s.access, body("Token testowy", "Everything")), 21405, "Everything")
 	a.refused(a.do("POST", "/tokens", s.access, body("Token testowy")), 21405, "permissions")
 	a.refused(a.do("POST", "/tokens", s.access, body("1234", "InvoiceRead")), 21405, "description")
@@ -114,10 +115,12 @@ func TestWithoutCredentialsPermissionsOneSeesAndRevokesOnlyOnesOwn(t *testing.T)
 
 func TestDeleteIsAnsweredAsTheSwitchesSay(t *testing.T) {
 	const unknown = "20250625-EC-20F5EE4000-DA48AE4124-46"
-	answers := map[simulator.DeleteAnswer]int{"": 0, simulator.AnswerNoContent: 204, simulator.AnswerBadRequest: 400, simulator.AnswerForbidden: 403}
+	answers := map[simulator.DeleteAnswer]int{"": 0, simulator.AnswerNoContent: 204, simulator.AnswerBadRequest: 400,
+		simulator.AnswerForbidden: 403}
 	for chosen, want := range answers {
 		t.Run("answer "+string(chosen), func(t *testing.T) {
-			a := newAPI(t, simulator.Options{DeleteUnknownToken: chosen, DeleteDeadToken: chosen, DeletePendingToken: chosen, ActivationDelay: time.Minute})
+			a := newAPI(t, simulator.Options{DeleteUnknownToken: chosen, DeleteDeadToken: chosen,
+				DeletePendingToken: chosen, ActivationDelay: time.Minute})
 			s := a.login(seal(t), nipXML)
 			orDefault := func(standard int) int {
 				if want == 0 {
@@ -187,7 +190,8 @@ func TestListsTokensByEveryFilter(t *testing.T) {
 		got, _ := a.list("/tokens?"+query, owner.access, "tokens", "referenceNumber")
 		require.ElementsMatch(t, want, got, query)
 	}
-	for _, query := range []string{"status=Alive", "description=ab", "authorIdentifier=1", "authorIdentifierType=Vat", "pageSize=101", "pageSize=x"} {
+	for _, query := range []string{"status=Alive", "description=ab", "authorIdentifier=1", "authorIdentifierType=Vat",
+		"pageSize=101", "pageSize=x"} {
 		a.refused(a.do("GET", "/tokens?"+query, owner.access, nil), 21405, "")
 	}
 }
@@ -215,7 +219,8 @@ func TestPagesOfTokensHaveNoGapsWhileTokensAreMade(t *testing.T) {
 	a.refused(a.do("GET", "/tokens", s.access, nil), 21418, "")
 }
 
-// BenchmarkAmongAHundredThousandTokens shows that one more token, a look at one and a search are cheap in a full context.
+// BenchmarkAmongAHundredThousandTokens shows that one more token, a look at one and a search are
+// cheap in a full context.
 func BenchmarkAmongAHundredThousandTokens(b *testing.B) {
 	const many = 100_000
 	a := newAPI(b, simulator.Options{Limits: unlimited(), ActivationDelay: time.Hour})

@@ -13,10 +13,12 @@ import (
 	"strconv"
 )
 
-// NewTransport makes a RoundTripper that runs a handler in the calling goroutine, without sockets, so that clients can be
-// tested in a testing/synctest bubble. The handler sees the address 127.0.0.1 and the request's context. What a server on
-// a socket does is done here too: http.ErrAbortHandler becomes io.EOF, a body shorter than its Content-Length ends with
-// io.ErrUnexpectedEOF, and a request whose context has ended gets the error of the context even if it took effect.
+// NewTransport makes a RoundTripper that runs a handler in the calling goroutine, without sockets,
+// so that clients can be tested in a testing/synctest bubble. The handler sees the address
+// 127.0.0.1 and the request's context. What a server on a socket does is done here too:
+// http.ErrAbortHandler becomes io.EOF, a body shorter than its Content-Length ends with
+// io.ErrUnexpectedEOF, and a request whose context has ended gets the error of the context even if
+// it took effect.
 func NewTransport(h http.Handler) http.RoundTripper {
 	return NewTransportFrom(h, "127.0.0.1")
 }
@@ -50,7 +52,8 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return recorder.response(r, aborted), nil
 }
 
-// run calls the handler and tells whether it aborted the connection. Any other panic is a fault of the handler and goes on.
+// run calls the handler and tells whether it aborted the connection. Any other panic is a fault of
+// the handler and goes on.
 func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -103,7 +106,8 @@ func (r *recorder) Write(data []byte) (int, error) {
 	return r.body.Write(data)
 }
 
-// response is what the client gets. The body ends with an error where a connection would have been closed too early.
+// response is what the client gets. The body ends with an error where a connection would have been
+// closed too early.
 func (r *recorder) response(to *http.Request, aborted bool) *http.Response {
 	r.WriteHeader(http.StatusOK)
 	written := r.body.Len()

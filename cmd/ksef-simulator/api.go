@@ -49,7 +49,8 @@ func newAPI(url, caFile string) (*api, error) {
 	return a, nil
 }
 
-// call sends a request, with a JSON body unless it is nil, and reads the answer into a value unless that is nil.
+// call sends a request, with a JSON body unless it is nil, and reads the answer into a value unless
+// that is nil.
 func (a *api) call(ctx context.Context, method, path, bearer string, body, into any) error {
 	var reader io.Reader
 	if body != nil {
@@ -59,7 +60,8 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 		}
 		reader = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, a.url+path, reader) //nolint:gosec // whose address this is, the user says
+	request, err := http.NewRequestWithContext(ctx, method, a.url+path,
+		reader) //nolint:gosec // whose address this is, the user says
 	if err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}

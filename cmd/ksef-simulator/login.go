@@ -43,12 +43,14 @@ func login(ctx context.Context, arguments []string, in io.Reader, out, log io.Wr
 // session is a login that has succeeded.
 type session struct{ reference, access string }
 
-// logInWithToken reads the flags of a command that logs in with a KSeF token, and does so. Where KSeF
-// refuses the login, it says so and returns errRefused.
-func logInWithToken(ctx context.Context, command string, arguments []string, in io.Reader, out, log io.Writer) (*api, session, error) {
+// logInWithToken reads the flags of a command that logs in with a KSeF token, and does so. Where
+// KSeF refuses the login, it says so and returns errRefused.
+func logInWithToken(ctx context.Context, command string, arguments []string, in io.Reader, out, log io.Writer) (*api,
+	session, error) {
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	url := flags.String("url", "http://127.0.0.1:8380/v2", "`address` of the API")
-	token := flags.String("token", "-", "the KSeF `token`; - reads it from standard input, where no process list shows it")
+	token := flags.String("token", "-",
+		"the KSeF `token`; - reads it from standard input, where no process list shows it")
 	ca := flags.String("ca", "", "`file` with the certificates to trust, as PEM, instead of the system's")
 	if err := parse(flags, arguments, log); err != nil {
 		return nil, session{}, err

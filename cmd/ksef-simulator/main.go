@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and works with a KSeF token as an
-// application does.
+// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and works with a KSeF
+// token as an application does.
 package main
 
 import (

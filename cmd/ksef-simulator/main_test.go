@@ -58,7 +58,8 @@ func startServer(t *testing.T, arguments ...string) string {
 func TestACertificateMadeByTheCommandIssuesATokenThatLogsInUntilItIsRevoked(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
-	code, out, log := command(t, "", "certificate", "--nip", "5265877635", "--key", "ec", "--out-cert", certFile, "--out-key", keyFile)
+	code, out, log := command(t, "", "certificate", "--nip", "5265877635", "--key", "ec", "--out-cert", certFile,
+		"--out-key", keyFile)
 	require.Equal(t, exitDone, code, log)
 	require.Equal(t, "5265877635\n", out)
 	info, err := os.Stat(keyFile)
@@ -68,7 +69,8 @@ func TestACertificateMadeByTheCommandIssuesATokenThatLogsInUntilItIsRevoked(t *t
 	require.NoError(t, err)
 
 	caFile := filepath.Join(directory, "ca.pem")
-	url := startServer(t, "--tls", "--tls-host", "127.0.0.1", "--ca-out", caFile, "--activation-delay", "0", "--revocation-delay", "1h")
+	url := startServer(t, "--tls", "--tls-host", "127.0.0.1", "--ca-out", caFile, "--activation-delay", "0",
+		"--revocation-delay", "1h")
 	client, err := newAPI(url, caFile)
 	require.NoError(t, err)
 	defer client.client.CloseIdleConnections()
@@ -96,7 +98,8 @@ func logInWithSignature(t *testing.T, client *api, pair tls.Certificate) string 
 		Key: pair.PrivateKey.(crypto.Signer), Certificate: pair.Leaf, SigningTime: time.Now(),
 	})
 	require.NoError(t, err)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, client.url+"/auth/xades-signature", bytes.NewReader(document))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, client.url+"/auth/xades-signature",
+		bytes.NewReader(document))
 	require.NoError(t, err)
 	request.Header.Set("Content-Type", "application/xml")
 	response, err := client.client.Do(request)
@@ -106,7 +109,8 @@ func logInWithSignature(t *testing.T, client *api, pair tls.Certificate) string 
 	var begun struct{ AuthenticationToken struct{ Token string } }
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&begun))
 	var tokens struct{ AccessToken struct{ Token string } }
-	require.NoError(t, client.call(t.Context(), "POST", "/auth/token/redeem", begun.AuthenticationToken.Token, nil, &tokens))
+	require.NoError(t, client.call(t.Context(), "POST", "/auth/token/redeem", begun.AuthenticationToken.Token, nil,
+		&tokens))
 	return tokens.AccessToken.Token
 }
 
@@ -119,20 +123,23 @@ func TestServesCertificatesAtOnceWithoutAnEnrollmentDelay(t *testing.T) {
 	require.NoError(t, err)
 	defer client.client.CloseIdleConnections()
 	access := logInWithSignature(t, client, pair)
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: pair.Leaf.RawSubject}, pair.PrivateKey)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: pair.Leaf.RawSubject},
+		pair.PrivateKey)
 	require.NoError(t, err)
 	body := map[string]any{"certificateName": "Certyfikat testowy", "certificateType": "Authentication", "csr": csr}
 	var begun struct{ ReferenceNumber string }
 	require.NoError(t, client.call(t.Context(), "POST", "/certificates/enrollments", access, body, &begun))
 	var ended struct{ CertificateSerialNumber string }
-	require.NoError(t, client.call(t.Context(), "GET", "/certificates/enrollments/"+begun.ReferenceNumber, access, nil, &ended))
+	require.NoError(t, client.call(t.Context(), "GET", "/certificates/enrollments/"+begun.ReferenceNumber, access, nil,
+		&ended))
 	require.Regexp(t, "^[0-9A-F]{16}$", ended.CertificateSerialNumber)
 }
 
 func TestMakesTheSealOfAPeppolProvider(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
-	code, out, log := command(t, "", "certificate", "--peppol-id", "PPL000001", "--out-cert", certFile, "--out-key", keyFile)
+	code, out, log := command(t, "", "certificate", "--peppol-id", "PPL000001", "--out-cert", certFile, "--out-key",
+		keyFile)
 	require.Equal(t, exitDone, code, log)
 	require.Equal(t, "PPL000001\n", out)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
@@ -150,13 +157,16 @@ func TestGrantsAtOnceWithoutAGrantDelay(t *testing.T) {
 	defer client.client.CloseIdleConnections()
 	access := logInWithSignature(t, client, pair)
 	body := map[string]any{
-		"subjectIdentifier": map[string]string{"type": "Nip", "value": "1111111111"}, "description": "Uprawnienie testowe",
-		"permissions": []any{map[string]any{"type": "InvoiceRead"}}, "subjectDetails": map[string]string{"fullName": "Testowo"},
+		"subjectIdentifier": map[string]string{"type": "Nip",
+			"value": "1111111111"}, "description": "Uprawnienie testowe",
+		"permissions":    []any{map[string]any{"type": "InvoiceRead"}},
+		"subjectDetails": map[string]string{"fullName": "Testowo"},
 	}
 	var begun struct{ ReferenceNumber string }
 	require.NoError(t, client.call(t.Context(), "POST", "/permissions/entities/grants", access, body, &begun))
 	var ended struct{ Status struct{ Code int } }
-	require.NoError(t, client.call(t.Context(), "GET", "/permissions/operations/"+begun.ReferenceNumber, access, nil, &ended))
+	require.NoError(t, client.call(t.Context(), "GET", "/permissions/operations/"+begun.ReferenceNumber, access, nil,
+		&ended))
 	require.Equal(t, http.StatusOK, ended.Status.Code)
 }
 
@@ -194,11 +204,12 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"use 204, 400 or 403":                   {"serve", "--delete-dead", "500"},
 		"one of --nip, --pesel and --peppol-id": {"certificate", "--out-cert", "a", "--out-key", "b"},
 		"--out-cert and --out-key":              {"certificate", "--nip", "random"},
-		"--days 0":                              {"certificate", "--nip", "random", "--days", "0", "--out-cert", "a", "--out-key", "b"},
-		"11 digits":                             {"certificate", "--pesel", "1", "--out-cert", "a", "--out-key", "b"},
-		"not a KSeF token":                      {"login", "--token", "hunter2"},
-		"has no certificate in PEM":             {"login", "--token", "a|nip-1|b", "--ca", os.DevNull},
-		"flag provided but not defi":            {"login", "--user", "x"},
+		"--days 0": {"certificate", "--nip", "random", "--days", "0", "--out-cert", "a",
+			"--out-key", "b"},
+		"11 digits":                  {"certificate", "--pesel", "1", "--out-cert", "a", "--out-key", "b"},
+		"not a KSeF token":           {"login", "--token", "hunter2"},
+		"has no certificate in PEM":  {"login", "--token", "a|nip-1|b", "--ca", os.DevNull},
+		"flag provided but not defi": {"login", "--user", "x"},
 	}
 	for text, arguments := range tests {
 		t.Run(text, func(t *testing.T) {

@@ -22,7 +22,8 @@ const (
 	vectorSize       = 16
 )
 
-// openSession logs in with a KSeF token and opens an invoice session, which it closes again at once.
+// openSession logs in with a KSeF token and opens an invoice session, which it closes again at
+// once.
 func openSession(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) error {
 	api, opened, err := logInWithToken(ctx, "open-session", arguments, in, out, log)
 	if err != nil {
@@ -44,7 +45,8 @@ func openSession(ctx context.Context, arguments []string, in io.Reader, out, log
 	return err
 }
 
-// openInvoiceSession opens a session for invoices of the form FA (3) and returns its reference number.
+// openInvoiceSession opens a session for invoices of the form FA (3) and returns its reference
+// number.
 func (a *api) openInvoiceSession(ctx context.Context, access string) (string, error) {
 	key, keyID, err := a.publicKey(ctx, "SymmetricKeyEncryption")
 	if err != nil {
@@ -58,8 +60,9 @@ func (a *api) openInvoiceSession(ctx context.Context, access string) (string, er
 		return "", fmt.Errorf("encrypt the key of the session: %w", err)
 	}
 	request := map[string]any{
-		"formCode":   map[string]string{"systemCode": "FA (3)", "schemaVersion": "1-0E", "value": "FA"},
-		"encryption": map[string]any{"encryptedSymmetricKey": encrypted, "initializationVector": vector, "publicKeyId": keyID},
+		"formCode": map[string]string{"systemCode": "FA (3)", "schemaVersion": "1-0E", "value": "FA"},
+		"encryption": map[string]any{"encryptedSymmetricKey": encrypted, "initializationVector": vector,
+			"publicKeyId": keyID},
 	}
 	var begun struct{ ReferenceNumber string }
 	err = a.call(ctx, "POST", "/sessions/online", access, request, &begun)
@@ -76,5 +79,6 @@ func (e *answerError) missing() string {
 		return e.Error()
 	}
 	return fmt.Sprintf("%d %s It asks for one of %s; the token has %s.", e.status, problem.Detail,
-		strings.Join(problem.Security.RequiredAnyOfPermissions, ", "), strings.Join(problem.Security.PresentPermissions, ", "))
+		strings.Join(problem.Security.RequiredAnyOfPermissions, ", "), strings.Join(problem.Security.PresentPermissions,
+			", "))
 }

@@ -28,8 +28,10 @@ func TestOpenSession(t *testing.T) {
 		code        int
 		out         string
 	}{
-		"with InvoiceWrite":    {[]string{"InvoiceRead", "InvoiceWrite"}, exitDone, `^invoice session opened and closed: \d{8}-SO-`},
-		"without InvoiceWrite": {[]string{"InvoiceRead", "Introspection"}, exitRefused, `^invoice session refused: 403 .*InvoiceWrite.*; the token has InvoiceRead, Introspection\.\n$`},
+		"with InvoiceWrite": {[]string{"InvoiceRead", "InvoiceWrite"}, exitDone,
+			`^invoice session opened and closed: \d{8}-SO-`},
+		"without InvoiceWrite": {[]string{"InvoiceRead", "Introspection"}, exitRefused,
+			`^invoice session refused: 403 .*InvoiceWrite.*; the token has InvoiceRead, Introspection\.\n$`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +44,8 @@ func TestOpenSession(t *testing.T) {
 		})
 	}
 	t.Run("refused at the login", func(t *testing.T) {
-		code, out, _ := command(t, "20250625-EC-20F5EE4000-DA48AE4124-46|nip-5265877635|00", "open-session", "--url", url)
+		code, out, _ := command(t, "20250625-EC-20F5EE4000-DA48AE4124-46|nip-5265877635|00", "open-session", "--url",
+			url)
 		require.Equal(t, exitRefused, code)
 		require.Contains(t, out, "login refused: 450")
 	})

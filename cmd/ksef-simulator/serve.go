@@ -19,7 +19,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// Timeouts of the server: for a request's header, and for the requests under way when it is told to stop.
+// Timeouts of the server: for a request's header, and for the requests under way when it is told to
+// stop.
 const (
 	headerTimeout   = 10 * time.Second
 	shutdownTimeout = 5 * time.Second
@@ -37,32 +38,53 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8380", "`address` to listen on")
 	flags.BoolVar(&f.useTLS, "tls", false, "serve https, under an authority that is made at start; needs --ca-out")
-	flags.StringVar(&f.hosts, "tls-host", "127.0.0.1,localhost", "host `names` and addresses of the server's certificate, with --tls")
-	flags.StringVar(&f.caOut, "ca-out", "", "`file` to write the authority's certificate to, with --tls; it is overwritten")
+	flags.StringVar(&f.hosts, "tls-host", "127.0.0.1,localhost",
+		"host `names` and addresses of the server's certificate, with --tls")
+	flags.StringVar(&f.caOut, "ca-out", "",
+		"`file` to write the authority's certificate to, with --tls; it is overwritten")
 	flags.DurationVar(&f.options.ActivationDelay, "activation-delay", time.Second, "how long a new token is Pending")
-	flags.DurationVar(&f.options.RevocationDelay, "revocation-delay", time.Second, "how long a revoked token is Revoking, and a revoked certificate Blocked")
+	flags.DurationVar(&f.options.RevocationDelay, "revocation-delay", time.Second,
+		"how long a revoked token is Revoking, and a revoked certificate Blocked")
 	flags.DurationVar(&f.options.LoginDelay, "login-delay", 0, "how long a login is in progress (status 100)")
-	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0, "how much longer a login is in progress with a certificate that KSeF has not issued")
-	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second, "how long a request for a certificate is in progress")
-	flags.DurationVar(&f.options.GrantDelay, "grant-delay", time.Second, "how long granting permissions, or taking one away, is in progress")
-	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0, "how long a certificate of KSeF's is good; 0 is two years")
-	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0, "how long KSeF holds a new certificate of its own for not yet valid")
-	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0, "how far the clock is ahead of this machine's; a negative one is behind")
-	flags.BoolVar(&f.options.RequireGrants, "require-grants", false, "turn away persons (PESEL) to whom nothing was ever granted in a context, who may otherwise do everything in it")
-	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false, "allow POST /tokens after a login with a token")
-	flags.BoolVar(&f.options.TokensReadOthers, "tokens-read-others", false, "let a login with a token without Credentials* ask for the status of others' tokens")
-	flags.BoolVar(&f.options.TokensMayNotQueryCertificates, "tokens-may-not-query-certificates", false, "refuse POST /certificates/query after a login with a token (403)")
-	flags.BoolVar(&f.options.OmitAuthenticationMethod, "omit-authentication-method", false, "leave the deprecated authenticationMethod out of answers")
-	flags.BoolVar(&f.options.ForbidOtherJWTs, "forbid-other-jwts", false, "answer a JWT of another kind with 403 and no body instead of 401")
-	flags.StringVar((*string)(&f.options.Tokens), "tokens", "accepted", "what becomes of KSeF tokens from 1 January 2027 on: accepted, refused or expiring")
-	flags.IntVar(&f.options.TokenValidity, "token-validity", 365, "how many `days` a token is good with --tokens expiring: 1 to 365")
-	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400", "answer to DELETE of an unknown token: 204, 400 or 403")
-	flags.StringVar((*string)(&f.options.DeleteDeadToken), "delete-dead", "400", "answer to DELETE of a revoked or failed token: 204, 400 or 403")
-	flags.StringVar((*string)(&f.options.DeletePendingToken), "delete-pending", "204", "answer to DELETE of a pending token: 204, 400 or 403")
-	flags.Func("global-limit", "most requests of one source address in any `second,minute,hour`, over all contexts; -1 is none", func(text string) (err error) {
-		f.options.Limits.Global, err = parseWindows(text)
-		return err
-	})
+	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0,
+		"how much longer a login is in progress with a certificate that KSeF has not issued")
+	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second,
+		"how long a request for a certificate is in progress")
+	flags.DurationVar(&f.options.GrantDelay, "grant-delay", time.Second,
+		"how long granting permissions, or taking one away, is in progress")
+	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0,
+		"how long a certificate of KSeF's is good; 0 is two years")
+	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0,
+		"how long KSeF holds a new certificate of its own for not yet valid")
+	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0,
+		"how far the clock is ahead of this machine's; a negative one is behind")
+	flags.BoolVar(&f.options.RequireGrants, "require-grants", false,
+		"turn away persons (PESEL) to whom nothing was ever granted in a context, who may otherwise do everything in it")
+	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false,
+		"allow POST /tokens after a login with a token")
+	flags.BoolVar(&f.options.TokensReadOthers, "tokens-read-others", false,
+		"let a login with a token without Credentials* ask for the status of others' tokens")
+	flags.BoolVar(&f.options.TokensMayNotQueryCertificates, "tokens-may-not-query-certificates", false,
+		"refuse POST /certificates/query after a login with a token (403)")
+	flags.BoolVar(&f.options.OmitAuthenticationMethod, "omit-authentication-method", false,
+		"leave the deprecated authenticationMethod out of answers")
+	flags.BoolVar(&f.options.ForbidOtherJWTs, "forbid-other-jwts", false,
+		"answer a JWT of another kind with 403 and no body instead of 401")
+	flags.StringVar((*string)(&f.options.Tokens), "tokens", "accepted",
+		"what becomes of KSeF tokens from 1 January 2027 on: accepted, refused or expiring")
+	flags.IntVar(&f.options.TokenValidity, "token-validity", 365,
+		"how many `days` a token is good with --tokens expiring: 1 to 365")
+	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400",
+		"answer to DELETE of an unknown token: 204, 400 or 403")
+	flags.StringVar((*string)(&f.options.DeleteDeadToken), "delete-dead", "400",
+		"answer to DELETE of a revoked or failed token: 204, 400 or 403")
+	flags.StringVar((*string)(&f.options.DeletePendingToken), "delete-pending", "204",
+		"answer to DELETE of a pending token: 204, 400 or 403")
+	flags.Func("global-limit",
+		"most requests of one source address in any `second,minute,hour`, over all contexts; -1 is none", func(text string) (err error) {
+			f.options.Limits.Global, err = parseWindows(text)
+			return err
+		})
 	flags.BoolVar(&f.noLimits, "no-limits", false, "lift all rate limits")
 	if err := parse(flags, arguments, log); err != nil {
 		return serveFlags{}, err
@@ -89,7 +111,8 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	return f, nil
 }
 
-// noneWhenZero turns "no delay" of the command line into that of simulator.Options, where zero is the default.
+// noneWhenZero turns "no delay" of the command line into that of simulator.Options, where zero is
+// the default.
 func noneWhenZero(delay time.Duration) time.Duration {
 	if delay == 0 {
 		return -1
@@ -112,7 +135,8 @@ func serve(ctx context.Context, arguments []string, out, log io.Writer) error {
 		return err
 	}
 	scheme := map[bool]string{false: "http", true: "https"}[f.useTLS]
-	_, err = fmt.Fprintf(out, "ksef-simulator: the API is at %s://%s/v2, its control at %[1]s://%[2]s/simulator/\n", scheme, listener.Addr())
+	_, err = fmt.Fprintf(out, "ksef-simulator: the API is at %s://%s/v2, its control at %[1]s://%[2]s/simulator/\n",
+		scheme, listener.Addr())
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -134,7 +158,8 @@ func (f serveFlags) newListener(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--tls: %w", err), listener.Close())
 	}
-	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
+	return tls.NewListener(listener,
+		&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
 }
 
 // serveUntil serves until the context ends, and then lets the requests under way finish.

@@ -1,9 +1,11 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xadestest signs login requests for tests, in the layouts of the programs that KSeF is known to accept.
+// Package xadestest signs login requests for tests, in the layouts of the programs that KSeF is
+// known to accept.
 //
-// It writes every canonical form by hand, as text, so that it shares nothing with a canonicalizer or a verifier.
+// It writes every canonical form by hand, as text, so that it shares nothing with a canonicalizer
+// or a verifier.
 package xadestest
 
 import "strings"
@@ -74,20 +76,21 @@ func Enveloping() Layout {
 	return Layout{Prefix: "ds:", Enveloping: true}
 }
 
-// EnvelopingBase64 is how DSS writes an enveloping signature: the request as base64 text in the Object.
+// EnvelopingBase64 is how DSS writes an enveloping signature: the request as base64 text in the
+// Object.
 func EnvelopingBase64() Layout {
 	return Layout{Prefix: "ds:", Enveloping: true, Base64: true}
 }
 
-// writer writes ds and xades elements, either as they stand in the document or as exclusive canonicalization has them
-// at the top of SignedInfo or SignedProperties.
+// writer writes ds and xades elements, either as they stand in the document or as exclusive
+// canonicalization has them at the top of SignedInfo or SignedProperties.
 type writer struct {
 	Layout
 	canonical bool
 }
 
-// ds writes an element of the signature namespace. At the top of a canonical form, and within xades elements where the
-// namespace is the default one, the canonical form declares it.
+// ds writes an element of the signature namespace. At the top of a canonical form, and within xades
+// elements where the namespace is the default one, the canonical form declares it.
 func (w writer) ds(declare bool, name, attributes, content string) string {
 	namespace := ""
 	if declare && w.canonical {

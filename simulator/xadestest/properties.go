@@ -18,7 +18,8 @@ func (r Request) properties(w writer) string {
 	signature := w.xades(false, "SigningTime", "", r.SigningTime.UTC().Format(time.RFC3339)) + r.signingCertificate(w)
 	content := w.xades(false, "SignedSignatureProperties", "", signature)
 	if r.Layout.Formats {
-		format := w.xades(false, "DataObjectFormat", ` ObjectReference="#ref-1"`, w.xades(false, "MimeType", "", "text/xml"))
+		format := w.xades(false, "DataObjectFormat", ` ObjectReference="#ref-1"`,
+			w.xades(false, "MimeType", "", "text/xml"))
 		content += w.xades(false, "SignedDataObjectProperties", "", format)
 	}
 	properties := w.xades(true, "SignedProperties", ` Id="SignedProperties"`, content)
@@ -42,7 +43,8 @@ func (r Request) signingCertificate(w writer) string {
 	return w.xades(false, "SigningCertificate", "", w.xades(false, "Cert", "", content))
 }
 
-// issuerSerial is the IssuerSerial of RFC 5035: the name of the issuer as a directoryName, and the serial number.
+// issuerSerial is the IssuerSerial of RFC 5035: the name of the issuer as a directoryName, and the
+// serial number.
 func (r Request) issuerSerial() []byte {
 	name := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: r.Certificate.RawIssuer}
 	der, err := asn1.Marshal(struct {

@@ -34,7 +34,8 @@ type Request struct {
 	DigestHash  crypto.Hash // of the references and the certificate; 0 is SHA-256
 	PSS         bool        // with an RSA key, PSS instead of PKCS#1 v1.5
 
-	// Edits change parts before they are digested and signed: the result is well signed, but says something else.
+	// Edits change parts before they are digested and signed: the result is well signed, but says
+	// something else.
 	EditProperties func(string) string // xades:SignedProperties, in both its forms
 	EditSignedInfo func(string) string // ds:SignedInfo, in both its forms
 	EncodeECDSA    func(r, s []byte) []byte
@@ -53,7 +54,8 @@ func Sign(request Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := document.ds(false, "X509Data", "", document.ds(false, "X509Certificate", "", encode(request.Certificate.Raw)))
+	key := document.ds(false, "X509Data", "",
+		document.ds(false, "X509Certificate", "", encode(request.Certificate.Raw)))
 	inner := request.signedInfo(document, digests) +
 		document.ds(false, "SignatureValue", "", encode(value)) +
 		document.ds(false, "KeyInfo", "", key) +
@@ -122,7 +124,8 @@ func (r Request) signedInfo(w writer, digests []string) string {
 		w.ds(false, "CanonicalizationMethod", algorithm(canonicalization), "")+
 			w.ds(false, "SignatureMethod", algorithm(r.method()), "")+
 			w.reference(r.digestMethod(), ` Id="ref-1"`+uri, transforms, digests[0])+
-			w.reference(r.digestMethod(), ` Type="http://uri.etsi.org/01903#SignedProperties" URI="#SignedProperties"`, w.transform(exclusive), digests[1]))
+			w.reference(r.digestMethod(), ` Type="http://uri.etsi.org/01903#SignedProperties" URI="#SignedProperties"`,
+				w.transform(exclusive), digests[1]))
 	if r.EditSignedInfo != nil {
 		return r.EditSignedInfo(info)
 	}
@@ -151,7 +154,8 @@ func (r Request) method() string {
 func hashNames() map[crypto.Hash]string {
 	return map[crypto.Hash]string{
 		crypto.SHA256: "sha256", crypto.SHA384: "sha384", crypto.SHA512: "sha512",
-		crypto.SHA3_224: "sha3-224", crypto.SHA3_256: "sha3-256", crypto.SHA3_384: "sha3-384", crypto.SHA3_512: "sha3-512",
+		crypto.SHA3_224: "sha3-224", crypto.SHA3_256: "sha3-256", crypto.SHA3_384: "sha3-384",
+		crypto.SHA3_512: "sha3-512",
 	}
 }
 
@@ -197,7 +201,8 @@ func (r Request) value(octets string) ([]byte, error) {
 	switch key := r.Key.(type) {
 	case *rsa.PrivateKey:
 		if r.PSS {
-			return rsa.SignPSS(rand.Reader, key, r.hash(), sum, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			return rsa.SignPSS(rand.Reader, key, r.hash(), sum,
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		}
 		return rsa.SignPKCS1v15(rand.Reader, key, r.hash(), sum)
 	case *ecdsa.PrivateKey:

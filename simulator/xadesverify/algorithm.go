@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// Sizes of keys that are accepted, in bits. KSeF sets no upper bound for RSA; this one bounds the work of a verification.
+// Sizes of keys that are accepted, in bits. KSeF sets no upper bound for RSA; this one bounds the
+// work of a verification.
 const (
 	minRSABits   = 2048
 	maxRSABits   = 8192
@@ -131,7 +132,8 @@ func (a signatureAlgorithm) verifyRSA(key *rsa.PublicKey, sum, value []byte) *Er
 	return nil
 }
 
-// verifyECDSA takes r||s, each as long as the order of the curve, as RFC 4050 and XMLDSIG ask; DER is refused.
+// verifyECDSA takes r||s, each as long as the order of the curve, as RFC 4050 and XMLDSIG ask; DER
+// is refused.
 func (a signatureAlgorithm) verifyECDSA(key *ecdsa.PublicKey, sum, value []byte) *Error {
 	if a.scheme != ecdsaRaw {
 		return badAlgorithm("Algorytm podpisu nie pasuje do klucza ECDSA certyfikatu.")
@@ -142,7 +144,8 @@ func (a signatureAlgorithm) verifyECDSA(key *ecdsa.PublicKey, sum, value []byte)
 	}
 	size := (bits + 7) / 8
 	if len(value) != 2*size {
-		return negative("Wartość podpisu ECDSA ma %d bajtów zamiast %d: wymagane jest r||s, nie DER.", len(value), 2*size)
+		return negative("Wartość podpisu ECDSA ma %d bajtów zamiast %d: wymagane jest r||s, nie DER.", len(value),
+			2*size)
 	}
 	r, s := new(big.Int).SetBytes(value[:size]), new(big.Int).SetBytes(value[size:])
 	if !ecdsa.Verify(key, sum, r, s) {

@@ -20,8 +20,8 @@ type canonicalizer struct {
 	dsig.Canonicalizer
 }
 
-// newCanonicalizer reads a ds:CanonicalizationMethod or ds:Transform. The second result is false when the algorithm is
-// not a canonicalization.
+// newCanonicalizer reads a ds:CanonicalizationMethod or ds:Transform. The second result is false
+// when the algorithm is not a canonicalization.
 func newCanonicalizer(method *etree.Element) (canonicalizer, bool, *Error) {
 	switch dsig.AlgorithmID(xmltree.Attribute(method, "Algorithm")) {
 	case dsig.CanonicalXML10RecAlgorithmId:
@@ -70,7 +70,8 @@ func inclusivePrefixes(method *etree.Element) (string, *Error) {
 	return prefixes, nil
 }
 
-// canonicalize returns the canonical form of an element in its place in the document. The element stays as it is.
+// canonicalize returns the canonical form of an element in its place in the document. The element
+// stays as it is.
 func (c canonicalizer) canonicalize(element *etree.Element) ([]byte, *Error) {
 	octets, err := c.Canonicalize(xmltree.Detach(element))
 	if err != nil {
@@ -79,7 +80,8 @@ func (c canonicalizer) canonicalize(element *etree.Element) ([]byte, *Error) {
 	return octets, nil
 }
 
-// implicitCanonicalizer is what XMLDSIG applies when the transforms leave a node set (section 4.4.3.2).
+// implicitCanonicalizer is what XMLDSIG applies when the transforms leave a node set (section
+// 4.4.3.2).
 func implicitCanonicalizer() canonicalizer {
 	return canonicalizer{dsig.MakeC14N10RecCanonicalizer()}
 }

@@ -18,7 +18,8 @@ const (
 	CodeCertificate      = 21115 // a certificate that cannot be read
 )
 
-// Error is a refusal. Details are Polish sentences, as KSeF writes them: the kind first, then the technical reason.
+// Error is a refusal. Details are Polish sentences, as KSeF writes them: the kind first, then the
+// technical reason.
 type Error struct {
 	Code    int
 	Details []string

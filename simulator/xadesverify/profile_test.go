@@ -31,25 +31,40 @@ func TestRefusesWellSignedDocumentsOfAnotherProfile(t *testing.T) {
 		properties, signedInfo [2]string
 		detail                 string
 	}{
-		"no SigningCertificate":            {properties: [2]string{"SigningCertificate>", "Other>"}, detail: "Błąd walidacji XSD"},
-		"no SigningTime":                   {properties: [2]string{"SigningTime>", "Other>"}, detail: "SigningTime"},
-		"SigningTime not a time":           {properties: [2]string{"Z</xades:SigningTime>", "X</xades:SigningTime>"}, detail: "Nieprawidłowy czas podpisu"},
-		"reference without the type":       {signedInfo: [2]string{` Type="http://uri.etsi.org/01903#SignedProperties"`, ""}, detail: "0 referencji typu SignedProperties"},
-		"type on the wrong element":        {signedInfo: [2]string{`URI="#SignedProperties"`, `URI="#Signature"`}, detail: "Nieprawidłowa wartość skrótu"},
-		"a reference to nowhere":           {signedInfo: [2]string{`URI="#SignedProperties"`, `URI="#Nowhere"`}, detail: "nie wskazuje na żaden element"},
-		"a detached signature":             {signedInfo: [2]string{`URI=""`, `URI="request.xml"`}, detail: "detached"},
-		"an XPointer":                      {signedInfo: [2]string{`URI=""`, `URI="#xpointer(/)"`}, detail: "detached"},
-		"no URI":                           {signedInfo: [2]string{` URI=""`, ""}, detail: "bez atrybutu URI"},
-		"another XPath":                    {signedInfo: [2]string{"not(ancestor-or-self::ds:Signature)", "not(ancestor-or-self::ds:Object)"}, detail: "XPath"},
-		"an unknown transform":             {signedInfo: [2]string{"http://www.w3.org/TR/1999/REC-xpath-19991116", "http://www.w3.org/TR/1999/REC-xslt-19991116"}, detail: "Transformacja"},
-		"an unknown canonicalization":      {signedInfo: [2]string{`CanonicalizationMethod Algorithm="`, `CanonicalizationMethod Algorithm="urn:`}, detail: "kanonikalizacji"},
-		"SHA-1 in the signature":           {signedInfo: [2]string{"2001/04/xmldsig-more#ecdsa-sha256", "2001/04/xmldsig-more#ecdsa-sha1"}, detail: "Algorytm podpisu"},
-		"an RSA algorithm with an EC key":  {signedInfo: [2]string{"xmldsig-more#ecdsa-sha256", "xmldsig-more#rsa-sha256"}, detail: "nie pasuje do klucza ECDSA"},
-		"SHA-1 of the certificate":         {properties: [2]string{sha256URI, "http://www.w3.org/2000/09/xmldsig#sha1"}, detail: "Algorytm skrótu"},
-		"a DataObjectFormat of nothing":    {properties: [2]string{`ObjectReference="#ref-1"`, `ObjectReference="#ref-2"`}, detail: "ObjectReference"},
-		"another certificate's serial":     {properties: [2]string{"</ds:X509SerialNumber>", "1</ds:X509SerialNumber>"}, detail: "Numer seryjny"},
-		"an Id that occurs twice":          {properties: [2]string{"<xades:SignedSignatureProperties>", `<xades:SignedSignatureProperties Id="SignedProperties">`}, detail: "więcej niż raz"},
-		"SignedSignatureProperties astray": {properties: [2]string{"<xades:SigningCertificate>", "<xades:SignerRole></xades:SignerRole><xades:SigningCertificate>"}, detail: "Błąd walidacji XSD"},
+		"no SigningCertificate": {properties: [2]string{"SigningCertificate>", "Other>"},
+			detail: "Błąd walidacji XSD"},
+		"no SigningTime": {properties: [2]string{"SigningTime>", "Other>"}, detail: "SigningTime"},
+		"SigningTime not a time": {properties: [2]string{"Z</xades:SigningTime>", "X</xades:SigningTime>"},
+			detail: "Nieprawidłowy czas podpisu"},
+		"reference without the type": {signedInfo: [2]string{` Type="http://uri.etsi.org/01903#SignedProperties"`,
+			""}, detail: "0 referencji typu SignedProperties"},
+		"type on the wrong element": {signedInfo: [2]string{`URI="#SignedProperties"`, `URI="#Signature"`},
+			detail: "Nieprawidłowa wartość skrótu"},
+		"a reference to nowhere": {signedInfo: [2]string{`URI="#SignedProperties"`, `URI="#Nowhere"`},
+			detail: "nie wskazuje na żaden element"},
+		"a detached signature": {signedInfo: [2]string{`URI=""`, `URI="request.xml"`}, detail: "detached"},
+		"an XPointer":          {signedInfo: [2]string{`URI=""`, `URI="#xpointer(/)"`}, detail: "detached"},
+		"no URI":               {signedInfo: [2]string{` URI=""`, ""}, detail: "bez atrybutu URI"},
+		"another XPath": {signedInfo: [2]string{"not(ancestor-or-self::ds:Signature)",
+			"not(ancestor-or-self::ds:Object)"}, detail: "XPath"},
+		"an unknown transform": {signedInfo: [2]string{"http://www.w3.org/TR/1999/REC-xpath-19991116",
+			"http://www.w3.org/TR/1999/REC-xslt-19991116"}, detail: "Transformacja"},
+		"an unknown canonicalization": {signedInfo: [2]string{`CanonicalizationMethod Algorithm="`,
+			`CanonicalizationMethod Algorithm="urn:`}, detail: "kanonikalizacji"},
+		"SHA-1 in the signature": {signedInfo: [2]string{"2001/04/xmldsig-more#ecdsa-sha256",
+			"2001/04/xmldsig-more#ecdsa-sha1"}, detail: "Algorytm podpisu"},
+		"an RSA algorithm with an EC key": {signedInfo: [2]string{"xmldsig-more#ecdsa-sha256",
+			"xmldsig-more#rsa-sha256"}, detail: "nie pasuje do klucza ECDSA"},
+		"SHA-1 of the certificate": {properties: [2]string{sha256URI, "http://www.w3.org/2000/09/xmldsig#sha1"},
+			detail: "Algorytm skrótu"},
+		"a DataObjectFormat of nothing": {properties: [2]string{`ObjectReference="#ref-1"`,
+			`ObjectReference="#ref-2"`}, detail: "ObjectReference"},
+		"another certificate's serial": {properties: [2]string{"</ds:X509SerialNumber>", "1</ds:X509SerialNumber>"},
+			detail: "Numer seryjny"},
+		"an Id that occurs twice": {properties: [2]string{"<xades:SignedSignatureProperties>",
+			`<xades:SignedSignatureProperties Id="SignedProperties">`}, detail: "więcej niż raz"},
+		"SignedSignatureProperties astray": {properties: [2]string{"<xades:SigningCertificate>",
+			"<xades:SignerRole></xades:SignerRole><xades:SigningCertificate>"}, detail: "Błąd walidacji XSD"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +148,8 @@ func TestRefusesWeakKeys(t *testing.T) {
 	refusedAs(t, signed(t, r), 9105, "224 bitów")
 }
 
-// Signature wrapping: the signed element is kept somewhere, and another one stands where it is read.
+// Signature wrapping: the signed element is kept somewhere, and another one stands where it is
+// read.
 func TestRefusesWrappedContent(t *testing.T) {
 	document := signed(t, request(t, xadestest.DSS(), "ec"))
 	start, end := strings.Index(document, "<ds:Signature"), strings.Index(document, "</AuthTokenRequest>")
@@ -143,9 +159,12 @@ func TestRefusesWrappedContent(t *testing.T) {
 	evil := strings.NewReplacer(signature, "", "5265877635", "1111111111").Replace(document)
 	tests := map[string]string{
 		"the signed root below another root": replaceOnce(t, evil, "</AuthTokenRequest>", root+"</AuthTokenRequest>"),
-		"the signature deeper than a child":  replaceOnce(t, strings.Replace(document, signature, "", 1), "<Nip>5265877635</Nip>", "<Nip>5265877635</Nip>"+signature),
+		"the signature deeper than a child": replaceOnce(t, strings.Replace(document, signature, "", 1),
+			"<Nip>5265877635</Nip>", "<Nip>5265877635</Nip>"+signature),
 		"the signed root inside an Object": replaceOnce(t, evil, "</AuthTokenRequest>",
-			strings.Replace(signature, "</ds:Signature>", "<ds:Object>"+strings.Replace(document, signature, "", 1)+"</ds:Object></ds:Signature>", 1)+"</AuthTokenRequest>"),
+			strings.Replace(signature, "</ds:Signature>",
+				"<ds:Object>"+strings.Replace(document, signature, "",
+					1)+"</ds:Object></ds:Signature>", 1)+"</AuthTokenRequest>"),
 	}
 	for name, wrapped := range tests {
 		t.Run(name, func(t *testing.T) { refusedAs(t, wrapped, 9105, "") })
@@ -161,12 +180,14 @@ func TestRefusesAnEnvelopingSignatureWhoseContentWasMoved(t *testing.T) {
 	refusedAs(t, replaceOnce(t, document, object, evil+hidden), 9105, "0 referencji do podpisywanego dokumentu")
 }
 
-// A base64 transform digests text only; on anything but an Object's text it would let elements change.
+// A base64 transform digests text only; on anything but an Object's text it would let elements
+// change.
 func TestRefusesBase64OverElements(t *testing.T) {
 	r := request(t, xadestest.Enveloping(), "ec")
 	r.EditSignedInfo = func(part string) string {
 		first := strings.Index(part, `<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#">`)
-		return part[:first] + strings.Replace(part[first:], "http://www.w3.org/2001/10/xml-exc-c14n#", "http://www.w3.org/2000/09/xmldsig#base64", 1)
+		return part[:first] + strings.Replace(part[first:], "http://www.w3.org/2001/10/xml-exc-c14n#",
+			"http://www.w3.org/2000/09/xmldsig#base64", 1)
 	}
 	refusedAs(t, signed(t, r), 9105, "base64")
 }

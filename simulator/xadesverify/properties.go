@@ -27,11 +27,13 @@ type properties struct {
 	signingTime time.Time
 }
 
-// newProperties finds and checks the xades:QualifyingProperties of a signature (ETSI EN 319 132-1, TS 101 903).
+// newProperties finds and checks the xades:QualifyingProperties of a signature (ETSI EN 319 132-1,
+// TS 101 903).
 func newProperties(s *signature) (properties, *Error) {
 	qualifying := xmltree.Find(s.root, xadesNamespace, "QualifyingProperties")
 	if len(qualifying) != 1 {
-		return properties{}, badProfile("Podpis ma %d elementów QualifyingProperties, wymagany jest jeden.", len(qualifying))
+		return properties{}, badProfile("Podpis ma %d elementów QualifyingProperties, wymagany jest jeden.",
+			len(qualifying))
 	}
 	object := qualifying[0].Parent()
 	if object == nil || !xmltree.Is(object, dsigNamespace, "Object") || object.Parent() != s.element {
@@ -52,7 +54,8 @@ func newProperties(s *signature) (properties, *Error) {
 
 func (p *properties) parse(s *signature) *Error {
 	parts, err := xmltree.Sequence(p.element, xadesNamespace,
-		xmltree.Item{Tag: "SignedSignatureProperties", Min: 1, Max: 1}, xmltree.Item{Tag: "SignedDataObjectProperties", Max: 1})
+		xmltree.Item{Tag: "SignedSignatureProperties", Min: 1, Max: 1}, xmltree.Item{Tag: "SignedDataObjectProperties",
+			Max: 1})
 	if err != nil {
 		return badProfile("Błąd walidacji XSD: %v.", err)
 	}
@@ -92,7 +95,8 @@ func parseTime(element *etree.Element) (time.Time, *Error) {
 	return time.Time{}, badProfile("Nieprawidłowy czas podpisu %q.", text)
 }
 
-// checkSigningCertificates demands at least one of the two forms; each has the signer's certificate first.
+// checkSigningCertificates demands at least one of the two forms; each has the signer's certificate
+// first.
 func checkSigningCertificates(forms []*etree.Element, leaf *x509.Certificate) *Error {
 	if len(forms) == 0 {
 		return badProfile("Brak elementu SigningCertificate albo SigningCertificateV2.")
@@ -139,7 +143,8 @@ func checkCert(cert *etree.Element, legacy bool, leaf *x509.Certificate) *Error 
 	return nil
 }
 
-// checkSerial compares the serial number. The issuer's name is not compared: KSeF takes any textual form of it.
+// checkSerial compares the serial number. The issuer's name is not compared: KSeF takes any textual
+// form of it.
 func checkSerial(element *etree.Element, legacy bool, leaf *x509.Certificate) *Error {
 	read := serialOfV2
 	if legacy {

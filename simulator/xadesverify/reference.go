@@ -31,7 +31,8 @@ type reference struct {
 
 func newReference(element *etree.Element) (reference, *Error) {
 	parts, err := xmltree.Sequence(element, dsigNamespace,
-		xmltree.Item{Tag: "Transforms", Max: 1}, xmltree.Item{Tag: "DigestMethod", Min: 1, Max: 1}, xmltree.Item{Tag: "DigestValue", Min: 1, Max: 1})
+		xmltree.Item{Tag: "Transforms", Max: 1}, xmltree.Item{Tag: "DigestMethod", Min: 1,
+			Max: 1}, xmltree.Item{Tag: "DigestValue", Min: 1, Max: 1})
 	if err != nil {
 		return reference{}, badProfile("Błąd walidacji XSD: %v.", err)
 	}
@@ -41,7 +42,8 @@ func newReference(element *etree.Element) (reference, *Error) {
 	}
 	made := reference{id: xmltree.Attribute(element, "Id"), uri: uri, kind: xmltree.Attribute(element, "Type")}
 	for _, transforms := range parts["Transforms"] {
-		found, err := xmltree.Sequence(transforms, dsigNamespace, xmltree.Item{Tag: "Transform", Min: 1, Max: maxTransforms})
+		found, err := xmltree.Sequence(transforms, dsigNamespace,
+			xmltree.Item{Tag: "Transform", Min: 1, Max: maxTransforms})
 		if err != nil {
 			return reference{}, badProfile("Błąd walidacji XSD: %v.", err)
 		}
@@ -69,8 +71,8 @@ func digestOf(method, value *etree.Element) (crypto.Hash, []byte, *Error) {
 	return hash, sum, nil
 }
 
-// resolve returns the element that the reference points at. Only same-document references exist: "" is the root, "#id"
-// is an element; anything else would be a detached signature.
+// resolve returns the element that the reference points at. Only same-document references exist: ""
+// is the root, "#id" is an element; anything else would be a detached signature.
 func (r reference) resolve(s *signature) (*etree.Element, *Error) {
 	if r.uri == "" {
 		return s.root, nil

@@ -28,7 +28,8 @@ type signature struct {
 	objects    []*etree.Element
 }
 
-// newSignature finds the one signature of a document: a child of the root (enveloped) or the root itself (enveloping).
+// newSignature finds the one signature of a document: a child of the root (enveloped) or the root
+// itself (enveloping).
 func newSignature(root *etree.Element) (*signature, *Error) {
 	found := xmltree.Find(root, dsigNamespace, "Signature")
 	switch len(found) {
@@ -49,7 +50,8 @@ func newSignature(root *etree.Element) (*signature, *Error) {
 	return s, s.parse()
 }
 
-// collectIDs maps Ids to elements. Two elements with one Id would let a signature cover one and the reader read the other.
+// collectIDs maps Ids to elements. Two elements with one Id would let a signature cover one and the
+// reader read the other.
 func collectIDs(root *etree.Element) (map[string]*etree.Element, *Error) {
 	ids := map[string]*etree.Element{}
 	var refused *Error
@@ -95,7 +97,8 @@ func (s *signature) parse() *Error {
 
 func (s *signature) parseSignedInfo(element *etree.Element) *Error {
 	parts, err := xmltree.Sequence(element, dsigNamespace,
-		xmltree.Item{Tag: "CanonicalizationMethod", Min: 1, Max: 1}, xmltree.Item{Tag: "SignatureMethod", Min: 1, Max: 1},
+		xmltree.Item{Tag: "CanonicalizationMethod", Min: 1, Max: 1}, xmltree.Item{Tag: "SignatureMethod", Min: 1,
+			Max: 1},
 		xmltree.Item{Tag: "Reference", Min: 1, Max: maxReferences})
 	if err != nil {
 		return badProfile("Błąd walidacji XSD: %v.", err)
@@ -109,7 +112,8 @@ func (s *signature) parseSignedInfo(element *etree.Element) *Error {
 	if !known {
 		return badProfile("Algorytm kanonikalizacji nie jest akceptowany.")
 	}
-	if s.algorithm, refused = newSignatureAlgorithm(xmltree.Attribute(parts["SignatureMethod"][0], "Algorithm")); refused != nil {
+	if s.algorithm, refused = newSignatureAlgorithm(xmltree.Attribute(parts["SignatureMethod"][0],
+		"Algorithm")); refused != nil {
 		return refused
 	}
 	for _, part := range parts["Reference"] {
@@ -122,7 +126,8 @@ func (s *signature) parseSignedInfo(element *etree.Element) *Error {
 	return nil
 }
 
-// leafCertificate reads the first ds:X509Certificate of a ds:KeyInfo: the certificate of the signer. More of its chain may follow.
+// leafCertificate reads the first ds:X509Certificate of a ds:KeyInfo: the certificate of the
+// signer. More of its chain may follow.
 func leafCertificate(keyInfo *etree.Element) (*x509.Certificate, *Error) {
 	certificates := xmltree.Find(keyInfo, dsigNamespace, "X509Certificate")
 	if len(certificates) == 0 {

@@ -19,7 +19,8 @@ var (
 	allSignatures = regexp.MustCompile(`^/descendant::([A-Za-z_][\w.-]*):Signature$`)
 )
 
-// covered is what a reference covers: an element while it is a node set, octets after a transform has made it such.
+// covered is what a reference covers: an element while it is a node set, octets after a transform
+// has made it such.
 type covered struct {
 	element         *etree.Element
 	octets          []byte
@@ -28,8 +29,8 @@ type covered struct {
 	insideSignature bool
 }
 
-// dereference makes the node set of a same-document reference: a copy of the element, in the namespaces of its place,
-// without comments (XMLDSIG, section 4.4.3.3).
+// dereference makes the node set of a same-document reference: a copy of the element, in the
+// namespaces of its place, without comments (XMLDSIG, section 4.4.3.3).
 func dereference(target *etree.Element, s *signature) covered {
 	inside := false
 	for e := target; e != nil; e = e.Parent() {
@@ -69,7 +70,8 @@ func (c *covered) apply(transform *etree.Element) *Error {
 	}
 }
 
-// isSignatureFilter tells whether the only parameter of a transform is an XPath that takes signatures away.
+// isSignatureFilter tells whether the only parameter of a transform is an XPath that takes
+// signatures away.
 func isSignatureFilter(transform *etree.Element, namespace, filter string, expression *regexp.Regexp) bool {
 	found, err := xmltree.Sequence(transform, namespace, xmltree.Item{Tag: "XPath", Min: 1, Max: 1})
 	if err != nil {
@@ -95,8 +97,9 @@ func namespaceOf(element *etree.Element, prefix string) string {
 	return ""
 }
 
-// removeSignature takes the signature out of the node set. The document has one signature only, so the transforms that
-// take away the enclosing signature, every signature or every signature's content all do the same.
+// removeSignature takes the signature out of the node set. The document has one signature only, so
+// the transforms that take away the enclosing signature, every signature or every signature's
+// content all do the same.
 func (c *covered) removeSignature() *Error {
 	if c.isOctets || c.insideSignature {
 		return badProfile("Transformacja usuwająca podpis nie ma czego usunąć.")
@@ -146,7 +149,8 @@ func (c *covered) canonicalizeWith(method canonicalizer) *Error {
 	return nil
 }
 
-// canonical returns the octets to digest. A node set is canonicalized by the inclusive algorithm without comments.
+// canonical returns the octets to digest. A node set is canonicalized by the inclusive algorithm
+// without comments.
 func (c *covered) canonical() ([]byte, *Error) {
 	if c.isOctets {
 		return c.octets, nil

@@ -1,11 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xadesverify verifies XAdES signatures the way KSeF does, and more strictly where KSeF's rules are not known.
+// Package xadesverify verifies XAdES signatures the way KSeF does, and more strictly where KSeF's
+// rules are not known.
 //
-// It shares no code with any signer. Enveloped and enveloping signatures are accepted, detached ones are not. Two
-// references are demanded: exactly one to the signed document, and exactly one of the type SignedProperties to the
-// properties of this signature. What is returned as content is what the digest covered, and nothing else.
+// It shares no code with any signer. Enveloped and enveloping signatures are accepted, detached
+// ones are not. Two references are demanded: exactly one to the signed document, and exactly one of
+// the type SignedProperties to the properties of this signature. What is returned as content is
+// what the digest covered, and nothing else.
 //
 // Beyond KSeF's documented rules it refuses SHA-1, RSA keys above 8192 bits, XPointer references,
 // InclusiveNamespaces with #default, and what package xmltree does not read.
@@ -29,8 +31,8 @@ type Document struct {
 	SigningTime time.Time         // as the signer says
 }
 
-// Verify reads a signed document and verifies its signature. The SigningTime may lie at most tolerance after now.
-// Every error is an *Error.
+// Verify reads a signed document and verifies its signature. The SigningTime may lie at most
+// tolerance after now. Every error is an *Error.
 func Verify(data []byte, now time.Time, tolerance time.Duration) (*Document, error) {
 	document, refused := verify(data, now.Add(tolerance))
 	if refused != nil {

@@ -71,7 +71,8 @@ func TestAcceptsTheLayoutsOfKnownSigners(t *testing.T) {
 				require.Equal(t, r.SigningTime.Unix(), document.SigningTime.Unix())
 				require.Equal(t, "AuthTokenRequest", document.Content.Tag)
 				require.Equal(t, challenge, document.Content.SelectElement("Challenge").Text())
-				require.Empty(t, document.Content.FindElements("//Signature"), "the content must be without its signature")
+				require.Empty(t, document.Content.FindElements("//Signature"),
+					"the content must be without its signature")
 			})
 		}
 	}
@@ -122,7 +123,8 @@ func TestRefusesHashesThatAreNotOnTheList(t *testing.T) {
 
 func selfSigned(t *testing.T, key crypto.Signer) *x509.Certificate {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(),
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	certificate, err := x509.ParseCertificate(der)

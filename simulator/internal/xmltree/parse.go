@@ -16,8 +16,9 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Bounds of a document: the size in bytes, the depth of nesting, the number of nodes (elements, attributes, texts,
-// comments), and the number of attributes of one element. Canonicalization copies the namespaces in scope for each element.
+// Bounds of a document: the size in bytes, the depth of nesting, the number of nodes (elements,
+// attributes, texts, comments), and the number of attributes of one element. Canonicalization
+// copies the namespaces in scope for each element.
 const (
 	MaxSize       = 1 << 20
 	MaxDepth      = 32
@@ -32,11 +33,11 @@ const xmlNamespace = "http://www.w3.org/XML/1998/namespace"
 
 // Parse reads a document and returns its root element.
 //
-// It takes less than XML allows, so that what is verified has one reading only. It refuses a DOCTYPE, processing
-// instructions, duplicate attributes, undeclared prefixes, attributes of the xml namespace, line breaks and tabs in
-// attribute values, attributes of two foreign namespaces on one element, and whatever goes beyond the bounds. A byte
-// order mark is accepted.
-// The error wraps ErrEncoding where the document is not UTF-8 or says that it is not.
+// It takes less than XML allows, so that what is verified has one reading only. It refuses a
+// DOCTYPE, processing instructions, duplicate attributes, undeclared prefixes, attributes of the
+// xml namespace, line breaks and tabs in attribute values, attributes of two foreign namespaces on
+// one element, and whatever goes beyond the bounds. A byte order mark is accepted. The error wraps
+// ErrEncoding where the document is not UTF-8 or says that it is not.
 func Parse(data []byte) (*etree.Element, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("the document has %d bytes, at most %d are allowed", len(data), MaxSize)
@@ -184,8 +185,8 @@ func checkNames(element *etree.Element, scope map[string]string) error {
 	return nil
 }
 
-// DeclaredPrefix returns the prefix that a namespace declaration declares ("" for the default namespace), and whether
-// the attribute is such a declaration at all.
+// DeclaredPrefix returns the prefix that a namespace declaration declares ("" for the default
+// namespace), and whether the attribute is such a declaration at all.
 func DeclaredPrefix(attribute etree.Attr) (string, bool) {
 	if attribute.Space == "xmlns" {
 		return attribute.Key, true

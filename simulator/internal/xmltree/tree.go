@@ -55,7 +55,8 @@ func lookup(element *etree.Element, space, key string) (string, bool) {
 	return "", false
 }
 
-// Find returns the element itself and all its descendants that have this namespace and local name, in document order.
+// Find returns the element itself and all its descendants that have this namespace and local name,
+// in document order.
 func Find(element *etree.Element, namespace, tag string) []*etree.Element {
 	var found []*etree.Element
 	Walk(element, func(e *etree.Element) {
@@ -74,14 +75,15 @@ func Walk(element *etree.Element, visit func(*etree.Element)) {
 	}
 }
 
-// Item is one step of a sequence: the child elements of one name, at least Min and at most Max (0 = any number) of them.
+// Item is one step of a sequence: the child elements of one name, at least Min and at most Max (0 =
+// any number) of them.
 type Item struct {
 	Tag      string
 	Min, Max int
 }
 
-// Sequence checks that the children of an element are those of a sequence in one namespace, in this order and number,
-// with no text between them, and returns them by name.
+// Sequence checks that the children of an element are those of a sequence in one namespace, in this
+// order and number, with no text between them, and returns them by name.
 func Sequence(element *etree.Element, namespace string, items ...Item) (map[string][]*etree.Element, error) {
 	if strings.TrimSpace(directText(element)) != "" {
 		return nil, fmt.Errorf("the element %s cannot have text", element.Tag)
@@ -118,8 +120,8 @@ func directText(element *etree.Element) string {
 	return text.String()
 }
 
-// Detach returns a copy of an element without a parent on which all namespaces in scope are declared, so that it
-// canonicalizes as it would in its place.
+// Detach returns a copy of an element without a parent on which all namespaces in scope are
+// declared, so that it canonicalizes as it would in its place.
 func Detach(element *etree.Element) *etree.Element {
 	detached := element.Copy()
 	for parent := element.Parent(); parent != nil; parent = parent.Parent() {
