@@ -77,13 +77,13 @@ type ksefCertificate struct {
 	leaf       *x509.Certificate
 	validTo    time.Time // the end that the certificate names, or an earlier one
 	revoked    time.Time // when it was revoked; zero if it was not
-	dead       time.Time // when it stops being Blocked
+	RevocationEnds       time.Time // when it stops being Blocked
 	lastUse    time.Time
 }
 
 func (k *ksefCertificate) status(now time.Time) string {
 	switch {
-	case !k.revoked.IsZero() && now.Before(k.dead):
+	case !k.revoked.IsZero() && now.Before(k.RevocationEnds):
 		return certificateBlocked
 	case !k.revoked.IsZero():
 		return certificateRevoked
@@ -94,36 +94,36 @@ func (k *ksefCertificate) status(now time.Time) string {
 }
 
 // certificateStore is what KSeF remembers of certificates.
-type certificateStore struct {
-	enrollments map[string]*enrollment
-	enrolled    map[Identifier][]*enrollment // per subject, oldest first
-	order       []*enrollment
-	issued      map[string]*enrollment // by the serial number of the certificate
+type Certificates struct {
+	ByReference map[string]*enrollment
+	BySubject    map[Identifier][]*enrollment // per subject, oldest first
+	All       []*enrollment
+	BySerial      map[string]*enrollment // by the serial number of the certificate
 	keys        map[string]Identifier  // whose a certified public key is
 }
 
-func newCertificateStore() certificateStore {
-	return certificateStore{
-		enrollments: map[string]*enrollment{},
-		enrolled:    map[Identifier][]*enrollment{},
-		issued:      map[string]*enrollment{},
+func newCertificateStore() Certificates {
+	return Certificates{
+		ByReference: map[string]*enrollment{},
+		BySubject:    map[Identifier][]*enrollment{},
+		BySerial:      map[string]*enrollment{},
 		keys:        map[string]Identifier{},
 	}
 }
 
-func (s *certificateStore) add(e *enrollment) {
-	s.enrollments[e.reference] = e
-	s.enrolled[e.subject] = append(s.enrolled[e.subject], e)
-	s.order = append(s.order, e)
+func (s *Certificates) add(e *enrollment) {
+	s.ByReference[e.reference] = e
+	s.BySubject[e.subject] = append(s.BySubject[e.subject], e)
+	s.All = append(s.All, e)
 	if e.certificate != nil {
-		s.issued[e.certificate.serial] = e
+		s.BySerial[e.certificate.serial] = e
 		s.keys[string(e.certificate.leaf.RawSubjectPublicKeyInfo)] = e.subject
 	}
 }
 
 // find returns the certificate of a subject by its serial number; nil when there is none by now.
-func (s *certificateStore) find(serial string, subject Identifier, now time.Time) *ksefCertificate {
-	found := s.issued[serial]
+func (s *Certificates) find(serial string, subject Identifier, now time.Time) *ksefCertificate {
+	found := s.BySerial[serial]
 	if found == nil || found.subject != subject {
 		return nil
 	}

@@ -90,7 +90,7 @@ func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*ksefCertificate, *a
 	if err := leaf.CheckSignatureFrom(s.authority.certificate); err != nil {
 		return nil, badCertificate("Certyfikat KSeF pochodzi z innego środowiska.")
 	}
-	known := s.store.certificates.issued[serialNumber(leaf)]
+	known := s.store.certificates.BySerial[serialNumber(leaf)]
 	switch {
 	case known == nil:
 		return nil, badCertificate("Certyfikat KSeF jest nieznany.")

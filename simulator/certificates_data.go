@@ -103,10 +103,10 @@ func (d enrollmentData) attributes() []pkix.AttributeTypeAndValue {
 
 // matches tells whether a request names exactly this subject; the order of the attributes is free.
 func (d enrollmentData) matches(csr *x509.CertificateRequest) bool {
-	return slices.Equal(written(d.attributes()), written(csr.Subject.Names))
+	return slices.Equal(sortedTexts(d.attributes()), sortedTexts(csr.Subject.Names))
 }
 
-func written(attributes []pkix.AttributeTypeAndValue) []string {
+func sortedTexts(attributes []pkix.AttributeTypeAndValue) []string {
 	var list []string
 	for _, attribute := range attributes {
 		list = append(list, fmt.Sprint(attribute.Type, "=", attribute.Value))

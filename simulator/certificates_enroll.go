@@ -137,7 +137,7 @@ func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest
 			[]string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
 	}
 	room := s.quotaLeft(req.login.identifier, req.now).Certificate.Remaining
-	for _, e := range s.store.certificates.enrolled[req.login.identifier] {
+	for _, e := range s.store.certificates.BySubject[req.login.identifier] {
 		if req.now.Before(e.decided) && e.failure == nil {
 			room--
 		}
@@ -176,7 +176,7 @@ func (s *Simulator) enrollmentStatus(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.enrollments[reference]
+	found := s.store.certificates.ByReference[reference]
 	if found == nil || found.subject != req.login.identifier {
 		return req.failed(&apiError{Code: 25005,
 			Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})

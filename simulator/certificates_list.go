@@ -124,7 +124,7 @@ func (s *Simulator) queryCertificates(req *request) response {
 	defer s.mu.Unlock()
 	list := certificateList{Certificates: []certificateItem{}}
 	skip := size * offset
-	for _, e := range slices.Backward(s.store.certificates.enrolled[req.login.identifier]) {
+	for _, e := range slices.Backward(s.store.certificates.BySubject[req.login.identifier]) {
 		k := e.issued(req.now)
 		if k == nil || !filter.matches(k, req.now) {
 			continue

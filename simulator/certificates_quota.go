@@ -47,7 +47,7 @@ func (s *Simulator) certificateLimits(req *request) response {
 func (s *Simulator) quotaLeft(subject Identifier, now time.Time) certificateLimitsResponse {
 	quota := s.certificateQuota(subject)
 	requests, active := 0, 0
-	for _, e := range s.store.certificates.enrolled[subject] {
+	for _, e := range s.store.certificates.BySubject[subject] {
 		if now.Before(e.requested.Add(quotaPeriod)) {
 			requests++
 		}

@@ -35,7 +35,7 @@ func (s *Simulator) revokeCertificate(req *request) response {
 		return req.failed(&apiError{Code: 25009,
 			Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
-	found.revoked, found.dead = req.now, req.now.Add(s.options.RevocationDelay)
+	found.revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
 	return noContent()
 }
 

@@ -21,66 +21,66 @@ type grant struct {
 	canDelegate bool
 	person      *personDetails // whom it was granted to, as the request described them
 	entity      *entityDetails // the same of a company that may handle invoices
-	begun       time.Time
-	ended       time.Time // when it was taken away; zero if it was not
+	Starts       time.Time
+	Ends       time.Time // when it was taken away; zero if it was not
 }
 
 // inForce tells whether the grant counts at a time.
 func (g *grant) inForce(now time.Time) bool {
-	return !now.Before(g.begun) && (g.ended.IsZero() || now.Before(g.ended))
+	return !now.Before(g.Starts) && (g.Ends.IsZero() || now.Before(g.Ends))
 }
 
 // holding is a subject in a context.
-type holding struct{ holder, context Identifier }
+type HolderInContext struct{ Holder, context Identifier }
 
 // rights are the permissions that have been granted. What an owner may do is not among them.
 type rights struct {
 	byID    map[string]*grant
 	grants  []*grant // oldest first, those taken away too
-	held    map[holding][]*grant
-	touched map[holding]bool // those without all permissions, though nothing was granted
+	ByHolder    map[HolderInContext][]*grant
+	restricted map[HolderInContext]bool // those without all permissions, though nothing was granted
 }
 
 func newRights() rights {
-	return rights{byID: map[string]*grant{}, held: map[holding][]*grant{}, touched: map[holding]bool{}}
+	return rights{byID: map[string]*grant{}, ByHolder: map[HolderInContext][]*grant{}, restricted: map[HolderInContext]bool{}}
 }
 
 // touch records that the holder has had rights in the context, whatever is left of them.
-func (r *rights) touch(holder, context Identifier) { r.touched[holding{holder, context}] = true }
+func (r *rights) Restrict(holder, context Identifier) { r.restricted[HolderInContext{holder, context}] = true }
 
 // add records a grant unless the holder has that permission in the context already, or is about to
 // have it: then it begins no later than this one. What KSeF does with a permission that is granted
 // twice is not documented. What a company was granted for invoices, and the same granted as to a
 // person, are two.
 func (r *rights) add(g *grant) {
-	in := holding{g.holder, g.context}
-	known := slices.IndexFunc(r.held[in], func(other *grant) bool {
-		return other.permission == g.permission && other.ended.IsZero() && (other.entity == nil) == (g.entity == nil)
+	key := HolderInContext{g.holder, g.context}
+	known := slices.IndexFunc(r.ByHolder[key], func(other *grant) bool {
+		return other.permission == g.permission && other.Ends.IsZero() && (other.entity == nil) == (g.entity == nil)
 	})
 	if known >= 0 {
-		other := r.held[in][known]
-		other.begun = earlier(other.begun, g.begun)
+		other := r.ByHolder[key][known]
+		other.Starts = earlier(other.Starts, g.Starts)
 		return
 	}
 	g.id = newGrantID()
 	r.byID[g.id] = g
 	r.grants = append(r.grants, g)
-	r.held[in] = append(r.held[in], g)
+	r.ByHolder[key] = append(r.ByHolder[key], g)
 }
 
 // end takes away grants at a time, unless they end before.
 func (r *rights) end(grants []*grant, at time.Time) {
 	for _, g := range grants {
-		if g.ended.IsZero() || at.Before(g.ended) {
-			g.ended = at
+		if g.Ends.IsZero() || at.Before(g.Ends) {
+			g.Ends = at
 		}
 	}
 }
 
 // endOf takes away at a time all that a subject has been granted in any context.
-func (r *rights) endOf(holder Identifier, at time.Time) {
-	for in, grants := range r.held {
-		if in.holder == holder {
+func (r *rights) EndAll(holder Identifier, at time.Time) {
+	for key, grants := range r.ByHolder {
+		if key.Holder == holder {
 			r.end(grants, at)
 		}
 	}
@@ -89,24 +89,24 @@ func (r *rights) endOf(holder Identifier, at time.Time) {
 // of returns what a subject has been granted in a context by now, in the order of allPermissions,
 // and whether anything ever was.
 func (r *rights) of(holder, context Identifier, now time.Time) (permissions []string, ever bool) {
-	in := holding{holder, context}
-	ever = r.touched[in]
-	held := map[string]bool{}
-	for _, g := range r.held[in] {
-		held[g.permission] = held[g.permission] || g.inForce(now)
-		ever = ever || !now.Before(g.begun)
+	key := HolderInContext{holder, context}
+	ever = r.restricted[key]
+	granted := map[string]bool{}
+	for _, g := range r.ByHolder[key] {
+		granted[g.permission] = granted[g.permission] || g.inForce(now)
+		ever = ever || !now.Before(g.Starts)
 	}
-	return slices.DeleteFunc(allPermissions(), func(permission string) bool { return !held[permission] }), ever
+	return slices.DeleteFunc(allPermissions(), func(permission string) bool { return !granted[permission] }), ever
 }
 
 // grantAll records the grants of the options. KSeF itself is their author.
 func (s *store) grantAll(grants []Grant, now time.Time) {
 	for _, given := range grants {
-		s.rights.touch(given.Identifier, given.Context)
+		s.rights.Restrict(given.Identifier, given.Context)
 		for _, permission := range given.Permissions {
 			s.rights.add(&grant{
 				holder: given.Identifier, context: given.Context, permission: permission,
-				description: "Nadane przy uruchomieniu", author: system(), begun: now,
+				description: "Nadane przy uruchomieniu", author: system(), Starts: now,
 			})
 		}
 	}

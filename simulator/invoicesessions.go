@@ -51,11 +51,11 @@ func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 		},
 		{
 			name: "POST /sessions/batch", group: groupBatchSession,
-			bearer: access, requires: toBatch, serve: s.withoutBatches,
+			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 		{
 			name: "POST /sessions/batch/{referenceNumber}/close", group: groupBatchSessionClose,
-			bearer: access, requires: toBatch, serve: s.withoutBatches,
+			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 	}
 }
@@ -71,20 +71,20 @@ type invoiceSession struct {
 }
 
 // invoiceSessionStore is what KSeF remembers of online sessions.
-type invoiceSessionStore struct {
-	known map[string]*invoiceSession
-	lists map[Identifier][]*invoiceSession // per context, oldest first
-	order []*invoiceSession
+type InvoiceSessions struct {
+	ByReference map[string]*invoiceSession
+	ByContext map[Identifier][]*invoiceSession // per context, oldest first
+	All []*invoiceSession
 }
 
-func newInvoiceSessionStore() invoiceSessionStore {
-	return invoiceSessionStore{known: map[string]*invoiceSession{}, lists: map[Identifier][]*invoiceSession{}}
+func newInvoiceSessionStore() InvoiceSessions {
+	return InvoiceSessions{ByReference: map[string]*invoiceSession{}, ByContext: map[Identifier][]*invoiceSession{}}
 }
 
-func (s *invoiceSessionStore) add(opened *invoiceSession) {
-	s.known[opened.reference] = opened
-	s.lists[opened.context] = append(s.lists[opened.context], opened)
-	s.order = append(s.order, opened)
+func (s *InvoiceSessions) add(opened *invoiceSession) {
+	s.ByReference[opened.reference] = opened
+	s.ByContext[opened.context] = append(s.ByContext[opened.context], opened)
+	s.All = append(s.All, opened)
 }
 
 func (i *invoiceSession) validUntil() time.Time { return i.created.Add(invoiceSessionLifetime) }
@@ -155,7 +155,7 @@ func (s *Simulator) findInvoiceSession(req *request, found string) (*invoiceSess
 		refused := req.failed(wrong)
 		return nil, &refused
 	}
-	known := s.store.invoiceSessions.known[reference]
+	known := s.store.invoiceSessions.ByReference[reference]
 	if known == nil || known.context != req.login.context {
 		refused := req.failed(&apiError{21173, "Brak sesji o wskazanym numerze referencyjnym.",
 			[]string{"Sesja o numerze referencyjnym " + reference + " nie została " + found + "."}})
@@ -188,6 +188,6 @@ func (s *Simulator) sendInvoice(req *request) response {
 }
 
 // withoutBatches answers the operations of batch sessions.
-func (s *Simulator) withoutBatches(req *request) response {
+func (s *Simulator) refuseBatchSession(req *request) response {
 	return req.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
 }

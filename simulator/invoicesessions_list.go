@@ -44,7 +44,7 @@ func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
 
 // seesInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
-func (req *request) seesInvoiceSession(known *invoiceSession) bool {
+func (req *request) maySeeInvoiceSession(known *invoiceSession) bool {
 	return req.hasAny(introspection, enforcementOperations) || known.author == req.login.identifier
 }
 
@@ -56,7 +56,7 @@ func (s *Simulator) invoiceSessionStatus(req *request) response {
 	if refused != nil {
 		return *refused
 	}
-	if !req.seesInvoiceSession(known) {
+	if !req.maySeeInvoiceSession(known) {
 		return req.insufficientAccess()
 	}
 	return ok(known.summary(req.now))
@@ -70,13 +70,13 @@ func (s *Simulator) listInvoiceSessions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.invoiceSessions.lists[req.login.context]
+	all := s.store.invoiceSessions.ByContext[req.login.context]
 	wanted, refused := req.newPageUpTo(maxInvoiceSessionPageSize, "invoices", len(all))
 	if refused != nil {
 		return req.failed(refused)
 	}
 	positions, next := wanted.pick(func(i int) bool {
-		return req.seesInvoiceSession(all[i]) && filter.matches(all[i], req.now)
+		return req.maySeeInvoiceSession(all[i]) && filter.matches(all[i], req.now)
 	})
 	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
 	for _, i := range positions {

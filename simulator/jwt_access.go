@@ -18,7 +18,7 @@ const ownerPermission = "Owner"
 // official C# client names per the permissions, pec those excluded, pep those in effect.
 type accessClaims struct {
 	Subject   string     `json:"sud,omitempty"` // subjectDetails
-	Held      claimsList `json:"per,omitempty"` // what the subject may do in the context
+	Permissions      claimsList `json:"per,omitempty"` // what the subject may do in the context
 	Excluded  claimsList `json:"pec,omitempty"`
 	Roles     claimsList `json:"rol,omitempty"`
 	Effective claimsList `json:"pep,omitempty"` // what a token limits its login to
@@ -54,12 +54,12 @@ type subjectDetails struct {
 
 // accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
 func (s *Simulator) accessClaims(l *login, at time.Time) accessClaims {
-	held := s.permissionsOf(l.identifier, l.context, at)
+	granted := s.permissionsOf(l.identifier, l.context, at)
 	if s.owns(l.identifier, l.context) {
-		held = []string{ownerPermission}
+		granted = []string{ownerPermission}
 	}
 	none := newClaimsList(nil)
-	made := accessClaims{string(marshalClaim(l.subjectDetails())), newClaimsList(held), none, none, none, none}
+	made := accessClaims{string(marshalClaim(l.subjectDetails())), newClaimsList(granted), none, none, none, none}
 	if l.token != "" {
 		made.Effective = newClaimsList(s.effectivePermissions(l, at))
 	}
@@ -83,14 +83,14 @@ func (l *login) subjectDetails() subjectDetails {
 // permissions are what the bearer of an access token may do: what its login might when the token
 // was issued.
 func (c claims) permissions(ofOwner []string) []string {
-	held := c.Held.values()
+	granted := c.Permissions.values()
 	switch {
 	case c.Method == tokenMethod().legacy:
 		return c.Effective.values()
-	case slices.Contains(held, ownerPermission):
+	case slices.Contains(granted, ownerPermission):
 		return ofOwner
 	}
-	return held
+	return granted
 }
 
 func marshalClaim(value any) []byte {

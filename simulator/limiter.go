@@ -29,11 +29,11 @@ type window struct {
 type limiter struct {
 	defaults  groupLimits
 	overrides map[Identifier]groupLimits // of contexts, set by POST /testdata/rate-limits
-	meters    map[string]*meter
+	counters    map[string]*counter
 }
 
 // meter is one counter: the times of the admitted requests, oldest first, and the block that is on.
-type meter struct {
+type counter struct {
 	admitted     []time.Time
 	blockedUntil time.Time
 	exceeded     window
@@ -41,7 +41,7 @@ type meter struct {
 
 func newLimiter(limits Limits) *limiter {
 	return &limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[Identifier]groupLimits{}, meters: map[string]*meter{},
+		defaults: limits.withDefaults().groups(), overrides: map[Identifier]groupLimits{}, counters: map[string]*counter{},
 	}
 }
 
@@ -93,50 +93,50 @@ func (l *limiter) admit(key string, windows Windows, now time.Time) (retryAfter 
 	if windows.unlimited() {
 		return 0, "", true
 	}
-	m := l.meters[key]
-	if m == nil {
-		m = &meter{}
-		l.meters[key] = m
+	c := l.counters[key]
+	if c == nil {
+		c = &counter{}
+		l.counters[key] = c
 	}
-	if now.Before(m.blockedUntil) {
-		m.blockedUntil = earlier(m.blockedUntil.Add(blockExtension), now.Add(longestBlock))
-		return m.refusal(now)
+	if now.Before(c.blockedUntil) {
+		c.blockedUntil = earlier(c.blockedUntil.Add(blockExtension), now.Add(longestBlock))
+		return c.refusal(now)
 	}
-	m.forget(now.Add(-time.Hour))
+	c.discard(now.Add(-time.Hour))
 	for _, w := range windows.list() {
-		if free := m.free(w, now); free.After(m.blockedUntil) && free.After(now) {
-			m.blockedUntil, m.exceeded = free, w
+		if free := c.freeAt(w, now); free.After(c.blockedUntil) && free.After(now) {
+			c.blockedUntil, c.exceeded = free, w
 		}
 	}
-	if now.Before(m.blockedUntil) {
-		return m.refusal(now)
+	if now.Before(c.blockedUntil) {
+		return c.refusal(now)
 	}
-	m.admitted = append(m.admitted, now)
+	c.admitted = append(c.admitted, now)
 	return 0, "", true
 }
 
 // free returns when a window has room for one more request; the zero time when it has.
-func (m *meter) free(w window, now time.Time) time.Time {
-	within := len(m.admitted) - m.count(now.Add(-w.length))
+func (c *counter) freeAt(w window, now time.Time) time.Time {
+	within := len(c.admitted) - c.count(now.Add(-w.length))
 	if w.limit <= 0 || within < w.limit {
 		return time.Time{}
 	}
-	return m.admitted[len(m.admitted)-w.limit].Add(w.length)
+	return c.admitted[len(c.admitted)-w.limit].Add(w.length)
 }
 
 // count returns how many requests were admitted up to a time.
-func (m *meter) count(until time.Time) int {
-	return sort.Search(len(m.admitted), func(i int) bool { return m.admitted[i].After(until) })
+func (c *counter) count(until time.Time) int {
+	return sort.Search(len(c.admitted), func(i int) bool { return c.admitted[i].After(until) })
 }
 
-func (m *meter) forget(until time.Time) {
-	m.admitted = m.admitted[m.count(until):]
+func (c *counter) discard(until time.Time) {
+	c.admitted = c.admitted[c.count(until):]
 }
 
-func (m *meter) refusal(now time.Time) (int, string, bool) {
-	seconds := max(1, int(math.Ceil(m.blockedUntil.Sub(now).Seconds())))
-	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", m.exceeded.limit,
-		m.exceeded.name, seconds)
+func (c *counter) refusal(now time.Time) (int, string, bool) {
+	seconds := max(1, int(math.Ceil(c.blockedUntil.Sub(now).Seconds())))
+	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", c.exceeded.limit,
+		c.exceeded.name, seconds)
 	return seconds, detail, false
 }
 

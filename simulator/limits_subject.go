@@ -13,13 +13,13 @@ func (s *Simulator) subjectLimitEndpoints() []endpoint {
 }
 
 // limitStore is what has been changed of the limits of contexts and subjects.
-type limitStore struct {
+type limitChanges struct {
 	contexts map[Identifier]contextLimits
 	subjects map[Identifier]subjectLimits
 }
 
-func newLimitStore() limitStore {
-	return limitStore{contexts: map[Identifier]contextLimits{}, subjects: map[Identifier]subjectLimits{}}
+func newLimitChanges() limitChanges {
+	return limitChanges{contexts: map[Identifier]contextLimits{}, subjects: map[Identifier]subjectLimits{}}
 }
 
 // subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may
@@ -51,7 +51,7 @@ func (s *Simulator) subjectLimits(req *request) response {
 // The caller holds the lock.
 func (s *Simulator) certificateQuota(subject Identifier) CertificateQuota {
 	quota := s.options.CertificateQuota.or(subject.Type)
-	changed := s.store.limits.subjects[subject]
+	changed := s.store.limitChanges.subjects[subject]
 	if changed.Enrollment != nil && changed.Enrollment.MaxEnrollments != nil {
 		quota.Requests = *changed.Enrollment.MaxEnrollments
 	}
@@ -95,7 +95,7 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.limits.subjects[req.login.identifier] = body.subjectLimits
+	s.store.limitChanges.subjects[req.login.identifier] = body.subjectLimits
 	return done()
 }
 
@@ -103,6 +103,6 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 func (s *Simulator) resetSubjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.store.limits.subjects, req.login.identifier)
+	delete(s.store.limitChanges.subjects, req.login.identifier)
 	return done()
 }

@@ -21,7 +21,7 @@ type methodInfo struct {
 	DisplayName string `json:"displayName"`
 }
 
-func signatureMethod(who signer, issued *ksefCertificate) authenticationMethod {
+func signatureMethod(who subject, issued *ksefCertificate) authenticationMethod {
 	if issued != nil {
 		return authenticationMethod{"InternalCertificate",
 			methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
@@ -59,15 +59,15 @@ type initResponse struct {
 }
 
 // begin records a login that will be decided after the login delay. The caller holds the lock.
-func (s *Simulator) begin(req *request, l *login) response {
+func (s *Simulator) startLogin(req *request, l *login) response {
 	l.reference = newReference(loginKind, req.now)
 	l.started, l.due = req.now, req.now.Add(s.options.LoginDelay)
 	if l.signed != nil && l.issued == nil {
 		l.due = l.due.Add(s.options.QualifiedLoginDelay)
 	}
 	s.store.addLogin(l)
-	s.store.expectDecision(s.decisionTime(l))
-	s.settle(req.now)
+	s.store.ScheduleDecision(s.decisionTime(l))
+	s.decideLogins(req.now)
 	return accepted(initResponse{l.reference, s.issue(operationJWT, l, req.now, operationLifetime)})
 }
 

@@ -8,20 +8,20 @@ import "time"
 // settle decides the logins whose time has come. Every request does so before anything else: so a
 // login is decided by how things stood then, whatever the request and later ones change, and stays
 // as it was decided. The caller holds the lock.
-func (s *Simulator) settle(now time.Time) {
-	if len(s.store.undecided) == 0 || now.Before(s.store.decision) {
+func (s *Simulator) decideLogins(now time.Time) {
+	if len(s.store.Undecided) == 0 || now.Before(s.store.NextDecision) {
 		return
 	}
-	all := s.store.undecided
-	s.store.undecided = nil
+	all := s.store.Undecided
+	s.store.Undecided = nil
 	for _, l := range all {
 		at := s.decisionTime(l)
 		if now.Before(at) {
-			s.store.undecided = append(s.store.undecided, l)
-			s.store.expectDecision(at)
+			s.store.Undecided = append(s.store.Undecided, l)
+			s.store.ScheduleDecision(at)
 			continue
 		}
-		l.failure, l.decided = s.judge(l, at), true
+		l.failure, l.decided = s.outcomeOf(l, at), true
 	}
 }
 
@@ -29,13 +29,13 @@ func (s *Simulator) settle(now time.Time) {
 // Pending. The official Java client's KsefTokenIntegrationTest logs in with a token without waiting
 // for it to become Active. A token that is revoked before that is waited for no longer.
 func (s *Simulator) decisionTime(l *login) time.Time {
-	presented := s.store.tokens[l.token]
-	if presented == nil || l.failure != nil {
+	token := s.store.Tokens[l.token]
+	if token == nil || l.failure != nil {
 		return l.due
 	}
-	settled := presented.decided
-	if !presented.revoked.IsZero() && presented.revoked.Before(settled) {
-		settled = presented.revoked
+	settled := token.decided
+	if !token.revoked.IsZero() && token.revoked.Before(settled) {
+		settled = token.revoked
 	}
 	if settled.After(l.due) {
 		return settled
@@ -45,13 +45,13 @@ func (s *Simulator) decisionTime(l *login) time.Time {
 
 // judge returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
 // the lock.
-func (s *Simulator) judge(l *login, at time.Time) *statusInfo {
-	presented := s.store.tokens[l.token]
+func (s *Simulator) outcomeOf(l *login, at time.Time) *statusInfo {
+	token := s.store.Tokens[l.token]
 	failure := l.failure
 	switch {
 	case failure != nil: // known since it was submitted
-	case presented != nil:
-		failure = s.tokenFailure(presented, at)
+	case token != nil:
+		failure = s.tokenFailure(token, at)
 	default:
 		failure = l.signatureFailure(at)
 	}
@@ -61,8 +61,8 @@ func (s *Simulator) judge(l *login, at time.Time) *statusInfo {
 	switch {
 	case failure != nil:
 		return failure
-	case presented != nil:
-		presented.lastUse = at
+	case token != nil:
+		token.lastUse = at
 	case l.issued != nil:
 		l.issued.lastUse = at
 	}

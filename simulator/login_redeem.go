@@ -20,13 +20,13 @@ func (s *Simulator) redeem(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := req.login
-	if s.store.logins[l.reference] != l { // Reset has forgotten it since it was authenticated
+	if s.store.Logins[l.reference] != l { // Reset has forgotten it since it was authenticated
 		return req.failed(unknownLogin(l.reference))
 	}
 	if status := l.status().Code; status != 200 {
 		return req.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
 	}
-	if refused := s.noNewTokens(l, req.now); refused != nil {
+	if refused := s.accessTokenRefusal(l, req.now); refused != nil {
 		return req.failed(refused)
 	}
 	if !l.redeemed.IsZero() {
@@ -53,7 +53,7 @@ func (s *Simulator) refresh(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.store.logins[found.Reference]
+	l := s.store.Logins[found.Reference]
 	if errors.Is(err, errExpiredJWT) || l == nil {
 		return req.failed(unknownLogin(found.Reference))
 	}
@@ -63,7 +63,7 @@ func (s *Simulator) refresh(req *request) response {
 		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.",
 			status))
 	}
-	if refused := s.noNewTokens(l, req.now); refused != nil {
+	if refused := s.accessTokenRefusal(l, req.now); refused != nil {
 		return req.failed(refused)
 	}
 	l.refreshed = req.now
@@ -72,8 +72,8 @@ func (s *Simulator) refresh(req *request) response {
 
 // noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that
 // it was opened with has ended since, or its subject has died. The caller holds the lock.
-func (s *Simulator) noNewTokens(l *login, now time.Time) *apiError {
-	t := s.store.tokens[l.token]
+func (s *Simulator) accessTokenRefusal(l *login, now time.Time) *apiError {
+	t := s.store.Tokens[l.token]
 	switch {
 	case t != nil && !t.revoked.IsZero():
 		return noAuthorization("Token KSeF został unieważniony.")

@@ -44,7 +44,7 @@ func (s *Simulator) loginBySignature(req *request) response {
 		return req.failed(refused)
 	}
 	login.chain = chain
-	return s.begin(req, login)
+	return s.startLogin(req, login)
 }
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.

@@ -54,9 +54,9 @@ func (s *Simulator) loginByToken(req *request) response {
 	if err != nil {
 		login.failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
-		s.present(login, string(plain), made)
+		s.matchToken(login, string(plain), made)
 	}
-	return s.begin(req, login)
+	return s.startLogin(req, login)
 }
 
 // read validates the request. The public key's identifier is compared by the caller.
@@ -90,7 +90,7 @@ func badToken(detail string) *statusInfo {
 
 // present finds the token of a login, or the reason why it opens nothing. The caller holds the
 // lock.
-func (s *Simulator) present(l *login, plain string, challenged time.Time) {
+func (s *Simulator) matchToken(l *login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {
 		l.failure = badToken("Nieprawidłowe kodowanie tokena")
@@ -103,7 +103,7 @@ func (s *Simulator) present(l *login, plain string, challenged time.Time) {
 		l.failure = badToken("Nieprawidłowe kodowanie tokena")
 		return
 	}
-	known := s.store.tokens[reference]
+	known := s.store.Tokens[reference]
 	hash := sha256.Sum256([]byte(secret))
 	switch {
 	case milliseconds != challenged.UnixMilli():

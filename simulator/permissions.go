@@ -59,13 +59,13 @@ type permissionOperationResponse struct {
 }
 
 // beginOperation records an operation that ends after the delay. The caller holds the lock.
-func (s *Simulator) beginOperation(req *request, failure *statusInfo) (*permissionOperation, response) {
-	begun := &permissionOperation{
+func (s *Simulator) startOperation(req *request, failure *statusInfo) (*permissionOperation, response) {
+	started := &permissionOperation{
 		reference: newReference(operationKind, req.now), context: req.login.context,
 		requested: req.now, decided: req.now.Add(s.options.GrantDelay), failure: failure,
 	}
-	s.store.operations[begun.reference] = begun
-	return begun, accepted(permissionOperationResponse{begun.reference})
+	s.store.operations[started.reference] = started
+	return started, accepted(permissionOperationResponse{started.reference})
 }
 
 // permissionOperationStatus is GET /permissions/operations/{referenceNumber}. An operation is known
@@ -96,7 +96,7 @@ func (s *Simulator) revokePermission(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.store.rights.byID[id]
-	operation, resp := s.beginOperation(req, req.mayBeRevoked(found))
+	operation, resp := s.startOperation(req, req.revocationFailure(found))
 	if operation.failure == nil {
 		s.store.rights.end([]*grant{found}, operation.decided)
 	}

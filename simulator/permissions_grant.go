@@ -204,12 +204,12 @@ func (s *Simulator) grant(req *request, holder Identifier, grants []*grant) resp
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	operation, resp := s.beginOperation(req, s.mayBeGranted(holder, req.login.context, permissions))
+	operation, resp := s.startOperation(req, s.grantFailure(holder, req.login.context, permissions))
 	if operation.failure != nil {
 		return resp
 	}
 	for _, g := range grants {
-		g.holder, g.context, g.author, g.begun = holder, req.login.context, req.login.identifier, operation.decided
+		g.holder, g.context, g.author, g.Starts = holder, req.login.context, req.login.identifier, operation.decided
 		s.store.rights.add(g)
 	}
 	return resp

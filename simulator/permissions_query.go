@@ -97,7 +97,7 @@ func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(
 		return !g.inForce(now) || !matches(g)
 	})
 	slices.SortFunc(found, func(a, b *grant) int {
-		return cmp.Or(b.begun.Compare(a.begun), strings.Compare(a.id, b.id))
+		return cmp.Or(b.Starts.Compare(a.Starts), strings.Compare(a.id, b.id))
 	})
 	first := min(size*number, len(found))
 	last := min(first+size, len(found))
@@ -122,7 +122,7 @@ func (g *grant) item() grantItem {
 	return grantItem{
 		ID: g.id, PermissionScope: g.permission, Description: g.description,
 		SubjectPersonDetails: g.person, SubjectEntityDetails: g.entity,
-		PermissionState: "Active", StartDate: timestamp(g.begun), CanDelegate: g.canDelegate,
+		PermissionState: "Active", StartDate: timestamp(g.Starts), CanDelegate: g.canDelegate,
 	}
 }
 

@@ -66,7 +66,7 @@ func productionLimits() groupLimits {
 func (l Limits) groups() groupLimits {
 	all := productionLimits()
 	for i := range all {
-		all[i].Windows = all[i].lift(l.Context)
+		all[i].Windows = all[i].withoutLimitsOf(l.Context)
 	}
 	all.set(groupOther, l.Context)
 	all.set(groupAnonymous, l.Client)
@@ -104,7 +104,7 @@ func (g groupLimits) MarshalJSON() ([]byte, error) {
 }
 
 // lift returns the windows without those that the others lift.
-func (w Windows) lift(others Windows) Windows {
+func (w Windows) withoutLimitsOf(others Windows) Windows {
 	lifted := func(own, other int) int {
 		if other < 0 {
 			return other

@@ -17,11 +17,11 @@ func (s *Simulator) permissionsOf(subject, context Identifier, at time.Time) []s
 	if s.owns(subject, context) {
 		return s.options.OwnerPermissions
 	}
-	held, ever := s.store.rights.of(subject, context, at)
+	granted, ever := s.store.rights.of(subject, context, at)
 	if !ever && subject.Type == TypePESEL && !s.options.RequireGrants {
 		return allPermissions()
 	}
-	return held
+	return granted
 }
 
 // owns tells whether a subject is the taxpayer whom a context is about: by its NIP, or by the PESEL
@@ -41,7 +41,7 @@ func (s *Simulator) effectivePermissions(l *login, at time.Time) []string {
 	if l.token == "" {
 		return permissions
 	}
-	carried := s.store.tokens[l.token].permissions
+	carried := s.store.Tokens[l.token].permissions
 	return slices.DeleteFunc(slices.Clone(carried), func(permission string) bool {
 		return !slices.Contains(permissions, permission)
 	})
@@ -73,7 +73,7 @@ func (s *Simulator) lacksEnforcementRole(context Identifier, permissions []strin
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
 // EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
 // owner has all permissions, and contexts of the European Union and of Peppol have other endpoints.
-func (s *Simulator) mayBeGranted(holder, context Identifier, permissions []string) *statusInfo {
+func (s *Simulator) grantFailure(holder, context Identifier, permissions []string) *statusInfo {
 	switch {
 	case context.Type != TypeNIP && context.Type != TypeInternalID:
 		return &statusInfo{Code: 430,
@@ -90,9 +90,9 @@ func (s *Simulator) mayBeGranted(holder, context Identifier, permissions []strin
 // mayBeRevoked returns how an operation ends that takes a grant away in the caller's context; nil
 // when it succeeds. That an unknown grant, one of another context and one that has ended end with
 // 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
-func (req *request) mayBeRevoked(g *grant) *statusInfo {
+func (req *request) revocationFailure(g *grant) *statusInfo {
 	switch {
-	case g == nil || g.context != req.login.context || !g.ended.IsZero():
+	case g == nil || g.context != req.login.context || !g.Ends.IsZero():
 		return &statusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
 	case !req.hasAny("CredentialsManage"):
 		return &statusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}

@@ -53,7 +53,7 @@ func delay(r *http.Request, d time.Duration) bool {
 		return false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
-	return wait(r.Context(), d)
+	return sleep(r.Context(), d)
 }
 
 // garbage turns an answer into one of success whose body is not JSON.
@@ -71,7 +71,7 @@ func (s *Simulator) drop(e endpoint) {
 	panic(http.ErrAbortHandler)
 }
 
-func wait(ctx context.Context, d time.Duration) bool {
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -93,7 +93,7 @@ func (s *Simulator) count(e endpoint, result string) {
 
 func (s *Simulator) respond(e endpoint, req *request) response {
 	s.mu.Lock()
-	s.settle(req.now)
+	s.decideLogins(req.now)
 	s.mu.Unlock()
 	if req.fault.Kind == FaultStatus {
 		return req.anyFailure(req.fault.Status, req.fault.RetryAfter)
@@ -150,7 +150,7 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.store.logins[found.Reference]
+	known := s.store.Logins[found.Reference]
 	switch {
 	case known == nil && found.Type == accessJWT:
 		refused := req.unauthorized()

@@ -30,7 +30,7 @@ type sessionList struct {
 func (s *Simulator) listSessions(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own := s.store.owned[req.login.owner]
+	own := s.store.LoginsByOwner[req.login.owner]
 	wanted, refused := req.newPage("sessions", len(own))
 	if refused != nil {
 		return req.failed(refused)
@@ -44,19 +44,19 @@ func (s *Simulator) listSessions(req *request) response {
 }
 
 func (s *Simulator) endCurrentSession(req *request) response {
-	return s.end(req, req.login.reference)
+	return s.endOwnSession(req, req.login.reference)
 }
 
 func (s *Simulator) endSession(req *request) response {
-	return s.end(req, req.PathValue("referenceNumber"))
+	return s.endOwnSession(req, req.PathValue("referenceNumber"))
 }
 
 // end ends a session of the caller. One that is not active any more is answered as one that does
 // not exist: what KSeF does is not documented.
-func (s *Simulator) end(req *request, reference string) response {
+func (s *Simulator) endOwnSession(req *request, reference string) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.store.logins[reference]
+	l := s.store.Logins[reference]
 	if l == nil || l.owner != req.login.owner || !l.active(req.now) {
 		return req.failed(badInput("Sesja o numerze referencyjnym %s nie istnieje albo nie jest aktywna.", reference))
 	}

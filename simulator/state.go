@@ -79,12 +79,12 @@ func (s *Simulator) State() State {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settle(now)
+	s.decideLogins(now)
 	state := State{
 		Tokens: []TokenState{}, Sessions: []SessionState{}, Certificates: []CertificateState{}, Grants: []GrantState{},
 		Requests: map[string]map[string]int{},
 	}
-	for _, t := range s.store.all {
+	for _, t := range s.store.AllTokens {
 		seen := TokenState{
 			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description,
 			ContextIdentifier:    t.context,
@@ -95,7 +95,7 @@ func (s *Simulator) State() State {
 		}
 		state.Tokens = append(state.Tokens, seen)
 	}
-	for _, l := range s.store.order {
+	for _, l := range s.store.AllLogins {
 		state.Sessions = append(state.Sessions, SessionState{
 			ReferenceNumber: l.reference, Status: l.status().Code, ContextIdentifier: l.context,
 			Identifier:           l.identifier,
@@ -104,7 +104,7 @@ func (s *Simulator) State() State {
 			Active:          l.active(now),
 		})
 	}
-	for _, e := range s.store.certificates.order {
+	for _, e := range s.store.certificates.All {
 		if k := e.issued(now); k != nil {
 			state.Certificates = append(state.Certificates, CertificateState{
 				k.serial, k.status(now), k.name, k.kind, k.subject,
@@ -115,11 +115,11 @@ func (s *Simulator) State() State {
 	for _, g := range s.store.rights.grants {
 		if g.inForce(now) {
 			state.Grants = append(state.Grants,
-				GrantState{g.id, g.permission, g.holder, g.context, g.begun.Format(timeLayout)})
+				GrantState{g.id, g.permission, g.holder, g.context, g.Starts.Format(timeLayout)})
 		}
 	}
 	state.InvoiceSessions = []InvoiceSessionState{}
-	for _, i := range s.store.invoiceSessions.order {
+	for _, i := range s.store.invoiceSessions.All {
 		state.InvoiceSessions = append(state.InvoiceSessions, InvoiceSessionState{
 			i.reference, i.status(now).Code, i.context, i.author, i.created.Format(timeLayout),
 			i.validUntil().Format(timeLayout),
@@ -136,8 +136,8 @@ func (s *Simulator) State() State {
 func (s *Simulator) SignedRequests() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	documents := make([][]byte, len(s.store.signed))
-	for i, document := range s.store.signed {
+	documents := make([][]byte, len(s.store.SignedDocuments))
+	for i, document := range s.store.SignedDocuments {
 		documents[i] = slices.Clone(document)
 	}
 	return documents

@@ -17,71 +17,71 @@ const maxSignedRequests = 1000
 // store is everything that KSeF remembers.
 type store struct {
 	challenges map[string]time.Time // those not yet used, with the time of their making
-	logins     map[string]*login
-	order      []*login
-	undecided  []*login           // oldest first
-	decision   time.Time          // no undecided login is decided before
-	owned      map[owner][]*login // oldest first
-	tokens     map[string]*token
-	lists      map[Identifier][]*token // per context, oldest first
-	all        []*token
+	Logins     map[string]*login
+	AllLogins      []*login
+	Undecided  []*login           // oldest first
+	NextDecision   time.Time          // no undecided login is decided before
+	LoginsByOwner      map[owner][]*login // oldest first
+	Tokens     map[string]*token
+	TokensByContext      map[Identifier][]*token // per context, oldest first
+	AllTokens        []*token
 	tokenRules tokenRules
-	signed     [][]byte
+	SignedDocuments     [][]byte
 
 	rights       rights
 	operations   map[string]*permissionOperation
 	subjects     testSubjects
-	certificates certificateStore
-	limits       limitStore
+	certificates Certificates
+	limitChanges       limitChanges
 
-	invoiceSessions invoiceSessionStore
+	invoiceSessions InvoiceSessions
 }
 
 func newStore(rules tokenRules) *store {
 	return &store{
 		tokenRules: rules,
 		challenges: map[string]time.Time{},
-		logins:     map[string]*login{},
-		owned:      map[owner][]*login{},
-		tokens:     map[string]*token{},
-		lists:      map[Identifier][]*token{},
+		Logins:     map[string]*login{},
+		LoginsByOwner:      map[owner][]*login{},
+		Tokens:     map[string]*token{},
+		TokensByContext:      map[Identifier][]*token{},
 
 		rights:       newRights(),
 		operations:   map[string]*permissionOperation{},
 		subjects:     newTestSubjects(),
 		certificates: newCertificateStore(),
-		limits:       newLimitStore(),
+		limitChanges:       newLimitChanges(),
 
 		invoiceSessions: newInvoiceSessionStore(),
 	}
 }
 
 func (s *store) addLogin(l *login) {
-	s.logins[l.reference] = l
-	s.order = append(s.order, l)
-	s.undecided = append(s.undecided, l)
-	s.owned[l.owner] = append(s.owned[l.owner], l)
+	s.Logins[l.reference] = l
+	s.AllLogins = append(s.AllLogins, l)
+	s.Undecided = append(s.Undecided, l)
+	s.LoginsByOwner[l.owner] = append(s.LoginsByOwner[l.owner], l)
 }
 
 // expectDecision tells that a login may be decided as soon as at a time.
-func (s *store) expectDecision(at time.Time) {
-	if len(s.undecided) == 1 || at.Before(s.decision) {
-		s.decision = at
+func (s *store) ScheduleDecision(at time.Time) {
+	if len(s.Undecided) == 1 || at.Before(s.NextDecision) {
+		s.NextDecision = at
 	}
 }
 
 func (s *store) addToken(t *token) {
 	t.expires = s.tokenRules.expires(t.created)
-	s.tokens[t.reference] = t
-	s.lists[t.context] = append(s.lists[t.context], t)
-	s.all = append(s.all, t)
+	s.Tokens[t.reference] = t
+	s.TokensByContext[t.context] = append(s.TokensByContext[t.context], t)
+	s.AllTokens = append(s.AllTokens, t)
 }
 
 func (s *store) addSigned(document []byte) {
-	if len(s.signed) == maxSignedRequests {
-		s.signed = s.signed[1:]
+	if len(s.SignedDocuments) == maxSignedRequests {
+		s.SignedDocuments = s.SignedDocuments[1:]
 	}
-	s.signed = append(s.signed, document)
+	s.SignedDocuments = append(s.SignedDocuments, document)
 }
 
 // newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36
@@ -117,7 +117,7 @@ type token struct {
 	decided     time.Time // when it stops being Pending
 	fails       bool
 	revoked     time.Time // when it was revoked; zero if it was not
-	dead        time.Time // when it stops being Revoking
+	RevocationEnds        time.Time // when it stops being Revoking
 	expires     time.Time // when it runs out; zero if it does not
 	lastUse     time.Time
 }
@@ -133,7 +133,7 @@ const (
 
 func (t *token) status(now time.Time) string {
 	switch {
-	case !t.revoked.IsZero() && now.Before(t.dead):
+	case !t.revoked.IsZero() && now.Before(t.RevocationEnds):
 		return statusRevoking
 	case !t.revoked.IsZero():
 		return statusRevoked

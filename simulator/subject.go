@@ -40,7 +40,7 @@ func Fingerprint(certificate *x509.Certificate) Identifier {
 }
 
 // signer is who a certificate names.
-type signer struct {
+type subject struct {
 	identifier Identifier
 	person     bool
 }
@@ -54,24 +54,24 @@ type signer struct {
 // certificateSubject a certificate without a readable identifier is a conflict (21406). Under
 // certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a PESEL or
 // not: the official tests of EU entities log in so with a certificate that names a NIP.
-func identify(certificate *x509.Certificate, subjectType string) (signer, *apiError) {
+func identify(certificate *x509.Certificate, subjectType string) (subject, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)
 	if subjectType == byFingerprint {
-		return signer{Fingerprint(certificate), person}, nil
+		return subject{Fingerprint(certificate), person}, nil
 	}
 	identifier, readable := subjectIdentifier(attributes, person)
 	if missing := missingAttributes(attributes, person); len(missing) > 0 {
-		return signer{}, badCertificate("Brak wymaganych atrybutów podmiotu: " + strings.Join(missing, ", ") + ".")
+		return subject{}, badCertificate("Brak wymaganych atrybutów podmiotu: " + strings.Join(missing, ", ") + ".")
 	}
 	if readable {
-		return signer{identifier, person}, nil
+		return subject{identifier, person}, nil
 	}
 	written := attributes[oidSerialNumber] + attributes[oidOrganizationIdentifier]
 	if written != "" && !knownPrefixes.MatchString(written) {
-		return signer{}, badCertificate("Nieznany prefiks identyfikatora podmiotu.")
+		return subject{}, badCertificate("Nieznany prefiks identyfikatora podmiotu.")
 	}
-	return signer{}, conflict("Certyfikat nie zawiera identyfikatora podmiotu: użyj certificateFingerprint.")
+	return subject{}, conflict("Certyfikat nie zawiera identyfikatora podmiotu: użyj certificateFingerprint.")
 }
 
 // isPerson tells a person's certificate from a seal.

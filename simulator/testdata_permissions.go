@@ -49,7 +49,7 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	for _, permission := range body.Permissions {
 		s.store.rights.add(&grant{
 			holder: *body.Authorized, context: *body.Context, permission: permission.Type,
-			description: permission.Description, author: system(), begun: req.now,
+			description: permission.Description, author: system(), Starts: req.now,
 		})
 	}
 	return done()
@@ -67,7 +67,7 @@ func (s *Simulator) revokeTestPermissions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.rights.end(s.store.rights.held[holding{*body.Authorized, *body.Context}], req.now)
+	s.store.rights.end(s.store.rights.ByHolder[HolderInContext{*body.Authorized, *body.Context}], req.now)
 	return done()
 }
 

@@ -162,7 +162,7 @@ func (s *Simulator) createPerson(req *request) response {
 		return req.failed(refused)
 	}
 	s.store.subjects.persons[body.NIP] = &testPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
-	s.store.rights.touch(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
+	s.store.rights.Restrict(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
 	return done()
 }
 
@@ -178,7 +178,7 @@ func (s *Simulator) removePerson(req *request) response {
 			return
 		}
 		delete(s.store.subjects.persons, nip)
-		s.store.rights.endOf(Identifier{TypeNIP, nip}, req.now)
-		s.store.rights.endOf(Identifier{TypePESEL, removed.pesel}, req.now)
+		s.store.rights.EndAll(Identifier{TypeNIP, nip}, req.now)
+		s.store.rights.EndAll(Identifier{TypePESEL, removed.pesel}, req.now)
 	})
 }

@@ -46,7 +46,7 @@ func (s *Simulator) issueToken(req *request) response {
 	if req.login.token != "" && !s.options.TokensMayIssueTokens {
 		return req.methodNotAllowed()
 	}
-	if refused := s.refuseTokens(req.now); refused != nil {
+	if refused := s.newTokenRefusal(req.now); refused != nil {
 		return req.failed(refused)
 	}
 	var body generateRequest
@@ -89,9 +89,9 @@ func (r generateRequest) check(context Identifier) *apiError {
 }
 
 // within refuses permissions that the caller does not have.
-func (r generateRequest) within(held []string) *apiError {
+func (r generateRequest) within(granted []string) *apiError {
 	missing := slices.DeleteFunc(slices.Clone(r.Permissions),
-		func(permission string) bool { return slices.Contains(held, permission) })
+		func(permission string) bool { return slices.Contains(granted, permission) })
 	if len(missing) == 0 {
 		return nil
 	}
@@ -149,7 +149,7 @@ func (req *request) item(t *token) tokenItem {
 // sees tells whether the caller may see or revoke a token of its context: with one of the
 // permissions any token; else with a token login only that token, and with a signature only the
 // tokens of the same author.
-func (req *request) sees(t *token, permissions ...string) bool {
+func (req *request) maySee(t *token, permissions ...string) bool {
 	if req.hasAny(permissions...) {
 		return true
 	}
@@ -173,7 +173,7 @@ func (s *Simulator) tokenStatus(req *request) response {
 		return req.failed(refused)
 	}
 	readsAll := s.options.TokensReadOthers && req.login.token != ""
-	if !readsAll && !req.sees(found, "CredentialsManage", "CredentialsRead") {
+	if !readsAll && !req.maySee(found, "CredentialsManage", "CredentialsRead") {
 		return req.missingPermissions("CredentialsManage", "CredentialsRead")
 	}
 	return ok(req.item(found))
@@ -181,7 +181,7 @@ func (s *Simulator) tokenStatus(req *request) response {
 
 // findToken returns a token of the caller's context. The caller holds the lock.
 func (s *Simulator) findToken(req *request, reference string) (*token, *apiError) {
-	found := s.store.tokens[reference]
+	found := s.store.Tokens[reference]
 	if found == nil || found.context != req.login.context {
 		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)
 	}

@@ -77,13 +77,13 @@ func (s *Simulator) listTokens(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.lists[req.login.context]
+	all := s.store.TokensByContext[req.login.context]
 	wanted, refused := req.newPage("tokens", len(all))
 	if refused != nil {
 		return req.failed(refused)
 	}
 	positions, next := wanted.pick(func(i int) bool {
-		return filter.matches(all[i], req.now) && req.sees(all[i], "CredentialsManage", "CredentialsRead")
+		return filter.matches(all[i], req.now) && req.maySee(all[i], "CredentialsManage", "CredentialsRead")
 	})
 	list := tokenList{ContinuationToken: next, Tokens: []tokenItem{}}
 	for _, i := range positions {

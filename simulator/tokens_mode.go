@@ -81,16 +81,16 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	if err := rules.check(); err != nil {
 		return err
 	}
-	s.settle(s.now())
+	s.decideLogins(s.now())
 	s.store.tokenRules = rules
-	for _, t := range s.store.all {
+	for _, t := range s.store.AllTokens {
 		t.expires = rules.expires(t.created)
 	}
 	return nil
 }
 
 // refuseTokens returns the refusal of new tokens; nil when they are made. KSeF's code is not known.
-func (s *Simulator) refuseTokens(now time.Time) *apiError {
+func (s *Simulator) newTokenRefusal(now time.Time) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.store.tokenRules.refuses(now) {

@@ -17,7 +17,7 @@ func (s *Simulator) revokeToken(req *request) response {
 	if refused != nil {
 		return req.deleteResponse(s.options.DeleteUnknownToken, refused)
 	}
-	if !req.sees(found, "CredentialsManage") {
+	if !req.maySee(found, "CredentialsManage") {
 		return req.missingPermissions("CredentialsManage")
 	}
 	status := found.status(req.now)
@@ -28,8 +28,8 @@ func (s *Simulator) revokeToken(req *request) response {
 	if status == statusPending && s.options.DeletePendingToken != AnswerNoContent {
 		return req.deleteResponse(s.options.DeletePendingToken, notNow)
 	}
-	found.revoked, found.dead = req.now, req.now.Add(s.options.RevocationDelay)
-	s.store.expectDecision(req.now) // of logins with it
+	found.revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
+	s.store.ScheduleDecision(req.now) // of logins with it
 	return noContent()
 }
 

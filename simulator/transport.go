@@ -42,7 +42,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	recorder := &recorder{header: http.Header{}}
-	aborted := t.run(recorder, t.incoming(r))
+	aborted := t.run(recorder, t.serverRequest(r))
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -69,17 +69,17 @@ func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 }
 
 // incoming makes of a client's request what a server would see.
-func (t transport) incoming(r *http.Request) *http.Request {
-	seen := r.Clone(r.Context())
-	seen.RequestURI = r.URL.RequestURI()
-	seen.RemoteAddr = t.remote
-	if seen.Host == "" {
-		seen.Host = r.URL.Host
+func (t transport) serverRequest(r *http.Request) *http.Request {
+	server := r.Clone(r.Context())
+	server.RequestURI = r.URL.RequestURI()
+	server.RemoteAddr = t.remote
+	if server.Host == "" {
+		server.Host = r.URL.Host
 	}
-	if seen.Body == nil {
-		seen.Body = http.NoBody
+	if server.Body == nil {
+		server.Body = http.NoBody
 	}
-	return seen
+	return server
 }
 
 // recorder is the ResponseWriter of a request in this process.
