@@ -37,15 +37,7 @@ type authRequest struct {
 
 // newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
 // schemat_auth_v2-1.xsd. For IP addresses it takes the patterns of 2.1 with both.
-func newAuthRequest(root *etree.Element) (authRequest, *apiError) {
-	read, err := readAuthRequest(root)
-	if err != nil {
-		return authRequest{}, &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
-	}
-	return read, nil
-}
-
-func readAuthRequest(root *etree.Element) (authRequest, error) {
+func newAuthRequest(root *etree.Element) (authRequest, error) {
 	namespace := root.NamespaceURI()
 	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
 		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s",

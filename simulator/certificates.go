@@ -67,18 +67,18 @@ func (e *enrollment) issued(now time.Time) *ksefCertificate {
 
 // ksefCertificate is a certificate that KSeF has issued. Its status follows from the times.
 type ksefCertificate struct {
-	serial     string
-	name       string
-	kind       string
-	commonName string // of the subject, without what the authority appends
-	subject    Identifier
-	requested  time.Time
-	accepted   time.Time // when logins with it begin to be accepted
-	leaf       *x509.Certificate
-	validTo    time.Time // the end that the certificate names, or an earlier one
-	revoked    time.Time // when it was revoked; zero if it was not
-	RevocationEnds       time.Time // when it stops being Blocked
-	lastUse    time.Time
+	serial         string
+	name           string
+	kind           string
+	commonName     string // of the subject, without what the authority appends
+	subject        Identifier
+	requested      time.Time
+	accepted       time.Time // when logins with it begin to be accepted
+	leaf           *x509.Certificate
+	validTo        time.Time // the end that the certificate names, or an earlier one
+	revoked        time.Time // when it was revoked; zero if it was not
+	RevocationEnds time.Time // when it stops being Blocked
+	lastUse        time.Time
 }
 
 func (k *ksefCertificate) status(now time.Time) string {
@@ -96,17 +96,17 @@ func (k *ksefCertificate) status(now time.Time) string {
 // certificateStore is what KSeF remembers of certificates.
 type Certificates struct {
 	ByReference map[string]*enrollment
-	BySubject    map[Identifier][]*enrollment // per subject, oldest first
-	All       []*enrollment
-	BySerial      map[string]*enrollment // by the serial number of the certificate
+	BySubject   map[Identifier][]*enrollment // per subject, oldest first
+	All         []*enrollment
+	BySerial    map[string]*enrollment // by the serial number of the certificate
 	keys        map[string]Identifier  // whose a certified public key is
 }
 
 func newCertificateStore() Certificates {
 	return Certificates{
 		ByReference: map[string]*enrollment{},
-		BySubject:    map[Identifier][]*enrollment{},
-		BySerial:      map[string]*enrollment{},
+		BySubject:   map[Identifier][]*enrollment{},
+		BySerial:    map[string]*enrollment{},
 		keys:        map[string]Identifier{},
 	}
 }

@@ -50,8 +50,8 @@ func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
 // issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
 // type Offline for nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years
 // when that is zero.
-func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAndValue, key any, from time.Time,
-	lifetime time.Duration) (*x509.Certificate, error) {
+func (a certificateAuthority) issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
+	from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
 	to := from.AddDate(certificateYears, 0, 0)
 	if lifetime > 0 {
 		to = from.Add(lifetime)
@@ -61,10 +61,7 @@ func (a certificateAuthority) issue(kind string, subject []pkix.AttributeTypeAnd
 	octets[0] = 1            // so that the number is positive and has 16 digits, as real ones
 	template := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(octets), Subject: pkix.Name{ExtraNames: subject},
-		NotBefore: from, NotAfter: to, KeyUsage: x509.KeyUsageDigitalSignature,
-	}
-	if kind == typeOffline {
-		template.KeyUsage = x509.KeyUsageContentCommitment
+		NotBefore: from, NotAfter: to, KeyUsage: usage,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
 	if err != nil {
@@ -79,15 +76,25 @@ func serialNumber(certificate *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
 }
 
+// issued tells whether a certificate names this authority as its issuer, and whether it is right.
+func (a certificateAuthority) issued(leaf *x509.Certificate) (named, issued bool) {
+	named = bytes.Equal(leaf.RawIssuer, a.certificate.RawSubject)
+	return named, named && leaf.CheckSignatureFrom(a.certificate) == nil
+}
+
+// notAfter is when the authority's certificate expires.
+func (a certificateAuthority) notAfter() time.Time { return a.certificate.NotAfter }
+
 // ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says
 // it has another issuer. One under KSeF's name that this simulator has not made is of another
 // environment, and refused. So is one of the type Offline, which is not for logins; KSeF's code for
 // that is not documented. The caller holds the lock.
 func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*ksefCertificate, *apiError) {
-	if !bytes.Equal(leaf.RawIssuer, s.authority.certificate.RawSubject) {
+	named, issued := s.authority.issued(leaf)
+	switch {
+	case !named:
 		return nil, nil
-	}
-	if err := leaf.CheckSignatureFrom(s.authority.certificate); err != nil {
+	case !issued:
 		return nil, badCertificate("Certyfikat KSeF pochodzi z innego środowiska.")
 	}
 	known := s.store.certificates.BySerial[serialNumber(leaf)]

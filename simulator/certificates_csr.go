@@ -8,29 +8,31 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
+	"errors"
 	"slices"
+)
+
+// What can be wrong with a request for a certificate.
+var (
+	ErrRequest          = errors.New("the request is malformed or its signature is wrong")
+	ErrRequestKey       = errors.New("the key of the request has another type or length")
+	ErrRequestAlgorithm = errors.New("the request is signed with another algorithm")
 )
 
 // readCSR reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
 // PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists
 // too, is not supported by package x509.
-func readCSR(encoded string) (*x509.CertificateRequest, *apiError) {
-	der, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(der) == 0 {
-		return nil, badInput("Pole csr musi być zapisane w base64.")
-	}
-	badCSR := &apiError{Code: 25004, Description: "Niepoprawny format CSR lub niepoprawny podpis CSR."}
+func readCSR(der []byte) (*x509.CertificateRequest, error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	switch {
 	case err != nil:
-		return nil, badCSR
+		return nil, ErrRequest
 	case !certifiable(csr.PublicKey):
-		return nil, &apiError{Code: 25010, Description: "Nieprawidłowy typ lub długość klucza."}
+		return nil, ErrRequestKey
 	case !slices.Contains(csrAlgorithms(), csr.SignatureAlgorithm):
-		return nil, &apiError{Code: 25011, Description: "Nieprawidłowy algorytm podpisu CSR."}
+		return nil, ErrRequestAlgorithm
 	case csr.CheckSignature() != nil:
-		return nil, badCSR
+		return nil, ErrRequest
 	}
 	return csr, nil
 }

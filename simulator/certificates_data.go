@@ -22,6 +22,14 @@ func suffixOf(kind string) string {
 	return " (uwierzytelnienie)"
 }
 
+// keyUsageOf is what certificates of a type are for (certyfikaty-KSeF.md).
+func keyUsageOf(kind string) x509.KeyUsage {
+	if kind == typeOffline {
+		return x509.KeyUsageContentCommitment
+	}
+	return x509.KeyUsageDigitalSignature
+}
+
 // enrollmentData is CertificateEnrollmentDataResponse: the subject that a request for a certificate
 // must have.
 type enrollmentData struct {
@@ -37,25 +45,25 @@ type enrollmentData struct {
 
 // enrollmentData is GET /certificates/enrollments/data.
 func (s *Simulator) enrollmentData(req *request) response {
-	if !req.login.mayEnroll() {
+	if !mayEnroll(req.login) {
 		return req.failed(&apiError{Code: 25001,
 			Description: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia."})
 	}
-	return ok(req.login.enrollmentData())
+	return ok(enrollmentDataOf(req.login))
 }
 
 // mayEnroll tells whether a login is one that certificates can be asked for in: one with a
 // signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
 // a Peppol provider is taken to get none.
-func (l *login) mayEnroll() bool {
+func mayEnroll(l *login) bool {
 	return l.signed != nil && l.identifier.Type != TypePeppolID
 }
 
-// enrollmentData reads the subject of the certificate that the login was signed with, by the table
+// enrollmentDataOf reads the subject of the certificate that the login was signed with, by the table
 // of certyfikaty-KSeF.md. NIP and PESEL come in the form that they have in KSeF's certificates,
 // whatever their prefix was (ksef-api issue 187). How KSeF names a subject without either is not
 // documented: here the fingerprint is the unique identifier.
-func (l *login) enrollmentData() enrollmentData {
+func enrollmentDataOf(l *login) enrollmentData {
 	attributes := subjectAttributes(l.signed)
 	person := isPerson(attributes)
 	data := enrollmentData{

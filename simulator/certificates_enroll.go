@@ -5,6 +5,8 @@ package simulator
 
 import (
 	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"net/http"
 	"regexp"
 	"slices"
@@ -45,7 +47,7 @@ type enrollResponse struct {
 
 // enroll is POST /certificates/enrollments.
 func (s *Simulator) enroll(req *request) response {
-	if !req.login.mayEnroll() {
+	if !mayEnroll(req.login) {
 		return req.failed(&apiError{Code: 25002,
 			Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
 	}
@@ -56,11 +58,11 @@ func (s *Simulator) enroll(req *request) response {
 	if refused := body.check(req.now); refused != nil {
 		return req.failed(refused)
 	}
-	csr, refused := readCSR(body.CSR)
+	csr, refused := body.readCSR()
 	if refused != nil {
 		return req.failed(refused)
 	}
-	if !req.login.enrollmentData().matches(csr) {
+	if !enrollmentDataOf(req.login).matches(csr) {
 		return req.failed(&apiError{Code: 25003,
 			Description: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym."})
 	}
@@ -92,6 +94,24 @@ func (r enrollRequest) check(now time.Time) *apiError {
 	return nil
 }
 
+// readCSR reads the PKCS#10 request of the body, with KSeF's code for what is wrong with it.
+func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
+	der, err := base64.StdEncoding.DecodeString(r.CSR)
+	if err != nil || len(der) == 0 {
+		return nil, badInput("Pole csr musi być zapisane w base64.")
+	}
+	csr, err := readCSR(der)
+	switch {
+	case errors.Is(err, ErrRequestKey):
+		return nil, &apiError{Code: 25010, Description: "Nieprawidłowy typ lub długość klucza."}
+	case errors.Is(err, ErrRequestAlgorithm):
+		return nil, &apiError{Code: 25011, Description: "Nieprawidłowy algorytm podpisu CSR."}
+	case err != nil:
+		return nil, &apiError{Code: 25004, Description: "Niepoprawny format CSR lub niepoprawny podpis CSR."}
+	}
+	return csr, nil
+}
+
 // newEnrollment records a request that will be decided after the enrollment delay, and makes the
 // certificate that it will have led to by then. A validFrom that is over by then counts as none.
 // The caller holds the lock.
@@ -108,14 +128,14 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 	if body.ValidFrom != nil && body.ValidFrom.After(from) {
 		from = body.ValidFrom.UTC()
 	}
-	data := req.login.enrollmentData()
+	data := enrollmentDataOf(req.login)
 	certificate := &ksefCertificate{
 		name: body.Name, kind: body.Type, commonName: data.CommonName, subject: subject,
 		requested: req.now, accepted: made.decided.Add(s.options.CertificateAcceptanceDelay),
 	}
 	data.CommonName += suffixOf(body.Type)
 	var err error
-	if certificate.leaf, err = s.authority.issue(body.Type, data.attributes(), csr.PublicKey, from,
+	if certificate.leaf, err = s.authority.issue(keyUsageOf(body.Type), data.attributes(), csr.PublicKey, from,
 		s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}

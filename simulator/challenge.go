@@ -26,17 +26,20 @@ func (s *Simulator) newChallenge(req *request) response {
 	challenge := newReference(challengeKind, req.now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.challenges[challenge] = req.now
+	s.store.addChallenge(challenge, req.now)
 	return ok(challengeResponse{challenge, timestamp(req.now), req.now.UnixMilli(), req.clientIP()})
 }
 
+func (s *store) addChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
+
 // useChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
 // and not too old.
-func (s *store) useChallenge(challenge string, now time.Time) (time.Time, *apiError) {
-	made, known := s.challenges[challenge]
+func (s *store) useChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
+	made, valid = s.challenges[challenge]
 	delete(s.challenges, challenge)
-	if !known || !now.Before(made.Add(challengeLifetime)) {
-		return time.Time{}, &apiError{Code: 21111, Description: "Nieprawidłowe wyzwanie autoryzacyjne."}
-	}
-	return made, nil
+	return made, valid && now.Before(made.Add(challengeLifetime))
+}
+
+func invalidChallenge() *apiError {
+	return &apiError{Code: 21111, Description: "Nieprawidłowe wyzwanie autoryzacyjne."}
 }

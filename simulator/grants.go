@@ -21,8 +21,8 @@ type grant struct {
 	canDelegate bool
 	person      *personDetails // whom it was granted to, as the request described them
 	entity      *entityDetails // the same of a company that may handle invoices
-	Starts       time.Time
-	Ends       time.Time // when it was taken away; zero if it was not
+	Starts      time.Time
+	Ends        time.Time // when it was taken away; zero if it was not
 }
 
 // inForce tells whether the grant counts at a time.
@@ -35,9 +35,9 @@ type HolderInContext struct{ Holder, context Identifier }
 
 // rights are the permissions that have been granted. What an owner may do is not among them.
 type rights struct {
-	byID    map[string]*grant
-	grants  []*grant // oldest first, those taken away too
-	ByHolder    map[HolderInContext][]*grant
+	byID       map[string]*grant
+	grants     []*grant // oldest first, those taken away too
+	ByHolder   map[HolderInContext][]*grant
 	restricted map[HolderInContext]bool // those without all permissions, though nothing was granted
 }
 
@@ -46,7 +46,9 @@ func newRights() rights {
 }
 
 // touch records that the holder has had rights in the context, whatever is left of them.
-func (r *rights) Restrict(holder, context Identifier) { r.restricted[HolderInContext{holder, context}] = true }
+func (r *rights) Restrict(holder, context Identifier) {
+	r.restricted[HolderInContext{holder, context}] = true
+}
 
 // add records a grant unless the holder has that permission in the context already, or is about to
 // have it: then it begins no later than this one. What KSeF does with a permission that is granted
@@ -58,8 +60,9 @@ func (r *rights) add(g *grant) {
 		return other.permission == g.permission && other.Ends.IsZero() && (other.entity == nil) == (g.entity == nil)
 	})
 	if known >= 0 {
-		other := r.ByHolder[key][known]
-		other.Starts = earlier(other.Starts, g.Starts)
+		if other := r.ByHolder[key][known]; g.Starts.Before(other.Starts) {
+			other.Starts = g.Starts
+		}
 		return
 	}
 	g.id = newGrantID()
@@ -100,11 +103,11 @@ func (r *rights) of(holder, context Identifier, now time.Time) (permissions []st
 }
 
 // grantAll records the grants of the options. KSeF itself is their author.
-func (s *store) grantAll(grants []Grant, now time.Time) {
+func (s *Simulator) grantAll(grants []Grant, now time.Time) {
 	for _, given := range grants {
-		s.rights.Restrict(given.Identifier, given.Context)
+		s.store.rights.Restrict(given.Identifier, given.Context)
 		for _, permission := range given.Permissions {
-			s.rights.add(&grant{
+			s.store.rights.add(&grant{
 				holder: given.Identifier, context: given.Context, permission: permission,
 				description: "Nadane przy uruchomieniu", author: system(), Starts: now,
 			})

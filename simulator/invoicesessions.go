@@ -73,8 +73,8 @@ type invoiceSession struct {
 // invoiceSessionStore is what KSeF remembers of online sessions.
 type InvoiceSessions struct {
 	ByReference map[string]*invoiceSession
-	ByContext map[Identifier][]*invoiceSession // per context, oldest first
-	All []*invoiceSession
+	ByContext   map[Identifier][]*invoiceSession // per context, oldest first
+	All         []*invoiceSession
 }
 
 func newInvoiceSessionStore() InvoiceSessions {

@@ -36,7 +36,7 @@ type invoiceSessionList struct {
 	Sessions          []invoiceSessionItem `json:"sessions"`
 }
 
-func (i *invoiceSession) summary(now time.Time) invoiceSessionSummary {
+func summaryOf(i *invoiceSession, now time.Time) invoiceSessionSummary {
 	return invoiceSessionSummary{
 		i.status(now), timestamp(i.created), timestamp(i.updated(now)), timestamp(i.validUntil()),
 	}
@@ -59,7 +59,7 @@ func (s *Simulator) invoiceSessionStatus(req *request) response {
 	if !req.maySeeInvoiceSession(known) {
 		return req.insufficientAccess()
 	}
-	return ok(known.summary(req.now))
+	return ok(summaryOf(known, req.now))
 }
 
 // listInvoiceSessions is GET /sessions: what the caller may see of its context, newest first.
@@ -81,7 +81,7 @@ func (s *Simulator) listInvoiceSessions(req *request) response {
 	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
 	for _, i := range positions {
 		list.Sessions = append(list.Sessions, invoiceSessionItem{
-			ReferenceNumber: all[i].reference, invoiceSessionSummary: all[i].summary(req.now),
+			ReferenceNumber: all[i].reference, invoiceSessionSummary: summaryOf(all[i], req.now),
 		})
 	}
 	return ok(list)
@@ -156,14 +156,14 @@ func (f invoiceSessionFilter) matches(i *invoiceSession, now time.Time) bool {
 	ended := i.ended(now)
 	return f.online &&
 		(f.reference == "" || f.reference == i.reference) &&
-		(len(f.statuses) == 0 || slices.Contains(f.statuses, i.commonStatus(now))) &&
+		(len(f.statuses) == 0 || slices.Contains(f.statuses, commonStatusOf(i, now))) &&
 		f.created.contains(i.created) &&
 		(f.closed.open() || !ended.IsZero() && f.closed.contains(ended)) &&
 		f.modified.contains(i.updated(now))
 }
 
-// commonStatus is CommonSessionStatus.
-func (i *invoiceSession) commonStatus(now time.Time) string {
+// commonStatusOf returns the CommonSessionStatus.
+func commonStatusOf(i *invoiceSession, now time.Time) string {
 	switch i.status(now).Code {
 	case invoiceSessionOpen:
 		return "InProgress"

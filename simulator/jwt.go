@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -26,6 +27,16 @@ const (
 	accessJWT    = "ContextToken"
 	refreshJWT   = "RefreshToken"
 )
+
+// signingKey signs the JWTs of one simulator and recognizes them.
+type signingKey []byte
+
+// newSigningKey makes a key.
+func newSigningKey() signingKey {
+	key := make(signingKey, 32)
+	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	return key
+}
 
 // claims are the claims of KSeF's JWTs, in the order of real ones. An access token has all of them.
 type claims struct {
@@ -64,21 +75,26 @@ func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Du
 		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
 		c.accessClaims = s.accessClaims(l, now)
 	}
-	payload := marshalClaim(c)
-	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	return tokenInfo{signed + "." + base64.RawURLEncoding.EncodeToString(s.mac(signed)), timestamp(expires)}
+	return tokenInfo{s.jwtKey.sign(c), timestamp(expires)}
+}
+
+// sign writes claims as a JWT.
+func (k signingKey) sign(c claims) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(marshalClaim(c))
+	return signed + "." + encode(k.mac(signed))
 }
 
 // parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
 // is over.
-func (s *Simulator) parse(jwt string, now time.Time) (claims, error) {
+func (k signingKey) parse(jwt string, now time.Time) (claims, error) {
 	end := strings.LastIndexByte(jwt, '.')
 	start := strings.IndexByte(jwt, '.')
 	if start < 0 || start == end {
 		return claims{}, errBadJWT
 	}
 	mac, err := base64.RawURLEncoding.DecodeString(jwt[end+1:])
-	if err != nil || !hmac.Equal(mac, s.mac(jwt[:end])) {
+	if err != nil || !hmac.Equal(mac, k.mac(jwt[:end])) {
 		return claims{}, errBadJWT
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(jwt[start+1 : end])
@@ -95,8 +111,8 @@ func (s *Simulator) parse(jwt string, now time.Time) (claims, error) {
 	return c, nil
 }
 
-func (s *Simulator) mac(text string) []byte {
-	mac := hmac.New(sha256.New, s.jwtKey)
+func (k signingKey) mac(text string) []byte {
+	mac := hmac.New(sha256.New, k)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }

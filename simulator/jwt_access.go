@@ -17,12 +17,12 @@ const ownerPermission = "Owner"
 // null. What pec, rol and iop would hold is not known, nor what a login with a token has; the
 // official C# client names per the permissions, pec those excluded, pep those in effect.
 type accessClaims struct {
-	Subject   string     `json:"sud,omitempty"` // subjectDetails
-	Permissions      claimsList `json:"per,omitempty"` // what the subject may do in the context
-	Excluded  claimsList `json:"pec,omitempty"`
-	Roles     claimsList `json:"rol,omitempty"`
-	Effective claimsList `json:"pep,omitempty"` // what a token limits its login to
-	Other     claimsList `json:"iop,omitempty"`
+	Subject     string     `json:"sud,omitempty"` // subjectDetails
+	Permissions claimsList `json:"per,omitempty"` // what the subject may do in the context
+	Excluded    claimsList `json:"pec,omitempty"`
+	Roles       claimsList `json:"rol,omitempty"`
+	Effective   claimsList `json:"pep,omitempty"` // what a token limits its login to
+	Other       claimsList `json:"iop,omitempty"`
 }
 
 // claimsList is a list as a string of JSON; "" where the claim is left out.
@@ -59,14 +59,14 @@ func (s *Simulator) accessClaims(l *login, at time.Time) accessClaims {
 		granted = []string{ownerPermission}
 	}
 	none := newClaimsList(nil)
-	made := accessClaims{string(marshalClaim(l.subjectDetails())), newClaimsList(granted), none, none, none, none}
+	made := accessClaims{subjectDetailsOf(l).claim(), newClaimsList(granted), none, none, none, none}
 	if l.token != "" {
 		made.Effective = newClaimsList(s.effectivePermissions(l, at))
 	}
 	return made
 }
 
-func (l *login) subjectDetails() subjectDetails {
+func subjectDetailsOf(l *login) subjectDetails {
 	details := subjectDetails{Identifier: l.identifier}
 	if l.signed == nil {
 		return details
@@ -80,9 +80,12 @@ func (l *login) subjectDetails() subjectDetails {
 	return details
 }
 
-// permissions are what the bearer of an access token may do: what its login might when the token
+// claim writes the details as a string of JSON.
+func (d subjectDetails) claim() string { return string(marshalClaim(d)) }
+
+// tokenPermissions are what the bearer of an access token may do: what its login might when the token
 // was issued.
-func (c claims) permissions(ofOwner []string) []string {
+func tokenPermissions(c claims, ofOwner []string) []string {
 	granted := c.Permissions.values()
 	switch {
 	case c.Method == tokenMethod().legacy:

@@ -29,7 +29,7 @@ type window struct {
 type limiter struct {
 	defaults  groupLimits
 	overrides map[Identifier]groupLimits // of contexts, set by POST /testdata/rate-limits
-	counters    map[string]*counter
+	counters  map[string]*counter
 }
 
 // meter is one counter: the times of the admitted requests, oldest first, and the block that is on.
@@ -69,6 +69,9 @@ func (l *limiter) override(context Identifier, limits groupLimits) {
 	}
 	l.overrides[context] = limits
 }
+
+// reset gives a context the default limits again.
+func (l *limiter) reset(context Identifier) { delete(l.overrides, context) }
 
 // or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
 func (w Windows) or(standard Windows) Windows {

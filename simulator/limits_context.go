@@ -47,7 +47,7 @@ func defaultContextLimits() contextLimits {
 func (s *Simulator) contextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if changed, found := s.store.limitChanges.contexts[req.login.context]; found {
+	if changed, found := s.limitChanges.contexts[req.login.context]; found {
 		return ok(changed)
 	}
 	return ok(defaultContextLimits())
@@ -67,7 +67,7 @@ func (s *Simulator) setContextLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.limitChanges.contexts[req.login.context] = body
+	s.limitChanges.contexts[req.login.context] = body
 	return done()
 }
 
@@ -95,6 +95,6 @@ func (l *invoiceLimits) check(field string, wrong *fieldErrors) {
 func (s *Simulator) resetContextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.store.limitChanges.contexts, req.login.context)
+	delete(s.limitChanges.contexts, req.login.context)
 	return done()
 }

@@ -51,7 +51,7 @@ func (s *Simulator) subjectLimits(req *request) response {
 // The caller holds the lock.
 func (s *Simulator) certificateQuota(subject Identifier) CertificateQuota {
 	quota := s.options.CertificateQuota.or(subject.Type)
-	changed := s.store.limitChanges.subjects[subject]
+	changed := s.limitChanges.subjects[subject]
 	if changed.Enrollment != nil && changed.Enrollment.MaxEnrollments != nil {
 		quota.Requests = *changed.Enrollment.MaxEnrollments
 	}
@@ -95,7 +95,7 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.limitChanges.subjects[req.login.identifier] = body.subjectLimits
+	s.limitChanges.subjects[req.login.identifier] = body.subjectLimits
 	return done()
 }
 
@@ -103,6 +103,6 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 func (s *Simulator) resetSubjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.store.limitChanges.subjects, req.login.identifier)
+	delete(s.limitChanges.subjects, req.login.identifier)
 	return done()
 }

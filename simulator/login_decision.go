@@ -53,7 +53,7 @@ func (s *Simulator) outcomeOf(l *login, at time.Time) *statusInfo {
 	case token != nil:
 		failure = s.tokenFailure(token, at)
 	default:
-		failure = l.signatureFailure(at)
+		failure = signatureFailure(l, at)
 	}
 	if failure == nil {
 		failure = s.rightsFailure(l, at)

@@ -47,7 +47,7 @@ type refreshResponse struct {
 // refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401
 // (ksef-api issues 336 and 694).
 func (s *Simulator) refresh(req *request) response {
-	found, err := s.parse(req.bearer(), req.now)
+	found, err := s.jwtKey.parse(req.bearer(), req.now)
 	if found.Type != refreshJWT {
 		return s.refuseBearer(req, err)
 	}

@@ -40,8 +40,8 @@ func (s *Simulator) loginBySignature(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	if _, refused := s.store.useChallenge(challenge, req.now); refused != nil {
-		return req.failed(refused)
+	if _, valid := s.store.useChallenge(challenge, req.now); !valid {
+		return req.failed(invalidChallenge())
 	}
 	login.chain = chain
 	return s.startLogin(req, login)
@@ -49,11 +49,11 @@ func (s *Simulator) loginBySignature(req *request) response {
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.
 func (s *Simulator) readSigned(signed *xadesverify.Document) (*login, string, *apiError) {
-	document, refused := newAuthRequest(signed.Content)
-	if refused != nil {
-		return nil, "", refused
+	document, err := newAuthRequest(signed.Content)
+	if err != nil {
+		return nil, "", &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
 	}
-	who, refused := identify(signed.Certificate, document.subjectType)
+	signedBy, refused := identify(signed.Certificate, document.subjectType)
 	if refused != nil {
 		return nil, "", refused
 	}
@@ -62,14 +62,14 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*login, string, *a
 		return nil, "", refused
 	}
 	if issued != nil && (document.subjectType == bySubject || issued.subject.Type == TypeFingerprint) {
-		who.identifier = issued.subject
+		signedBy.identifier = issued.subject
 	}
 	if !document.context.valid() {
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
 			[]string{"Suma kontrolna identyfikatora " + document.context.Value + " jest nieprawidłowa."}}
 	}
 	return &login{
-		owner: owner{context: document.context, identifier: who.identifier}, method: signatureMethod(who, issued),
+		owner: owner{context: document.context, identifier: signedBy.identifier}, method: signatureMethod(signedBy, issued),
 		ipPolicy: document.ipPolicy, signed: signed.Certificate, issued: issued,
 	}, document.challenge, nil
 }
@@ -95,7 +95,7 @@ func signatureError(err error) *apiError {
 // signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the
 // chains of KSeF's own certificates are trusted, so a login with another that asks for the chain to
 // be verified fails.
-func (l *login) signatureFailure(now time.Time) *statusInfo {
+func signatureFailure(l *login, now time.Time) *statusInfo {
 	badCertificate := func(detail string) *statusInfo {
 		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
 			[]string{detail}}

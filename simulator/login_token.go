@@ -46,9 +46,9 @@ func (s *Simulator) loginByToken(req *request) response {
 	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.token.private, encrypted, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made, refused := s.store.useChallenge(body.Challenge, req.now)
-	if refused != nil {
-		return req.failed(refused)
+	made, valid := s.store.useChallenge(body.Challenge, req.now)
+	if !valid {
+		return req.failed(invalidChallenge())
 	}
 	login := &login{owner: owner{context: *body.ContextIdentifier}, method: tokenMethod(), ipPolicy: allowed}
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Simulator) matchToken(l *login, plain string, challenged time.Time) {
 
 // tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
 func (s *Simulator) tokenFailure(t *token, at time.Time) *statusInfo {
-	if s.store.tokenRules.refuses(at) {
+	if s.tokenRules.refuses(at) {
 		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess
 	}
 	switch t.status(at) {

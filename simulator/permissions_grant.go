@@ -127,13 +127,13 @@ func (p describedPerson) check(kind, field string, wrong *fieldErrors) *personDe
 		if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil {
 			wrong.add("Pole %sbirthDate nie jest datą.", field)
 		}
-		p.IDDocument.check(field+"idDocument", wrong)
+		checkIDDocument(p.IDDocument, field+"idDocument", wrong)
 		details.BirthDate, details.IDDocument = p.BirthDate, p.IDDocument
 	}
 	return details
 }
 
-func (d *idDocument) check(field string, wrong *fieldErrors) {
+func checkIDDocument(d *idDocument, field string, wrong *fieldErrors) {
 	if d == nil {
 		wrong.add("Pole %s jest wymagane.", field)
 		return

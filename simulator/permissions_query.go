@@ -118,7 +118,7 @@ type grantItem struct {
 	CanDelegate          bool           `json:"canDelegate"`
 }
 
-func (g *grant) item() grantItem {
+func grantItemOf(g *grant) grantItem {
 	return grantItem{
 		ID: g.id, PermissionScope: g.permission, Description: g.description,
 		SubjectPersonDetails: g.person, SubjectEntityDetails: g.entity,
@@ -159,7 +159,7 @@ func (s *Simulator) queryPersonalGrants(req *request) response {
 	})
 	list := grantList[grantItem]{[]grantItem{}, more}
 	for _, g := range found {
-		item := g.item()
+		item := grantItemOf(g)
 		if g.entity != nil {
 			item.ContextIdentifier = &g.context
 		}
@@ -200,7 +200,7 @@ func (s *Simulator) queryPersonsGrants(req *request) response {
 	})
 	list := grantList[personGrantItem]{[]personGrantItem{}, more}
 	for _, g := range found {
-		item := personGrantItem{g.item(), partner(g.author)}
+		item := personGrantItem{grantItemOf(g), partner(g.author)}
 		item.AuthorizedIdentifier = &g.holder
 		list.Permissions = append(list.Permissions, item)
 	}

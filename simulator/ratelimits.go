@@ -47,7 +47,7 @@ func (s *Simulator) setRateLimits(req *request) response {
 func (s *Simulator) resetRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.limiter.overrides, req.login.context)
+	s.limiter.reset(req.login.context)
 	return done()
 }
 

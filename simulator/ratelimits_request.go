@@ -32,7 +32,7 @@ func (r rateLimitsRequest) check() fieldErrors {
 		given := r.RateLimits[known.group]
 		switch {
 		case given != nil:
-			given.check(field, known.Windows, &wrong)
+			checkRateLimits(given, field, known.Windows, &wrong)
 		case !known.optional:
 			wrong.notEmpty(field)
 		}
@@ -40,8 +40,8 @@ func (r rateLimitsRequest) check() fieldErrors {
 	return wrong
 }
 
-// check wants -1 where production has no limit: what KSeF accepts there is not known.
-func (v rateLimitValues) check(field string, production Windows, wrong *fieldErrors) {
+// checkRateLimits wants -1 where production has no limit: what KSeF accepts there is not known.
+func checkRateLimits(v *rateLimitValues, field string, production Windows, wrong *fieldErrors) {
 	for _, one := range []struct {
 		name           string
 		value, highest int

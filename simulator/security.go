@@ -47,11 +47,15 @@ func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	if err != nil {
 		return keyPair{}, fmt.Errorf("make a public key: %w", err)
 	}
+	begin := now
+	if clients := time.Now(); clients.Before(now) {
+		begin = clients
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject: pkix.Name{Country: []string{"PL"}, Organization: []string{"Symulator KSeF"},
 			CommonName: "Symulator KSeF"},
-		NotBefore: earlier(now, time.Now()).AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
+		NotBefore: begin.AddDate(0, 0, -1), NotAfter: now.AddDate(authorityYears, 0, 0),
 		KeyUsage: x509.KeyUsageKeyEncipherment,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -90,7 +94,7 @@ type publicKeyCertificate struct {
 	Usage         []string  `json:"usage"`
 }
 
-func (k keyPair) describe(usage string) publicKeyCertificate {
+func describeKey(k keyPair, usage string) publicKeyCertificate {
 	return publicKeyCertificate{
 		base64.StdEncoding.EncodeToString(k.certificate.Raw), digest64(k.certificate.Raw), k.publicKeyID(),
 		timestamp(k.certificate.NotBefore), timestamp(k.certificate.NotAfter), []string{usage},
@@ -102,6 +106,6 @@ func (s *Simulator) publicKeyCertificates(req *request) response {
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	return ok([]publicKeyCertificate{keys.invoices.describe("SymmetricKeyEncryption"),
-		keys.token.describe("KsefTokenEncryption")})
+	return ok([]publicKeyCertificate{describeKey(keys.invoices, "SymmetricKeyEncryption"),
+		describeKey(keys.token, "KsefTokenEncryption")})
 }

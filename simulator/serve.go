@@ -143,7 +143,7 @@ func (s *Simulator) admit(req *request, counter, group string, context Identifie
 // authenticate finds the login of the bearer token. An access token is good until it expires,
 // whatever becomes of its session.
 func (s *Simulator) authenticate(req *request, kinds []string) *response {
-	found, err := s.parse(req.bearer(), req.now)
+	found, err := s.jwtKey.parse(req.bearer(), req.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
 		refused := s.refuseBearer(req, err)
 		return &refused
@@ -164,7 +164,7 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 			map[string]any{"clientIp": req.clientIP()})
 		return &refused
 	}
-	req.login, req.permissions = known, found.permissions(s.options.OwnerPermissions)
+	req.login, req.permissions = known, tokenPermissions(found, s.options.OwnerPermissions)
 	return nil
 }
 

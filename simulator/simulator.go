@@ -12,7 +12,6 @@
 package simulator
 
 import (
-	"crypto/rand"
 	"fmt"
 	"math"
 	"net/http"
@@ -24,17 +23,19 @@ import (
 // Simulator is one KSeF environment.
 type Simulator struct {
 	options   Options
-	jwtKey    []byte
+	jwtKey    signingKey
 	keys      func() (publicKeys, error)
 	authority certificateAuthority
 	handler   http.Handler
 	ahead     atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
 
-	mu       sync.Mutex
-	store    *store
-	limiter  *limiter
-	faults   []*Fault
-	requests map[string]map[string]int
+	mu           sync.Mutex
+	store        *store
+	tokenRules   tokenRules
+	limitChanges limitChanges
+	limiter      *limiter
+	faults       []*Fault
+	requests     map[string]map[string]int
 }
 
 // New makes a simulator without any tokens, certificates or logins. The error says which option is
@@ -44,8 +45,7 @@ func New(options Options) (*Simulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
-	s := &Simulator{options: options, jwtKey: make([]byte, 32)}
-	_, _ = rand.Read(s.jwtKey) // crypto/rand.Read never returns an error
+	s := &Simulator{options: options, jwtKey: newSigningKey()}
 	s.keys = sync.OnceValues(func() (publicKeys, error) { return newPublicKeys(s.now()) })
 	s.ahead.Store(int64(options.ClockOffset))
 	if s.authority, err = newCertificateAuthority(s.now()); err != nil {
@@ -73,8 +73,10 @@ func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
-	s.store = newStore(tokenRules{s.options.Tokens, s.options.TokenValidity})
-	s.store.grantAll(s.options.Grants, s.now())
+	s.store = newStore()
+	s.tokenRules = tokenRules{s.options.Tokens, s.options.TokenValidity}
+	s.limitChanges = newLimitChanges()
+	s.grantAll(s.options.Grants, s.now())
 	s.limiter = newLimiter(s.options.Limits)
 	s.faults = nil
 	s.requests = map[string]map[string]int{}
@@ -98,7 +100,7 @@ func (s *Simulator) Advance(d time.Duration) {
 // SetClock sets the clock of the simulator to a time that has not passed yet, and at which its
 // authority of certificates is still good.
 func (s *Simulator) SetClock(to time.Time) error {
-	now, end := s.now(), s.authority.certificate.NotAfter
+	now, end := s.now(), s.authority.notAfter()
 	switch {
 	case to.Before(now):
 		return fmt.Errorf("the time %s is past: the clock goes forward only", to.Format(time.RFC3339))

@@ -16,41 +16,37 @@ const maxSignedRequests = 1000
 
 // store is everything that KSeF remembers.
 type store struct {
-	challenges map[string]time.Time // those not yet used, with the time of their making
-	Logins     map[string]*login
-	AllLogins      []*login
-	Undecided  []*login           // oldest first
-	NextDecision   time.Time          // no undecided login is decided before
-	LoginsByOwner      map[owner][]*login // oldest first
-	Tokens     map[string]*token
-	TokensByContext      map[Identifier][]*token // per context, oldest first
-	AllTokens        []*token
-	tokenRules tokenRules
-	SignedDocuments     [][]byte
+	challenges      map[string]time.Time // those not yet used, with the time of their making
+	Logins          map[string]*login
+	AllLogins       []*login
+	Undecided       []*login           // oldest first
+	NextDecision    time.Time          // no undecided login is decided before
+	LoginsByOwner   map[owner][]*login // oldest first
+	Tokens          map[string]*token
+	TokensByContext map[Identifier][]*token // per context, oldest first
+	AllTokens       []*token
+	SignedDocuments [][]byte
 
 	rights       rights
 	operations   map[string]*permissionOperation
 	subjects     testSubjects
 	certificates Certificates
-	limitChanges       limitChanges
 
 	invoiceSessions InvoiceSessions
 }
 
-func newStore(rules tokenRules) *store {
+func newStore() *store {
 	return &store{
-		tokenRules: rules,
-		challenges: map[string]time.Time{},
-		Logins:     map[string]*login{},
-		LoginsByOwner:      map[owner][]*login{},
-		Tokens:     map[string]*token{},
-		TokensByContext:      map[Identifier][]*token{},
+		challenges:      map[string]time.Time{},
+		Logins:          map[string]*login{},
+		LoginsByOwner:   map[owner][]*login{},
+		Tokens:          map[string]*token{},
+		TokensByContext: map[Identifier][]*token{},
 
 		rights:       newRights(),
 		operations:   map[string]*permissionOperation{},
 		subjects:     newTestSubjects(),
 		certificates: newCertificateStore(),
-		limitChanges:       newLimitChanges(),
 
 		invoiceSessions: newInvoiceSessionStore(),
 	}
@@ -71,7 +67,6 @@ func (s *store) ScheduleDecision(at time.Time) {
 }
 
 func (s *store) addToken(t *token) {
-	t.expires = s.tokenRules.expires(t.created)
 	s.Tokens[t.reference] = t
 	s.TokensByContext[t.context] = append(s.TokensByContext[t.context], t)
 	s.AllTokens = append(s.AllTokens, t)
@@ -106,20 +101,20 @@ const (
 
 // token is a KSeF token. Its status follows from the times.
 type token struct {
-	reference   string
-	hash        [sha256.Size]byte
-	context     Identifier
-	author      Identifier
-	description string
-	folded      string // the description in lower case
-	permissions []string
-	created     time.Time
-	decided     time.Time // when it stops being Pending
-	fails       bool
-	revoked     time.Time // when it was revoked; zero if it was not
-	RevocationEnds        time.Time // when it stops being Revoking
-	expires     time.Time // when it runs out; zero if it does not
-	lastUse     time.Time
+	reference      string
+	hash           [sha256.Size]byte
+	context        Identifier
+	author         Identifier
+	description    string
+	folded         string // the description in lower case
+	permissions    []string
+	created        time.Time
+	decided        time.Time // when it stops being Pending
+	fails          bool
+	revoked        time.Time // when it was revoked; zero if it was not
+	RevocationEnds time.Time // when it stops being Revoking
+	expires        time.Time // when it runs out; zero if it does not
+	lastUse        time.Time
 }
 
 // The statuses of a token (AuthenticationTokenStatus).

@@ -65,6 +65,7 @@ func (s *Simulator) issueToken(req *request) response {
 	made, secret := s.newToken(req, body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	made.expires = s.tokenRules.expires(made.created)
 	s.store.addToken(made)
 	return response{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
 }

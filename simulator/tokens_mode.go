@@ -76,13 +76,13 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	defer s.mu.Unlock()
 	rules := tokenRules{mode, days}
 	if days == 0 {
-		rules.days = s.store.tokenRules.days
+		rules.days = s.tokenRules.days
 	}
 	if err := rules.check(); err != nil {
 		return err
 	}
 	s.decideLogins(s.now())
-	s.store.tokenRules = rules
+	s.tokenRules = rules
 	for _, t := range s.store.AllTokens {
 		t.expires = rules.expires(t.created)
 	}
@@ -93,7 +93,7 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 func (s *Simulator) newTokenRefusal(now time.Time) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.store.tokenRules.refuses(now) {
+	if !s.tokenRules.refuses(now) {
 		return nil
 	}
 	return &apiError{26003, "Nie można wygenerować tokena.",
