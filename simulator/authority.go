@@ -61,7 +61,7 @@ func serverTemplate(serial int64, name string) *x509.Certificate {
 // signCertificate makes a key and a certificate for it; a nil issuer makes it self-signed.
 func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer,
 	error) {
-	key, err := newKey("ec")
+	key, err := NewPrivateKey("ec")
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}

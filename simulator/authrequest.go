@@ -21,23 +21,23 @@ const (
 
 // The values of SubjectIdentifierType.
 const (
-	bySubject     = "certificateSubject"
-	byFingerprint = "certificateFingerprint"
+	BySubject     = "certificateSubject"
+	ByFingerprint = "certificateFingerprint"
 )
 
 var challengePattern = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
 
 // authRequest is the content of an AuthTokenRequest.
 type authRequest struct {
-	challenge   string
-	context     Identifier
-	subjectType string
-	ipPolicy    ipPolicy
+	Challenge   string
+	Context     Identifier
+	SubjectType string
+	IPPolicy    Policy
 }
 
 // newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
 // schemat_auth_v2-1.xsd. For IP addresses it takes the patterns of 2.1 with both.
-func newAuthRequest(root *etree.Element) (authRequest, error) {
+func Read(root *etree.Element) (authRequest, error) {
 	namespace := root.NamespaceURI()
 	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
 		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s",
@@ -53,23 +53,23 @@ func newAuthRequest(root *etree.Element) (authRequest, error) {
 		return authRequest{}, err
 	}
 	var read authRequest
-	if read.challenge, err = tokenText(parts["Challenge"][0]); err != nil {
+	if read.Challenge, err = tokenText(parts["Challenge"][0]); err != nil {
 		return authRequest{}, err
 	}
-	if !challengePattern.MatchString(read.challenge) {
+	if !challengePattern.MatchString(read.Challenge) {
 		return authRequest{}, fmt.Errorf("the value of Challenge does not match its pattern")
 	}
-	if read.context, err = readContext(parts["ContextIdentifier"][0], namespace); err != nil {
+	if read.Context, err = readContext(parts["ContextIdentifier"][0], namespace); err != nil {
 		return authRequest{}, err
 	}
-	if read.subjectType, err = tokenText(parts["SubjectIdentifierType"][0]); err != nil {
+	if read.SubjectType, err = tokenText(parts["SubjectIdentifierType"][0]); err != nil {
 		return authRequest{}, err
 	}
-	if read.subjectType != bySubject && read.subjectType != byFingerprint {
-		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", bySubject, byFingerprint)
+	if read.SubjectType != BySubject && read.SubjectType != ByFingerprint {
+		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", BySubject, ByFingerprint)
 	}
 	for _, policy := range parts["AuthorizationPolicy"] {
-		if read.ipPolicy, err = readIPPolicy(policy, namespace); err != nil {
+		if read.IPPolicy, err = readIPPolicy(policy, namespace); err != nil {
 			return authRequest{}, err
 		}
 	}
@@ -108,25 +108,25 @@ func readContext(element *etree.Element, namespace string) (Identifier, error) {
 			return Identifier{}, err
 		}
 	}
-	if !context.wellFormed() {
+	if !context.WellFormed() {
 		return Identifier{}, fmt.Errorf("the value of %s does not match its pattern", context.Type)
 	}
 	return context, nil
 }
 
-func readIPPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
+func readIPPolicy(element *etree.Element, namespace string) (Policy, error) {
 	parts, err := xmltree.Sequence(element, namespace, xmltree.Item{Tag: "AllowedIps", Min: 1, Max: 1})
 	if err != nil {
 		return nil, err
 	}
 	lists, err := xmltree.Sequence(parts["AllowedIps"][0], namespace,
-		xmltree.Item{Tag: "Ip4Address", Max: maxIPPolicyEntries}, xmltree.Item{Tag: "Ip4Range",
-			Max: maxIPPolicyEntries},
-		xmltree.Item{Tag: "Ip4Mask", Max: maxIPPolicyEntries})
+		xmltree.Item{Tag: "Ip4Address", Max: MaxEntries}, xmltree.Item{Tag: "Ip4Range",
+			Max: MaxEntries},
+		xmltree.Item{Tag: "Ip4Mask", Max: MaxEntries})
 	if err != nil {
 		return nil, err
 	}
-	var allowed allowedIPs
+	var allowed AllowedIPs
 	for tag, into := range map[string]*[]string{"Ip4Address": &allowed.Addresses, "Ip4Range": &allowed.Ranges,
 		"Ip4Mask": &allowed.Masks} {
 		for _, entry := range lists[tag] {
@@ -137,7 +137,7 @@ func readIPPolicy(element *etree.Element, namespace string) (ipPolicy, error) {
 			*into = append(*into, text)
 		}
 	}
-	policy, fault := allowed.ipPolicy()
+	policy, fault := allowed.Policy()
 	if fault != "" {
 		return nil, fmt.Errorf("%s", fault)
 	}

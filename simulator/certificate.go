@@ -52,7 +52,7 @@ func NewCertificate(options CertificateOptions) (certPEM, keyPEM []byte, err err
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := newKey(options.Key)
+	key, err := NewPrivateKey(options.Key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +136,7 @@ func personName(serialNumber string) pkix.Name {
 	}
 }
 
-func newKey(kind string) (crypto.Signer, error) {
+func NewPrivateKey(kind string) (crypto.Signer, error) {
 	switch kind {
 	case "", "ec":
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -165,7 +165,7 @@ func RandomNIP() (string, error) {
 			return "", fmt.Errorf("random number: %w", err)
 		}
 		nine := fmt.Sprintf("%09d", n)
-		if nip := fmt.Sprint(nine, nipCheckDigit(nine)); validNIP(nip) {
+		if nip := fmt.Sprint(nine, NIPCheckDigit(nine)); ValidNIP(nip) {
 			return nip, nil
 		}
 	}

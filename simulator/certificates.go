@@ -10,20 +10,20 @@ import (
 
 // The types of KSeF's certificates (KsefCertificateType).
 const (
-	typeAuthentication = "Authentication"
-	typeOffline        = "Offline"
+	TypeAuthentication = "Authentication"
+	TypeOffline        = "Offline"
 )
 
 // The statuses of a certificate (CertificateListItemStatus).
 const (
-	certificateActive  = "Active"
-	certificateBlocked = "Blocked"
-	certificateRevoked = "Revoked"
-	certificateExpired = "Expired"
+	CertificateActive  = "Active"
+	CertificateBlocked = "Blocked"
+	CertificateRevoked = "Revoked"
+	CertificateExpired = "Expired"
 )
 
 func (s *Simulator) certificateEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "GET /certificates/limits", bearer: access, serve: s.certificateLimits},
 		{name: "GET /certificates/enrollments/data", bearer: access, serve: s.enrollmentData},
@@ -37,95 +37,95 @@ func (s *Simulator) certificateEndpoints() []endpoint {
 
 // enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
 // made in.
-type enrollment struct {
-	reference   string
-	subject     Identifier
-	requested   time.Time
-	decided     time.Time        // when it stops being in progress
-	failure     *statusInfo      // nil when it succeeds
-	certificate *ksefCertificate // nil when it fails
+type Enrollment struct {
+	Reference   string
+	Subject     Identifier
+	Requested   time.Time
+	Decided     time.Time    // when it stops being in progress
+	Failure     *StatusInfo  // nil when it succeeds
+	Certificate *Certificate // nil when it fails
 }
 
-func (e *enrollment) status(now time.Time) statusInfo {
+func (e *Enrollment) Status(now time.Time) StatusInfo {
 	switch {
-	case now.Before(e.decided):
-		return statusInfo{Code: 100, Description: "Wniosek przyjęty do realizacji"}
-	case e.failure != nil:
-		return *e.failure
+	case now.Before(e.Decided):
+		return StatusInfo{Code: 100, Description: "Wniosek przyjęty do realizacji"}
+	case e.Failure != nil:
+		return *e.Failure
 	}
-	return statusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
+	return StatusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
 }
 
 // issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
 // all others.
-func (e *enrollment) issued(now time.Time) *ksefCertificate {
-	if now.Before(e.decided) {
+func (e *Enrollment) Issued(now time.Time) *Certificate {
+	if now.Before(e.Decided) {
 		return nil
 	}
-	return e.certificate
+	return e.Certificate
 }
 
 // ksefCertificate is a certificate that KSeF has issued. Its status follows from the times.
-type ksefCertificate struct {
-	serial         string
-	name           string
-	kind           string
-	commonName     string // of the subject, without what the authority appends
-	subject        Identifier
-	requested      time.Time
-	accepted       time.Time // when logins with it begin to be accepted
-	leaf           *x509.Certificate
-	validTo        time.Time // the end that the certificate names, or an earlier one
-	revoked        time.Time // when it was revoked; zero if it was not
+type Certificate struct {
+	Serial         string
+	Name           string
+	Kind           string
+	CommonName     string // of the subject, without what the authority appends
+	Subject        Identifier
+	Requested      time.Time
+	Accepted       time.Time // when logins with it begin to be accepted
+	Leaf           *x509.Certificate
+	ValidTo        time.Time // the end that the certificate names, or an earlier one
+	Revoked        time.Time // when it was revoked; zero if it was not
 	RevocationEnds time.Time // when it stops being Blocked
-	lastUse        time.Time
+	LastUse        time.Time
 }
 
-func (k *ksefCertificate) status(now time.Time) string {
+func (k *Certificate) Status(now time.Time) string {
 	switch {
-	case !k.revoked.IsZero() && now.Before(k.RevocationEnds):
-		return certificateBlocked
-	case !k.revoked.IsZero():
-		return certificateRevoked
-	case now.After(k.validTo):
-		return certificateExpired
+	case !k.Revoked.IsZero() && now.Before(k.RevocationEnds):
+		return CertificateBlocked
+	case !k.Revoked.IsZero():
+		return CertificateRevoked
+	case now.After(k.ValidTo):
+		return CertificateExpired
 	}
-	return certificateActive
+	return CertificateActive
 }
 
 // certificateStore is what KSeF remembers of certificates.
 type Certificates struct {
-	ByReference map[string]*enrollment
-	BySubject   map[Identifier][]*enrollment // per subject, oldest first
-	All         []*enrollment
-	BySerial    map[string]*enrollment // by the serial number of the certificate
-	keys        map[string]Identifier  // whose a certified public key is
+	ByReference map[string]*Enrollment
+	BySubject   map[Identifier][]*Enrollment // per subject, oldest first
+	All         []*Enrollment
+	BySerial    map[string]*Enrollment // by the serial number of the certificate
+	KeyOwners   map[string]Identifier  // whose a certified public key is
 }
 
-func newCertificateStore() Certificates {
+func newCertificates() Certificates {
 	return Certificates{
-		ByReference: map[string]*enrollment{},
-		BySubject:   map[Identifier][]*enrollment{},
-		BySerial:    map[string]*enrollment{},
-		keys:        map[string]Identifier{},
+		ByReference: map[string]*Enrollment{},
+		BySubject:   map[Identifier][]*Enrollment{},
+		BySerial:    map[string]*Enrollment{},
+		KeyOwners:   map[string]Identifier{},
 	}
 }
 
-func (s *Certificates) add(e *enrollment) {
-	s.ByReference[e.reference] = e
-	s.BySubject[e.subject] = append(s.BySubject[e.subject], e)
+func (s *Certificates) Add(e *Enrollment) {
+	s.ByReference[e.Reference] = e
+	s.BySubject[e.Subject] = append(s.BySubject[e.Subject], e)
 	s.All = append(s.All, e)
-	if e.certificate != nil {
-		s.BySerial[e.certificate.serial] = e
-		s.keys[string(e.certificate.leaf.RawSubjectPublicKeyInfo)] = e.subject
+	if e.Certificate != nil {
+		s.BySerial[e.Certificate.Serial] = e
+		s.KeyOwners[string(e.Certificate.Leaf.RawSubjectPublicKeyInfo)] = e.Subject
 	}
 }
 
 // find returns the certificate of a subject by its serial number; nil when there is none by now.
-func (s *Certificates) find(serial string, subject Identifier, now time.Time) *ksefCertificate {
+func (s *Certificates) Find(serial string, subject Identifier, now time.Time) *Certificate {
 	found := s.BySerial[serial]
-	if found == nil || found.subject != subject {
+	if found == nil || found.Subject != subject {
 		return nil
 	}
-	return found.issued(now)
+	return found.Issued(now)
 }

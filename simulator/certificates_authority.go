@@ -23,14 +23,14 @@ const authorityYears = 50
 const certificateYears = 2
 
 // certificateAuthority is KSeF's own: it issues the certificates that subjects ask for.
-type certificateAuthority struct {
+type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
 // newCertificateAuthority makes an authority with the name that the one of KSeF's TEST environment
 // has.
-func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
+func NewAuthority(now time.Time) (Authority, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject: pkix.Name{
@@ -42,15 +42,15 @@ func newCertificateAuthority(now time.Time) (certificateAuthority, error) {
 	}
 	certificate, key, err := signCertificate(template, nil, nil)
 	if err != nil {
-		return certificateAuthority{}, fmt.Errorf("make the authority of KSeF's certificates: %w", err)
+		return Authority{}, fmt.Errorf("make the authority of KSeF's certificates: %w", err)
 	}
-	return certificateAuthority{certificate, key}, nil
+	return Authority{certificate, key}, nil
 }
 
 // issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
 // type Offline for nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years
 // when that is zero.
-func (a certificateAuthority) issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
+func (a Authority) Issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
 	from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
 	to := from.AddDate(certificateYears, 0, 0)
 	if lifetime > 0 {
@@ -72,37 +72,37 @@ func (a certificateAuthority) issue(usage x509.KeyUsage, subject []pkix.Attribut
 
 // serialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal
 // digits.
-func serialNumber(certificate *x509.Certificate) string {
+func SerialNumber(certificate *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
 }
 
 // issued tells whether a certificate names this authority as its issuer, and whether it is right.
-func (a certificateAuthority) issued(leaf *x509.Certificate) (named, issued bool) {
+func (a Authority) Issued(leaf *x509.Certificate) (named, issued bool) {
 	named = bytes.Equal(leaf.RawIssuer, a.certificate.RawSubject)
 	return named, named && leaf.CheckSignatureFrom(a.certificate) == nil
 }
 
 // notAfter is when the authority's certificate expires.
-func (a certificateAuthority) notAfter() time.Time { return a.certificate.NotAfter }
+func (a Authority) NotAfter() time.Time { return a.certificate.NotAfter }
 
 // ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says
 // it has another issuer. One under KSeF's name that this simulator has not made is of another
 // environment, and refused. So is one of the type Offline, which is not for logins; KSeF's code for
 // that is not documented. The caller holds the lock.
-func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*ksefCertificate, *apiError) {
-	named, issued := s.authority.issued(leaf)
+func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*Certificate, *apiError) {
+	named, issued := s.authority.Issued(leaf)
 	switch {
 	case !named:
 		return nil, nil
 	case !issued:
 		return nil, badCertificate("Certyfikat KSeF pochodzi z innego środowiska.")
 	}
-	known := s.store.certificates.BySerial[serialNumber(leaf)]
+	known := s.store.Certificates.BySerial[SerialNumber(leaf)]
 	switch {
 	case known == nil:
 		return nil, badCertificate("Certyfikat KSeF jest nieznany.")
-	case known.certificate.kind == typeOffline:
+	case known.Certificate.Kind == TypeOffline:
 		return nil, badCertificate("Certyfikat KSeF typu Offline nie służy do uwierzytelnienia.")
 	}
-	return known.certificate, nil
+	return known.Certificate, nil
 }

@@ -22,7 +22,7 @@ var (
 // readCSR reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
 // PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists
 // too, is not supported by package x509.
-func readCSR(der []byte) (*x509.CertificateRequest, error) {
+func ReadRequest(der []byte) (*x509.CertificateRequest, error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	switch {
 	case err != nil:

@@ -16,7 +16,7 @@ const oidUniqueIdentifier = "2.5.4.45"
 
 // suffixOf is what KSeF's authority appends to the common name (ksef-api issue 378).
 func suffixOf(kind string) string {
-	if kind == typeOffline {
+	if kind == TypeOffline {
 		return " (offline)"
 	}
 	return " (uwierzytelnienie)"
@@ -24,7 +24,7 @@ func suffixOf(kind string) string {
 
 // keyUsageOf is what certificates of a type are for (certyfikaty-KSeF.md).
 func keyUsageOf(kind string) x509.KeyUsage {
-	if kind == typeOffline {
+	if kind == TypeOffline {
 		return x509.KeyUsageContentCommitment
 	}
 	return x509.KeyUsageDigitalSignature
@@ -55,23 +55,23 @@ func (s *Simulator) enrollmentData(req *request) response {
 // mayEnroll tells whether a login is one that certificates can be asked for in: one with a
 // signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
 // a Peppol provider is taken to get none.
-func mayEnroll(l *login) bool {
-	return l.signed != nil && l.identifier.Type != TypePeppolID
+func mayEnroll(l *Login) bool {
+	return l.Signed != nil && l.Identifier.Type != TypePeppolID
 }
 
 // enrollmentDataOf reads the subject of the certificate that the login was signed with, by the table
 // of certyfikaty-KSeF.md. NIP and PESEL come in the form that they have in KSeF's certificates,
 // whatever their prefix was (ksef-api issue 187). How KSeF names a subject without either is not
 // documented: here the fingerprint is the unique identifier.
-func enrollmentDataOf(l *login) enrollmentData {
-	attributes := subjectAttributes(l.signed)
+func enrollmentDataOf(l *Login) enrollmentData {
+	attributes := subjectAttributes(l.Signed)
 	person := isPerson(attributes)
 	data := enrollmentData{
 		CommonName: attributes[oidCommonName], CountryName: attributes[oidCountry],
 		UniqueIdentifier: attributes[oidUniqueIdentifier],
 	}
-	if l.issued != nil {
-		data.CommonName = strings.TrimSuffix(data.CommonName, suffixOf(l.issued.kind))
+	if l.Issued != nil {
+		data.CommonName = strings.TrimSuffix(data.CommonName, suffixOf(l.Issued.Kind))
 	}
 	if person {
 		data.GivenName, data.Surname, data.SerialNumber = attributes[oidGivenName], attributes[oidSurname], attributes[oidSerialNumber]
@@ -79,14 +79,14 @@ func enrollmentDataOf(l *login) enrollmentData {
 		data.OrganizationName, data.OrganizationIdentifier = attributes[oidOrganization], attributes[oidOrganizationIdentifier]
 	}
 	switch {
-	case l.identifier.Type == TypePESEL:
-		data.SerialNumber = "PNOPL-" + l.identifier.Value
-	case l.identifier.Type == TypeFingerprint:
-		data.UniqueIdentifier = l.identifier.Value
+	case l.Identifier.Type == TypePESEL:
+		data.SerialNumber = "PNOPL-" + l.Identifier.Value
+	case l.Identifier.Type == TypeFingerprint:
+		data.UniqueIdentifier = l.Identifier.Value
 	case person:
-		data.SerialNumber = "TINPL-" + l.identifier.Value
+		data.SerialNumber = "TINPL-" + l.Identifier.Value
 	default:
-		data.OrganizationIdentifier = "VATPL-" + l.identifier.Value
+		data.OrganizationIdentifier = "VATPL-" + l.Identifier.Value
 	}
 	return data
 }

@@ -68,15 +68,15 @@ func (s *Simulator) enroll(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if refused := s.quotaLeft(req.login.identifier, req.now).refusal(); refused != nil {
+	if refused := s.quotaLeft(req.login.Identifier, req.now).refusal(); refused != nil {
 		return req.failed(refused)
 	}
 	made, err := s.newEnrollment(req, body, csr)
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się wystawić certyfikatu.")
 	}
-	s.store.certificates.add(made)
-	return accepted(enrollResponse{made.reference, timestamp(req.now)})
+	s.store.Certificates.Add(made)
+	return accepted(enrollResponse{made.Reference, timestamp(req.now)})
 }
 
 func (r enrollRequest) check(now time.Time) *apiError {
@@ -86,7 +86,7 @@ func (r enrollRequest) check(now time.Time) *apiError {
 	switch {
 	case !certificateNamePattern.MatchString(r.Name):
 		return badInput("Pole certificateName zawiera niedozwolone znaki.")
-	case !slices.Contains([]string{typeAuthentication, typeOffline}, r.Type):
+	case !slices.Contains([]string{TypeAuthentication, TypeOffline}, r.Type):
 		return badInput("Typ certyfikatu %q jest nieznany.", r.Type)
 	case r.ValidFrom != nil && r.ValidFrom.After(now.AddDate(0, 0, maxValidFrom)):
 		return badInput("Pole validFrom może wskazywać najwyżej %d dni naprzód.", maxValidFrom)
@@ -100,7 +100,7 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 	if err != nil || len(der) == 0 {
 		return nil, badInput("Pole csr musi być zapisane w base64.")
 	}
-	csr, err := readCSR(der)
+	csr, err := ReadRequest(der)
 	switch {
 	case errors.Is(err, ErrRequestKey):
 		return nil, &apiError{Code: 25010, Description: "Nieprawidłowy typ lub długość klucza."}
@@ -115,50 +115,50 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 // newEnrollment records a request that will be decided after the enrollment delay, and makes the
 // certificate that it will have led to by then. A validFrom that is over by then counts as none.
 // The caller holds the lock.
-func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*enrollment, error) {
-	subject := req.login.identifier
-	made := &enrollment{
-		reference: newReference(enrollmentKind, req.now), subject: subject,
-		requested: req.now, decided: req.now.Add(s.options.EnrollmentDelay), failure: s.enrollmentFailure(req, csr),
+func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*Enrollment, error) {
+	subject := req.login.Identifier
+	made := &Enrollment{
+		Reference: NewReference(EnrollmentKind, req.now), Subject: subject,
+		Requested: req.now, Decided: req.now.Add(s.options.EnrollmentDelay), Failure: s.enrollmentFailure(req, csr),
 	}
-	if made.failure != nil {
+	if made.Failure != nil {
 		return made, nil
 	}
-	from := made.decided
+	from := made.Decided
 	if body.ValidFrom != nil && body.ValidFrom.After(from) {
 		from = body.ValidFrom.UTC()
 	}
 	data := enrollmentDataOf(req.login)
-	certificate := &ksefCertificate{
-		name: body.Name, kind: body.Type, commonName: data.CommonName, subject: subject,
-		requested: req.now, accepted: made.decided.Add(s.options.CertificateAcceptanceDelay),
+	certificate := &Certificate{
+		Name: body.Name, Kind: body.Type, CommonName: data.CommonName, Subject: subject,
+		Requested: req.now, Accepted: made.Decided.Add(s.options.CertificateAcceptanceDelay),
 	}
 	data.CommonName += suffixOf(body.Type)
 	var err error
-	if certificate.leaf, err = s.authority.issue(keyUsageOf(body.Type), data.attributes(), csr.PublicKey, from,
+	if certificate.Leaf, err = s.authority.Issue(keyUsageOf(body.Type), data.attributes(), csr.PublicKey, from,
 		s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
-	certificate.serial, certificate.validTo = serialNumber(certificate.leaf), certificate.leaf.NotAfter
-	made.certificate = certificate
+	certificate.Serial, certificate.ValidTo = SerialNumber(certificate.Leaf), certificate.Leaf.NotAfter
+	made.Certificate = certificate
 	return made, nil
 }
 
 // enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress
 // together may be more than there is room for: then the later ones are turned down at the end only.
 // The caller holds the lock.
-func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *statusInfo {
+func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *StatusInfo {
 	if req.fault.Kind == FaultFailEnrollment {
 		return failedEnrollment(req.fault.Status)
 	}
-	certified, known := s.store.certificates.keys[string(csr.RawSubjectPublicKeyInfo)]
-	if known && certified != req.login.identifier {
-		return &statusInfo{400, "Wniosek odrzucony",
+	certified, known := s.store.Certificates.KeyOwners[string(csr.RawSubjectPublicKeyInfo)]
+	if known && certified != req.login.Identifier {
+		return &StatusInfo{400, "Wniosek odrzucony",
 			[]string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
 	}
-	room := s.quotaLeft(req.login.identifier, req.now).Certificate.Remaining
-	for _, e := range s.store.certificates.BySubject[req.login.identifier] {
-		if req.now.Before(e.decided) && e.failure == nil {
+	room := s.quotaLeft(req.login.Identifier, req.now).Certificate.Remaining
+	for _, e := range s.store.Certificates.BySubject[req.login.Identifier] {
+		if req.now.Before(e.Decided) && e.Failure == nil {
 			room--
 		}
 	}
@@ -169,22 +169,22 @@ func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest
 }
 
 // failedEnrollment is the end of a request with one of the documented codes: 400, 500 or 550.
-func failedEnrollment(code int) *statusInfo {
+func failedEnrollment(code int) *StatusInfo {
 	switch code {
 	case http.StatusBadRequest:
-		return &statusInfo{code, "Wniosek odrzucony",
+		return &StatusInfo{code, "Wniosek odrzucony",
 			[]string{"Osiągnięto dopuszczalny limit posiadanych certyfikatów."}}
 	case http.StatusInternalServerError:
-		return &statusInfo{Code: code, Description: "Nieznany błąd"}
+		return &StatusInfo{Code: code, Description: "Nieznany błąd"}
 	}
-	return &statusInfo{code, "Operacja została anulowana przez system",
+	return &StatusInfo{code, "Operacja została anulowana przez system",
 		[]string{"Przetwarzanie zostało przerwane z przyczyn wewnętrznych systemu. Spróbuj ponownie"}}
 }
 
 // enrollmentStatusResponse is CertificateEnrollmentStatusResponse.
 type enrollmentStatusResponse struct {
 	RequestDate             timestamp  `json:"requestDate"`
-	Status                  statusInfo `json:"status"`
+	Status                  StatusInfo `json:"status"`
 	CertificateSerialNumber string     `json:"certificateSerialNumber,omitempty"`
 }
 
@@ -196,17 +196,17 @@ func (s *Simulator) enrollmentStatus(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.ByReference[reference]
-	if found == nil || found.subject != req.login.identifier {
+	found := s.store.Certificates.ByReference[reference]
+	if found == nil || found.Subject != req.login.Identifier {
 		return req.failed(&apiError{Code: 25005,
 			Description: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje."})
 	}
-	if !req.now.Before(found.requested.Add(enrollmentKept)) {
+	if !req.now.Before(found.Requested.Add(enrollmentKept)) {
 		return req.failure(http.StatusGone, 0)
 	}
-	body := enrollmentStatusResponse{RequestDate: timestamp(found.requested), Status: found.status(req.now)}
-	if issued := found.issued(req.now); issued != nil {
-		body.CertificateSerialNumber = issued.serial
+	body := enrollmentStatusResponse{RequestDate: timestamp(found.Requested), Status: found.Status(req.now)}
+	if issued := found.Issued(req.now); issued != nil {
+		body.CertificateSerialNumber = issued.Serial
 	}
 	return ok(body)
 }

@@ -42,8 +42,8 @@ func (s *Simulator) retrieveCertificates(req *request) response {
 		if !serialPattern.MatchString(serial) {
 			return req.failed(badSerial())
 		}
-		if k := s.store.certificates.find(serial, req.login.identifier, req.now); k != nil {
-			found = append(found, retrievedCertificate{k.leaf.Raw, k.name, k.serial, k.kind})
+		if k := s.store.Certificates.Find(serial, req.login.Identifier, req.now); k != nil {
+			found = append(found, retrievedCertificate{k.Leaf.Raw, k.Name, k.Serial, k.Kind})
 		}
 	}
 	return ok(map[string]any{"certificates": found})
@@ -63,11 +63,11 @@ type certificateFilter struct {
 }
 
 func (f certificateFilter) check() *apiError {
-	statuses := []string{certificateActive, certificateBlocked, certificateRevoked, certificateExpired}
+	statuses := []string{CertificateActive, CertificateBlocked, CertificateRevoked, CertificateExpired}
 	switch {
 	case f.SerialNumber != nil && !serialPattern.MatchString(*f.SerialNumber):
 		return badSerial()
-	case f.Type != nil && !slices.Contains([]string{typeAuthentication, typeOffline}, *f.Type):
+	case f.Type != nil && !slices.Contains([]string{TypeAuthentication, TypeOffline}, *f.Type):
 		return badInput("Typ certyfikatu %q jest nieznany.", *f.Type)
 	case f.Status != nil && !slices.Contains(statuses, *f.Status):
 		return badInput("Status %q jest nieznany.", *f.Status)
@@ -75,12 +75,12 @@ func (f certificateFilter) check() *apiError {
 	return nil
 }
 
-func (f certificateFilter) matches(k *ksefCertificate, now time.Time) bool {
-	return (f.SerialNumber == nil || *f.SerialNumber == k.serial) &&
-		(f.Type == nil || *f.Type == k.kind) &&
-		(f.Status == nil || *f.Status == k.status(now)) &&
-		(f.ExpiresAfter == nil || k.validTo.After(*f.ExpiresAfter)) &&
-		strings.Contains(k.name, f.Name)
+func (f certificateFilter) matches(k *Certificate, now time.Time) bool {
+	return (f.SerialNumber == nil || *f.SerialNumber == k.Serial) &&
+		(f.Type == nil || *f.Type == k.Kind) &&
+		(f.Status == nil || *f.Status == k.Status(now)) &&
+		(f.ExpiresAfter == nil || k.ValidTo.After(*f.ExpiresAfter)) &&
+		strings.Contains(k.Name, f.Name)
 }
 
 // certificateItem is CertificateListItem.
@@ -106,7 +106,7 @@ type certificateList struct {
 // queryCertificates is POST /certificates/query: the certificates of the subject, those requested
 // last first.
 func (s *Simulator) queryCertificates(req *request) response {
-	if s.options.TokensMayNotQueryCertificates && req.login.token != "" {
+	if s.options.TokensMayNotQueryCertificates && req.login.Token != "" {
 		return req.methodNotAllowed()
 	}
 	var filter certificateFilter
@@ -124,8 +124,8 @@ func (s *Simulator) queryCertificates(req *request) response {
 	defer s.mu.Unlock()
 	list := certificateList{Certificates: []certificateItem{}}
 	skip := size * offset
-	for _, e := range slices.Backward(s.store.certificates.BySubject[req.login.identifier]) {
-		k := e.issued(req.now)
+	for _, e := range slices.Backward(s.store.Certificates.BySubject[req.login.Identifier]) {
+		k := e.Issued(req.now)
 		if k == nil || !filter.matches(k, req.now) {
 			continue
 		}
@@ -138,8 +138,8 @@ func (s *Simulator) queryCertificates(req *request) response {
 			break
 		}
 		list.Certificates = append(list.Certificates, certificateItem{
-			k.serial, k.name, k.kind, k.commonName, k.status(req.now), k.subject,
-			timestamp(k.leaf.NotBefore), timestamp(k.validTo), timestamp(k.lastUse), timestamp(k.requested),
+			k.Serial, k.Name, k.Kind, k.CommonName, k.Status(req.now), k.Subject,
+			timestamp(k.Leaf.NotBefore), timestamp(k.ValidTo), timestamp(k.LastUse), timestamp(k.Requested),
 		})
 	}
 	return ok(list)

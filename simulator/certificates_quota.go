@@ -39,7 +39,7 @@ type certificateLimitsResponse struct {
 func (s *Simulator) certificateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(s.quotaLeft(req.login.identifier, req.now))
+	return ok(s.quotaLeft(req.login.Identifier, req.now))
 }
 
 // quotaLeft counts all requests of the last 30 days, whatever became of them or of their
@@ -47,11 +47,11 @@ func (s *Simulator) certificateLimits(req *request) response {
 func (s *Simulator) quotaLeft(subject Identifier, now time.Time) certificateLimitsResponse {
 	quota := s.certificateQuota(subject)
 	requests, active := 0, 0
-	for _, e := range s.store.certificates.BySubject[subject] {
-		if now.Before(e.requested.Add(quotaPeriod)) {
+	for _, e := range s.store.Certificates.BySubject[subject] {
+		if now.Before(e.Requested.Add(quotaPeriod)) {
 			requests++
 		}
-		if issued := e.issued(now); issued != nil && issued.status(now) == certificateActive {
+		if issued := e.Issued(now); issued != nil && issued.Status(now) == CertificateActive {
 			active++
 		}
 	}

@@ -9,7 +9,7 @@ import "slices"
 // the certificate go on (ksef-api issue 424). Certificates of another identifier, which KSeF lets
 // revoke where a NIP and a PESEL are linked, are not known here.
 func (s *Simulator) revokeCertificate(req *request) response {
-	if req.login.signed == nil {
+	if req.login.Signed == nil {
 		return req.methodNotAllowed()
 	}
 	serial := req.PathValue("certificateSerialNumber")
@@ -27,15 +27,15 @@ func (s *Simulator) revokeCertificate(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.find(serial, req.login.identifier, req.now)
+	found := s.store.Certificates.Find(serial, req.login.Identifier, req.now)
 	switch {
 	case found == nil:
 		return req.failed(unknownCertificate())
-	case found.status(req.now) != certificateActive:
+	case found.Status(req.now) != CertificateActive:
 		return req.failed(&apiError{Code: 25009,
 			Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
-	found.revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
+	found.Revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
 	return noContent()
 }
 

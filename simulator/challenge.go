@@ -23,18 +23,18 @@ type challengeResponse struct {
 }
 
 func (s *Simulator) newChallenge(req *request) response {
-	challenge := newReference(challengeKind, req.now)
+	challenge := NewReference(ChallengeKind, req.now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.addChallenge(challenge, req.now)
+	s.store.AddChallenge(challenge, req.now)
 	return ok(challengeResponse{challenge, timestamp(req.now), req.now.UnixMilli(), req.clientIP()})
 }
 
-func (s *store) addChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
+func (s *Store) AddChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
 
 // useChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
 // and not too old.
-func (s *store) useChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
+func (s *Store) UseChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
 	made, valid = s.challenges[challenge]
 	delete(s.challenges, challenge)
 	return made, valid && now.Before(made.Add(challengeLifetime))

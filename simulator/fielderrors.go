@@ -70,7 +70,7 @@ func (f *fieldErrors) oneOf(field, value string, known []string) {
 }
 
 func (f *fieldErrors) nip(field, value string) {
-	if !validNIP(value) {
+	if !ValidNIP(value) {
 		f.add("Pole %s nie jest prawidłowym numerem NIP.", field)
 	}
 }
@@ -100,7 +100,7 @@ func (f *fieldErrors) identifier(field string, value *Identifier, types ...strin
 		f.add("Pole %s jest wymagane.", field)
 	case !slices.Contains(types, value.Type):
 		f.add("Pole %s.type ma nieznaną wartość %q.", field, value.Type)
-	case !value.correct():
+	case !value.Correct():
 		f.add("Pole %s.value jest nieprawidłowe.", field)
 	}
 }

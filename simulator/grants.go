@@ -11,22 +11,22 @@ import (
 
 // grant is one permission of a subject in the context of another. Whether it is in force follows
 // from the times.
-type grant struct {
-	id          string // 36 characters, lower-case hexadecimal digits and dashes
-	holder      Identifier
-	context     Identifier
-	permission  string
-	description string
-	author      Identifier
-	canDelegate bool
-	person      *personDetails // whom it was granted to, as the request described them
-	entity      *entityDetails // the same of a company that may handle invoices
+type StoreGrant struct {
+	ID          string // 36 characters, lower-case hexadecimal digits and dashes
+	Holder      Identifier
+	Context     Identifier
+	Permission  string
+	Description string
+	Author      Identifier
+	CanDelegate bool
+	Person      *PersonDetails // whom it was granted to, as the request described them
+	Entity      *EntityDetails // the same of a company that may handle invoices
 	Starts      time.Time
 	Ends        time.Time // when it was taken away; zero if it was not
 }
 
 // inForce tells whether the grant counts at a time.
-func (g *grant) inForce(now time.Time) bool {
+func (g *StoreGrant) InForce(now time.Time) bool {
 	return !now.Before(g.Starts) && (g.Ends.IsZero() || now.Before(g.Ends))
 }
 
@@ -34,19 +34,19 @@ func (g *grant) inForce(now time.Time) bool {
 type HolderInContext struct{ Holder, context Identifier }
 
 // rights are the permissions that have been granted. What an owner may do is not among them.
-type rights struct {
-	byID       map[string]*grant
-	grants     []*grant // oldest first, those taken away too
-	ByHolder   map[HolderInContext][]*grant
+type Rights struct {
+	ByID       map[string]*StoreGrant
+	Grants     []*StoreGrant // oldest first, those taken away too
+	ByHolder   map[HolderInContext][]*StoreGrant
 	restricted map[HolderInContext]bool // those without all permissions, though nothing was granted
 }
 
-func newRights() rights {
-	return rights{byID: map[string]*grant{}, ByHolder: map[HolderInContext][]*grant{}, restricted: map[HolderInContext]bool{}}
+func newRights() Rights {
+	return Rights{ByID: map[string]*StoreGrant{}, ByHolder: map[HolderInContext][]*StoreGrant{}, restricted: map[HolderInContext]bool{}}
 }
 
 // touch records that the holder has had rights in the context, whatever is left of them.
-func (r *rights) Restrict(holder, context Identifier) {
+func (r *Rights) Restrict(holder, context Identifier) {
 	r.restricted[HolderInContext{holder, context}] = true
 }
 
@@ -54,10 +54,10 @@ func (r *rights) Restrict(holder, context Identifier) {
 // have it: then it begins no later than this one. What KSeF does with a permission that is granted
 // twice is not documented. What a company was granted for invoices, and the same granted as to a
 // person, are two.
-func (r *rights) add(g *grant) {
-	key := HolderInContext{g.holder, g.context}
-	known := slices.IndexFunc(r.ByHolder[key], func(other *grant) bool {
-		return other.permission == g.permission && other.Ends.IsZero() && (other.entity == nil) == (g.entity == nil)
+func (r *Rights) Add(g *StoreGrant) {
+	key := HolderInContext{g.Holder, g.Context}
+	known := slices.IndexFunc(r.ByHolder[key], func(other *StoreGrant) bool {
+		return other.Permission == g.Permission && other.Ends.IsZero() && (other.Entity == nil) == (g.Entity == nil)
 	})
 	if known >= 0 {
 		if other := r.ByHolder[key][known]; g.Starts.Before(other.Starts) {
@@ -65,14 +65,14 @@ func (r *rights) add(g *grant) {
 		}
 		return
 	}
-	g.id = newGrantID()
-	r.byID[g.id] = g
-	r.grants = append(r.grants, g)
+	g.ID = newGrantID()
+	r.ByID[g.ID] = g
+	r.Grants = append(r.Grants, g)
 	r.ByHolder[key] = append(r.ByHolder[key], g)
 }
 
 // end takes away grants at a time, unless they end before.
-func (r *rights) end(grants []*grant, at time.Time) {
+func (r *Rights) End(grants []*StoreGrant, at time.Time) {
 	for _, g := range grants {
 		if g.Ends.IsZero() || at.Before(g.Ends) {
 			g.Ends = at
@@ -81,44 +81,44 @@ func (r *rights) end(grants []*grant, at time.Time) {
 }
 
 // endOf takes away at a time all that a subject has been granted in any context.
-func (r *rights) EndAll(holder Identifier, at time.Time) {
+func (r *Rights) EndAll(holder Identifier, at time.Time) {
 	for key, grants := range r.ByHolder {
 		if key.Holder == holder {
-			r.end(grants, at)
+			r.End(grants, at)
 		}
 	}
 }
 
 // of returns what a subject has been granted in a context by now, in the order of allPermissions,
 // and whether anything ever was.
-func (r *rights) of(holder, context Identifier, now time.Time) (permissions []string, ever bool) {
+func (r *Rights) Of(holder, context Identifier, now time.Time) (permissions []string, ever bool) {
 	key := HolderInContext{holder, context}
 	ever = r.restricted[key]
 	granted := map[string]bool{}
 	for _, g := range r.ByHolder[key] {
-		granted[g.permission] = granted[g.permission] || g.inForce(now)
+		granted[g.Permission] = granted[g.Permission] || g.InForce(now)
 		ever = ever || !now.Before(g.Starts)
 	}
-	return slices.DeleteFunc(allPermissions(), func(permission string) bool { return !granted[permission] }), ever
+	return slices.DeleteFunc(AllPermissions(), func(permission string) bool { return !granted[permission] }), ever
 }
 
 // grantAll records the grants of the options. KSeF itself is their author.
 func (s *Simulator) grantAll(grants []Grant, now time.Time) {
 	for _, given := range grants {
-		s.store.rights.Restrict(given.Identifier, given.Context)
+		s.store.Rights.Restrict(given.Identifier, given.Context)
 		for _, permission := range given.Permissions {
-			s.store.rights.add(&grant{
-				holder: given.Identifier, context: given.Context, permission: permission,
-				description: "Nadane przy uruchomieniu", author: system(), Starts: now,
+			s.store.Rights.Add(&StoreGrant{
+				Holder: given.Identifier, Context: given.Context, Permission: permission,
+				Description: "Nadane przy uruchomieniu", Author: System(), Starts: now,
 			})
 		}
 	}
 }
 
 // system is KSeF as the author of a grant.
-func system() Identifier { return Identifier{Type: "System"} }
+func System() Identifier { return Identifier{Type: "System"} }
 
 func newGrantID() string {
-	digits := randomHex(32)
+	digits := RandomHex(32)
 	return strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
 }

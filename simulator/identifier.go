@@ -27,7 +27,7 @@ const (
 
 // The patterns of schemat_auth_v2-1.xsd; NipVatUe is taken apart further there.
 const (
-	peppolPattern = `^P[A-Z]{2}[0-9]{6}$`
+	PeppolPattern = `^P[A-Z]{2}[0-9]{6}$`
 	nipPattern    = `[1-9](\d[1-9]|[1-9]\d)\d{7}`
 	vatUEPattern  = `(ATU\d{8}|BE[01]\d{9}|BG\d{9,10}|CY\d{8}[A-Z]|CZ\d{8,10}|DE\d{9}|DK\d{8}|EE\d{9}|EL\d{9}` +
 		`|ES([A-Z]\d{8}|\d{8}[A-Z]|[A-Z]\d{7}[A-Z])|FI\d{8}|FR[A-Z0-9]{2}\d{9}|HR\d{11}|HU\d{8}` +
@@ -39,45 +39,45 @@ var contextPatterns = map[string]*regexp.Regexp{
 	TypeNIP:        regexp.MustCompile("^" + nipPattern + "$"),
 	TypeInternalID: regexp.MustCompile("^" + nipPattern + `-\d{5}$`),
 	TypeNIPVatUE:   regexp.MustCompile("^" + nipPattern + "-" + vatUEPattern + "$"),
-	TypePeppolID:   regexp.MustCompile(peppolPattern),
+	TypePeppolID:   regexp.MustCompile(PeppolPattern),
 }
 
 // peselPattern is that of Pesel in the OpenAPI. The last digit is not checked.
-var peselPattern = regexp.MustCompile(`^\d{2}(0[1-9]|1[0-2]|2[1-9]|3[0-2]|4[1-9]|5[0-2]|6[1-9]|7[0-2]|8[1-9]|9[0-2])\d{7}$`)
+var PeselPattern = regexp.MustCompile(`^\d{2}(0[1-9]|1[0-2]|2[1-9]|3[0-2]|4[1-9]|5[0-2]|6[1-9]|7[0-2]|8[1-9]|9[0-2])\d{7}$`)
 
 // subjectPatterns are those of subjects that are no contexts.
 var subjectPatterns = map[string]*regexp.Regexp{
-	TypePESEL:       peselPattern,
+	TypePESEL:       PeselPattern,
 	TypeFingerprint: regexp.MustCompile(`^[0-9A-F]{64}$`),
 }
 
 // wellFormed tells whether a context has a known type and a value of its pattern.
-func (i Identifier) wellFormed() bool {
+func (i Identifier) WellFormed() bool {
 	pattern, known := contextPatterns[i.Type]
 	return known && pattern.MatchString(i.Value)
 }
 
 // valid tells whether the checksums in a well-formed context hold.
-func (i Identifier) valid() bool {
+func (i Identifier) Valid() bool {
 	switch i.Type {
 	case TypeInternalID:
-		return validNIP(i.nip()) && validInternalID(i.Value)
+		return ValidNIP(i.NIP()) && validInternalID(i.Value)
 	case TypePeppolID:
 		return true
 	}
-	return validNIP(i.nip())
+	return ValidNIP(i.NIP())
 }
 
 // correct tells whether an identifier of any type has a value of its type.
-func (i Identifier) correct() bool {
+func (i Identifier) Correct() bool {
 	if pattern, subject := subjectPatterns[i.Type]; subject {
 		return pattern.MatchString(i.Value)
 	}
-	return i.wellFormed() && i.valid()
+	return i.WellFormed() && i.Valid()
 }
 
 // nip is the taxpayer of a context, "" where it has none.
-func (i Identifier) nip() string {
+func (i Identifier) NIP() string {
 	if i.Type == TypePeppolID {
 		return ""
 	}
@@ -86,23 +86,23 @@ func (i Identifier) nip() string {
 }
 
 // owns tells whether a subject is the taxpayer, or the Peppol provider, whom a context is about.
-func (i Identifier) owns(context Identifier) bool {
+func (i Identifier) Owns(context Identifier) bool {
 	if i.Type == TypePeppolID {
 		return i == context
 	}
-	return i.Type == TypeNIP && i.Value == context.nip()
+	return i.Type == TypeNIP && i.Value == context.NIP()
 }
 
 // validNIP checks the tenth digit of a NIP: the others, weighted, modulo 11.
-func validNIP(nip string) bool {
+func ValidNIP(nip string) bool {
 	if !contextPatterns[TypeNIP].MatchString(nip) {
 		return false
 	}
-	return nipCheckDigit(nip[:9]) == int(nip[9]-'0')
+	return NIPCheckDigit(nip[:9]) == int(nip[9]-'0')
 }
 
 // nipCheckDigit returns 10 where the nine digits have no valid tenth.
-func nipCheckDigit(nine string) int {
+func NIPCheckDigit(nine string) int {
 	sum := 0
 	for i, weight := range []int{6, 5, 7, 2, 3, 4, 5, 6, 7} {
 		sum += weight * int(nine[i]-'0')

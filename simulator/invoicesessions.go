@@ -23,122 +23,122 @@ const (
 // invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them.
 // Invoices are not taken.
 func (s *Simulator) invoiceSessionEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcementOperations}
 	toSee := []string{invoiceWrite, introspection, pefInvoiceWrite, enforcementOperations}
 	toList := []string{invoiceWrite, introspection, enforcementOperations}
 	toBatch := []string{invoiceWrite, enforcementOperations}
 	return []endpoint{
 		{
-			name: "POST /sessions/online", group: groupOnlineSession,
+			name: "POST /sessions/online", group: GroupOnlineSession,
 			bearer: access, requires: toSend, serve: s.openInvoiceSession,
 		},
 		{
-			name: "POST /sessions/online/{referenceNumber}/close", group: groupOnlineSessionClose,
+			name: "POST /sessions/online/{referenceNumber}/close", group: GroupOnlineSessionClose,
 			bearer: access, requires: toSend, serve: s.closeInvoiceSession,
 		},
 		{
-			name: "POST /sessions/online/{referenceNumber}/invoices", group: groupInvoiceSend,
+			name: "POST /sessions/online/{referenceNumber}/invoices", group: GroupInvoiceSend,
 			bearer: access, requires: toSend, serve: s.sendInvoice,
 		},
 		{
-			name: "GET /sessions", group: groupSessionList,
+			name: "GET /sessions", group: GroupSessionList,
 			bearer: access, requires: toList, serve: s.listInvoiceSessions,
 		},
 		{
-			name: "GET /sessions/{referenceNumber}", group: groupSessionMisc,
+			name: "GET /sessions/{referenceNumber}", group: GroupSessionMisc,
 			bearer: access, requires: toSee, serve: s.invoiceSessionStatus,
 		},
 		{
-			name: "POST /sessions/batch", group: groupBatchSession,
+			name: "POST /sessions/batch", group: GroupBatchSession,
 			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 		{
-			name: "POST /sessions/batch/{referenceNumber}/close", group: groupBatchSessionClose,
+			name: "POST /sessions/batch/{referenceNumber}/close", group: GroupBatchSessionClose,
 			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 	}
 }
 
 // invoiceSession is an online session. Its status follows from the times.
-type invoiceSession struct {
-	reference string
-	context   Identifier
-	author    Identifier
-	created   time.Time
-	closed    time.Time   // zero until it is closed by a request
-	failure   *statusInfo // nil when the key could be read
+type InvoiceSession struct {
+	Reference string
+	Context   Identifier
+	Author    Identifier
+	Created   time.Time
+	Closed    time.Time   // zero until it is closed by a request
+	Failure   *StatusInfo // nil when the key could be read
 }
 
 // invoiceSessionStore is what KSeF remembers of online sessions.
 type InvoiceSessions struct {
-	ByReference map[string]*invoiceSession
-	ByContext   map[Identifier][]*invoiceSession // per context, oldest first
-	All         []*invoiceSession
+	ByReference map[string]*InvoiceSession
+	ByContext   map[Identifier][]*InvoiceSession // per context, oldest first
+	All         []*InvoiceSession
 }
 
-func newInvoiceSessionStore() InvoiceSessions {
-	return InvoiceSessions{ByReference: map[string]*invoiceSession{}, ByContext: map[Identifier][]*invoiceSession{}}
+func newInvoiceSessions() InvoiceSessions {
+	return InvoiceSessions{ByReference: map[string]*InvoiceSession{}, ByContext: map[Identifier][]*InvoiceSession{}}
 }
 
-func (s *InvoiceSessions) add(opened *invoiceSession) {
-	s.ByReference[opened.reference] = opened
-	s.ByContext[opened.context] = append(s.ByContext[opened.context], opened)
+func (s *InvoiceSessions) Add(opened *InvoiceSession) {
+	s.ByReference[opened.Reference] = opened
+	s.ByContext[opened.Context] = append(s.ByContext[opened.Context], opened)
 	s.All = append(s.All, opened)
 }
 
-func (i *invoiceSession) validUntil() time.Time { return i.created.Add(invoiceSessionLifetime) }
+func (i *InvoiceSession) ValidUntil() time.Time { return i.Created.Add(invoiceSessionLifetime) }
 
 // ended returns when a session was closed, by a request or by its time; zero while it is open.
-func (i *invoiceSession) ended(now time.Time) time.Time {
+func (i *InvoiceSession) Ended(now time.Time) time.Time {
 	switch {
-	case i.failure != nil:
-		return i.created
-	case i.closed.IsZero() && !now.Before(i.validUntil()):
-		return i.validUntil()
+	case i.Failure != nil:
+		return i.Created
+	case i.Closed.IsZero() && !now.Before(i.ValidUntil()):
+		return i.ValidUntil()
 	}
-	return i.closed
+	return i.Closed
 }
 
-func (i *invoiceSession) updated(now time.Time) time.Time {
-	if ended := i.ended(now); !ended.IsZero() {
+func (i *InvoiceSession) Updated(now time.Time) time.Time {
+	if ended := i.Ended(now); !ended.IsZero() {
 		return ended
 	}
-	return i.created
+	return i.Created
 }
 
 // Codes of SessionStatusResponse.
 const (
-	invoiceSessionOpen      = 100
-	invoiceSessionBadKey    = 415
-	invoiceSessionCancelled = 440
+	InvoiceSessionOpen      = 100
+	InvoiceSessionBadKey    = 415
+	InvoiceSessionCancelled = 440
 )
 
 // status is that of a session without invoices: there are no others here.
-func (i *invoiceSession) status(now time.Time) statusInfo {
+func (i *InvoiceSession) Status(now time.Time) StatusInfo {
 	switch {
-	case i.failure != nil:
-		return *i.failure
-	case i.ended(now).IsZero():
-		return statusInfo{Code: invoiceSessionOpen, Description: "Sesja interaktywna otwarta"}
+	case i.Failure != nil:
+		return *i.Failure
+	case i.Ended(now).IsZero():
+		return StatusInfo{Code: InvoiceSessionOpen, Description: "Sesja interaktywna otwarta"}
 	}
-	return statusInfo{invoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
+	return StatusInfo{InvoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
 // ownOpenInvoiceSession returns the session of the path if the caller is its author, under this
 // login or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is
 // what its status prevents otherwise. The caller holds the lock.
-func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*invoiceSession, *response) {
+func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*InvoiceSession, *response) {
 	known, refused := s.findInvoiceSession(req, "odnaleziona")
 	if refused != nil {
 		return nil, refused
 	}
-	if known.author != req.login.identifier {
+	if known.Author != req.login.Identifier {
 		// That it is refused is from the official tests; with which reason is not documented.
 		refused := req.insufficientAccess()
 		return nil, &refused
 	}
-	if status := known.status(req.now); status.Code != invoiceSessionOpen {
+	if status := known.Status(req.now); status.Code != InvoiceSessionOpen {
 		refused := req.failed(&apiError{21180, "Status sesji nie pozwala na wykonanie operacji.",
 			[]string{fmt.Sprintf("Status sesji %d uniemożliwia %s.", status.Code, prevented)}})
 		return nil, &refused
@@ -149,14 +149,14 @@ func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*invo
 // findInvoiceSession returns the session of the path. One of another context is not known in this
 // one. found is the last word of KSeF's sentence for an unknown one, which differs between
 // operations. The caller holds the lock.
-func (s *Simulator) findInvoiceSession(req *request, found string) (*invoiceSession, *response) {
+func (s *Simulator) findInvoiceSession(req *request, found string) (*InvoiceSession, *response) {
 	reference, wrong := req.reference()
 	if wrong != nil {
 		refused := req.failed(wrong)
 		return nil, &refused
 	}
-	known := s.store.invoiceSessions.ByReference[reference]
-	if known == nil || known.context != req.login.context {
+	known := s.store.InvoiceSessions.ByReference[reference]
+	if known == nil || known.Context != req.login.Context {
 		refused := req.failed(&apiError{21173, "Brak sesji o wskazanym numerze referencyjnym.",
 			[]string{"Sesja o numerze referencyjnym " + reference + " nie została " + found + "."}})
 		return nil, &refused
@@ -172,7 +172,7 @@ func (s *Simulator) closeInvoiceSession(req *request) response {
 	if refused != nil {
 		return *refused
 	}
-	known.closed = req.now
+	known.Closed = req.now
 	return noContent()
 }
 

@@ -24,7 +24,7 @@ type invoiceSessionItem struct {
 // invoiceSessionSummary is SessionStatusResponse without the numbers of invoices, which KSeF leaves
 // out while they are 0.
 type invoiceSessionSummary struct {
-	Status      statusInfo `json:"status"`
+	Status      StatusInfo `json:"status"`
 	DateCreated timestamp  `json:"dateCreated"`
 	DateUpdated timestamp  `json:"dateUpdated"`
 	ValidUntil  timestamp  `json:"validUntil"`
@@ -36,16 +36,16 @@ type invoiceSessionList struct {
 	Sessions          []invoiceSessionItem `json:"sessions"`
 }
 
-func summaryOf(i *invoiceSession, now time.Time) invoiceSessionSummary {
+func summaryOf(i *InvoiceSession, now time.Time) invoiceSessionSummary {
 	return invoiceSessionSummary{
-		i.status(now), timestamp(i.created), timestamp(i.updated(now)), timestamp(i.validUntil()),
+		i.Status(now), timestamp(i.Created), timestamp(i.Updated(now)), timestamp(i.ValidUntil()),
 	}
 }
 
 // seesInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
-func (req *request) maySeeInvoiceSession(known *invoiceSession) bool {
-	return req.hasAny(introspection, enforcementOperations) || known.author == req.login.identifier
+func (req *request) maySeeInvoiceSession(known *InvoiceSession) bool {
+	return req.hasAny(introspection, enforcementOperations) || known.Author == req.login.Identifier
 }
 
 // invoiceSessionStatus is GET /sessions/{referenceNumber}.
@@ -70,7 +70,7 @@ func (s *Simulator) listInvoiceSessions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.invoiceSessions.ByContext[req.login.context]
+	all := s.store.InvoiceSessions.ByContext[req.login.Context]
 	wanted, refused := req.newPageUpTo(maxInvoiceSessionPageSize, "invoices", len(all))
 	if refused != nil {
 		return req.failed(refused)
@@ -81,7 +81,7 @@ func (s *Simulator) listInvoiceSessions(req *request) response {
 	list := invoiceSessionList{ContinuationToken: next, Sessions: []invoiceSessionItem{}}
 	for _, i := range positions {
 		list.Sessions = append(list.Sessions, invoiceSessionItem{
-			ReferenceNumber: all[i].reference, invoiceSessionSummary: summaryOf(all[i], req.now),
+			ReferenceNumber: all[i].Reference, invoiceSessionSummary: summaryOf(all[i], req.now),
 		})
 	}
 	return ok(list)
@@ -152,22 +152,22 @@ func queryTime(query url.Values, name string) (time.Time, *apiError) {
 	return moment, nil
 }
 
-func (f invoiceSessionFilter) matches(i *invoiceSession, now time.Time) bool {
-	ended := i.ended(now)
+func (f invoiceSessionFilter) matches(i *InvoiceSession, now time.Time) bool {
+	ended := i.Ended(now)
 	return f.online &&
-		(f.reference == "" || f.reference == i.reference) &&
+		(f.reference == "" || f.reference == i.Reference) &&
 		(len(f.statuses) == 0 || slices.Contains(f.statuses, commonStatusOf(i, now))) &&
-		f.created.contains(i.created) &&
+		f.created.contains(i.Created) &&
 		(f.closed.open() || !ended.IsZero() && f.closed.contains(ended)) &&
-		f.modified.contains(i.updated(now))
+		f.modified.contains(i.Updated(now))
 }
 
 // commonStatusOf returns the CommonSessionStatus.
-func commonStatusOf(i *invoiceSession, now time.Time) string {
-	switch i.status(now).Code {
-	case invoiceSessionOpen:
+func commonStatusOf(i *InvoiceSession, now time.Time) string {
+	switch i.Status(now).Code {
+	case InvoiceSessionOpen:
 		return "InProgress"
-	case invoiceSessionCancelled:
+	case InvoiceSessionCancelled:
 		return "Cancelled"
 	}
 	return "Failed"

@@ -60,22 +60,22 @@ func (s *Simulator) openInvoiceSession(req *request) response {
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	if id := body.Encryption.PublicKeyID; id != nil && *id != keys.invoices.publicKeyID() {
+	if id := body.Encryption.PublicKeyID; id != nil && *id != keys.Invoices.PublicKeyID() {
 		return req.failed(unknownPublicKey(*id))
 	}
-	opened := &invoiceSession{
-		reference: newReference(invoiceSessionKind, req.now),
-		context:   req.login.context, author: req.login.identifier, created: req.now,
+	opened := &InvoiceSession{
+		Reference: NewReference(InvoiceSessionKind, req.now),
+		Context:   req.login.Context, Author: req.login.Identifier, Created: req.now,
 	}
-	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.invoices.private, encrypted, nil)
+	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.Invoices.Private, encrypted, nil)
 	if err != nil || len(key) != symmetricKeyLength {
-		opened.failure = &statusInfo{Code: invoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
+		opened.Failure = &StatusInfo{Code: InvoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.invoiceSessions.add(opened)
+	s.store.InvoiceSessions.Add(opened)
 	return response{status: http.StatusCreated,
-		body: openedInvoiceSession{opened.reference, timestamp(opened.validUntil())}}
+		body: openedInvoiceSession{opened.Reference, timestamp(opened.ValidUntil())}}
 }
 
 // openedInvoiceSession is OpenOnlineSessionResponse.

@@ -10,7 +10,7 @@ import (
 )
 
 // maxPolicyEntries is how many addresses, ranges and masks each a policy may have.
-const maxIPPolicyEntries = 10
+const MaxEntries = 10
 
 const ip4Pattern = `((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
 
@@ -21,7 +21,7 @@ var (
 )
 
 // allowedIPs is AllowedIps of the OpenAPI and of the login document.
-type allowedIPs struct {
+type AllowedIPs struct {
 	Addresses []string `json:"ip4Addresses"`
 	Ranges    []string `json:"ip4Ranges"`
 	Masks     []string `json:"ip4Masks"`
@@ -29,16 +29,16 @@ type allowedIPs struct {
 
 // ipPolicy says from where the access tokens of a login can be used. The empty one allows all
 // addresses.
-type ipPolicy []func(netip.Addr) bool
+type Policy []func(netip.Addr) bool
 
 // policy reads the list; the error text says which entry is wrong.
-func (a allowedIPs) ipPolicy() (ipPolicy, string) {
+func (a AllowedIPs) Policy() (Policy, string) {
 	for _, list := range [][]string{a.Addresses, a.Ranges, a.Masks} {
-		if len(list) > maxIPPolicyEntries {
+		if len(list) > MaxEntries {
 			return nil, "Lista adresów IP może mieć najwyżej 10 pozycji."
 		}
 	}
-	var allowed ipPolicy
+	var allowed Policy
 	for _, text := range a.Addresses {
 		if !ip4Address.MatchString(text) {
 			return nil, "Nieprawidłowy adres IPv4 " + text + "."
@@ -64,7 +64,7 @@ func (a allowedIPs) ipPolicy() (ipPolicy, string) {
 	return allowed, ""
 }
 
-func (p ipPolicy) allows(client string) bool {
+func (p Policy) Allows(client string) bool {
 	if len(p) == 0 {
 		return true
 	}

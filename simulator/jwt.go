@@ -16,36 +16,36 @@ import (
 
 // Lifetimes of KSeF's JWTs, as seen in real ones.
 const (
-	operationLifetime = 45 * time.Minute
-	accessLifetime    = 15 * time.Minute
-	refreshLifetime   = 7 * 24 * time.Hour
+	OperationLifetime = 45 * time.Minute
+	AccessLifetime    = 15 * time.Minute
+	RefreshLifetime   = 7 * 24 * time.Hour
 )
 
 // The kinds of JWT (claim typ).
 const (
-	operationJWT = "AuthenticationToken"
-	accessJWT    = "ContextToken"
-	refreshJWT   = "RefreshToken"
+	Operation = "AuthenticationToken"
+	Access    = "ContextToken"
+	Refresh   = "RefreshToken"
 )
 
 // signingKey signs the JWTs of one simulator and recognizes them.
-type signingKey []byte
+type Key []byte
 
 // newSigningKey makes a key.
-func newSigningKey() signingKey {
-	key := make(signingKey, 32)
+func NewKey() Key {
+	key := make(Key, 32)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
 	return key
 }
 
 // claims are the claims of KSeF's JWTs, in the order of real ones. An access token has all of them.
-type claims struct {
+type Claims struct {
 	Type         string `json:"typ"`
 	ContextType  string `json:"cit,omitempty"`
 	ContextValue string `json:"civ,omitempty"`
 	Method       string `json:"aum,omitempty"`
 	Reference    string `json:"arn"`
-	accessClaims
+	AccessClaims
 	Expires  int64  `json:"exp"`
 	Issued   int64  `json:"iat"`
 	Issuer   string `json:"iss"`
@@ -53,8 +53,8 @@ type claims struct {
 }
 
 var (
-	errBadJWT     = errors.New("not a token of this simulator")
-	errExpiredJWT = errors.New("the token has expired")
+	ErrInvalid = errors.New("not a token of this simulator")
+	ErrExpired = errors.New("the token has expired")
 )
 
 // tokenInfo is a JWT in an answer.
@@ -65,21 +65,21 @@ type tokenInfo struct {
 
 // issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one
 // kind made in the same second are equal. The caller holds the lock.
-func (s *Simulator) issue(kind string, l *login, now time.Time, lifetime time.Duration) tokenInfo {
+func (s *Simulator) issue(kind string, l *Login, now time.Time, lifetime time.Duration) tokenInfo {
 	expires := now.Add(lifetime).Truncate(time.Second)
-	c := claims{
-		Type: kind, Reference: l.reference, Issued: expires.Add(-lifetime).Unix(), Expires: expires.Unix(),
+	c := Claims{
+		Type: kind, Reference: l.Reference, Issued: expires.Add(-lifetime).Unix(), Expires: expires.Unix(),
 		Issuer: "ksef-simulator", Audience: "ksef-simulator",
 	}
-	if kind == accessJWT {
-		c.ContextType, c.ContextValue, c.Method = l.context.Type, l.context.Value, l.method.legacy
-		c.accessClaims = s.accessClaims(l, now)
+	if kind == Access {
+		c.ContextType, c.ContextValue, c.Method = l.Context.Type, l.Context.Value, l.Method.Legacy
+		c.AccessClaims = s.accessClaims(l, now)
 	}
-	return tokenInfo{s.jwtKey.sign(c), timestamp(expires)}
+	return tokenInfo{s.jwtKey.Sign(c), timestamp(expires)}
 }
 
 // sign writes claims as a JWT.
-func (k signingKey) sign(c claims) string {
+func (k Key) Sign(c Claims) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(marshalClaim(c))
 	return signed + "." + encode(k.mac(signed))
@@ -87,31 +87,31 @@ func (k signingKey) sign(c claims) string {
 
 // parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
 // is over.
-func (k signingKey) parse(jwt string, now time.Time) (claims, error) {
+func (k Key) Parse(jwt string, now time.Time) (Claims, error) {
 	end := strings.LastIndexByte(jwt, '.')
 	start := strings.IndexByte(jwt, '.')
 	if start < 0 || start == end {
-		return claims{}, errBadJWT
+		return Claims{}, ErrInvalid
 	}
 	mac, err := base64.RawURLEncoding.DecodeString(jwt[end+1:])
 	if err != nil || !hmac.Equal(mac, k.mac(jwt[:end])) {
-		return claims{}, errBadJWT
+		return Claims{}, ErrInvalid
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(jwt[start+1 : end])
 	if err != nil {
-		return claims{}, errBadJWT
+		return Claims{}, ErrInvalid
 	}
-	var c claims
+	var c Claims
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return claims{}, errBadJWT
+		return Claims{}, ErrInvalid
 	}
 	if !now.Before(time.Unix(c.Expires, 0)) {
-		return c, errExpiredJWT
+		return c, ErrExpired
 	}
 	return c, nil
 }
 
-func (k signingKey) mac(text string) []byte {
+func (k Key) mac(text string) []byte {
 	mac := hmac.New(sha256.New, k)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)

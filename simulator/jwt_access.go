@@ -10,29 +10,29 @@ import (
 )
 
 // ownerPermission stands for all permissions in the access token of the owner of a context.
-const ownerPermission = "Owner"
+const OwnerPermission = "Owner"
 
 // accessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api
 // issue 665). Real ones (issues 125, 482 and 838) have each as a string of JSON; a list is never
 // null. What pec, rol and iop would hold is not known, nor what a login with a token has; the
 // official C# client names per the permissions, pec those excluded, pep those in effect.
-type accessClaims struct {
-	Subject     string     `json:"sud,omitempty"` // subjectDetails
-	Permissions claimsList `json:"per,omitempty"` // what the subject may do in the context
-	Excluded    claimsList `json:"pec,omitempty"`
-	Roles       claimsList `json:"rol,omitempty"`
-	Effective   claimsList `json:"pep,omitempty"` // what a token limits its login to
-	Other       claimsList `json:"iop,omitempty"`
+type AccessClaims struct {
+	Subject     string `json:"sud,omitempty"` // subjectDetails
+	Permissions List   `json:"per,omitempty"` // what the subject may do in the context
+	Excluded    List   `json:"pec,omitempty"`
+	Roles       List   `json:"rol,omitempty"`
+	Effective   List   `json:"pep,omitempty"` // what a token limits its login to
+	Other       List   `json:"iop,omitempty"`
 }
 
 // claimsList is a list as a string of JSON; "" where the claim is left out.
-type claimsList string
+type List string
 
-func newClaimsList(list []string) claimsList {
-	return claimsList(marshalClaim(append([]string{}, list...)))
+func NewList(list []string) List {
+	return List(marshalClaim(append([]string{}, list...)))
 }
 
-func (l claimsList) values() []string {
+func (l List) Values() []string {
 	var values []string
 	if err := json.Unmarshal([]byte(l), &values); err != nil {
 		return nil // left out
@@ -41,7 +41,7 @@ func (l claimsList) values() []string {
 }
 
 // subjectDetails is the claim sud: who has logged in, as the certificate names them.
-type subjectDetails struct {
+type SubjectDetails struct {
 	Identifier             Identifier `json:"subjectIdentifier"`
 	GivenName              string     `json:"givenName,omitempty"`
 	Surname                string     `json:"surname,omitempty"`
@@ -53,25 +53,25 @@ type subjectDetails struct {
 }
 
 // accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
-func (s *Simulator) accessClaims(l *login, at time.Time) accessClaims {
-	granted := s.permissionsOf(l.identifier, l.context, at)
-	if s.owns(l.identifier, l.context) {
-		granted = []string{ownerPermission}
+func (s *Simulator) accessClaims(l *Login, at time.Time) AccessClaims {
+	granted := s.permissionsOf(l.Identifier, l.Context, at)
+	if s.owns(l.Identifier, l.Context) {
+		granted = []string{OwnerPermission}
 	}
-	none := newClaimsList(nil)
-	made := accessClaims{subjectDetailsOf(l).claim(), newClaimsList(granted), none, none, none, none}
-	if l.token != "" {
-		made.Effective = newClaimsList(s.effectivePermissions(l, at))
+	none := NewList(nil)
+	made := AccessClaims{subjectDetailsOf(l).Claim(), NewList(granted), none, none, none, none}
+	if l.Token != "" {
+		made.Effective = NewList(s.effectivePermissions(l, at))
 	}
 	return made
 }
 
-func subjectDetailsOf(l *login) subjectDetails {
-	details := subjectDetails{Identifier: l.identifier}
-	if l.signed == nil {
+func subjectDetailsOf(l *Login) SubjectDetails {
+	details := SubjectDetails{Identifier: l.Identifier}
+	if l.Signed == nil {
 		return details
 	}
-	attributes := subjectAttributes(l.signed)
+	attributes := subjectAttributes(l.Signed)
 	details.GivenName, details.Surname = attributes[oidGivenName], attributes[oidSurname]
 	details.SerialNumber = attributes[oidSerialNumber]
 	details.CommonName, details.CountryName = attributes[oidCommonName], attributes[oidCountry]
@@ -81,16 +81,16 @@ func subjectDetailsOf(l *login) subjectDetails {
 }
 
 // claim writes the details as a string of JSON.
-func (d subjectDetails) claim() string { return string(marshalClaim(d)) }
+func (d SubjectDetails) Claim() string { return string(marshalClaim(d)) }
 
 // tokenPermissions are what the bearer of an access token may do: what its login might when the token
 // was issued.
-func tokenPermissions(c claims, ofOwner []string) []string {
-	granted := c.Permissions.values()
+func tokenPermissions(c Claims, ofOwner []string) []string {
+	granted := c.Permissions.Values()
 	switch {
-	case c.Method == tokenMethod().legacy:
-		return c.Effective.values()
-	case slices.Contains(granted, ownerPermission):
+	case c.Method == tokenMethod().Legacy:
+		return c.Effective.Values()
+	case slices.Contains(granted, OwnerPermission):
 		return ofOwner
 	}
 	return granted

@@ -26,9 +26,9 @@ type window struct {
 }
 
 // limiter counts requests in sliding windows and blocks whoever exceeds one.
-type limiter struct {
-	defaults  groupLimits
-	overrides map[Identifier]groupLimits // of contexts, set by POST /testdata/rate-limits
+type Limiter struct {
+	defaults  Groups
+	overrides map[Identifier]Groups // of contexts, set by POST /testdata/rate-limits
 	counters  map[string]*counter
 }
 
@@ -39,23 +39,23 @@ type counter struct {
 	exceeded     window
 }
 
-func newLimiter(limits Limits) *limiter {
-	return &limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[Identifier]groupLimits{}, counters: map[string]*counter{},
+func NewLimiter(limits Limits) *Limiter {
+	return &Limiter{
+		defaults: limits.withDefaults().groups(), overrides: map[Identifier]Groups{}, counters: map[string]*counter{},
 	}
 }
 
 func (l Limits) withDefaults() Limits {
-	production := productionLimits()
+	production := Production()
 	return Limits{
-		Context: l.Context.or(production.of(groupOther)),
-		Client:  l.Client.or(production.of(groupAnonymous)),
-		Global:  l.Global.or(production.of(groupGlobal)),
+		Context: l.Context.or(production.Of(GroupOther)),
+		Client:  l.Client.or(production.Of(GroupAnonymous)),
+		Global:  l.Global.or(production.Of(GroupGlobal)),
 	}
 }
 
 // of returns the limits that a context has.
-func (l *limiter) of(context Identifier) groupLimits {
+func (l *Limiter) Of(context Identifier) Groups {
 	if own, changed := l.overrides[context]; changed {
 		return own
 	}
@@ -63,15 +63,15 @@ func (l *limiter) of(context Identifier) groupLimits {
 }
 
 // override changes the limits of a context. anonymous and global do not belong to one, and stay.
-func (l *limiter) override(context Identifier, limits groupLimits) {
-	for _, group := range []string{groupAnonymous, groupGlobal} {
-		limits.set(group, l.defaults.of(group))
+func (l *Limiter) Override(context Identifier, limits Groups) {
+	for _, group := range []string{GroupAnonymous, GroupGlobal} {
+		limits.set(group, l.defaults.Of(group))
 	}
 	l.overrides[context] = limits
 }
 
 // reset gives a context the default limits again.
-func (l *limiter) reset(context Identifier) { delete(l.overrides, context) }
+func (l *Limiter) Reset(context Identifier) { delete(l.overrides, context) }
 
 // or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
 func (w Windows) or(standard Windows) Windows {
@@ -92,7 +92,7 @@ func (w Windows) list() []window {
 }
 
 // admit counts a request, or refuses it and returns how many seconds to wait and why.
-func (l *limiter) admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
+func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
 	if windows.unlimited() {
 		return 0, "", true
 	}

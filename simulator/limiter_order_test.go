@@ -25,13 +25,13 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 				now: s.now()}
 		}
 
-		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
 		time.Sleep(500 * time.Millisecond)
-		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
 		time.Sleep(490 * time.Millisecond)
 		heldUp := arrive()
 		time.Sleep(20 * time.Millisecond) // the first has left the second
-		require.Nil(t, s.admit(arrive(), "GET /tokens", groupOther, Identifier{}))
-		require.Nil(t, s.admit(heldUp, "GET /tokens", groupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
+		require.Nil(t, s.admit(heldUp, "GET /tokens", GroupOther, Identifier{}))
 	})
 }

@@ -4,7 +4,7 @@
 package simulator
 
 func (s *Simulator) contextLimitEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "GET /limits/context", bearer: access, serve: s.contextLimits},
 		{name: "POST /testdata/limits/context/session", bearer: access, serve: s.setContextLimits},
@@ -47,7 +47,7 @@ func defaultContextLimits() contextLimits {
 func (s *Simulator) contextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if changed, found := s.limitChanges.contexts[req.login.context]; found {
+	if changed, found := s.limitChanges.contexts[req.login.Context]; found {
 		return ok(changed)
 	}
 	return ok(defaultContextLimits())
@@ -67,7 +67,7 @@ func (s *Simulator) setContextLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limitChanges.contexts[req.login.context] = body
+	s.limitChanges.contexts[req.login.Context] = body
 	return done()
 }
 
@@ -95,6 +95,6 @@ func (l *invoiceLimits) check(field string, wrong *fieldErrors) {
 func (s *Simulator) resetContextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.limitChanges.contexts, req.login.context)
+	delete(s.limitChanges.contexts, req.login.Context)
 	return done()
 }

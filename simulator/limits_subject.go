@@ -4,7 +4,7 @@
 package simulator
 
 func (s *Simulator) subjectLimitEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "GET /limits/subject", bearer: access, serve: s.subjectLimits},
 		{name: "POST /testdata/limits/subject/certificate", bearer: access, serve: s.setSubjectLimits},
@@ -43,7 +43,7 @@ type certificateCount struct {
 func (s *Simulator) subjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	quota := s.certificateQuota(req.login.identifier)
+	quota := s.certificateQuota(req.login.Identifier)
 	return ok(subjectLimits{&enrollmentLimit{&quota.Requests}, &certificateCount{&quota.Certificates}})
 }
 
@@ -95,7 +95,7 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limitChanges.subjects[req.login.identifier] = body.subjectLimits
+	s.limitChanges.subjects[req.login.Identifier] = body.subjectLimits
 	return done()
 }
 
@@ -103,6 +103,6 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 func (s *Simulator) resetSubjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.limitChanges.subjects, req.login.identifier)
+	delete(s.limitChanges.subjects, req.login.Identifier)
 	return done()
 }

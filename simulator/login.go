@@ -9,45 +9,45 @@ import (
 
 // authenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
 // newer one.
-type authenticationMethod struct {
-	legacy string
-	info   methodInfo
+type AuthenticationMethod struct {
+	Legacy string
+	Info   MethodInfo
 }
 
 // methodInfo is AuthenticationMethodInfo.
-type methodInfo struct {
+type MethodInfo struct {
 	Category    string `json:"category"`
 	Code        string `json:"code"`
 	DisplayName string `json:"displayName"`
 }
 
-func signatureMethod(who subject, issued *ksefCertificate) authenticationMethod {
+func signatureMethod(who subject, issued *Certificate) AuthenticationMethod {
 	if issued != nil {
-		return authenticationMethod{"InternalCertificate",
-			methodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
+		return AuthenticationMethod{"InternalCertificate",
+			MethodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
 	}
 	if who.identifier.Type == TypePeppolID {
-		return authenticationMethod{"PeppolSignature",
-			methodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
+		return AuthenticationMethod{"PeppolSignature",
+			MethodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
 	}
 	if who.person {
-		return authenticationMethod{"QualifiedSignature",
-			methodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
+		return AuthenticationMethod{"QualifiedSignature",
+			MethodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
 	}
-	return authenticationMethod{"QualifiedSeal",
-		methodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
+	return AuthenticationMethod{"QualifiedSeal",
+		MethodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
 }
 
-func tokenMethod() authenticationMethod {
-	return authenticationMethod{"Token", methodInfo{"Token", "token.ksef", "Token KSeF"}}
+func tokenMethod() AuthenticationMethod {
+	return AuthenticationMethod{"Token", MethodInfo{"Token", "token.ksef", "Token KSeF"}}
 }
 
 func (s *Simulator) loginEndpoints() []endpoint {
 	return []endpoint{
 		{name: "POST /auth/xades-signature", scope: perClient, serve: s.loginBySignature},
 		{name: "POST /auth/ksef-token", scope: perClient, serve: s.loginByToken},
-		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{operationJWT}, serve: s.loginStatus},
-		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{operationJWT}, serve: s.redeem},
+		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{Operation}, serve: s.loginStatus},
+		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{Operation}, serve: s.redeem},
 		{name: "POST /auth/token/refresh", scope: perClient, serve: s.refresh},
 	}
 }
@@ -59,40 +59,40 @@ type initResponse struct {
 }
 
 // begin records a login that will be decided after the login delay. The caller holds the lock.
-func (s *Simulator) startLogin(req *request, l *login) response {
-	l.reference = newReference(loginKind, req.now)
-	l.started, l.due = req.now, req.now.Add(s.options.LoginDelay)
-	if l.signed != nil && l.issued == nil {
-		l.due = l.due.Add(s.options.QualifiedLoginDelay)
+func (s *Simulator) startLogin(req *request, l *Login) response {
+	l.Reference = NewReference(LoginKind, req.now)
+	l.Started, l.Due = req.now, req.now.Add(s.options.LoginDelay)
+	if l.Signed != nil && l.Issued == nil {
+		l.Due = l.Due.Add(s.options.QualifiedLoginDelay)
 	}
-	s.store.addLogin(l)
+	s.store.AddLogin(l)
 	s.store.ScheduleDecision(s.decisionTime(l))
 	s.decideLogins(req.now)
-	return accepted(initResponse{l.reference, s.issue(operationJWT, l, req.now, operationLifetime)})
+	return accepted(initResponse{l.Reference, s.issue(Operation, l, req.now, OperationLifetime)})
 }
 
 // operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
 type operationStatus struct {
 	StartDate              timestamp  `json:"startDate"`
 	AuthenticationMethod   string     `json:"authenticationMethod,omitempty"`
-	MethodInfo             methodInfo `json:"authenticationMethodInfo"`
-	Status                 statusInfo `json:"status"`
+	MethodInfo             MethodInfo `json:"authenticationMethodInfo"`
+	Status                 StatusInfo `json:"status"`
 	IsTokenRedeemed        bool       `json:"isTokenRedeemed"`
 	LastTokenRefreshDate   timestamp  `json:"lastTokenRefreshDate"`
 	RefreshTokenValidUntil timestamp  `json:"refreshTokenValidUntil"`
 }
 
 // operationStatus describes a login. The caller holds the lock.
-func (s *Simulator) operationStatus(l *login) operationStatus {
+func (s *Simulator) operationStatus(l *Login) operationStatus {
 	status := operationStatus{
-		StartDate: timestamp(l.started), AuthenticationMethod: l.method.legacy, MethodInfo: l.method.info,
-		Status: l.status(), IsTokenRedeemed: !l.redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.refreshed),
+		StartDate: timestamp(l.Started), AuthenticationMethod: l.Method.Legacy, MethodInfo: l.Method.Info,
+		Status: l.Status(), IsTokenRedeemed: !l.Redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.Refreshed),
 	}
 	if s.options.OmitAuthenticationMethod {
 		status.AuthenticationMethod = ""
 	}
 	if status.IsTokenRedeemed {
-		status.RefreshTokenValidUntil = timestamp(l.redeemed.Add(refreshLifetime).Truncate(time.Second))
+		status.RefreshTokenValidUntil = timestamp(l.Redeemed.Add(RefreshLifetime).Truncate(time.Second))
 	}
 	return status
 }
@@ -101,7 +101,7 @@ func (s *Simulator) operationStatus(l *login) operationStatus {
 // nothing any more, so that the documented 410 (after 7 days) can be had from a fault only.
 func (s *Simulator) loginStatus(req *request) response {
 	reference := req.PathValue("referenceNumber")
-	if reference != req.login.reference {
+	if reference != req.login.Reference {
 		return req.failed(unknownLogin(reference))
 	}
 	s.mu.Lock()

@@ -21,33 +21,33 @@ func (s *Simulator) decideLogins(now time.Time) {
 			s.store.ScheduleDecision(at)
 			continue
 		}
-		l.failure, l.decided = s.outcomeOf(l, at), true
+		l.Failure, l.Decided = s.outcomeOf(l, at), true
 	}
 }
 
 // decisionTime is when a login is decided: after the login delay, and not while its token is still
 // Pending. The official Java client's KsefTokenIntegrationTest logs in with a token without waiting
 // for it to become Active. A token that is revoked before that is waited for no longer.
-func (s *Simulator) decisionTime(l *login) time.Time {
-	token := s.store.Tokens[l.token]
-	if token == nil || l.failure != nil {
-		return l.due
+func (s *Simulator) decisionTime(l *Login) time.Time {
+	token := s.store.Tokens[l.Token]
+	if token == nil || l.Failure != nil {
+		return l.Due
 	}
-	settled := token.decided
-	if !token.revoked.IsZero() && token.revoked.Before(settled) {
-		settled = token.revoked
+	settled := token.Decided
+	if !token.Revoked.IsZero() && token.Revoked.Before(settled) {
+		settled = token.Revoked
 	}
-	if settled.After(l.due) {
+	if settled.After(l.Due) {
 		return settled
 	}
-	return l.due
+	return l.Due
 }
 
 // judge returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
 // the lock.
-func (s *Simulator) outcomeOf(l *login, at time.Time) *statusInfo {
-	token := s.store.Tokens[l.token]
-	failure := l.failure
+func (s *Simulator) outcomeOf(l *Login, at time.Time) *StatusInfo {
+	token := s.store.Tokens[l.Token]
+	failure := l.Failure
 	switch {
 	case failure != nil: // known since it was submitted
 	case token != nil:
@@ -62,9 +62,9 @@ func (s *Simulator) outcomeOf(l *login, at time.Time) *statusInfo {
 	case failure != nil:
 		return failure
 	case token != nil:
-		token.lastUse = at
-	case l.issued != nil:
-		l.issued.lastUse = at
+		token.LastUse = at
+	case l.Issued != nil:
+		l.Issued.LastUse = at
 	}
 	return nil
 }

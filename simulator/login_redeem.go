@@ -20,22 +20,22 @@ func (s *Simulator) redeem(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := req.login
-	if s.store.Logins[l.reference] != l { // Reset has forgotten it since it was authenticated
-		return req.failed(unknownLogin(l.reference))
+	if s.store.Logins[l.Reference] != l { // Reset has forgotten it since it was authenticated
+		return req.failed(unknownLogin(l.Reference))
 	}
-	if status := l.status().Code; status != 200 {
+	if status := l.Status().Code; status != 200 {
 		return req.failed(noAuthorization("Status uwierzytelniania (%d) nie pozwala na pobranie tokenów.", status))
 	}
 	if refused := s.accessTokenRefusal(l, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	if !l.redeemed.IsZero() {
-		return req.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.reference))
+	if !l.Redeemed.IsZero() {
+		return req.failed(noAuthorization("Tokeny dla operacji uwierzytelniania %s zostały już pobrane.", l.Reference))
 	}
-	l.redeemed = req.now
+	l.Redeemed = req.now
 	return ok(tokensResponse{
-		AccessToken:  s.issue(accessJWT, l, req.now, accessLifetime),
-		RefreshToken: s.issue(refreshJWT, l, req.now, refreshLifetime),
+		AccessToken:  s.issue(Access, l, req.now, AccessLifetime),
+		RefreshToken: s.issue(Refresh, l, req.now, RefreshLifetime),
 	})
 }
 
@@ -47,17 +47,17 @@ type refreshResponse struct {
 // refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401
 // (ksef-api issues 336 and 694).
 func (s *Simulator) refresh(req *request) response {
-	found, err := s.jwtKey.parse(req.bearer(), req.now)
-	if found.Type != refreshJWT {
+	found, err := s.jwtKey.Parse(req.bearer(), req.now)
+	if found.Type != Refresh {
 		return s.refuseBearer(req, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.store.Logins[found.Reference]
-	if errors.Is(err, errExpiredJWT) || l == nil {
+	if errors.Is(err, ErrExpired) || l == nil {
 		return req.failed(unknownLogin(found.Reference))
 	}
-	if status := l.status().Code; status != 200 {
+	if status := l.Status().Code; status != 200 {
 		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say
 		// otherwise.
 		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.",
@@ -66,20 +66,20 @@ func (s *Simulator) refresh(req *request) response {
 	if refused := s.accessTokenRefusal(l, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	l.refreshed = req.now
-	return ok(refreshResponse{s.issue(accessJWT, l, req.now, accessLifetime)})
+	l.Refreshed = req.now
+	return ok(refreshResponse{s.issue(Access, l, req.now, AccessLifetime)})
 }
 
 // noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that
 // it was opened with has ended since, or its subject has died. The caller holds the lock.
-func (s *Simulator) accessTokenRefusal(l *login, now time.Time) *apiError {
-	t := s.store.Tokens[l.token]
+func (s *Simulator) accessTokenRefusal(l *Login, now time.Time) *apiError {
+	t := s.store.Tokens[l.Token]
 	switch {
-	case t != nil && !t.revoked.IsZero():
+	case t != nil && !t.Revoked.IsZero():
 		return noAuthorization("Token KSeF został unieważniony.")
-	case t != nil && t.expired(now):
+	case t != nil && t.Expired(now):
 		return noAuthorization("Upłynął termin ważności tokena KSeF.") // a guess
-	case s.store.subjects.deceased(l.identifier):
+	case s.store.Subjects.Deceased(l.Identifier):
 		return &apiError{Code: 21308, Description: "Próba wykorzystania metod autoryzacyjnych osoby zmarłej."}
 	}
 	return nil

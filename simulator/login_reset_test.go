@@ -16,8 +16,8 @@ func TestALoginWithATokenIsNotRedeemedAfterReset(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/auth/token/redeem", nil)
-	known := &login{reference: "20250625-AU-20F5EE4000-DA48AE4124-46", owner: owner{token: "a token"}, decided: true}
-	s.store.addLogin(known)
+	known := &Login{Reference: "20250625-AU-20F5EE4000-DA48AE4124-46", Owner: Owner{Token: "a token"}, Decided: true}
+	s.store.AddLogin(known)
 	s.Reset()
 	resp := s.redeem(&request{Request: r, now: s.now(), login: known})
 	require.Equal(t, http.StatusBadRequest, resp.status)

@@ -28,7 +28,7 @@ func (s *Simulator) loginBySignature(req *request) response {
 		return req.failed(refused)
 	}
 	s.mu.Lock()
-	s.store.addSigned(data)
+	s.store.AddSigned(data)
 	s.mu.Unlock()
 	signed, err := xadesverify.Verify(data, req.now, s.options.SigningTimeTolerance)
 	if err != nil {
@@ -40,20 +40,20 @@ func (s *Simulator) loginBySignature(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	if _, valid := s.store.useChallenge(challenge, req.now); !valid {
+	if _, valid := s.store.UseChallenge(challenge, req.now); !valid {
 		return req.failed(invalidChallenge())
 	}
-	login.chain = chain
+	login.Chain = chain
 	return s.startLogin(req, login)
 }
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.
-func (s *Simulator) readSigned(signed *xadesverify.Document) (*login, string, *apiError) {
-	document, err := newAuthRequest(signed.Content)
+func (s *Simulator) readSigned(signed *xadesverify.Document) (*Login, string, *apiError) {
+	document, err := Read(signed.Content)
 	if err != nil {
 		return nil, "", &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
 	}
-	signedBy, refused := identify(signed.Certificate, document.subjectType)
+	signedBy, refused := identify(signed.Certificate, document.SubjectType)
 	if refused != nil {
 		return nil, "", refused
 	}
@@ -61,17 +61,17 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*login, string, *a
 	if refused != nil {
 		return nil, "", refused
 	}
-	if issued != nil && (document.subjectType == bySubject || issued.subject.Type == TypeFingerprint) {
-		signedBy.identifier = issued.subject
+	if issued != nil && (document.SubjectType == BySubject || issued.Subject.Type == TypeFingerprint) {
+		signedBy.identifier = issued.Subject
 	}
-	if !document.context.valid() {
+	if !document.Context.Valid() {
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
-			[]string{"Suma kontrolna identyfikatora " + document.context.Value + " jest nieprawidłowa."}}
+			[]string{"Suma kontrolna identyfikatora " + document.Context.Value + " jest nieprawidłowa."}}
 	}
-	return &login{
-		owner: owner{context: document.context, identifier: signedBy.identifier}, method: signatureMethod(signedBy, issued),
-		ipPolicy: document.ipPolicy, signed: signed.Certificate, issued: issued,
-	}, document.challenge, nil
+	return &Login{
+		Owner: Owner{Context: document.Context, Identifier: signedBy.identifier}, Method: signatureMethod(signedBy, issued),
+		IPPolicy: document.IPPolicy, Signed: signed.Certificate, Issued: issued,
+	}, document.Challenge, nil
 }
 
 // signatureError gives a refusal of the verifier the description that the OpenAPI has for its code.
@@ -95,21 +95,21 @@ func signatureError(err error) *apiError {
 // signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the
 // chains of KSeF's own certificates are trusted, so a login with another that asks for the chain to
 // be verified fails.
-func signatureFailure(l *login, now time.Time) *statusInfo {
-	badCertificate := func(detail string) *statusInfo {
-		return &statusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
+func signatureFailure(l *Login, now time.Time) *StatusInfo {
+	badCertificate := func(detail string) *StatusInfo {
+		return &StatusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
 			[]string{detail}}
 	}
-	switch certificate := l.signed; {
+	switch certificate := l.Signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):
 		return badCertificate("Nieważny certyfikat")
-	case l.issued != nil && (now.Before(l.issued.accepted) || now.After(l.issued.validTo)):
+	case l.Issued != nil && (now.Before(l.Issued.Accepted) || now.After(l.Issued.ValidTo)):
 		return badCertificate("Nieważny certyfikat")
-	case l.issued != nil && !l.issued.revoked.IsZero():
+	case l.Issued != nil && !l.Issued.Revoked.IsZero():
 		return badCertificate("Certyfikat odwołany")
 	case certificate.KeyUsage != 0 && certificate.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0:
 		return badCertificate("Niepoprawny certyfikat")
-	case l.chain && l.issued == nil:
+	case l.Chain && l.Issued == nil:
 		return badCertificate("Niezaufany łańcuch certyfikatów")
 	}
 	return nil

@@ -21,7 +21,7 @@ type tokenLoginRequest struct {
 	EncryptedToken      string      `json:"encryptedToken"`
 	PublicKeyID         *string     `json:"publicKeyId"`
 	AuthorizationPolicy *struct {
-		AllowedIPs *allowedIPs `json:"allowedIps"`
+		AllowedIPs *AllowedIPs `json:"allowedIps"`
 	} `json:"authorizationPolicy"`
 }
 
@@ -40,19 +40,19 @@ func (s *Simulator) loginByToken(req *request) response {
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	if id := body.PublicKeyID; id != nil && *id != keys.token.publicKeyID() {
+	if id := body.PublicKeyID; id != nil && *id != keys.Token.PublicKeyID() {
 		return req.failed(unknownPublicKey(*id))
 	}
-	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.token.private, encrypted, nil)
+	plain, err := rsa.DecryptOAEP(sha256.New(), nil, keys.Token.Private, encrypted, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made, valid := s.store.useChallenge(body.Challenge, req.now)
+	made, valid := s.store.UseChallenge(body.Challenge, req.now)
 	if !valid {
 		return req.failed(invalidChallenge())
 	}
-	login := &login{owner: owner{context: *body.ContextIdentifier}, method: tokenMethod(), ipPolicy: allowed}
+	login := &Login{Owner: Owner{Context: *body.ContextIdentifier}, Method: tokenMethod(), IPPolicy: allowed}
 	if err != nil {
-		login.failure = badToken("Nieprawidłowe szyfrowanie tokena")
+		login.Failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
 		s.matchToken(login, string(plain), made)
 	}
@@ -60,11 +60,11 @@ func (s *Simulator) loginByToken(req *request) response {
 }
 
 // read validates the request. The public key's identifier is compared by the caller.
-func (r tokenLoginRequest) read() (ipPolicy, []byte, *apiError) {
+func (r tokenLoginRequest) read() (Policy, []byte, *apiError) {
 	if len(r.Challenge) != 36 {
 		return nil, nil, badInput("Pole challenge musi mieć 36 znaków.")
 	}
-	if r.ContextIdentifier == nil || !r.ContextIdentifier.wellFormed() || !r.ContextIdentifier.valid() {
+	if r.ContextIdentifier == nil || !r.ContextIdentifier.WellFormed() || !r.ContextIdentifier.Valid() {
 		return nil, nil, badInput("Pole contextIdentifier jest nieprawidłowe.")
 	}
 	if r.PublicKeyID != nil && len(*r.PublicKeyID) != publicKeyIDLength {
@@ -77,58 +77,58 @@ func (r tokenLoginRequest) read() (ipPolicy, []byte, *apiError) {
 	if r.AuthorizationPolicy == nil || r.AuthorizationPolicy.AllowedIPs == nil {
 		return nil, encrypted, nil
 	}
-	allowed, fault := r.AuthorizationPolicy.AllowedIPs.ipPolicy()
+	allowed, fault := r.AuthorizationPolicy.AllowedIPs.Policy()
 	if fault != "" {
 		return nil, nil, badInput("%s", fault)
 	}
 	return allowed, encrypted, nil
 }
 
-func badToken(detail string) *statusInfo {
-	return &statusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
+func badToken(detail string) *StatusInfo {
+	return &StatusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
 }
 
 // present finds the token of a login, or the reason why it opens nothing. The caller holds the
 // lock.
-func (s *Simulator) matchToken(l *login, plain string, challenged time.Time) {
+func (s *Simulator) matchToken(l *Login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {
-		l.failure = badToken("Nieprawidłowe kodowanie tokena")
+		l.Failure = badToken("Nieprawidłowe kodowanie tokena")
 		return
 	}
 	secret, sent := plain[:cut], plain[cut+1:]
 	reference, _, parts := strings.Cut(secret, "|")
 	milliseconds, err := strconv.ParseInt(sent, 10, 64)
 	if err != nil || !parts {
-		l.failure = badToken("Nieprawidłowe kodowanie tokena")
+		l.Failure = badToken("Nieprawidłowe kodowanie tokena")
 		return
 	}
 	known := s.store.Tokens[reference]
 	hash := sha256.Sum256([]byte(secret))
 	switch {
 	case milliseconds != challenged.UnixMilli():
-		l.failure = badToken("Nieprawidłowy czas tokena")
-	case known == nil || subtle.ConstantTimeCompare(hash[:], known.hash[:]) != 1:
-		l.failure = badToken("Nieprawidłowy token")
-	case known.context != l.context:
-		l.failure = badToken("Token nie może być użyty w kontekście " + l.context.Type + ": " + l.context.Value)
+		l.Failure = badToken("Nieprawidłowy czas tokena")
+	case known == nil || subtle.ConstantTimeCompare(hash[:], known.Hash[:]) != 1:
+		l.Failure = badToken("Nieprawidłowy token")
+	case known.Context != l.Context:
+		l.Failure = badToken("Token nie może być użyty w kontekście " + l.Context.Type + ": " + l.Context.Value)
 	default:
-		l.owner = owner{known.context, known.author, known.reference}
+		l.Owner = Owner{known.Context, known.Author, known.Reference}
 	}
 }
 
 // tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
-func (s *Simulator) tokenFailure(t *token, at time.Time) *statusInfo {
+func (s *Simulator) tokenFailure(t *Token, at time.Time) *StatusInfo {
 	if s.tokenRules.refuses(at) {
 		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess
 	}
-	switch t.status(at) {
-	case statusActive:
+	switch t.Status(at) {
+	case StatusActive:
 		return nil
-	case statusPending, statusFailed:
+	case StatusPending, StatusFailed:
 		return badToken("Token nieaktywny")
 	}
-	if t.revoked.IsZero() { // it has expired
+	if t.Revoked.IsZero() { // it has expired
 		return badToken("Token nieaktywny")
 	}
 	return badToken("Token unieważniony")

@@ -144,7 +144,7 @@ type Windows struct {
 }
 
 // allPermissions are the permissions that a token can have (TokenPermissionType of OpenAPI 2.7.0).
-func allPermissions() []string {
+func AllPermissions() []string {
 	return []string{
 		"InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage",
 		"SubunitManage", "EnforcementOperations", "Introspection", "CollectiveIdentifierManage",
@@ -169,16 +169,16 @@ func (o Options) withDefaults() (Options, error) {
 	o.DeleteDeadToken = cmp.Or(o.DeleteDeadToken, AnswerBadRequest)
 	o.DeletePendingToken = cmp.Or(o.DeletePendingToken, AnswerNoContent)
 	if o.OwnerPermissions == nil {
-		o.OwnerPermissions = allPermissions()
+		o.OwnerPermissions = AllPermissions()
 	}
 	o.Grants = slices.Clone(o.Grants)
 	for i := range o.Grants {
-		if !o.Grants[i].Context.wellFormed() {
+		if !o.Grants[i].Context.WellFormed() {
 			return Options{}, fmt.Errorf("grant %d: the context %v is not a valid identifier of a context", i,
 				o.Grants[i].Context)
 		}
 		if o.Grants[i].Permissions == nil {
-			o.Grants[i].Permissions = allPermissions()
+			o.Grants[i].Permissions = AllPermissions()
 		}
 	}
 	return o, o.check()
@@ -198,8 +198,8 @@ func (o Options) check() error {
 		sets = append(sets, grant.Permissions)
 	}
 	for _, permission := range slices.Concat(sets...) {
-		if !slices.Contains(allPermissions(), permission) {
-			return fmt.Errorf("the permission %q is not known: use %v", permission, allPermissions())
+		if !slices.Contains(AllPermissions(), permission) {
+			return fmt.Errorf("the permission %q is not known: use %v", permission, AllPermissions())
 		}
 	}
 	return nil

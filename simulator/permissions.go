@@ -14,7 +14,7 @@ const operationKept = 30 * 24 * time.Hour
 const permissionIDLength = 36
 
 func (s *Simulator) permissionEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "POST /permissions/persons/grants", bearer: access, requires: []string{"CredentialsManage"},
 			serve: s.grantToPerson},
@@ -35,22 +35,22 @@ func (s *Simulator) permissionEndpoints() []endpoint {
 
 // permissionOperation grants permissions or takes one away. How it ends is decided when it is asked
 // for, and takes effect when it ends.
-type permissionOperation struct {
-	reference string
-	context   Identifier
-	requested time.Time
-	decided   time.Time   // when it stops being in progress
-	failure   *statusInfo // nil when it succeeds
+type PermissionOperation struct {
+	Reference string
+	Context   Identifier
+	Requested time.Time
+	Decided   time.Time   // when it stops being in progress
+	Failure   *StatusInfo // nil when it succeeds
 }
 
-func (o *permissionOperation) status(now time.Time) statusInfo {
+func (o *PermissionOperation) Status(now time.Time) StatusInfo {
 	switch {
-	case now.Before(o.decided):
-		return statusInfo{Code: 100, Description: "Operacja przyjęta do realizacji"}
-	case o.failure != nil:
-		return *o.failure
+	case now.Before(o.Decided):
+		return StatusInfo{Code: 100, Description: "Operacja przyjęta do realizacji"}
+	case o.Failure != nil:
+		return *o.Failure
 	}
-	return statusInfo{Code: 200, Description: "Operacja zakończona sukcesem"}
+	return StatusInfo{Code: 200, Description: "Operacja zakończona sukcesem"}
 }
 
 // permissionOperationResponse is PermissionsOperationResponse.
@@ -59,13 +59,13 @@ type permissionOperationResponse struct {
 }
 
 // beginOperation records an operation that ends after the delay. The caller holds the lock.
-func (s *Simulator) startOperation(req *request, failure *statusInfo) (*permissionOperation, response) {
-	started := &permissionOperation{
-		reference: newReference(operationKind, req.now), context: req.login.context,
-		requested: req.now, decided: req.now.Add(s.options.GrantDelay), failure: failure,
+func (s *Simulator) startOperation(req *request, failure *StatusInfo) (*PermissionOperation, response) {
+	started := &PermissionOperation{
+		Reference: NewReference(OperationKind, req.now), Context: req.login.Context,
+		Requested: req.now, Decided: req.now.Add(s.options.GrantDelay), Failure: failure,
 	}
-	s.store.operations[started.reference] = started
-	return started, accepted(permissionOperationResponse{started.reference})
+	s.store.Operations[started.Reference] = started
+	return started, accepted(permissionOperationResponse{started.Reference})
 }
 
 // permissionOperationStatus is GET /permissions/operations/{referenceNumber}. An operation is known
@@ -77,14 +77,14 @@ func (s *Simulator) permissionOperationStatus(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.operations[reference]
-	if found == nil || found.context != req.login.context {
+	found := s.store.Operations[reference]
+	if found == nil || found.Context != req.login.Context {
 		return req.failed(badInput("Operacja o numerze referencyjnym %s nie istnieje.", reference))
 	}
-	if !req.now.Before(found.requested.Add(operationKept)) {
+	if !req.now.Before(found.Requested.Add(operationKept)) {
 		return req.failure(http.StatusGone, 0)
 	}
-	return ok(map[string]statusInfo{"status": found.status(req.now)})
+	return ok(map[string]StatusInfo{"status": found.Status(req.now)})
 }
 
 // revokePermission is DELETE /permissions/common/grants/{permissionId}.
@@ -95,10 +95,10 @@ func (s *Simulator) revokePermission(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.rights.byID[id]
+	found := s.store.Rights.ByID[id]
 	operation, resp := s.startOperation(req, req.revocationFailure(found))
-	if operation.failure == nil {
-		s.store.rights.end([]*grant{found}, operation.decided)
+	if operation.Failure == nil {
+		s.store.Rights.End([]*StoreGrant{found}, operation.Decided)
 	}
 	return resp
 }

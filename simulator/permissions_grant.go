@@ -20,7 +20,7 @@ const (
 var countryPattern = regexp.MustCompile("^[A-Z]{2}$")
 
 // idDocument is IdDocument.
-type idDocument struct {
+type IDDocument struct {
 	Type    string `json:"type"`
 	Number  string `json:"number"`
 	Country string `json:"country"`
@@ -33,7 +33,7 @@ type describedPerson struct {
 	LastName   string      `json:"lastName"`
 	Identifier *Identifier `json:"identifier"`
 	BirthDate  string      `json:"birthDate"`
-	IDDocument *idDocument `json:"idDocument"`
+	IDDocument *IDDocument `json:"idDocument"`
 }
 
 // personGrantRequest is PersonPermissionsGrantRequest.
@@ -50,17 +50,17 @@ type personGrantRequest struct {
 }
 
 // personDetails is PermissionsSubjectPersonDetails.
-type personDetails struct {
+type PersonDetails struct {
 	Type       string      `json:"subjectDetailsType"`
 	FirstName  string      `json:"firstName"`
 	LastName   string      `json:"lastName"`
 	Identifier *Identifier `json:"personIdentifier,omitempty"`
 	BirthDate  string      `json:"birthDate,omitempty"`
-	IDDocument *idDocument `json:"idDocument,omitempty"`
+	IDDocument *IDDocument `json:"idDocument,omitempty"`
 }
 
 // entityDetails is PermissionsSubjectEntityDetails.
-type entityDetails struct {
+type EntityDetails struct {
 	Type     string `json:"subjectDetailsType"`
 	FullName string `json:"fullName"`
 }
@@ -76,17 +76,17 @@ func (s *Simulator) grantToPerson(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	var grants []*grant
+	var grants []*StoreGrant
 	for _, permission := range body.Permissions {
-		grants = append(grants, &grant{permission: permission, description: body.Description, person: details})
+		grants = append(grants, &StoreGrant{Permission: permission, Description: body.Description, Person: details})
 	}
 	return s.grant(req, *body.SubjectIdentifier, grants)
 }
 
-func (r personGrantRequest) check() (*personDetails, *apiError) {
+func (r personGrantRequest) check() (*PersonDetails, *apiError) {
 	var wrong fieldErrors
 	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, TypeNIP, TypePESEL, TypeFingerprint)
-	wrong.distinct("permissions", r.Permissions, allPermissions())
+	wrong.distinct("permissions", r.Permissions, AllPermissions())
 	wrong.length("description", r.Description, minDescription, maxDescription)
 	if r.SubjectDetails == nil {
 		wrong.add("Pole subjectDetails jest wymagane.")
@@ -115,8 +115,8 @@ func (r personGrantRequest) check() (*personDetails, *apiError) {
 }
 
 // check validates what the type of details asks for, and leaves out the rest.
-func (p describedPerson) check(kind, field string, wrong *fieldErrors) *personDetails {
-	details := &personDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
+func (p describedPerson) check(kind, field string, wrong *fieldErrors) *PersonDetails {
+	details := &PersonDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
 	wrong.length(field+"firstName", p.FirstName, minName, maxFirstName)
 	wrong.length(field+"lastName", p.LastName, minName, maxLastName)
 	switch kind {
@@ -133,7 +133,7 @@ func (p describedPerson) check(kind, field string, wrong *fieldErrors) *personDe
 	return details
 }
 
-func checkIDDocument(d *idDocument, field string, wrong *fieldErrors) {
+func checkIDDocument(d *IDDocument, field string, wrong *fieldErrors) {
 	if d == nil {
 		wrong.add("Pole %s jest wymagane.", field)
 		return
@@ -168,12 +168,12 @@ func (s *Simulator) grantToEntity(req *request) response {
 	if refused := body.check(); refused != nil {
 		return req.failed(refused)
 	}
-	details := &entityDetails{"EntityByIdentifier", body.SubjectDetails.FullName}
-	var grants []*grant
+	details := &EntityDetails{"EntityByIdentifier", body.SubjectDetails.FullName}
+	var grants []*StoreGrant
 	for _, permission := range body.Permissions {
-		grants = append(grants, &grant{
-			permission: permission.Type, canDelegate: permission.CanDelegate,
-			description: body.Description, entity: details,
+		grants = append(grants, &StoreGrant{
+			Permission: permission.Type, CanDelegate: permission.CanDelegate,
+			Description: body.Description, Entity: details,
 		})
 	}
 	return s.grant(req, *body.SubjectIdentifier, grants)
@@ -197,20 +197,20 @@ func (r entityGrantRequest) check() *apiError {
 }
 
 // grant begins the operation that gives a subject permissions in the caller's context.
-func (s *Simulator) grant(req *request, holder Identifier, grants []*grant) response {
+func (s *Simulator) grant(req *request, holder Identifier, grants []*StoreGrant) response {
 	var permissions []string
 	for _, g := range grants {
-		permissions = append(permissions, g.permission)
+		permissions = append(permissions, g.Permission)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	operation, resp := s.startOperation(req, s.grantFailure(holder, req.login.context, permissions))
-	if operation.failure != nil {
+	operation, resp := s.startOperation(req, s.grantFailure(holder, req.login.Context, permissions))
+	if operation.Failure != nil {
 		return resp
 	}
 	for _, g := range grants {
-		g.holder, g.context, g.author, g.Starts = holder, req.login.context, req.login.identifier, operation.decided
-		s.store.rights.add(g)
+		g.Holder, g.Context, g.Author, g.Starts = holder, req.login.Context, req.login.Identifier, operation.Decided
+		s.store.Rights.Add(g)
 	}
 	return resp
 }

@@ -51,8 +51,8 @@ func (f grantFilter) checkPersonal(known []string) fieldErrors {
 }
 
 func (f grantFilter) check() *apiError {
-	wrong := f.checkPersonal(allPermissions())
-	if f.Author != nil && f.Author.Type != system().Type {
+	wrong := f.checkPersonal(AllPermissions())
+	if f.Author != nil && f.Author.Type != System().Type {
 		wrong.identifier("authorIdentifier", (*Identifier)(f.Author), TypeNIP, TypePESEL, TypeFingerprint)
 	}
 	if f.Authorized != nil {
@@ -66,25 +66,25 @@ func (f grantFilter) check() *apiError {
 // tests of PersonPermission find what was granted directly by the context it is for, given as
 // context and as target; only what was granted indirectly has other targets or can be inactive, and
 // none of that is kept here.
-func (f grantFilter) matchesPersonal(g *grant) bool {
+func (f grantFilter) matchesPersonal(g *StoreGrant) bool {
 	switch {
-	case f.Context != nil && *f.Context != g.context:
+	case f.Context != nil && *f.Context != g.Context:
 		return false
-	case f.Target != nil && Identifier(*f.Target) != g.context:
+	case f.Target != nil && Identifier(*f.Target) != g.Context:
 		return false
 	case f.State != nil && *f.State != "Active":
 		return false
 	}
-	return len(f.Types) == 0 || slices.Contains(f.Types, g.permission)
+	return len(f.Types) == 0 || slices.Contains(f.Types, g.Permission)
 }
 
-func (f grantFilter) matches(g *grant) bool {
+func (f grantFilter) matches(g *StoreGrant) bool {
 	switch {
-	case f.Author != nil && Identifier(*f.Author) != g.author:
+	case f.Author != nil && Identifier(*f.Author) != g.Author:
 		return false
-	case f.Authorized != nil && *f.Authorized != g.holder:
+	case f.Authorized != nil && *f.Authorized != g.Holder:
 		return false
-	case f.QueryType == grantedInContext && g.author == system():
+	case f.QueryType == grantedInContext && g.Author == System():
 		return false
 	}
 	return f.matchesPersonal(g)
@@ -92,12 +92,12 @@ func (f grantFilter) matches(g *grant) bool {
 
 // grantsInForce returns one page of the grants in force that match: those begun last first, and
 // those begun together by their identifiers. The caller holds the lock.
-func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*grant) bool) ([]*grant, bool) {
-	found := slices.DeleteFunc(slices.Clone(s.store.rights.grants), func(g *grant) bool {
-		return !g.inForce(now) || !matches(g)
+func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*StoreGrant) bool) ([]*StoreGrant, bool) {
+	found := slices.DeleteFunc(slices.Clone(s.store.Rights.Grants), func(g *StoreGrant) bool {
+		return !g.InForce(now) || !matches(g)
 	})
-	slices.SortFunc(found, func(a, b *grant) int {
-		return cmp.Or(b.Starts.Compare(a.Starts), strings.Compare(a.id, b.id))
+	slices.SortFunc(found, func(a, b *StoreGrant) int {
+		return cmp.Or(b.Starts.Compare(a.Starts), strings.Compare(a.ID, b.ID))
 	})
 	first := min(size*number, len(found))
 	last := min(first+size, len(found))
@@ -111,18 +111,18 @@ type grantItem struct {
 	AuthorizedIdentifier *Identifier    `json:"authorizedIdentifier,omitempty"`
 	PermissionScope      string         `json:"permissionScope"`
 	Description          string         `json:"description"`
-	SubjectPersonDetails *personDetails `json:"subjectPersonDetails,omitempty"`
-	SubjectEntityDetails *entityDetails `json:"subjectEntityDetails,omitempty"`
+	SubjectPersonDetails *PersonDetails `json:"subjectPersonDetails,omitempty"`
+	SubjectEntityDetails *EntityDetails `json:"subjectEntityDetails,omitempty"`
 	PermissionState      string         `json:"permissionState"`
 	StartDate            timestamp      `json:"startDate"`
 	CanDelegate          bool           `json:"canDelegate"`
 }
 
-func grantItemOf(g *grant) grantItem {
+func grantItemOf(g *StoreGrant) grantItem {
 	return grantItem{
-		ID: g.id, PermissionScope: g.permission, Description: g.description,
-		SubjectPersonDetails: g.person, SubjectEntityDetails: g.entity,
-		PermissionState: "Active", StartDate: timestamp(g.Starts), CanDelegate: g.canDelegate,
+		ID: g.ID, PermissionScope: g.Permission, Description: g.Description,
+		SubjectPersonDetails: g.Person, SubjectEntityDetails: g.Entity,
+		PermissionState: "Active", StartDate: timestamp(g.Starts), CanDelegate: g.CanDelegate,
 	}
 }
 
@@ -145,26 +145,26 @@ func (s *Simulator) queryPersonalGrants(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	if refused := filter.checkPersonal(append(allPermissions(), "VatUeManage")).refusal(); refused != nil {
+	if refused := filter.checkPersonal(append(AllPermissions(), "VatUeManage")).refusal(); refused != nil {
 		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	company := Identifier{TypeNIP, req.login.context.nip()}
-	owner := s.owns(req.login.identifier, req.login.context)
-	found, more := s.grantsInForce(req.now, size, number, func(g *grant) bool {
-		own := g.holder == req.login.identifier && g.context == req.login.context
-		received := owner && g.entity != nil && g.holder == company
+	company := Identifier{TypeNIP, req.login.Context.NIP()}
+	owner := s.owns(req.login.Identifier, req.login.Context)
+	found, more := s.grantsInForce(req.now, size, number, func(g *StoreGrant) bool {
+		own := g.Holder == req.login.Identifier && g.Context == req.login.Context
+		received := owner && g.Entity != nil && g.Holder == company
 		return (own || received) && filter.matchesPersonal(g)
 	})
 	list := grantList[grantItem]{[]grantItem{}, more}
 	for _, g := range found {
 		item := grantItemOf(g)
-		if g.entity != nil {
-			item.ContextIdentifier = &g.context
+		if g.Entity != nil {
+			item.ContextIdentifier = &g.Context
 		}
-		if g.holder != req.login.identifier {
-			item.AuthorizedIdentifier = &g.holder
+		if g.Holder != req.login.Identifier {
+			item.AuthorizedIdentifier = &g.Holder
 		}
 		list.Permissions = append(list.Permissions, item)
 	}
@@ -195,13 +195,13 @@ func (s *Simulator) queryPersonsGrants(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, more := s.grantsInForce(req.now, size, number, func(g *grant) bool {
-		return g.context == req.login.context && filter.matches(g)
+	found, more := s.grantsInForce(req.now, size, number, func(g *StoreGrant) bool {
+		return g.Context == req.login.Context && filter.matches(g)
 	})
 	list := grantList[personGrantItem]{[]personGrantItem{}, more}
 	for _, g := range found {
-		item := personGrantItem{grantItemOf(g), partner(g.author)}
-		item.AuthorizedIdentifier = &g.holder
+		item := personGrantItem{grantItemOf(g), partner(g.Author)}
+		item.AuthorizedIdentifier = &g.Holder
 		list.Permissions = append(list.Permissions, item)
 	}
 	return ok(list)

@@ -4,7 +4,7 @@
 package simulator
 
 func (s *Simulator) rateLimitEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "GET /rate-limits", bearer: access, serve: s.rateLimits},
 		{name: "POST /testdata/rate-limits", bearer: access, serve: s.setRateLimits},
@@ -14,7 +14,7 @@ func (s *Simulator) rateLimitEndpoints() []endpoint {
 }
 
 // rateLimitValues is EffectiveApiRateLimitValues and ApiRateLimitValuesOverride. -1 is no limit.
-type rateLimitValues struct {
+type Values struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`
 	PerHour   int `json:"perHour"`
@@ -24,7 +24,7 @@ type rateLimitValues struct {
 func (s *Simulator) rateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ok(s.limiter.of(req.login.context))
+	return ok(s.limiter.Of(req.login.Context))
 }
 
 // setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block
@@ -39,7 +39,7 @@ func (s *Simulator) setRateLimits(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.override(req.login.context, body.apply(s.limiter.of(req.login.context)))
+	s.limiter.Override(req.login.Context, body.apply(s.limiter.Of(req.login.Context)))
 	return done()
 }
 
@@ -47,7 +47,7 @@ func (s *Simulator) setRateLimits(req *request) response {
 func (s *Simulator) resetRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.reset(req.login.context)
+	s.limiter.Reset(req.login.Context)
 	return done()
 }
 
@@ -55,6 +55,6 @@ func (s *Simulator) resetRateLimits(req *request) response {
 func (s *Simulator) setProductionRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.override(req.login.context, productionLimits())
+	s.limiter.Override(req.login.Context, Production())
 	return done()
 }

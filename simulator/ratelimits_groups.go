@@ -14,89 +14,89 @@ import (
 // its own (limity-api.md). anonymous and global are no groups of endpoints of a context: the first
 // is for those that need no login, the second for all requests of a source address.
 const (
-	groupOnlineSession      = "onlineSession"
-	groupOnlineSessionClose = "onlineSessionClose"
-	groupBatchSession       = "batchSession"
-	groupBatchSessionClose  = "batchSessionClose"
-	groupInvoiceSend        = "invoiceSend"
-	groupSessionList        = "sessionList"
-	groupSessionMisc        = "sessionMisc"
-	groupOther              = "other"
-	groupAnonymous          = "anonymous"
-	groupGlobal             = "global"
+	GroupOnlineSession      = "onlineSession"
+	GroupOnlineSessionClose = "onlineSessionClose"
+	GroupBatchSession       = "batchSession"
+	GroupBatchSessionClose  = "batchSessionClose"
+	GroupInvoiceSend        = "invoiceSend"
+	GroupSessionList        = "sessionList"
+	GroupSessionMisc        = "sessionMisc"
+	GroupOther              = "other"
+	GroupAnonymous          = "anonymous"
+	GroupGlobal             = "global"
 )
 
 // groupWindows are the limits of one group.
-type groupWindows struct {
-	group string
+type GroupWindows struct {
+	Group string
 	Windows
-	optional bool // may be left out of POST /testdata/rate-limits
+	Optional bool // may be left out of POST /testdata/rate-limits
 }
 
 // groupLimits are the limits of all groups. Its JSON form is EffectiveApiRateLimits.
-type groupLimits []groupWindows
+type Groups []GroupWindows
 
 // productionLimits are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
 // came with 2.8 (*Close, anonymous, global) are not in it: their values are those that public
 // clients were seen to read.
-func productionLimits() groupLimits {
-	return groupLimits{
-		{group: groupOnlineSession, Windows: Windows{10, 30, 120}},
-		{group: groupOnlineSessionClose, Windows: Windows{20, 60, 240}, optional: true},
-		{group: groupBatchSession, Windows: Windows{10, 20, 60}},
-		{group: groupBatchSessionClose, Windows: Windows{20, 40, 120}, optional: true},
-		{group: groupInvoiceSend, Windows: Windows{10, 30, 180}},
-		{group: "invoiceStatus", Windows: Windows{30, 120, 1200}},
-		{group: groupSessionList, Windows: Windows{5, 10, 60}},
-		{group: "sessionInvoiceList", Windows: Windows{10, 20, 200}},
-		{group: groupSessionMisc, Windows: Windows{10, 120, 1200}},
-		{group: "invoiceMetadata", Windows: Windows{8, 16, 20}},
-		{group: "invoiceExport", Windows: Windows{8, 16, 20}},
-		{group: "invoiceExportStatus", Windows: Windows{10, 60, 600}, optional: true},
-		{group: "invoiceDownload", Windows: Windows{8, 16, 64}},
-		{group: "collectiveIdentifier", Windows: Windows{10, 60, 120}, optional: true},
-		{group: groupOther, Windows: Windows{10, 30, 120}},
-		{group: groupAnonymous, Windows: Windows{60, -1, -1}, optional: true},
-		{group: groupGlobal, Windows: Windows{-1, -1, -1}, optional: true},
+func Production() Groups {
+	return Groups{
+		{Group: GroupOnlineSession, Windows: Windows{10, 30, 120}},
+		{Group: GroupOnlineSessionClose, Windows: Windows{20, 60, 240}, Optional: true},
+		{Group: GroupBatchSession, Windows: Windows{10, 20, 60}},
+		{Group: GroupBatchSessionClose, Windows: Windows{20, 40, 120}, Optional: true},
+		{Group: GroupInvoiceSend, Windows: Windows{10, 30, 180}},
+		{Group: "invoiceStatus", Windows: Windows{30, 120, 1200}},
+		{Group: GroupSessionList, Windows: Windows{5, 10, 60}},
+		{Group: "sessionInvoiceList", Windows: Windows{10, 20, 200}},
+		{Group: GroupSessionMisc, Windows: Windows{10, 120, 1200}},
+		{Group: "invoiceMetadata", Windows: Windows{8, 16, 20}},
+		{Group: "invoiceExport", Windows: Windows{8, 16, 20}},
+		{Group: "invoiceExportStatus", Windows: Windows{10, 60, 600}, Optional: true},
+		{Group: "invoiceDownload", Windows: Windows{8, 16, 64}},
+		{Group: "collectiveIdentifier", Windows: Windows{10, 60, 120}, Optional: true},
+		{Group: GroupOther, Windows: Windows{10, 30, 120}},
+		{Group: GroupAnonymous, Windows: Windows{60, -1, -1}, Optional: true},
+		{Group: GroupGlobal, Windows: Windows{-1, -1, -1}, Optional: true},
 	}
 }
 
 // groups are production's limits with those of the options in their places. A window that the
 // options lift for contexts is lifted in every group.
-func (l Limits) groups() groupLimits {
-	all := productionLimits()
+func (l Limits) groups() Groups {
+	all := Production()
 	for i := range all {
 		all[i].Windows = all[i].withoutLimitsOf(l.Context)
 	}
-	all.set(groupOther, l.Context)
-	all.set(groupAnonymous, l.Client)
-	all.set(groupGlobal, l.Global)
+	all.set(GroupOther, l.Context)
+	all.set(GroupAnonymous, l.Client)
+	all.set(GroupGlobal, l.Global)
 	return all
 }
 
 // of returns the limits of a group.
-func (g groupLimits) of(group string) Windows {
+func (g Groups) Of(group string) Windows {
 	return g[g.position(group)].Windows
 }
 
-func (g groupLimits) set(group string, windows Windows) {
+func (g Groups) set(group string, windows Windows) {
 	g[g.position(group)].Windows = windows
 }
 
-func (g groupLimits) position(group string) int {
-	return slices.IndexFunc(g, func(one groupWindows) bool { return one.group == group })
+func (g Groups) position(group string) int {
+	return slices.IndexFunc(g, func(one GroupWindows) bool { return one.Group == group })
 }
 
 // MarshalJSON writes the groups in their order.
-func (g groupLimits) MarshalJSON() ([]byte, error) {
+func (g Groups) MarshalJSON() ([]byte, error) {
 	var out bytes.Buffer
 	for i, one := range g {
-		values, err := json.Marshal(rateLimitValues(one.Windows))
+		values, err := json.Marshal(Values(one.Windows))
 		if err != nil {
 			return nil, err
 		}
 		out.WriteByte("{,"[min(i, 1)])
-		out.WriteString(strconv.Quote(one.group) + ":")
+		out.WriteString(strconv.Quote(one.Group) + ":")
 		out.Write(values)
 	}
 	out.WriteByte('}')

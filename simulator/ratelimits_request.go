@@ -12,7 +12,7 @@ const largestMultiple = 10
 
 // rateLimitsRequest is SetRateLimitsRequest.
 type rateLimitsRequest struct {
-	RateLimits map[string]*rateLimitValues `json:"rateLimits"`
+	RateLimits map[string]*Values `json:"rateLimits"`
 }
 
 // check returns a sentence for each field that is not valid, in the order of the groups.
@@ -27,13 +27,13 @@ func (r rateLimitsRequest) check() fieldErrors {
 		wrong.notEmpty("rateLimits")
 		return wrong
 	}
-	for _, known := range productionLimits() {
-		field := "rateLimits." + known.group
-		given := r.RateLimits[known.group]
+	for _, known := range Production() {
+		field := "rateLimits." + known.Group
+		given := r.RateLimits[known.Group]
 		switch {
 		case given != nil:
 			checkRateLimits(given, field, known.Windows, &wrong)
-		case !known.optional:
+		case !known.Optional:
 			wrong.notEmpty(field)
 		}
 	}
@@ -41,7 +41,7 @@ func (r rateLimitsRequest) check() fieldErrors {
 }
 
 // checkRateLimits wants -1 where production has no limit: what KSeF accepts there is not known.
-func checkRateLimits(v *rateLimitValues, field string, production Windows, wrong *fieldErrors) {
+func checkRateLimits(v *Values, field string, production Windows, wrong *fieldErrors) {
 	for _, one := range []struct {
 		name           string
 		value, highest int
@@ -59,10 +59,10 @@ func checkRateLimits(v *rateLimitValues, field string, production Windows, wrong
 }
 
 // apply returns the limits with those of the request in their places.
-func (r rateLimitsRequest) apply(limits groupLimits) groupLimits {
+func (r rateLimitsRequest) apply(limits Groups) Groups {
 	changed := slices.Clone(limits)
 	for i, one := range changed {
-		if given := r.RateLimits[one.group]; given != nil {
+		if given := r.RateLimits[one.Group]; given != nil {
 			changed[i].Windows = Windows(*given)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 type request struct {
 	*http.Request
 	now   time.Time
-	login *login // set when the endpoint asks for a bearer token
+	login *Login // set when the endpoint asks for a bearer token
 	// permissions are those of the access token: what its login might do when it was issued.
 	permissions []string
 	fault       Fault // the one that this request has hit; its kind is empty when there is none
@@ -106,7 +106,7 @@ func (req *request) reference() (string, *apiError) {
 }
 
 func checkReference(reference string) *apiError {
-	if !referencePattern.MatchString(reference) {
+	if !ReferencePattern.MatchString(reference) {
 		return badInput("Numer referencyjny ma nieprawidłowy format.")
 	}
 	return nil

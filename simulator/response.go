@@ -84,7 +84,7 @@ type problem struct {
 func (req *request) problem(status int, detail string) problem {
 	return problem{
 		Title: http.StatusText(status), Status: status, Instance: req.URL.Path, Detail: detail,
-		Timestamp: timestamp(req.now), TraceID: randomHex(32),
+		Timestamp: timestamp(req.now), TraceID: RandomHex(32),
 	}
 }
 
@@ -122,7 +122,7 @@ type exceptionDetail struct {
 func (req *request) exception(err *apiError) exceptionResponse {
 	return exceptionResponse{exceptionInfo{
 		Details:     []exceptionDetail{{err.Code, err.Description, err.Details}},
-		ServiceCode: "00-" + randomHex(32) + "-" + randomHex(16) + "-00",
+		ServiceCode: "00-" + RandomHex(32) + "-" + RandomHex(16) + "-00",
 		Timestamp:   req.now.Format("2006-01-02T15:04:05.0000000Z"),
 	}}
 }
@@ -159,7 +159,7 @@ func (req *request) insufficientAccess() response {
 // for.
 func (req *request) methodNotAllowed() response {
 	return req.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
-		map[string]any{"authenticationMethodCategory": req.login.method.info.Category})
+		map[string]any{"authenticationMethodCategory": req.login.Method.Info.Category})
 }
 
 // tooMany is the answer 429.
@@ -168,7 +168,7 @@ func (req *request) tooMany(detail string, retryAfter int) response {
 		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail),
 			problem: true, retryAfter: retryAfter}
 	}
-	body := map[string]any{"status": statusInfo{http.StatusTooManyRequests, "Too Many Requests", []string{detail}}}
+	body := map[string]any{"status": StatusInfo{http.StatusTooManyRequests, "Too Many Requests", []string{detail}}}
 	return response{status: http.StatusTooManyRequests, body: body, retryAfter: retryAfter}
 }
 
@@ -191,7 +191,7 @@ func (req *request) failure(status, retryAfter int) response {
 		return req.unauthorized()
 	case http.StatusForbidden:
 		return req.forbidden("security-service-blocked", "Żądanie zostało zablokowane przez mechanizmy bezpieczeństwa.",
-			map[string]any{"incidentId": randomHex(32), "clientIp": req.clientIP()})
+			map[string]any{"incidentId": RandomHex(32), "clientIp": req.clientIP()})
 	case http.StatusGone:
 		return req.problemResponse(status, "Operacja wygasła i nie jest już dostępna.")
 	case http.StatusTooManyRequests:
@@ -210,7 +210,7 @@ func (req *request) plainFailure(status int, description string) response {
 }
 
 // randomHex returns n random hexadecimal digits; n must be even.
-func randomHex(n int) string {
+func RandomHex(n int) string {
 	octets := make([]byte, n/2)
 	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
 	return hex.EncodeToString(octets)

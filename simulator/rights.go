@@ -17,9 +17,9 @@ func (s *Simulator) permissionsOf(subject, context Identifier, at time.Time) []s
 	if s.owns(subject, context) {
 		return s.options.OwnerPermissions
 	}
-	granted, ever := s.store.rights.of(subject, context, at)
+	granted, ever := s.store.Rights.Of(subject, context, at)
 	if !ever && subject.Type == TypePESEL && !s.options.RequireGrants {
-		return allPermissions()
+		return AllPermissions()
 	}
 	return granted
 }
@@ -27,21 +27,21 @@ func (s *Simulator) permissionsOf(subject, context Identifier, at time.Time) []s
 // owns tells whether a subject is the taxpayer whom a context is about: by its NIP, or by the PESEL
 // of the person who has that NIP.
 func (s *Simulator) owns(subject, context Identifier) bool {
-	if subject.owns(context) {
+	if subject.Owns(context) {
 		return true
 	}
-	person := s.store.subjects.persons[context.nip()]
-	return person != nil && subject == Identifier{TypePESEL, person.pesel}
+	person := s.store.Subjects.Persons[context.NIP()]
+	return person != nil && subject == Identifier{TypePESEL, person.PESEL}
 }
 
 // effectivePermissions returns what a login may do at a time: what its subject may, and under a
 // token only what the token carries too. An access token keeps what it was issued with.
-func (s *Simulator) effectivePermissions(l *login, at time.Time) []string {
-	permissions := s.permissionsOf(l.identifier, l.context, at)
-	if l.token == "" {
+func (s *Simulator) effectivePermissions(l *Login, at time.Time) []string {
+	permissions := s.permissionsOf(l.Identifier, l.Context, at)
+	if l.Token == "" {
 		return permissions
 	}
-	carried := s.store.Tokens[l.token].permissions
+	carried := s.store.Tokens[l.Token].Permissions
 	return slices.DeleteFunc(slices.Clone(carried), func(permission string) bool {
 		return !slices.Contains(permissions, permission)
 	})
@@ -49,16 +49,16 @@ func (s *Simulator) effectivePermissions(l *login, at time.Time) []string {
 
 // rightsFailure is how a login ends that has no right to succeed at a time; nil for others. A token
 // is of the person who made it, so it ends with that person's death too: that is a guess.
-func (s *Simulator) rightsFailure(l *login, at time.Time) *statusInfo {
+func (s *Simulator) rightsFailure(l *Login, at time.Time) *StatusInfo {
 	switch {
-	case s.store.subjects.blocked[l.context]:
-		return &statusInfo{480, "Uwierzytelnienie zablokowane",
+	case s.store.Subjects.Blocked[l.Context]:
+		return &StatusInfo{480, "Uwierzytelnienie zablokowane",
 			[]string{"Podejrzenie incydentu bezpieczeństwa. Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy."}}
-	case s.store.subjects.deceased(l.identifier):
-		return &statusInfo{470, "Uwierzytelnianie zakończone niepowodzeniem",
+	case s.store.Subjects.Deceased(l.Identifier):
+		return &StatusInfo{470, "Uwierzytelnianie zakończone niepowodzeniem",
 			[]string{"Próba wykorzystania metod autoryzacyjnych osoby zmarłej"}}
 	case len(s.effectivePermissions(l, at)) == 0:
-		return &statusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
+		return &StatusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
 	}
 	return nil
 }
@@ -66,23 +66,23 @@ func (s *Simulator) rightsFailure(l *login, at time.Time) *statusInfo {
 // lacksEnforcementRole tells whether permissions are among those that only a context with the role
 // of an enforcement authority or a bailiff can give, and it has none.
 func (s *Simulator) lacksEnforcementRole(context Identifier, permissions []string) bool {
-	return slices.Contains(permissions, enforcementOperations) && !s.store.subjects.enforces(context)
+	return slices.Contains(permissions, enforcementOperations) && !s.store.Subjects.Enforces(context)
 }
 
 // mayBeGranted returns how an operation ends that grants permissions in a context; nil when it
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
 // EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
 // owner has all permissions, and contexts of the European Union and of Peppol have other endpoints.
-func (s *Simulator) grantFailure(holder, context Identifier, permissions []string) *statusInfo {
+func (s *Simulator) grantFailure(holder, context Identifier, permissions []string) *StatusInfo {
 	switch {
 	case context.Type != TypeNIP && context.Type != TypeInternalID:
-		return &statusInfo{Code: 430,
+		return &StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case s.lacksEnforcementRole(context, permissions):
-		return &statusInfo{Code: 430,
+		return &StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case context.Type == TypeNIP && s.owns(holder, context):
-		return &statusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
+		return &StatusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
 	}
 	return nil
 }
@@ -90,12 +90,12 @@ func (s *Simulator) grantFailure(holder, context Identifier, permissions []strin
 // mayBeRevoked returns how an operation ends that takes a grant away in the caller's context; nil
 // when it succeeds. That an unknown grant, one of another context and one that has ended end with
 // 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
-func (req *request) revocationFailure(g *grant) *statusInfo {
+func (req *request) revocationFailure(g *StoreGrant) *StatusInfo {
 	switch {
-	case g == nil || g.context != req.login.context || !g.Ends.IsZero():
-		return &statusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
+	case g == nil || g.Context != req.login.Context || !g.Ends.IsZero():
+		return &StatusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
 	case !req.hasAny("CredentialsManage"):
-		return &statusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
+		return &StatusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
 	}
 	return nil
 }

@@ -18,34 +18,34 @@ import (
 
 // publicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices.
 // They are made when first asked for.
-type publicKeys struct {
-	token, invoices keyPair
+type PublicKeys struct {
+	Token, Invoices KeyPair
 }
 
 // publicKeyIDLength is that of a SHA-256 in base64.
 const publicKeyIDLength = 44
 
-type keyPair struct {
-	private     *rsa.PrivateKey
-	certificate *x509.Certificate
+type KeyPair struct {
+	Private     *rsa.PrivateKey
+	Certificate *x509.Certificate
 }
 
-func newPublicKeys(now time.Time) (publicKeys, error) {
+func NewPublicKeys(now time.Time) (PublicKeys, error) {
 	token, err := newKeyPair(1, now)
 	if err != nil {
-		return publicKeys{}, err
+		return PublicKeys{}, err
 	}
 	invoices, err := newKeyPair(2, now)
-	return publicKeys{token, invoices}, err
+	return PublicKeys{token, invoices}, err
 }
 
 // newKeyPair makes a key pair that has begun by the simulator's clock and by that of its clients,
 // and is good as long as the authority of certificates: KSeF puts new keys in the place of old
 // ones, the simulator does not.
-func newKeyPair(serial int64, now time.Time) (keyPair, error) {
+func newKeyPair(serial int64, now time.Time) (KeyPair, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return keyPair{}, fmt.Errorf("make a public key: %w", err)
+		return KeyPair{}, fmt.Errorf("make a public key: %w", err)
 	}
 	begin := now
 	if clients := time.Now(); clients.Before(now) {
@@ -60,14 +60,14 @@ func newKeyPair(serial int64, now time.Time) (keyPair, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return keyPair{}, fmt.Errorf("make the certificate of a public key: %w", err)
+		return KeyPair{}, fmt.Errorf("make the certificate of a public key: %w", err)
 	}
 	certificate, err := x509.ParseCertificate(der)
-	return keyPair{key, certificate}, err
+	return KeyPair{key, certificate}, err
 }
 
-func (k keyPair) publicKeyID() string {
-	return digest64(k.certificate.RawSubjectPublicKeyInfo)
+func (k KeyPair) PublicKeyID() string {
+	return Digest(k.Certificate.RawSubjectPublicKeyInfo)
 }
 
 func unknownPublicKey(id string) *apiError {
@@ -75,7 +75,7 @@ func unknownPublicKey(id string) *apiError {
 		[]string{"Klucz o identyfikatorze " + id + " nie jest wspierany."}}
 }
 
-func digest64(data []byte) string {
+func Digest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
@@ -94,10 +94,10 @@ type publicKeyCertificate struct {
 	Usage         []string  `json:"usage"`
 }
 
-func describeKey(k keyPair, usage string) publicKeyCertificate {
+func describeKey(k KeyPair, usage string) publicKeyCertificate {
 	return publicKeyCertificate{
-		base64.StdEncoding.EncodeToString(k.certificate.Raw), digest64(k.certificate.Raw), k.publicKeyID(),
-		timestamp(k.certificate.NotBefore), timestamp(k.certificate.NotAfter), []string{usage},
+		base64.StdEncoding.EncodeToString(k.Certificate.Raw), Digest(k.Certificate.Raw), k.PublicKeyID(),
+		timestamp(k.Certificate.NotBefore), timestamp(k.Certificate.NotAfter), []string{usage},
 	}
 }
 
@@ -106,6 +106,6 @@ func (s *Simulator) publicKeyCertificates(req *request) response {
 	if err != nil {
 		return req.problemResponse(http.StatusInternalServerError, "Nie udało się utworzyć kluczy publicznych.")
 	}
-	return ok([]publicKeyCertificate{describeKey(keys.invoices, "SymmetricKeyEncryption"),
-		describeKey(keys.token, "KsefTokenEncryption")})
+	return ok([]publicKeyCertificate{describeKey(keys.Invoices, "SymmetricKeyEncryption"),
+		describeKey(keys.Token, "KsefTokenEncryption")})
 }

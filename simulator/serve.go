@@ -98,11 +98,11 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 	if req.fault.Kind == FaultStatus {
 		return req.anyFailure(req.fault.Status, req.fault.RetryAfter)
 	}
-	if refused := s.admit(req, "* "+req.clientIP(), groupGlobal, Identifier{}); refused != nil {
+	if refused := s.admit(req, "* "+req.clientIP(), GroupGlobal, Identifier{}); refused != nil {
 		return *refused
 	}
 	if e.scope == perClient {
-		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, groupAnonymous),
+		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, GroupAnonymous),
 			Identifier{}); refused != nil {
 			return *refused
 		}
@@ -113,9 +113,9 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 		}
 	}
 	if e.scope == perContext {
-		context := req.login.context
+		context := req.login.Context
 		counter := strings.Join([]string{e.name, context.Type, context.Value, req.clientIP()}, " ")
-		if refused := s.admit(req, counter, cmp.Or(e.group, groupOther), context); refused != nil {
+		if refused := s.admit(req, counter, cmp.Or(e.group, GroupOther), context); refused != nil {
 			return *refused
 		}
 	}
@@ -129,10 +129,10 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 func (s *Simulator) admit(req *request, counter, group string, context Identifier) *response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	windows := s.limiter.of(context).of(group)
+	windows := s.limiter.Of(context).Of(group)
 	// Not c.now: a request that was held up on its way here would count in a second before that of
 	// those which overtook it.
-	retryAfter, detail, admitted := s.limiter.admit(counter, windows, s.now())
+	retryAfter, detail, admitted := s.limiter.Admit(counter, windows, s.now())
 	if admitted {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (s *Simulator) admit(req *request, counter, group string, context Identifie
 // authenticate finds the login of the bearer token. An access token is good until it expires,
 // whatever becomes of its session.
 func (s *Simulator) authenticate(req *request, kinds []string) *response {
-	found, err := s.jwtKey.parse(req.bearer(), req.now)
+	found, err := s.jwtKey.Parse(req.bearer(), req.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
 		refused := s.refuseBearer(req, err)
 		return &refused
@@ -152,13 +152,13 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	defer s.mu.Unlock()
 	known := s.store.Logins[found.Reference]
 	switch {
-	case known == nil && found.Type == accessJWT:
+	case known == nil && found.Type == Access:
 		refused := req.unauthorized()
 		return &refused
 	case known == nil:
 		refused := req.failed(unknownLogin(found.Reference))
 		return &refused
-	case found.Type == accessJWT && !known.ipPolicy.allows(req.clientIP()):
+	case found.Type == Access && !known.IPPolicy.Allows(req.clientIP()):
 		refused := req.forbidden("ip-not-allowed",
 			"Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
 			map[string]any{"clientIp": req.clientIP()})

@@ -4,10 +4,10 @@
 package simulator
 
 func (s *Simulator) sessionEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: "GET /auth/sessions", bearer: access, serve: s.listSessions},
-		{name: "DELETE /auth/sessions/current", bearer: []string{accessJWT, refreshJWT}, serve: s.endCurrentSession},
+		{name: "DELETE /auth/sessions/current", bearer: []string{Access, Refresh}, serve: s.endCurrentSession},
 		{name: "DELETE /auth/sessions/{referenceNumber}", bearer: access, serve: s.endSession},
 	}
 }
@@ -30,21 +30,21 @@ type sessionList struct {
 func (s *Simulator) listSessions(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own := s.store.LoginsByOwner[req.login.owner]
+	own := s.store.LoginsByOwner[req.login.Owner]
 	wanted, refused := req.newPage("sessions", len(own))
 	if refused != nil {
 		return req.failed(refused)
 	}
-	positions, next := wanted.pick(func(i int) bool { return own[i].active(req.now) })
+	positions, next := wanted.pick(func(i int) bool { return own[i].Active(req.now) })
 	list := sessionList{ContinuationToken: next, Items: []sessionItem{}}
 	for _, i := range positions {
-		list.Items = append(list.Items, sessionItem{own[i].reference, own[i] == req.login, s.operationStatus(own[i])})
+		list.Items = append(list.Items, sessionItem{own[i].Reference, own[i] == req.login, s.operationStatus(own[i])})
 	}
 	return ok(list)
 }
 
 func (s *Simulator) endCurrentSession(req *request) response {
-	return s.endOwnSession(req, req.login.reference)
+	return s.endOwnSession(req, req.login.Reference)
 }
 
 func (s *Simulator) endSession(req *request) response {
@@ -57,9 +57,9 @@ func (s *Simulator) endOwnSession(req *request, reference string) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.store.Logins[reference]
-	if l == nil || l.owner != req.login.owner || !l.active(req.now) {
+	if l == nil || l.Owner != req.login.Owner || !l.Active(req.now) {
 		return req.failed(badInput("Sesja o numerze referencyjnym %s nie istnieje albo nie jest aktywna.", reference))
 	}
-	l.revoked = true
+	l.Revoked = true
 	return noContent()
 }

@@ -23,17 +23,17 @@ import (
 // Simulator is one KSeF environment.
 type Simulator struct {
 	options   Options
-	jwtKey    signingKey
-	keys      func() (publicKeys, error)
-	authority certificateAuthority
+	jwtKey    Key
+	keys      func() (PublicKeys, error)
+	authority Authority
 	handler   http.Handler
 	ahead     atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
 
 	mu           sync.Mutex
-	store        *store
+	store        *Store
 	tokenRules   tokenRules
 	limitChanges limitChanges
-	limiter      *limiter
+	limiter      *Limiter
 	faults       []*Fault
 	requests     map[string]map[string]int
 }
@@ -45,10 +45,10 @@ func New(options Options) (*Simulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
-	s := &Simulator{options: options, jwtKey: newSigningKey()}
-	s.keys = sync.OnceValues(func() (publicKeys, error) { return newPublicKeys(s.now()) })
+	s := &Simulator{options: options, jwtKey: NewKey()}
+	s.keys = sync.OnceValues(func() (PublicKeys, error) { return NewPublicKeys(s.now()) })
 	s.ahead.Store(int64(options.ClockOffset))
-	if s.authority, err = newCertificateAuthority(s.now()); err != nil {
+	if s.authority, err = NewAuthority(s.now()); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()
@@ -73,11 +73,11 @@ func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
-	s.store = newStore()
+	s.store = NewStore()
 	s.tokenRules = tokenRules{s.options.Tokens, s.options.TokenValidity}
 	s.limitChanges = newLimitChanges()
 	s.grantAll(s.options.Grants, s.now())
-	s.limiter = newLimiter(s.options.Limits)
+	s.limiter = NewLimiter(s.options.Limits)
 	s.faults = nil
 	s.requests = map[string]map[string]int{}
 }
@@ -100,7 +100,7 @@ func (s *Simulator) Advance(d time.Duration) {
 // SetClock sets the clock of the simulator to a time that has not passed yet, and at which its
 // authority of certificates is still good.
 func (s *Simulator) SetClock(to time.Time) error {
-	now, end := s.now(), s.authority.notAfter()
+	now, end := s.now(), s.authority.NotAfter()
 	switch {
 	case to.Before(now):
 		return fmt.Errorf("the time %s is past: the clock goes forward only", to.Format(time.RFC3339))
@@ -117,7 +117,7 @@ func (s *Simulator) SetClock(to time.Time) error {
 func (s *Simulator) SetLimits(limits Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter = newLimiter(limits)
+	s.limiter = NewLimiter(limits)
 }
 
 func (s *Simulator) now() time.Time {

@@ -86,43 +86,43 @@ func (s *Simulator) State() State {
 	}
 	for _, t := range s.store.AllTokens {
 		seen := TokenState{
-			ReferenceNumber: t.reference, Status: t.status(now), Description: t.description,
-			ContextIdentifier:    t.context,
-			RequestedPermissions: slices.Clone(t.permissions), DateCreated: t.created.Format(timeLayout),
+			ReferenceNumber: t.Reference, Status: t.Status(now), Description: t.Description,
+			ContextIdentifier:    t.Context,
+			RequestedPermissions: slices.Clone(t.Permissions), DateCreated: t.Created.Format(timeLayout),
 		}
-		if !t.expires.IsZero() {
-			seen.ValidUntil = t.expires.Format(timeLayout)
+		if !t.Expires.IsZero() {
+			seen.ValidUntil = t.Expires.Format(timeLayout)
 		}
 		state.Tokens = append(state.Tokens, seen)
 	}
 	for _, l := range s.store.AllLogins {
 		state.Sessions = append(state.Sessions, SessionState{
-			ReferenceNumber: l.reference, Status: l.status().Code, ContextIdentifier: l.context,
-			Identifier:           l.identifier,
-			TokenReferenceNumber: l.token, StartDate: l.started.Format(timeLayout),
-			IsTokenRedeemed: !l.redeemed.IsZero(),
-			Active:          l.active(now),
+			ReferenceNumber: l.Reference, Status: l.Status().Code, ContextIdentifier: l.Context,
+			Identifier:           l.Identifier,
+			TokenReferenceNumber: l.Token, StartDate: l.Started.Format(timeLayout),
+			IsTokenRedeemed: !l.Redeemed.IsZero(),
+			Active:          l.Active(now),
 		})
 	}
-	for _, e := range s.store.certificates.All {
-		if k := e.issued(now); k != nil {
+	for _, e := range s.store.Certificates.All {
+		if k := e.Issued(now); k != nil {
 			state.Certificates = append(state.Certificates, CertificateState{
-				k.serial, k.status(now), k.name, k.kind, k.subject,
-				k.leaf.NotBefore.Format(timeLayout), k.validTo.Format(timeLayout),
+				k.Serial, k.Status(now), k.Name, k.Kind, k.Subject,
+				k.Leaf.NotBefore.Format(timeLayout), k.ValidTo.Format(timeLayout),
 			})
 		}
 	}
-	for _, g := range s.store.rights.grants {
-		if g.inForce(now) {
+	for _, g := range s.store.Rights.Grants {
+		if g.InForce(now) {
 			state.Grants = append(state.Grants,
-				GrantState{g.id, g.permission, g.holder, g.context, g.Starts.Format(timeLayout)})
+				GrantState{g.ID, g.Permission, g.Holder, g.Context, g.Starts.Format(timeLayout)})
 		}
 	}
 	state.InvoiceSessions = []InvoiceSessionState{}
-	for _, i := range s.store.invoiceSessions.All {
+	for _, i := range s.store.InvoiceSessions.All {
 		state.InvoiceSessions = append(state.InvoiceSessions, InvoiceSessionState{
-			i.reference, i.status(now).Code, i.context, i.author, i.created.Format(timeLayout),
-			i.validUntil().Format(timeLayout),
+			i.Reference, i.Status(now).Code, i.Context, i.Author, i.Created.Format(timeLayout),
+			i.ValidUntil().Format(timeLayout),
 		})
 	}
 	for name, counts := range s.requests {

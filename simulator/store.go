@@ -15,64 +15,64 @@ import (
 const maxSignedRequests = 1000
 
 // store is everything that KSeF remembers.
-type store struct {
+type Store struct {
 	challenges      map[string]time.Time // those not yet used, with the time of their making
-	Logins          map[string]*login
-	AllLogins       []*login
-	Undecided       []*login           // oldest first
+	Logins          map[string]*Login
+	AllLogins       []*Login
+	Undecided       []*Login           // oldest first
 	NextDecision    time.Time          // no undecided login is decided before
-	LoginsByOwner   map[owner][]*login // oldest first
-	Tokens          map[string]*token
-	TokensByContext map[Identifier][]*token // per context, oldest first
-	AllTokens       []*token
+	LoginsByOwner   map[Owner][]*Login // oldest first
+	Tokens          map[string]*Token
+	TokensByContext map[Identifier][]*Token // per context, oldest first
+	AllTokens       []*Token
 	SignedDocuments [][]byte
 
-	rights       rights
-	operations   map[string]*permissionOperation
-	subjects     testSubjects
-	certificates Certificates
+	Rights       Rights
+	Operations   map[string]*PermissionOperation
+	Subjects     TestSubjects
+	Certificates Certificates
 
-	invoiceSessions InvoiceSessions
+	InvoiceSessions InvoiceSessions
 }
 
-func newStore() *store {
-	return &store{
+func NewStore() *Store {
+	return &Store{
 		challenges:      map[string]time.Time{},
-		Logins:          map[string]*login{},
-		LoginsByOwner:   map[owner][]*login{},
-		Tokens:          map[string]*token{},
-		TokensByContext: map[Identifier][]*token{},
+		Logins:          map[string]*Login{},
+		LoginsByOwner:   map[Owner][]*Login{},
+		Tokens:          map[string]*Token{},
+		TokensByContext: map[Identifier][]*Token{},
 
-		rights:       newRights(),
-		operations:   map[string]*permissionOperation{},
-		subjects:     newTestSubjects(),
-		certificates: newCertificateStore(),
+		Rights:       newRights(),
+		Operations:   map[string]*PermissionOperation{},
+		Subjects:     newTestSubjects(),
+		Certificates: newCertificates(),
 
-		invoiceSessions: newInvoiceSessionStore(),
+		InvoiceSessions: newInvoiceSessions(),
 	}
 }
 
-func (s *store) addLogin(l *login) {
-	s.Logins[l.reference] = l
+func (s *Store) AddLogin(l *Login) {
+	s.Logins[l.Reference] = l
 	s.AllLogins = append(s.AllLogins, l)
 	s.Undecided = append(s.Undecided, l)
-	s.LoginsByOwner[l.owner] = append(s.LoginsByOwner[l.owner], l)
+	s.LoginsByOwner[l.Owner] = append(s.LoginsByOwner[l.Owner], l)
 }
 
 // expectDecision tells that a login may be decided as soon as at a time.
-func (s *store) ScheduleDecision(at time.Time) {
+func (s *Store) ScheduleDecision(at time.Time) {
 	if len(s.Undecided) == 1 || at.Before(s.NextDecision) {
 		s.NextDecision = at
 	}
 }
 
-func (s *store) addToken(t *token) {
-	s.Tokens[t.reference] = t
-	s.TokensByContext[t.context] = append(s.TokensByContext[t.context], t)
+func (s *Store) AddToken(t *Token) {
+	s.Tokens[t.Reference] = t
+	s.TokensByContext[t.Context] = append(s.TokensByContext[t.Context], t)
 	s.AllTokens = append(s.AllTokens, t)
 }
 
-func (s *store) addSigned(document []byte) {
+func (s *Store) AddSigned(document []byte) {
 	if len(s.SignedDocuments) == maxSignedRequests {
 		s.SignedDocuments = s.SignedDocuments[1:]
 	}
@@ -81,124 +81,124 @@ func (s *store) addSigned(document []byte) {
 
 // newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36
 // characters.
-func newReference(kind string, now time.Time) string {
-	digits := strings.ToUpper(randomHex(22))
+func NewReference(kind string, now time.Time) string {
+	digits := strings.ToUpper(RandomHex(22))
 	return strings.Join([]string{now.Format("20060102"), kind, digits[:10], digits[10:20], digits[20:]}, "-")
 }
 
-var referencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]{10}-[0-9A-F]{2}$`)
+var ReferencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]{10}-[0-9A-F]{2}$`)
 
 // The kinds of reference numbers.
 const (
-	challengeKind  = "CR"
-	loginKind      = "AU"
-	tokenKind      = "EC"
-	enrollmentKind = "EH"
-	operationKind  = "EG"
+	ChallengeKind  = "CR"
+	LoginKind      = "AU"
+	TokenKind      = "EC"
+	EnrollmentKind = "EH"
+	OperationKind  = "EG"
 
-	invoiceSessionKind = "SO" // of an online session
+	InvoiceSessionKind = "SO" // of an online session
 )
 
 // token is a KSeF token. Its status follows from the times.
-type token struct {
-	reference      string
-	hash           [sha256.Size]byte
-	context        Identifier
-	author         Identifier
-	description    string
-	folded         string // the description in lower case
-	permissions    []string
-	created        time.Time
-	decided        time.Time // when it stops being Pending
-	fails          bool
-	revoked        time.Time // when it was revoked; zero if it was not
+type Token struct {
+	Reference      string
+	Hash           [sha256.Size]byte
+	Context        Identifier
+	Author         Identifier
+	Description    string
+	Folded         string // the description in lower case
+	Permissions    []string
+	Created        time.Time
+	Decided        time.Time // when it stops being Pending
+	Fails          bool
+	Revoked        time.Time // when it was revoked; zero if it was not
 	RevocationEnds time.Time // when it stops being Revoking
-	expires        time.Time // when it runs out; zero if it does not
-	lastUse        time.Time
+	Expires        time.Time // when it runs out; zero if it does not
+	LastUse        time.Time
 }
 
 // The statuses of a token (AuthenticationTokenStatus).
 const (
-	statusPending  = "Pending"
-	statusActive   = "Active"
-	statusRevoking = "Revoking"
-	statusRevoked  = "Revoked"
-	statusFailed   = "Failed"
+	StatusPending  = "Pending"
+	StatusActive   = "Active"
+	StatusRevoking = "Revoking"
+	StatusRevoked  = "Revoked"
+	StatusFailed   = "Failed"
 )
 
-func (t *token) status(now time.Time) string {
+func (t *Token) Status(now time.Time) string {
 	switch {
-	case !t.revoked.IsZero() && now.Before(t.RevocationEnds):
-		return statusRevoking
-	case !t.revoked.IsZero():
-		return statusRevoked
-	case now.Before(t.decided):
-		return statusPending
-	case t.fails:
-		return statusFailed
-	case t.expired(now):
-		return statusRevoked
+	case !t.Revoked.IsZero() && now.Before(t.RevocationEnds):
+		return StatusRevoking
+	case !t.Revoked.IsZero():
+		return StatusRevoked
+	case now.Before(t.Decided):
+		return StatusPending
+	case t.Fails:
+		return StatusFailed
+	case t.Expired(now):
+		return StatusRevoked
 	}
-	return statusActive
+	return StatusActive
 }
 
-func (t *token) expired(now time.Time) bool {
-	return !t.expires.IsZero() && !now.Before(t.expires)
+func (t *Token) Expired(now time.Time) bool {
+	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
 // owner is whose a login is: sessions are listed and ended by the same one only. A login with a
 // token belongs to that token.
-type owner struct {
-	context, identifier Identifier
-	token               string
+type Owner struct {
+	Context, Identifier Identifier
+	Token               string
 }
 
 // login is an authentication operation, and the session that grows out of it.
-type login struct {
-	owner
-	reference string
-	method    authenticationMethod
-	ipPolicy  ipPolicy
-	signed    *x509.Certificate // that it was signed with; nil after a login with a token
-	issued    *ksefCertificate  // what is known of that certificate if KSeF has issued it
-	chain     bool              // the certificate's chain must be trusted
-	started   time.Time
-	due       time.Time // when the login delay is over
-	decided   bool
-	failure   *statusInfo // nil when it succeeds; one known before it is decided shows then only
-	redeemed  time.Time   // zero while its tokens have not been fetched
-	refreshed time.Time
-	revoked   bool
+type Login struct {
+	Owner
+	Reference string
+	Method    AuthenticationMethod
+	IPPolicy  Policy
+	Signed    *x509.Certificate // that it was signed with; nil after a login with a token
+	Issued    *Certificate      // what is known of that certificate if KSeF has issued it
+	Chain     bool              // the certificate's chain must be trusted
+	Started   time.Time
+	Due       time.Time // when the login delay is over
+	Decided   bool
+	Failure   *StatusInfo // nil when it succeeds; one known before it is decided shows then only
+	Redeemed  time.Time   // zero while its tokens have not been fetched
+	Refreshed time.Time
+	Revoked   bool
 }
 
 // statusInfo is a status with its code.
-type statusInfo struct {
+type StatusInfo struct {
 	Code        int      `json:"code"`
 	Description string   `json:"description"`
 	Details     []string `json:"details,omitempty"`
 }
 
 // status is right at the time that the logins were settled at last.
-func (l *login) status() statusInfo {
+func (l *Login) Status() StatusInfo {
 	switch {
-	case l.revoked:
-		return statusInfo{425, "Uwierzytelnienie unieważnione",
+	case l.Revoked:
+		return StatusInfo{425, "Uwierzytelnienie unieważnione",
 			[]string{"Uwierzytelnienie i powiązane refresh tokeny zostały unieważnione przez użytkownika"}}
-	case !l.decided:
-		return statusInfo{Code: 100, Description: "Uwierzytelnianie w toku"}
-	case l.failure != nil:
-		return *l.failure
+	case !l.Decided:
+		return StatusInfo{Code: 100, Description: "Uwierzytelnianie w toku"}
+	case l.Failure != nil:
+		return *l.Failure
 	}
-	return statusInfo{Code: 200, Description: "Uwierzytelnianie zakończone sukcesem"}
+	return StatusInfo{Code: 200, Description: "Uwierzytelnianie zakończone sukcesem"}
 }
 
 // active tells whether the session belongs in the list of sessions.
-func (l *login) active(now time.Time) bool {
-	if l.status().Code != 200 {
+func (l *Login) Active(now time.Time) bool {
+	if l.Status().Code != 200 {
 		return false
 	}
-	if l.redeemed.IsZero() {
-		return now.Before(l.started.Add(operationLifetime))
+	if l.Redeemed.IsZero() {
+		return now.Before(l.Started.Add(OperationLifetime))
 	}
-	return now.Before(l.redeemed.Add(refreshLifetime))
+	return now.Before(l.Redeemed.Add(RefreshLifetime))
 }

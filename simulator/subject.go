@@ -28,7 +28,7 @@ var (
 	peselInSerial     = regexp.MustCompile(`(PNOPL|PESEL).*?(\d{11})`)
 	nipInSerial       = regexp.MustCompile(`(TINPL|NIP).*?(\d{10})`)
 	nipInOrganization = regexp.MustCompile(`(VATPL).*?(\d{10})`)
-	peppolID          = regexp.MustCompile(peppolPattern)
+	peppolID          = regexp.MustCompile(PeppolPattern)
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
@@ -57,7 +57,7 @@ type subject struct {
 func identify(certificate *x509.Certificate, subjectType string) (subject, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)
-	if subjectType == byFingerprint {
+	if subjectType == ByFingerprint {
 		return subject{Fingerprint(certificate), person}, nil
 	}
 	identifier, readable := subjectIdentifier(attributes, person)

@@ -12,70 +12,70 @@ const enforcementOperations = "EnforcementOperations"
 
 // The types of test subjects (SubjectType).
 const (
-	enforcementAuthority = "EnforcementAuthority"
-	vatGroup             = "VatGroup"
-	localGovernment      = "JST"
+	EnforcementAuthority = "EnforcementAuthority"
+	VATGroup             = "VatGroup"
+	LocalGovernment      = "JST"
 )
 
 // testSubject is a taxpayer that the test data describe. Only the role of an enforcement authority
 // has an effect here.
-type testSubject struct {
-	kind     string // "" for a subunit
-	subunits []string
+type TestSubject struct {
+	Kind     string // "" for a subunit
+	Subunits []string
 }
 
 // testPerson is a person who has a NIP, and so owns the context of that NIP.
-type testPerson struct {
-	pesel    string
+type TestPerson struct {
+	PESEL    string
 	bailiff  bool
 	deceased bool
 }
 
 // testSubjects are the subjects and persons of the test data, by NIP.
-type testSubjects struct {
-	companies map[string]*testSubject
-	persons   map[string]*testPerson
-	created   map[string]time.Time // the last createdDate of a NIP, kept when it is removed
-	blocked   map[Identifier]bool  // contexts in which logins end with 480
+type TestSubjects struct {
+	companies map[string]*TestSubject
+	Persons   map[string]*TestPerson
+	Created   map[string]time.Time // the last createdDate of a NIP, kept when it is removed
+	Blocked   map[Identifier]bool  // contexts in which logins end with 480
 }
 
-func newTestSubjects() testSubjects {
-	return testSubjects{
-		companies: map[string]*testSubject{}, persons: map[string]*testPerson{},
-		created: map[string]time.Time{}, blocked: map[Identifier]bool{},
+func newTestSubjects() TestSubjects {
+	return TestSubjects{
+		companies: map[string]*TestSubject{}, Persons: map[string]*TestPerson{},
+		Created: map[string]time.Time{}, Blocked: map[Identifier]bool{},
 	}
 }
 
 // hasCompany tells whether the subject or one of its subunits exists.
-func (s *testSubjects) hasCompany(nip string, made *testSubject) bool {
-	return slices.ContainsFunc(append([]string{nip}, made.subunits...),
+func (s *TestSubjects) HasCompany(nip string, made *TestSubject) bool {
+	return slices.ContainsFunc(append([]string{nip}, made.Subunits...),
 		func(each string) bool { return s.companies[each] != nil })
 }
 
 // addCompany records a subject and its subunits.
-func (s *testSubjects) addCompany(nip string, made *testSubject) {
+func (s *TestSubjects) AddCompany(nip string, made *TestSubject) {
 	s.companies[nip] = made
-	for _, subunit := range made.subunits {
-		s.companies[subunit] = &testSubject{}
+	for _, subunit := range made.Subunits {
+		s.companies[subunit] = &TestSubject{}
 	}
 }
 
 // removeCompany forgets a subject and its subunits.
-func (s *testSubjects) removeCompany(nip string) {
+func (s *TestSubjects) RemoveCompany(nip string) {
 	removed := s.companies[nip]
 	if removed == nil {
 		return
 	}
 	delete(s.companies, nip)
-	for _, subunit := range removed.subunits {
+	for _, subunit := range removed.Subunits {
 		delete(s.companies, subunit)
 	}
 }
 
 // hasPerson tells whether the NIP or the PESEL belongs to a person.
-func (s *testSubjects) hasPerson(nip, pesel string) bool {
-	for known, person := range s.persons {
-		if known == nip || person.pesel == pesel {
+func (s *TestSubjects) HasPerson(nip, pesel string) bool {
+	for known, person := range s.Persons {
+		if known == nip || person.PESEL == pesel {
 			return true
 		}
 	}
@@ -83,13 +83,13 @@ func (s *testSubjects) hasPerson(nip, pesel string) bool {
 }
 
 // deceased tells whether a subject is a person who has died.
-func (s *testSubjects) deceased(subject Identifier) bool {
+func (s *TestSubjects) Deceased(subject Identifier) bool {
 	if subject.Type == TypeNIP {
-		person := s.persons[subject.Value]
+		person := s.Persons[subject.Value]
 		return person != nil && person.deceased
 	}
-	for _, person := range s.persons {
-		if subject == (Identifier{TypePESEL, person.pesel}) {
+	for _, person := range s.Persons {
+		if subject == (Identifier{TypePESEL, person.PESEL}) {
 			return person.deceased
 		}
 	}
@@ -97,7 +97,7 @@ func (s *testSubjects) deceased(subject Identifier) bool {
 }
 
 // enforces tells whether a context has the role EnforcementAuthority or CourtBailiff.
-func (s *testSubjects) enforces(context Identifier) bool {
-	company, person := s.companies[context.nip()], s.persons[context.nip()]
-	return company != nil && company.kind == enforcementAuthority || person != nil && person.bailiff
+func (s *TestSubjects) Enforces(context Identifier) bool {
+	company, person := s.companies[context.NIP()], s.Persons[context.NIP()]
+	return company != nil && company.Kind == EnforcementAuthority || person != nil && person.bailiff
 }

@@ -26,13 +26,13 @@ func (s *Simulator) shortenCertificate(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.store.certificates.find(serial, req.login.identifier, req.now)
+	found := s.store.Certificates.Find(serial, req.login.Identifier, req.now)
 	switch {
 	case found == nil:
 		return req.failed(unknownCertificate())
-	case validTo.After(found.validTo):
+	case validTo.After(found.ValidTo):
 		return req.failed(badInput("Pole validTo nie może być późniejsze niż obecna data ważności certyfikatu."))
 	}
-	found.validTo = validTo
+	found.ValidTo = validTo
 	return done()
 }

@@ -36,7 +36,7 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 		wrong.length(fmt.Sprintf("permissions[%d].description", i), permission.Description, minDescription,
 			maxDescription)
 	}
-	wrong.distinct("permissions", types, allPermissions())
+	wrong.distinct("permissions", types, AllPermissions())
 	if refused := wrong.refusal(); refused != nil {
 		return req.failed(refused)
 	}
@@ -44,12 +44,12 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	defer s.mu.Unlock()
 	if s.lacksEnforcementRole(*body.Context, types) {
 		return req.failed(badInput("Pole permissions nie może zawierać %s: kontekst nie ma roli %s ani CourtBailiff.",
-			enforcementOperations, enforcementAuthority))
+			enforcementOperations, EnforcementAuthority))
 	}
 	for _, permission := range body.Permissions {
-		s.store.rights.add(&grant{
-			holder: *body.Authorized, context: *body.Context, permission: permission.Type,
-			description: permission.Description, author: system(), Starts: req.now,
+		s.store.Rights.Add(&StoreGrant{
+			Holder: *body.Authorized, Context: *body.Context, Permission: permission.Type,
+			Description: permission.Description, Author: System(), Starts: req.now,
 		})
 	}
 	return done()
@@ -67,7 +67,7 @@ func (s *Simulator) revokeTestPermissions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.rights.end(s.store.rights.ByHolder[HolderInContext{*body.Authorized, *body.Context}], req.now)
+	s.store.Rights.End(s.store.Rights.ByHolder[HolderInContext{*body.Authorized, *body.Context}], req.now)
 	return done()
 }
 
@@ -98,6 +98,6 @@ func (s *Simulator) setBlocked(req *request, blocked bool) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.subjects.blocked[*body.Context] = blocked
+	s.store.Subjects.Blocked[*body.Context] = blocked
 	return done()
 }

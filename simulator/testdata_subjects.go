@@ -18,9 +18,9 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "POST /testdata/person/remove", scope: perClient, serve: s.removePerson},
 		{name: "POST /testdata/permissions", scope: perClient, serve: s.grantTestPermissions},
 		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
-		{name: "POST /testdata/context/block", scope: perClient, group: groupOther, serve: s.blockContext},
-		{name: "POST /testdata/context/unblock", scope: perClient, group: groupOther, serve: s.unblockContext},
-		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{accessJWT}, serve: s.shortenCertificate},
+		{name: "POST /testdata/context/block", scope: perClient, group: GroupOther, serve: s.blockContext},
+		{name: "POST /testdata/context/unblock", scope: perClient, group: GroupOther, serve: s.unblockContext},
+		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{Access}, serve: s.shortenCertificate},
 	}
 }
 
@@ -31,14 +31,14 @@ func alreadyExists() *apiError {
 // createdDate is the moment from which a subject exists: now when it is left out. A NIP that is
 // created again needs a later one than before. The caller holds the lock.
 func (s *Simulator) createdDate(nip string, given, now time.Time) *apiError {
-	last, known := s.store.subjects.created[nip]
+	last, known := s.store.Subjects.Created[nip]
 	if known && !given.IsZero() && !given.After(last) {
 		return badInput("Pole createdDate musi być późniejsze niż poprzednie.")
 	}
 	if given.IsZero() {
 		given = now
 	}
-	s.store.subjects.created[nip] = given
+	s.store.Subjects.Created[nip] = given
 	return nil
 }
 
@@ -56,19 +56,19 @@ type subjectCreateRequest struct {
 
 // check returns the subject and the moment of its creation. That an enforcement authority with
 // subunits is refused is not documented: only the other two types are said to have them.
-func (r subjectCreateRequest) check() (*testSubject, time.Time, *apiError) {
+func (r subjectCreateRequest) check() (*TestSubject, time.Time, *apiError) {
 	var wrong fieldErrors
 	wrong.nip("subjectNip", r.NIP)
-	wrong.oneOf("subjectType", r.Type, []string{enforcementAuthority, vatGroup, localGovernment})
+	wrong.oneOf("subjectType", r.Type, []string{EnforcementAuthority, VATGroup, LocalGovernment})
 	wrong.length("description", r.Description, minDescription, maxDescription)
-	made := &testSubject{kind: r.Type}
+	made := &TestSubject{Kind: r.Type}
 	for i, subunit := range r.Subunits {
 		wrong.nip(fmt.Sprintf("subunits[%d].subjectNip", i), subunit.NIP)
 		wrong.length(fmt.Sprintf("subunits[%d].description", i), subunit.Description, minDescription, maxDescription)
-		made.subunits = append(made.subunits, subunit.NIP)
+		made.Subunits = append(made.Subunits, subunit.NIP)
 	}
-	if r.Type == enforcementAuthority && len(r.Subunits) > 0 {
-		wrong.add("Pole subunits jest niedozwolone dla typu %s.", enforcementAuthority)
+	if r.Type == EnforcementAuthority && len(r.Subunits) > 0 {
+		wrong.add("Pole subunits jest niedozwolone dla typu %s.", EnforcementAuthority)
 	}
 	created := wrong.moment("createdDate", r.CreatedDate)
 	return made, created, wrong.refusal()
@@ -86,13 +86,13 @@ func (s *Simulator) createSubject(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store.subjects.hasCompany(body.NIP, made) {
+	if s.store.Subjects.HasCompany(body.NIP, made) {
 		return req.failed(alreadyExists())
 	}
 	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	s.store.subjects.addCompany(body.NIP, made)
+	s.store.Subjects.AddCompany(body.NIP, made)
 	return done()
 }
 
@@ -102,7 +102,7 @@ func (s *Simulator) removeSubject(req *request) response {
 	var body struct {
 		NIP string `json:"subjectNip"`
 	}
-	return s.withNIP(req, &body, "subjectNip", &body.NIP, func(nip string) { s.store.subjects.removeCompany(nip) })
+	return s.withNIP(req, &body, "subjectNip", &body.NIP, func(nip string) { s.store.Subjects.RemoveCompany(nip) })
 }
 
 // withNIP reads a request that names a NIP, and does something to it under the lock.
@@ -134,7 +134,7 @@ type personCreateRequest struct {
 func (r personCreateRequest) check() (time.Time, *apiError) {
 	var wrong fieldErrors
 	wrong.nip("nip", r.NIP)
-	wrong.pattern("pesel", r.PESEL, peselPattern)
+	wrong.pattern("pesel", r.PESEL, PeselPattern)
 	wrong.length("description", r.Description, minDescription, maxDescription)
 	if r.IsBailiff == nil {
 		wrong.add("Pole isBailiff jest wymagane.")
@@ -155,14 +155,14 @@ func (s *Simulator) createPerson(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store.subjects.hasPerson(body.NIP, body.PESEL) {
+	if s.store.Subjects.HasPerson(body.NIP, body.PESEL) {
 		return req.failed(alreadyExists())
 	}
 	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	s.store.subjects.persons[body.NIP] = &testPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
-	s.store.rights.Restrict(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
+	s.store.Subjects.Persons[body.NIP] = &TestPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
+	s.store.Rights.Restrict(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
 	return done()
 }
 
@@ -173,12 +173,12 @@ func (s *Simulator) removePerson(req *request) response {
 		NIP string `json:"nip"`
 	}
 	return s.withNIP(req, &body, "nip", &body.NIP, func(nip string) {
-		removed := s.store.subjects.persons[nip]
+		removed := s.store.Subjects.Persons[nip]
 		if removed == nil {
 			return
 		}
-		delete(s.store.subjects.persons, nip)
-		s.store.rights.EndAll(Identifier{TypeNIP, nip}, req.now)
-		s.store.rights.EndAll(Identifier{TypePESEL, removed.pesel}, req.now)
+		delete(s.store.Subjects.Persons, nip)
+		s.store.Rights.EndAll(Identifier{TypeNIP, nip}, req.now)
+		s.store.Rights.EndAll(Identifier{TypePESEL, removed.PESEL}, req.now)
 	})
 }

@@ -20,7 +20,7 @@ const (
 )
 
 func (s *Simulator) tokenEndpoints() []endpoint {
-	access := []string{accessJWT}
+	access := []string{Access}
 	return []endpoint{
 		{name: issueTokenEndpoint, bearer: access, serve: s.issueToken},
 		{name: "GET /tokens", bearer: access, serve: s.listTokens},
@@ -43,7 +43,7 @@ type generateResponse struct {
 
 // issueToken is POST /tokens.
 func (s *Simulator) issueToken(req *request) response {
-	if req.login.token != "" && !s.options.TokensMayIssueTokens {
+	if req.login.Token != "" && !s.options.TokensMayIssueTokens {
 		return req.methodNotAllowed()
 	}
 	if refused := s.newTokenRefusal(req.now); refused != nil {
@@ -53,7 +53,7 @@ func (s *Simulator) issueToken(req *request) response {
 	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
-	if refused := body.check(req.login.context); refused != nil {
+	if refused := body.check(req.login.Context); refused != nil {
 		return req.failed(refused)
 	}
 	if len(req.permissions) == 0 {
@@ -65,9 +65,9 @@ func (s *Simulator) issueToken(req *request) response {
 	made, secret := s.newToken(req, body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made.expires = s.tokenRules.expires(made.created)
-	s.store.addToken(made)
-	return response{status: http.StatusAccepted, body: generateResponse{made.reference, secret}}
+	made.Expires = s.tokenRules.expires(made.Created)
+	s.store.AddToken(made)
+	return response{status: http.StatusAccepted, body: generateResponse{made.Reference, secret}}
 }
 
 func (r generateRequest) check(context Identifier) *apiError {
@@ -75,7 +75,7 @@ func (r generateRequest) check(context Identifier) *apiError {
 		return badInput("Pole permissions musi zawierać co najmniej jedno uprawnienie.")
 	}
 	for _, permission := range r.Permissions {
-		if !slices.Contains(allPermissions(), permission) {
+		if !slices.Contains(AllPermissions(), permission) {
 			return badInput("Uprawnienie %q jest nieznane.", permission)
 		}
 	}
@@ -102,20 +102,20 @@ func (r generateRequest) within(granted []string) *apiError {
 
 // newToken makes a token and the secret, which has the form that real ones have: <reference
 // number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
-func (s *Simulator) newToken(req *request, body generateRequest) (*token, string) {
-	context := "nip-" + req.login.context.Value
-	if req.login.context.Type == TypeInternalID {
-		context = "internalId-" + req.login.context.Value
+func (s *Simulator) newToken(req *request, body generateRequest) (*Token, string) {
+	context := "nip-" + req.login.Context.Value
+	if req.login.Context.Type == TypeInternalID {
+		context = "internalId-" + req.login.Context.Value
 	}
-	reference := newReference(tokenKind, req.now)
-	secret := reference + "|" + context + "|" + randomHex(64)
-	return &token{
-		reference: reference, hash: sha256.Sum256([]byte(secret)),
-		context: req.login.context, author: req.login.identifier,
-		description: body.Description, folded: strings.ToLower(body.Description),
-		permissions: body.Permissions,
-		created:     req.now, decided: req.now.Add(s.options.ActivationDelay),
-		fails: req.fault.Kind == FaultFailActivation,
+	reference := NewReference(TokenKind, req.now)
+	secret := reference + "|" + context + "|" + RandomHex(64)
+	return &Token{
+		Reference: reference, Hash: sha256.Sum256([]byte(secret)),
+		Context: req.login.Context, Author: req.login.Identifier,
+		Description: body.Description, Folded: strings.ToLower(body.Description),
+		Permissions: body.Permissions,
+		Created:     req.now, Decided: req.now.Add(s.options.ActivationDelay),
+		Fails: req.fault.Kind == FaultFailActivation,
 	}, secret
 }
 
@@ -132,32 +132,32 @@ type tokenItem struct {
 	StatusDetails        []string   `json:"statusDetails"`
 }
 
-func (req *request) item(t *token) tokenItem {
-	status := t.status(req.now)
+func (req *request) item(t *Token) tokenItem {
+	status := t.Status(req.now)
 	details := []string{}
 	switch {
-	case status == statusFailed:
+	case status == StatusFailed:
 		details = append(details, "Nie udało się aktywować tokena.")
-	case status == statusRevoked && t.revoked.IsZero():
+	case status == StatusRevoked && t.Revoked.IsZero():
 		details = append(details, "Upłynął termin ważności tokena.")
 	}
 	return tokenItem{
-		t.reference, t.author, t.context, t.description, t.permissions,
-		timestamp(t.created), timestamp(t.lastUse), status, details,
+		t.Reference, t.Author, t.Context, t.Description, t.Permissions,
+		timestamp(t.Created), timestamp(t.LastUse), status, details,
 	}
 }
 
 // sees tells whether the caller may see or revoke a token of its context: with one of the
 // permissions any token; else with a token login only that token, and with a signature only the
 // tokens of the same author.
-func (req *request) maySee(t *token, permissions ...string) bool {
+func (req *request) maySee(t *Token, permissions ...string) bool {
 	if req.hasAny(permissions...) {
 		return true
 	}
-	if req.login.token != "" {
-		return t.reference == req.login.token
+	if req.login.Token != "" {
+		return t.Reference == req.login.Token
 	}
-	return t.author == req.login.identifier
+	return t.Author == req.login.Identifier
 }
 
 // tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this
@@ -173,7 +173,7 @@ func (s *Simulator) tokenStatus(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	readsAll := s.options.TokensReadOthers && req.login.token != ""
+	readsAll := s.options.TokensReadOthers && req.login.Token != ""
 	if !readsAll && !req.maySee(found, "CredentialsManage", "CredentialsRead") {
 		return req.missingPermissions("CredentialsManage", "CredentialsRead")
 	}
@@ -181,9 +181,9 @@ func (s *Simulator) tokenStatus(req *request) response {
 }
 
 // findToken returns a token of the caller's context. The caller holds the lock.
-func (s *Simulator) findToken(req *request, reference string) (*token, *apiError) {
+func (s *Simulator) findToken(req *request, reference string) (*Token, *apiError) {
 	found := s.store.Tokens[reference]
-	if found == nil || found.context != req.login.context {
+	if found == nil || found.Context != req.login.Context {
 		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)
 	}
 	return found, nil

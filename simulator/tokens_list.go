@@ -30,7 +30,7 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 		author:      strings.ToLower(query.Get("authorIdentifier")),
 	}
 	for _, text := range query["status"] {
-		status, known := enumValue(text, statusPending, statusActive, statusRevoking, statusRevoked, statusFailed)
+		status, known := enumValue(text, StatusPending, StatusActive, StatusRevoking, StatusRevoked, StatusFailed)
 		if !known {
 			return tokenFilter{}, badInput("Status %q jest nieznany.", text)
 		}
@@ -53,14 +53,14 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	return filter, nil
 }
 
-func (f tokenFilter) matches(t *token, now time.Time) bool {
+func (f tokenFilter) matches(t *Token, now time.Time) bool {
 	switch {
-	case len(f.statuses) > 0 && !slices.Contains(f.statuses, t.status(now)):
+	case len(f.statuses) > 0 && !slices.Contains(f.statuses, t.Status(now)):
 		return false
-	case f.authorType != "" && t.author.Type != f.authorType:
+	case f.authorType != "" && t.Author.Type != f.authorType:
 		return false
 	}
-	return strings.Contains(strings.ToLower(t.author.Value), f.author) && strings.Contains(t.folded, f.description)
+	return strings.Contains(strings.ToLower(t.Author.Value), f.author) && strings.Contains(t.Folded, f.description)
 }
 
 // tokenList is QueryTokensResponse.
@@ -77,7 +77,7 @@ func (s *Simulator) listTokens(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.TokensByContext[req.login.context]
+	all := s.store.TokensByContext[req.login.Context]
 	wanted, refused := req.newPage("tokens", len(all))
 	if refused != nil {
 		return req.failed(refused)

@@ -84,7 +84,7 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	s.decideLogins(s.now())
 	s.tokenRules = rules
 	for _, t := range s.store.AllTokens {
-		t.expires = rules.expires(t.created)
+		t.Expires = rules.expires(t.Created)
 	}
 	return nil
 }

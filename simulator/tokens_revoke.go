@@ -20,15 +20,15 @@ func (s *Simulator) revokeToken(req *request) response {
 	if !req.maySee(found, "CredentialsManage") {
 		return req.missingPermissions("CredentialsManage")
 	}
-	status := found.status(req.now)
+	status := found.Status(req.now)
 	notNow := badInput("Token o statusie %s nie może zostać unieważniony.", status)
-	if slices.Contains([]string{statusRevoking, statusRevoked, statusFailed}, status) {
+	if slices.Contains([]string{StatusRevoking, StatusRevoked, StatusFailed}, status) {
 		return req.deleteResponse(s.options.DeleteDeadToken, notNow)
 	}
-	if status == statusPending && s.options.DeletePendingToken != AnswerNoContent {
+	if status == StatusPending && s.options.DeletePendingToken != AnswerNoContent {
 		return req.deleteResponse(s.options.DeletePendingToken, notNow)
 	}
-	found.revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
+	found.Revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
 	s.store.ScheduleDecision(req.now) // of logins with it
 	return noContent()
 }
