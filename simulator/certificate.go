@@ -18,6 +18,8 @@ import (
 	"math/big"
 	"regexp"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // CertificateOptions say whom a test certificate names.
@@ -165,7 +167,7 @@ func RandomNIP() (string, error) {
 			return "", fmt.Errorf("random number: %w", err)
 		}
 		nine := fmt.Sprintf("%09d", n)
-		if nip := fmt.Sprint(nine, NIPCheckDigit(nine)); ValidNIP(nip) {
+		if nip := fmt.Sprint(nine, ksef.NIPCheckDigit(nine)); ksef.ValidNIP(nip) {
 			return nip, nil
 		}
 	}

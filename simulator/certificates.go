@@ -6,6 +6,8 @@ package simulator
 import (
 	"crypto/x509"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // The types of KSeF's certificates (KsefCertificateType).
@@ -35,11 +37,11 @@ func (s *Simulator) certificateEndpoints() []endpoint {
 	}
 }
 
-// enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
+// Enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
 // made in.
 type Enrollment struct {
 	Reference   string
-	Subject     Identifier
+	Subject     ksef.Identifier
 	Requested   time.Time
 	Decided     time.Time    // when it stops being in progress
 	Failure     *StatusInfo  // nil when it succeeds
@@ -56,7 +58,7 @@ func (e *Enrollment) Status(now time.Time) StatusInfo {
 	return StatusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
 }
 
-// issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
+// Issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
 // all others.
 func (e *Enrollment) Issued(now time.Time) *Certificate {
 	if now.Before(e.Decided) {
@@ -65,13 +67,13 @@ func (e *Enrollment) Issued(now time.Time) *Certificate {
 	return e.Certificate
 }
 
-// ksefCertificate is a certificate that KSeF has issued. Its status follows from the times.
+// Certificate is a certificate that KSeF has issued. Its status follows from the times.
 type Certificate struct {
 	Serial         string
 	Name           string
 	Kind           string
 	CommonName     string // of the subject, without what the authority appends
-	Subject        Identifier
+	Subject        ksef.Identifier
 	Requested      time.Time
 	Accepted       time.Time // when logins with it begin to be accepted
 	Leaf           *x509.Certificate
@@ -93,21 +95,21 @@ func (k *Certificate) Status(now time.Time) string {
 	return CertificateActive
 }
 
-// certificateStore is what KSeF remembers of certificates.
+// Certificates is what KSeF remembers of certificates.
 type Certificates struct {
 	ByReference map[string]*Enrollment
-	BySubject   map[Identifier][]*Enrollment // per subject, oldest first
+	BySubject   map[ksef.Identifier][]*Enrollment // per subject, oldest first
 	All         []*Enrollment
-	BySerial    map[string]*Enrollment // by the serial number of the certificate
-	KeyOwners   map[string]Identifier  // whose a certified public key is
+	BySerial    map[string]*Enrollment     // by the serial number of the certificate
+	KeyOwners   map[string]ksef.Identifier // whose a certified public key is
 }
 
 func newCertificates() Certificates {
 	return Certificates{
 		ByReference: map[string]*Enrollment{},
-		BySubject:   map[Identifier][]*Enrollment{},
+		BySubject:   map[ksef.Identifier][]*Enrollment{},
 		BySerial:    map[string]*Enrollment{},
-		KeyOwners:   map[string]Identifier{},
+		KeyOwners:   map[string]ksef.Identifier{},
 	}
 }
 
@@ -121,8 +123,8 @@ func (s *Certificates) Add(e *Enrollment) {
 	}
 }
 
-// find returns the certificate of a subject by its serial number; nil when there is none by now.
-func (s *Certificates) Find(serial string, subject Identifier, now time.Time) *Certificate {
+// Find returns the certificate of a subject by its serial number; nil when there is none by now.
+func (s *Certificates) Find(serial string, subject ksef.Identifier, now time.Time) *Certificate {
 	found := s.BySerial[serial]
 	if found == nil || found.Subject != subject {
 		return nil

@@ -22,13 +22,13 @@ const authorityYears = 50
 // certificateYears is how long KSeF's certificates are good, unless told otherwise.
 const certificateYears = 2
 
-// certificateAuthority is KSeF's own: it issues the certificates that subjects ask for.
+// Authority is KSeF's own: it issues the certificates that subjects ask for.
 type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// newCertificateAuthority makes an authority with the name that the one of KSeF's TEST environment
+// NewAuthority makes an authority with the name that the one of KSeF's TEST environment
 // has.
 func NewAuthority(now time.Time) (Authority, error) {
 	template := &x509.Certificate{
@@ -47,7 +47,7 @@ func NewAuthority(now time.Time) (Authority, error) {
 	return Authority{certificate, key}, nil
 }
 
-// issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
+// Issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
 // type Offline for nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years
 // when that is zero.
 func (a Authority) Issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
@@ -70,19 +70,19 @@ func (a Authority) Issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndVal
 	return x509.ParseCertificate(der)
 }
 
-// serialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal
+// SerialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal
 // digits.
 func SerialNumber(certificate *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
 }
 
-// issued tells whether a certificate names this authority as its issuer, and whether it is right.
+// Issued tells whether a certificate names this authority as its issuer, and whether it is right.
 func (a Authority) Issued(leaf *x509.Certificate) (named, issued bool) {
 	named = bytes.Equal(leaf.RawIssuer, a.certificate.RawSubject)
 	return named, named && leaf.CheckSignatureFrom(a.certificate) == nil
 }
 
-// notAfter is when the authority's certificate expires.
+// NotAfter is when the authority's certificate expires.
 func (a Authority) NotAfter() time.Time { return a.certificate.NotAfter }
 
 // ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says

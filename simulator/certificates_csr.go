@@ -19,7 +19,7 @@ var (
 	ErrRequestAlgorithm = errors.New("the request is signed with another algorithm")
 )
 
-// readCSR reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
+// ReadRequest reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
 // PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists
 // too, is not supported by package x509.
 func ReadRequest(der []byte) (*x509.CertificateRequest, error) {

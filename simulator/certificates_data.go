@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 const oidUniqueIdentifier = "2.5.4.45"
@@ -56,7 +58,7 @@ func (s *Simulator) enrollmentData(req *request) response {
 // signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
 // a Peppol provider is taken to get none.
 func mayEnroll(l *Login) bool {
-	return l.Signed != nil && l.Identifier.Type != TypePeppolID
+	return l.Signed != nil && l.Identifier.Type != ksef.TypePeppolID
 }
 
 // enrollmentDataOf reads the subject of the certificate that the login was signed with, by the table
@@ -79,9 +81,9 @@ func enrollmentDataOf(l *Login) enrollmentData {
 		data.OrganizationName, data.OrganizationIdentifier = attributes[oidOrganization], attributes[oidOrganizationIdentifier]
 	}
 	switch {
-	case l.Identifier.Type == TypePESEL:
+	case l.Identifier.Type == ksef.TypePESEL:
 		data.SerialNumber = "PNOPL-" + l.Identifier.Value
-	case l.Identifier.Type == TypeFingerprint:
+	case l.Identifier.Type == ksef.TypeFingerprint:
 		data.UniqueIdentifier = l.Identifier.Value
 	case person:
 		data.SerialNumber = "TINPL-" + l.Identifier.Value

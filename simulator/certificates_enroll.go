@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 const enrollEndpoint = "POST /certificates/enrollments"
@@ -118,7 +120,7 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*Enrollment, error) {
 	subject := req.login.Identifier
 	made := &Enrollment{
-		Reference: NewReference(EnrollmentKind, req.now), Subject: subject,
+		Reference: ksef.NewReference(ksef.EnrollmentKind, req.now), Subject: subject,
 		Requested: req.now, Decided: req.now.Add(s.options.EnrollmentDelay), Failure: s.enrollmentFailure(req, csr),
 	}
 	if made.Failure != nil {

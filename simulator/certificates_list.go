@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // maxRetrieved is how many certificates can be fetched at once.
@@ -85,16 +87,16 @@ func (f certificateFilter) matches(k *Certificate, now time.Time) bool {
 
 // certificateItem is CertificateListItem.
 type certificateItem struct {
-	SerialNumber      string     `json:"certificateSerialNumber"`
-	Name              string     `json:"name"`
-	Type              string     `json:"type"`
-	CommonName        string     `json:"commonName"`
-	Status            string     `json:"status"`
-	SubjectIdentifier Identifier `json:"subjectIdentifier"`
-	ValidFrom         timestamp  `json:"validFrom"`
-	ValidTo           timestamp  `json:"validTo"`
-	LastUseDate       timestamp  `json:"lastUseDate"`
-	RequestDate       timestamp  `json:"requestDate"`
+	SerialNumber      string          `json:"certificateSerialNumber"`
+	Name              string          `json:"name"`
+	Type              string          `json:"type"`
+	CommonName        string          `json:"commonName"`
+	Status            string          `json:"status"`
+	SubjectIdentifier ksef.Identifier `json:"subjectIdentifier"`
+	ValidFrom         timestamp       `json:"validFrom"`
+	ValidTo           timestamp       `json:"validTo"`
+	LastUseDate       timestamp       `json:"lastUseDate"`
+	RequestDate       timestamp       `json:"requestDate"`
 }
 
 // certificateList is QueryCertificatesResponse.

@@ -6,6 +6,8 @@ package simulator
 import (
 	"cmp"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // quotaPeriod is how long a request for a certificate counts.
@@ -15,7 +17,7 @@ const quotaPeriod = 30 * 24 * time.Hour
 // 2.3.0).
 func (q CertificateQuota) or(subject string) CertificateQuota {
 	standard := CertificateQuota{12, 6}
-	if subject == TypeNIP {
+	if subject == ksef.TypeNIP {
 		standard = CertificateQuota{300, 100}
 	}
 	return CertificateQuota{max(cmp.Or(q.Requests, standard.Requests), 0),
@@ -44,7 +46,7 @@ func (s *Simulator) certificateLimits(req *request) response {
 
 // quotaLeft counts all requests of the last 30 days, whatever became of them or of their
 // certificates, and the certificates that are active. The caller holds the lock.
-func (s *Simulator) quotaLeft(subject Identifier, now time.Time) certificateLimitsResponse {
+func (s *Simulator) quotaLeft(subject ksef.Identifier, now time.Time) certificateLimitsResponse {
 	quota := s.certificateQuota(subject)
 	requests, active := 0, 0
 	for _, e := range s.store.Certificates.BySubject[subject] {

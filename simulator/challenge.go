@@ -5,6 +5,8 @@ package simulator
 
 import (
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // challengeLifetime is how long a challenge can be used.
@@ -23,7 +25,7 @@ type challengeResponse struct {
 }
 
 func (s *Simulator) newChallenge(req *request) response {
-	challenge := NewReference(ChallengeKind, req.now)
+	challenge := ksef.NewReference(ksef.ChallengeKind, req.now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store.AddChallenge(challenge, req.now)
@@ -32,7 +34,7 @@ func (s *Simulator) newChallenge(req *request) response {
 
 func (s *Store) AddChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
 
-// useChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
+// UseChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
 // and not too old.
 func (s *Store) UseChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
 	made, valid = s.challenges[challenge]

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // fieldErrors are the mistakes in a request, each with the name of its field. Like KSeF's validator
@@ -70,7 +72,7 @@ func (f *fieldErrors) oneOf(field, value string, known []string) {
 }
 
 func (f *fieldErrors) nip(field, value string) {
-	if !ValidNIP(value) {
+	if !ksef.ValidNIP(value) {
 		f.add("Pole %s nie jest prawidłowym numerem NIP.", field)
 	}
 }
@@ -94,7 +96,7 @@ func (f *fieldErrors) distinct(field string, values, known []string) {
 }
 
 // identifier checks an identifier that must be there and have one of the types.
-func (f *fieldErrors) identifier(field string, value *Identifier, types ...string) {
+func (f *fieldErrors) identifier(field string, value *ksef.Identifier, types ...string) {
 	switch {
 	case value == nil:
 		f.add("Pole %s jest wymagane.", field)

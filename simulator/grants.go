@@ -7,17 +7,19 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// grant is one permission of a subject in the context of another. Whether it is in force follows
+// StoreGrant is one permission of a subject in the context of another. Whether it is in force follows
 // from the times.
 type StoreGrant struct {
 	ID          string // 36 characters, lower-case hexadecimal digits and dashes
-	Holder      Identifier
-	Context     Identifier
+	Holder      ksef.Identifier
+	Context     ksef.Identifier
 	Permission  string
 	Description string
-	Author      Identifier
+	Author      ksef.Identifier
 	CanDelegate bool
 	Person      *PersonDetails // whom it was granted to, as the request described them
 	Entity      *EntityDetails // the same of a company that may handle invoices
@@ -25,15 +27,15 @@ type StoreGrant struct {
 	Ends        time.Time // when it was taken away; zero if it was not
 }
 
-// inForce tells whether the grant counts at a time.
+// InForce tells whether the grant counts at a time.
 func (g *StoreGrant) InForce(now time.Time) bool {
 	return !now.Before(g.Starts) && (g.Ends.IsZero() || now.Before(g.Ends))
 }
 
-// holding is a subject in a context.
-type HolderInContext struct{ Holder, context Identifier }
+// HolderInContext is a subject in a context.
+type HolderInContext struct{ Holder, context ksef.Identifier }
 
-// rights are the permissions that have been granted. What an owner may do is not among them.
+// Rights are the permissions that have been granted. What an owner may do is not among them.
 type Rights struct {
 	ByID       map[string]*StoreGrant
 	Grants     []*StoreGrant // oldest first, those taken away too
@@ -45,12 +47,12 @@ func newRights() Rights {
 	return Rights{ByID: map[string]*StoreGrant{}, ByHolder: map[HolderInContext][]*StoreGrant{}, restricted: map[HolderInContext]bool{}}
 }
 
-// touch records that the holder has had rights in the context, whatever is left of them.
-func (r *Rights) Restrict(holder, context Identifier) {
+// Restrict records that the holder has had rights in the context, whatever is left of them.
+func (r *Rights) Restrict(holder, context ksef.Identifier) {
 	r.restricted[HolderInContext{holder, context}] = true
 }
 
-// add records a grant unless the holder has that permission in the context already, or is about to
+// Add records a grant unless the holder has that permission in the context already, or is about to
 // have it: then it begins no later than this one. What KSeF does with a permission that is granted
 // twice is not documented. What a company was granted for invoices, and the same granted as to a
 // person, are two.
@@ -71,7 +73,7 @@ func (r *Rights) Add(g *StoreGrant) {
 	r.ByHolder[key] = append(r.ByHolder[key], g)
 }
 
-// end takes away grants at a time, unless they end before.
+// End takes away grants at a time, unless they end before.
 func (r *Rights) End(grants []*StoreGrant, at time.Time) {
 	for _, g := range grants {
 		if g.Ends.IsZero() || at.Before(g.Ends) {
@@ -80,8 +82,8 @@ func (r *Rights) End(grants []*StoreGrant, at time.Time) {
 	}
 }
 
-// endOf takes away at a time all that a subject has been granted in any context.
-func (r *Rights) EndAll(holder Identifier, at time.Time) {
+// EndAll takes away at a time all that a subject has been granted in any context.
+func (r *Rights) EndAll(holder ksef.Identifier, at time.Time) {
 	for key, grants := range r.ByHolder {
 		if key.Holder == holder {
 			r.End(grants, at)
@@ -89,9 +91,9 @@ func (r *Rights) EndAll(holder Identifier, at time.Time) {
 	}
 }
 
-// of returns what a subject has been granted in a context by now, in the order of allPermissions,
+// Of returns what a subject has been granted in a context by now, in the order of allPermissions,
 // and whether anything ever was.
-func (r *Rights) Of(holder, context Identifier, now time.Time) (permissions []string, ever bool) {
+func (r *Rights) Of(holder, context ksef.Identifier, now time.Time) (permissions []string, ever bool) {
 	key := HolderInContext{holder, context}
 	ever = r.restricted[key]
 	granted := map[string]bool{}
@@ -99,7 +101,7 @@ func (r *Rights) Of(holder, context Identifier, now time.Time) (permissions []st
 		granted[g.Permission] = granted[g.Permission] || g.InForce(now)
 		ever = ever || !now.Before(g.Starts)
 	}
-	return slices.DeleteFunc(AllPermissions(), func(permission string) bool { return !granted[permission] }), ever
+	return slices.DeleteFunc(ksef.AllPermissions(), func(permission string) bool { return !granted[permission] }), ever
 }
 
 // grantAll records the grants of the options. KSeF itself is their author.
@@ -109,16 +111,13 @@ func (s *Simulator) grantAll(grants []Grant, now time.Time) {
 		for _, permission := range given.Permissions {
 			s.store.Rights.Add(&StoreGrant{
 				Holder: given.Identifier, Context: given.Context, Permission: permission,
-				Description: "Nadane przy uruchomieniu", Author: System(), Starts: now,
+				Description: "Nadane przy uruchomieniu", Author: ksef.System(), Starts: now,
 			})
 		}
 	}
 }
 
-// system is KSeF as the author of a grant.
-func System() Identifier { return Identifier{Type: "System"} }
-
 func newGrantID() string {
-	digits := RandomHex(32)
+	digits := ksef.RandomHex(32)
 	return strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // invoiceSessionLifetime is how long an online session stays open: that of the example of GET
@@ -60,25 +62,25 @@ func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	}
 }
 
-// invoiceSession is an online session. Its status follows from the times.
+// InvoiceSession is an online session. Its status follows from the times.
 type InvoiceSession struct {
 	Reference string
-	Context   Identifier
-	Author    Identifier
+	Context   ksef.Identifier
+	Author    ksef.Identifier
 	Created   time.Time
 	Closed    time.Time   // zero until it is closed by a request
 	Failure   *StatusInfo // nil when the key could be read
 }
 
-// invoiceSessionStore is what KSeF remembers of online sessions.
+// InvoiceSessions is what KSeF remembers of online sessions.
 type InvoiceSessions struct {
 	ByReference map[string]*InvoiceSession
-	ByContext   map[Identifier][]*InvoiceSession // per context, oldest first
+	ByContext   map[ksef.Identifier][]*InvoiceSession // per context, oldest first
 	All         []*InvoiceSession
 }
 
 func newInvoiceSessions() InvoiceSessions {
-	return InvoiceSessions{ByReference: map[string]*InvoiceSession{}, ByContext: map[Identifier][]*InvoiceSession{}}
+	return InvoiceSessions{ByReference: map[string]*InvoiceSession{}, ByContext: map[ksef.Identifier][]*InvoiceSession{}}
 }
 
 func (s *InvoiceSessions) Add(opened *InvoiceSession) {
@@ -89,7 +91,7 @@ func (s *InvoiceSessions) Add(opened *InvoiceSession) {
 
 func (i *InvoiceSession) ValidUntil() time.Time { return i.Created.Add(invoiceSessionLifetime) }
 
-// ended returns when a session was closed, by a request or by its time; zero while it is open.
+// Ended returns when a session was closed, by a request or by its time; zero while it is open.
 func (i *InvoiceSession) Ended(now time.Time) time.Time {
 	switch {
 	case i.Failure != nil:
@@ -114,7 +116,7 @@ const (
 	InvoiceSessionCancelled = 440
 )
 
-// status is that of a session without invoices: there are no others here.
+// Status is that of a session without invoices: there are no others here.
 func (i *InvoiceSession) Status(now time.Time) StatusInfo {
 	switch {
 	case i.Failure != nil:
@@ -187,7 +189,7 @@ func (s *Simulator) sendInvoice(req *request) response {
 	return req.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
 }
 
-// withoutBatches answers the operations of batch sessions.
+// refuseBatchSession answers the operations of batch sessions.
 func (s *Simulator) refuseBatchSession(req *request) response {
 	return req.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
 }

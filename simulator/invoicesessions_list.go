@@ -42,7 +42,7 @@ func summaryOf(i *InvoiceSession, now time.Time) invoiceSessionSummary {
 	}
 }
 
-// seesInvoiceSession tells whether the caller may see a session of its context: any with
+// maySeeInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
 func (req *request) maySeeInvoiceSession(known *InvoiceSession) bool {
 	return req.hasAny(introspection, enforcementOperations) || known.Author == req.login.Identifier

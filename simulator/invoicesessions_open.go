@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"net/http"
 	"slices"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // Lengths of what invoices are encrypted with (AES-256-CBC), in bytes.
@@ -64,7 +66,7 @@ func (s *Simulator) openInvoiceSession(req *request) response {
 		return req.failed(unknownPublicKey(*id))
 	}
 	opened := &InvoiceSession{
-		Reference: NewReference(InvoiceSessionKind, req.now),
+		Reference: ksef.NewReference(ksef.InvoiceSessionKind, req.now),
 		Context:   req.login.Context, Author: req.login.Identifier, Created: req.now,
 	}
 	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.Invoices.Private, encrypted, nil)

@@ -28,17 +28,17 @@ const (
 	Refresh   = "RefreshToken"
 )
 
-// signingKey signs the JWTs of one simulator and recognizes them.
+// Key signs the JWTs of one simulator and recognizes them.
 type Key []byte
 
-// newSigningKey makes a key.
+// NewKey makes a key.
 func NewKey() Key {
 	key := make(Key, 32)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
 	return key
 }
 
-// claims are the claims of KSeF's JWTs, in the order of real ones. An access token has all of them.
+// Claims are the claims of KSeF's JWTs, in the order of real ones. An access token has all of them.
 type Claims struct {
 	Type         string `json:"typ"`
 	ContextType  string `json:"cit,omitempty"`
@@ -78,14 +78,14 @@ func (s *Simulator) issue(kind string, l *Login, now time.Time, lifetime time.Du
 	return tokenInfo{s.jwtKey.Sign(c), timestamp(expires)}
 }
 
-// sign writes claims as a JWT.
+// Sign writes claims as a JWT.
 func (k Key) Sign(c Claims) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(marshalClaim(c))
 	return signed + "." + encode(k.mac(signed))
 }
 
-// parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
+// Parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
 // is over.
 func (k Key) Parse(jwt string, now time.Time) (Claims, error) {
 	end := strings.LastIndexByte(jwt, '.')

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// ownerPermission stands for all permissions in the access token of the owner of a context.
+// OwnerPermission stands for all permissions in the access token of the owner of a context.
 const OwnerPermission = "Owner"
 
-// accessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api
+// AccessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api
 // issue 665). Real ones (issues 125, 482 and 838) have each as a string of JSON; a list is never
 // null. What pec, rol and iop would hold is not known, nor what a login with a token has; the
 // official C# client names per the permissions, pec those excluded, pep those in effect.
@@ -25,7 +27,7 @@ type AccessClaims struct {
 	Other       List   `json:"iop,omitempty"`
 }
 
-// claimsList is a list as a string of JSON; "" where the claim is left out.
+// List is a list as a string of JSON; "" where the claim is left out.
 type List string
 
 func NewList(list []string) List {
@@ -40,16 +42,16 @@ func (l List) Values() []string {
 	return values
 }
 
-// subjectDetails is the claim sud: who has logged in, as the certificate names them.
+// SubjectDetails is the claim sud: who has logged in, as the certificate names them.
 type SubjectDetails struct {
-	Identifier             Identifier `json:"subjectIdentifier"`
-	GivenName              string     `json:"givenName,omitempty"`
-	Surname                string     `json:"surname,omitempty"`
-	SerialNumber           string     `json:"serialNumber,omitempty"`
-	CommonName             string     `json:"commonName,omitempty"`
-	CountryName            string     `json:"countryName,omitempty"`
-	OrganizationName       string     `json:"organizationName,omitempty"`
-	OrganizationIdentifier string     `json:"organizationIdentifier,omitempty"`
+	Identifier             ksef.Identifier `json:"subjectIdentifier"`
+	GivenName              string          `json:"givenName,omitempty"`
+	Surname                string          `json:"surname,omitempty"`
+	SerialNumber           string          `json:"serialNumber,omitempty"`
+	CommonName             string          `json:"commonName,omitempty"`
+	CountryName            string          `json:"countryName,omitempty"`
+	OrganizationName       string          `json:"organizationName,omitempty"`
+	OrganizationIdentifier string          `json:"organizationIdentifier,omitempty"`
 }
 
 // accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
@@ -80,7 +82,7 @@ func subjectDetailsOf(l *Login) SubjectDetails {
 	return details
 }
 
-// claim writes the details as a string of JSON.
+// Claim writes the details as a string of JSON.
 func (d SubjectDetails) Claim() string { return string(marshalClaim(d)) }
 
 // tokenPermissions are what the bearer of an access token may do: what its login might when the token

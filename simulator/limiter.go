@@ -9,6 +9,8 @@ import (
 	"math"
 	"sort"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // A request during a block lengthens the block by blockExtension, up to longestBlock from that
@@ -25,14 +27,14 @@ type window struct {
 	name   string
 }
 
-// limiter counts requests in sliding windows and blocks whoever exceeds one.
+// Limiter counts requests in sliding windows and blocks whoever exceeds one.
 type Limiter struct {
 	defaults  Groups
-	overrides map[Identifier]Groups // of contexts, set by POST /testdata/rate-limits
+	overrides map[ksef.Identifier]Groups // of contexts, set by POST /testdata/rate-limits
 	counters  map[string]*counter
 }
 
-// meter is one counter: the times of the admitted requests, oldest first, and the block that is on.
+// counter is one counter: the times of the admitted requests, oldest first, and the block that is on.
 type counter struct {
 	admitted     []time.Time
 	blockedUntil time.Time
@@ -41,7 +43,7 @@ type counter struct {
 
 func NewLimiter(limits Limits) *Limiter {
 	return &Limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[Identifier]Groups{}, counters: map[string]*counter{},
+		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{}, counters: map[string]*counter{},
 	}
 }
 
@@ -54,24 +56,24 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// of returns the limits that a context has.
-func (l *Limiter) Of(context Identifier) Groups {
+// Of returns the limits that a context has.
+func (l *Limiter) Of(context ksef.Identifier) Groups {
 	if own, changed := l.overrides[context]; changed {
 		return own
 	}
 	return l.defaults
 }
 
-// override changes the limits of a context. anonymous and global do not belong to one, and stay.
-func (l *Limiter) Override(context Identifier, limits Groups) {
+// Override changes the limits of a context. anonymous and global do not belong to one, and stay.
+func (l *Limiter) Override(context ksef.Identifier, limits Groups) {
 	for _, group := range []string{GroupAnonymous, GroupGlobal} {
 		limits.set(group, l.defaults.Of(group))
 	}
 	l.overrides[context] = limits
 }
 
-// reset gives a context the default limits again.
-func (l *Limiter) Reset(context Identifier) { delete(l.overrides, context) }
+// Reset gives a context the default limits again.
+func (l *Limiter) Reset(context ksef.Identifier) { delete(l.overrides, context) }
 
 // or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
 func (w Windows) or(standard Windows) Windows {
@@ -91,7 +93,7 @@ func (w Windows) list() []window {
 		{time.Hour, w.PerHour, "godzinę"}}
 }
 
-// admit counts a request, or refuses it and returns how many seconds to wait and why.
+// Admit counts a request, or refuses it and returns how many seconds to wait and why.
 func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
 	if windows.unlimited() {
 		return 0, "", true
@@ -118,7 +120,7 @@ func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter 
 	return 0, "", true
 }
 
-// free returns when a window has room for one more request; the zero time when it has.
+// freeAt returns when a window has room for one more request; the zero time when it has.
 func (c *counter) freeAt(w window, now time.Time) time.Time {
 	within := len(c.admitted) - c.count(now.Add(-w.length))
 	if w.limit <= 0 || within < w.limit {

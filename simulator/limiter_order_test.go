@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // A client whose windows are exact sends a request as soon as an older one has left the second,
@@ -25,13 +27,13 @@ func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 				now: s.now()}
 		}
 
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
 		time.Sleep(500 * time.Millisecond)
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
 		time.Sleep(490 * time.Millisecond)
 		heldUp := arrive()
 		time.Sleep(20 * time.Millisecond) // the first has left the second
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, Identifier{}))
-		require.Nil(t, s.admit(heldUp, "GET /tokens", GroupOther, Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(heldUp, "GET /tokens", GroupOther, ksef.Identifier{}))
 	})
 }

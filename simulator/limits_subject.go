@@ -3,6 +3,10 @@
 
 package simulator
 
+import (
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+)
+
 func (s *Simulator) subjectLimitEndpoints() []endpoint {
 	access := []string{Access}
 	return []endpoint{
@@ -12,14 +16,14 @@ func (s *Simulator) subjectLimitEndpoints() []endpoint {
 	}
 }
 
-// limitStore is what has been changed of the limits of contexts and subjects.
+// limitChanges is what has been changed of the limits of contexts and subjects.
 type limitChanges struct {
-	contexts map[Identifier]contextLimits
-	subjects map[Identifier]subjectLimits
+	contexts map[ksef.Identifier]contextLimits
+	subjects map[ksef.Identifier]subjectLimits
 }
 
 func newLimitChanges() limitChanges {
-	return limitChanges{contexts: map[Identifier]contextLimits{}, subjects: map[Identifier]subjectLimits{}}
+	return limitChanges{contexts: map[ksef.Identifier]contextLimits{}, subjects: map[ksef.Identifier]subjectLimits{}}
 }
 
 // subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may
@@ -49,7 +53,7 @@ func (s *Simulator) subjectLimits(req *request) response {
 
 // certificateQuota returns what a subject may have: by the options, unless a test has changed it.
 // The caller holds the lock.
-func (s *Simulator) certificateQuota(subject Identifier) CertificateQuota {
+func (s *Simulator) certificateQuota(subject ksef.Identifier) CertificateQuota {
 	quota := s.options.CertificateQuota.or(subject.Type)
 	changed := s.limitChanges.subjects[subject]
 	if changed.Enrollment != nil && changed.Enrollment.MaxEnrollments != nil {
@@ -71,7 +75,7 @@ type subjectLimitsRequest struct {
 // limits are those of the current subject, whatever its type.
 func (r subjectLimitsRequest) check() fieldErrors {
 	var wrong fieldErrors
-	if _, known := enumValue(r.SubjectType, TypeNIP, TypePESEL, TypeFingerprint); r.SubjectType != "" && !known {
+	if _, known := enumValue(r.SubjectType, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint); r.SubjectType != "" && !known {
 		wrong.add("'subjectIdentifierType' has a range of values which does not include '%s'.", r.SubjectType)
 	}
 	if r.Enrollment != nil {

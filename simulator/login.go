@@ -5,16 +5,18 @@ package simulator
 
 import (
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// authenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
+// AuthenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
 // newer one.
 type AuthenticationMethod struct {
 	Legacy string
 	Info   MethodInfo
 }
 
-// methodInfo is AuthenticationMethodInfo.
+// MethodInfo is AuthenticationMethodInfo.
 type MethodInfo struct {
 	Category    string `json:"category"`
 	Code        string `json:"code"`
@@ -26,7 +28,7 @@ func signatureMethod(who subject, issued *Certificate) AuthenticationMethod {
 		return AuthenticationMethod{"InternalCertificate",
 			MethodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
 	}
-	if who.identifier.Type == TypePeppolID {
+	if who.identifier.Type == ksef.TypePeppolID {
 		return AuthenticationMethod{"PeppolSignature",
 			MethodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
 	}
@@ -58,9 +60,9 @@ type initResponse struct {
 	AuthenticationToken tokenInfo `json:"authenticationToken"`
 }
 
-// begin records a login that will be decided after the login delay. The caller holds the lock.
+// startLogin records a login that will be decided after the login delay. The caller holds the lock.
 func (s *Simulator) startLogin(req *request, l *Login) response {
-	l.Reference = NewReference(LoginKind, req.now)
+	l.Reference = ksef.NewReference(ksef.LoginKind, req.now)
 	l.Started, l.Due = req.now, req.now.Add(s.options.LoginDelay)
 	if l.Signed != nil && l.Issued == nil {
 		l.Due = l.Due.Add(s.options.QualifiedLoginDelay)

@@ -5,7 +5,7 @@ package simulator
 
 import "time"
 
-// settle decides the logins whose time has come. Every request does so before anything else: so a
+// decideLogins decides the logins whose time has come. Every request does so before anything else: so a
 // login is decided by how things stood then, whatever the request and later ones change, and stays
 // as it was decided. The caller holds the lock.
 func (s *Simulator) decideLogins(now time.Time) {
@@ -43,7 +43,7 @@ func (s *Simulator) decisionTime(l *Login) time.Time {
 	return l.Due
 }
 
-// judge returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
+// outcomeOf returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
 // the lock.
 func (s *Simulator) outcomeOf(l *Login, at time.Time) *StatusInfo {
 	token := s.store.Tokens[l.Token]

@@ -70,7 +70,7 @@ func (s *Simulator) refresh(req *request) response {
 	return ok(refreshResponse{s.issue(Access, l, req.now, AccessLifetime)})
 }
 
-// noNewTokens is why a login that has succeeded gets no access token any more: the KSeF token that
+// accessTokenRefusal is why a login that has succeeded gets no access token any more: the KSeF token that
 // it was opened with has ended since, or its subject has died. The caller holds the lock.
 func (s *Simulator) accessTokenRefusal(l *Login, now time.Time) *apiError {
 	t := s.store.Tokens[l.Token]

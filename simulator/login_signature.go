@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/authrequest"
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/xadesverify"
 )
 
@@ -49,7 +51,7 @@ func (s *Simulator) loginBySignature(req *request) response {
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.
 func (s *Simulator) readSigned(signed *xadesverify.Document) (*Login, string, *apiError) {
-	document, err := Read(signed.Content)
+	document, err := authrequest.Read(signed.Content)
 	if err != nil {
 		return nil, "", &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
 	}
@@ -61,7 +63,7 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*Login, string, *a
 	if refused != nil {
 		return nil, "", refused
 	}
-	if issued != nil && (document.SubjectType == BySubject || issued.Subject.Type == TypeFingerprint) {
+	if issued != nil && (document.SubjectType == authrequest.BySubject || issued.Subject.Type == ksef.TypeFingerprint) {
 		signedBy.identifier = issued.Subject
 	}
 	if !document.Context.Valid() {

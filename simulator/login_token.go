@@ -12,16 +12,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ippolicy"
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // tokenLoginRequest is InitTokenAuthenticationRequest.
 type tokenLoginRequest struct {
-	Challenge           string      `json:"challenge"`
-	ContextIdentifier   *Identifier `json:"contextIdentifier"`
-	EncryptedToken      string      `json:"encryptedToken"`
-	PublicKeyID         *string     `json:"publicKeyId"`
+	Challenge           string           `json:"challenge"`
+	ContextIdentifier   *ksef.Identifier `json:"contextIdentifier"`
+	EncryptedToken      string           `json:"encryptedToken"`
+	PublicKeyID         *string          `json:"publicKeyId"`
 	AuthorizationPolicy *struct {
-		AllowedIPs *AllowedIPs `json:"allowedIps"`
+		AllowedIPs *ippolicy.AllowedIPs `json:"allowedIps"`
 	} `json:"authorizationPolicy"`
 }
 
@@ -60,7 +63,7 @@ func (s *Simulator) loginByToken(req *request) response {
 }
 
 // read validates the request. The public key's identifier is compared by the caller.
-func (r tokenLoginRequest) read() (Policy, []byte, *apiError) {
+func (r tokenLoginRequest) read() (ippolicy.Policy, []byte, *apiError) {
 	if len(r.Challenge) != 36 {
 		return nil, nil, badInput("Pole challenge musi mieć 36 znaków.")
 	}
@@ -88,7 +91,7 @@ func badToken(detail string) *StatusInfo {
 	return &StatusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
 }
 
-// present finds the token of a login, or the reason why it opens nothing. The caller holds the
+// matchToken finds the token of a login, or the reason why it opens nothing. The caller holds the
 // lock.
 func (s *Simulator) matchToken(l *Login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')

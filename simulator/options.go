@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // Options are the switches of a simulator. The zero value behaves as KSeF does, or is thought to
@@ -108,8 +110,8 @@ type CertificateQuota struct {
 // Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil
 // gives all of them.
 type Grant struct {
-	Identifier  Identifier
-	Context     Identifier
+	Identifier  ksef.Identifier
+	Context     ksef.Identifier
 	Permissions []string
 }
 
@@ -143,14 +145,6 @@ type Windows struct {
 	PerSecond, PerMinute, PerHour int
 }
 
-// allPermissions are the permissions that a token can have (TokenPermissionType of OpenAPI 2.7.0).
-func AllPermissions() []string {
-	return []string{
-		"InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage",
-		"SubunitManage", "EnforcementOperations", "Introspection", "CollectiveIdentifierManage",
-	}
-}
-
 // withDefaults returns the options with their defaults filled in, or says which of them is not
 // valid.
 func (o Options) withDefaults() (Options, error) {
@@ -169,7 +163,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.DeleteDeadToken = cmp.Or(o.DeleteDeadToken, AnswerBadRequest)
 	o.DeletePendingToken = cmp.Or(o.DeletePendingToken, AnswerNoContent)
 	if o.OwnerPermissions == nil {
-		o.OwnerPermissions = AllPermissions()
+		o.OwnerPermissions = ksef.AllPermissions()
 	}
 	o.Grants = slices.Clone(o.Grants)
 	for i := range o.Grants {
@@ -178,7 +172,7 @@ func (o Options) withDefaults() (Options, error) {
 				o.Grants[i].Context)
 		}
 		if o.Grants[i].Permissions == nil {
-			o.Grants[i].Permissions = AllPermissions()
+			o.Grants[i].Permissions = ksef.AllPermissions()
 		}
 	}
 	return o, o.check()
@@ -198,8 +192,8 @@ func (o Options) check() error {
 		sets = append(sets, grant.Permissions)
 	}
 	for _, permission := range slices.Concat(sets...) {
-		if !slices.Contains(AllPermissions(), permission) {
-			return fmt.Errorf("the permission %q is not known: use %v", permission, AllPermissions())
+		if !slices.Contains(ksef.AllPermissions(), permission) {
+			return fmt.Errorf("the permission %q is not known: use %v", permission, ksef.AllPermissions())
 		}
 	}
 	return nil

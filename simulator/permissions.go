@@ -6,6 +6,8 @@ package simulator
 import (
 	"net/http"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // operationKept is how long the status of an operation can be asked for.
@@ -33,11 +35,11 @@ func (s *Simulator) permissionEndpoints() []endpoint {
 	}
 }
 
-// permissionOperation grants permissions or takes one away. How it ends is decided when it is asked
+// PermissionOperation grants permissions or takes one away. How it ends is decided when it is asked
 // for, and takes effect when it ends.
 type PermissionOperation struct {
 	Reference string
-	Context   Identifier
+	Context   ksef.Identifier
 	Requested time.Time
 	Decided   time.Time   // when it stops being in progress
 	Failure   *StatusInfo // nil when it succeeds
@@ -58,10 +60,10 @@ type permissionOperationResponse struct {
 	ReferenceNumber string `json:"referenceNumber"`
 }
 
-// beginOperation records an operation that ends after the delay. The caller holds the lock.
+// startOperation records an operation that ends after the delay. The caller holds the lock.
 func (s *Simulator) startOperation(req *request, failure *StatusInfo) (*PermissionOperation, response) {
 	started := &PermissionOperation{
-		Reference: NewReference(OperationKind, req.now), Context: req.login.Context,
+		Reference: ksef.NewReference(ksef.OperationKind, req.now), Context: req.login.Context,
 		Requested: req.now, Decided: req.now.Add(s.options.GrantDelay), Failure: failure,
 	}
 	s.store.Operations[started.Reference] = started

@@ -6,6 +6,8 @@ package simulator
 import (
 	"regexp"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // Lengths of names, in characters.
@@ -19,7 +21,7 @@ const (
 
 var countryPattern = regexp.MustCompile("^[A-Z]{2}$")
 
-// idDocument is IdDocument.
+// IDDocument is IdDocument.
 type IDDocument struct {
 	Type    string `json:"type"`
 	Number  string `json:"number"`
@@ -29,18 +31,18 @@ type IDDocument struct {
 // describedPerson is PersonDetails, PersonByFingerprintWithIdentifierDetails and
 // PersonByFingerprintWithoutIdentifierDetails.
 type describedPerson struct {
-	FirstName  string      `json:"firstName"`
-	LastName   string      `json:"lastName"`
-	Identifier *Identifier `json:"identifier"`
-	BirthDate  string      `json:"birthDate"`
-	IDDocument *IDDocument `json:"idDocument"`
+	FirstName  string           `json:"firstName"`
+	LastName   string           `json:"lastName"`
+	Identifier *ksef.Identifier `json:"identifier"`
+	BirthDate  string           `json:"birthDate"`
+	IDDocument *IDDocument      `json:"idDocument"`
 }
 
 // personGrantRequest is PersonPermissionsGrantRequest.
 type personGrantRequest struct {
-	SubjectIdentifier *Identifier `json:"subjectIdentifier"`
-	Permissions       []string    `json:"permissions"`
-	Description       string      `json:"description"`
+	SubjectIdentifier *ksef.Identifier `json:"subjectIdentifier"`
+	Permissions       []string         `json:"permissions"`
+	Description       string           `json:"description"`
 	SubjectDetails    *struct {
 		Type          string           `json:"subjectDetailsType"`
 		ByID          *describedPerson `json:"personById"`
@@ -49,17 +51,17 @@ type personGrantRequest struct {
 	} `json:"subjectDetails"`
 }
 
-// personDetails is PermissionsSubjectPersonDetails.
+// PersonDetails is PermissionsSubjectPersonDetails.
 type PersonDetails struct {
-	Type       string      `json:"subjectDetailsType"`
-	FirstName  string      `json:"firstName"`
-	LastName   string      `json:"lastName"`
-	Identifier *Identifier `json:"personIdentifier,omitempty"`
-	BirthDate  string      `json:"birthDate,omitempty"`
-	IDDocument *IDDocument `json:"idDocument,omitempty"`
+	Type       string           `json:"subjectDetailsType"`
+	FirstName  string           `json:"firstName"`
+	LastName   string           `json:"lastName"`
+	Identifier *ksef.Identifier `json:"personIdentifier,omitempty"`
+	BirthDate  string           `json:"birthDate,omitempty"`
+	IDDocument *IDDocument      `json:"idDocument,omitempty"`
 }
 
-// entityDetails is PermissionsSubjectEntityDetails.
+// EntityDetails is PermissionsSubjectEntityDetails.
 type EntityDetails struct {
 	Type     string `json:"subjectDetailsType"`
 	FullName string `json:"fullName"`
@@ -85,8 +87,8 @@ func (s *Simulator) grantToPerson(req *request) response {
 
 func (r personGrantRequest) check() (*PersonDetails, *apiError) {
 	var wrong fieldErrors
-	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, TypeNIP, TypePESEL, TypeFingerprint)
-	wrong.distinct("permissions", r.Permissions, AllPermissions())
+	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
+	wrong.distinct("permissions", r.Permissions, ksef.AllPermissions())
 	wrong.length("description", r.Description, minDescription, maxDescription)
 	if r.SubjectDetails == nil {
 		wrong.add("Pole subjectDetails jest wymagane.")
@@ -121,7 +123,7 @@ func (p describedPerson) check(kind, field string, wrong *fieldErrors) *PersonDe
 	wrong.length(field+"lastName", p.LastName, minName, maxLastName)
 	switch kind {
 	case "PersonByFingerprintWithIdentifier":
-		wrong.identifier(field+"identifier", p.Identifier, TypeNIP, TypePESEL)
+		wrong.identifier(field+"identifier", p.Identifier, ksef.TypeNIP, ksef.TypePESEL)
 		details.Identifier = p.Identifier
 	case "PersonByFingerprintWithoutIdentifier":
 		if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil {
@@ -151,7 +153,7 @@ type entityPermission struct {
 
 // entityGrantRequest is EntityPermissionsGrantRequest.
 type entityGrantRequest struct {
-	SubjectIdentifier *Identifier        `json:"subjectIdentifier"`
+	SubjectIdentifier *ksef.Identifier   `json:"subjectIdentifier"`
 	Permissions       []entityPermission `json:"permissions"`
 	Description       string             `json:"description"`
 	SubjectDetails    *struct {
@@ -181,7 +183,7 @@ func (s *Simulator) grantToEntity(req *request) response {
 
 func (r entityGrantRequest) check() *apiError {
 	var wrong fieldErrors
-	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, TypeNIP)
+	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, ksef.TypeNIP)
 	types := make([]string, len(r.Permissions))
 	for i, permission := range r.Permissions {
 		types[i] = permission.Type
@@ -197,7 +199,7 @@ func (r entityGrantRequest) check() *apiError {
 }
 
 // grant begins the operation that gives a subject permissions in the caller's context.
-func (s *Simulator) grant(req *request, holder Identifier, grants []*StoreGrant) response {
+func (s *Simulator) grant(req *request, holder ksef.Identifier, grants []*StoreGrant) response {
 	var permissions []string
 	for _, g := range grants {
 		permissions = append(permissions, g.Permission)

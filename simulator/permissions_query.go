@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // partner is an identifier whose value some types do without: the author System and the target
@@ -20,14 +22,14 @@ type partner struct {
 // grantFilter is PersonPermissionsQueryRequest, and in its first part
 // PersonalPermissionsQueryRequest.
 type grantFilter struct {
-	Context *Identifier `json:"contextIdentifier"`
-	Target  *partner    `json:"targetIdentifier"`
-	Types   []string    `json:"permissionTypes"`
-	State   *string     `json:"permissionState"`
+	Context *ksef.Identifier `json:"contextIdentifier"`
+	Target  *partner         `json:"targetIdentifier"`
+	Types   []string         `json:"permissionTypes"`
+	State   *string          `json:"permissionState"`
 
-	Author     *partner    `json:"authorIdentifier"`
-	Authorized *Identifier `json:"authorizedIdentifier"`
-	QueryType  string      `json:"queryType"`
+	Author     *partner         `json:"authorIdentifier"`
+	Authorized *ksef.Identifier `json:"authorizedIdentifier"`
+	QueryType  string           `json:"queryType"`
 }
 
 const grantedInContext = "PermissionsGrantedInCurrentContext"
@@ -36,10 +38,10 @@ const grantedInContext = "PermissionsGrantedInCurrentContext"
 func (f grantFilter) checkPersonal(known []string) fieldErrors {
 	var wrong fieldErrors
 	if f.Context != nil {
-		wrong.identifier("contextIdentifier", f.Context, TypeNIP, TypeInternalID)
+		wrong.identifier("contextIdentifier", f.Context, ksef.TypeNIP, ksef.TypeInternalID)
 	}
 	if f.Target != nil && f.Target.Type != "AllPartners" {
-		wrong.identifier("targetIdentifier", (*Identifier)(f.Target), TypeNIP, TypeInternalID)
+		wrong.identifier("targetIdentifier", (*ksef.Identifier)(f.Target), ksef.TypeNIP, ksef.TypeInternalID)
 	}
 	for _, kind := range f.Types {
 		wrong.oneOf("permissionTypes", kind, known)
@@ -51,12 +53,12 @@ func (f grantFilter) checkPersonal(known []string) fieldErrors {
 }
 
 func (f grantFilter) check() *apiError {
-	wrong := f.checkPersonal(AllPermissions())
-	if f.Author != nil && f.Author.Type != System().Type {
-		wrong.identifier("authorIdentifier", (*Identifier)(f.Author), TypeNIP, TypePESEL, TypeFingerprint)
+	wrong := f.checkPersonal(ksef.AllPermissions())
+	if f.Author != nil && f.Author.Type != ksef.System().Type {
+		wrong.identifier("authorIdentifier", (*ksef.Identifier)(f.Author), ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
 	}
 	if f.Authorized != nil {
-		wrong.identifier("authorizedIdentifier", f.Authorized, TypeNIP, TypePESEL, TypeFingerprint)
+		wrong.identifier("authorizedIdentifier", f.Authorized, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
 	}
 	wrong.oneOf("queryType", f.QueryType, []string{"PermissionsInCurrentContext", grantedInContext})
 	return wrong.refusal()
@@ -70,7 +72,7 @@ func (f grantFilter) matchesPersonal(g *StoreGrant) bool {
 	switch {
 	case f.Context != nil && *f.Context != g.Context:
 		return false
-	case f.Target != nil && Identifier(*f.Target) != g.Context:
+	case f.Target != nil && ksef.Identifier(*f.Target) != g.Context:
 		return false
 	case f.State != nil && *f.State != "Active":
 		return false
@@ -80,11 +82,11 @@ func (f grantFilter) matchesPersonal(g *StoreGrant) bool {
 
 func (f grantFilter) matches(g *StoreGrant) bool {
 	switch {
-	case f.Author != nil && Identifier(*f.Author) != g.Author:
+	case f.Author != nil && ksef.Identifier(*f.Author) != g.Author:
 		return false
 	case f.Authorized != nil && *f.Authorized != g.Holder:
 		return false
-	case f.QueryType == grantedInContext && g.Author == System():
+	case f.QueryType == grantedInContext && g.Author == ksef.System():
 		return false
 	}
 	return f.matchesPersonal(g)
@@ -106,16 +108,16 @@ func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(
 
 // grantItem is PersonalPermission, and part of PersonPermission.
 type grantItem struct {
-	ID                   string         `json:"id"`
-	ContextIdentifier    *Identifier    `json:"contextIdentifier,omitempty"`
-	AuthorizedIdentifier *Identifier    `json:"authorizedIdentifier,omitempty"`
-	PermissionScope      string         `json:"permissionScope"`
-	Description          string         `json:"description"`
-	SubjectPersonDetails *PersonDetails `json:"subjectPersonDetails,omitempty"`
-	SubjectEntityDetails *EntityDetails `json:"subjectEntityDetails,omitempty"`
-	PermissionState      string         `json:"permissionState"`
-	StartDate            timestamp      `json:"startDate"`
-	CanDelegate          bool           `json:"canDelegate"`
+	ID                   string           `json:"id"`
+	ContextIdentifier    *ksef.Identifier `json:"contextIdentifier,omitempty"`
+	AuthorizedIdentifier *ksef.Identifier `json:"authorizedIdentifier,omitempty"`
+	PermissionScope      string           `json:"permissionScope"`
+	Description          string           `json:"description"`
+	SubjectPersonDetails *PersonDetails   `json:"subjectPersonDetails,omitempty"`
+	SubjectEntityDetails *EntityDetails   `json:"subjectEntityDetails,omitempty"`
+	PermissionState      string           `json:"permissionState"`
+	StartDate            timestamp        `json:"startDate"`
+	CanDelegate          bool             `json:"canDelegate"`
 }
 
 func grantItemOf(g *StoreGrant) grantItem {
@@ -145,12 +147,12 @@ func (s *Simulator) queryPersonalGrants(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	if refused := filter.checkPersonal(append(AllPermissions(), "VatUeManage")).refusal(); refused != nil {
+	if refused := filter.checkPersonal(append(ksef.AllPermissions(), "VatUeManage")).refusal(); refused != nil {
 		return req.failed(refused)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	company := Identifier{TypeNIP, req.login.Context.NIP()}
+	company := ksef.Identifier{Type: ksef.TypeNIP, Value: req.login.Context.NIP()}
 	owner := s.owns(req.login.Identifier, req.login.Context)
 	found, more := s.grantsInForce(req.now, size, number, func(g *StoreGrant) bool {
 		own := g.Holder == req.login.Identifier && g.Context == req.login.Context

@@ -13,7 +13,7 @@ func (s *Simulator) rateLimitEndpoints() []endpoint {
 	}
 }
 
-// rateLimitValues is EffectiveApiRateLimitValues and ApiRateLimitValuesOverride. -1 is no limit.
+// Values is EffectiveApiRateLimitValues and ApiRateLimitValuesOverride. -1 is no limit.
 type Values struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`

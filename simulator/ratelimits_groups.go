@@ -26,17 +26,17 @@ const (
 	GroupGlobal             = "global"
 )
 
-// groupWindows are the limits of one group.
+// GroupWindows are the limits of one group.
 type GroupWindows struct {
 	Group string
 	Windows
 	Optional bool // may be left out of POST /testdata/rate-limits
 }
 
-// groupLimits are the limits of all groups. Its JSON form is EffectiveApiRateLimits.
+// Groups are the limits of all groups. Its JSON form is EffectiveApiRateLimits.
 type Groups []GroupWindows
 
-// productionLimits are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
+// Production are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
 // came with 2.8 (*Close, anonymous, global) are not in it: their values are those that public
 // clients were seen to read.
 func Production() Groups {
@@ -74,7 +74,7 @@ func (l Limits) groups() Groups {
 	return all
 }
 
-// of returns the limits of a group.
+// Of returns the limits of a group.
 func (g Groups) Of(group string) Windows {
 	return g[g.position(group)].Windows
 }
@@ -103,7 +103,7 @@ func (g Groups) MarshalJSON() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// lift returns the windows without those that the others lift.
+// withoutLimitsOf returns the windows without those that the others lift.
 func (w Windows) withoutLimitsOf(others Windows) Windows {
 	lifted := func(own, other int) int {
 		if other < 0 {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
@@ -106,7 +107,7 @@ func (req *request) reference() (string, *apiError) {
 }
 
 func checkReference(reference string) *apiError {
-	if !ReferencePattern.MatchString(reference) {
+	if !ksef.ReferencePattern.MatchString(reference) {
 		return badInput("Numer referencyjny ma nieprawidłowy format.")
 	}
 	return nil

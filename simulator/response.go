@@ -4,12 +4,12 @@
 package simulator
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // timeLayout is how KSeF writes times: seven fractional digits and a numeric zone.
@@ -84,7 +84,7 @@ type problem struct {
 func (req *request) problem(status int, detail string) problem {
 	return problem{
 		Title: http.StatusText(status), Status: status, Instance: req.URL.Path, Detail: detail,
-		Timestamp: timestamp(req.now), TraceID: RandomHex(32),
+		Timestamp: timestamp(req.now), TraceID: ksef.RandomHex(32),
 	}
 }
 
@@ -122,7 +122,7 @@ type exceptionDetail struct {
 func (req *request) exception(err *apiError) exceptionResponse {
 	return exceptionResponse{exceptionInfo{
 		Details:     []exceptionDetail{{err.Code, err.Description, err.Details}},
-		ServiceCode: "00-" + RandomHex(32) + "-" + RandomHex(16) + "-00",
+		ServiceCode: "00-" + ksef.RandomHex(32) + "-" + ksef.RandomHex(16) + "-00",
 		Timestamp:   req.now.Format("2006-01-02T15:04:05.0000000Z"),
 	}}
 }
@@ -191,7 +191,7 @@ func (req *request) failure(status, retryAfter int) response {
 		return req.unauthorized()
 	case http.StatusForbidden:
 		return req.forbidden("security-service-blocked", "Żądanie zostało zablokowane przez mechanizmy bezpieczeństwa.",
-			map[string]any{"incidentId": RandomHex(32), "clientIp": req.clientIP()})
+			map[string]any{"incidentId": ksef.RandomHex(32), "clientIp": req.clientIP()})
 	case http.StatusGone:
 		return req.problemResponse(status, "Operacja wygasła i nie jest już dostępna.")
 	case http.StatusTooManyRequests:
@@ -207,11 +207,4 @@ func (req *request) plainFailure(status int, description string) response {
 		return req.problemResponse(status, description)
 	}
 	return response{status: status, body: req.exception(&apiError{Code: status, Description: description})}
-}
-
-// randomHex returns n random hexadecimal digits; n must be even.
-func RandomHex(n int) string {
-	octets := make([]byte, n/2)
-	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
-	return hex.EncodeToString(octets)
 }

@@ -6,6 +6,8 @@ package simulator
 import (
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // This file decides who may do what. Its functions are called with the lock held.
@@ -13,25 +15,25 @@ import (
 // permissionsOf returns what a subject may do in a context at a time; nothing when it may not log
 // in there. A person (PESEL) to whom nothing was ever granted there may do everything, unless
 // grants are required.
-func (s *Simulator) permissionsOf(subject, context Identifier, at time.Time) []string {
+func (s *Simulator) permissionsOf(subject, context ksef.Identifier, at time.Time) []string {
 	if s.owns(subject, context) {
 		return s.options.OwnerPermissions
 	}
 	granted, ever := s.store.Rights.Of(subject, context, at)
-	if !ever && subject.Type == TypePESEL && !s.options.RequireGrants {
-		return AllPermissions()
+	if !ever && subject.Type == ksef.TypePESEL && !s.options.RequireGrants {
+		return ksef.AllPermissions()
 	}
 	return granted
 }
 
 // owns tells whether a subject is the taxpayer whom a context is about: by its NIP, or by the PESEL
 // of the person who has that NIP.
-func (s *Simulator) owns(subject, context Identifier) bool {
+func (s *Simulator) owns(subject, context ksef.Identifier) bool {
 	if subject.Owns(context) {
 		return true
 	}
 	person := s.store.Subjects.Persons[context.NIP()]
-	return person != nil && subject == Identifier{TypePESEL, person.PESEL}
+	return person != nil && subject == ksef.Identifier{Type: ksef.TypePESEL, Value: person.PESEL}
 }
 
 // effectivePermissions returns what a login may do at a time: what its subject may, and under a
@@ -65,29 +67,29 @@ func (s *Simulator) rightsFailure(l *Login, at time.Time) *StatusInfo {
 
 // lacksEnforcementRole tells whether permissions are among those that only a context with the role
 // of an enforcement authority or a bailiff can give, and it has none.
-func (s *Simulator) lacksEnforcementRole(context Identifier, permissions []string) bool {
+func (s *Simulator) lacksEnforcementRole(context ksef.Identifier, permissions []string) bool {
 	return slices.Contains(permissions, enforcementOperations) && !s.store.Subjects.Enforces(context)
 }
 
-// mayBeGranted returns how an operation ends that grants permissions in a context; nil when it
+// grantFailure returns how an operation ends that grants permissions in a context; nil when it
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
 // EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
 // owner has all permissions, and contexts of the European Union and of Peppol have other endpoints.
-func (s *Simulator) grantFailure(holder, context Identifier, permissions []string) *StatusInfo {
+func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []string) *StatusInfo {
 	switch {
-	case context.Type != TypeNIP && context.Type != TypeInternalID:
+	case context.Type != ksef.TypeNIP && context.Type != ksef.TypeInternalID:
 		return &StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case s.lacksEnforcementRole(context, permissions):
 		return &StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
-	case context.Type == TypeNIP && s.owns(holder, context):
+	case context.Type == ksef.TypeNIP && s.owns(holder, context):
 		return &StatusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
 	}
 	return nil
 }
 
-// mayBeRevoked returns how an operation ends that takes a grant away in the caller's context; nil
+// revocationFailure returns how an operation ends that takes a grant away in the caller's context; nil
 // when it succeeds. That an unknown grant, one of another context and one that has ended end with
 // 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
 func (req *request) revocationFailure(g *StoreGrant) *StatusInfo {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// publicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices.
+// PublicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices.
 // They are made when first asked for.
 type PublicKeys struct {
 	Token, Invoices KeyPair

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
@@ -98,12 +99,12 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 	if req.fault.Kind == FaultStatus {
 		return req.anyFailure(req.fault.Status, req.fault.RetryAfter)
 	}
-	if refused := s.admit(req, "* "+req.clientIP(), GroupGlobal, Identifier{}); refused != nil {
+	if refused := s.admit(req, "* "+req.clientIP(), GroupGlobal, ksef.Identifier{}); refused != nil {
 		return *refused
 	}
 	if e.scope == perClient {
 		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, GroupAnonymous),
-			Identifier{}); refused != nil {
+			ksef.Identifier{}); refused != nil {
 			return *refused
 		}
 	}
@@ -126,7 +127,7 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 }
 
 // admit counts a request on a counter that has the limits of a group in a context.
-func (s *Simulator) admit(req *request, counter, group string, context Identifier) *response {
+func (s *Simulator) admit(req *request, counter, group string, context ksef.Identifier) *response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	windows := s.limiter.Of(context).Of(group)

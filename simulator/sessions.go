@@ -51,7 +51,7 @@ func (s *Simulator) endSession(req *request) response {
 	return s.endOwnSession(req, req.PathValue("referenceNumber"))
 }
 
-// end ends a session of the caller. One that is not active any more is answered as one that does
+// endOwnSession ends a session of the caller. One that is not active any more is answered as one that does
 // not exist: what KSeF does is not documented.
 func (s *Simulator) endOwnSession(req *request, reference string) response {
 	s.mu.Lock()

@@ -6,15 +6,16 @@ package simulator
 import (
 	"crypto/sha256"
 	"crypto/x509"
-	"regexp"
-	"strings"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ippolicy"
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // maxSignedRequests bounds the memory that signed login documents take.
 const maxSignedRequests = 1000
 
-// store is everything that KSeF remembers.
+// Store is everything that KSeF remembers.
 type Store struct {
 	challenges      map[string]time.Time // those not yet used, with the time of their making
 	Logins          map[string]*Login
@@ -23,7 +24,7 @@ type Store struct {
 	NextDecision    time.Time          // no undecided login is decided before
 	LoginsByOwner   map[Owner][]*Login // oldest first
 	Tokens          map[string]*Token
-	TokensByContext map[Identifier][]*Token // per context, oldest first
+	TokensByContext map[ksef.Identifier][]*Token // per context, oldest first
 	AllTokens       []*Token
 	SignedDocuments [][]byte
 
@@ -41,7 +42,7 @@ func NewStore() *Store {
 		Logins:          map[string]*Login{},
 		LoginsByOwner:   map[Owner][]*Login{},
 		Tokens:          map[string]*Token{},
-		TokensByContext: map[Identifier][]*Token{},
+		TokensByContext: map[ksef.Identifier][]*Token{},
 
 		Rights:       newRights(),
 		Operations:   map[string]*PermissionOperation{},
@@ -59,7 +60,7 @@ func (s *Store) AddLogin(l *Login) {
 	s.LoginsByOwner[l.Owner] = append(s.LoginsByOwner[l.Owner], l)
 }
 
-// expectDecision tells that a login may be decided as soon as at a time.
+// ScheduleDecision tells that a login may be decided as soon as at a time.
 func (s *Store) ScheduleDecision(at time.Time) {
 	if len(s.Undecided) == 1 || at.Before(s.NextDecision) {
 		s.NextDecision = at
@@ -79,32 +80,12 @@ func (s *Store) AddSigned(document []byte) {
 	s.SignedDocuments = append(s.SignedDocuments, document)
 }
 
-// newReference makes a reference number or challenge: the day, the kind, 22 hexadecimal digits; 36
-// characters.
-func NewReference(kind string, now time.Time) string {
-	digits := strings.ToUpper(RandomHex(22))
-	return strings.Join([]string{now.Format("20060102"), kind, digits[:10], digits[10:20], digits[20:]}, "-")
-}
-
-var ReferencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]{10}-[0-9A-F]{2}$`)
-
-// The kinds of reference numbers.
-const (
-	ChallengeKind  = "CR"
-	LoginKind      = "AU"
-	TokenKind      = "EC"
-	EnrollmentKind = "EH"
-	OperationKind  = "EG"
-
-	InvoiceSessionKind = "SO" // of an online session
-)
-
-// token is a KSeF token. Its status follows from the times.
+// Token is a KSeF token. Its status follows from the times.
 type Token struct {
 	Reference      string
 	Hash           [sha256.Size]byte
-	Context        Identifier
-	Author         Identifier
+	Context        ksef.Identifier
+	Author         ksef.Identifier
 	Description    string
 	Folded         string // the description in lower case
 	Permissions    []string
@@ -146,19 +127,19 @@ func (t *Token) Expired(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
-// owner is whose a login is: sessions are listed and ended by the same one only. A login with a
+// Owner is whose a login is: sessions are listed and ended by the same one only. A login with a
 // token belongs to that token.
 type Owner struct {
-	Context, Identifier Identifier
+	Context, Identifier ksef.Identifier
 	Token               string
 }
 
-// login is an authentication operation, and the session that grows out of it.
+// Login is an authentication operation, and the session that grows out of it.
 type Login struct {
 	Owner
 	Reference string
 	Method    AuthenticationMethod
-	IPPolicy  Policy
+	IPPolicy  ippolicy.Policy
 	Signed    *x509.Certificate // that it was signed with; nil after a login with a token
 	Issued    *Certificate      // what is known of that certificate if KSeF has issued it
 	Chain     bool              // the certificate's chain must be trusted
@@ -171,14 +152,14 @@ type Login struct {
 	Revoked   bool
 }
 
-// statusInfo is a status with its code.
+// StatusInfo is a status with its code.
 type StatusInfo struct {
 	Code        int      `json:"code"`
 	Description string   `json:"description"`
 	Details     []string `json:"details,omitempty"`
 }
 
-// status is right at the time that the logins were settled at last.
+// Status is right at the time that the logins were settled at last.
 func (l *Login) Status() StatusInfo {
 	switch {
 	case l.Revoked:
@@ -192,7 +173,7 @@ func (l *Login) Status() StatusInfo {
 	return StatusInfo{Code: 200, Description: "Uwierzytelnianie zakończone sukcesem"}
 }
 
-// active tells whether the session belongs in the list of sessions.
+// Active tells whether the session belongs in the list of sessions.
 func (l *Login) Active(now time.Time) bool {
 	if l.Status().Code != 200 {
 		return false

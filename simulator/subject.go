@@ -10,6 +10,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"vault-plugin-secrets-ksef/simulator/internal/authrequest"
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // Object identifiers of the attributes that KSeF reads from a certificate's subject
@@ -28,20 +31,20 @@ var (
 	peselInSerial     = regexp.MustCompile(`(PNOPL|PESEL).*?(\d{11})`)
 	nipInSerial       = regexp.MustCompile(`(TINPL|NIP).*?(\d{10})`)
 	nipInOrganization = regexp.MustCompile(`(VATPL).*?(\d{10})`)
-	peppolID          = regexp.MustCompile(PeppolPattern)
+	peppolID          = regexp.MustCompile(ksef.PeppolPattern)
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
 // Fingerprint is the identifier of a subject that logs in under certificateFingerprint: the SHA-256
 // of the certificate, as 64 upper-case hexadecimal digits.
-func Fingerprint(certificate *x509.Certificate) Identifier {
+func Fingerprint(certificate *x509.Certificate) ksef.Identifier {
 	sum := sha256.Sum256(certificate.Raw)
-	return Identifier{TypeFingerprint, strings.ToUpper(hex.EncodeToString(sum[:]))}
+	return ksef.Identifier{Type: ksef.TypeFingerprint, Value: strings.ToUpper(hex.EncodeToString(sum[:]))}
 }
 
-// signer is who a certificate names.
+// subject is who a certificate names.
 type subject struct {
-	identifier Identifier
+	identifier ksef.Identifier
 	person     bool
 }
 
@@ -57,7 +60,7 @@ type subject struct {
 func identify(certificate *x509.Certificate, subjectType string) (subject, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)
-	if subjectType == ByFingerprint {
+	if subjectType == authrequest.ByFingerprint {
 		return subject{Fingerprint(certificate), person}, nil
 	}
 	identifier, readable := subjectIdentifier(attributes, person)
@@ -79,26 +82,26 @@ func isPerson(attributes map[string]string) bool {
 	return attributes[oidGivenName] != "" || attributes[oidSurname] != ""
 }
 
-func subjectIdentifier(attributes map[string]string, person bool) (Identifier, bool) {
+func subjectIdentifier(attributes map[string]string, person bool) (ksef.Identifier, bool) {
 	if !person {
 		organization := attributes[oidOrganizationIdentifier]
 		if peppolID.MatchString(organization) {
-			return Identifier{TypePeppolID, organization}, true
+			return ksef.Identifier{Type: ksef.TypePeppolID, Value: organization}, true
 		}
-		return identifierOf(TypeNIP, nipInOrganization.FindStringSubmatch(organization))
+		return identifierOf(ksef.TypeNIP, nipInOrganization.FindStringSubmatch(organization))
 	}
 	serial := attributes[oidSerialNumber]
 	if match := peselInSerial.FindStringSubmatch(serial); match != nil {
-		return identifierOf(TypePESEL, match)
+		return identifierOf(ksef.TypePESEL, match)
 	}
-	return identifierOf(TypeNIP, nipInSerial.FindStringSubmatch(serial))
+	return identifierOf(ksef.TypeNIP, nipInSerial.FindStringSubmatch(serial))
 }
 
-func identifierOf(kind string, match []string) (Identifier, bool) {
+func identifierOf(kind string, match []string) (ksef.Identifier, bool) {
 	if match == nil {
-		return Identifier{}, false
+		return ksef.Identifier{}, false
 	}
-	return Identifier{kind, match[2]}, true
+	return ksef.Identifier{Type: kind, Value: match[2]}, true
 }
 
 func missingAttributes(attributes map[string]string, person bool) []string {

@@ -6,6 +6,8 @@ package simulator
 import (
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 const enforcementOperations = "EnforcementOperations"
@@ -17,42 +19,42 @@ const (
 	LocalGovernment      = "JST"
 )
 
-// testSubject is a taxpayer that the test data describe. Only the role of an enforcement authority
+// TestSubject is a taxpayer that the test data describe. Only the role of an enforcement authority
 // has an effect here.
 type TestSubject struct {
 	Kind     string // "" for a subunit
 	Subunits []string
 }
 
-// testPerson is a person who has a NIP, and so owns the context of that NIP.
+// TestPerson is a person who has a NIP, and so owns the context of that NIP.
 type TestPerson struct {
 	PESEL    string
 	bailiff  bool
 	deceased bool
 }
 
-// testSubjects are the subjects and persons of the test data, by NIP.
+// TestSubjects are the subjects and persons of the test data, by NIP.
 type TestSubjects struct {
 	companies map[string]*TestSubject
 	Persons   map[string]*TestPerson
-	Created   map[string]time.Time // the last createdDate of a NIP, kept when it is removed
-	Blocked   map[Identifier]bool  // contexts in which logins end with 480
+	Created   map[string]time.Time     // the last createdDate of a NIP, kept when it is removed
+	Blocked   map[ksef.Identifier]bool // contexts in which logins end with 480
 }
 
 func newTestSubjects() TestSubjects {
 	return TestSubjects{
 		companies: map[string]*TestSubject{}, Persons: map[string]*TestPerson{},
-		Created: map[string]time.Time{}, Blocked: map[Identifier]bool{},
+		Created: map[string]time.Time{}, Blocked: map[ksef.Identifier]bool{},
 	}
 }
 
-// hasCompany tells whether the subject or one of its subunits exists.
+// HasCompany tells whether the subject or one of its subunits exists.
 func (s *TestSubjects) HasCompany(nip string, made *TestSubject) bool {
 	return slices.ContainsFunc(append([]string{nip}, made.Subunits...),
 		func(each string) bool { return s.companies[each] != nil })
 }
 
-// addCompany records a subject and its subunits.
+// AddCompany records a subject and its subunits.
 func (s *TestSubjects) AddCompany(nip string, made *TestSubject) {
 	s.companies[nip] = made
 	for _, subunit := range made.Subunits {
@@ -60,7 +62,7 @@ func (s *TestSubjects) AddCompany(nip string, made *TestSubject) {
 	}
 }
 
-// removeCompany forgets a subject and its subunits.
+// RemoveCompany forgets a subject and its subunits.
 func (s *TestSubjects) RemoveCompany(nip string) {
 	removed := s.companies[nip]
 	if removed == nil {
@@ -72,7 +74,7 @@ func (s *TestSubjects) RemoveCompany(nip string) {
 	}
 }
 
-// hasPerson tells whether the NIP or the PESEL belongs to a person.
+// HasPerson tells whether the NIP or the PESEL belongs to a person.
 func (s *TestSubjects) HasPerson(nip, pesel string) bool {
 	for known, person := range s.Persons {
 		if known == nip || person.PESEL == pesel {
@@ -82,22 +84,22 @@ func (s *TestSubjects) HasPerson(nip, pesel string) bool {
 	return false
 }
 
-// deceased tells whether a subject is a person who has died.
-func (s *TestSubjects) Deceased(subject Identifier) bool {
-	if subject.Type == TypeNIP {
+// Deceased tells whether a subject is a person who has died.
+func (s *TestSubjects) Deceased(subject ksef.Identifier) bool {
+	if subject.Type == ksef.TypeNIP {
 		person := s.Persons[subject.Value]
 		return person != nil && person.deceased
 	}
 	for _, person := range s.Persons {
-		if subject == (Identifier{TypePESEL, person.PESEL}) {
+		if subject == (ksef.Identifier{Type: ksef.TypePESEL, Value: person.PESEL}) {
 			return person.deceased
 		}
 	}
 	return false
 }
 
-// enforces tells whether a context has the role EnforcementAuthority or CourtBailiff.
-func (s *TestSubjects) Enforces(context Identifier) bool {
+// Enforces tells whether a context has the role EnforcementAuthority or CourtBailiff.
+func (s *TestSubjects) Enforces(context ksef.Identifier) bool {
 	company, person := s.companies[context.NIP()], s.Persons[context.NIP()]
 	return company != nil && company.Kind == EnforcementAuthority || person != nil && person.bailiff
 }

@@ -3,13 +3,17 @@
 
 package simulator
 
-import "fmt"
+import (
+	"fmt"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+)
 
 // testPermissionsRequest is TestDataPermissionsGrantRequest, and without permissions
 // TestDataPermissionsRevokeRequest.
 type testPermissionsRequest struct {
-	Context     *Identifier `json:"contextIdentifier"`
-	Authorized  *Identifier `json:"authorizedIdentifier"`
+	Context     *ksef.Identifier `json:"contextIdentifier"`
+	Authorized  *ksef.Identifier `json:"authorizedIdentifier"`
 	Permissions []struct {
 		Type        string `json:"permissionType"`
 		Description string `json:"description"`
@@ -18,8 +22,8 @@ type testPermissionsRequest struct {
 
 func (r testPermissionsRequest) checkIdentifiers() fieldErrors {
 	var wrong fieldErrors
-	wrong.identifier("contextIdentifier", r.Context, TypeNIP)
-	wrong.identifier("authorizedIdentifier", r.Authorized, TypeNIP, TypePESEL, TypeFingerprint)
+	wrong.identifier("contextIdentifier", r.Context, ksef.TypeNIP)
+	wrong.identifier("authorizedIdentifier", r.Authorized, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
 	return wrong
 }
 
@@ -36,7 +40,7 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 		wrong.length(fmt.Sprintf("permissions[%d].description", i), permission.Description, minDescription,
 			maxDescription)
 	}
-	wrong.distinct("permissions", types, AllPermissions())
+	wrong.distinct("permissions", types, ksef.AllPermissions())
 	if refused := wrong.refusal(); refused != nil {
 		return req.failed(refused)
 	}
@@ -49,7 +53,7 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	for _, permission := range body.Permissions {
 		s.store.Rights.Add(&StoreGrant{
 			Holder: *body.Authorized, Context: *body.Context, Permission: permission.Type,
-			Description: permission.Description, Author: System(), Starts: req.now,
+			Description: permission.Description, Author: ksef.System(), Starts: req.now,
 		})
 	}
 	return done()
@@ -86,13 +90,13 @@ func (s *Simulator) unblockContext(req *request) response {
 // is documented to be blocked.
 func (s *Simulator) setBlocked(req *request, blocked bool) response {
 	var body struct {
-		Context *Identifier `json:"contextIdentifier"`
+		Context *ksef.Identifier `json:"contextIdentifier"`
 	}
 	if refused := req.readJSON(&body); refused != nil {
 		return *refused
 	}
 	var wrong fieldErrors
-	wrong.identifier("contextIdentifier", body.Context, TypeNIP, TypeInternalID, TypeNIPVatUE, TypePeppolID)
+	wrong.identifier("contextIdentifier", body.Context, ksef.TypeNIP, ksef.TypeInternalID, ksef.TypeNIPVatUE, ksef.TypePeppolID)
 	if refused := wrong.refusal(); refused != nil {
 		return req.failed(refused)
 	}

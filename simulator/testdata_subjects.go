@@ -6,6 +6,8 @@ package simulator
 import (
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // testSubjectEndpoints prepare what a test needs. They need no login, as on TEST. Blocking a
@@ -134,7 +136,7 @@ type personCreateRequest struct {
 func (r personCreateRequest) check() (time.Time, *apiError) {
 	var wrong fieldErrors
 	wrong.nip("nip", r.NIP)
-	wrong.pattern("pesel", r.PESEL, PeselPattern)
+	wrong.pattern("pesel", r.PESEL, ksef.PeselPattern)
 	wrong.length("description", r.Description, minDescription, maxDescription)
 	if r.IsBailiff == nil {
 		wrong.add("Pole isBailiff jest wymagane.")
@@ -162,7 +164,7 @@ func (s *Simulator) createPerson(req *request) response {
 		return req.failed(refused)
 	}
 	s.store.Subjects.Persons[body.NIP] = &TestPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
-	s.store.Rights.Restrict(Identifier{TypePESEL, body.PESEL}, Identifier{TypeNIP, body.NIP})
+	s.store.Rights.Restrict(ksef.Identifier{Type: ksef.TypePESEL, Value: body.PESEL}, ksef.Identifier{Type: ksef.TypeNIP, Value: body.NIP})
 	return done()
 }
 
@@ -178,7 +180,7 @@ func (s *Simulator) removePerson(req *request) response {
 			return
 		}
 		delete(s.store.Subjects.Persons, nip)
-		s.store.Rights.EndAll(Identifier{TypeNIP, nip}, req.now)
-		s.store.Rights.EndAll(Identifier{TypePESEL, removed.PESEL}, req.now)
+		s.store.Rights.EndAll(ksef.Identifier{Type: ksef.TypeNIP, Value: nip}, req.now)
+		s.store.Rights.EndAll(ksef.Identifier{Type: ksef.TypePESEL, Value: removed.PESEL}, req.now)
 	})
 }

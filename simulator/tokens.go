@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 const issueTokenEndpoint = "POST /tokens"
@@ -70,19 +72,19 @@ func (s *Simulator) issueToken(req *request) response {
 	return response{status: http.StatusAccepted, body: generateResponse{made.Reference, secret}}
 }
 
-func (r generateRequest) check(context Identifier) *apiError {
+func (r generateRequest) check(context ksef.Identifier) *apiError {
 	if len(r.Permissions) == 0 {
 		return badInput("Pole permissions musi zawierać co najmniej jedno uprawnienie.")
 	}
 	for _, permission := range r.Permissions {
-		if !slices.Contains(AllPermissions(), permission) {
+		if !slices.Contains(ksef.AllPermissions(), permission) {
 			return badInput("Uprawnienie %q jest nieznane.", permission)
 		}
 	}
 	if length := utf8.RuneCountInString(r.Description); length < minDescription || length > maxDescription {
 		return badInput("Pole description musi mieć od %d do %d znaków.", minDescription, maxDescription)
 	}
-	if kind := context.Type; kind != TypeNIP && kind != TypeInternalID {
+	if kind := context.Type; kind != ksef.TypeNIP && kind != ksef.TypeInternalID {
 		return &apiError{26002, "Nie można wygenerować tokena dla obecnego typu kontekstu.",
 			[]string{"Obecny typ kontekstu: " + kind + ". Dozwolone typy kontekstu: Nip, InternalId."}}
 	}
@@ -104,11 +106,11 @@ func (r generateRequest) within(granted []string) *apiError {
 // number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
 func (s *Simulator) newToken(req *request, body generateRequest) (*Token, string) {
 	context := "nip-" + req.login.Context.Value
-	if req.login.Context.Type == TypeInternalID {
+	if req.login.Context.Type == ksef.TypeInternalID {
 		context = "internalId-" + req.login.Context.Value
 	}
-	reference := NewReference(TokenKind, req.now)
-	secret := reference + "|" + context + "|" + RandomHex(64)
+	reference := ksef.NewReference(ksef.TokenKind, req.now)
+	secret := reference + "|" + context + "|" + ksef.RandomHex(64)
 	return &Token{
 		Reference: reference, Hash: sha256.Sum256([]byte(secret)),
 		Context: req.login.Context, Author: req.login.Identifier,
@@ -121,15 +123,15 @@ func (s *Simulator) newToken(req *request, body generateRequest) (*Token, string
 
 // tokenItem is QueryTokensResponseItem and TokenStatusResponse.
 type tokenItem struct {
-	ReferenceNumber      string     `json:"referenceNumber"`
-	AuthorIdentifier     Identifier `json:"authorIdentifier"`
-	ContextIdentifier    Identifier `json:"contextIdentifier"`
-	Description          string     `json:"description"`
-	RequestedPermissions []string   `json:"requestedPermissions"`
-	DateCreated          timestamp  `json:"dateCreated"`
-	LastUseDate          timestamp  `json:"lastUseDate"`
-	Status               string     `json:"status"`
-	StatusDetails        []string   `json:"statusDetails"`
+	ReferenceNumber      string          `json:"referenceNumber"`
+	AuthorIdentifier     ksef.Identifier `json:"authorIdentifier"`
+	ContextIdentifier    ksef.Identifier `json:"contextIdentifier"`
+	Description          string          `json:"description"`
+	RequestedPermissions []string        `json:"requestedPermissions"`
+	DateCreated          timestamp       `json:"dateCreated"`
+	LastUseDate          timestamp       `json:"lastUseDate"`
+	Status               string          `json:"status"`
+	StatusDetails        []string        `json:"statusDetails"`
 }
 
 func (req *request) item(t *Token) tokenItem {
@@ -147,7 +149,7 @@ func (req *request) item(t *Token) tokenItem {
 	}
 }
 
-// sees tells whether the caller may see or revoke a token of its context: with one of the
+// maySee tells whether the caller may see or revoke a token of its context: with one of the
 // permissions any token; else with a token login only that token, and with a signature only the
 // tokens of the same author.
 func (req *request) maySee(t *Token, permissions ...string) bool {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // minFilter is how many characters a text to search for must have.
@@ -45,7 +47,7 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 		return filter, nil
 	}
 	text := query.Get("authorIdentifierType")
-	kind, known := enumValue(text, TypeNIP, TypePESEL, TypeFingerprint)
+	kind, known := enumValue(text, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
 	if !known {
 		return tokenFilter{}, badInput("Typ identyfikatora %q jest nieznany.", text)
 	}

@@ -36,7 +36,7 @@ const day = 24 * time.Hour
 // tokenCutoff is 1 January 2027, 00:00, Polish time.
 func tokenCutoff() time.Time { return time.Date(2026, time.December, 31, 23, 0, 0, 0, time.UTC) }
 
-// tokenPolicy is the mode with the validity of tokens.
+// tokenRules is the mode with the validity of tokens.
 type tokenRules struct {
 	mode TokenMode
 	days int
@@ -89,7 +89,7 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	return nil
 }
 
-// refuseTokens returns the refusal of new tokens; nil when they are made. KSeF's code is not known.
+// newTokenRefusal returns the refusal of new tokens; nil when they are made. KSeF's code is not known.
 func (s *Simulator) newTokenRefusal(now time.Time) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,7 +68,7 @@ func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 	return false
 }
 
-// incoming makes of a client's request what a server would see.
+// serverRequest makes of a client's request what a server would see.
 func (t transport) serverRequest(r *http.Request) *http.Request {
 	server := r.Clone(r.Context())
 	server.RequestURI = r.URL.RequestURI()

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package simulator
+// Package authrequest reads the document that is signed for a login.
+package authrequest
 
 import (
 	"fmt"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/beevik/etree"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ippolicy"
+	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
@@ -27,50 +30,50 @@ const (
 
 var challengePattern = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
 
-// authRequest is the content of an AuthTokenRequest.
-type authRequest struct {
+// Request is the content of an AuthTokenRequest.
+type Request struct {
 	Challenge   string
-	Context     Identifier
+	Context     ksef.Identifier
 	SubjectType string
-	IPPolicy    Policy
+	IPPolicy    ippolicy.Policy
 }
 
-// newAuthRequest reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
+// Read reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
 // schemat_auth_v2-1.xsd. For IP addresses it takes the patterns of 2.1 with both.
-func Read(root *etree.Element) (authRequest, error) {
+func Read(root *etree.Element) (Request, error) {
 	namespace := root.NamespaceURI()
 	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
-		return authRequest{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s",
+		return Request{}, fmt.Errorf("the root element must be AuthTokenRequest in the namespace %s or %s",
 			authNamespace20, authNamespace21)
 	}
 	if err := onlySchemaAttributes(root); err != nil {
-		return authRequest{}, err
+		return Request{}, err
 	}
 	parts, err := xmltree.Sequence(root, namespace,
 		xmltree.Item{Tag: "Challenge", Min: 1, Max: 1}, xmltree.Item{Tag: "ContextIdentifier", Min: 1, Max: 1},
 		xmltree.Item{Tag: "SubjectIdentifierType", Min: 1, Max: 1}, xmltree.Item{Tag: "AuthorizationPolicy", Max: 1})
 	if err != nil {
-		return authRequest{}, err
+		return Request{}, err
 	}
-	var read authRequest
+	var read Request
 	if read.Challenge, err = tokenText(parts["Challenge"][0]); err != nil {
-		return authRequest{}, err
+		return Request{}, err
 	}
 	if !challengePattern.MatchString(read.Challenge) {
-		return authRequest{}, fmt.Errorf("the value of Challenge does not match its pattern")
+		return Request{}, fmt.Errorf("the value of Challenge does not match its pattern")
 	}
 	if read.Context, err = readContext(parts["ContextIdentifier"][0], namespace); err != nil {
-		return authRequest{}, err
+		return Request{}, err
 	}
 	if read.SubjectType, err = tokenText(parts["SubjectIdentifierType"][0]); err != nil {
-		return authRequest{}, err
+		return Request{}, err
 	}
 	if read.SubjectType != BySubject && read.SubjectType != ByFingerprint {
-		return authRequest{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", BySubject, ByFingerprint)
+		return Request{}, fmt.Errorf("SubjectIdentifierType must be %s or %s", BySubject, ByFingerprint)
 	}
 	for _, policy := range parts["AuthorizationPolicy"] {
 		if read.IPPolicy, err = readIPPolicy(policy, namespace); err != nil {
-			return authRequest{}, err
+			return Request{}, err
 		}
 	}
 	return read, nil
@@ -91,42 +94,42 @@ func onlySchemaAttributes(root *etree.Element) error {
 	return err
 }
 
-func readContext(element *etree.Element, namespace string) (Identifier, error) {
+func readContext(element *etree.Element, namespace string) (ksef.Identifier, error) {
 	parts, err := xmltree.Sequence(element, namespace,
-		xmltree.Item{Tag: TypeNIP, Max: 1}, xmltree.Item{Tag: TypeInternalID, Max: 1},
-		xmltree.Item{Tag: TypeNIPVatUE, Max: 1}, xmltree.Item{Tag: TypePeppolID, Max: 1})
+		xmltree.Item{Tag: ksef.TypeNIP, Max: 1}, xmltree.Item{Tag: ksef.TypeInternalID, Max: 1},
+		xmltree.Item{Tag: ksef.TypeNIPVatUE, Max: 1}, xmltree.Item{Tag: ksef.TypePeppolID, Max: 1})
 	if err != nil {
-		return Identifier{}, err
+		return ksef.Identifier{}, err
 	}
 	if len(parts) != 1 {
-		return Identifier{}, fmt.Errorf("ContextIdentifier must have exactly one of Nip, InternalId, NipVatUe, PeppolId")
+		return ksef.Identifier{}, fmt.Errorf("ContextIdentifier must have exactly one of Nip, InternalId, NipVatUe, PeppolId")
 	}
-	var context Identifier
+	var context ksef.Identifier
 	for kind, found := range parts {
 		context.Type = kind
 		if context.Value, err = xmltree.Text(found[0]); err != nil {
-			return Identifier{}, err
+			return ksef.Identifier{}, err
 		}
 	}
 	if !context.WellFormed() {
-		return Identifier{}, fmt.Errorf("the value of %s does not match its pattern", context.Type)
+		return ksef.Identifier{}, fmt.Errorf("the value of %s does not match its pattern", context.Type)
 	}
 	return context, nil
 }
 
-func readIPPolicy(element *etree.Element, namespace string) (Policy, error) {
+func readIPPolicy(element *etree.Element, namespace string) (ippolicy.Policy, error) {
 	parts, err := xmltree.Sequence(element, namespace, xmltree.Item{Tag: "AllowedIps", Min: 1, Max: 1})
 	if err != nil {
 		return nil, err
 	}
 	lists, err := xmltree.Sequence(parts["AllowedIps"][0], namespace,
-		xmltree.Item{Tag: "Ip4Address", Max: MaxEntries}, xmltree.Item{Tag: "Ip4Range",
-			Max: MaxEntries},
-		xmltree.Item{Tag: "Ip4Mask", Max: MaxEntries})
+		xmltree.Item{Tag: "Ip4Address", Max: ippolicy.MaxEntries}, xmltree.Item{Tag: "Ip4Range",
+			Max: ippolicy.MaxEntries},
+		xmltree.Item{Tag: "Ip4Mask", Max: ippolicy.MaxEntries})
 	if err != nil {
 		return nil, err
 	}
-	var allowed AllowedIPs
+	var allowed ippolicy.AllowedIPs
 	for tag, into := range map[string]*[]string{"Ip4Address": &allowed.Addresses, "Ip4Range": &allowed.Ranges,
 		"Ip4Mask": &allowed.Masks} {
 		for _, entry := range lists[tag] {

@@ -1,7 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package simulator
+// Package ippolicy reads the IP addresses from which a login allows its access tokens to be used.
+package ippolicy
 
 import (
 	"net/netip"
@@ -9,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxPolicyEntries is how many addresses, ranges and masks each a policy may have.
+// MaxEntries is how many addresses, ranges and masks each a policy may have.
 const MaxEntries = 10
 
 const ip4Pattern = `((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
@@ -20,18 +21,14 @@ var (
 	ip4Mask    = regexp.MustCompile("^" + ip4Pattern + "/(0|[1-9]|[12][0-9]|3[0-2])$")
 )
 
-// allowedIPs is AllowedIps of the OpenAPI and of the login document.
+// AllowedIPs is AllowedIps of the OpenAPI and of the login document.
 type AllowedIPs struct {
 	Addresses []string `json:"ip4Addresses"`
 	Ranges    []string `json:"ip4Ranges"`
 	Masks     []string `json:"ip4Masks"`
 }
 
-// ipPolicy says from where the access tokens of a login can be used. The empty one allows all
-// addresses.
-type Policy []func(netip.Addr) bool
-
-// policy reads the list; the error text says which entry is wrong.
+// Policy reads the list; the error text says which entry is wrong.
 func (a AllowedIPs) Policy() (Policy, string) {
 	for _, list := range [][]string{a.Addresses, a.Ranges, a.Masks} {
 		if len(list) > MaxEntries {
@@ -63,6 +60,10 @@ func (a AllowedIPs) Policy() (Policy, string) {
 	}
 	return allowed, ""
 }
+
+// Policy says from where the access tokens of a login can be used. The empty one allows all
+// addresses.
+type Policy []func(netip.Addr) bool
 
 func (p Policy) Allows(client string) bool {
 	if len(p) == 0 {
