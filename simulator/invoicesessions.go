@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // invoiceSessionLifetime is how long an online session stays open: that of the example of GET
@@ -32,31 +33,31 @@ func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	toBatch := []string{invoiceWrite, enforcementOperations}
 	return []endpoint{
 		{
-			name: "POST /sessions/online", group: GroupOnlineSession,
+			name: "POST /sessions/online", group: limits.GroupOnlineSession,
 			bearer: access, requires: toSend, serve: s.openInvoiceSession,
 		},
 		{
-			name: "POST /sessions/online/{referenceNumber}/close", group: GroupOnlineSessionClose,
+			name: "POST /sessions/online/{referenceNumber}/close", group: limits.GroupOnlineSessionClose,
 			bearer: access, requires: toSend, serve: s.closeInvoiceSession,
 		},
 		{
-			name: "POST /sessions/online/{referenceNumber}/invoices", group: GroupInvoiceSend,
+			name: "POST /sessions/online/{referenceNumber}/invoices", group: limits.GroupInvoiceSend,
 			bearer: access, requires: toSend, serve: s.sendInvoice,
 		},
 		{
-			name: "GET /sessions", group: GroupSessionList,
+			name: "GET /sessions", group: limits.GroupSessionList,
 			bearer: access, requires: toList, serve: s.listInvoiceSessions,
 		},
 		{
-			name: "GET /sessions/{referenceNumber}", group: GroupSessionMisc,
+			name: "GET /sessions/{referenceNumber}", group: limits.GroupSessionMisc,
 			bearer: access, requires: toSee, serve: s.invoiceSessionStatus,
 		},
 		{
-			name: "POST /sessions/batch", group: GroupBatchSession,
+			name: "POST /sessions/batch", group: limits.GroupBatchSession,
 			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 		{
-			name: "POST /sessions/batch/{referenceNumber}/close", group: GroupBatchSessionClose,
+			name: "POST /sessions/batch/{referenceNumber}/close", group: limits.GroupBatchSessionClose,
 			bearer: access, requires: toBatch, serve: s.refuseBatchSession,
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // A client whose windows are exact sends a request as soon as an older one has left the second,
@@ -20,20 +21,20 @@ import (
 // not count in a second before its own.
 func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Options{Limits: Limits{Context: Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
+		s, err := New(Options{Limits: limits.Limits{Context: limits.Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)
 		arrive := func() *request {
 			return &request{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/tokens", nil),
 				now: s.now()}
 		}
 
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", limits.GroupOther, ksef.Identifier{}))
 		time.Sleep(500 * time.Millisecond)
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", limits.GroupOther, ksef.Identifier{}))
 		time.Sleep(490 * time.Millisecond)
 		heldUp := arrive()
 		time.Sleep(20 * time.Millisecond) // the first has left the second
-		require.Nil(t, s.admit(arrive(), "GET /tokens", GroupOther, ksef.Identifier{}))
-		require.Nil(t, s.admit(heldUp, "GET /tokens", GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(arrive(), "GET /tokens", limits.GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(heldUp, "GET /tokens", limits.GroupOther, ksef.Identifier{}))
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // Options are the switches of a simulator. The zero value behaves as KSeF does, or is thought to
@@ -110,8 +111,8 @@ type CertificateQuota struct {
 // Grant gives the holder of an identifier (Nip, Pesel or Fingerprint) permissions in a context; nil
 // gives all of them.
 type Grant struct {
-	Identifier  ksef.Identifier
-	Context     ksef.Identifier
+	Identifier  Identifier
+	Context     Identifier
 	Permissions []string
 }
 
@@ -125,25 +126,6 @@ const (
 	AnswerBadRequest DeleteAnswer = "400" // code 21405
 	AnswerForbidden  DeleteAnswer = "403" // reason insufficient-resource-access
 )
-
-// Limits are the rate limits that can be chosen. Those of invoice sessions are KSeF's.
-type Limits struct {
-	// Context bounds each endpoint per login context and source address; KSeF has 10/s, 30/min and
-	// 120/h (group "other"). A window that it lifts is lifted for invoice sessions too.
-	Context Windows
-	// Client bounds each endpoint that needs no context per source address; KSeF has 60/s (group
-	// "anonymous").
-	Client Windows
-	// Global bounds all requests of a source address, over all endpoints and contexts; KSeF has no
-	// such limit so far (group "global").
-	Global Windows
-}
-
-// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative
-// number lifts the limit.
-type Windows struct {
-	PerSecond, PerMinute, PerHour int
-}
 
 // withDefaults returns the options with their defaults filled in, or says which of them is not
 // valid.
@@ -205,3 +187,11 @@ func delayOr(delay, standard time.Duration) time.Duration {
 	}
 	return max(delay, 0)
 }
+
+// Limits are the rate limits that can be chosen: Context, Client and Global. Those of invoice
+// sessions are KSeF's.
+type Limits = limits.Limits
+
+// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative
+// number lifts the limit.
+type Windows = limits.Windows

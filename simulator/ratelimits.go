@@ -3,6 +3,10 @@
 
 package simulator
 
+import (
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
+)
+
 func (s *Simulator) rateLimitEndpoints() []endpoint {
 	access := []string{Access}
 	return []endpoint{
@@ -11,13 +15,6 @@ func (s *Simulator) rateLimitEndpoints() []endpoint {
 		{name: "DELETE /testdata/rate-limits", bearer: access, serve: s.resetRateLimits},
 		{name: "POST /testdata/rate-limits/production", bearer: access, serve: s.setProductionRateLimits},
 	}
-}
-
-// Values is EffectiveApiRateLimitValues and ApiRateLimitValuesOverride. -1 is no limit.
-type Values struct {
-	PerSecond int `json:"perSecond"`
-	PerMinute int `json:"perMinute"`
-	PerHour   int `json:"perHour"`
 }
 
 // rateLimits is GET /rate-limits: the limits of the current context.
@@ -55,6 +52,6 @@ func (s *Simulator) resetRateLimits(req *request) response {
 func (s *Simulator) setProductionRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter.Override(req.login.Context, Production())
+	s.limiter.Override(req.login.Context, limits.Production())
 	return done()
 }

@@ -3,7 +3,11 @@
 
 package simulator
 
-import "slices"
+import (
+	"slices"
+
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
+)
 
 // largestMultiple is how many times production's limit a test may set. The official tests see 1200
 // as the most for onlineSession's perHour, which is 120 in production; the other ranges are taken
@@ -12,7 +16,7 @@ const largestMultiple = 10
 
 // rateLimitsRequest is SetRateLimitsRequest.
 type rateLimitsRequest struct {
-	RateLimits map[string]*Values `json:"rateLimits"`
+	RateLimits map[string]*limits.Values `json:"rateLimits"`
 }
 
 // check returns a sentence for each field that is not valid, in the order of the groups.
@@ -27,7 +31,7 @@ func (r rateLimitsRequest) check() fieldErrors {
 		wrong.notEmpty("rateLimits")
 		return wrong
 	}
-	for _, known := range Production() {
+	for _, known := range limits.Production() {
 		field := "rateLimits." + known.Group
 		given := r.RateLimits[known.Group]
 		switch {
@@ -41,7 +45,7 @@ func (r rateLimitsRequest) check() fieldErrors {
 }
 
 // checkRateLimits wants -1 where production has no limit: what KSeF accepts there is not known.
-func checkRateLimits(v *Values, field string, production Windows, wrong *fieldErrors) {
+func checkRateLimits(v *limits.Values, field string, production limits.Windows, wrong *fieldErrors) {
 	for _, one := range []struct {
 		name           string
 		value, highest int
@@ -59,11 +63,11 @@ func checkRateLimits(v *Values, field string, production Windows, wrong *fieldEr
 }
 
 // apply returns the limits with those of the request in their places.
-func (r rateLimitsRequest) apply(limits Groups) Groups {
-	changed := slices.Clone(limits)
+func (r rateLimitsRequest) apply(current limits.Groups) limits.Groups {
+	changed := slices.Clone(current)
 	for i, one := range changed {
 		if given := r.RateLimits[one.Group]; given != nil {
-			changed[i].Windows = Windows(*given)
+			changed[i].Windows = limits.Windows(*given)
 		}
 	}
 	return changed

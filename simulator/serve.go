@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
@@ -99,11 +100,11 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 	if req.fault.Kind == FaultStatus {
 		return req.anyFailure(req.fault.Status, req.fault.RetryAfter)
 	}
-	if refused := s.admit(req, "* "+req.clientIP(), GroupGlobal, ksef.Identifier{}); refused != nil {
+	if refused := s.admit(req, "* "+req.clientIP(), limits.GroupGlobal, ksef.Identifier{}); refused != nil {
 		return *refused
 	}
 	if e.scope == perClient {
-		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, GroupAnonymous),
+		if refused := s.admit(req, e.name+" "+req.clientIP(), cmp.Or(e.group, limits.GroupAnonymous),
 			ksef.Identifier{}); refused != nil {
 			return *refused
 		}
@@ -116,7 +117,7 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 	if e.scope == perContext {
 		context := req.login.Context
 		counter := strings.Join([]string{e.name, context.Type, context.Value, req.clientIP()}, " ")
-		if refused := s.admit(req, counter, cmp.Or(e.group, GroupOther), context); refused != nil {
+		if refused := s.admit(req, counter, cmp.Or(e.group, limits.GroupOther), context); refused != nil {
 			return *refused
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // Simulator is one KSeF environment.
@@ -33,7 +35,7 @@ type Simulator struct {
 	store        *Store
 	tokenRules   tokenRules
 	limitChanges limitChanges
-	limiter      *Limiter
+	limiter      *limits.Limiter
 	faults       []*Fault
 	requests     map[string]map[string]int
 }
@@ -77,7 +79,7 @@ func (s *Simulator) Reset() {
 	s.tokenRules = tokenRules{s.options.Tokens, s.options.TokenValidity}
 	s.limitChanges = newLimitChanges()
 	s.grantAll(s.options.Grants, s.now())
-	s.limiter = NewLimiter(s.options.Limits)
+	s.limiter = limits.NewLimiter(s.options.Limits)
 	s.faults = nil
 	s.requests = map[string]map[string]int{}
 }
@@ -114,10 +116,10 @@ func (s *Simulator) SetClock(to time.Time) error {
 
 // SetLimits replaces the rate limits, also those that POST /testdata/rate-limits has set for a
 // context. Blocks end and the windows start empty.
-func (s *Simulator) SetLimits(limits Limits) {
+func (s *Simulator) SetLimits(replacement Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter = NewLimiter(limits)
+	s.limiter = limits.NewLimiter(replacement)
 }
 
 func (s *Simulator) now() time.Time {

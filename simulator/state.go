@@ -6,8 +6,6 @@ package simulator
 import (
 	"maps"
 	"slices"
-
-	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 // State is what the simulator holds, for tests and for looking inside. It has no secrets.
@@ -25,55 +23,55 @@ type State struct {
 
 // TokenState is one token.
 type TokenState struct {
-	ReferenceNumber      string          `json:"referenceNumber"`
-	Status               string          `json:"status"`
-	Description          string          `json:"description"`
-	ContextIdentifier    ksef.Identifier `json:"contextIdentifier"`
-	RequestedPermissions []string        `json:"requestedPermissions"`
-	DateCreated          string          `json:"dateCreated"`
-	ValidUntil           string          `json:"validUntil,omitempty"` // "" for a token that does not expire
+	ReferenceNumber      string     `json:"referenceNumber"`
+	Status               string     `json:"status"`
+	Description          string     `json:"description"`
+	ContextIdentifier    Identifier `json:"contextIdentifier"`
+	RequestedPermissions []string   `json:"requestedPermissions"`
+	DateCreated          string     `json:"dateCreated"`
+	ValidUntil           string     `json:"validUntil,omitempty"` // "" for a token that does not expire
 }
 
 // SessionState is one login, in progress, failed, alive or ended.
 type SessionState struct {
-	ReferenceNumber      string          `json:"referenceNumber"`
-	Status               int             `json:"status"` // 100, 200, 415, 425, 450, 460, 470 or 480
-	ContextIdentifier    ksef.Identifier `json:"contextIdentifier"`
-	Identifier           ksef.Identifier `json:"identifier"`           // of who has logged in
-	TokenReferenceNumber string          `json:"tokenReferenceNumber"` // "" after a login with a signature
-	StartDate            string          `json:"startDate"`
-	IsTokenRedeemed      bool            `json:"isTokenRedeemed"`
-	Active               bool            `json:"active"` // the session is among those that GET /auth/sessions lists
+	ReferenceNumber      string     `json:"referenceNumber"`
+	Status               int        `json:"status"` // 100, 200, 415, 425, 450, 460, 470 or 480
+	ContextIdentifier    Identifier `json:"contextIdentifier"`
+	Identifier           Identifier `json:"identifier"`           // of who has logged in
+	TokenReferenceNumber string     `json:"tokenReferenceNumber"` // "" after a login with a signature
+	StartDate            string     `json:"startDate"`
+	IsTokenRedeemed      bool       `json:"isTokenRedeemed"`
+	Active               bool       `json:"active"` // the session is among those that GET /auth/sessions lists
 }
 
 // CertificateState is one certificate that KSeF has issued.
 type CertificateState struct {
-	SerialNumber      string          `json:"certificateSerialNumber"`
-	Status            string          `json:"status"` // Active, Blocked, Revoked or Expired
-	Name              string          `json:"name"`
-	Type              string          `json:"type"` // Authentication or Offline
-	SubjectIdentifier ksef.Identifier `json:"subjectIdentifier"`
-	ValidFrom         string          `json:"validFrom"`
-	ValidTo           string          `json:"validTo"`
+	SerialNumber      string     `json:"certificateSerialNumber"`
+	Status            string     `json:"status"` // Active, Blocked, Revoked or Expired
+	Name              string     `json:"name"`
+	Type              string     `json:"type"` // Authentication or Offline
+	SubjectIdentifier Identifier `json:"subjectIdentifier"`
+	ValidFrom         string     `json:"validFrom"`
+	ValidTo           string     `json:"validTo"`
 }
 
 // GrantState is one permission that has been granted.
 type GrantState struct {
-	PermissionID      string          `json:"permissionId"`
-	Permission        string          `json:"permission"`
-	Identifier        ksef.Identifier `json:"identifier"` // of who has it
-	ContextIdentifier ksef.Identifier `json:"contextIdentifier"`
-	StartDate         string          `json:"startDate"`
+	PermissionID      string     `json:"permissionId"`
+	Permission        string     `json:"permission"`
+	Identifier        Identifier `json:"identifier"` // of who has it
+	ContextIdentifier Identifier `json:"contextIdentifier"`
+	StartDate         string     `json:"startDate"`
 }
 
 // InvoiceSessionState is one online session for invoices.
 type InvoiceSessionState struct {
-	ReferenceNumber   string          `json:"referenceNumber"`
-	Status            int             `json:"status"` // 100, 415 or 440
-	ContextIdentifier ksef.Identifier `json:"contextIdentifier"`
-	AuthorIdentifier  ksef.Identifier `json:"authorIdentifier"`
-	DateCreated       string          `json:"dateCreated"`
-	ValidUntil        string          `json:"validUntil"`
+	ReferenceNumber   string     `json:"referenceNumber"`
+	Status            int        `json:"status"` // 100, 415 or 440
+	ContextIdentifier Identifier `json:"contextIdentifier"`
+	AuthorIdentifier  Identifier `json:"authorIdentifier"`
+	DateCreated       string     `json:"dateCreated"`
+	ValidUntil        string     `json:"validUntil"`
 }
 
 // State returns a copy of what the simulator holds at this moment.

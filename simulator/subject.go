@@ -37,7 +37,7 @@ var (
 
 // Fingerprint is the identifier of a subject that logs in under certificateFingerprint: the SHA-256
 // of the certificate, as 64 upper-case hexadecimal digits.
-func Fingerprint(certificate *x509.Certificate) ksef.Identifier {
+func Fingerprint(certificate *x509.Certificate) Identifier {
 	sum := sha256.Sum256(certificate.Raw)
 	return ksef.Identifier{Type: ksef.TypeFingerprint, Value: strings.ToUpper(hex.EncodeToString(sum[:]))}
 }

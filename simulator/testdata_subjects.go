@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // testSubjectEndpoints prepare what a test needs. They need no login, as on TEST. Blocking a
@@ -20,8 +21,8 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "POST /testdata/person/remove", scope: perClient, serve: s.removePerson},
 		{name: "POST /testdata/permissions", scope: perClient, serve: s.grantTestPermissions},
 		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
-		{name: "POST /testdata/context/block", scope: perClient, group: GroupOther, serve: s.blockContext},
-		{name: "POST /testdata/context/unblock", scope: perClient, group: GroupOther, serve: s.unblockContext},
+		{name: "POST /testdata/context/block", scope: perClient, group: limits.GroupOther, serve: s.blockContext},
+		{name: "POST /testdata/context/unblock", scope: perClient, group: limits.GroupOther, serve: s.unblockContext},
 		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{Access}, serve: s.shortenCertificate},
 	}
 }

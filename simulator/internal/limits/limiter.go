@@ -1,10 +1,11 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package simulator
+// Package limits counts requests as KSeF does: in sliding windows, with blocks that grow, and with
+// the seconds to wait in a refusal.
+package limits
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"sort"
@@ -34,28 +35,6 @@ type Limiter struct {
 	counters  map[string]*counter
 }
 
-// counter is one counter: the times of the admitted requests, oldest first, and the block that is on.
-type counter struct {
-	admitted     []time.Time
-	blockedUntil time.Time
-	exceeded     window
-}
-
-func NewLimiter(limits Limits) *Limiter {
-	return &Limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{}, counters: map[string]*counter{},
-	}
-}
-
-func (l Limits) withDefaults() Limits {
-	production := Production()
-	return Limits{
-		Context: l.Context.or(production.Of(GroupOther)),
-		Client:  l.Client.or(production.Of(GroupAnonymous)),
-		Global:  l.Global.or(production.Of(GroupGlobal)),
-	}
-}
-
 // Of returns the limits that a context has.
 func (l *Limiter) Of(context ksef.Identifier) Groups {
 	if own, changed := l.overrides[context]; changed {
@@ -74,24 +53,6 @@ func (l *Limiter) Override(context ksef.Identifier, limits Groups) {
 
 // Reset gives a context the default limits again.
 func (l *Limiter) Reset(context ksef.Identifier) { delete(l.overrides, context) }
-
-// or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
-func (w Windows) or(standard Windows) Windows {
-	return Windows{
-		max(cmp.Or(w.PerSecond, standard.PerSecond), -1),
-		max(cmp.Or(w.PerMinute, standard.PerMinute), -1),
-		max(cmp.Or(w.PerHour, standard.PerHour), -1),
-	}
-}
-
-func (w Windows) unlimited() bool {
-	return w.PerSecond <= 0 && w.PerMinute <= 0 && w.PerHour <= 0
-}
-
-func (w Windows) list() []window {
-	return []window{{time.Second, w.PerSecond, "sekundę"}, {time.Minute, w.PerMinute, "minutę"},
-		{time.Hour, w.PerHour, "godzinę"}}
-}
 
 // Admit counts a request, or refuses it and returns how many seconds to wait and why.
 func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
@@ -120,6 +81,13 @@ func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter 
 	return 0, "", true
 }
 
+// counter is one counter: the times of the admitted requests, oldest first, and the block that is on.
+type counter struct {
+	admitted     []time.Time
+	blockedUntil time.Time
+	exceeded     window
+}
+
 // freeAt returns when a window has room for one more request; the zero time when it has.
 func (c *counter) freeAt(w window, now time.Time) time.Time {
 	within := len(c.admitted) - c.count(now.Add(-w.length))
@@ -143,6 +111,12 @@ func (c *counter) refusal(now time.Time) (int, string, bool) {
 	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", c.exceeded.limit,
 		c.exceeded.name, seconds)
 	return seconds, detail, false
+}
+
+func NewLimiter(limits Limits) *Limiter {
+	return &Limiter{
+		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{}, counters: map[string]*counter{},
+	}
 }
 
 func earlier(a, b time.Time) time.Time {
