@@ -5,10 +5,8 @@ package simulator
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -19,6 +17,7 @@ import (
 	"regexp"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -54,7 +53,7 @@ func NewCertificate(options CertificateOptions) (certPEM, keyPEM []byte, err err
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := NewPrivateKey(options.Key)
+	key, err := ca.NewKey(options.Key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,16 +137,6 @@ func personName(serialNumber string) pkix.Name {
 	}
 }
 
-func NewPrivateKey(kind string) (crypto.Signer, error) {
-	switch kind {
-	case "", "ec":
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "rsa":
-		return rsa.GenerateKey(rand.Reader, 2048)
-	}
-	return nil, fmt.Errorf("the key %q is not known: use ec or rsa", kind)
-}
-
 func encodePair(der []byte, key crypto.Signer) (certPEM, keyPEM []byte, err error) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -156,6 +145,13 @@ func encodePair(der []byte, key crypto.Signer) (certPEM, keyPEM []byte, err erro
 	certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 	return certPEM, keyPEM, nil
+}
+
+// NewServerCertificate makes a certificate authority and, under it, a certificate for the given
+// host names and IP addresses, both valid for a year. caPEM is what a client has to trust. The key
+// of the authority is not kept.
+func NewServerCertificate(hosts ...string) (caPEM []byte, server tls.Certificate, err error) {
+	return ca.NewServerCertificate(hosts...)
 }
 
 // RandomNIP returns a valid NIP that is chosen at random. It may belong to a company: use it on

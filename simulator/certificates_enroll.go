@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -102,11 +103,11 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 	if err != nil || len(der) == 0 {
 		return nil, badInput("Pole csr musi być zapisane w base64.")
 	}
-	csr, err := ReadRequest(der)
+	csr, err := ca.ReadRequest(der)
 	switch {
-	case errors.Is(err, ErrRequestKey):
+	case errors.Is(err, ca.ErrRequestKey):
 		return nil, &apiError{Code: 25010, Description: "Nieprawidłowy typ lub długość klucza."}
-	case errors.Is(err, ErrRequestAlgorithm):
+	case errors.Is(err, ca.ErrRequestAlgorithm):
 		return nil, &apiError{Code: 25011, Description: "Nieprawidłowy algorytm podpisu CSR."}
 	case err != nil:
 		return nil, &apiError{Code: 25004, Description: "Niepoprawny format CSR lub niepoprawny podpis CSR."}
@@ -141,7 +142,7 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 		s.options.CertificateLifetime); err != nil {
 		return nil, err
 	}
-	certificate.Serial, certificate.ValidTo = SerialNumber(certificate.Leaf), certificate.Leaf.NotAfter
+	certificate.Serial, certificate.ValidTo = ca.SerialNumber(certificate.Leaf), certificate.Leaf.NotAfter
 	made.Certificate = certificate
 	return made, nil
 }

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
@@ -26,8 +27,8 @@ import (
 type Simulator struct {
 	options   Options
 	jwtKey    Key
-	keys      func() (PublicKeys, error)
-	authority Authority
+	keys      func() (ca.PublicKeys, error)
+	authority ca.Authority
 	handler   http.Handler
 	ahead     atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
 
@@ -48,9 +49,9 @@ func New(options Options) (*Simulator, error) {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
 	s := &Simulator{options: options, jwtKey: NewKey()}
-	s.keys = sync.OnceValues(func() (PublicKeys, error) { return NewPublicKeys(s.now()) })
+	s.keys = sync.OnceValues(func() (ca.PublicKeys, error) { return ca.NewPublicKeys(s.now()) })
 	s.ahead.Store(int64(options.ClockOffset))
-	if s.authority, err = NewAuthority(s.now()); err != nil {
+	if s.authority, err = ca.NewAuthority(s.now()); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()
@@ -79,7 +80,7 @@ func (s *Simulator) Reset() {
 	s.tokenRules = tokenRules{s.options.Tokens, s.options.TokenValidity}
 	s.limitChanges = newLimitChanges()
 	s.grantAll(s.options.Grants, s.now())
-	s.limiter = limits.NewLimiter(s.options.Limits)
+	s.limiter = limits.New(s.options.Limits)
 	s.faults = nil
 	s.requests = map[string]map[string]int{}
 }
@@ -119,7 +120,7 @@ func (s *Simulator) SetClock(to time.Time) error {
 func (s *Simulator) SetLimits(replacement Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limiter = limits.NewLimiter(replacement)
+	s.limiter = limits.New(replacement)
 }
 
 func (s *Simulator) now() time.Time {

@@ -113,7 +113,7 @@ func (c *counter) refusal(now time.Time) (int, string, bool) {
 	return seconds, detail, false
 }
 
-func NewLimiter(limits Limits) *Limiter {
+func New(limits Limits) *Limiter {
 	return &Limiter{
 		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{}, counters: map[string]*counter{},
 	}

@@ -1,17 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package simulator
+package ca
 
 import (
-	"crypto"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"math/big"
 	"net"
 	"time"
@@ -56,25 +53,4 @@ func serverTemplate(serial int64, name string) *x509.Certificate {
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
 		NotBefore: start, NotAfter: start.Add(serverLifetime),
 	}
-}
-
-// signCertificate makes a key and a certificate for it; a nil issuer makes it self-signed.
-func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer,
-	error) {
-	key, err := NewPrivateKey("ec")
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a key: %w", err)
-	}
-	if issuer == nil {
-		issuer, issuerKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), issuerKey)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create a certificate: %w", err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the new certificate: %w", err)
-	}
-	return certificate, key, nil
 }
