@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -25,7 +26,7 @@ const (
 )
 
 func (s *Simulator) certificateEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /certificates/limits", bearer: access, serve: s.certificateLimits},
 		{name: "GET /certificates/enrollments/data", bearer: access, serve: s.enrollmentData},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
@@ -26,7 +27,7 @@ const (
 // invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them.
 // Invoices are not taken.
 func (s *Simulator) invoiceSessionEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcementOperations}
 	toSee := []string{invoiceWrite, introspection, pefInvoiceWrite, enforcementOperations}
 	toList := []string{invoiceWrite, introspection, enforcementOperations}

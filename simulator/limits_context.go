@@ -3,8 +3,12 @@
 
 package simulator
 
+import (
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
+)
+
 func (s *Simulator) contextLimitEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /limits/context", bearer: access, serve: s.contextLimits},
 		{name: "POST /testdata/limits/context/session", bearer: access, serve: s.setContextLimits},

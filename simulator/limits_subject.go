@@ -4,11 +4,12 @@
 package simulator
 
 import (
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
 func (s *Simulator) subjectLimitEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /limits/subject", bearer: access, serve: s.subjectLimits},
 		{name: "POST /testdata/limits/subject/certificate", bearer: access, serve: s.setSubjectLimits},

@@ -6,6 +6,7 @@ package simulator
 import (
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -48,8 +49,8 @@ func (s *Simulator) loginEndpoints() []endpoint {
 	return []endpoint{
 		{name: "POST /auth/xades-signature", scope: perClient, serve: s.loginBySignature},
 		{name: "POST /auth/ksef-token", scope: perClient, serve: s.loginByToken},
-		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{Operation}, serve: s.loginStatus},
-		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{Operation}, serve: s.redeem},
+		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{jwt.Operation}, serve: s.loginStatus},
+		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{jwt.Operation}, serve: s.redeem},
 		{name: "POST /auth/token/refresh", scope: perClient, serve: s.refresh},
 	}
 }
@@ -70,7 +71,7 @@ func (s *Simulator) startLogin(req *request, l *Login) response {
 	s.store.AddLogin(l)
 	s.store.ScheduleDecision(s.decisionTime(l))
 	s.decideLogins(req.now)
-	return accepted(initResponse{l.Reference, s.issue(Operation, l, req.now, OperationLifetime)})
+	return accepted(initResponse{l.Reference, s.issue(jwt.Operation, l, req.now, jwt.OperationLifetime)})
 }
 
 // operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
@@ -94,7 +95,7 @@ func (s *Simulator) operationStatus(l *Login) operationStatus {
 		status.AuthenticationMethod = ""
 	}
 	if status.IsTokenRedeemed {
-		status.RefreshTokenValidUntil = timestamp(l.Redeemed.Add(RefreshLifetime).Truncate(time.Second))
+		status.RefreshTokenValidUntil = timestamp(l.Redeemed.Add(jwt.RefreshLifetime).Truncate(time.Second))
 	}
 	return status
 }

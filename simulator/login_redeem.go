@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 )
 
 // tokensResponse is AuthenticationTokensResponse.
@@ -34,8 +36,8 @@ func (s *Simulator) redeem(req *request) response {
 	}
 	l.Redeemed = req.now
 	return ok(tokensResponse{
-		AccessToken:  s.issue(Access, l, req.now, AccessLifetime),
-		RefreshToken: s.issue(Refresh, l, req.now, RefreshLifetime),
+		AccessToken:  s.issue(jwt.Access, l, req.now, jwt.AccessLifetime),
+		RefreshToken: s.issue(jwt.Refresh, l, req.now, jwt.RefreshLifetime),
 	})
 }
 
@@ -48,13 +50,13 @@ type refreshResponse struct {
 // (ksef-api issues 336 and 694).
 func (s *Simulator) refresh(req *request) response {
 	found, err := s.jwtKey.Parse(req.bearer(), req.now)
-	if found.Type != Refresh {
+	if found.Type != jwt.Refresh {
 		return s.refuseBearer(req, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.store.Logins[found.Reference]
-	if errors.Is(err, ErrExpired) || l == nil {
+	if errors.Is(err, jwt.ErrExpired) || l == nil {
 		return req.failed(unknownLogin(found.Reference))
 	}
 	if status := l.Status().Code; status != 200 {
@@ -67,7 +69,7 @@ func (s *Simulator) refresh(req *request) response {
 		return req.failed(refused)
 	}
 	l.Refreshed = req.now
-	return ok(refreshResponse{s.issue(Access, l, req.now, AccessLifetime)})
+	return ok(refreshResponse{s.issue(jwt.Access, l, req.now, jwt.AccessLifetime)})
 }
 
 // accessTokenRefusal is why a login that has succeeded gets no access token any more: the KSeF token that

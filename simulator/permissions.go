@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -16,7 +17,7 @@ const operationKept = 30 * 24 * time.Hour
 const permissionIDLength = 36
 
 func (s *Simulator) permissionEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "POST /permissions/persons/grants", bearer: access, requires: []string{"CredentialsManage"},
 			serve: s.grantToPerson},

@@ -4,11 +4,12 @@
 package simulator
 
 import (
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 func (s *Simulator) rateLimitEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /rate-limits", bearer: access, serve: s.rateLimits},
 		{name: "POST /testdata/rate-limits", bearer: access, serve: s.setRateLimits},

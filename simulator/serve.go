@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
@@ -154,13 +155,13 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	defer s.mu.Unlock()
 	known := s.store.Logins[found.Reference]
 	switch {
-	case known == nil && found.Type == Access:
+	case known == nil && found.Type == jwt.Access:
 		refused := req.unauthorized()
 		return &refused
 	case known == nil:
 		refused := req.failed(unknownLogin(found.Reference))
 		return &refused
-	case found.Type == Access && !known.IPPolicy.Allows(req.clientIP()):
+	case found.Type == jwt.Access && !known.IPPolicy.Allows(req.clientIP()):
 		refused := req.forbidden("ip-not-allowed",
 			"Żądanie pochodzi z adresu IP innego niż wskazany podczas uwierzytelnienia.",
 			map[string]any{"clientIp": req.clientIP()})

@@ -3,11 +3,15 @@
 
 package simulator
 
+import (
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
+)
+
 func (s *Simulator) sessionEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /auth/sessions", bearer: access, serve: s.listSessions},
-		{name: "DELETE /auth/sessions/current", bearer: []string{Access, Refresh}, serve: s.endCurrentSession},
+		{name: "DELETE /auth/sessions/current", bearer: []string{jwt.Access, jwt.Refresh}, serve: s.endCurrentSession},
 		{name: "DELETE /auth/sessions/{referenceNumber}", bearer: access, serve: s.endSession},
 	}
 }

@@ -20,13 +20,14 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ca"
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
 // Simulator is one KSeF environment.
 type Simulator struct {
 	options   Options
-	jwtKey    Key
+	jwtKey    jwt.Key
 	keys      func() (ca.PublicKeys, error)
 	authority ca.Authority
 	handler   http.Handler
@@ -48,7 +49,7 @@ func New(options Options) (*Simulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
-	s := &Simulator{options: options, jwtKey: NewKey()}
+	s := &Simulator{options: options, jwtKey: jwt.NewKey()}
 	s.keys = sync.OnceValues(func() (ca.PublicKeys, error) { return ca.NewPublicKeys(s.now()) })
 	s.ahead.Store(int64(options.ClockOffset))
 	if s.authority, err = ca.NewAuthority(s.now()); err != nil {

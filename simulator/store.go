@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ippolicy"
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -179,7 +180,7 @@ func (l *Login) Active(now time.Time) bool {
 		return false
 	}
 	if l.Redeemed.IsZero() {
-		return now.Before(l.Started.Add(OperationLifetime))
+		return now.Before(l.Started.Add(jwt.OperationLifetime))
 	}
-	return now.Before(l.Redeemed.Add(RefreshLifetime))
+	return now.Before(l.Redeemed.Add(jwt.RefreshLifetime))
 }

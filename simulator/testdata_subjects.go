@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
@@ -23,7 +24,7 @@ func (s *Simulator) testSubjectEndpoints() []endpoint {
 		{name: "POST /testdata/permissions/revoke", scope: perClient, serve: s.revokeTestPermissions},
 		{name: "POST /testdata/context/block", scope: perClient, group: limits.GroupOther, serve: s.blockContext},
 		{name: "POST /testdata/context/unblock", scope: perClient, group: limits.GroupOther, serve: s.unblockContext},
-		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{Access}, serve: s.shortenCertificate},
+		{name: "PUT /testdata/certificates/{serialNumber}", bearer: []string{jwt.Access}, serve: s.shortenCertificate},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
@@ -22,7 +23,7 @@ const (
 )
 
 func (s *Simulator) tokenEndpoints() []endpoint {
-	access := []string{Access}
+	access := []string{jwt.Access}
 	return []endpoint{
 		{name: issueTokenEndpoint, bearer: access, serve: s.issueToken},
 		{name: "GET /tokens", bearer: access, serve: s.listTokens},
