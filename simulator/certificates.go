@@ -4,25 +4,7 @@
 package simulator
 
 import (
-	"crypto/x509"
-	"time"
-
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
-	"vault-plugin-secrets-ksef/simulator/internal/ksef"
-)
-
-// The types of KSeF's certificates (KsefCertificateType).
-const (
-	TypeAuthentication = "Authentication"
-	TypeOffline        = "Offline"
-)
-
-// The statuses of a certificate (CertificateListItemStatus).
-const (
-	CertificateActive  = "Active"
-	CertificateBlocked = "Blocked"
-	CertificateRevoked = "Revoked"
-	CertificateExpired = "Expired"
 )
 
 func (s *Simulator) certificateEndpoints() []endpoint {
@@ -36,99 +18,4 @@ func (s *Simulator) certificateEndpoints() []endpoint {
 		{name: "POST /certificates/query", bearer: access, serve: s.queryCertificates},
 		{name: "POST /certificates/{certificateSerialNumber}/revoke", bearer: access, serve: s.revokeCertificate},
 	}
-}
-
-// Enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
-// made in.
-type Enrollment struct {
-	Reference   string
-	Subject     ksef.Identifier
-	Requested   time.Time
-	Decided     time.Time    // when it stops being in progress
-	Failure     *StatusInfo  // nil when it succeeds
-	Certificate *Certificate // nil when it fails
-}
-
-func (e *Enrollment) Status(now time.Time) StatusInfo {
-	switch {
-	case now.Before(e.Decided):
-		return StatusInfo{Code: 100, Description: "Wniosek przyjęty do realizacji"}
-	case e.Failure != nil:
-		return *e.Failure
-	}
-	return StatusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
-}
-
-// Issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
-// all others.
-func (e *Enrollment) Issued(now time.Time) *Certificate {
-	if now.Before(e.Decided) {
-		return nil
-	}
-	return e.Certificate
-}
-
-// Certificate is a certificate that KSeF has issued. Its status follows from the times.
-type Certificate struct {
-	Serial         string
-	Name           string
-	Kind           string
-	CommonName     string // of the subject, without what the authority appends
-	Subject        ksef.Identifier
-	Requested      time.Time
-	Accepted       time.Time // when logins with it begin to be accepted
-	Leaf           *x509.Certificate
-	ValidTo        time.Time // the end that the certificate names, or an earlier one
-	Revoked        time.Time // when it was revoked; zero if it was not
-	RevocationEnds time.Time // when it stops being Blocked
-	LastUse        time.Time
-}
-
-func (k *Certificate) Status(now time.Time) string {
-	switch {
-	case !k.Revoked.IsZero() && now.Before(k.RevocationEnds):
-		return CertificateBlocked
-	case !k.Revoked.IsZero():
-		return CertificateRevoked
-	case now.After(k.ValidTo):
-		return CertificateExpired
-	}
-	return CertificateActive
-}
-
-// Certificates is what KSeF remembers of certificates.
-type Certificates struct {
-	ByReference map[string]*Enrollment
-	BySubject   map[ksef.Identifier][]*Enrollment // per subject, oldest first
-	All         []*Enrollment
-	BySerial    map[string]*Enrollment     // by the serial number of the certificate
-	KeyOwners   map[string]ksef.Identifier // whose a certified public key is
-}
-
-func newCertificates() Certificates {
-	return Certificates{
-		ByReference: map[string]*Enrollment{},
-		BySubject:   map[ksef.Identifier][]*Enrollment{},
-		BySerial:    map[string]*Enrollment{},
-		KeyOwners:   map[string]ksef.Identifier{},
-	}
-}
-
-func (s *Certificates) Add(e *Enrollment) {
-	s.ByReference[e.Reference] = e
-	s.BySubject[e.Subject] = append(s.BySubject[e.Subject], e)
-	s.All = append(s.All, e)
-	if e.Certificate != nil {
-		s.BySerial[e.Certificate.Serial] = e
-		s.KeyOwners[string(e.Certificate.Leaf.RawSubjectPublicKeyInfo)] = e.Subject
-	}
-}
-
-// Find returns the certificate of a subject by its serial number; nil when there is none by now.
-func (s *Certificates) Find(serial string, subject ksef.Identifier, now time.Time) *Certificate {
-	found := s.BySerial[serial]
-	if found == nil || found.Subject != subject {
-		return nil
-	}
-	return found.Issued(now)
 }

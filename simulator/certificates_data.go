@@ -12,13 +12,14 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 const oidUniqueIdentifier = "2.5.4.45"
 
 // suffixOf is what KSeF's authority appends to the common name (ksef-api issue 378).
 func suffixOf(kind string) string {
-	if kind == TypeOffline {
+	if kind == store.TypeOffline {
 		return " (offline)"
 	}
 	return " (uwierzytelnienie)"
@@ -26,7 +27,7 @@ func suffixOf(kind string) string {
 
 // keyUsageOf is what certificates of a type are for (certyfikaty-KSeF.md).
 func keyUsageOf(kind string) x509.KeyUsage {
-	if kind == TypeOffline {
+	if kind == store.TypeOffline {
 		return x509.KeyUsageContentCommitment
 	}
 	return x509.KeyUsageDigitalSignature
@@ -57,7 +58,7 @@ func (s *Simulator) enrollmentData(req *request) response {
 // mayEnroll tells whether a login is one that certificates can be asked for in: one with a
 // signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
 // a Peppol provider is taken to get none.
-func mayEnroll(l *Login) bool {
+func mayEnroll(l *store.Login) bool {
 	return l.Signed != nil && l.Identifier.Type != ksef.TypePeppolID
 }
 
@@ -65,7 +66,7 @@ func mayEnroll(l *Login) bool {
 // of certyfikaty-KSeF.md. NIP and PESEL come in the form that they have in KSeF's certificates,
 // whatever their prefix was (ksef-api issue 187). How KSeF names a subject without either is not
 // documented: here the fingerprint is the unique identifier.
-func enrollmentDataOf(l *Login) enrollmentData {
+func enrollmentDataOf(l *store.Login) enrollmentData {
 	attributes := subjectAttributes(l.Signed)
 	person := isPerson(attributes)
 	data := enrollmentData{

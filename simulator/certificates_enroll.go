@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 const enrollEndpoint = "POST /certificates/enrollments"
@@ -89,7 +90,7 @@ func (r enrollRequest) check(now time.Time) *apiError {
 	switch {
 	case !certificateNamePattern.MatchString(r.Name):
 		return badInput("Pole certificateName zawiera niedozwolone znaki.")
-	case !slices.Contains([]string{TypeAuthentication, TypeOffline}, r.Type):
+	case !slices.Contains([]string{store.TypeAuthentication, store.TypeOffline}, r.Type):
 		return badInput("Typ certyfikatu %q jest nieznany.", r.Type)
 	case r.ValidFrom != nil && r.ValidFrom.After(now.AddDate(0, 0, maxValidFrom)):
 		return badInput("Pole validFrom może wskazywać najwyżej %d dni naprzód.", maxValidFrom)
@@ -118,9 +119,9 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 // newEnrollment records a request that will be decided after the enrollment delay, and makes the
 // certificate that it will have led to by then. A validFrom that is over by then counts as none.
 // The caller holds the lock.
-func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*Enrollment, error) {
+func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*store.Enrollment, error) {
 	subject := req.login.Identifier
-	made := &Enrollment{
+	made := &store.Enrollment{
 		Reference: ksef.NewReference(ksef.EnrollmentKind, req.now), Subject: subject,
 		Requested: req.now, Decided: req.now.Add(s.options.EnrollmentDelay), Failure: s.enrollmentFailure(req, csr),
 	}
@@ -132,7 +133,7 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 		from = body.ValidFrom.UTC()
 	}
 	data := enrollmentDataOf(req.login)
-	certificate := &Certificate{
+	certificate := &store.Certificate{
 		Name: body.Name, Kind: body.Type, CommonName: data.CommonName, Subject: subject,
 		Requested: req.now, Accepted: made.Decided.Add(s.options.CertificateAcceptanceDelay),
 	}
@@ -150,14 +151,14 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 // enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress
 // together may be more than there is room for: then the later ones are turned down at the end only.
 // The caller holds the lock.
-func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *StatusInfo {
+func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *store.StatusInfo {
 	if req.fault.Kind == FaultFailEnrollment {
 		return failedEnrollment(req.fault.Status)
 	}
 	certified, known := s.store.Certificates.KeyOwners[string(csr.RawSubjectPublicKeyInfo)]
 	if known && certified != req.login.Identifier {
-		return &StatusInfo{400, "Wniosek odrzucony",
-			[]string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
+		return &store.StatusInfo{Code: 400, Description: "Wniosek odrzucony",
+			Details: []string{"Klucz publiczny został już certyfikowany przez inny podmiot."}}
 	}
 	room := s.quotaLeft(req.login.Identifier, req.now).Certificate.Remaining
 	for _, e := range s.store.Certificates.BySubject[req.login.Identifier] {
@@ -172,23 +173,23 @@ func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest
 }
 
 // failedEnrollment is the end of a request with one of the documented codes: 400, 500 or 550.
-func failedEnrollment(code int) *StatusInfo {
+func failedEnrollment(code int) *store.StatusInfo {
 	switch code {
 	case http.StatusBadRequest:
-		return &StatusInfo{code, "Wniosek odrzucony",
-			[]string{"Osiągnięto dopuszczalny limit posiadanych certyfikatów."}}
+		return &store.StatusInfo{Code: code, Description: "Wniosek odrzucony",
+			Details: []string{"Osiągnięto dopuszczalny limit posiadanych certyfikatów."}}
 	case http.StatusInternalServerError:
-		return &StatusInfo{Code: code, Description: "Nieznany błąd"}
+		return &store.StatusInfo{Code: code, Description: "Nieznany błąd"}
 	}
-	return &StatusInfo{code, "Operacja została anulowana przez system",
-		[]string{"Przetwarzanie zostało przerwane z przyczyn wewnętrznych systemu. Spróbuj ponownie"}}
+	return &store.StatusInfo{Code: code, Description: "Operacja została anulowana przez system",
+		Details: []string{"Przetwarzanie zostało przerwane z przyczyn wewnętrznych systemu. Spróbuj ponownie"}}
 }
 
 // enrollmentStatusResponse is CertificateEnrollmentStatusResponse.
 type enrollmentStatusResponse struct {
-	RequestDate             timestamp  `json:"requestDate"`
-	Status                  StatusInfo `json:"status"`
-	CertificateSerialNumber string     `json:"certificateSerialNumber,omitempty"`
+	RequestDate             timestamp        `json:"requestDate"`
+	Status                  store.StatusInfo `json:"status"`
+	CertificateSerialNumber string           `json:"certificateSerialNumber,omitempty"`
 }
 
 // enrollmentStatus is GET /certificates/enrollments/{referenceNumber}.

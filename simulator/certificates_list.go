@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // maxRetrieved is how many certificates can be fetched at once.
@@ -65,11 +66,11 @@ type certificateFilter struct {
 }
 
 func (f certificateFilter) check() *apiError {
-	statuses := []string{CertificateActive, CertificateBlocked, CertificateRevoked, CertificateExpired}
+	statuses := []string{store.CertificateActive, store.CertificateBlocked, store.CertificateRevoked, store.CertificateExpired}
 	switch {
 	case f.SerialNumber != nil && !serialPattern.MatchString(*f.SerialNumber):
 		return badSerial()
-	case f.Type != nil && !slices.Contains([]string{TypeAuthentication, TypeOffline}, *f.Type):
+	case f.Type != nil && !slices.Contains([]string{store.TypeAuthentication, store.TypeOffline}, *f.Type):
 		return badInput("Typ certyfikatu %q jest nieznany.", *f.Type)
 	case f.Status != nil && !slices.Contains(statuses, *f.Status):
 		return badInput("Status %q jest nieznany.", *f.Status)
@@ -77,7 +78,7 @@ func (f certificateFilter) check() *apiError {
 	return nil
 }
 
-func (f certificateFilter) matches(k *Certificate, now time.Time) bool {
+func (f certificateFilter) matches(k *store.Certificate, now time.Time) bool {
 	return (f.SerialNumber == nil || *f.SerialNumber == k.Serial) &&
 		(f.Type == nil || *f.Type == k.Kind) &&
 		(f.Status == nil || *f.Status == k.Status(now)) &&

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // quotaPeriod is how long a request for a certificate counts.
@@ -53,7 +54,7 @@ func (s *Simulator) quotaLeft(subject ksef.Identifier, now time.Time) certificat
 		if now.Before(e.Requested.Add(quotaPeriod)) {
 			requests++
 		}
-		if issued := e.Issued(now); issued != nil && issued.Status(now) == CertificateActive {
+		if issued := e.Issued(now); issued != nil && issued.Status(now) == store.CertificateActive {
 			active++
 		}
 	}

@@ -3,7 +3,11 @@
 
 package simulator
 
-import "slices"
+import (
+	"slices"
+
+	"vault-plugin-secrets-ksef/simulator/internal/store"
+)
 
 // revokeCertificate is POST /certificates/{certificateSerialNumber}/revoke. Sessions opened with
 // the certificate go on (ksef-api issue 424). Certificates of another identifier, which KSeF lets
@@ -31,7 +35,7 @@ func (s *Simulator) revokeCertificate(req *request) response {
 	switch {
 	case found == nil:
 		return req.failed(unknownCertificate())
-	case found.Status(req.now) != CertificateActive:
+	case found.Status(req.now) != store.CertificateActive:
 		return req.failed(&apiError{Code: 25009,
 			Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}

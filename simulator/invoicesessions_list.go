@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // maxInvoiceSessionPageSize is the largest page of GET /sessions.
@@ -24,10 +26,10 @@ type invoiceSessionItem struct {
 // invoiceSessionSummary is SessionStatusResponse without the numbers of invoices, which KSeF leaves
 // out while they are 0.
 type invoiceSessionSummary struct {
-	Status      StatusInfo `json:"status"`
-	DateCreated timestamp  `json:"dateCreated"`
-	DateUpdated timestamp  `json:"dateUpdated"`
-	ValidUntil  timestamp  `json:"validUntil"`
+	Status      store.StatusInfo `json:"status"`
+	DateCreated timestamp        `json:"dateCreated"`
+	DateUpdated timestamp        `json:"dateUpdated"`
+	ValidUntil  timestamp        `json:"validUntil"`
 }
 
 // invoiceSessionList is SessionsQueryResponse.
@@ -36,7 +38,7 @@ type invoiceSessionList struct {
 	Sessions          []invoiceSessionItem `json:"sessions"`
 }
 
-func summaryOf(i *InvoiceSession, now time.Time) invoiceSessionSummary {
+func summaryOf(i *store.InvoiceSession, now time.Time) invoiceSessionSummary {
 	return invoiceSessionSummary{
 		i.Status(now), timestamp(i.Created), timestamp(i.Updated(now)), timestamp(i.ValidUntil()),
 	}
@@ -44,7 +46,7 @@ func summaryOf(i *InvoiceSession, now time.Time) invoiceSessionSummary {
 
 // maySeeInvoiceSession tells whether the caller may see a session of its context: any with
 // Introspection or EnforcementOperations, else its own.
-func (req *request) maySeeInvoiceSession(known *InvoiceSession) bool {
+func (req *request) maySeeInvoiceSession(known *store.InvoiceSession) bool {
 	return req.hasAny(introspection, enforcementOperations) || known.Author == req.login.Identifier
 }
 
@@ -152,7 +154,7 @@ func queryTime(query url.Values, name string) (time.Time, *apiError) {
 	return moment, nil
 }
 
-func (f invoiceSessionFilter) matches(i *InvoiceSession, now time.Time) bool {
+func (f invoiceSessionFilter) matches(i *store.InvoiceSession, now time.Time) bool {
 	ended := i.Ended(now)
 	return f.online &&
 		(f.reference == "" || f.reference == i.Reference) &&
@@ -163,11 +165,11 @@ func (f invoiceSessionFilter) matches(i *InvoiceSession, now time.Time) bool {
 }
 
 // commonStatusOf returns the CommonSessionStatus.
-func commonStatusOf(i *InvoiceSession, now time.Time) string {
+func commonStatusOf(i *store.InvoiceSession, now time.Time) string {
 	switch i.Status(now).Code {
-	case InvoiceSessionOpen:
+	case store.InvoiceSessionOpen:
 		return "InProgress"
-	case InvoiceSessionCancelled:
+	case store.InvoiceSessionCancelled:
 		return "Cancelled"
 	}
 	return "Failed"

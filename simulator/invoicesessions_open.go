@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // Lengths of what invoices are encrypted with (AES-256-CBC), in bytes.
@@ -65,13 +66,13 @@ func (s *Simulator) openInvoiceSession(req *request) response {
 	if id := body.Encryption.PublicKeyID; id != nil && *id != keys.Invoices.PublicKeyID() {
 		return req.failed(unknownPublicKey(*id))
 	}
-	opened := &InvoiceSession{
+	opened := &store.InvoiceSession{
 		Reference: ksef.NewReference(ksef.InvoiceSessionKind, req.now),
 		Context:   req.login.Context, Author: req.login.Identifier, Created: req.now,
 	}
 	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.Invoices.Private, encrypted, nil)
 	if err != nil || len(key) != symmetricKeyLength {
-		opened.Failure = &StatusInfo{Code: InvoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
+		opened.Failure = &store.StatusInfo{Code: store.InvoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

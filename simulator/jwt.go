@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // tokenInfo is a JWT in an answer.
@@ -17,7 +18,7 @@ type tokenInfo struct {
 
 // issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one
 // kind made in the same second are equal. The caller holds the lock.
-func (s *Simulator) issue(kind string, l *Login, now time.Time, lifetime time.Duration) tokenInfo {
+func (s *Simulator) issue(kind string, l *store.Login, now time.Time, lifetime time.Duration) tokenInfo {
 	expires := now.Add(lifetime).Truncate(time.Second)
 	c := jwt.Claims{
 		Type: kind, Reference: l.Reference, Issued: expires.Add(-lifetime).Unix(), Expires: expires.Unix(),

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
-func (s *Simulator) accessClaims(l *Login, at time.Time) jwt.AccessClaims {
+func (s *Simulator) accessClaims(l *store.Login, at time.Time) jwt.AccessClaims {
 	granted := s.permissionsOf(l.Identifier, l.Context, at)
 	if s.owns(l.Identifier, l.Context) {
 		granted = []string{jwt.OwnerPermission}
@@ -24,7 +25,7 @@ func (s *Simulator) accessClaims(l *Login, at time.Time) jwt.AccessClaims {
 	return made
 }
 
-func subjectDetailsOf(l *Login) jwt.SubjectDetails {
+func subjectDetailsOf(l *store.Login) jwt.SubjectDetails {
 	details := jwt.SubjectDetails{Identifier: l.Identifier}
 	if l.Signed == nil {
 		return details

@@ -8,41 +8,28 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// AuthenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
-// newer one.
-type AuthenticationMethod struct {
-	Legacy string
-	Info   MethodInfo
-}
-
-// MethodInfo is AuthenticationMethodInfo.
-type MethodInfo struct {
-	Category    string `json:"category"`
-	Code        string `json:"code"`
-	DisplayName string `json:"displayName"`
-}
-
-func signatureMethod(who subject, issued *Certificate) AuthenticationMethod {
+func signatureMethod(who subject, issued *store.Certificate) store.AuthenticationMethod {
 	if issued != nil {
-		return AuthenticationMethod{"InternalCertificate",
-			MethodInfo{"XadesSignature", "xades.internal-certificate", "Certyfikat KSeF"}}
+		return store.AuthenticationMethod{Legacy: "InternalCertificate",
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.internal-certificate", DisplayName: "Certyfikat KSeF"}}
 	}
 	if who.identifier.Type == ksef.TypePeppolID {
-		return AuthenticationMethod{"PeppolSignature",
-			MethodInfo{"XadesSignature", "xades.peppol-signature", "Podpis dostawcy usług Peppol"}}
+		return store.AuthenticationMethod{Legacy: "PeppolSignature",
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.peppol-signature", DisplayName: "Podpis dostawcy usług Peppol"}}
 	}
 	if who.person {
-		return AuthenticationMethod{"QualifiedSignature",
-			MethodInfo{"XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"}}
+		return store.AuthenticationMethod{Legacy: "QualifiedSignature",
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-signature", DisplayName: "Podpis kwalifikowany"}}
 	}
-	return AuthenticationMethod{"QualifiedSeal",
-		MethodInfo{"XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"}}
+	return store.AuthenticationMethod{Legacy: "QualifiedSeal",
+		Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-seal", DisplayName: "Pieczęć kwalifikowana"}}
 }
 
-func tokenMethod() AuthenticationMethod {
-	return AuthenticationMethod{"Token", MethodInfo{"Token", "token.ksef", "Token KSeF"}}
+func tokenMethod() store.AuthenticationMethod {
+	return store.AuthenticationMethod{Legacy: "Token", Info: store.MethodInfo{Category: "Token", Code: "token.ksef", DisplayName: "Token KSeF"}}
 }
 
 func (s *Simulator) loginEndpoints() []endpoint {
@@ -62,7 +49,7 @@ type initResponse struct {
 }
 
 // startLogin records a login that will be decided after the login delay. The caller holds the lock.
-func (s *Simulator) startLogin(req *request, l *Login) response {
+func (s *Simulator) startLogin(req *request, l *store.Login) response {
 	l.Reference = ksef.NewReference(ksef.LoginKind, req.now)
 	l.Started, l.Due = req.now, req.now.Add(s.options.LoginDelay)
 	if l.Signed != nil && l.Issued == nil {
@@ -76,17 +63,17 @@ func (s *Simulator) startLogin(req *request, l *Login) response {
 
 // operationStatus is AuthenticationOperationStatusResponse, and part of AuthenticationListItem.
 type operationStatus struct {
-	StartDate              timestamp  `json:"startDate"`
-	AuthenticationMethod   string     `json:"authenticationMethod,omitempty"`
-	MethodInfo             MethodInfo `json:"authenticationMethodInfo"`
-	Status                 StatusInfo `json:"status"`
-	IsTokenRedeemed        bool       `json:"isTokenRedeemed"`
-	LastTokenRefreshDate   timestamp  `json:"lastTokenRefreshDate"`
-	RefreshTokenValidUntil timestamp  `json:"refreshTokenValidUntil"`
+	StartDate              timestamp        `json:"startDate"`
+	AuthenticationMethod   string           `json:"authenticationMethod,omitempty"`
+	MethodInfo             store.MethodInfo `json:"authenticationMethodInfo"`
+	Status                 store.StatusInfo `json:"status"`
+	IsTokenRedeemed        bool             `json:"isTokenRedeemed"`
+	LastTokenRefreshDate   timestamp        `json:"lastTokenRefreshDate"`
+	RefreshTokenValidUntil timestamp        `json:"refreshTokenValidUntil"`
 }
 
 // operationStatus describes a login. The caller holds the lock.
-func (s *Simulator) operationStatus(l *Login) operationStatus {
+func (s *Simulator) operationStatus(l *store.Login) operationStatus {
 	status := operationStatus{
 		StartDate: timestamp(l.Started), AuthenticationMethod: l.Method.Legacy, MethodInfo: l.Method.Info,
 		Status: l.Status(), IsTokenRedeemed: !l.Redeemed.IsZero(), LastTokenRefreshDate: timestamp(l.Refreshed),

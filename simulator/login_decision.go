@@ -3,7 +3,11 @@
 
 package simulator
 
-import "time"
+import (
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator/internal/store"
+)
 
 // decideLogins decides the logins whose time has come. Every request does so before anything else: so a
 // login is decided by how things stood then, whatever the request and later ones change, and stays
@@ -28,7 +32,7 @@ func (s *Simulator) decideLogins(now time.Time) {
 // decisionTime is when a login is decided: after the login delay, and not while its token is still
 // Pending. The official Java client's KsefTokenIntegrationTest logs in with a token without waiting
 // for it to become Active. A token that is revoked before that is waited for no longer.
-func (s *Simulator) decisionTime(l *Login) time.Time {
+func (s *Simulator) decisionTime(l *store.Login) time.Time {
 	token := s.store.Tokens[l.Token]
 	if token == nil || l.Failure != nil {
 		return l.Due
@@ -45,7 +49,7 @@ func (s *Simulator) decisionTime(l *Login) time.Time {
 
 // outcomeOf returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
 // the lock.
-func (s *Simulator) outcomeOf(l *Login, at time.Time) *StatusInfo {
+func (s *Simulator) outcomeOf(l *store.Login, at time.Time) *store.StatusInfo {
 	token := s.store.Tokens[l.Token]
 	failure := l.Failure
 	switch {

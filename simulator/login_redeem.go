@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // tokensResponse is AuthenticationTokensResponse.
@@ -74,7 +75,7 @@ func (s *Simulator) refresh(req *request) response {
 
 // accessTokenRefusal is why a login that has succeeded gets no access token any more: the KSeF token that
 // it was opened with has ended since, or its subject has died. The caller holds the lock.
-func (s *Simulator) accessTokenRefusal(l *Login, now time.Time) *apiError {
+func (s *Simulator) accessTokenRefusal(l *store.Login, now time.Time) *apiError {
 	t := s.store.Tokens[l.Token]
 	switch {
 	case t != nil && !t.Revoked.IsZero():

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // Reset may come between the check of a bearer token and the endpoint that it opens.
@@ -16,7 +18,7 @@ func TestALoginWithATokenIsNotRedeemedAfterReset(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/auth/token/redeem", nil)
-	known := &Login{Reference: "20250625-AU-20F5EE4000-DA48AE4124-46", Owner: Owner{Token: "a token"}, Decided: true}
+	known := &store.Login{Reference: "20250625-AU-20F5EE4000-DA48AE4124-46", Owner: store.Owner{Token: "a token"}, Decided: true}
 	s.store.AddLogin(known)
 	s.Reset()
 	resp := s.redeem(&request{Request: r, now: s.now(), login: known})

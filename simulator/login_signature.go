@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/authrequest"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 	"vault-plugin-secrets-ksef/simulator/xadesverify"
 )
 
@@ -50,7 +51,7 @@ func (s *Simulator) loginBySignature(req *request) response {
 }
 
 // readSigned makes a login from a document whose signature holds. The caller holds the lock.
-func (s *Simulator) readSigned(signed *xadesverify.Document) (*Login, string, *apiError) {
+func (s *Simulator) readSigned(signed *xadesverify.Document) (*store.Login, string, *apiError) {
 	document, err := authrequest.Read(signed.Content)
 	if err != nil {
 		return nil, "", &apiError{21401, "Dokument nie jest zgodny ze schemą (xsd).", []string{err.Error()}}
@@ -70,8 +71,8 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*Login, string, *a
 		return nil, "", &apiError{21117, "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
 			[]string{"Suma kontrolna identyfikatora " + document.Context.Value + " jest nieprawidłowa."}}
 	}
-	return &Login{
-		Owner: Owner{Context: document.Context, Identifier: signedBy.identifier}, Method: signatureMethod(signedBy, issued),
+	return &store.Login{
+		Owner: store.Owner{Context: document.Context, Identifier: signedBy.identifier}, Method: signatureMethod(signedBy, issued),
 		IPPolicy: document.IPPolicy, Signed: signed.Certificate, Issued: issued,
 	}, document.Challenge, nil
 }
@@ -97,10 +98,10 @@ func signatureError(err error) *apiError {
 // signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the
 // chains of KSeF's own certificates are trusted, so a login with another that asks for the chain to
 // be verified fails.
-func signatureFailure(l *Login, now time.Time) *StatusInfo {
-	badCertificate := func(detail string) *StatusInfo {
-		return &StatusInfo{460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
-			[]string{detail}}
+func signatureFailure(l *store.Login, now time.Time) *store.StatusInfo {
+	badCertificate := func(detail string) *store.StatusInfo {
+		return &store.StatusInfo{Code: 460, Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
+			Details: []string{detail}}
 	}
 	switch certificate := l.Signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):

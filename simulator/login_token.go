@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/ippolicy"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // tokenLoginRequest is InitTokenAuthenticationRequest.
@@ -53,7 +54,7 @@ func (s *Simulator) loginByToken(req *request) response {
 	if !valid {
 		return req.failed(invalidChallenge())
 	}
-	login := &Login{Owner: Owner{Context: *body.ContextIdentifier}, Method: tokenMethod(), IPPolicy: allowed}
+	login := &store.Login{Owner: store.Owner{Context: *body.ContextIdentifier}, Method: tokenMethod(), IPPolicy: allowed}
 	if err != nil {
 		login.Failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
@@ -87,13 +88,13 @@ func (r tokenLoginRequest) read() (ippolicy.Policy, []byte, *apiError) {
 	return allowed, encrypted, nil
 }
 
-func badToken(detail string) *StatusInfo {
-	return &StatusInfo{450, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", []string{detail}}
+func badToken(detail string) *store.StatusInfo {
+	return &store.StatusInfo{Code: 450, Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", Details: []string{detail}}
 }
 
 // matchToken finds the token of a login, or the reason why it opens nothing. The caller holds the
 // lock.
-func (s *Simulator) matchToken(l *Login, plain string, challenged time.Time) {
+func (s *Simulator) matchToken(l *store.Login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {
 		l.Failure = badToken("Nieprawidłowe kodowanie tokena")
@@ -116,19 +117,19 @@ func (s *Simulator) matchToken(l *Login, plain string, challenged time.Time) {
 	case known.Context != l.Context:
 		l.Failure = badToken("Token nie może być użyty w kontekście " + l.Context.Type + ": " + l.Context.Value)
 	default:
-		l.Owner = Owner{known.Context, known.Author, known.Reference}
+		l.Owner = store.Owner{Context: known.Context, Identifier: known.Author, Token: known.Reference}
 	}
 }
 
 // tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
-func (s *Simulator) tokenFailure(t *Token, at time.Time) *StatusInfo {
+func (s *Simulator) tokenFailure(t *store.Token, at time.Time) *store.StatusInfo {
 	if s.tokenRules.refuses(at) {
 		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess
 	}
 	switch t.Status(at) {
-	case StatusActive:
+	case store.StatusActive:
 		return nil
-	case StatusPending, StatusFailed:
+	case store.StatusPending, store.StatusFailed:
 		return badToken("Token nieaktywny")
 	}
 	if t.Revoked.IsZero() { // it has expired

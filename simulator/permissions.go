@@ -9,6 +9,7 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // operationKept is how long the status of an operation can be asked for.
@@ -36,34 +37,14 @@ func (s *Simulator) permissionEndpoints() []endpoint {
 	}
 }
 
-// PermissionOperation grants permissions or takes one away. How it ends is decided when it is asked
-// for, and takes effect when it ends.
-type PermissionOperation struct {
-	Reference string
-	Context   ksef.Identifier
-	Requested time.Time
-	Decided   time.Time   // when it stops being in progress
-	Failure   *StatusInfo // nil when it succeeds
-}
-
-func (o *PermissionOperation) Status(now time.Time) StatusInfo {
-	switch {
-	case now.Before(o.Decided):
-		return StatusInfo{Code: 100, Description: "Operacja przyjęta do realizacji"}
-	case o.Failure != nil:
-		return *o.Failure
-	}
-	return StatusInfo{Code: 200, Description: "Operacja zakończona sukcesem"}
-}
-
 // permissionOperationResponse is PermissionsOperationResponse.
 type permissionOperationResponse struct {
 	ReferenceNumber string `json:"referenceNumber"`
 }
 
 // startOperation records an operation that ends after the delay. The caller holds the lock.
-func (s *Simulator) startOperation(req *request, failure *StatusInfo) (*PermissionOperation, response) {
-	started := &PermissionOperation{
+func (s *Simulator) startOperation(req *request, failure *store.StatusInfo) (*store.PermissionOperation, response) {
+	started := &store.PermissionOperation{
 		Reference: ksef.NewReference(ksef.OperationKind, req.now), Context: req.login.Context,
 		Requested: req.now, Decided: req.now.Add(s.options.GrantDelay), Failure: failure,
 	}
@@ -87,7 +68,7 @@ func (s *Simulator) permissionOperationStatus(req *request) response {
 	if !req.now.Before(found.Requested.Add(operationKept)) {
 		return req.failure(http.StatusGone, 0)
 	}
-	return ok(map[string]StatusInfo{"status": found.Status(req.now)})
+	return ok(map[string]store.StatusInfo{"status": found.Status(req.now)})
 }
 
 // revokePermission is DELETE /permissions/common/grants/{permissionId}.
@@ -101,7 +82,7 @@ func (s *Simulator) revokePermission(req *request) response {
 	found := s.store.Rights.ByID[id]
 	operation, resp := s.startOperation(req, req.revocationFailure(found))
 	if operation.Failure == nil {
-		s.store.Rights.End([]*StoreGrant{found}, operation.Decided)
+		s.store.Rights.End([]*store.Grant{found}, operation.Decided)
 	}
 	return resp
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // Lengths of names, in characters.
@@ -21,21 +22,14 @@ const (
 
 var countryPattern = regexp.MustCompile("^[A-Z]{2}$")
 
-// IDDocument is IdDocument.
-type IDDocument struct {
-	Type    string `json:"type"`
-	Number  string `json:"number"`
-	Country string `json:"country"`
-}
-
 // describedPerson is PersonDetails, PersonByFingerprintWithIdentifierDetails and
 // PersonByFingerprintWithoutIdentifierDetails.
 type describedPerson struct {
-	FirstName  string           `json:"firstName"`
-	LastName   string           `json:"lastName"`
-	Identifier *ksef.Identifier `json:"identifier"`
-	BirthDate  string           `json:"birthDate"`
-	IDDocument *IDDocument      `json:"idDocument"`
+	FirstName  string            `json:"firstName"`
+	LastName   string            `json:"lastName"`
+	Identifier *ksef.Identifier  `json:"identifier"`
+	BirthDate  string            `json:"birthDate"`
+	IDDocument *store.IDDocument `json:"idDocument"`
 }
 
 // personGrantRequest is PersonPermissionsGrantRequest.
@@ -51,22 +45,6 @@ type personGrantRequest struct {
 	} `json:"subjectDetails"`
 }
 
-// PersonDetails is PermissionsSubjectPersonDetails.
-type PersonDetails struct {
-	Type       string           `json:"subjectDetailsType"`
-	FirstName  string           `json:"firstName"`
-	LastName   string           `json:"lastName"`
-	Identifier *ksef.Identifier `json:"personIdentifier,omitempty"`
-	BirthDate  string           `json:"birthDate,omitempty"`
-	IDDocument *IDDocument      `json:"idDocument,omitempty"`
-}
-
-// EntityDetails is PermissionsSubjectEntityDetails.
-type EntityDetails struct {
-	Type     string `json:"subjectDetailsType"`
-	FullName string `json:"fullName"`
-}
-
 // grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also what
 // the caller lacks (official test PersonPermissionIntegrationTest).
 func (s *Simulator) grantToPerson(req *request) response {
@@ -78,14 +56,14 @@ func (s *Simulator) grantToPerson(req *request) response {
 	if refused != nil {
 		return req.failed(refused)
 	}
-	var grants []*StoreGrant
+	var grants []*store.Grant
 	for _, permission := range body.Permissions {
-		grants = append(grants, &StoreGrant{Permission: permission, Description: body.Description, Person: details})
+		grants = append(grants, &store.Grant{Permission: permission, Description: body.Description, Person: details})
 	}
 	return s.grant(req, *body.SubjectIdentifier, grants)
 }
 
-func (r personGrantRequest) check() (*PersonDetails, *apiError) {
+func (r personGrantRequest) check() (*store.PersonDetails, *apiError) {
 	var wrong fieldErrors
 	wrong.identifier("subjectIdentifier", r.SubjectIdentifier, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
 	wrong.distinct("permissions", r.Permissions, ksef.AllPermissions())
@@ -117,8 +95,8 @@ func (r personGrantRequest) check() (*PersonDetails, *apiError) {
 }
 
 // check validates what the type of details asks for, and leaves out the rest.
-func (p describedPerson) check(kind, field string, wrong *fieldErrors) *PersonDetails {
-	details := &PersonDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
+func (p describedPerson) check(kind, field string, wrong *fieldErrors) *store.PersonDetails {
+	details := &store.PersonDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
 	wrong.length(field+"firstName", p.FirstName, minName, maxFirstName)
 	wrong.length(field+"lastName", p.LastName, minName, maxLastName)
 	switch kind {
@@ -135,7 +113,7 @@ func (p describedPerson) check(kind, field string, wrong *fieldErrors) *PersonDe
 	return details
 }
 
-func checkIDDocument(d *IDDocument, field string, wrong *fieldErrors) {
+func checkIDDocument(d *store.IDDocument, field string, wrong *fieldErrors) {
 	if d == nil {
 		wrong.add("Pole %s jest wymagane.", field)
 		return
@@ -170,10 +148,10 @@ func (s *Simulator) grantToEntity(req *request) response {
 	if refused := body.check(); refused != nil {
 		return req.failed(refused)
 	}
-	details := &EntityDetails{"EntityByIdentifier", body.SubjectDetails.FullName}
-	var grants []*StoreGrant
+	details := &store.EntityDetails{Type: "EntityByIdentifier", FullName: body.SubjectDetails.FullName}
+	var grants []*store.Grant
 	for _, permission := range body.Permissions {
-		grants = append(grants, &StoreGrant{
+		grants = append(grants, &store.Grant{
 			Permission: permission.Type, CanDelegate: permission.CanDelegate,
 			Description: body.Description, Entity: details,
 		})
@@ -199,7 +177,7 @@ func (r entityGrantRequest) check() *apiError {
 }
 
 // grant begins the operation that gives a subject permissions in the caller's context.
-func (s *Simulator) grant(req *request, holder ksef.Identifier, grants []*StoreGrant) response {
+func (s *Simulator) grant(req *request, holder ksef.Identifier, grants []*store.Grant) response {
 	var permissions []string
 	for _, g := range grants {
 		permissions = append(permissions, g.Permission)

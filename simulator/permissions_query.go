@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // partner is an identifier whose value some types do without: the author System and the target
@@ -68,7 +69,7 @@ func (f grantFilter) check() *apiError {
 // tests of PersonPermission find what was granted directly by the context it is for, given as
 // context and as target; only what was granted indirectly has other targets or can be inactive, and
 // none of that is kept here.
-func (f grantFilter) matchesPersonal(g *StoreGrant) bool {
+func (f grantFilter) matchesPersonal(g *store.Grant) bool {
 	switch {
 	case f.Context != nil && *f.Context != g.Context:
 		return false
@@ -80,7 +81,7 @@ func (f grantFilter) matchesPersonal(g *StoreGrant) bool {
 	return len(f.Types) == 0 || slices.Contains(f.Types, g.Permission)
 }
 
-func (f grantFilter) matches(g *StoreGrant) bool {
+func (f grantFilter) matches(g *store.Grant) bool {
 	switch {
 	case f.Author != nil && ksef.Identifier(*f.Author) != g.Author:
 		return false
@@ -94,11 +95,11 @@ func (f grantFilter) matches(g *StoreGrant) bool {
 
 // grantsInForce returns one page of the grants in force that match: those begun last first, and
 // those begun together by their identifiers. The caller holds the lock.
-func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*StoreGrant) bool) ([]*StoreGrant, bool) {
-	found := slices.DeleteFunc(slices.Clone(s.store.Rights.Grants), func(g *StoreGrant) bool {
+func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*store.Grant) bool) ([]*store.Grant, bool) {
+	found := slices.DeleteFunc(slices.Clone(s.store.Rights.Grants), func(g *store.Grant) bool {
 		return !g.InForce(now) || !matches(g)
 	})
-	slices.SortFunc(found, func(a, b *StoreGrant) int {
+	slices.SortFunc(found, func(a, b *store.Grant) int {
 		return cmp.Or(b.Starts.Compare(a.Starts), strings.Compare(a.ID, b.ID))
 	})
 	first := min(size*number, len(found))
@@ -108,19 +109,19 @@ func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(
 
 // grantItem is PersonalPermission, and part of PersonPermission.
 type grantItem struct {
-	ID                   string           `json:"id"`
-	ContextIdentifier    *ksef.Identifier `json:"contextIdentifier,omitempty"`
-	AuthorizedIdentifier *ksef.Identifier `json:"authorizedIdentifier,omitempty"`
-	PermissionScope      string           `json:"permissionScope"`
-	Description          string           `json:"description"`
-	SubjectPersonDetails *PersonDetails   `json:"subjectPersonDetails,omitempty"`
-	SubjectEntityDetails *EntityDetails   `json:"subjectEntityDetails,omitempty"`
-	PermissionState      string           `json:"permissionState"`
-	StartDate            timestamp        `json:"startDate"`
-	CanDelegate          bool             `json:"canDelegate"`
+	ID                   string               `json:"id"`
+	ContextIdentifier    *ksef.Identifier     `json:"contextIdentifier,omitempty"`
+	AuthorizedIdentifier *ksef.Identifier     `json:"authorizedIdentifier,omitempty"`
+	PermissionScope      string               `json:"permissionScope"`
+	Description          string               `json:"description"`
+	SubjectPersonDetails *store.PersonDetails `json:"subjectPersonDetails,omitempty"`
+	SubjectEntityDetails *store.EntityDetails `json:"subjectEntityDetails,omitempty"`
+	PermissionState      string               `json:"permissionState"`
+	StartDate            timestamp            `json:"startDate"`
+	CanDelegate          bool                 `json:"canDelegate"`
 }
 
-func grantItemOf(g *StoreGrant) grantItem {
+func grantItemOf(g *store.Grant) grantItem {
 	return grantItem{
 		ID: g.ID, PermissionScope: g.Permission, Description: g.Description,
 		SubjectPersonDetails: g.Person, SubjectEntityDetails: g.Entity,
@@ -154,7 +155,7 @@ func (s *Simulator) queryPersonalGrants(req *request) response {
 	defer s.mu.Unlock()
 	company := ksef.Identifier{Type: ksef.TypeNIP, Value: req.login.Context.NIP()}
 	owner := s.owns(req.login.Identifier, req.login.Context)
-	found, more := s.grantsInForce(req.now, size, number, func(g *StoreGrant) bool {
+	found, more := s.grantsInForce(req.now, size, number, func(g *store.Grant) bool {
 		own := g.Holder == req.login.Identifier && g.Context == req.login.Context
 		received := owner && g.Entity != nil && g.Holder == company
 		return (own || received) && filter.matchesPersonal(g)
@@ -197,7 +198,7 @@ func (s *Simulator) queryPersonsGrants(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, more := s.grantsInForce(req.now, size, number, func(g *StoreGrant) bool {
+	found, more := s.grantsInForce(req.now, size, number, func(g *store.Grant) bool {
 		return g.Context == req.login.Context && filter.matches(g)
 	})
 	list := grantList[personGrantItem]{[]personGrantItem{}, more}

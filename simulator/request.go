@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
@@ -23,7 +24,7 @@ import (
 type request struct {
 	*http.Request
 	now   time.Time
-	login *Login // set when the endpoint asks for a bearer token
+	login *store.Login // set when the endpoint asks for a bearer token
 	// permissions are those of the access token: what its login might do when it was issued.
 	permissions []string
 	fault       Fault // the one that this request has hit; its kind is empty when there is none

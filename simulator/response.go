@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // timeLayout is how KSeF writes times: seven fractional digits and a numeric zone.
@@ -168,7 +169,7 @@ func (req *request) tooMany(detail string, retryAfter int) response {
 		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail),
 			problem: true, retryAfter: retryAfter}
 	}
-	body := map[string]any{"status": StatusInfo{http.StatusTooManyRequests, "Too Many Requests", []string{detail}}}
+	body := map[string]any{"status": store.StatusInfo{Code: http.StatusTooManyRequests, Description: "Too Many Requests", Details: []string{detail}}}
 	return response{status: http.StatusTooManyRequests, body: body, retryAfter: retryAfter}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // This file decides who may do what. Its functions are called with the lock held.
@@ -38,7 +39,7 @@ func (s *Simulator) owns(subject, context ksef.Identifier) bool {
 
 // effectivePermissions returns what a login may do at a time: what its subject may, and under a
 // token only what the token carries too. An access token keeps what it was issued with.
-func (s *Simulator) effectivePermissions(l *Login, at time.Time) []string {
+func (s *Simulator) effectivePermissions(l *store.Login, at time.Time) []string {
 	permissions := s.permissionsOf(l.Identifier, l.Context, at)
 	if l.Token == "" {
 		return permissions
@@ -51,16 +52,16 @@ func (s *Simulator) effectivePermissions(l *Login, at time.Time) []string {
 
 // rightsFailure is how a login ends that has no right to succeed at a time; nil for others. A token
 // is of the person who made it, so it ends with that person's death too: that is a guess.
-func (s *Simulator) rightsFailure(l *Login, at time.Time) *StatusInfo {
+func (s *Simulator) rightsFailure(l *store.Login, at time.Time) *store.StatusInfo {
 	switch {
 	case s.store.Subjects.Blocked[l.Context]:
-		return &StatusInfo{480, "Uwierzytelnienie zablokowane",
-			[]string{"Podejrzenie incydentu bezpieczeństwa. Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy."}}
+		return &store.StatusInfo{Code: 480, Description: "Uwierzytelnienie zablokowane",
+			Details: []string{"Podejrzenie incydentu bezpieczeństwa. Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy."}}
 	case s.store.Subjects.Deceased(l.Identifier):
-		return &StatusInfo{470, "Uwierzytelnianie zakończone niepowodzeniem",
-			[]string{"Próba wykorzystania metod autoryzacyjnych osoby zmarłej"}}
+		return &store.StatusInfo{Code: 470, Description: "Uwierzytelnianie zakończone niepowodzeniem",
+			Details: []string{"Próba wykorzystania metod autoryzacyjnych osoby zmarłej"}}
 	case len(s.effectivePermissions(l, at)) == 0:
-		return &StatusInfo{415, "Uwierzytelnianie zakończone niepowodzeniem", []string{"Brak przypisanych uprawnień"}}
+		return &store.StatusInfo{Code: 415, Description: "Uwierzytelnianie zakończone niepowodzeniem", Details: []string{"Brak przypisanych uprawnień"}}
 	}
 	return nil
 }
@@ -75,16 +76,16 @@ func (s *Simulator) lacksEnforcementRole(context ksef.Identifier, permissions []
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
 // EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
 // owner has all permissions, and contexts of the European Union and of Peppol have other endpoints.
-func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []string) *StatusInfo {
+func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []string) *store.StatusInfo {
 	switch {
 	case context.Type != ksef.TypeNIP && context.Type != ksef.TypeInternalID:
-		return &StatusInfo{Code: 430,
+		return &store.StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case s.lacksEnforcementRole(context, permissions):
-		return &StatusInfo{Code: 430,
+		return &store.StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case context.Type == ksef.TypeNIP && s.owns(holder, context):
-		return &StatusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
+		return &store.StatusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
 	}
 	return nil
 }
@@ -92,12 +93,12 @@ func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []
 // revocationFailure returns how an operation ends that takes a grant away in the caller's context; nil
 // when it succeeds. That an unknown grant, one of another context and one that has ended end with
 // 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
-func (req *request) revocationFailure(g *StoreGrant) *StatusInfo {
+func (req *request) revocationFailure(g *store.Grant) *store.StatusInfo {
 	switch {
 	case g == nil || g.Context != req.login.Context || !g.Ends.IsZero():
-		return &StatusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
+		return &store.StatusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
 	case !req.hasAny("CredentialsManage"):
-		return &StatusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
+		return &store.StatusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // Simulator is one KSeF environment.
@@ -34,7 +35,7 @@ type Simulator struct {
 	ahead     atomic.Int64 // how far the clock is ahead of package time, in nanoseconds
 
 	mu           sync.Mutex
-	store        *Store
+	store        *store.Store
 	tokenRules   tokenRules
 	limitChanges limitChanges
 	limiter      *limits.Limiter
@@ -77,7 +78,7 @@ func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.Store(int64(s.options.ClockOffset))
-	s.store = NewStore()
+	s.store = store.New()
 	s.tokenRules = tokenRules{s.options.Tokens, s.options.TokenValidity}
 	s.limitChanges = newLimitChanges()
 	s.grantAll(s.options.Grants, s.now())

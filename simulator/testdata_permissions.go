@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // testPermissionsRequest is TestDataPermissionsGrantRequest, and without permissions
@@ -48,10 +49,10 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	defer s.mu.Unlock()
 	if s.lacksEnforcementRole(*body.Context, types) {
 		return req.failed(badInput("Pole permissions nie może zawierać %s: kontekst nie ma roli %s ani CourtBailiff.",
-			enforcementOperations, EnforcementAuthority))
+			enforcementOperations, store.EnforcementAuthority))
 	}
 	for _, permission := range body.Permissions {
-		s.store.Rights.Add(&StoreGrant{
+		s.store.Rights.Add(&store.Grant{
 			Holder: *body.Authorized, Context: *body.Context, Permission: permission.Type,
 			Description: permission.Description, Author: ksef.System(), Starts: req.now,
 		})
@@ -71,7 +72,7 @@ func (s *Simulator) revokeTestPermissions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.Rights.End(s.store.Rights.ByHolder[HolderInContext{*body.Authorized, *body.Context}], req.now)
+	s.store.Rights.End(s.store.Rights.ByHolder[store.HolderInContext{Holder: *body.Authorized, Context: *body.Context}], req.now)
 	return done()
 }
 

@@ -10,6 +10,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // testSubjectEndpoints prepare what a test needs. They need no login, as on TEST. Blocking a
@@ -60,19 +61,19 @@ type subjectCreateRequest struct {
 
 // check returns the subject and the moment of its creation. That an enforcement authority with
 // subunits is refused is not documented: only the other two types are said to have them.
-func (r subjectCreateRequest) check() (*TestSubject, time.Time, *apiError) {
+func (r subjectCreateRequest) check() (*store.TestSubject, time.Time, *apiError) {
 	var wrong fieldErrors
 	wrong.nip("subjectNip", r.NIP)
-	wrong.oneOf("subjectType", r.Type, []string{EnforcementAuthority, VATGroup, LocalGovernment})
+	wrong.oneOf("subjectType", r.Type, []string{store.EnforcementAuthority, store.VATGroup, store.LocalGovernment})
 	wrong.length("description", r.Description, minDescription, maxDescription)
-	made := &TestSubject{Kind: r.Type}
+	made := &store.TestSubject{Kind: r.Type}
 	for i, subunit := range r.Subunits {
 		wrong.nip(fmt.Sprintf("subunits[%d].subjectNip", i), subunit.NIP)
 		wrong.length(fmt.Sprintf("subunits[%d].description", i), subunit.Description, minDescription, maxDescription)
 		made.Subunits = append(made.Subunits, subunit.NIP)
 	}
-	if r.Type == EnforcementAuthority && len(r.Subunits) > 0 {
-		wrong.add("Pole subunits jest niedozwolone dla typu %s.", EnforcementAuthority)
+	if r.Type == store.EnforcementAuthority && len(r.Subunits) > 0 {
+		wrong.add("Pole subunits jest niedozwolone dla typu %s.", store.EnforcementAuthority)
 	}
 	created := wrong.moment("createdDate", r.CreatedDate)
 	return made, created, wrong.refusal()
@@ -165,7 +166,7 @@ func (s *Simulator) createPerson(req *request) response {
 	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	s.store.Subjects.Persons[body.NIP] = &TestPerson{body.PESEL, *body.IsBailiff, body.IsDeceased}
+	s.store.Subjects.Persons[body.NIP] = &store.TestPerson{PESEL: body.PESEL, Bailiff: *body.IsBailiff, Deceased: body.IsDeceased}
 	s.store.Rights.Restrict(ksef.Identifier{Type: ksef.TypePESEL, Value: body.PESEL}, ksef.Identifier{Type: ksef.TypeNIP, Value: body.NIP})
 	return done()
 }

@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 const issueTokenEndpoint = "POST /tokens"
@@ -105,14 +106,14 @@ func (r generateRequest) within(granted []string) *apiError {
 
 // newToken makes a token and the secret, which has the form that real ones have: <reference
 // number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
-func (s *Simulator) newToken(req *request, body generateRequest) (*Token, string) {
+func (s *Simulator) newToken(req *request, body generateRequest) (*store.Token, string) {
 	context := "nip-" + req.login.Context.Value
 	if req.login.Context.Type == ksef.TypeInternalID {
 		context = "internalId-" + req.login.Context.Value
 	}
 	reference := ksef.NewReference(ksef.TokenKind, req.now)
 	secret := reference + "|" + context + "|" + ksef.RandomHex(64)
-	return &Token{
+	return &store.Token{
 		Reference: reference, Hash: sha256.Sum256([]byte(secret)),
 		Context: req.login.Context, Author: req.login.Identifier,
 		Description: body.Description, Folded: strings.ToLower(body.Description),
@@ -135,13 +136,13 @@ type tokenItem struct {
 	StatusDetails        []string        `json:"statusDetails"`
 }
 
-func (req *request) item(t *Token) tokenItem {
+func (req *request) item(t *store.Token) tokenItem {
 	status := t.Status(req.now)
 	details := []string{}
 	switch {
-	case status == StatusFailed:
+	case status == store.StatusFailed:
 		details = append(details, "Nie udało się aktywować tokena.")
-	case status == StatusRevoked && t.Revoked.IsZero():
+	case status == store.StatusRevoked && t.Revoked.IsZero():
 		details = append(details, "Upłynął termin ważności tokena.")
 	}
 	return tokenItem{
@@ -153,7 +154,7 @@ func (req *request) item(t *Token) tokenItem {
 // maySee tells whether the caller may see or revoke a token of its context: with one of the
 // permissions any token; else with a token login only that token, and with a signature only the
 // tokens of the same author.
-func (req *request) maySee(t *Token, permissions ...string) bool {
+func (req *request) maySee(t *store.Token, permissions ...string) bool {
 	if req.hasAny(permissions...) {
 		return true
 	}
@@ -184,7 +185,7 @@ func (s *Simulator) tokenStatus(req *request) response {
 }
 
 // findToken returns a token of the caller's context. The caller holds the lock.
-func (s *Simulator) findToken(req *request, reference string) (*Token, *apiError) {
+func (s *Simulator) findToken(req *request, reference string) (*store.Token, *apiError) {
 	found := s.store.Tokens[reference]
 	if found == nil || found.Context != req.login.Context {
 		return nil, badInput("Token o numerze referencyjnym %s nie istnieje.", reference)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
+	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
 // minFilter is how many characters a text to search for must have.
@@ -32,7 +33,7 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 		author:      strings.ToLower(query.Get("authorIdentifier")),
 	}
 	for _, text := range query["status"] {
-		status, known := enumValue(text, StatusPending, StatusActive, StatusRevoking, StatusRevoked, StatusFailed)
+		status, known := enumValue(text, store.StatusPending, store.StatusActive, store.StatusRevoking, store.StatusRevoked, store.StatusFailed)
 		if !known {
 			return tokenFilter{}, badInput("Status %q jest nieznany.", text)
 		}
@@ -55,7 +56,7 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	return filter, nil
 }
 
-func (f tokenFilter) matches(t *Token, now time.Time) bool {
+func (f tokenFilter) matches(t *store.Token, now time.Time) bool {
 	switch {
 	case len(f.statuses) > 0 && !slices.Contains(f.statuses, t.Status(now)):
 		return false

@@ -3,7 +3,11 @@
 
 package simulator
 
-import "slices"
+import (
+	"slices"
+
+	"vault-plugin-secrets-ksef/simulator/internal/store"
+)
 
 // revokeToken is DELETE /tokens/{referenceNumber}.
 func (s *Simulator) revokeToken(req *request) response {
@@ -22,10 +26,10 @@ func (s *Simulator) revokeToken(req *request) response {
 	}
 	status := found.Status(req.now)
 	notNow := badInput("Token o statusie %s nie może zostać unieważniony.", status)
-	if slices.Contains([]string{StatusRevoking, StatusRevoked, StatusFailed}, status) {
+	if slices.Contains([]string{store.StatusRevoking, store.StatusRevoked, store.StatusFailed}, status) {
 		return req.deleteResponse(s.options.DeleteDeadToken, notNow)
 	}
-	if status == StatusPending && s.options.DeletePendingToken != AnswerNoContent {
+	if status == store.StatusPending && s.options.DeletePendingToken != AnswerNoContent {
 		return req.deleteResponse(s.options.DeletePendingToken, notNow)
 	}
 	found.Revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
