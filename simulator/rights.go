@@ -11,6 +11,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
+// enforcementOperations is a permission that only some contexts can give.
+const enforcementOperations = "EnforcementOperations"
+
 // This file decides who may do what. Its functions are called with the lock held.
 
 // permissionsOf returns what a subject may do in a context at a time; nothing when it may not log
@@ -107,4 +110,17 @@ func (req *request) revocationFailure(g *store.Grant) *store.StatusInfo {
 func (req *request) hasAny(permissions ...string) bool {
 	return slices.ContainsFunc(permissions,
 		func(permission string) bool { return slices.Contains(req.permissions, permission) })
+}
+
+// grantAll records the grants of the options. KSeF itself is their author.
+func (s *Simulator) grantAll(grants []Grant, now time.Time) {
+	for _, given := range grants {
+		s.store.Rights.Restrict(given.Identifier, given.Context)
+		for _, permission := range given.Permissions {
+			s.store.Rights.Add(&store.Grant{
+				Holder: given.Identifier, Context: given.Context, Permission: permission,
+				Description: "Nadane przy uruchomieniu", Author: ksef.System(), Starts: now,
+			})
+		}
+	}
 }
