@@ -53,6 +53,7 @@ testacc: build ## Run the acceptance test against KSeF's TEST environment (KSEF_
 lint: ## Check style, mistakes and the architecture
 	go tool -modfile=tools/lint/go.mod golangci-lint run --allow-parallel-runners ./...
 	scripts/sleepless
+	scripts/width
 
 fuzz: ## Run each fuzz target for FUZZTIME (30s unless told)
 	@grep -rEo --include='*_test.go' --exclude-dir=.cache '^func Fuzz[A-Za-z0-9_]+' . | sort | \
