@@ -16,22 +16,27 @@ import (
 func signatureMethod(who subject, issued *store.Certificate) store.AuthenticationMethod {
 	if issued != nil {
 		return store.AuthenticationMethod{Legacy: "InternalCertificate",
-			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.internal-certificate", DisplayName: "Certyfikat KSeF"}}
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.internal-certificate",
+				DisplayName: "Certyfikat KSeF"}}
 	}
 	if who.identifier.Type == ksef.TypePeppolID {
 		return store.AuthenticationMethod{Legacy: "PeppolSignature",
-			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.peppol-signature", DisplayName: "Podpis dostawcy usług Peppol"}}
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.peppol-signature",
+				DisplayName: "Podpis dostawcy usług Peppol"}}
 	}
 	if who.person {
 		return store.AuthenticationMethod{Legacy: "QualifiedSignature",
-			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-signature", DisplayName: "Podpis kwalifikowany"}}
+			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-signature",
+				DisplayName: "Podpis kwalifikowany"}}
 	}
 	return store.AuthenticationMethod{Legacy: "QualifiedSeal",
-		Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-seal", DisplayName: "Pieczęć kwalifikowana"}}
+		Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-seal",
+			DisplayName: "Pieczęć kwalifikowana"}}
 }
 
 func tokenMethod() store.AuthenticationMethod {
-	return store.AuthenticationMethod{Legacy: "Token", Info: store.MethodInfo{Category: "Token", Code: "token.ksef", DisplayName: "Token KSeF"}}
+	return store.AuthenticationMethod{Legacy: "Token",
+		Info: store.MethodInfo{Category: "Token", Code: "token.ksef", DisplayName: "Token KSeF"}}
 }
 
 func (s *Simulator) loginEndpoints() []endpoint {

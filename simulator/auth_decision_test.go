@@ -14,7 +14,7 @@ import (
 )
 
 // Logins are decided in the order of their times, whichever began first.
-func TestLoginsAreDecidedWhenTheirTimeComes(t *testing.T) {
+func TestLoginDecidedWhenDue(t *testing.T) {
 	a := newAPI(t, simulator.Options{
 		Limits: unlimited(), LoginDelay: time.Second, QualifiedLoginDelay: 10 * time.Second,
 		ActivationDelay: 5 * time.Second,
@@ -45,8 +45,8 @@ func TestLoginsAreDecidedWhenTheirTimeComes(t *testing.T) {
 	require.Equal(t, []int{200, 200, 450}, codes())
 }
 
-// BenchmarkAmongUndecidedLogins shows that a request costs the same however many logins wait.
-func BenchmarkAmongUndecidedLogins(b *testing.B) {
+// BenchmarkUndecidedLogins shows that a request costs the same however many logins wait.
+func BenchmarkUndecidedLogins(b *testing.B) {
 	a := newAPI(b, simulator.Options{Limits: unlimited(), LoginDelay: time.Hour})
 	a.client.Transport = a.sim.Transport()
 	certificate := seal(b)

@@ -39,7 +39,8 @@ func (s *Simulator) accessClaims(l *store.Login, at time.Time) jwt.AccessClaims 
 		granted = []string{jwt.OwnerPermission}
 	}
 	none := jwt.NewList(nil)
-	made := jwt.AccessClaims{Subject: subjectDetailsOf(l).Claim(), Permissions: jwt.NewList(granted), Excluded: none, Roles: none, Effective: none, Other: none}
+	made := jwt.AccessClaims{Subject: subjectDetailsOf(l).Claim(), Permissions: jwt.NewList(granted), Excluded: none,
+		Roles: none, Effective: none, Other: none}
 	if l.Token != "" {
 		made.Effective = jwt.NewList(s.effectivePermissions(l, at))
 	}

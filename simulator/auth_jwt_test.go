@@ -27,13 +27,13 @@ func claimsOf(t *testing.T, jwt string) map[string]any {
 }
 
 // Real access tokens of TEST look like this: ksef-api issues 125 (a seal), 482 (a person) and 838.
-func TestAccessTokensHaveTheClaimsOfRealOnes(t *testing.T) {
+func TestJWTAccessClaims(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: -1, Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: "Pesel", Value: pesel},
 		Context:     simulator.Identifier{Type: "Nip", Value: nip},
 		Permissions: []string{"InvoiceRead", "CredentialsManage"},
 	}}})
-	check := func(jwt, method, subject, held, effective string) {
+	check := func(jwt, method, subject, permissions, effective string) {
 		t.Helper()
 		claims := claimsOf(t, jwt)
 		require.Equal(t, "ContextToken", claims["typ"])
@@ -41,7 +41,7 @@ func TestAccessTokensHaveTheClaimsOfRealOnes(t *testing.T) {
 		require.Equal(t, nip, claims["civ"])
 		require.Equal(t, method, claims["aum"])
 		require.JSONEq(t, subject, claims["sud"].(string))
-		require.JSONEq(t, held, claims["per"].(string))
+		require.JSONEq(t, permissions, claims["per"].(string))
 		require.JSONEq(t, effective, claims["pep"].(string))
 		for _, empty := range []string{"pec", "rol", "iop"} {
 			require.Equal(t, "[]", claims[empty], empty)
@@ -66,7 +66,7 @@ func TestAccessTokensHaveTheClaimsOfRealOnes(t *testing.T) {
 		`["InvoiceRead", "CredentialsManage"]`, `["InvoiceRead"]`)
 }
 
-func TestOtherJWTsSayOnlyWhichLoginTheyBelongTo(t *testing.T) {
+func TestJWTOtherClaims(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	o := a.begin(seal(t), nipXML)
 	s := a.redeem(o)

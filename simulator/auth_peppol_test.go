@@ -13,7 +13,7 @@ import (
 )
 
 // The official Java client's BaseIntegrationTest.authAsPeppolProvider logs in like this.
-func TestAPeppolProviderLogsInInItsOwnContext(t *testing.T) {
+func TestLoginPeppolProvider(t *testing.T) {
 	const peppol = "<PeppolId>PPL000001</PeppolId>"
 	a := newAPI(t, simulator.Options{RequireGrants: true})
 	provider := newCredential(t, simulator.CertificateOptions{PeppolID: "PPL000001"})

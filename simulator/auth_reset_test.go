@@ -14,11 +14,12 @@ import (
 )
 
 // Reset may come between the check of a bearer token and the endpoint that it opens.
-func TestALoginWithATokenIsNotRedeemedAfterReset(t *testing.T) {
+func TestResetPreventsRedeem(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/auth/token/redeem", nil)
-	known := &store.Login{Reference: "20250625-AU-20F5EE4000-DA48AE4124-46", Owner: store.Owner{Token: "a token"}, Decided: true}
+	known := &store.Login{Reference: "20250625-AU-20F5EE4000-DA48AE4124-46", Owner: store.Owner{Token: "a token"},
+		Decided: true}
 	s.store.AddLogin(known)
 	s.Reset()
 	resp := s.redeem(&request{Request: r, now: s.now(), login: known})

@@ -37,7 +37,7 @@ func (a *api) list(path, bearer, items, key string) (values []string, pages int)
 	}
 }
 
-func TestListsOwnActiveSessionsNewestFirst(t *testing.T) {
+func TestSessionListNewestFirst(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: unlimited()})
 	c := seal(t)
 	var want []string
@@ -62,7 +62,7 @@ func TestListsOwnActiveSessionsNewestFirst(t *testing.T) {
 	a.refused(a.do("GET", "/auth/sessions", current.access, nil), 21418, "")
 }
 
-func TestAnEndedSessionCannotBeRefreshed(t *testing.T) {
+func TestSessionEndedNotRefreshed(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	c := seal(t)
 	first, second, third := a.login(c, nipXML), a.login(c, nipXML), a.login(c, nipXML)
@@ -82,7 +82,7 @@ func TestAnEndedSessionCannotBeRefreshed(t *testing.T) {
 		"nie istnieje")
 }
 
-func TestASessionOfSomebodyElseCannotBeEnded(t *testing.T) {
+func TestSessionOfOtherOwnerNotEnded(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	owner := a.login(seal(t), nipXML)
 	person := a.login(newCredential(t, simulator.CertificateOptions{PESEL: "44051401359"}), nipXML)
@@ -90,7 +90,7 @@ func TestASessionOfSomebodyElseCannotBeEnded(t *testing.T) {
 	a.want(http.StatusOK, "POST", "/auth/token/refresh", person.refresh, nil)
 }
 
-func TestSessionsLeaveTheListWhenTheirTimeIsOver(t *testing.T) {
+func TestSessionListDropsExpired(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	c := seal(t)
 	old := a.login(c, nipXML)

@@ -78,7 +78,8 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*store.Login, stri
 			[]string{"Suma kontrolna identyfikatora " + document.Context.Value + " jest nieprawidłowa."}}
 	}
 	return &store.Login{
-		Owner: store.Owner{Context: document.Context, Identifier: signedBy.identifier}, Method: signatureMethod(signedBy, issued),
+		Owner: store.Owner{Context: document.Context,
+			Identifier: signedBy.identifier}, Method: signatureMethod(signedBy, issued),
 		IPPolicy: document.IPPolicy, Signed: signed.Certificate, Issued: issued,
 	}, document.Challenge, nil
 }
@@ -106,8 +107,9 @@ func signatureError(err error) *apiError {
 // be verified fails.
 func signatureFailure(l *store.Login, now time.Time) *store.StatusInfo {
 	badCertificate := func(detail string) *store.StatusInfo {
-		return &store.StatusInfo{Code: 460, Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
-			Details: []string{detail}}
+		return &store.StatusInfo{Code: 460,
+			Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
+			Details:     []string{detail}}
 	}
 	switch certificate := l.Signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):

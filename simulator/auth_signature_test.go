@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 )
 
-func TestASignedLoginOpensASessionOnce(t *testing.T) {
+func TestLoginRedeemedOnce(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	o := a.begin(seal(t), nipXML)
 	require.Len(t, o.reference, 36)
@@ -35,14 +35,14 @@ func TestASignedLoginOpensASessionOnce(t *testing.T) {
 }
 
 // A comment is no part of what is signed; it must not cut the value that is read.
-func TestACommentInsideAValueDoesNotChangeWhoLogsIn(t *testing.T) {
+func TestLoginIgnoresCommentInsideValue(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	document := bytes.Replace(a.sign(a.request(seal(t), nipXML)), []byte(nip), []byte(nip[:3]+"<!-- -->"+nip[3:]), 1)
 	a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", document)
 	require.Equal(t, simulator.Identifier{Type: "Nip", Value: nip}, a.sim.State().Sessions[0].ContextIdentifier)
 }
 
-func TestALoginIsInProgressForTheLoginDelay(t *testing.T) {
+func TestLoginInProgressForDelay(t *testing.T) {
 	a := newAPI(t, simulator.Options{LoginDelay: time.Minute})
 	o := a.begin(seal(t), nipXML)
 	code, _ := a.status(o)
@@ -52,7 +52,7 @@ func TestALoginIsInProgressForTheLoginDelay(t *testing.T) {
 	a.redeem(o)
 }
 
-func TestTokensOfALoginLiveAsLongAsKSeFs(t *testing.T) {
+func TestLoginTokenLifetimes(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	o := a.begin(seal(t), nipXML)
 	a.sim.Advance(44 * time.Minute)
@@ -73,7 +73,7 @@ func TestTokensOfALoginLiveAsLongAsKSeFs(t *testing.T) {
 	a.want(http.StatusUnauthorized, "POST", "/auth/token/refresh", s.access, nil)
 }
 
-func TestAChallengeIsGoodOnceAndForTenMinutes(t *testing.T) {
+func TestChallengeValidOnceForTenMinutes(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	c := seal(t)
 	document := a.sign(a.request(c, nipXML))
@@ -90,7 +90,7 @@ func TestAChallengeIsGoodOnceAndForTenMinutes(t *testing.T) {
 	a.refused(a.do("POST", "/auth/xades-signature", "", a.sign(unknown)), 21111, "")
 }
 
-func TestADocumentThatIsRefusedDoesNotSpendItsChallenge(t *testing.T) {
+func TestChallengeNotUsedByRefusedDocument(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	r := a.request(seal(t), "<Nip>5265877636</Nip>")
 	a.refused(a.do("POST", "/auth/xades-signature", "", a.sign(r)), 21117, "5265877636")
@@ -98,7 +98,7 @@ func TestADocumentThatIsRefusedDoesNotSpendItsChallenge(t *testing.T) {
 	a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", a.sign(r))
 }
 
-func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
+func TestLoginRefusalCodes(t *testing.T) {
 	const head, tail = "<ContextIdentifier>" + nipXML + "</ContextIdentifier>", "<SubjectIdentifierType>certificateSubject</SubjectIdentifierType>"
 	a := newAPI(t, simulator.Options{})
 	challenge := "<Challenge>" + a.challenge() + "</Challenge>"
@@ -138,7 +138,7 @@ func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
 				Key: c.key, Certificate: c.certificate, SigningTime: time.Now(),
 			}
 			test.edit(&r)
-			a.in(t).refused(a.do("POST", "/auth/xades-signature", "", a.sign(r)), test.code, "")
+			a.withT(t).refused(a.do("POST", "/auth/xades-signature", "", a.sign(r)), test.code, "")
 		})
 	}
 	a.refused(a.do("POST", "/auth/xades-signature", "", []byte(" ")), 21001, "")
@@ -151,7 +151,7 @@ func TestRefusesSignedDocumentsWithKSeFsCodes(t *testing.T) {
 	a.want(http.StatusUnsupportedMediaType, "POST", "/auth/xades-signature", "", []byte("<a/>"))
 }
 
-func TestReadsTheSignerFromTheCertificate(t *testing.T) {
+func TestLoginSubjectFromCertificate(t *testing.T) {
 	person := func(serial string) *pkix.Name {
 		name := pkix.Name{Country: []string{"PL"}, CommonName: "Jan Testowy", SerialNumber: serial}
 		for _, attribute := range []struct {
@@ -203,7 +203,7 @@ func TestReadsTheSignerFromTheCertificate(t *testing.T) {
 	}
 }
 
-func TestACertificateThatIsNotValidEndsTheLoginWith460(t *testing.T) {
+func TestLoginInvalidCertificate460(t *testing.T) {
 	tests := map[string]struct {
 		options simulator.CertificateOptions
 		query   string
@@ -231,10 +231,10 @@ func TestACertificateThatIsNotValidEndsTheLoginWith460(t *testing.T) {
 	}
 }
 
-func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
+func TestLoginNeedsOwnershipOrGrant(t *testing.T) {
 	owner, other := seal(t), newCredential(t, simulator.CertificateOptions{NIP: otherNIP})
 	pesel := newCredential(t, simulator.CertificateOptions{PESEL: "44051401359"})
-	nobody := newCredential(t, simulator.CertificateOptions{})
+	unnamed := newCredential(t, simulator.CertificateOptions{})
 	grantTo := func(identifier simulator.Identifier) simulator.Options {
 		context := simulator.Identifier{Type: "Nip", Value: nip}
 		return simulator.Options{RequireGrants: true,
@@ -261,10 +261,10 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 			415},
 		"a person with a grant": {grantTo(simulator.Identifier{Type: "Pesel",
 			Value: "44051401359"}), pesel, nipXML, "", 200},
-		"a fingerprint": {simulator.Options{}, nobody, nipXML,
+		"a fingerprint": {simulator.Options{}, unnamed, nipXML,
 			"certificateFingerprint", 415},
-		"a fingerprint with a grant": {grantTo(simulator.Fingerprint(nobody.certificate)),
-			nobody, nipXML, "certificateFingerprint", 200},
+		"a fingerprint with a grant": {grantTo(simulator.Fingerprint(unnamed.certificate)),
+			unnamed, nipXML, "certificateFingerprint", 200},
 		"a seal by its fingerprint": {simulator.Options{}, owner, nipXML,
 			"certificateFingerprint", 415},
 		"a seal by its fingerprint with a grant": {grantTo(simulator.Fingerprint(owner.certificate)), owner,
@@ -293,7 +293,7 @@ func TestWhoMayLogInDependsOnOwnershipAndGrants(t *testing.T) {
 	}
 }
 
-func TestTheIPPolicyBindsTheAccessToken(t *testing.T) {
+func TestLoginIPPolicyBindsAccessToken(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	c := seal(t)
 	withPolicy := func(entries string) session {
@@ -311,7 +311,7 @@ func TestTheIPPolicyBindsTheAccessToken(t *testing.T) {
 	require.Equal(t, "127.0.0.1", got.text("security.clientIp"))
 }
 
-func TestALoginIsKnownByItsOwnReferenceNumberOnly(t *testing.T) {
+func TestLoginKnownByOwnReferenceNumber(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	o := a.begin(seal(t), nipXML)
 	other := a.begin(seal(t), nipXML)

@@ -54,7 +54,8 @@ func (s *Simulator) loginByToken(req *request) response {
 	if !valid {
 		return req.failed(invalidChallenge())
 	}
-	login := &store.Login{Owner: store.Owner{Context: *body.ContextIdentifier}, Method: tokenMethod(), IPPolicy: allowed}
+	login := &store.Login{Owner: store.Owner{Context: *body.ContextIdentifier}, Method: tokenMethod(),
+		IPPolicy: allowed}
 	if err != nil {
 		login.Failure = badToken("Nieprawidłowe szyfrowanie tokena")
 	} else {
@@ -89,7 +90,8 @@ func (r tokenLoginRequest) read() (ippolicy.Policy, []byte, *apiError) {
 }
 
 func badToken(detail string) *store.StatusInfo {
-	return &store.StatusInfo{Code: 450, Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", Details: []string{detail}}
+	return &store.StatusInfo{Code: 450,
+		Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", Details: []string{detail}}
 }
 
 // matchToken finds the token of a login, or the reason why it opens nothing. The caller holds the

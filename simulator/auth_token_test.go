@@ -30,11 +30,11 @@ func (a *api) publicKey() (*rsa.PublicKey, string) {
 
 func (a *api) publicKeyFor(usage string) (*rsa.PublicKey, string) {
 	a.t.Helper()
-	response, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
+	resp, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
 	require.NoError(a.t, err)
-	data, err := io.ReadAll(response.Body)
+	data, err := io.ReadAll(resp.Body)
 	require.NoError(a.t, err)
-	require.NoError(a.t, response.Body.Close())
+	require.NoError(a.t, resp.Body.Close())
 	var keys []struct {
 		Certificate []byte
 		PublicKeyID string
@@ -76,7 +76,7 @@ func (a *api) beginWithToken(token string) operation {
 	return operationOf(a.want(http.StatusAccepted, "POST", "/auth/ksef-token", "", a.tokenRequest(token)))
 }
 
-func TestATokenLogsInOnlyWhileItIsActive(t *testing.T) {
+func TestTokenLoginOnlyWhileActive(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: time.Minute, RevocationDelay: time.Minute})
 	owner := a.login(seal(t), nipXML)
 	reference, token := a.issue(owner, "InvoiceRead")
@@ -104,7 +104,7 @@ func TestATokenLogsInOnlyWhileItIsActive(t *testing.T) {
 }
 
 // The official Java client's KsefTokenIntegrationTest logs in with a token at once.
-func TestALoginWithAPendingTokenIsDecidedWithTheToken(t *testing.T) {
+func TestTokenLoginPendingDecidedWithToken(t *testing.T) {
 	begin := func(t *testing.T, options simulator.Options, kind simulator.FaultKind) (a *api, owner session,
 		reference string, o operation) {
 		a = newAPI(t, options)
@@ -170,7 +170,7 @@ func TestALoginWithAPendingTokenIsDecidedWithTheToken(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsWrongEndsTheLoginWith450(t *testing.T) {
+func TestTokenLoginWrongToken450(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: -1})
 	_, token := a.issue(a.login(seal(t), nipXML), "InvoiceRead")
 	last := map[bool]string{true: "1", false: "0"}[strings.HasSuffix(token, "0")]
@@ -207,7 +207,7 @@ func TestATokenThatIsWrongEndsTheLoginWith450(t *testing.T) {
 	}
 }
 
-func TestRefusesTokenLoginsThatAreNotValid(t *testing.T) {
+func TestTokenLoginInvalidRequest(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	tests := map[string]struct {
 		key   string
@@ -226,7 +226,7 @@ func TestRefusesTokenLoginsThatAreNotValid(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := a.in(t)
+			a := a.withT(t)
 			body := a.tokenRequest("a|b|c")
 			body[test.key] = test.value
 			a.refused(a.do("POST", "/auth/ksef-token", "", body), test.code, "")
@@ -236,7 +236,7 @@ func TestRefusesTokenLoginsThatAreNotValid(t *testing.T) {
 	a.refused(a.do("POST", "/auth/ksef-token", "", "text"), 21405, "JSON")
 }
 
-func TestARevokedTokenEndsWhatWasOpenedWithIt(t *testing.T) {
+func TestTokenRevokedEndsItsSessions(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: -1})
 	owner := a.login(seal(t), nipXML)
 	reference, token := a.issue(owner, "InvoiceRead")
@@ -252,7 +252,7 @@ func TestARevokedTokenEndsWhatWasOpenedWithIt(t *testing.T) {
 	a.want(http.StatusUnauthorized, "GET", "/tokens", opened.access, nil)
 }
 
-func TestATokenOfAUnitLogsInThere(t *testing.T) {
+func TestTokenLoginInternalUnit(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: -1})
 	_, token := a.issue(a.login(seal(t), "<InternalId>5265877635-12346</InternalId>"), "InvoiceRead")
 	require.Contains(t, token, "|internalId-5265877635-12346|")

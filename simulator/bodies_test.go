@@ -75,7 +75,7 @@ func (a *api) bodyTests(serial string) []bodyTest {
 }
 
 // oddValues take the place of each part of a valid body.
-func oddValues() []json.RawMessage {
+func unusualValues() []json.RawMessage {
 	odd := []string{
 		`null`, `""`, `" "`, `"\u0000"`, `"\ud800"`, `"x"`, `true`, `0`, `-1`, `2147483648`, `9223372036854775807`, `1e400`, `0.5`,
 		`[]`, `[null]`, `[[]]`, `{}`, `{"type":null,"value":null}`, `"0001-01-01T00:00:00Z"`, `"0000-01-01T00:00:00+23:59"`,
@@ -92,7 +92,7 @@ func oddValues() []json.RawMessage {
 // variants returns a value with each of its parts, and itself, replaced by each odd value.
 func variants(value any) []any {
 	var all []any
-	for _, odd := range oddValues() {
+	for _, odd := range unusualValues() {
 		all = append(all, odd)
 	}
 	switch node := value.(type) {
@@ -117,7 +117,7 @@ func variants(value any) []any {
 }
 
 // shown asks for all that a body may have changed, so that it is held against the OpenAPI.
-func (a *api) shown(s session) {
+func (a *api) readAll(s session) {
 	a.t.Helper()
 	for _, path := range []string{
 		"/rate-limits", "/limits/context", "/limits/subject", "/certificates/limits", "/sessions?sessionType=Online",
@@ -130,20 +130,20 @@ func (a *api) shown(s session) {
 	a.want(http.StatusOK, "POST", "/certificates/query", s.access, nil)
 }
 
-func TestOddBodiesGetDocumentedAnswers(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestContractUnusualBodies(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	_, serial := a.newCertificate(s, "Authentication")
 	for _, test := range a.bodyTests(serial) {
 		t.Run(test.name, func(t *testing.T) {
-			a := a.in(t)
+			a := a.withT(t)
 			method, path, _ := strings.Cut(test.name, " ")
 			for _, variant := range variants(plain(t, test.body)) {
 				status := a.do(method, path, s.access, variant).status
 				require.Less(t, status, http.StatusInternalServerError, "%s", variant)
 				require.NotContains(t, []int{http.StatusUnauthorized, http.StatusForbidden}, status)
 			}
-			a.shown(s)
+			a.readAll(s)
 		})
 	}
 }
@@ -158,9 +158,9 @@ func plain(t testing.TB, body any) any {
 	return value
 }
 
-// FuzzBodies sends any body to the endpoints of TestOddBodiesGetDocumentedAnswers.
+// FuzzBodies sends any body to the endpoints of TestContractUnusualBodies.
 func FuzzBodies(f *testing.F) {
-	a := newAPI(f, roomy())
+	a := newAPI(f, withoutRateLimits())
 	s := a.login(seal(f), nipXML)
 	_, serial := a.newCertificate(s, "Authentication")
 	tests := a.bodyTests(serial)
@@ -170,12 +170,12 @@ func FuzzBodies(f *testing.F) {
 		f.Add(uint8(i), data)
 	}
 	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
-		a := a.in(t)
+		a := a.withT(t)
 		a.header = http.Header{"Content-Type": {"application/json"}}
 		method, path, _ := strings.Cut(tests[int(which)%len(tests)].name, " ")
 		s := a.refresh(s)
 		require.Less(t, a.do(method, path, s.access, body).status, http.StatusInternalServerError)
 		a.sim.SetLimits(unlimited()) // the body may have set them
-		a.shown(s)
+		a.readAll(s)
 	})
 }

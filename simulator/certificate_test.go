@@ -23,7 +23,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestMakesCertificatesOfTheKindsThatKSeFTestAccepts(t *testing.T) {
+func TestNewCertificateKinds(t *testing.T) {
 	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	tests := map[string]struct {
 		options simulator.CertificateOptions
@@ -65,7 +65,7 @@ func subjectOf(certificate *x509.Certificate) string {
 	return strings.Join(attributes, ",")
 }
 
-func TestMakesKeysInPKCS8(t *testing.T) {
+func TestNewCertificateKeyPKCS8(t *testing.T) {
 	_, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: nip, Key: "rsa"})
 	require.NoError(t, err)
 	block, rest := pem.Decode(keyPEM)
@@ -76,7 +76,7 @@ func TestMakesKeysInPKCS8(t *testing.T) {
 	require.Equal(t, 2048, key.(*rsa.PrivateKey).N.BitLen())
 }
 
-func TestRefusesCertificateOptionsThatCannotBe(t *testing.T) {
+func TestNewCertificateInvalidOptions(t *testing.T) {
 	tests := map[string]simulator.CertificateOptions{
 		"10 digits":               {NIP: "526"},
 		"11 digits":               {PESEL: "526"},
@@ -92,7 +92,7 @@ func TestRefusesCertificateOptionsThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestARandomNIPIsValid(t *testing.T) {
+func TestRandomNIPValid(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	for range 20 {
 		random, err := simulator.RandomNIP()
@@ -101,7 +101,7 @@ func TestARandomNIPIsValid(t *testing.T) {
 	}
 }
 
-func TestServesHTTPSUnderItsOwnAuthority(t *testing.T) {
+func TestNewServerCertificateServesHTTPS(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{})
 	require.NoError(t, err)
 	caPEM, certificate, err := simulator.NewServerCertificate("127.0.0.1", "ksef.test")
@@ -117,10 +117,10 @@ func TestServesHTTPSUnderItsOwnAuthority(t *testing.T) {
 	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v2/auth/challenge", nil)
 	require.NoError(t, err)
-	response, err := client.Do(request)
+	resp, err := client.Do(request)
 	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.NoError(t, certificate.Leaf.VerifyHostname("ksef.test"))
 
 	_, _, err = simulator.NewServerCertificate()

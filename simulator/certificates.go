@@ -147,7 +147,8 @@ type certificateFilter struct {
 }
 
 func (f certificateFilter) check() *apiError {
-	statuses := []string{store.CertificateActive, store.CertificateBlocked, store.CertificateRevoked, store.CertificateExpired}
+	statuses := []string{store.CertificateActive, store.CertificateBlocked, store.CertificateRevoked,
+		store.CertificateExpired}
 	switch {
 	case f.SerialNumber != nil && !serialPattern.MatchString(*f.SerialNumber):
 		return badSerial()

@@ -123,7 +123,8 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 // newEnrollment records a request that will be decided after the enrollment delay, and makes the
 // certificate that it will have led to by then. A validFrom that is over by then counts as none.
 // The caller holds the lock.
-func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*store.Enrollment, error) {
+func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*store.Enrollment,
+	error) {
 	subject := req.login.Identifier
 	made := &store.Enrollment{
 		Reference: ksef.NewReference(ksef.EnrollmentKind, req.now), Subject: subject,

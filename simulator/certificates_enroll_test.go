@@ -24,7 +24,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestAnEnrollmentIsInProgressForItsDelayAndKnownForThirtyDays(t *testing.T) {
+func TestEnrollmentInProgressForDelayKnownThirtyDays(t *testing.T) {
 	a := newAPI(t, simulator.Options{EnrollmentDelay: time.Minute, Limits: unlimited()})
 	c := seal(t)
 	s := a.login(c, nipXML)
@@ -49,8 +49,8 @@ func TestAnEnrollmentIsInProgressForItsDelayAndKnownForThirtyDays(t *testing.T) 
 		a.want(http.StatusGone, "GET", path+reference, a.login(c, nipXML).access, nil).text("title"))
 }
 
-func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestEnrollmentRefusalCodes(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	key := newECKey(t)
 	good := a.enrollment(s, "Authentication", key)
@@ -107,7 +107,7 @@ func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			body := maps.Clone(good)
 			body[test.field] = test.value
-			a.in(t).refused(a.do("POST", "/certificates/enrollments", s.access, body), test.code, "")
+			a.withT(t).refused(a.do("POST", "/certificates/enrollments", s.access, body), test.code, "")
 		})
 	}
 	require.Equal(t, 300,
@@ -117,7 +117,7 @@ func TestRefusesEnrollmentsWithKSeFsCodes(t *testing.T) {
 	a.want(http.StatusUnsupportedMediaType, "POST", "/certificates/enrollments", s.access, good)
 }
 
-func TestTheRequestOfTheContractsExampleIsRead(t *testing.T) {
+func TestEnrollmentReadsContractExample(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
 	if contract == nil {
@@ -129,8 +129,8 @@ func TestTheRequestOfTheContractsExampleIsRead(t *testing.T) {
 	a.refused(a.do("POST", "/certificates/enrollments", s.access, example), 25003, "")
 }
 
-func TestALoginWithATokenCannotAskForCertificates(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestEnrollmentRefusedAfterTokenLogin(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	_, serial := a.newCertificate(s, "Authentication")
 	body := a.enrollment(s, "Authentication", newECKey(t))
@@ -142,8 +142,8 @@ func TestALoginWithATokenCannotAskForCertificates(t *testing.T) {
 	require.Len(t, a.query(byToken, "", nil).list("certificates"), 1)
 }
 
-func TestTheQuotaCountsRequestsOfThirtyDaysAndActiveCertificates(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestCertificateQuotaCounts(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	c := newCredential(t, simulator.CertificateOptions{PESEL: pesel})
 	s := a.login(c, nipXML)
 	limits := func() [4]int {
@@ -176,7 +176,7 @@ func TestTheQuotaCountsRequestsOfThirtyDaysAndActiveCertificates(t *testing.T) {
 	a.enroll(s, body)
 }
 
-func TestTheQuotaCanBeReplaced(t *testing.T) {
+func TestCertificateQuotaOption(t *testing.T) {
 	a := newAPI(t, simulator.Options{CertificateQuota: simulator.CertificateQuota{Requests: 1}})
 	s := a.login(seal(t), nipXML)
 	body := a.enrollment(s, "Authentication", newECKey(t))
@@ -190,10 +190,10 @@ func TestTheQuotaCanBeReplaced(t *testing.T) {
 	none.refused(none.do("POST", "/certificates/enrollments", s.access, body), 25007, "")
 }
 
-func TestEnrollmentsThatKSeFTurnsDownEndWithTheirStatus(t *testing.T) {
-	details := func(got answer) any { return got.body["status"].(map[string]any)["details"] }
+func TestEnrollmentFailureStatus(t *testing.T) {
+	details := func(got response) any { return got.body["status"].(map[string]any)["details"] }
 	t.Run("faults", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		s := a.login(seal(t), nipXML)
 		body := a.enrollment(s, "Authentication", newECKey(t))
 		for _, code := range []int{400, 500, 550} {

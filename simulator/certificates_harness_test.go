@@ -69,7 +69,7 @@ func (a *api) enroll(s session, body map[string]any) string {
 	return a.want(http.StatusAccepted, "POST", "/certificates/enrollments", s.access, body).text("referenceNumber")
 }
 
-func (a *api) enrollmentStatus(s session, reference string) answer {
+func (a *api) enrollmentStatus(s session, reference string) response {
 	a.t.Helper()
 	return a.want(http.StatusOK, "GET", "/certificates/enrollments/"+reference, s.access, nil)
 }
@@ -107,7 +107,7 @@ func (a *api) retrieve(s session, serials ...string) []map[string]any {
 	return a.want(http.StatusOK, "POST", "/certificates/retrieve", s.access, body).list("certificates")
 }
 
-func (a *api) query(s session, query string, filter any) answer {
+func (a *api) query(s session, query string, filter any) response {
 	a.t.Helper()
 	return a.want(http.StatusOK, "POST", "/certificates/query"+query, s.access, filter)
 }
@@ -119,7 +119,7 @@ func (a *api) revoke(s session, serial string) {
 }
 
 // list returns the objects of an array in the body.
-func (b answer) list(key string) []map[string]any {
+func (b response) list(key string) []map[string]any {
 	items, _ := b.body[key].([]any)
 	list := make([]map[string]any, len(items))
 	for i, item := range items {
@@ -137,6 +137,6 @@ func (a *api) tokenSession(s session) session {
 }
 
 // roomy are options that no test runs into by itself.
-func roomy() simulator.Options {
+func withoutRateLimits() simulator.Options {
 	return simulator.Options{Limits: unlimited()}
 }

@@ -18,9 +18,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
-	nobody := newCredential(t, simulator.CertificateOptions{})
-	fingerprint := simulator.Fingerprint(nobody.certificate)
+func TestCertificateLogsInAsItsSubject(t *testing.T) {
+	unnamed := newCredential(t, simulator.CertificateOptions{})
+	fingerprint := simulator.Fingerprint(unnamed.certificate)
 	tests := map[string]struct {
 		who     credential
 		subject string // SubjectIdentifierType
@@ -35,7 +35,7 @@ func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
 		"person, PESEL": {newCredential(t, simulator.CertificateOptions{PESEL: pesel}), "",
 			simulator.Identifier{Type: "Pesel", Value: pesel},
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.5=PNOPL-44051401359,2.5.4.3=Jan Testowy (uwierzytelnienie)"},
-		"fingerprint": {nobody, "certificateFingerprint", fingerprint,
+		"fingerprint": {unnamed, "certificateFingerprint", fingerprint,
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.45=" + fingerprint.Value + ",2.5.4.3=Jan Testowy (uwierzytelnienie)"},
 	}
 	for name, test := range tests {
@@ -72,7 +72,7 @@ func TestACertificateOfKSeFLogsInAsTheSubjectThatAskedForIt(t *testing.T) {
 	}
 }
 
-func TestTheStateShowsCertificatesWithoutSecrets(t *testing.T) {
+func TestStateShowsCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
@@ -91,8 +91,8 @@ func TestTheStateShowsCertificatesWithoutSecrets(t *testing.T) {
 	})
 }
 
-func TestCertificatesAreListedNewestFirstByPages(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestCertificateQueryPagesNewestFirst(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	key := newECKey(t)
 	var serials []string
@@ -132,8 +132,8 @@ func TestCertificatesAreListedNewestFirstByPages(t *testing.T) {
 	require.Len(t, a.retrieve(s, serials[:10]...), 10)
 }
 
-func TestRefusesQueriesForCertificatesThatCannotBe(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestCertificateQueryInvalid(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	serials := func(count int, serial string) map[string]any {
 		list := make([]string, count)
@@ -163,8 +163,8 @@ func TestRefusesQueriesForCertificatesThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestARevokedCertificateIsBlockedThenRevokedAndItsSessionsGoOn(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestCertificateRevocation(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	own, serial := a.newCertificate(s, "Authentication")
 	session := a.login(own, nipXML)
@@ -191,7 +191,7 @@ func TestARevokedCertificateIsBlockedThenRevokedAndItsSessionsGoOn(t *testing.T)
 	require.Equal(t, "Certyfikat odwołany", detail)
 }
 
-func TestLoginsWithCertificatesThatCannotBeUsedYetOrAnyMore(t *testing.T) {
+func TestCertificateLoginOutsideValidity(t *testing.T) {
 	failed := func(a *api, c credential) {
 		a.t.Helper()
 		code, detail := a.status(a.begin(c, nipXML))
@@ -235,13 +235,13 @@ func TestLoginsWithCertificatesThatCannotBeUsedYetOrAnyMore(t *testing.T) {
 	})
 }
 
-func TestOnlyKnownCertificatesForAuthenticationLogIn(t *testing.T) {
+func TestCertificateLoginOnlyKnownForAuthentication(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	offline, _ := a.newCertificate(s, "Offline")
 	require.Equal(t, x509.KeyUsageContentCommitment, offline.certificate.KeyUsage)
 	require.Equal(t, "Testowa Sp. z o.o. (offline)", offline.certificate.Subject.CommonName)
-	post := func(a *api, c credential) answer {
+	post := func(a *api, c credential) response {
 		return a.do("POST", "/auth/xades-signature", "", a.sign(a.request(c, nipXML)))
 	}
 	a.refused(post(a, offline), 21115, "Offline")
@@ -252,7 +252,7 @@ func TestOnlyKnownCertificatesForAuthenticationLogIn(t *testing.T) {
 	a.refused(post(a, own), 21115, "nieznany")
 }
 
-func TestOnlyLoginsWithOthersCertificatesWaitForTheirIssuers(t *testing.T) {
+func TestLoginQualifiedDelayOnlyForOtherIssuers(t *testing.T) {
 	a := newAPI(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute, LoginDelay: time.Minute})
 	o := a.begin(seal(t), nipXML)
 	a.sim.Advance(6*time.Minute - time.Second)
@@ -267,7 +267,7 @@ func TestOnlyLoginsWithOthersCertificatesWaitForTheirIssuers(t *testing.T) {
 	a.redeem(o)
 }
 
-func TestCertifiesRSAKeys(t *testing.T) {
+func TestCertificateRSAKey(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -277,7 +277,7 @@ func TestCertifiesRSAKeys(t *testing.T) {
 }
 
 // A login is decided by how things stand when its time has come, not when it was submitted.
-func TestACertificateRevokedWhileALoginIsInProgressEndsIt(t *testing.T) {
+func TestCertificateRevokedWhileLoginInProgress(t *testing.T) {
 	for revoked, want := range map[bool]int{false: 200, true: 460} {
 		a := newAPI(t, simulator.Options{Limits: unlimited(), LoginDelay: time.Minute})
 		o := a.begin(seal(t), nipXML)

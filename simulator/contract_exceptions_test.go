@@ -81,7 +81,7 @@ func relabelUnauthorized(contract *openapi3.T) {
 type exception struct {
 	name    string
 	applies func(simulator.Options) bool
-	mend    func(response *http.Response, body []byte) []byte
+	mend    func(resp *http.Response, body []byte) []byte
 }
 
 func exceptions() []exception {
@@ -89,7 +89,7 @@ func exceptions() []exception {
 		name:    "authenticationMethod is left out",
 		applies: func(options simulator.Options) bool { return options.OmitAuthenticationMethod },
 		mend: func(_ *http.Response, body []byte) []byte {
-			return mendJSON(body, func(object map[string]any) {
+			return editJSON(body, func(object map[string]any) {
 				_, there := object["authenticationMethod"]
 				if _, described := object["authenticationMethodInfo"]; described && !there {
 					object["authenticationMethod"] = "Token"
@@ -99,11 +99,11 @@ func exceptions() []exception {
 	}, {
 		name:    "403 without a body",
 		applies: func(options simulator.Options) bool { return options.ForbidOtherJWTs },
-		mend: func(response *http.Response, body []byte) []byte {
-			if response.StatusCode != http.StatusForbidden || len(body) > 0 {
+		mend: func(resp *http.Response, body []byte) []byte {
+			if resp.StatusCode != http.StatusForbidden || len(body) > 0 {
 				return body
 			}
-			response.Header.Set("Content-Type", "application/problem+json")
+			resp.Header.Set("Content-Type", "application/problem+json")
 			return []byte(`{"title": "Forbidden", "status": 403, "detail": "", "reasonCode": "", "timestamp": "2026-01-01T00:00:00Z"}`)
 		},
 	}}
@@ -120,7 +120,7 @@ func exceptionsOf(options simulator.Options) []exception {
 }
 
 // mendJSON edits every object in a body of JSON; another body stays as it is.
-func mendJSON(body []byte, edit func(map[string]any)) []byte {
+func editJSON(body []byte, edit func(map[string]any)) []byte {
 	var value any
 	if json.Unmarshal(body, &value) != nil {
 		return body
@@ -147,7 +147,7 @@ func eachObject(value any, edit func(map[string]any)) {
 	}
 }
 
-func TestTheOpenAPIHoldsWithoutExceptionsUnlessASwitchSaysOtherwise(t *testing.T) {
+func TestContractExceptionsNeedASwitch(t *testing.T) {
 	require.Empty(t, exceptionsOf(simulator.Options{}))
 	names := map[string]simulator.Options{
 		"authenticationMethod is left out": {OmitAuthenticationMethod: true},
@@ -160,15 +160,15 @@ func TestTheOpenAPIHoldsWithoutExceptionsUnlessASwitchSaysOtherwise(t *testing.T
 	}
 }
 
-// TestEveryOperationOfTheOpenAPIIsServedOrLeftOutByName holds that no operation is missing
+// TestContractEveryOperationServedOrListed holds that no operation is missing
 // unnoticed.
-func TestEveryOperationOfTheOpenAPIIsServedOrLeftOutByName(t *testing.T) {
+func TestContractEveryOperationServedOrListed(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
 	if contract == nil {
 		return // the checks are off
 	}
-	a := newAPI(t, roomy())
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	var unknown, invoices []string
 	for template, item := range contract.Paths.Map() {

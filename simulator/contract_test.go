@@ -62,24 +62,24 @@ type contractTransport struct {
 }
 
 func (c contractTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := c.next.RoundTrip(request)
+	resp, err := c.next.RoundTrip(request)
 	contract, loadErr := loadContract()
 	require.NoError(c.t, loadErr)
 	path, isAPI := strings.CutPrefix(request.URL.Path, "/v2")
-	if err != nil || contract == nil || !isAPI || undocumented(contract, request.Method, path, response.StatusCode) {
-		return response, err
+	if err != nil || contract == nil || !isAPI || undocumented(contract, request.Method, path, resp.StatusCode) {
+		return resp, err
 	}
-	body, readErr := io.ReadAll(response.Body)
-	response.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failingReader{readErr}))
+	body, readErr := io.ReadAll(resp.Body)
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failingReader{readErr}))
 	if readErr != nil || bytes.Contains(body, []byte("garbage")) {
-		return response, err
+		return resp, err
 	}
 	for _, e := range c.exceptions {
-		body = e.mend(response, body)
+		body = e.mend(resp, body)
 	}
-	require.NoError(c.t, checkAnswer(contract, request.Method, path, response, body), "%s %s answered %d %s",
-		request.Method, path, response.StatusCode, body)
-	return response, nil
+	require.NoError(c.t, checkAnswer(contract, request.Method, path, resp, body), "%s %s answered %d %s",
+		request.Method, path, resp.StatusCode, body)
+	return resp, nil
 }
 
 type failingReader struct{ err error }
@@ -91,12 +91,12 @@ func (f failingReader) Read([]byte) (int, error) {
 	return 0, f.err
 }
 
-func checkAnswer(contract *openapi3.T, method, path string, response *http.Response, body []byte) error {
+func checkAnswer(contract *openapi3.T, method, path string, resp *http.Response, body []byte) error {
 	_, operation := findOperation(contract, method, path)
 	if operation == nil {
 		return fmt.Errorf("no such operation")
 	}
-	documented := operation.Responses.Status(response.StatusCode)
+	documented := operation.Responses.Status(resp.StatusCode)
 	if documented == nil {
 		return fmt.Errorf("the status is not documented")
 	}
@@ -106,7 +106,7 @@ func checkAnswer(contract *openapi3.T, method, path string, response *http.Respo
 		}
 		return nil
 	}
-	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
@@ -137,15 +137,15 @@ func findOperation(contract *openapi3.T, method, path string) (string, *openapi3
 	return "", nil
 }
 
-func TestTheContractCheckerFindsFaults(t *testing.T) {
+func TestContractCheckerFindsFaults(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
 	if contract == nil {
 		return // the checks are off
 	}
-	response := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
+	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
 	check := func(body string) error {
-		return checkAnswer(contract, "GET", "/tokens/20250625-EC-20F5EE4000-DA48AE4124-46", response, []byte(body))
+		return checkAnswer(contract, "GET", "/tokens/20250625-EC-20F5EE4000-DA48AE4124-46", resp, []byte(body))
 	}
 	const valid = `{"referenceNumber":"20250625-EC-20F5EE4000-DA48AE4124-46","authorIdentifier":{"type":"Nip","value":"1"},"contextIdentifier":{"type":"Nip","value":"1"},
 		"description":"abcde","requestedPermissions":["InvoiceRead"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","status":"Active"}`

@@ -26,15 +26,15 @@ func (a *api) control(method, path, body string) (int, string) {
 	request, err := http.NewRequestWithContext(a.t.Context(), method, "http://ksef.test/simulator/"+path,
 		strings.NewReader(body))
 	require.NoError(a.t, err)
-	response, err := a.client.Do(request)
+	resp, err := a.client.Do(request)
 	require.NoError(a.t, err)
-	data, err := io.ReadAll(response.Body)
+	data, err := io.ReadAll(resp.Body)
 	require.NoError(a.t, err)
-	require.NoError(a.t, response.Body.Close())
-	return response.StatusCode, string(data)
+	require.NoError(a.t, resp.Body.Close())
+	return resp.StatusCode, string(data)
 }
 
-func TestTheStateShowsTokensSessionsAndRequests(t *testing.T) {
+func TestStateShowsTokensSessionsAndRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
@@ -61,7 +61,7 @@ func TestTheStateShowsTokensSessionsAndRequests(t *testing.T) {
 	})
 }
 
-func TestSignedRequestsComeAsBase64InTheOrderTheyCame(t *testing.T) {
+func TestControlSignedRequests(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	first, second := a.sign(a.request(seal(t), nipXML)), []byte("<a/>")
 	a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", first)
@@ -74,7 +74,7 @@ func TestSignedRequestsComeAsBase64InTheOrderTheyCame(t *testing.T) {
 	require.Equal(t, documents, a.sim.SignedRequests())
 }
 
-func TestFaultsAndTheClockAreSetOverHTTP(t *testing.T) {
+func TestControlFaultsAndClock(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: time.Hour})
 	s := a.login(seal(t), nipXML)
 	status, _ := a.control("POST", "faults",
@@ -90,7 +90,7 @@ func TestFaultsAndTheClockAreSetOverHTTP(t *testing.T) {
 	require.Equal(t, "Active", a.sim.State().Tokens[0].Status)
 }
 
-func TestControlSaysWhatIsWrong(t *testing.T) {
+func TestControlInvalidRequest(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	tests := []struct{ path, body, want string }{
 		{"faults", `{"endpoint":"*","kind":"delay","delay":"soon"}`, "delay"},
@@ -120,13 +120,13 @@ func TestControlSaysWhatIsWrong(t *testing.T) {
 }
 
 // The authority of certificates is good for fifty years from the start of the simulator.
-func TestTheClockGoesNoFurtherThanTheAuthorityOfCertificates(t *testing.T) {
+func TestClockEndsWithAuthority(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	require.NoError(t, a.sim.SetClock(time.Now().AddDate(40, 0, 0)))
 	require.ErrorContains(t, a.sim.SetClock(time.Now().AddDate(60, 0, 0)), "too far ahead")
 }
 
-func TestTheClockNeverGoesBack(t *testing.T) {
+func TestClockNeverGoesBack(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	for range 3 {
 		before := a.now()
@@ -143,7 +143,7 @@ func (a *api) now() time.Time {
 	return now
 }
 
-func TestResetForgetsEverything(t *testing.T) {
+func TestReset(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	a.issue(s, "InvoiceRead")
@@ -159,7 +159,7 @@ func TestResetForgetsEverything(t *testing.T) {
 	a.login(seal(t), nipXML)
 }
 
-func TestOptionsThatAreNotValidAreNamed(t *testing.T) {
+func TestOptionsInvalid(t *testing.T) {
 	tests := map[string]simulator.Options{
 		"\"205\"":      {DeleteDeadToken: "205"},
 		"\"Anything\"": {OwnerPermissions: []string{"Anything"}},
@@ -174,7 +174,7 @@ func TestOptionsThatAreNotValidAreNamed(t *testing.T) {
 }
 
 // Many clients at once: nothing is lost or made twice. The race detector watches.
-func TestServesManyAtOnce(t *testing.T) {
+func TestConcurrentClients(t *testing.T) {
 	const clients, each = 8, 5
 	a := newAPI(t, simulator.Options{Limits: unlimited()})
 	c := seal(t)
@@ -199,7 +199,7 @@ func TestServesManyAtOnce(t *testing.T) {
 	require.Equal(t, clients*each, state.Requests["DELETE /tokens/{referenceNumber}"]["204"])
 }
 
-func TestAChallengeIsSpentOnceEvenWhenTwoComeTogether(t *testing.T) {
+func TestChallengeUsedOnceConcurrently(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	document := a.sign(a.request(seal(t), nipXML))
 	var wait sync.WaitGroup
@@ -211,15 +211,15 @@ func TestAChallengeIsSpentOnceEvenWhenTwoComeTogether(t *testing.T) {
 }
 
 // The clock can be set years ahead. KSeF would have other keys by then, but some that are valid.
-func TestThePublicKeysAreValidWhateverTheClock(t *testing.T) {
+func TestPublicKeysValidAtAnyClock(t *testing.T) {
 	for _, offset := range []time.Duration{-1000 * time.Hour, 0, 1000 * time.Hour} {
 		a := newAPI(t, simulator.Options{ClockOffset: offset})
 		for range 2 {
-			response, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
+			resp, err := a.send("GET", "/v2/security/public-key-certificates", "", nil)
 			require.NoError(t, err)
 			var keys []struct{ ValidFrom, ValidTo time.Time }
-			require.NoError(t, json.NewDecoder(response.Body).Decode(&keys))
-			require.NoError(t, response.Body.Close())
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&keys))
+			require.NoError(t, resp.Body.Close())
 			require.Len(t, keys, 2)
 			for _, key := range keys {
 				require.False(t, key.ValidFrom.After(time.Now()) || key.ValidFrom.After(a.now()))

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestErrorsComeInTheFormatThatIsAskedFor(t *testing.T) {
+func TestErrorFormat(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerHour: 1}}})
 	s := a.login(seal(t), nipXML)
 
@@ -38,7 +38,7 @@ func TestErrorsComeInTheFormatThatIsAskedFor(t *testing.T) {
 
 // test_a_missing_token_401_is_read_as_problem_details (stacking-hq/ksef2) runs daily against TEST,
 // which labels this body application/json.
-func TestRefusedAccessIsAlwaysProblemDetailsUnderAPlainLabel(t *testing.T) {
+func TestErrorAccessRefusedContentType(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	for _, format := range []string{"", "problem-details"} {
 		a.header.Set("X-Error-Format", format)
@@ -51,7 +51,7 @@ func TestRefusedAccessIsAlwaysProblemDetailsUnderAPlainLabel(t *testing.T) {
 	}
 }
 
-func TestAWarningThatIsAskedForComesBack(t *testing.T) {
+func TestSystemWarningReturned(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	a.header.Set("X-Test-System-Warning", "[sig-001]: uwaga")
 	require.Equal(t, "[sig-001]: uwaga", a.do("POST", "/auth/challenge", "", nil).header.Get("X-System-Warning"))

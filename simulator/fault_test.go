@@ -39,12 +39,12 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
+func TestFaultSameOverSocketAndInProcess(t *testing.T) {
 	tests := map[string]struct {
 		fault  simulator.Fault
 		tokens int // made in spite of it
 		count  string
-		check  func(t *testing.T, response *http.Response, err error)
+		check  func(t *testing.T, resp *http.Response, err error)
 	}{
 		"drop-request": {simulator.Fault{Kind: simulator.FaultDropRequest}, 0, "dropped",
 			func(t *testing.T, _ *http.Response, err error) {
@@ -55,31 +55,31 @@ func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
 				require.ErrorIs(t, err, io.EOF)
 			}},
 		"status": {simulator.Fault{Kind: simulator.FaultStatus, Status: 503, RetryAfter: 60}, 0, "503",
-			func(t *testing.T, response *http.Response, err error) {
+			func(t *testing.T, resp *http.Response, err error) {
 				require.NoError(t, err)
-				require.Equal(t, 503, response.StatusCode)
-				require.Equal(t, "60", response.Header.Get("Retry-After"))
+				require.Equal(t, 503, resp.StatusCode)
+				require.Equal(t, "60", resp.Header.Get("Retry-After"))
 			}},
 		"truncate": {simulator.Fault{Kind: simulator.FaultTruncate}, 1, "202",
-			func(t *testing.T, response *http.Response, err error) {
+			func(t *testing.T, resp *http.Response, err error) {
 				require.NoError(t, err)
-				require.Equal(t, 202, response.StatusCode)
-				data, err := io.ReadAll(response.Body)
+				require.Equal(t, 202, resp.StatusCode)
+				data, err := io.ReadAll(resp.Body)
 				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-				require.Len(t, data, int(response.ContentLength)/2)
+				require.Len(t, data, int(resp.ContentLength)/2)
 			}},
 		"garbage": {simulator.Fault{Kind: simulator.FaultGarbage}, 1, "202",
-			func(t *testing.T, response *http.Response, err error) {
+			func(t *testing.T, resp *http.Response, err error) {
 				require.NoError(t, err)
-				require.Equal(t, 202, response.StatusCode)
-				data, err := io.ReadAll(response.Body)
+				require.Equal(t, 202, resp.StatusCode)
+				data, err := io.ReadAll(resp.Body)
 				require.NoError(t, err)
 				require.False(t, json.Valid(data))
 			}},
 		"delay": {simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Millisecond}, 1, "202",
-			func(t *testing.T, response *http.Response, err error) {
+			func(t *testing.T, resp *http.Response, err error) {
 				require.NoError(t, err)
-				require.Equal(t, 202, response.StatusCode)
+				require.Equal(t, 202, resp.StatusCode)
 			}},
 	}
 	for name, test := range tests {
@@ -90,11 +90,11 @@ func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
 				test.fault.Endpoint = "POST /tokens"
 				require.NoError(t, a.sim.AddFault(test.fault))
 				a.client = transports(t, a.sim)[way]
-				response, err := a.send("POST", "/v2/tokens", s.access, tokenBody)
+				resp, err := a.send("POST", "/v2/tokens", s.access, tokenBody)
 				if err == nil {
-					defer func() { require.NoError(t, response.Body.Close()) }()
+					defer func() { require.NoError(t, resp.Body.Close()) }()
 				}
-				test.check(t, response, err)
+				test.check(t, resp, err)
 				require.Len(t, a.sim.State().Tokens, test.tokens)
 				require.Equal(t, map[string]int{test.count: 1}, a.sim.State().Requests["POST /tokens"])
 				a.want(http.StatusAccepted, "POST", "/tokens", s.access, tokenBody)
@@ -103,7 +103,7 @@ func TestFaultsLookTheSameOverASocketAndInTheProcess(t *testing.T) {
 	}
 }
 
-func TestFaultsHitAsOftenAsTheySayInTheOrderTheyWereAdded(t *testing.T) {
+func TestFaultTimesAndOrder(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	for _, fault := range []simulator.Fault{
@@ -121,7 +121,7 @@ func TestFaultsHitAsOftenAsTheySayInTheOrderTheyWereAdded(t *testing.T) {
 	a.want(200, "GET", "/tokens", s.access, nil)
 }
 
-func TestEveryStatusFaultHasKSeFsBody(t *testing.T) {
+func TestFaultStatusHasKSeFsBody(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	o := a.begin(seal(t), nipXML)
@@ -138,7 +138,7 @@ func TestEveryStatusFaultHasKSeFsBody(t *testing.T) {
 	}
 }
 
-func TestADelayEndsWithTheRequestsContext(t *testing.T) {
+func TestFaultDelayEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
@@ -159,7 +159,7 @@ func TestADelayEndsWithTheRequestsContext(t *testing.T) {
 	})
 }
 
-func TestRefusesFaultsThatCannotBe(t *testing.T) {
+func TestFaultInvalid(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	tests := map[string]simulator.Fault{
 		"endpoint \"POST /token\"": {Endpoint: "POST /token", Kind: simulator.FaultGarbage},
@@ -178,7 +178,7 @@ func TestRefusesFaultsThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestATransportPassesOnThePanicsOfItsHandler(t *testing.T) {
+func TestTransportPassesOnPanics(t *testing.T) {
 	fault := errors.New("a fault of the handler")
 	transport := simulator.NewTransport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) }))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://ksef.test/", nil)
@@ -189,7 +189,7 @@ func TestATransportPassesOnThePanicsOfItsHandler(t *testing.T) {
 
 // A client that has gone is noticed while its request is delayed, also one whose body nobody has
 // read yet: it must not be counted when its sender is long dead.
-func TestADelayedRequestOfAClientThatHasGoneIsDropped(t *testing.T) {
+func TestFaultDelayDroppedWhenClientDisconnects(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{})
 	require.NoError(t, err)
 	server := httptest.NewServer(sim.Handler())
@@ -201,9 +201,9 @@ func TestADelayedRequestOfAClientThatHasGoneIsDropped(t *testing.T) {
 		strings.NewReader(`{"permissions":["InvoiceRead"]}`))
 	require.NoError(t, err)
 	time.AfterFunc(50*time.Millisecond, leave)
-	response, err := http.DefaultClient.Do(request)
+	resp, err := http.DefaultClient.Do(request)
 	if err == nil {
-		_ = response.Body.Close()
+		_ = resp.Body.Close()
 	}
 	require.Error(t, err)
 	require.Eventually(t, func() bool { return sim.State().Requests["POST /tokens"]["dropped"] == 1 }, 5*time.Second,

@@ -44,14 +44,14 @@ func newAPI(t testing.TB, options simulator.Options) *api {
 }
 
 // in is the same client for a subtest: what differs from the OpenAPI fails the subtest.
-func (a *api) in(t testing.TB) *api {
+func (a *api) withT(t testing.TB) *api {
 	transport := a.client.Transport.(contractTransport)
 	transport.t = t
 	return &api{t, a.sim, &http.Client{Transport: transport}, a.header}
 }
 
 // answer is an answer with its body decoded.
-type answer struct {
+type response struct {
 	status int
 	header http.Header
 	body   map[string]any
@@ -83,14 +83,14 @@ func (a *api) send(method, path, bearer string, body any) (*http.Response, error
 	return a.client.Do(request)
 }
 
-func (a *api) do(method, path, bearer string, body any) answer {
+func (a *api) do(method, path, bearer string, body any) response {
 	a.t.Helper()
-	response, err := a.send(method, "/v2"+path, bearer, body)
+	resp, err := a.send(method, "/v2"+path, bearer, body)
 	require.NoError(a.t, err)
-	defer func() { require.NoError(a.t, response.Body.Close()) }()
-	data, err := io.ReadAll(response.Body)
+	defer func() { require.NoError(a.t, resp.Body.Close()) }()
+	data, err := io.ReadAll(resp.Body)
 	require.NoError(a.t, err)
-	got := answer{status: response.StatusCode, header: response.Header}
+	got := response{status: resp.StatusCode, header: resp.Header}
 	if len(data) > 0 && bytes.HasPrefix(data, []byte("{")) {
 		require.NoError(a.t, json.Unmarshal(data, &got.body))
 	}
@@ -98,7 +98,7 @@ func (a *api) do(method, path, bearer string, body any) answer {
 }
 
 // want is do with the status that must come back.
-func (a *api) want(status int, method, path, bearer string, body any) answer {
+func (a *api) want(status int, method, path, bearer string, body any) response {
 	a.t.Helper()
 	got := a.do(method, path, bearer, body)
 	require.Equal(a.t, status, got.status, "%s %s: %v", method, path, got.body)
@@ -106,7 +106,7 @@ func (a *api) want(status int, method, path, bearer string, body any) answer {
 }
 
 // text returns a value in the body by its path, "" when it is not there.
-func (b answer) text(path string) string {
+func (b response) text(path string) string {
 	var value any = b.body
 	for _, key := range strings.Split(path, ".") {
 		object, _ := value.(map[string]any)
@@ -116,7 +116,7 @@ func (b answer) text(path string) string {
 	return text
 }
 
-func (b answer) number(path string) int {
+func (b response) number(path string) int {
 	var value any = b.body
 	for _, key := range strings.Split(path, ".") {
 		object, _ := value.(map[string]any)
@@ -127,7 +127,7 @@ func (b answer) number(path string) int {
 }
 
 // fault returns the one error of an answer in either format, and the key of its code.
-func (b answer) fault() (map[string]any, string) {
+func (b response) errorObject() (map[string]any, string) {
 	list, _ := b.body["errors"].([]any)
 	key := "code"
 	if exception, ok := b.body["exception"].(map[string]any); ok {
@@ -141,15 +141,15 @@ func (b answer) fault() (map[string]any, string) {
 }
 
 // code returns the code of an error in either format, and its details.
-func (b answer) code() (int, string) {
-	fault, key := b.fault()
+func (b response) code() (int, string) {
+	fault, key := b.errorObject()
 	code, _ := fault[key].(float64)
 	return int(code), strings.Join(b.details(), " ")
 }
 
 // details are those of an error in either format.
-func (b answer) details() []string {
-	fault, _ := b.fault()
+func (b response) details() []string {
+	fault, _ := b.errorObject()
 	var details []string
 	found, _ := fault["details"].([]any)
 	for _, detail := range found {
@@ -158,7 +158,7 @@ func (b answer) details() []string {
 	return details
 }
 
-func (a *api) refused(got answer, code int, detail string) {
+func (a *api) refused(got response, code int, detail string) {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusBadRequest, got.status, "%v", got.body)
 	gotCode, details := got.code()
@@ -210,7 +210,7 @@ func (a *api) sign(request xadestest.Request) []byte {
 // operation is a login that has begun.
 type operation struct{ reference, token string }
 
-func operationOf(got answer) operation {
+func operationOf(got response) operation {
 	return operation{got.text("referenceNumber"), got.text("authenticationToken.token")}
 }
 

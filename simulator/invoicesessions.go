@@ -191,7 +191,8 @@ func (s *Simulator) openInvoiceSession(req *request) response {
 	}
 	key, err := rsa.DecryptOAEP(sha256.New(), nil, keys.Invoices.Private, encrypted, nil)
 	if err != nil || len(key) != symmetricKeyLength {
-		opened.Failure = &store.StatusInfo{Code: store.InvoiceSessionBadKey, Description: "Błąd odszyfrowania dostarczonego klucza"}
+		opened.Failure = &store.StatusInfo{Code: store.InvoiceSessionBadKey,
+			Description: "Błąd odszyfrowania dostarczonego klucza"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,8 +21,8 @@ func (a *api) invoiceSessions(s session, query string) []string {
 	return references
 }
 
-func TestListInvoiceSessions(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestInvoiceSessionList(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	at := func(d time.Duration) string { return url.QueryEscape(time.Now().Add(d).Format(time.RFC3339)) }
 	open := a.openInvoices(s)
@@ -78,8 +78,8 @@ func TestListInvoiceSessions(t *testing.T) {
 	}
 }
 
-func TestListInvoiceSessionsInPages(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestInvoiceSessionListPages(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	var opened []string
 	for range 21 {

@@ -46,18 +46,18 @@ func (a *api) openInvoices(s session) string {
 		a.invoiceSessionRequest()).text("referenceNumber")
 }
 
-func (a *api) closeInvoices(s session, reference string) answer {
+func (a *api) closeInvoices(s session, reference string) response {
 	a.t.Helper()
 	return a.do("POST", "/sessions/online/"+reference+"/close", s.access, nil)
 }
 
-func (a *api) sendInvoice(s session, reference string) answer {
+func (a *api) sendInvoice(s session, reference string) response {
 	a.t.Helper()
 	return a.do("POST", "/sessions/online/"+reference+"/invoices", s.access, map[string]any{})
 }
 
 // forbidden checks a refusal and returns its reason and the permissions of which one would do.
-func (a *api) forbidden(got answer) (reason string, required []any) {
+func (a *api) forbidden(got response) (reason string, required []any) {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusForbidden, got.status, "%v", got.body)
 	security, _ := got.body["security"].(map[string]any)
@@ -65,7 +65,7 @@ func (a *api) forbidden(got answer) (reason string, required []any) {
 	return got.text("reasonCode"), required
 }
 
-func TestOpenInvoiceSession(t *testing.T) {
+func TestInvoiceSessionOpen(t *testing.T) {
 	t.Run("stays open for twelve hours", func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
@@ -94,7 +94,7 @@ func TestOpenInvoiceSession(t *testing.T) {
 		require.Equal(t, simulator.Identifier{Type: "Nip", Value: nip}, state[0].AuthorIdentifier)
 	})
 	t.Run("takes the form codes of the OpenAPI", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		s := a.login(seal(t), nipXML)
 		request := a.invoiceSessionRequest()
 		for _, code := range []map[string]any{
@@ -113,7 +113,7 @@ func TestOpenInvoiceSession(t *testing.T) {
 		require.Len(t, a.sim.State().InvoiceSessions, 5)
 	})
 	t.Run("checks the encryption", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		s := a.login(seal(t), nipXML)
 		a.refused(a.do("POST", "/sessions/online", s.access, map[string]any{}), 21405,
 			"'formCode' must not be empty. 'encryption' must not be empty.")
@@ -132,7 +132,7 @@ func TestOpenInvoiceSession(t *testing.T) {
 		} {
 			request := a.invoiceSessionRequest()
 			request["encryption"].(map[string]any)[test.field] = test.value
-			a.refused(a.in(t).do("POST", "/sessions/online", s.access, request), test.code, test.detail)
+			a.refused(a.withT(t).do("POST", "/sessions/online", s.access, request), test.code, test.detail)
 			require.Empty(t, a.sim.State().InvoiceSessions, name)
 		}
 		request := a.invoiceSessionRequest()
@@ -140,7 +140,7 @@ func TestOpenInvoiceSession(t *testing.T) {
 		a.want(http.StatusCreated, "POST", "/sessions/online", s.access, request)
 	})
 	t.Run("finds a bad key out later", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		s := a.login(seal(t), nipXML)
 		short, foreign := a.invoiceSessionRequest(), a.invoiceSessionRequest()
 		short["encryption"] = a.invoiceEncryption(16)
@@ -159,7 +159,7 @@ func TestOpenInvoiceSession(t *testing.T) {
 
 func TestInvoiceSessionRights(t *testing.T) {
 	t.Run("need a permission", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		owner := a.login(seal(t), nipXML)
 		reference := a.openInvoices(owner)
 		_, secret := a.issue(owner, "InvoiceRead", "CredentialsManage")
@@ -181,7 +181,7 @@ func TestInvoiceSessionRights(t *testing.T) {
 			"close batch": {"POST", "/sessions/batch/" + reference + "/close",
 				[]any{"InvoiceWrite", "EnforcementOperations"}},
 		} {
-			got := a.in(t).do(test.method, test.path, reader.access, nil)
+			got := a.withT(t).do(test.method, test.path, reader.access, nil)
 			reason, required := a.forbidden(got)
 			require.Equal(t, "missing-permissions", reason, name)
 			require.Equal(t, test.required, required, name)
@@ -191,7 +191,7 @@ func TestInvoiceSessionRights(t *testing.T) {
 	})
 	t.Run("one of them will do", func(t *testing.T) {
 		for _, permission := range []string{"InvoiceWrite", "EnforcementOperations"} {
-			options := roomy()
+			options := withoutRateLimits()
 			options.OwnerPermissions = []string{permission}
 			a := newAPI(t, options)
 			s := a.login(seal(t), nipXML)
@@ -199,7 +199,7 @@ func TestInvoiceSessionRights(t *testing.T) {
 		}
 	})
 	t.Run("of a token's session are those of its author", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		owner := a.login(seal(t), nipXML)
 		_, secret := a.issue(owner, "InvoiceWrite")
 		a.sim.Advance(time.Second)
@@ -214,7 +214,7 @@ func TestInvoiceSessionRights(t *testing.T) {
 			simulator.Identifier{Type: "Nip", Value: "2222222222"}, simulator.Identifier{Type: "Nip",
 				Value: "3333333333"}
 		context := simulator.Identifier{Type: "Nip", Value: nip}
-		options := roomy()
+		options := withoutRateLimits()
 		options.Grants = []simulator.Grant{
 			{Identifier: employee, Context: context, Permissions: []string{"InvoiceWrite", "InvoiceRead"}},
 			{Identifier: third, Context: context, Permissions: []string{"InvoiceWrite", "InvoiceRead"}},
@@ -237,7 +237,7 @@ func TestInvoiceSessionRights(t *testing.T) {
 		require.Equal(t, http.StatusNoContent, a.closeInvoices(author, reference).status)
 	})
 	t.Run("end with the context", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		owner, unit := a.login(seal(t), nipXML), a.login(seal(t), "<InternalId>5265877635-12346</InternalId>")
 		reference := a.openInvoices(owner)
 		a.refused(a.do("GET", "/sessions/"+reference, unit.access, nil), 21173, "nie została znaleziona.")
@@ -249,8 +249,8 @@ func TestInvoiceSessionRights(t *testing.T) {
 	})
 }
 
-func TestInvoicesAreNotTaken(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestInvoiceSessionRefusesInvoices(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	reference := a.openInvoices(s)
 	code, _ := a.sendInvoice(s, reference).code()
@@ -265,7 +265,7 @@ func TestInvoicesAreNotTaken(t *testing.T) {
 	a.refused(a.sendInvoice(s, reference), 21180, "Status sesji 440 uniemożliwia wysyłkę faktur.")
 }
 
-func TestInvoiceSessionsHaveRateLimitsOfTheirOwn(t *testing.T) {
+func TestInvoiceSessionRateLimits(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	groups := oldGroups()

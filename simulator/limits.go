@@ -288,7 +288,8 @@ type subjectLimitsRequest struct {
 // limits are those of the current subject, whatever its type.
 func (r subjectLimitsRequest) check() fieldErrors {
 	var wrong fieldErrors
-	if _, known := enumValue(r.SubjectType, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint); r.SubjectType != "" && !known {
+	if _, known := enumValue(r.SubjectType, ksef.TypeNIP, ksef.TypePESEL,
+		ksef.TypeFingerprint); r.SubjectType != "" && !known {
 		wrong.add("'subjectIdentifierType' has a range of values which does not include '%s'.", r.SubjectType)
 	}
 	if r.Enrollment != nil {

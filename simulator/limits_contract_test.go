@@ -30,7 +30,7 @@ func newerWindows() map[string]documentedWindows {
 }
 
 // Each endpoint takes as many requests in a second and in a minute as the OpenAPI says.
-func TestRateLimitsAreThoseOfTheOpenAPI(t *testing.T) {
+func TestContractRateLimits(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
 	if contract == nil {
@@ -61,7 +61,7 @@ func checkWindows(t *testing.T, method, path string, want documentedWindows) {
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
 	a.sim.Advance(2 * time.Minute) // the login has spent some
-	send := func(status int) answer {
+	send := func(status int) response {
 		got := a.do(method, path, s.access, nil)
 		require.Equal(t, status == http.StatusTooManyRequests, got.status == http.StatusTooManyRequests, "%v", got.body)
 		return got

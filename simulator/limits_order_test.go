@@ -19,7 +19,7 @@ import (
 // A client whose windows are exact sends a request as soon as an older one has left the second,
 // also while another of its requests is held up between its arrival and the limiter. That one does
 // not count in a second before its own.
-func TestARequestCountsWhenTheLimiterSeesIt(t *testing.T) {
+func TestRateLimitCountsOnAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(Options{Limits: limits.Limits{Context: limits.Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})
 		require.NoError(t, err)

@@ -17,7 +17,7 @@ import (
 )
 
 // from is the same client at another source address.
-func (a *api) from(address string) *api {
+func (a *api) fromAddress(address string) *api {
 	transport := a.client.Transport.(contractTransport)
 	transport.next = simulator.NewTransportFrom(a.sim.Handler(), address)
 	return &api{a.t, a.sim, &http.Client{Transport: transport}, a.header}
@@ -49,12 +49,12 @@ func TestRateLimits(t *testing.T) {
 	t.Run("count per context and source address", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 1}}})
-			s, elsewhere := a.login(seal(t), nipXML), a.from("192.0.2.1")
+			s, elsewhere := a.login(seal(t), nipXML), a.fromAddress("192.0.2.1")
 			a.want(http.StatusOK, "GET", "/tokens", s.access, nil)
 			a.want(http.StatusTooManyRequests, "GET", "/tokens", s.access, nil)
 			elsewhere.want(http.StatusOK, "GET", "/tokens", s.access, nil)
 			elsewhere.want(http.StatusTooManyRequests, "GET", "/tokens", s.access, nil)
-			a.from("2001:db8::1").want(http.StatusOK, "GET", "/tokens", s.access, nil)
+			a.fromAddress("2001:db8::1").want(http.StatusOK, "GET", "/tokens", s.access, nil)
 		})
 	})
 	t.Run("global counts all requests of a source address", func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestRateLimits(t *testing.T) {
 			got := a.want(http.StatusTooManyRequests, "GET", "/tokens", unit.access, nil)
 			require.Contains(t, got.body["status"].(map[string]any)["details"].([]any)[0], "7 żądań na minutę")
 			a.want(http.StatusTooManyRequests, "POST", "/auth/challenge", "", nil)
-			a.from("192.0.2.1").want(http.StatusOK, "GET", "/tokens", unit.access, nil)
+			a.fromAddress("192.0.2.1").want(http.StatusOK, "GET", "/tokens", unit.access, nil)
 		})
 	})
 	t.Run("are lifted in all groups with those of contexts", func(t *testing.T) {
@@ -90,16 +90,16 @@ func TestRateLimits(t *testing.T) {
 			"collectiveIdentifier": windows(10, 60, 120), "other": windows(10, 30, 120),
 			"anonymous": windows(60, -1, -1), "global": windows(-1, -1, -1),
 		}, a.rateLimits(s))
-		response, err := a.send("GET", "/v2/rate-limits", s.access, nil)
+		resp, err := a.send("GET", "/v2/rate-limits", s.access, nil)
 		require.NoError(t, err)
-		text, err := io.ReadAll(response.Body)
+		text, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
+		require.NoError(t, resp.Body.Close())
 		require.True(t, strings.HasPrefix(string(text), `{"onlineSession":{"perSecond":10,`), "%s", text)
 	})
 }
 
-func TestTestdataRateLimits(t *testing.T) {
+func TestRateLimitsTestdata(t *testing.T) {
 	t.Run("change, are kept to and are reset for one context", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 5}}})
@@ -155,7 +155,7 @@ func TestTestdataRateLimits(t *testing.T) {
 				"'rateLimits.global.perSecond' must be between -1 and -1. You entered 5.",
 			}},
 		} {
-			_, details := a.in(t).want(http.StatusBadRequest, "POST", "/testdata/rate-limits", s.access,
+			_, details := a.withT(t).want(http.StatusBadRequest, "POST", "/testdata/rate-limits", s.access,
 				test.body).code()
 			require.Equal(t, strings.Join(test.want, " "), details, name)
 		}

@@ -19,7 +19,7 @@ func invoiceLimits(size, sizeWithAttachment, invoices float64) map[string]any {
 	}
 }
 
-func TestContextLimits(t *testing.T) {
+func TestLimitsContext(t *testing.T) {
 	const path = "/testdata/limits/context/session"
 	a := newAPI(t, simulator.Options{})
 	s, unit := a.login(seal(t), nipXML), a.login(seal(t), "<InternalId>5265877635-12346</InternalId>")
@@ -71,7 +71,7 @@ func subjectLimits(enrollments, certificates float64) map[string]any {
 	}
 }
 
-func TestSubjectLimits(t *testing.T) {
+func TestLimitsSubject(t *testing.T) {
 	const path = "/testdata/limits/subject/certificate"
 	shown := func(a *api, s session) map[string]any {
 		return a.want(http.StatusOK, "GET", "/limits/subject", s.access, nil).body
@@ -99,7 +99,7 @@ func TestSubjectLimits(t *testing.T) {
 		require.Equal(t, subjectLimits(300, 100), shown(a, a.login(seal(t), nipXML)))
 	})
 	t.Run("bound certificates", func(t *testing.T) {
-		a := newAPI(t, roomy())
+		a := newAPI(t, withoutRateLimits())
 		s := a.login(seal(t), nipXML)
 		a.want(http.StatusOK, "POST", path, s.access,
 			map[string]any{"certificate": map[string]any{"maxCertificates": 1}})

@@ -24,7 +24,7 @@ func (a *api) retryAfter(got answer) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-func TestAWindowIsFullAtItsLimitAndFreeWhenRetryAfterSays(t *testing.T) {
+func TestRateLimitWindowFreeAfterRetryAfter(t *testing.T) {
 	tests := map[string]struct {
 		limits simulator.Windows
 		pause  time.Duration // between requests
@@ -62,7 +62,7 @@ func TestAWindowIsFullAtItsLimitAndFreeWhenRetryAfterSays(t *testing.T) {
 	}
 }
 
-func TestARequestDuringABlockLengthensIt(t *testing.T) {
+func TestRateLimitRequestLengthensBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 1}}})
 		s := a.login(seal(t), nipXML)
@@ -78,7 +78,7 @@ func TestARequestDuringABlockLengthensIt(t *testing.T) {
 	})
 }
 
-func TestEachEndpointOfEachContextHasItsOwnWindows(t *testing.T) {
+func TestRateLimitWindowsPerEndpointAndContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 1}}})
 		first, unit := a.login(seal(t), nipXML), a.login(seal(t), "<InternalId>5265877635-12346</InternalId>")
@@ -93,7 +93,7 @@ func TestEachEndpointOfEachContextHasItsOwnWindows(t *testing.T) {
 	})
 }
 
-func TestKSeFsLimitsAreTheDefaultAndCanBeReplaced(t *testing.T) {
+func TestRateLimitDefaultsAndReplacement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{})
 		s := a.login(seal(t), nipXML)
@@ -119,7 +119,7 @@ func TestKSeFsLimitsAreTheDefaultAndCanBeReplaced(t *testing.T) {
 	})
 }
 
-func TestTheLimitIsOnTheClientsAddressBeforeALogin(t *testing.T) {
+func TestRateLimitPerAddressBeforeLogin(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{Limits: simulator.Limits{Client: simulator.Windows{PerMinute: 1}}})
 	require.NoError(t, err)
 	challenge := func(address string) int {

@@ -53,7 +53,7 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 		}
 		code, _ := got.code()
 		require.Equal(t, 21405, code)
-		fault, _ := got.fault()
+		fault, _ := got.errorObject()
 		require.Equal(t, "Błąd walidacji danych wejściowych.", fault[description])
 		details := got.details()
 		require.Len(t, details, 11)
@@ -64,7 +64,7 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 }
 
 // requireProblem demands what the official tests look for in every problem.
-func requireProblem(t *testing.T, got answer, title, detail string) {
+func requireProblem(t *testing.T, got response, title, detail string) {
 	t.Helper()
 	require.Equal(t, title, got.text("title"))
 	require.Equal(t, detail, got.text("detail"))

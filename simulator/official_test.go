@@ -87,7 +87,7 @@ func TestSessionIntegrationTest(t *testing.T) {
 		references, _ = o.activeSessions(s)
 		require.Empty(t, references)
 		got := o.want(http.StatusBadRequest, "POST", "/auth/token/refresh", s.refresh, nil)
-		fault, _ := got.fault()
+		fault, _ := got.errorObject()
 		require.Equal(t, map[string]any{
 			"code": 21301.0, "description": "Brak autoryzacji.",
 			"details": []any{"Status uwierzytelnienia (425) nie pozwala na odświeżenie tokenu dostępowego."},

@@ -24,8 +24,8 @@ func details(kind, field string, changed object) object {
 	return object{"subjectDetailsType": kind, field: described}
 }
 
-func TestGrantsToPersonsAreValidated(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionGrantPersonInvalid(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	const byID, withID, withoutID = "PersonByIdentifier", "PersonByFingerprintWithIdentifier", "PersonByFingerprintWithoutIdentifier"
 	tests := map[string]object{
@@ -61,7 +61,7 @@ func TestGrantsToPersonsAreValidated(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			body := personGrant(identifier("Nip", otherNIP), "InvoiceRead")
 			maps.Copy(body, changed)
-			a := a.in(t)
+			a := a.withT(t)
 			a.refused(a.do("POST", "/permissions/persons/grants", owner.access, body), 21405, want)
 		})
 	}
@@ -72,8 +72,8 @@ func TestGrantsToPersonsAreValidated(t *testing.T) {
 	a.want(http.StatusUnsupportedMediaType, "POST", "/permissions/persons/grants", owner.access, []byte("<x/>"))
 }
 
-func TestGrantsToEntitiesAreValidated(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionGrantEntityInvalid(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	for want, changed := range map[string]object{
 		"subjectIdentifier.type":       {"subjectIdentifier": identifier("Pesel", pesel)},
@@ -86,14 +86,14 @@ func TestGrantsToEntitiesAreValidated(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			body := entityGrant(otherNIP)
 			maps.Copy(body, changed)
-			a := a.in(t)
+			a := a.withT(t)
 			a.refused(a.do("POST", "/permissions/entities/grants", owner.access, body), 21405, want)
 		})
 	}
 }
 
-func TestDetailsOfEachKindComeBack(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionGrantDetailsReturned(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	fingerprint := identifier("Fingerprint", strings.Repeat("0A", 32))
 	tests := map[string]struct {
@@ -110,7 +110,7 @@ func TestDetailsOfEachKindComeBack(t *testing.T) {
 	for kind, test := range tests {
 		body := personGrant(fingerprint, test.permission)
 		body["subjectDetails"] = details(kind, test.field, nil)
-		require.Equal(t, 200, a.finish(owner, a.do("POST", "/permissions/persons/grants", owner.access, body)))
+		require.Equal(t, 200, a.awaitOperation(owner, a.do("POST", "/permissions/persons/grants", owner.access, body)))
 		found := a.granted(owner, object{"permissionTypes": []string{test.permission}})
 		require.Len(t, found, 1)
 		maps.Copy(test.want, object{"subjectDetailsType": kind, "firstName": "Anna", "lastName": "Testowa"})

@@ -63,7 +63,7 @@ func (a *api) operationCode(s session, reference string) int {
 
 // finish waits until an operation that has just begun is over, and returns the code that it ends
 // with.
-func (a *api) finish(s session, begun answer) int {
+func (a *api) awaitOperation(s session, begun response) int {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusAccepted, begun.status, "%v", begun.body)
 	reference := begun.text("referenceNumber")
@@ -75,7 +75,7 @@ func (a *api) finish(s session, begun answer) int {
 func (a *api) grant(s session, to object, permissions ...string) {
 	a.t.Helper()
 	require.Equal(a.t, 200,
-		a.finish(s, a.do("POST", "/permissions/persons/grants", s.access, personGrant(to, permissions...))))
+		a.awaitOperation(s, a.do("POST", "/permissions/persons/grants", s.access, personGrant(to, permissions...))))
 }
 
 // granted lists what the query of the persons' grants answers.
@@ -93,11 +93,11 @@ func (a *api) personal(s session, filter any) []map[string]any {
 }
 
 // ungrant takes away everything that has been granted in the context of the session.
-func (a *api) ungrant(s session) {
+func (a *api) revokeGrants(s session) {
 	a.t.Helper()
 	for _, g := range a.granted(s, object{}) {
 		require.Equal(a.t, 200,
-			a.finish(s, a.do("DELETE", "/permissions/common/grants/"+g["id"].(string), s.access, nil)))
+			a.awaitOperation(s, a.do("DELETE", "/permissions/common/grants/"+g["id"].(string), s.access, nil)))
 	}
 }
 
@@ -110,7 +110,7 @@ func scopes(list []map[string]any) []string {
 }
 
 // outcome is how a login of a signer in the context of the tests ends.
-func (a *api) outcome(c credential) int {
+func (a *api) loginCode(c credential) int {
 	a.t.Helper()
 	code, _ := a.status(a.begin(c, nipXML))
 	return code

@@ -56,7 +56,8 @@ func (f grantFilter) checkPersonal(known []string) fieldErrors {
 func (f grantFilter) check() *apiError {
 	wrong := f.checkPersonal(ksef.AllPermissions())
 	if f.Author != nil && f.Author.Type != ksef.System().Type {
-		wrong.identifier("authorIdentifier", (*ksef.Identifier)(f.Author), ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
+		wrong.identifier("authorIdentifier", (*ksef.Identifier)(f.Author), ksef.TypeNIP, ksef.TypePESEL,
+			ksef.TypeFingerprint)
 	}
 	if f.Authorized != nil {
 		wrong.identifier("authorizedIdentifier", f.Authorized, ksef.TypeNIP, ksef.TypePESEL, ksef.TypeFingerprint)
@@ -95,7 +96,8 @@ func (f grantFilter) matches(g *store.Grant) bool {
 
 // grantsInForce returns one page of the grants in force that match: those begun last first, and
 // those begun together by their identifiers. The caller holds the lock.
-func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*store.Grant) bool) ([]*store.Grant, bool) {
+func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*store.Grant) bool) ([]*store.Grant,
+	bool) {
 	found := slices.DeleteFunc(slices.Clone(s.store.Rights.Grants), func(g *store.Grant) bool {
 		return !g.InForce(now) || !matches(g)
 	})

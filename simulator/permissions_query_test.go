@@ -16,8 +16,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestGrantsAreFoundByEveryFilter(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionQueryFilters(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Pesel", pesel), "CredentialsRead"))
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "CredentialsManage")
@@ -55,7 +55,7 @@ func TestGrantsAreFoundByEveryFilter(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			require.ElementsMatch(t, test.want, scopes(a.in(t).granted(owner, test.filter)))
+			require.ElementsMatch(t, test.want, scopes(a.withT(t).granted(owner, test.filter)))
 		})
 	}
 	newest := a.granted(owner, object{})[0]
@@ -66,12 +66,12 @@ func TestGrantsAreFoundByEveryFilter(t *testing.T) {
 	require.Equal(t, "Anna", newest["subjectPersonDetails"].(object)["firstName"])
 }
 
-func TestPersonalGrantsAreTheCallersOwn(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionQueryPersonalOwn(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	require.Empty(t, a.personal(owner, object{}), "what an owner may do is not granted")
 	require.Equal(t, 200,
-		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+		a.awaitOperation(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	a.grant(owner, identifier("Nip", otherNIP), "CredentialsRead")
 	a.grant(owner, identifier("Pesel", pesel), "CredentialsManage")
 
@@ -107,7 +107,7 @@ func TestPersonalGrantsAreTheCallersOwn(t *testing.T) {
 	require.Empty(t, a.personal(grantee, object{}))
 }
 
-func TestListsOfGrantsHavePages(t *testing.T) {
+func TestPermissionQueryPages(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: unlimited(), GrantDelay: -1})
 	owner := a.login(seal(t), nipXML)
 	for i := range 12 {
@@ -142,8 +142,8 @@ func TestListsOfGrantsHavePages(t *testing.T) {
 	}
 }
 
-func TestFiltersOfGrantsAreValidated(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionQueryInvalid(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	for field, value := range map[string]any{
 		"queryType":                 "All",

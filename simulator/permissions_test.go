@@ -16,38 +16,38 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestGrantsTakeEffectWhenTheirOperationSucceeds(t *testing.T) {
+func TestPermissionGrantTakesEffectWithOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{GrantDelay: 5 * time.Second})
 		owner := a.login(seal(t), nipXML)
-		require.Equal(t, 415, a.outcome(company(t)))
+		require.Equal(t, 415, a.loginCode(company(t)))
 		begun := a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access,
 			personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
 		time.Sleep(4 * time.Second)
 		require.Equal(t, 100, a.operationCode(owner, begun.text("referenceNumber")))
-		require.Equal(t, 415, a.outcome(company(t)))
+		require.Equal(t, 415, a.loginCode(company(t)))
 		require.Empty(t, a.granted(owner, object{}))
 		require.Empty(t, a.sim.State().Grants)
 		time.Sleep(time.Second)
 		require.Equal(t, 200, a.operationCode(owner, begun.text("referenceNumber")))
-		require.Equal(t, 200, a.outcome(company(t)))
+		require.Equal(t, 200, a.loginCode(company(t)))
 		require.Len(t, a.granted(owner, object{}), 1)
 		require.Len(t, a.sim.State().Grants, 1)
 
 		id := a.sim.State().Grants[0].PermissionID
 		begun = a.want(http.StatusAccepted, "DELETE", "/permissions/common/grants/"+id, owner.access, nil)
-		require.Equal(t, 200, a.outcome(company(t)))
+		require.Equal(t, 200, a.loginCode(company(t)))
 		time.Sleep(5 * time.Second)
 		require.Equal(t, 200, a.operationCode(owner, begun.text("referenceNumber")))
-		require.Equal(t, 415, a.outcome(company(t)))
+		require.Equal(t, 415, a.loginCode(company(t)))
 		require.Empty(t, a.sim.State().Grants)
 	})
 }
 
 // The behaviour of RevokedPermissionsKsefTokenLifecycleIntegrationTests, with a query in place of
 // the invoice session.
-func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionRevokedLostWithNextAccessToken(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead", "CredentialsRead")
 	_, token := a.issue(a.login(company(t), nipXML), "InvoiceRead", "CredentialsRead")
@@ -55,7 +55,7 @@ func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
 	employee := a.redeem(a.beginWithToken(token))
 	require.Len(t, a.granted(employee, object{}), 2)
 
-	a.ungrant(owner)
+	a.revokeGrants(owner)
 
 	a.want(http.StatusOK, "POST", personsQuery, employee.access, object{"queryType": "PermissionsInCurrentContext"})
 	refreshed := a.refresh(employee)
@@ -68,8 +68,8 @@ func TestWhatIsTakenAwayIsLostWithTheNextAccessToken(t *testing.T) {
 	require.Equal(t, "Brak przypisanych uprawnień", detail)
 }
 
-func TestATokenLosesWhatItsMakerLoses(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionRevokedFromTokensMaker(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead", "CredentialsRead")
 	maker := a.login(person(t), nipXML)
@@ -80,29 +80,29 @@ func TestATokenLosesWhatItsMakerLoses(t *testing.T) {
 	require.Len(t, a.granted(a.redeem(a.beginWithToken(token)), object{}), 2)
 
 	id := a.granted(owner, object{"permissionTypes": []string{"CredentialsRead"}})[0]["id"].(string)
-	require.Equal(t, 200, a.finish(owner, a.do("DELETE", "/permissions/common/grants/"+id, owner.access, nil)))
+	require.Equal(t, 200, a.awaitOperation(owner, a.do("DELETE", "/permissions/common/grants/"+id, owner.access, nil)))
 
 	got := a.want(http.StatusForbidden, "POST", personsQuery, a.redeem(a.beginWithToken(token)).access, object{})
 	require.Equal(t, []any{"InvoiceRead"}, got.body["security"].(object)["presentPermissions"])
 }
 
-func TestAPersonWhoWasEverGrantedSomethingHasJustThat(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionPersonOnceGrantedHasOnlyThat(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	body := object{"permissions": []string{"InvoiceWrite"}, "description": "Token testowy"}
 	a.want(http.StatusAccepted, "POST", "/tokens", a.login(person(t), nipXML).access, body)
 	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead")
 	a.refused(a.do("POST", "/tokens", a.login(person(t), nipXML).access, body), 26001, "InvoiceWrite")
-	a.ungrant(owner)
-	require.Equal(t, 415, a.outcome(person(t)))
+	a.revokeGrants(owner)
+	require.Equal(t, 415, a.loginCode(person(t)))
 }
 
 // The behaviour of forbiddenTest in ExceptionsApiIntegrationTest.
-func TestMissingPermissionsAreNamed(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionMissingNamed(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	require.Equal(t, 200,
-		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+		a.awaitOperation(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	grantee := a.login(company(t), nipXML)
 	requests := map[string][]any{
 		"POST /permissions/entities/grants":          {"CredentialsManage"},
@@ -122,18 +122,18 @@ func TestMissingPermissionsAreNamed(t *testing.T) {
 }
 
 // Whatever of the API is served asks for the permissions that the OpenAPI names.
-func TestRequiredPermissionsAreThoseOfTheOpenAPI(t *testing.T) {
+func TestContractRequiredPermissions(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
 	if contract == nil {
 		return // the checks are off
 	}
-	a := newAPI(t, roomy())
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
-	nobody := a.login(company(t), nipXML)
-	a.ungrant(owner)
-	nobody = a.refresh(nobody)
+	unprivileged := a.login(company(t), nipXML)
+	a.revokeGrants(owner)
+	unprivileged = a.refresh(unprivileged)
 	served := 0
 	for template, item := range contract.Paths.Map() {
 		path := regexp.MustCompile(`\{[^}]+\}`).ReplaceAllString(template, "20250626-EG-333C814000-C529F710D8-D2")
@@ -142,7 +142,7 @@ func TestRequiredPermissionsAreThoseOfTheOpenAPI(t *testing.T) {
 			if len(names) == 0 {
 				continue
 			}
-			got := a.do(method, path, nobody.access, nil)
+			got := a.do(method, path, unprivileged.access, nil)
 			if got.status == http.StatusNotFound || got.status == http.StatusMethodNotAllowed {
 				continue // not served
 			}
@@ -155,8 +155,8 @@ func TestRequiredPermissionsAreThoseOfTheOpenAPI(t *testing.T) {
 	require.Equal(t, 11, served)
 }
 
-func TestAManagerGrantsWhatItLacksItself(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionGrantBeyondOwn(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "CredentialsManage")
 	manager := a.login(company(t), nipXML)
@@ -165,46 +165,47 @@ func TestAManagerGrantsWhatItLacksItself(t *testing.T) {
 	a.issue(a.login(person(t), nipXML), "InvoiceWrite", "SubunitManage")
 }
 
-func TestHowOperationsEnd(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionOperationOutcomes(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
 	id := a.granted(owner, object{})[0]["id"].(string)
-	grantTo := func(to object, permission string) answer {
+	grantTo := func(to object, permission string) response {
 		return a.do("POST", "/permissions/persons/grants", owner.access, personGrant(to, permission))
 	}
-	revoke := func(s session, id string) answer {
+	revoke := func(s session, id string) response {
 		return a.do("DELETE", "/permissions/common/grants/"+id, s.access, nil)
 	}
 
-	require.Equal(t, 430, a.finish(owner, grantTo(identifier("Nip", otherNIP), "EnforcementOperations")))
-	require.Equal(t, 450, a.finish(owner, grantTo(identifier("Nip", nip), "InvoiceRead")))
-	require.Equal(t, 400, a.finish(owner, revoke(owner, strings.Repeat("0", 36))))
+	require.Equal(t, 430, a.awaitOperation(owner, grantTo(identifier("Nip", otherNIP), "EnforcementOperations")))
+	require.Equal(t, 450, a.awaitOperation(owner, grantTo(identifier("Nip", nip), "InvoiceRead")))
+	require.Equal(t, 400, a.awaitOperation(owner, revoke(owner, strings.Repeat("0", 36))))
 	stranger := a.login(company(t), "<Nip>"+otherNIP+"</Nip>")
-	require.Equal(t, 400, a.finish(stranger, revoke(stranger, id)))
+	require.Equal(t, 400, a.awaitOperation(stranger, revoke(stranger, id)))
 	require.Len(t, a.granted(owner, object{}), 1)
-	require.Equal(t, 200, a.finish(owner, revoke(owner, id)))
-	require.Equal(t, 400, a.finish(owner, revoke(owner, id)))
+	require.Equal(t, 200, a.awaitOperation(owner, revoke(owner, id)))
+	require.Equal(t, 400, a.awaitOperation(owner, revoke(owner, id)))
 
 	euro := a.login(seal(t), "<NipVatUe>"+nip+"-DE123456789</NipVatUe>")
 	require.Equal(t, 430,
-		a.finish(euro, a.do("POST", "/permissions/entities/grants", euro.access, entityGrant(otherNIP))))
+		a.awaitOperation(euro, a.do("POST", "/permissions/entities/grants", euro.access, entityGrant(otherNIP))))
 	unit := a.login(seal(t), "<InternalId>"+nip+"-12346</InternalId>")
-	require.Equal(t, 200, a.finish(unit, a.do("POST", "/permissions/entities/grants", unit.access, entityGrant(nip))))
+	require.Equal(t, 200,
+		a.awaitOperation(unit, a.do("POST", "/permissions/entities/grants", unit.access, entityGrant(nip))))
 
 	a.grant(owner, identifier("Nip", otherNIP), "SubunitManage")
 	id = a.granted(owner, object{})[0]["id"].(string)
 	subunits := a.login(company(t), nipXML)
-	require.Equal(t, 420, a.finish(subunits, revoke(subunits, id)))
+	require.Equal(t, 420, a.awaitOperation(subunits, revoke(subunits, id)))
 	a.refused(revoke(owner, "short"), 21405, "36")
 }
 
-func TestTheStatusOfAnOperationIsKnownInItsContextForThirtyDays(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionOperationKnownThirtyDaysInContext(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	begun := a.do("POST", "/permissions/persons/grants", owner.access,
 		personGrant(identifier("Nip", otherNIP), "InvoiceRead"))
-	require.Equal(t, 200, a.finish(owner, begun))
+	require.Equal(t, 200, a.awaitOperation(owner, begun))
 	path := "/permissions/operations/" + begun.text("referenceNumber")
 	a.refused(a.do("GET", path, a.login(company(t), "<Nip>"+otherNIP+"</Nip>").access, nil), 21405,
 		begun.text("referenceNumber"))
@@ -216,17 +217,17 @@ func TestTheStatusOfAnOperationIsKnownInItsContextForThirtyDays(t *testing.T) {
 	a.want(http.StatusGone, "GET", path, later.access, nil)
 }
 
-func TestGrantingTwiceGrantsOnce(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestPermissionGrantTwiceIsOne(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead", "InvoiceWrite")
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.granted(owner, object{})))
-	a.ungrant(owner)
-	require.Equal(t, 415, a.outcome(company(t)))
+	a.revokeGrants(owner)
+	require.Equal(t, 415, a.loginCode(company(t)))
 	a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
-	require.Equal(t, 200, a.outcome(company(t)))
+	require.Equal(t, 200, a.loginCode(company(t)))
 	require.Equal(t, 200,
-		a.finish(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
+		a.awaitOperation(owner, a.do("POST", "/permissions/entities/grants", owner.access, entityGrant(otherNIP))))
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceRead", "InvoiceWrite"}, scopes(a.granted(owner, object{})))
 }

@@ -28,7 +28,7 @@ func testProblemDetails(t *testing.T) {
 	s := a.login(seal(t), nipXML)
 	a.want(http.StatusOK, "GET", "/limits/subject", s.access, nil)
 	for name, test := range map[string]struct {
-		got                  answer
+		got                  response
 		status               int
 		title, detail, where string
 	}{
@@ -50,7 +50,7 @@ func testProblemDetails(t *testing.T) {
 		},
 	} {
 		require.Equal(t, test.status, test.got.status, name)
-		if test.status != http.StatusUnauthorized { // TestRefusedAccessIsAlwaysProblemDetailsUnderAPlainLabel
+		if test.status != http.StatusUnauthorized { // TestErrorAccessRefusedContentType
 			require.Equal(t, "application/problem+json", test.got.header.Get("Content-Type"))
 		}
 		require.Equal(t, test.title, test.got.text("title"))

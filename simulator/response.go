@@ -169,7 +169,8 @@ func (req *request) tooMany(detail string, retryAfter int) response {
 		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail),
 			problem: true, retryAfter: retryAfter}
 	}
-	body := map[string]any{"status": store.StatusInfo{Code: http.StatusTooManyRequests, Description: "Too Many Requests", Details: []string{detail}}}
+	body := map[string]any{"status": store.StatusInfo{Code: http.StatusTooManyRequests,
+		Description: "Too Many Requests", Details: []string{detail}}}
 	return response{status: http.StatusTooManyRequests, body: body, retryAfter: retryAfter}
 }
 

@@ -64,7 +64,8 @@ func (s *Simulator) rightsFailure(l *store.Login, at time.Time) *store.StatusInf
 		return &store.StatusInfo{Code: 470, Description: "Uwierzytelnianie zakończone niepowodzeniem",
 			Details: []string{"Próba wykorzystania metod autoryzacyjnych osoby zmarłej"}}
 	case len(s.effectivePermissions(l, at)) == 0:
-		return &store.StatusInfo{Code: 415, Description: "Uwierzytelnianie zakończone niepowodzeniem", Details: []string{"Brak przypisanych uprawnień"}}
+		return &store.StatusInfo{Code: 415, Description: "Uwierzytelnianie zakończone niepowodzeniem",
+			Details: []string{"Brak przypisanych uprawnień"}}
 	}
 	return nil
 }
@@ -88,7 +89,8 @@ func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []
 		return &store.StatusInfo{Code: 430,
 			Description: "Kontekst identyfikatora nie odpowiada wymaganej roli lub uprawnieniom"}
 	case context.Type == ksef.TypeNIP && s.owns(holder, context):
-		return &store.StatusInfo{Code: 450, Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
+		return &store.StatusInfo{Code: 450,
+			Description: "Operacja niedozwolona dla wskazanego identyfikatora lub jego typu"}
 	}
 	return nil
 }
@@ -101,7 +103,8 @@ func (req *request) revocationFailure(g *store.Grant) *store.StatusInfo {
 	case g == nil || g.Context != req.login.Context || !g.Ends.IsZero():
 		return &store.StatusInfo{Code: 400, Description: "Operacja zakończona niepowodzeniem"}
 	case !req.hasAny("CredentialsManage"):
-		return &store.StatusInfo{Code: 420, Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
+		return &store.StatusInfo{Code: 420,
+			Description: "Użyte poświadczenia nie mają uprawnień do wykonania tej operacji"}
 	}
 	return nil
 }

@@ -15,17 +15,17 @@ import (
 
 // An access token keeps the permissions that it was issued with, however its subject came to have
 // them. The next one has those that are left.
-func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
+func TestPermissionAccessTokenKeepsItsPermissions(t *testing.T) {
 	limited := simulator.Options{Limits: unlimited(), OwnerPermissions: []string{"InvoiceWrite"}}
 	owns := func(a *api) { a.createPerson(nip, pesel, object{}) }
 	tests := map[string]struct {
-		options   simulator.Options
-		prepare   func(a *api)
-		lose      func(a *api)
-		held      string
-		remaining []any
+		options     simulator.Options
+		prepare     func(a *api)
+		lose        func(a *api)
+		permissions string
+		remaining   []any
 	}{
-		"the owner by its PESEL": {roomy(), owns, func(a *api) {
+		"the owner by its PESEL": {withoutRateLimits(), owns, func(a *api) {
 			a.want(http.StatusOK, "POST", "/testdata/person/remove", "", object{"nip": nip})
 		}, `["Owner"]`, []any{}},
 		"the owner by its PESEL, limited": {limited, owns, func(a *api) {
@@ -36,7 +36,7 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 				testGrant(identifier("Pesel", pesel), "InvoiceRead"))
 		}, `["InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage", "EnforcementOperations",
 			"Introspection", "CollectiveIdentifierManage"]`, []any{"InvoiceRead"}},
-		"a person with a grant": {roomy(), func(a *api) {
+		"a person with a grant": {withoutRateLimits(), func(a *api) {
 			a.want(http.StatusOK, "POST", "/testdata/permissions", "",
 				testGrant(identifier("Pesel", pesel), "InvoiceWrite"))
 		}, func(a *api) {
@@ -48,7 +48,7 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 			a := newAPI(t, test.options)
 			test.prepare(a)
 			maker := a.login(person(t), nipXML)
-			require.JSONEq(t, test.held, claimsOf(t, maker.access)["per"].(string))
+			require.JSONEq(t, test.permissions, claimsOf(t, maker.access)["per"].(string))
 			_, token := a.issue(maker, "InvoiceWrite")
 			a.sim.Advance(time.Second)
 			withToken := a.redeem(a.beginWithToken(token))
@@ -66,7 +66,7 @@ func TestAccessTokensKeepThePermissionsOfTheirIssue(t *testing.T) {
 	}
 }
 
-func TestTheOwnerHasWhatTheOptionsLeave(t *testing.T) {
+func TestPermissionOwnerOption(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: unlimited(), ActivationDelay: -1,
 		OwnerPermissions: []string{"InvoiceRead", "CredentialsManage"}})
 	a.createPerson(nip, pesel, object{})

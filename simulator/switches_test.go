@@ -14,7 +14,7 @@ import (
 
 // The official C# client's KsefTokenE2ETests reads another token's status in a token's session;
 // changelog 2.4.0 says that it cannot.
-func TestWhetherATokenReadsOthersIsASwitch(t *testing.T) {
+func TestSwitchTokensReadOthers(t *testing.T) {
 	for reads, want := range map[bool]int{false: http.StatusForbidden, true: http.StatusOK} {
 		a := newAPI(t, simulator.Options{TokensReadOthers: reads, ActivationDelay: -1})
 		owner := a.login(seal(t), nipXML)
@@ -30,7 +30,7 @@ func TestWhetherATokenReadsOthersIsASwitch(t *testing.T) {
 }
 
 // TEST allows it, pre-production does not (ksef-api issues 608 and 659).
-func TestWhetherATokenQueriesCertificatesIsASwitch(t *testing.T) {
+func TestSwitchTokensMayNotQueryCertificates(t *testing.T) {
 	for forbidden, want := range map[bool]int{false: http.StatusOK, true: http.StatusForbidden} {
 		a := newAPI(t, simulator.Options{TokensMayNotQueryCertificates: forbidden})
 		owner := a.login(seal(t), nipXML)
@@ -42,7 +42,7 @@ func TestWhetherATokenQueriesCertificatesIsASwitch(t *testing.T) {
 	}
 }
 
-func TestWhetherAuthenticationMethodIsAnsweredIsASwitch(t *testing.T) {
+func TestSwitchOmitAuthenticationMethod(t *testing.T) {
 	for omitted, want := range map[bool]string{false: "QualifiedSeal", true: ""} {
 		a := newAPI(t, simulator.Options{OmitAuthenticationMethod: omitted})
 		o := a.begin(seal(t), nipXML)
@@ -60,7 +60,7 @@ func TestWhetherAuthenticationMethodIsAnsweredIsASwitch(t *testing.T) {
 }
 
 // The OpenAPI suggests 401; 403 without a body has been seen (ksef-api issues 129 and 628).
-func TestHowAJWTOfAnotherKindIsRefusedIsASwitch(t *testing.T) {
+func TestSwitchForbidOtherJWTs(t *testing.T) {
 	for forbidden, want := range map[bool]int{false: http.StatusUnauthorized, true: http.StatusForbidden} {
 		a := newAPI(t, simulator.Options{ForbidOtherJWTs: forbidden})
 		o := a.begin(seal(t), nipXML)

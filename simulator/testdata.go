@@ -166,8 +166,10 @@ func (s *Simulator) createPerson(req *request) response {
 	if refused := s.createdDate(body.NIP, created, req.now); refused != nil {
 		return req.failed(refused)
 	}
-	s.store.Subjects.Persons[body.NIP] = &store.TestPerson{PESEL: body.PESEL, Bailiff: *body.IsBailiff, Deceased: body.IsDeceased}
-	s.store.Rights.Restrict(ksef.Identifier{Type: ksef.TypePESEL, Value: body.PESEL}, ksef.Identifier{Type: ksef.TypeNIP, Value: body.NIP})
+	s.store.Subjects.Persons[body.NIP] = &store.TestPerson{PESEL: body.PESEL, Bailiff: *body.IsBailiff,
+		Deceased: body.IsDeceased}
+	s.store.Rights.Restrict(ksef.Identifier{Type: ksef.TypePESEL, Value: body.PESEL},
+		ksef.Identifier{Type: ksef.TypeNIP, Value: body.NIP})
 	return done()
 }
 
@@ -250,7 +252,8 @@ func (s *Simulator) revokeTestPermissions(req *request) response {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.Rights.End(s.store.Rights.ByHolder[store.HolderInContext{Holder: *body.Authorized, Context: *body.Context}], req.now)
+	s.store.Rights.End(s.store.Rights.ByHolder[store.HolderInContext{Holder: *body.Authorized, Context: *body.Context}],
+		req.now)
 	return done()
 }
 
@@ -275,7 +278,8 @@ func (s *Simulator) setBlocked(req *request, blocked bool) response {
 		return *refused
 	}
 	var wrong fieldErrors
-	wrong.identifier("contextIdentifier", body.Context, ksef.TypeNIP, ksef.TypeInternalID, ksef.TypeNIPVatUE, ksef.TypePeppolID)
+	wrong.identifier("contextIdentifier", body.Context, ksef.TypeNIP, ksef.TypeInternalID, ksef.TypeNIPVatUE,
+		ksef.TypePeppolID)
 	if refused := wrong.refusal(); refused != nil {
 		return req.failed(refused)
 	}

@@ -41,32 +41,32 @@ func (a *api) createSubject(kind string, changed object) {
 }
 
 // The behaviour of SearchPersonalGrantPermissionIntegrationTest and of the C# TestDataE2ETests.
-func TestTestPermissionsCountAtOnce(t *testing.T) {
-	a := newAPI(t, roomy())
-	require.Equal(t, 415, a.outcome(company(t)))
+func TestTestdataPermissionsTakeEffectAtOnce(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
+	require.Equal(t, 415, a.loginCode(company(t)))
 	a.want(http.StatusOK, "POST", "/testdata/permissions", "",
 		testGrant(identifier("Nip", otherNIP), "InvoiceRead", "InvoiceWrite"))
 	grantee := a.login(company(t), nipXML)
 	require.ElementsMatch(t, []string{"InvoiceRead", "InvoiceWrite"}, scopes(a.personal(grantee, object{})))
 	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Nip", otherNIP)))
 	require.Empty(t, a.personal(grantee, object{}))
-	require.Equal(t, 415, a.outcome(company(t)))
+	require.Equal(t, 415, a.loginCode(company(t)))
 }
 
-func TestTestPermissionsDoNotWaitForAnOperation(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataPermissionsWithoutOperation(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	to := identifier("Nip", otherNIP)
 	a.want(http.StatusAccepted, "POST", "/permissions/persons/grants", owner.access, personGrant(to, "InvoiceRead"))
-	require.Equal(t, 415, a.outcome(company(t)))
+	require.Equal(t, 415, a.loginCode(company(t)))
 	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(to, "InvoiceRead"))
-	require.Equal(t, 200, a.outcome(company(t)))
+	require.Equal(t, 200, a.loginCode(company(t)))
 	a.sim.Advance(time.Second)
 	require.Len(t, a.sim.State().Grants, 1)
 }
 
-func TestRevokingTestPermissionsTakesAllOfTheSubjectInTheContext(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataPermissionsRevokeAllInContext(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
 	a.grant(owner, identifier("Nip", otherNIP), "CredentialsRead")
 	a.grant(owner, identifier("Pesel", pesel), "InvoiceRead")
@@ -75,12 +75,12 @@ func TestRevokingTestPermissionsTakesAllOfTheSubjectInTheContext(t *testing.T) {
 
 	id := a.granted(owner, object{})[0]["id"].(string)
 	a.want(http.StatusAccepted, "DELETE", "/permissions/common/grants/"+id, owner.access, nil)
-	require.Equal(t, 200, a.outcome(person(t)), "an operation takes its time")
+	require.Equal(t, 200, a.loginCode(person(t)), "an operation takes its time")
 	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Pesel", pesel)))
-	require.Equal(t, 415, a.outcome(person(t)))
+	require.Equal(t, 415, a.loginCode(person(t)))
 }
 
-func TestAPersonOwnsTheContextOfItsNIP(t *testing.T) {
+func TestTestdataPersonOwnsContextOfNIP(t *testing.T) {
 	for name, options := range map[string]simulator.Options{
 		"persons may do everything": {Limits: unlimited()},
 		"grants are required":       {Limits: unlimited(), RequireGrants: true},
@@ -93,30 +93,30 @@ func TestAPersonOwnsTheContextOfItsNIP(t *testing.T) {
 			a.grant(owner, identifier("Nip", otherNIP), "InvoiceRead")
 			refused := a.do("POST", "/permissions/persons/grants", owner.access,
 				personGrant(identifier("Pesel", pesel), "InvoiceRead"))
-			require.Equal(t, 450, a.finish(owner, refused))
+			require.Equal(t, 450, a.awaitOperation(owner, refused))
 			a.login(person(t), "<InternalId>"+nip+"-12346</InternalId>")
 			a.want(http.StatusOK, "POST", "/testdata/person/remove", "", object{"nip": nip})
-			require.Equal(t, 415, a.outcome(person(t)))
-			require.Equal(t, 200, a.outcome(seal(t)))
+			require.Equal(t, 415, a.loginCode(person(t)))
+			require.Equal(t, 200, a.loginCode(seal(t)))
 		})
 	}
 }
 
-func TestRemovingAPersonTakesAwayItsPermissions(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataPersonRemovedLosesPermissions(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	a.createPerson(otherNIP, pesel, object{})
 	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Nip", otherNIP), "InvoiceRead"))
 	a.want(http.StatusOK, "POST", "/testdata/permissions", "", testGrant(identifier("Pesel", pesel), "InvoiceRead"))
-	require.Equal(t, 200, a.outcome(company(t)))
+	require.Equal(t, 200, a.loginCode(company(t)))
 	for range 2 {
 		a.want(http.StatusOK, "POST", "/testdata/person/remove", "", object{"nip": otherNIP})
 	}
-	require.Equal(t, 415, a.outcome(company(t)))
-	require.Equal(t, 415, a.outcome(person(t)))
+	require.Equal(t, 415, a.loginCode(company(t)))
+	require.Equal(t, 415, a.loginCode(person(t)))
 }
 
-func TestTheDeadDoNotLogIn(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataDeceasedPersonCannotLogIn(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(person(t), nipXML)
 	_, token := a.issue(s, "InvoiceRead")
 	a.sim.Advance(time.Second)
@@ -128,15 +128,15 @@ func TestTheDeadDoNotLogIn(t *testing.T) {
 		require.Equal(t, 470, code)
 		require.Equal(t, "Próba wykorzystania metod autoryzacyjnych osoby zmarłej", detail)
 	}
-	for _, alive := range sessions {
-		a.refused(a.do("POST", "/auth/token/refresh", alive.refresh, nil), 21308, "")
+	for _, session := range sessions {
+		a.refused(a.do("POST", "/auth/token/refresh", session.refresh, nil), 21308, "")
 	}
 	a.refused(a.do("POST", "/auth/token/redeem", decided.token, nil), 21308, "")
-	require.Equal(t, 415, a.outcome(company(t)))
+	require.Equal(t, 415, a.loginCode(company(t)))
 }
 
-func TestNobodyLogsInInABlockedContext(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataBlockedContextRefusesLogins(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	_, token := a.issue(s, "InvoiceRead")
 	a.sim.Advance(time.Second)
@@ -153,18 +153,18 @@ func TestNobodyLogsInInABlockedContext(t *testing.T) {
 	code, _ := a.status(a.begin(seal(t), "<InternalId>"+nip+"-12346</InternalId>"))
 	require.Equal(t, 200, code)
 	a.want(http.StatusOK, "POST", "/testdata/context/unblock", "", body)
-	require.Equal(t, 200, a.outcome(seal(t)))
+	require.Equal(t, 200, a.loginCode(seal(t)))
 }
 
 // The behaviour of EnforcementOperationIntegrationTest.
-func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
+func TestTestdataEnforcementNeedsRole(t *testing.T) {
 	roles := map[string]func(a *api){
 		"EnforcementAuthority": func(a *api) { a.createSubject("EnforcementAuthority", object{}) },
 		"CourtBailiff":         func(a *api) { a.createPerson(nip, pesel, object{"isBailiff": true}) },
 	}
 	for name, create := range roles {
 		t.Run(name, func(t *testing.T) {
-			a := newAPI(t, roomy())
+			a := newAPI(t, withoutRateLimits())
 			owner := a.login(seal(t), nipXML)
 			body := testGrant(identifier("Nip", otherNIP), "EnforcementOperations")
 			a.refused(a.do("POST", "/testdata/permissions", "", body), 21405, "EnforcementOperations")
@@ -175,7 +175,7 @@ func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
 			a.want(http.StatusOK, "POST", "/testdata/permissions", "", body)
 		})
 	}
-	a := newAPI(t, roomy())
+	a := newAPI(t, withoutRateLimits())
 	a.createSubject("EnforcementAuthority", object{})
 	a.want(http.StatusOK, "POST", "/testdata/subject/remove", "", object{"subjectNip": nip})
 	body := testGrant(identifier("Nip", otherNIP), "EnforcementOperations")
@@ -184,8 +184,8 @@ func TestEnforcementIsGrantedWhereTheContextHasTheRole(t *testing.T) {
 	a.refused(a.do("POST", "/testdata/permissions", "", body), 21405, "EnforcementOperations")
 }
 
-func TestSubjectsAndPersonsAreCreatedOnce(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataCreatedOnce(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	subunits := object{"subunits": []object{{"subjectNip": subunitNIP, "description": "Jednostka"}},
 		"createdDate": "2026-01-01T00:00:00Z"}
 	a.createSubject("VatGroup", subunits)
@@ -210,8 +210,8 @@ func TestSubjectsAndPersonsAreCreatedOnce(t *testing.T) {
 	a.createPerson(nip, "90010112345", object{"createdDate": "2026-01-03T00:00:00Z"})
 }
 
-func TestTestDataAreValidated(t *testing.T) {
-	a := newAPI(t, roomy())
+func TestTestdataInvalid(t *testing.T) {
+	a := newAPI(t, withoutRateLimits())
 	someone := object{"nip": nip, "pesel": pesel, "isBailiff": false, "description": "Osoba testowa"}
 	subject := object{"subjectNip": nip, "subjectType": "JST", "description": "Podmiot testowy"}
 	grant := testGrant(identifier("Nip", otherNIP), "InvoiceRead")

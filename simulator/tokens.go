@@ -214,7 +214,8 @@ func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 		author:      strings.ToLower(query.Get("authorIdentifier")),
 	}
 	for _, text := range query["status"] {
-		status, known := enumValue(text, store.StatusPending, store.StatusActive, store.StatusRevoking, store.StatusRevoked, store.StatusFailed)
+		status, known := enumValue(text, store.StatusPending, store.StatusActive, store.StatusRevoking,
+			store.StatusRevoked, store.StatusFailed)
 		if !known {
 			return tokenFilter{}, badInput("Status %q jest nieznany.", text)
 		}

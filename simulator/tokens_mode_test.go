@@ -48,7 +48,7 @@ func (a *api) loginEnds(token string, want int, detail string) {
 	require.Contains(a.t, got, detail)
 }
 
-func TestTokensGoOnIn2027UnlessToldOtherwise(t *testing.T) {
+func TestTokenModeAccepted(t *testing.T) {
 	onNewYearsEve(t, simulator.Options{}, func(a *api, login func() session) {
 		_, token := a.issue(login(), "InvoiceRead")
 		a.setClock(newYear)
@@ -60,7 +60,7 @@ func TestTokensGoOnIn2027UnlessToldOtherwise(t *testing.T) {
 	})
 }
 
-func TestTokensAreRefusedFrom2027On(t *testing.T) {
+func TestTokenModeRefused(t *testing.T) {
 	onNewYearsEve(t, simulator.Options{Tokens: simulator.TokensRefused, LoginDelay: time.Second},
 		func(a *api, login func() session) {
 			a.setClock("2026-12-31T23:59:50+01:00")
@@ -85,7 +85,7 @@ func TestTokensAreRefusedFrom2027On(t *testing.T) {
 		})
 }
 
-func TestTokensExpireAfterTheirValidity(t *testing.T) {
+func TestTokenModeExpiring(t *testing.T) {
 	options := simulator.Options{Tokens: simulator.TokensExpiring, TokenValidity: 30}
 	onNewYearsEve(t, options, func(a *api, login func() session) {
 		older, oldToken := a.issue(login(), "InvoiceRead")
@@ -111,7 +111,7 @@ func TestTokensExpireAfterTheirValidity(t *testing.T) {
 	})
 }
 
-func TestTheModeOfTokensChangesAtRunTime(t *testing.T) {
+func TestTokenModeChangesAtRunTime(t *testing.T) {
 	onNewYearsEve(t, simulator.Options{}, func(a *api, login func() session) {
 		a.setClock(newYear)
 		_, token := a.issue(login(), "InvoiceRead")
@@ -141,7 +141,7 @@ func TestTheModeOfTokensChangesAtRunTime(t *testing.T) {
 }
 
 // Nobody has asked for the status of the login between its decision and the change.
-func TestAChangeOfTheModeComesTooLateForALoginThatIsDecided(t *testing.T) {
+func TestTokenModeChangeAfterDecision(t *testing.T) {
 	for late, want := range map[bool]int{true: 200, false: 450} {
 		onNewYearsEve(t, simulator.Options{LoginDelay: time.Second}, func(a *api, login func() session) {
 			a.setClock(newYear)

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestATokenGoesFromPendingToRevoked(t *testing.T) {
+func TestTokenPendingToRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, simulator.Options{ActivationDelay: time.Minute, RevocationDelay: time.Minute})
 		s := a.login(seal(t), nipXML)
@@ -35,7 +35,7 @@ func TestATokenGoesFromPendingToRevoked(t *testing.T) {
 	})
 }
 
-func TestATokenFailsOnDemand(t *testing.T) {
+func TestTokenActivationFails(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: time.Hour})
 	s := a.login(seal(t), nipXML)
 	require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultFailActivation}))
@@ -48,7 +48,7 @@ func TestATokenFailsOnDemand(t *testing.T) {
 	require.Equal(t, "Active", a.tokenStatus(s, good))
 }
 
-func TestRefusesTokensWithKSeFsCodes(t *testing.T) {
+func TestTokenRefusalCodes(t *testing.T) {
 	a := newAPI(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}})
 	s := a.login(seal(t), nipXML)
 	body := func(description string, permissions ...string) map[string]any {
@@ -67,7 +67,7 @@ func TestRefusesTokensWithKSeFsCodes(t *testing.T) {
 	a.refused(a.do("POST", "/tokens", vat.access, body("Token testowy", "InvoiceRead")), 26002, "NipVatUe")
 }
 
-func TestTokensAreMadeAfterASignatureOnlyUnlessSwitched(t *testing.T) {
+func TestSwitchTokensMayIssueTokens(t *testing.T) {
 	body := map[string]any{"permissions": []string{"InvoiceRead"}, "description": "Token testowy"}
 	login := func(options simulator.Options) (*api, session) {
 		options.ActivationDelay = -1
@@ -84,7 +84,7 @@ func TestTokensAreMadeAfterASignatureOnlyUnlessSwitched(t *testing.T) {
 	a.want(http.StatusAccepted, "POST", "/tokens", s.access, body)
 }
 
-func TestWithoutCredentialsPermissionsOneSeesAndRevokesOnlyOnesOwn(t *testing.T) {
+func TestTokenOwnOnlyWithoutCredentialsPermissions(t *testing.T) {
 	person := newCredential(t, simulator.CertificateOptions{PESEL: "44051401359"})
 	a := newAPI(t, simulator.Options{ActivationDelay: -1, Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: "Pesel", Value: "44051401359"},
@@ -113,7 +113,7 @@ func TestWithoutCredentialsPermissionsOneSeesAndRevokesOnlyOnesOwn(t *testing.T)
 	a.want(http.StatusNoContent, "DELETE", "/tokens/"+ofHelper, owner.access, nil)
 }
 
-func TestDeleteIsAnsweredAsTheSwitchesSay(t *testing.T) {
+func TestSwitchDelete(t *testing.T) {
 	const unknown = "20250625-EC-20F5EE4000-DA48AE4124-46"
 	answers := map[simulator.DeleteAnswer]int{"": 0, simulator.AnswerNoContent: 204, simulator.AnswerBadRequest: 400,
 		simulator.AnswerForbidden: 403}
@@ -143,7 +143,7 @@ func TestDeleteIsAnsweredAsTheSwitchesSay(t *testing.T) {
 	a.refused(a.do("GET", "/tokens/"+unknown, a.login(seal(t), nipXML).access, nil), 21405, unknown)
 }
 
-func TestContextsDoNotSeeEachOther(t *testing.T) {
+func TestTokenOfOtherContextUnknown(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: time.Minute})
 	first := a.login(seal(t), nipXML)
 	second := a.login(newCredential(t, simulator.CertificateOptions{NIP: otherNIP}), "<Nip>"+otherNIP+"</Nip>")
@@ -155,7 +155,7 @@ func TestContextsDoNotSeeEachOther(t *testing.T) {
 	require.Equal(t, "Pending", a.tokenStatus(first, reference))
 }
 
-func TestListsTokensByEveryFilter(t *testing.T) {
+func TestTokenListFilters(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: unlimited(), ActivationDelay: time.Minute})
 	owner := a.login(seal(t), nipXML)
 	person := a.login(newCredential(t, simulator.CertificateOptions{PESEL: "44051401359"}), nipXML)
@@ -196,7 +196,7 @@ func TestListsTokensByEveryFilter(t *testing.T) {
 	}
 }
 
-func TestPagesOfTokensHaveNoGapsWhileTokensAreMade(t *testing.T) {
+func TestTokenListPagesWithoutGaps(t *testing.T) {
 	a := newAPI(t, simulator.Options{Limits: unlimited()})
 	s := a.login(seal(t), nipXML)
 	var want []string
@@ -219,9 +219,9 @@ func TestPagesOfTokensHaveNoGapsWhileTokensAreMade(t *testing.T) {
 	a.refused(a.do("GET", "/tokens", s.access, nil), 21418, "")
 }
 
-// BenchmarkAmongAHundredThousandTokens shows that one more token, a look at one and a search are
+// BenchmarkHundredThousandTokens shows that one more token, a look at one and a search are
 // cheap in a full context.
-func BenchmarkAmongAHundredThousandTokens(b *testing.B) {
+func BenchmarkHundredThousandTokens(b *testing.B) {
 	const many = 100_000
 	a := newAPI(b, simulator.Options{Limits: unlimited(), ActivationDelay: time.Hour})
 	s := a.login(seal(b), nipXML)

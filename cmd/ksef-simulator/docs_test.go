@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryFlagOfServeIsDocumented(t *testing.T) {
+func TestServeFlagsDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/simulator.md")
 	require.NoError(t, err)
 	_, _, log := command(t, "", "serve", "-h")

@@ -55,7 +55,7 @@ func startServer(t *testing.T, arguments ...string) string {
 	return url
 }
 
-func TestACertificateMadeByTheCommandIssuesATokenThatLogsInUntilItIsRevoked(t *testing.T) {
+func TestLoginUntilTokenRevoked(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
 	code, out, log := command(t, "", "certificate", "--nip", "5265877635", "--key", "ec", "--out-cert", certFile,
@@ -114,7 +114,7 @@ func logInWithSignature(t *testing.T, client *api, pair tls.Certificate) string 
 	return tokens.AccessToken.Token
 }
 
-func TestServesCertificatesAtOnceWithoutAnEnrollmentDelay(t *testing.T) {
+func TestServeEnrollmentDelayZero(t *testing.T) {
 	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
 	require.NoError(t, err)
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
@@ -135,7 +135,7 @@ func TestServesCertificatesAtOnceWithoutAnEnrollmentDelay(t *testing.T) {
 	require.Regexp(t, "^[0-9A-F]{16}$", ended.CertificateSerialNumber)
 }
 
-func TestMakesTheSealOfAPeppolProvider(t *testing.T) {
+func TestCertificatePeppolProvider(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
 	code, out, log := command(t, "", "certificate", "--peppol-id", "PPL000001", "--out-cert", certFile, "--out-key",
@@ -147,7 +147,7 @@ func TestMakesTheSealOfAPeppolProvider(t *testing.T) {
 	require.Equal(t, "PPL000001", pair.Leaf.Subject.CommonName)
 }
 
-func TestGrantsAtOnceWithoutAGrantDelay(t *testing.T) {
+func TestServeGrantDelayZero(t *testing.T) {
 	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
 	require.NoError(t, err)
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
@@ -170,7 +170,7 @@ func TestGrantsAtOnceWithoutAGrantDelay(t *testing.T) {
 	require.Equal(t, http.StatusOK, ended.Status.Code)
 }
 
-func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {
+func TestCertificateRandomNIP(t *testing.T) {
 	directory := t.TempDir()
 	certFile, keyFile := filepath.Join(directory, "cert.pem"), filepath.Join(directory, "key.pem")
 	arguments := []string{"certificate", "--nip", "random", "--days", "7", "--out-cert", certFile, "--out-key", keyFile}
@@ -190,7 +190,7 @@ func TestARandomNIPIsPrintedAndFilesAreNotOverwritten(t *testing.T) {
 	require.NoFileExists(t, keyFile, "a key without its certificate must not stay behind")
 }
 
-func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
+func TestCommandLineInvalid(t *testing.T) {
 	tests := map[string][]string{
 		"a command is missing":                  {},
 		"\"start\" is not known":                {"start"},
@@ -221,7 +221,7 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	}
 }
 
-func TestHelpIsNoMistake(t *testing.T) {
+func TestHelp(t *testing.T) {
 	for _, arguments := range [][]string{{"help"}, {"serve", "-h"}, {"certificate", "-h"}, {"login", "-h"}} {
 		code, out, log := command(t, "", arguments...)
 		require.Equal(t, exitDone, code)

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestEachSwitchHasAFlag(t *testing.T) {
+func TestServeSwitches(t *testing.T) {
 	plain, err := newServeFlags(nil, io.Discard)
 	require.NoError(t, err)
 	tests := map[string]func(*simulator.Options){
@@ -35,7 +35,7 @@ func TestEachSwitchHasAFlag(t *testing.T) {
 }
 
 // An application's clock is not the simulator's: its keys have begun by both.
-func TestLogsInToAServerWhoseClockIsAhead(t *testing.T) {
+func TestLoginServerClockAhead(t *testing.T) {
 	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
 	require.NoError(t, err)
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)

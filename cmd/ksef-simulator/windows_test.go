@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-func TestGlobalLimit(t *testing.T) {
+func TestServeGlobalLimit(t *testing.T) {
 	f, err := newServeFlags([]string{"--global-limit", "60,-1,1000"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	require.Equal(t, simulator.Windows{PerSecond: 60, PerMinute: -1, PerHour: 1000}, f.options.Limits.Global)
@@ -22,7 +22,7 @@ func TestGlobalLimit(t *testing.T) {
 	}
 }
 
-func TestNoLimitsLiftsAll(t *testing.T) {
+func TestServeNoLimits(t *testing.T) {
 	f, err := newServeFlags([]string{"--no-limits", "--global-limit", "1,1,1"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}

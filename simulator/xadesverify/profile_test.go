@@ -26,7 +26,7 @@ func edit(t *testing.T, old, replacement string) func(string) string {
 	return func(part string) string { return replaceOnce(t, part, old, replacement) }
 }
 
-func TestRefusesWellSignedDocumentsOfAnotherProfile(t *testing.T) {
+func TestVerifyRefusesOtherProfiles(t *testing.T) {
 	tests := map[string]struct {
 		properties, signedInfo [2]string
 		detail                 string
@@ -83,7 +83,7 @@ func TestRefusesWellSignedDocumentsOfAnotherProfile(t *testing.T) {
 	}
 }
 
-func TestRefusesAnEmptySetOfSignedProperties(t *testing.T) {
+func TestVerifyRefusesEmptySignedProperties(t *testing.T) {
 	r := request(t, xadestest.SignXML(), "ec")
 	r.EditProperties = func(part string) string {
 		start, end := strings.Index(part, ">")+1, strings.Index(part, "</xades:SignedProperties>")
@@ -92,7 +92,7 @@ func TestRefusesAnEmptySetOfSignedProperties(t *testing.T) {
 	refusedAs(t, signed(t, r), 9105, "SignedSignatureProperties")
 }
 
-func TestRefusesASigningTimeInTheFuture(t *testing.T) {
+func TestVerifyRefusesFutureSigningTime(t *testing.T) {
 	r := request(t, xadestest.DSS(), "ec")
 	r.SigningTime = time.Now().Add(30 * time.Second)
 	_, err := verify(signed(t, r))
@@ -101,7 +101,7 @@ func TestRefusesASigningTimeInTheFuture(t *testing.T) {
 	refusedAs(t, signed(t, r), 9105, "leży w przyszłości")
 }
 
-func TestRefusesAnotherCertificateInKeyInfo(t *testing.T) {
+func TestVerifyRefusesOtherCertificateInKeyInfo(t *testing.T) {
 	r := request(t, xadestest.DSS(), "ec")
 	document := signed(t, r)
 	_, other := credential(t, "ec")
@@ -115,7 +115,7 @@ func TestRefusesAnotherCertificateInKeyInfo(t *testing.T) {
 	refusedAs(t, replaceOnce(t, document, part(document), "<ds:X509Certificate>AAAA"), 21115, "odczytać")
 }
 
-func TestRefusesECDSAValuesOfAnotherForm(t *testing.T) {
+func TestVerifyRefusesOtherECDSAForms(t *testing.T) {
 	tests := map[string]func(r, s []byte) []byte{
 		"DER": func(r, s []byte) []byte {
 			der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)})
@@ -134,7 +134,7 @@ func TestRefusesECDSAValuesOfAnotherForm(t *testing.T) {
 	}
 }
 
-func TestRefusesWeakKeys(t *testing.T) {
+func TestVerifyRefusesWeakKeys(t *testing.T) {
 	// The Go standard library refuses RSA keys below 1024 bits by itself.
 	weakRSA, err := rsa.GenerateKey(rand.Reader, 1024)
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func TestRefusesWeakKeys(t *testing.T) {
 
 // Signature wrapping: the signed element is kept somewhere, and another one stands where it is
 // read.
-func TestRefusesWrappedContent(t *testing.T) {
+func TestVerifyRefusesWrappedContent(t *testing.T) {
 	document := signed(t, request(t, xadestest.DSS(), "ec"))
 	start, end := strings.Index(document, "<ds:Signature"), strings.Index(document, "</AuthTokenRequest>")
 	signature := document[start:end]
@@ -171,7 +171,7 @@ func TestRefusesWrappedContent(t *testing.T) {
 	}
 }
 
-func TestRefusesAnEnvelopingSignatureWhoseContentWasMoved(t *testing.T) {
+func TestVerifyRefusesMovedContent(t *testing.T) {
 	document := signed(t, request(t, xadestest.Enveloping(), "ec"))
 	start, end := strings.Index(document, `<ds:Object Id="content">`), strings.LastIndex(document, "</ds:Signature>")
 	object := document[start:end]
@@ -182,7 +182,7 @@ func TestRefusesAnEnvelopingSignatureWhoseContentWasMoved(t *testing.T) {
 
 // A base64 transform digests text only; on anything but an Object's text it would let elements
 // change.
-func TestRefusesBase64OverElements(t *testing.T) {
+func TestVerifyRefusesBase64OverElements(t *testing.T) {
 	r := request(t, xadestest.Enveloping(), "ec")
 	r.EditSignedInfo = func(part string) string {
 		first := strings.Index(part, `<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#">`)

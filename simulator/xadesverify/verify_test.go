@@ -60,7 +60,7 @@ func layouts() map[string]xadestest.Layout {
 	}
 }
 
-func TestAcceptsTheLayoutsOfKnownSigners(t *testing.T) {
+func TestVerifyLayouts(t *testing.T) {
 	for name, layout := range layouts() {
 		for _, key := range []string{"ec", "rsa"} {
 			t.Run(name+" "+key, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestAcceptsTheLayoutsOfKnownSigners(t *testing.T) {
 	}
 }
 
-func TestAcceptsEveryAlgorithmOnTheList(t *testing.T) {
+func TestVerifyAlgorithms(t *testing.T) {
 	sha3 := []crypto.Hash{crypto.SHA3_256, crypto.SHA3_384, crypto.SHA3_512}
 	for _, hash := range append([]crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}, sha3...) {
 		for _, pss := range []bool{false, true} {
@@ -102,14 +102,14 @@ func TestAcceptsEveryAlgorithmOnTheList(t *testing.T) {
 }
 
 // The digests of a document do not depend on the hash of its signature value.
-func TestDigestsHaveAHashOfTheirOwn(t *testing.T) {
+func TestVerifyDigestHashes(t *testing.T) {
 	r := request(t, xadestest.CSharp(), "rsa")
 	r.Hash, r.DigestHash = crypto.SHA256, crypto.SHA3_512
 	_, err := verify(signed(t, r))
 	require.NoError(t, err)
 }
 
-func TestRefusesHashesThatAreNotOnTheList(t *testing.T) {
+func TestVerifyRefusesOtherHashes(t *testing.T) {
 	r := request(t, xadestest.DSS(), "ec")
 	r.Hash = crypto.SHA3_224
 	refusedAs(t, signed(t, r), 9105, "ecdsa-sha3-224")
@@ -133,7 +133,7 @@ func selfSigned(t *testing.T, key crypto.Signer) *x509.Certificate {
 }
 
 // The documents have no comments, so the algorithms of one kind give the same octets for them.
-func TestAcceptsEveryCanonicalizationOnTheList(t *testing.T) {
+func TestVerifyCanonicalizations(t *testing.T) {
 	const inclusive, exclusive = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315", "http://www.w3.org/2001/10/xml-exc-c14n#"
 	tests := map[string]struct {
 		layout   xadestest.Layout
@@ -186,7 +186,7 @@ func replaceOnce(t *testing.T, text, old, replacement string) string {
 	return strings.Replace(text, old, replacement, 1)
 }
 
-func TestRefusesWhatWasChangedAfterSigning(t *testing.T) {
+func TestVerifyRefusesChangedDocument(t *testing.T) {
 	for name, layout := range layouts() {
 		t.Run(name, func(t *testing.T) {
 			document := signed(t, request(t, layout, "ec"))
@@ -205,7 +205,7 @@ func TestRefusesWhatWasChangedAfterSigning(t *testing.T) {
 	}
 }
 
-func TestRefusesDocumentsThatAreNoSignedXML(t *testing.T) {
+func TestVerifyRefusesUnsignedXML(t *testing.T) {
 	document := signed(t, request(t, xadestest.DSS(), "ec"))
 	signature := document[strings.Index(document, "<ds:Signature"):strings.Index(document, "</AuthTokenRequest>")]
 	declared := func(encoding string) string { return `<?xml version="1.0" encoding="` + encoding + `"?>` + document }

@@ -115,7 +115,8 @@ func (c *counter) refusal(now time.Time) (int, string, bool) {
 
 func New(limits Limits) *Limiter {
 	return &Limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{}, counters: map[string]*counter{},
+		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{},
+		counters: map[string]*counter{},
 	}
 }
 

@@ -68,7 +68,8 @@ func (s *InvoiceSessions) Add(opened *InvoiceSession) {
 }
 
 func newInvoiceSessions() InvoiceSessions {
-	return InvoiceSessions{ByReference: map[string]*InvoiceSession{}, ByContext: map[ksef.Identifier][]*InvoiceSession{}}
+	return InvoiceSessions{ByReference: map[string]*InvoiceSession{},
+		ByContext: map[ksef.Identifier][]*InvoiceSession{}}
 }
 
 // Codes of SessionStatusResponse.

@@ -101,7 +101,8 @@ func (r *Rights) Of(holder, context ksef.Identifier, now time.Time) (permissions
 }
 
 func newRights() Rights {
-	return Rights{ByID: map[string]*Grant{}, ByHolder: map[HolderInContext][]*Grant{}, restricted: map[HolderInContext]bool{}}
+	return Rights{ByID: map[string]*Grant{}, ByHolder: map[HolderInContext][]*Grant{},
+		restricted: map[HolderInContext]bool{}}
 }
 
 func newGrantID() string {
