@@ -23,23 +23,23 @@ type activationReads struct {
 }
 
 // readAlone has one client read while KSeF activates each token after the delay.
-func (s *cluster) readAlone(delay time.Duration, reads int) activationReads {
+func (s *Cluster) readAlone(delay time.Duration, reads int) activationReads {
 	var all activationReads
-	before := s.ksef.State().Requests
+	before := s.KSeF.State().Requests
 	for range reads {
 		began := time.Now()
-		s.mustIssue(time.Hour)
+		s.MustIssue(time.Hour)
 		all.latest = max(all.latest, time.Since(began)-delay)
 	}
-	requests := since(before, s.ksef.State().Requests)
-	all.polls = float64(requests[statusEndpoint]+requests[listEndpoint]) / float64(reads)
+	requests := since(before, s.KSeF.State().Requests)
+	all.polls = float64(requests[StatusEndpoint]+requests[listEndpoint]) / float64(reads)
 	return all
 }
 
 func TestActivationIsNoticedAtOnce(t *testing.T) {
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *cluster) {
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 				s.lift()
 				s.readAlone(delay, 10)
 				learned := s.readAlone(delay, 20)
@@ -53,7 +53,7 @@ func TestActivationIsNoticedAtOnce(t *testing.T) {
 func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
 	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			inCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *cluster) {
+			InCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *Cluster) {
 				require.LessOrEqual(t, s.readAlone(delay, 1).latest, 500*time.Millisecond)
 			})
 		})
@@ -66,12 +66,12 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 	for _, before := range []int{0, 20} {
 		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
 			const delay = 2 * time.Second
-			inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(t *testing.T, s *cluster) {
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 				s.lift()
 				s.readAlone(delay, before)
-				lists := s.requests(listEndpoint)
-				atOnce(100, func(int) { s.mustIssue(time.Hour) })
-				require.LessOrEqual(t, s.requests(listEndpoint)-lists, 2)
+				lists := s.Requests(listEndpoint)
+				AtOnce(100, func(int) { s.MustIssue(time.Hour) })
+				require.LessOrEqual(t, s.Requests(listEndpoint)-lists, 2)
 			})
 		})
 	}
@@ -80,15 +80,15 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 // TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must
 // not wait for that.
 func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
-	inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
+	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		s.lift()
 		s.readAlone(0, 20)
 		for range 10 {
-			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
-			s.mustIssue(time.Hour)
+			s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+			s.MustIssue(time.Hour)
 			for range 9 {
 				began := time.Now()
-				s.mustIssue(time.Hour)
+				s.MustIssue(time.Hour)
 				require.LessOrEqual(t, time.Since(began), time.Second)
 			}
 		}
@@ -97,21 +97,21 @@ func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
 
 // TestActivationInOutage has KSeF make tokens for five minutes and lose each look at them.
 func TestActivationInOutage(t *testing.T) {
-	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-		s.mustIssue(time.Hour)
-		before := s.ksef.State().Requests
-		for _, endpoint := range []string{statusEndpoint, listEndpoint} {
-			s.fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.MustIssue(time.Hour)
+		before := s.KSeF.State().Requests
+		for _, endpoint := range []string{StatusEndpoint, listEndpoint} {
+			s.Fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
 		}
 		for range 10 {
-			s.mustIssue(time.Hour) // still Pending after 30 s
+			s.MustIssue(time.Hour) // still Pending after 30 s
 		}
-		lost := since(before, s.ksef.State().Requests)
-		require.LessOrEqual(t, lost[statusEndpoint]+lost[listEndpoint], 20)
-		s.ksef.ClearFaults()
-		s.mustIssue(time.Hour)
+		lost := since(before, s.KSeF.State().Requests)
+		require.LessOrEqual(t, lost[StatusEndpoint]+lost[listEndpoint], 20)
+		s.KSeF.ClearFaults()
+		s.MustIssue(time.Hour)
 		began := time.Now()
-		s.mustIssue(time.Hour)
+		s.MustIssue(time.Hour)
 		require.LessOrEqual(t, time.Since(began), 2*time.Second)
 	})
 }
@@ -119,13 +119,13 @@ func TestActivationInOutage(t *testing.T) {
 // TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
 // looks before the time is over all the same.
 func TestActivationTimeoutIsUsed(t *testing.T) {
-	inCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: noLimits()}, func(t *testing.T, s *cluster) {
+	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		s.lift()
 		s.readAlone(5*time.Second, 10)
-		s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": "2s"})) })
-		looks := s.requests(statusEndpoint)
-		_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+		s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })
+		looks := s.Requests(StatusEndpoint)
+		_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
 		require.NoError(t, err)
-		require.Greater(t, s.requests(statusEndpoint), looks)
+		require.Greater(t, s.Requests(StatusEndpoint), looks)
 	})
 }

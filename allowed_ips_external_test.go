@@ -17,19 +17,19 @@ import (
 )
 
 // signWhole signs the document of login/begin, with all that is in it.
-func (p *signer) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
+func (p *Signer) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
 	_, inner, found := strings.Cut(document, `auth/token/2.0">`)
 	require.True(t, found)
-	return p.signAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
+	return p.SignAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
 }
 
 // withBoundLogin has a person log in for a list of addresses.
-func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *mount, clerk *signer)) {
+func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *Mount, clerk *Signer)) {
 	t.Helper()
-	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("config", map[string]any{"allowed_ips": allowed}))
-		clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
-		m.must(m.complete(clerk.signWhole(t, m.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
+	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("config", map[string]any{"allowed_ips": allowed}))
+		clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+		m.Must(m.CompleteLogin(clerk.signWhole(t, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 		test(t, m, clerk)
 	})
 }
@@ -40,118 +40,118 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			"C#": xadestest.CSharp(), "DSS": xadestest.DSS(), "enveloping": xadestest.Enveloping(), "enveloping_base64": xadestest.EnvelopingBase64(),
 		} {
 			t.Run(name, func(t *testing.T) {
-				withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-					m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
-					clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
-					document := m.begin(nil)["auth_token_request"].(string)
+				WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+					m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
+					clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+					document := m.BeginLogin(nil)["auth_token_request"].(string)
 					require.Contains(t, document, "<AllowedIps><Ip4Address>192.0.2.1</Ip4Address><Ip4Mask>127.0.0.0/8</Ip4Mask></AllowedIps>")
-					answer := m.must(m.complete(clerk.signWhole(t, document, layout)))
+					answer := m.Must(m.CompleteLogin(clerk.signWhole(t, document, layout)))
 					require.Equal(t, "active", answer.Data["status"])
-					m.issue()
+					m.Issue()
 				})
 			})
 		}
 	})
 	t.Run("are_those_of_the_document", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
-			unbound := m.begin(nil)["auth_token_request"].(string)
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+			unbound := m.BeginLogin(nil)["auth_token_request"].(string)
 			bound := strings.Replace(unbound, "</AuthTokenRequest>", "<AuthorizationPolicy><AllowedIps><Ip4Address>127.0.0.1</Ip4Address></AllowedIps></AuthorizationPolicy></AuthTokenRequest>", 1)
 			const altered = "was altered: its AuthorizationPolicy has other addresses than it was begun with"
-			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, bound, xadestest.DSS()))), altered)
-			m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.1"}))
-			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
-			bound = m.begin(nil)["auth_token_request"].(string)
-			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, bound, xadestest.DSS()))), altered)
+			m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"}))
+			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
+			bound = m.BeginLogin(nil)["auth_token_request"].(string)
+			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
 			from, to := strings.Index(bound, "<AuthorizationPolicy>"), strings.Index(bound, "</AuthTokenRequest>")
-			require.Contains(t, m.refused(m.complete(clerk.signWhole(t, bound[:from]+bound[to:], xadestest.DSS()))), altered)
-			require.Zero(t, m.requests(submitEndpoint))
-			m.must(m.complete(clerk.signWhole(t, bound, xadestest.DSS())))
+			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, bound[:from]+bound[to:], xadestest.DSS()))), altered)
+			require.Zero(t, m.Requests(SubmitEndpoint))
+			m.Must(m.CompleteLogin(clerk.signWhole(t, bound, xadestest.DSS())))
 		})
 	})
 	t.Run("must_hold_the_address_of_Vault", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			const text = "allowed_ips: leaves out 127.0.0.1"
-			require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_ips": "192.0.2.1"})), text)
-			m.must(m.write("config", map[string]any{"allowed_ips": "192.0.2.1", "verify": false}))
-			require.Contains(t, m.refused(m.write("login/begin", nil)), text, "nobody signs what could not be used")
+			require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1"})), text)
+			m.Must(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1", "verify": false}))
+			require.Contains(t, m.Refused(m.Write("login/begin", nil)), text, "nobody signs what could not be used")
 		})
 	})
 	t.Run("are_never_auto", func(t *testing.T) {
-		withAllowedIPs(t, "auto", func(t *testing.T, m *mount) {
-			require.Contains(t, m.refused(m.write("login/begin", nil)), "allowed_ips: is auto in config, and a login that a person signs cannot be repeated")
+		withAllowedIPs(t, "auto", func(t *testing.T, m *Mount) {
+			require.Contains(t, m.Refused(m.Write("login/begin", nil)), "allowed_ips: is auto in config, and a login that a person signs cannot be repeated")
 		})
 	})
 	t.Run("stay_when_config_changes", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *signer) {
-			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 20})).Warnings)
-			warnings := m.must(m.write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, clerk *Signer) {
+			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 20})).Warnings)
+			warnings := m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
 			require.Equal(t, []string{"The login that a person has signed stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
 				"have login/begin signed again for those of allowed_ips (127.0.0.1)."}, warnings)
-			m.issue()
-			m.must(m.complete(clerk.signWhole(t, m.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
-			require.Empty(t, m.must(m.write("config", map[string]any{"request_timeout": 30})).Warnings)
+			m.Issue()
+			m.Must(m.CompleteLogin(clerk.signWhole(t, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 30})).Warnings)
 		})
 	})
 	t.Run("are_the_same_in_another_order", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *mount, _ *signer) {
-			require.Empty(t, m.must(m.write("config", map[string]any{"allowed_ips": "192.0.2.1,127.0.0.0/8,192.0.2.1"})).Warnings)
+		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *Mount, _ *Signer) {
+			require.Empty(t, m.Must(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1,127.0.0.0/8,192.0.2.1"})).Warnings)
 		})
 	})
 	t.Run("do_not_cost_the_login_at_another_address", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *signer) {
-			issued := m.issue()
-			m.stop()
-			m.leaveFrom(otherAddress)
-			standby := m.mount(m.storage)
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, _ *Signer) {
+			issued := m.Issue()
+			m.Stop()
+			m.LeaveFrom(OtherAddress)
+			standby := m.Mount(m.Storage)
 			const text = "the login that a person has signed is bound to 127.0.0.0/8, and KSeF sees this node at 192.0.2.9"
-			require.Contains(t, m.refused(standby.read("creds/invoices", nil)), text)
-			standby.elapse(20 * time.Minute)
-			require.Contains(t, m.refused(standby.read("creds/invoices", nil)), text)
-			require.ErrorContains(t, standby.revoke(m.lease(issued)), text)
-			standby.stop()
-			m.leaveFrom(ownAddress)
-			back := m.mount(m.storage)
-			defer back.stop()
-			back.elapse(10 * time.Minute)
-			require.NoError(t, back.revoke(m.lease(issued)))
-			require.Equal(t, 1, m.requests(submitEndpoint))
+			require.Contains(t, m.Refused(standby.Read("creds/invoices", nil)), text)
+			standby.Elapse(20 * time.Minute)
+			require.Contains(t, m.Refused(standby.Read("creds/invoices", nil)), text)
+			require.ErrorContains(t, standby.Revoke(m.Lease(issued)), text)
+			standby.Stop()
+			m.LeaveFrom(OwnAddress)
+			back := m.Mount(m.Storage)
+			defer back.Stop()
+			back.Elapse(10 * time.Minute)
+			require.NoError(t, back.Revoke(m.Lease(issued)))
+			require.Equal(t, 1, m.Requests(SubmitEndpoint))
 		})
 	})
 	t.Run("do_not_cost_the_login_where_KSeF_binds_refreshes_too", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, _ *signer) {
-			m.issue()
-			m.stop()
-			ways := m.mount(m.storage)
-			ways.stop()
-			ways.transport = boundRefresh{m.transport}
-			ways.start()
-			ways.elapse(20 * time.Minute)
-			require.Contains(t, m.refused(ways.read("creds/invoices", nil)), "the login that a person has signed is bound to 127.0.0.0/8")
-			ways.stop()
-			back := m.mount(m.storage)
-			defer back.stop()
-			back.issue()
-			require.Equal(t, 1, m.requests(submitEndpoint))
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, _ *Signer) {
+			m.Issue()
+			m.Stop()
+			ways := m.Mount(m.Storage)
+			ways.Stop()
+			ways.Transport = boundRefresh{m.Transport}
+			ways.Start()
+			ways.Elapse(20 * time.Minute)
+			require.Contains(t, m.Refused(ways.Read("creds/invoices", nil)), "the login that a person has signed is bound to 127.0.0.0/8")
+			ways.Stop()
+			back := m.Mount(m.Storage)
+			defer back.Stop()
+			back.Issue()
+			require.Equal(t, 1, m.Requests(SubmitEndpoint))
 		})
 	})
 }
 
 // What the error tells to do must be possible where KSeF binds refreshes too.
 func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
-	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *mount, clerk *signer) {
-		m.stop()
-		m.leaveFrom(otherAddress)
-		m.env.transport = boundRefresh{m.env.transport}
-		other := m.mount(m.storage)
-		defer other.stop()
-		other.elapse(20 * time.Minute)
-		text := m.refused(other.write("config", map[string]any{"request_timeout": 20}))
+	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, clerk *Signer) {
+		m.Stop()
+		m.LeaveFrom(OtherAddress)
+		m.Env.Transport = boundRefresh{m.Env.Transport}
+		other := m.Mount(m.Storage)
+		defer other.Stop()
+		other.Elapse(20 * time.Minute)
+		text := m.Refused(other.Write("config", map[string]any{"request_timeout": 20}))
 		require.Contains(t, text, "allowed_ips: leaves out 192.0.2.9")
-		warnings := other.must(other.write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.9"})).Warnings
+		warnings := other.Must(other.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.9"})).Warnings
 		require.Contains(t, warnings[0], "The configuration was stored unproven: the login that a person has signed is bound to 127.0.0.0/8")
-		other.must(other.complete(clerk.signWhole(t, other.begin(nil)["auth_token_request"].(string), xadestest.DSS())))
-		other.issue()
+		other.Must(other.CompleteLogin(clerk.signWhole(t, other.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		other.Issue()
 	})
 }
 

@@ -22,22 +22,22 @@ import (
 func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 	for name, test := range invalidConfigs() {
 		t.Run(name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				data := map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				data := map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}
 				if test.credential != nil {
-					data["certificate"], data["private_key"] = w.certificate(*test.credential)
+					data["certificate"], data["private_key"] = env.NewCertificate(*test.credential)
 				}
 				maps.Copy(data, test.change)
 				maps.DeleteFunc(data, func(_ string, value any) bool { return value == nil })
-				text := m.refused(m.write("config", data))
+				text := m.Refused(m.Write("config", data))
 				for _, part := range test.text {
 					require.Contains(t, text, part)
 				}
 				require.Contains(t, text, "; ", "the answer names a remedy")
 				m.requireNothingStored()
-				require.Empty(t, w.ksef.State().Requests, "nothing is sent")
+				require.Empty(t, env.KSeF.State().Requests, "nothing is sent")
 			})
 		})
 	}
@@ -52,12 +52,12 @@ type invalidConfig struct {
 }
 
 func invalidConfigs() map[string]invalidConfig {
-	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: testNIP, Key: "rsa"})
+	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
 	if err != nil {
 		panic(err)
 	}
-	expired := &simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
-	offline := &simulator.CertificateOptions{NIP: testNIP, KeyUsage: x509.KeyUsageContentCommitment}
+	expired := &simulator.CertificateOptions{NIP: NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
+	offline := &simulator.CertificateOptions{NIP: NIP, KeyUsage: x509.KeyUsageContentCommitment}
 	anonymous := &simulator.CertificateOptions{}
 	return map[string]invalidConfig{
 		"NIP with a wrong checksum":         {nil, map[string]any{"nip": "5265877636"}, []string{"nip:", "checksum"}},
@@ -92,7 +92,7 @@ func invalidConfigs() map[string]invalidConfig {
 }
 
 func TestBadRolesAreRefused(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for name, test := range map[string]struct {
 			data map[string]any
 			text []string
@@ -109,79 +109,79 @@ func TestBadRolesAreRefused(t *testing.T) {
 			"a field that is not there":     {map[string]any{"permission": "InvoiceRead"}, []string{"permission:", "permissions"}},
 			"a duration that is not a time": {map[string]any{"permissions": "InvoiceRead", "ttl": "soon"}, []string{"ttl"}},
 		} {
-			text := m.refused(m.write("roles/bad", test.data))
+			text := m.Refused(m.Write("roles/bad", test.data))
 			for _, part := range test.text {
 				require.Contains(t, text, part, name)
 			}
-			require.Nil(t, m.must(m.read("roles/bad", nil)), name)
+			require.Nil(t, m.Must(m.Read("roles/bad", nil)), name)
 		}
 	})
 }
 
 func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		sent := m.allRequests()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		sent := m.AllRequests()
 		for name, test := range map[string]struct {
 			response func() (*logical.Response, error)
 			text     []string
 		}{
-			"unknown role":              {func() (*logical.Response, error) { return m.read("creds/nobody", nil) }, []string{"role:", "nobody"}},
-			"unknown field":             {func() (*logical.Response, error) { return m.write("creds/invoices", map[string]any{"tll": "1h"}) }, []string{"tll:", "ttl"}},
-			"token without permissions": {func() (*logical.Response, error) { return m.write("tokens", map[string]any{"description": "Report"}) }, []string{"permissions:"}},
+			"unknown role":              {func() (*logical.Response, error) { return m.Read("creds/nobody", nil) }, []string{"role:", "nobody"}},
+			"unknown field":             {func() (*logical.Response, error) { return m.Write("creds/invoices", map[string]any{"tll": "1h"}) }, []string{"tll:", "ttl"}},
+			"token without permissions": {func() (*logical.Response, error) { return m.Write("tokens", map[string]any{"description": "Report"}) }, []string{"permissions:"}},
 			"token without description": {func() (*logical.Response, error) {
-				return m.write("tokens", map[string]any{"permissions": "InvoiceRead"})
+				return m.Write("tokens", map[string]any{"permissions": "InvoiceRead"})
 			}, []string{"description:"}},
 			"token with a filter": {func() (*logical.Response, error) {
-				return m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "status": "Active"})
+				return m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "status": "Active"})
 			}, []string{"status:"}},
-			"page too small":           {func() (*logical.Response, error) { return m.read("tokens", map[string]any{"page_size": 5}) }, []string{"page_size:", "10 to 100"}},
-			"page too large":           {func() (*logical.Response, error) { return m.read("tokens", map[string]any{"page_size": 101}) }, []string{"page_size:", "10 to 100"}},
-			"unknown status":           {func() (*logical.Response, error) { return m.read("tokens", map[string]any{"status": "Dead"}) }, []string{"status:", "Revoked"}},
-			"filter too short":         {func() (*logical.Response, error) { return m.read("tokens", map[string]any{"description": "ab"}) }, []string{"description:", "3 characters"}},
-			"unknown author type":      {func() (*logical.Response, error) { return m.read("tokens", map[string]any{"author_type": "Regon"}) }, []string{"author_type:", "Pesel"}},
-			"malformed number to read": {func() (*logical.Response, error) { return m.read("tokens/abc", nil) }, []string{"reference_number:", "36 characters"}},
-			"malformed number to end":  {func() (*logical.Response, error) { return m.delete("tokens/abc") }, []string{"reference_number:", "36 characters"}},
+			"page too small":           {func() (*logical.Response, error) { return m.Read("tokens", map[string]any{"page_size": 5}) }, []string{"page_size:", "10 to 100"}},
+			"page too large":           {func() (*logical.Response, error) { return m.Read("tokens", map[string]any{"page_size": 101}) }, []string{"page_size:", "10 to 100"}},
+			"unknown status":           {func() (*logical.Response, error) { return m.Read("tokens", map[string]any{"status": "Dead"}) }, []string{"status:", "Revoked"}},
+			"filter too short":         {func() (*logical.Response, error) { return m.Read("tokens", map[string]any{"description": "ab"}) }, []string{"description:", "3 characters"}},
+			"unknown author type":      {func() (*logical.Response, error) { return m.Read("tokens", map[string]any{"author_type": "Regon"}) }, []string{"author_type:", "Pesel"}},
+			"malformed number to read": {func() (*logical.Response, error) { return m.Read("tokens/abc", nil) }, []string{"reference_number:", "36 characters"}},
+			"malformed number to end":  {func() (*logical.Response, error) { return m.Delete("tokens/abc") }, []string{"reference_number:", "36 characters"}},
 		} {
-			text := m.refused(test.response())
+			text := m.Refused(test.response())
 			for _, part := range test.text {
 				require.Contains(t, text, part, name)
 			}
 		}
-		require.Equal(t, sent, m.allRequests(), "nothing is sent")
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent")
 	})
 }
 
 func TestAnythingButConfigNeedsAConfig(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		require.Nil(t, m.must(m.read("config", nil)))
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		require.Nil(t, m.Must(m.Read("config", nil)))
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		for _, response := range []func() (*logical.Response, error){
-			func() (*logical.Response, error) { return m.read("creds/invoices", nil) },
-			func() (*logical.Response, error) { return m.read("tokens", nil) },
+			func() (*logical.Response, error) { return m.Read("creds/invoices", nil) },
+			func() (*logical.Response, error) { return m.Read("tokens", nil) },
 			func() (*logical.Response, error) {
-				return m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report"})
+				return m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report"})
 			},
 		} {
-			require.Contains(t, m.refused(response()), "config: has not been written yet")
+			require.Contains(t, m.Refused(response()), "config: has not been written yet")
 		}
 	})
 }
 
 // requireNothingStored says that the mount is as new.
-func (m *mount) requireNothingStored() {
-	m.t.Helper()
-	keys, err := logical.CollectKeys(m.t.Context(), m.storage)
-	require.NoError(m.t, err)
-	require.Empty(m.t, keys)
+func (m *Mount) requireNothingStored() {
+	m.T.Helper()
+	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
+	require.NoError(m.T, err)
+	require.Empty(m.T, keys)
 }
 
-func (w *env) allRequests() int {
+func (env *Env) AllRequests() int {
 	sum := 0
-	for endpoint := range w.ksef.State().Requests {
-		sum += w.requests(endpoint)
+	for endpoint := range env.KSeF.State().Requests {
+		sum += env.Requests(endpoint)
 	}
 	return sum
 }

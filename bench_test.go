@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noLimits lifts KSeF's limits, so that a figure shows the engine's own work.
-func noLimits() simulator.Limits {
+// NoLimits lifts KSeF's limits, so that a figure shows the engine's own work.
+func NoLimits() simulator.Limits {
 	none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
 	return simulator.Limits{Context: none, Client: none}
 }
@@ -29,8 +29,8 @@ func noLimits() simulator.Limits {
 // and neither waits for Active.
 func BenchmarkIssue(b *testing.B) {
 	f := newIssuance(b)
-	engine := f.mount(&logical.InmemStorage{})
-	defer engine.stop()
+	engine := f.Mount(&logical.InmemStorage{})
+	defer engine.Stop()
 	f.configure(engine)
 	ratio := inTurn(b, func() { f.renew(engine) }, func() { f.issue(engine) }, f.bare(engine))
 	b.ReportMetric(ratio, "time/bare")
@@ -42,9 +42,9 @@ func BenchmarkIssueBesideManyRecords(b *testing.B) {
 	f := newIssuance(b)
 	storage := &logical.InmemStorage{}
 	populate(b, storage, f.url, manyRecords)
-	full, empty := f.mount(storage), f.mount(&logical.InmemStorage{})
-	defer full.stop()
-	defer empty.stop()
+	full, empty := f.Mount(storage), f.Mount(&logical.InmemStorage{})
+	defer full.Stop()
+	defer empty.Stop()
 	f.configure(full)
 	f.configure(empty)
 	renew := func() { f.renew(full, empty) }
@@ -54,57 +54,57 @@ func BenchmarkIssueBesideManyRecords(b *testing.B) {
 
 // issuance is a KSeF without delays or limits, over HTTPS on loopback.
 type issuance struct {
-	*env
+	*Env
 	url, authority string
 }
 
 func newIssuance(b *testing.B) *issuance {
-	w := newEnv(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
-	server := httptest.NewTLSServer(w.ksef.Handler())
+	env := NewEnv(b, simulator.Options{ActivationDelay: -1, Limits: NoLimits()})
+	server := httptest.NewTLSServer(env.KSeF.Handler())
 	b.Cleanup(server.Close)
-	w.transport = nil
+	env.Transport = nil
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return &issuance{env: w, url: server.URL + "/v2", authority: string(authority)}
+	return &issuance{Env: env, url: server.URL + "/v2", authority: string(authority)}
 }
 
-func (f *issuance) configure(m *mount) {
-	m.must(m.write("config", map[string]any{
-		"url": f.url, "ca_certificate": f.authority, "nip": testNIP, "certificate": f.cert, "private_key": f.key,
+func (f *issuance) configure(m *Mount) {
+	m.Must(m.Write("config", map[string]any{
+		"url": f.url, "ca_certificate": f.authority, "nip": NIP, "certificate": f.Cert, "private_key": f.Key,
 		"activation_timeout": 0,
 	}))
-	m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
+	m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
 }
 
-func (f *issuance) issue(m *mount) { m.must(m.read("creds/invoices", nil)) }
+func (f *issuance) issue(m *Mount) { m.Must(m.Read("creds/invoices", nil)) }
 
 // bare returns the request that issuing needs, made by the client alone under the mount's session.
-func (f *issuance) bare(m *mount) func() {
+func (f *issuance) bare(m *Mount) func() {
 	alone, err := client.New(client.Config{URL: f.url, CACertificate: f.authority})
-	require.NoError(f.t, err)
-	current := m.backend.connection.get()
-	access, err := current.sessions.Access(f.t.Context(), current.config.Context)
-	require.NoError(f.t, err)
+	require.NoError(f.T, err)
+	current := m.Backend.connection.get()
+	access, err := current.sessions.Access(f.T.Context(), current.config.Context)
+	require.NoError(f.T, err)
 	request := client.TokenRequest{
 		Permissions: []string{"InvoiceRead", "InvoiceWrite"},
 		Description: "Vault role invoices [vault:000000000000:0000000000000000000000]",
 	}
 	return func() {
-		_, err := alone.GenerateToken(f.t.Context(), access.Source(), request)
-		require.NoError(f.t, err)
+		_, err := alone.GenerateToken(f.T.Context(), access.Source(), request)
+		require.NoError(f.T, err)
 	}
 }
 
 // renew starts the mounts anew as after an hour without requests, and issues once.
-func (f *issuance) renew(mounts ...*mount) {
-	ctx := f.t.Context()
+func (f *issuance) renew(mounts ...*Mount) {
+	ctx := f.T.Context()
 	for _, m := range mounts {
-		m.stop()
-		require.NoError(f.t, logical.ClearView(ctx, logical.NewStorageView(m.storage, rateLimitPrefix)))
-		m.registry = ratelimit.NewRegistry()
-		m.start()
-		taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}
+		m.Stop()
+		require.NoError(f.T, logical.ClearView(ctx, logical.NewStorageView(m.Storage, rateLimitPrefix)))
+		m.Registry = ratelimit.NewRegistry()
+		m.Start()
+		taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}
 		const lifted = 1 << 30
-		require.NoError(f.t, m.backend.limiters.setLimits(ctx, ratelimit.Key{API: f.url, Context: taxpayer.String()},
+		require.NoError(f.T, m.Backend.limiters.setLimits(ctx, ratelimit.Key{API: f.url, Context: taxpayer.String()},
 			client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}))
 		f.issue(m)
 	}

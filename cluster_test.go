@@ -16,100 +16,100 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unitContext is another context than the default one, of the same company.
-const unitContext = "5265877635-12346"
+// UnitID is another context than the default one, of the same company.
+const UnitID = "5265877635-12346"
 
-// cluster is KSeF, the network, the plugin with its mounts, and Vault.
-type cluster struct {
-	*env
-	network *network
-	engine  *engine
-	disks   []*flakyDisk
-	vaults  []*vault
+// Cluster is KSeF, the network, the plugin with its mounts, and Vault.
+type Cluster struct {
+	*Env
+	Network *Network
+	engine  *Engine
+	Disks   []*FlakyStorage
+	Vaults  []*Vault
 	// clerk signs outside of Vault, signed is what he has brought; nil and "" where nobody does.
-	clerk  *signer
+	clerk  *Signer
 	signed string
 }
 
-// newCluster sets up mounts that are configured and have the roles "invoices", in the default
+// NewCluster sets up mounts that are configured and have the roles "invoices", in the default
 // context, and "unit", in another.
-func newCluster(t tester, options simulator.Options, mounts int) *cluster {
-	w := newEnv(t, options)
-	s := &cluster{env: w, network: w.throughNetwork()}
+func NewCluster(t TB, options simulator.Options, mounts int) *Cluster {
+	env := NewEnv(t, options)
+	s := &Cluster{Env: env, Network: env.ThroughNetwork()}
 	storages := make([]logical.Storage, 0, mounts)
 	for range mounts {
-		s.disks = append(s.disks, &flakyDisk{Storage: &logical.InmemStorage{}})
-		storages = append(storages, s.disks[len(s.disks)-1])
+		s.Disks = append(s.Disks, &FlakyStorage{Storage: &logical.InmemStorage{}})
+		storages = append(storages, s.Disks[len(s.Disks)-1])
 	}
-	s.engine = w.engine(storages...)
-	s.engine.onEnd = s.network.forget
+	s.engine = env.engine(storages...)
+	s.engine.onEnd = s.Network.forget
 	for number := range mounts {
-		s.vaults = append(s.vaults, s.engine.vault(number))
-		s.onMount(number, func(m *mount) {
-			m.configure()
+		s.Vaults = append(s.Vaults, s.engine.vault(number))
+		s.OnMount(number, func(m *Mount) {
+			m.Configure()
 			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "480h"}
-			m.must(m.write("roles/invoices", role))
-			role["internal_id"] = unitContext
-			m.must(m.write("roles/unit", role))
+			m.Must(m.Write("roles/invoices", role))
+			role["internal_id"] = UnitID
+			m.Must(m.Write("roles/unit", role))
 		})
 	}
 	return s
 }
 
-func (s *cluster) onMount(number int, do func(m *mount)) {
+func (s *Cluster) OnMount(number int, do func(m *Mount)) {
 	_, mounts := s.engine.current()
 	do(mounts[number])
 }
 
-// close ends what still runs, as a bubble wants it.
-func (s *cluster) close() {
-	for _, v := range s.vaults {
+// Close ends what still runs, as a bubble wants it.
+func (s *Cluster) Close() {
+	for _, v := range s.Vaults {
 		v.close()
 	}
 	s.engine.close()
 }
 
-// vault is that of the first mount.
-func (s *cluster) vault() *vault { return s.vaults[0] }
+// Vault is that of the first mount.
+func (s *Cluster) Vault() *Vault { return s.Vaults[0] }
 
-func (s *cluster) leases() []*tokenLease {
-	var all []*tokenLease
-	for _, v := range s.vaults {
+func (s *Cluster) leases() []*TokenLease {
+	var all []*TokenLease
+	for _, v := range s.Vaults {
 		all = append(all, v.all()...)
 	}
 	return all
 }
 
-// mustIssue is for a token that nothing keeps from being made.
-func (s *cluster) mustIssue(ttl time.Duration) *tokenLease {
-	lease, err := s.vault().issue(context.Background(), "invoices", ttl)
-	require.NoError(s.t, err)
+// MustIssue is for a token that nothing keeps from being made.
+func (s *Cluster) MustIssue(ttl time.Duration) *TokenLease {
+	lease, err := s.Vault().Issue(context.Background(), "invoices", ttl)
+	require.NoError(s.T, err)
 	return lease
 }
 
-// aliveTokens are the tokens that can log in to KSeF, now or as soon as they are active.
-func (w *env) aliveTokens() []simulator.TokenState {
-	return slices.DeleteFunc(w.ksef.State().Tokens, func(token simulator.TokenState) bool {
+// AliveTokens are the tokens that can log in to KSeF, now or as soon as they are active.
+func (env *Env) AliveTokens() []simulator.TokenState {
+	return slices.DeleteFunc(env.KSeF.State().Tokens, func(token simulator.TokenState) bool {
 		return token.Status != "Pending" && token.Status != "Active"
 	})
 }
 
-func (w *env) isAlive(number string) bool {
-	return slices.ContainsFunc(w.aliveTokens(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
+func (env *Env) isAlive(number string) bool {
+	return slices.ContainsFunc(env.AliveTokens(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
 }
 
-// inCluster runs a test in a bubble, with one mount.
-func inCluster(t *testing.T, options simulator.Options, test func(t *testing.T, s *cluster)) {
+// InCluster runs a test in a bubble, with one mount.
+func InCluster(t *testing.T, options simulator.Options, test func(t *testing.T, s *Cluster)) {
 	t.Helper()
-	inClusterOf(t, 1, options, test)
+	InClusterOf(t, 1, options, test)
 }
 
-func inClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *cluster)) {
+func InClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *Cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newCluster(t, options, mounts)
-		defer s.close()
+		s := NewCluster(t, options, mounts)
+		defer s.Close()
 		test(t, s)
-		s.requireNoSecretInLogs()
+		s.RequireNoSecretInLogs()
 	})
 }

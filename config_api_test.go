@@ -28,21 +28,21 @@ func (b byHost) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // withOther adds another KSeF to the network, whose requests can be counted.
-func (w *env) withOther(t *testing.T, options simulator.Options) *env {
+func (env *Env) withOther(t *testing.T, options simulator.Options) *Env {
 	t.Helper()
-	other := newEnv(t, options)
-	w.transport = byHost{"ksef.test": w.transport, "other.test": other.transport}
+	other := NewEnv(t, options)
+	env.Transport = byHost{"ksef.test": env.Transport, "other.test": other.Transport}
 	return other
 }
 
 // inTwoAPIs is a mount that is configured for one KSeF while there is another.
-func inTwoAPIs(t *testing.T, test func(t *testing.T, m *mount, other *env)) {
+func inTwoAPIs(t *testing.T, test func(t *testing.T, m *Mount, other *Env)) {
 	t.Helper()
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		other := w.withOther(t, simulator.Options{})
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		other := env.withOther(t, simulator.Options{})
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
 		test(t, m, other)
 	})
 }
@@ -59,59 +59,59 @@ func TestConfigAPI(t *testing.T) {
 		changes := map[string]any{"url": otherURL, "environment": "test", "ca_certificate": authority(t)}
 		for field, value := range changes {
 			for _, ways := range []map[string]any{
-				{}, {"force": "tokens"}, {"verify": false}, {"force": "tokens,rotation,certificate", "verify": false}, {"nip": testNIP, "force": "tokens"},
+				{}, {"force": "tokens"}, {"verify": false}, {"force": "tokens,rotation,certificate", "verify": false}, {"nip": NIP, "force": "tokens"},
 			} {
 				t.Run(fmt.Sprint(field, " ", ways), func(t *testing.T) { requireCredentialBound(t, field, value, ways) })
 			}
 		}
 	})
 	t.Run("credential_in_the_same_write", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
-			fields := m.fields()
+		inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
+			fields := m.ConfigFields()
 			fields["url"] = otherURL
-			m.must(m.write("config", fields))
-			require.Equal(t, otherURL, m.must(m.read("config", nil)).Data["url"])
-			require.Positive(t, other.requests("POST /auth/xades-signature"))
+			m.Must(m.Write("config", fields))
+			require.Equal(t, otherURL, m.Must(m.Read("config", nil)).Data["url"])
+			require.Positive(t, other.Requests("POST /auth/xades-signature"))
 			fields["ca_certificate"] = authority(t)
-			m.must(m.write("config", fields))
+			m.Must(m.Write("config", fields))
 		})
 	})
 	t.Run("same_values_are_no_change", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, _ *env) {
-			fields := m.fields()
+		inTwoAPIs(t, func(t *testing.T, m *Mount, _ *Env) {
+			fields := m.ConfigFields()
 			trusted := authority(t)
 			fields["ca_certificate"] = trusted
-			m.must(m.write("config", fields))
-			logins := m.requests("POST /auth/xades-signature")
-			for _, url := range []string{testURL, testURL + "/", "https://KSEF.test:443/v2"} {
-				m.must(m.write("config", map[string]any{"url": url, "ca_certificate": "\n# ours\n" + strings.ReplaceAll(trusted, "\n", "\r\n")}))
+			m.Must(m.Write("config", fields))
+			logins := m.Requests("POST /auth/xades-signature")
+			for _, url := range []string{URL, URL + "/", "https://KSEF.test:443/v2"} {
+				m.Must(m.Write("config", map[string]any{"url": url, "ca_certificate": "\n# ours\n" + strings.ReplaceAll(trusted, "\n", "\r\n")}))
 			}
-			require.Equal(t, logins, m.requests("POST /auth/xades-signature"), "the session goes on")
+			require.Equal(t, logins, m.Requests("POST /auth/xades-signature"), "the session goes on")
 		})
 	})
 	t.Run("unreadable_config_lends_no_credential", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
-			require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: configKey, Value: []byte("{")}))
-			require.Contains(t, m.refused(m.write("config", map[string]any{"url": otherURL})), "nip: is missing")
-			m.must(m.write("config", map[string]any{"url": otherURL, "nip": testNIP}))
-			require.Equal(t, signingExternal, m.must(m.read("config", nil)).Data["signing"])
-			require.Zero(t, other.requests("POST /auth/xades-signature"))
+		inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
+			require.NoError(t, m.Storage.Put(t.Context(), &logical.StorageEntry{Key: configKey, Value: []byte("{")}))
+			require.Contains(t, m.Refused(m.Write("config", map[string]any{"url": otherURL})), "nip: is missing")
+			m.Must(m.Write("config", map[string]any{"url": otherURL, "nip": NIP}))
+			require.Equal(t, signingExternal, m.Must(m.Read("config", nil)).Data["signing"])
+			require.Zero(t, other.Requests("POST /auth/xades-signature"))
 		})
 	})
 }
 
 func requireCredentialBound(t *testing.T, field string, value any, ways map[string]any) {
-	inTwoAPIs(t, func(t *testing.T, m *mount, other *env) {
-		m.issue()
-		before, sent := m.must(m.read("config", nil)).Data, m.allRequests()
+	inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
+		m.Issue()
+		before, sent := m.Must(m.Read("config", nil)).Data, m.AllRequests()
 		data := map[string]any{field: value}
 		maps.Copy(data, ways)
-		text := m.refused(m.write("config", data))
+		text := m.Refused(m.Write("config", data))
 		require.Contains(t, text, field+": leads to another KSeF than the stored credential was given for")
 		require.Contains(t, text, "certificate and private_key, or pkcs12, in the same write")
-		require.Zero(t, other.allRequests(), "nothing is sent there")
-		require.Equal(t, sent, m.allRequests(), "nothing is sent at all")
-		require.Equal(t, before, m.must(m.read("config", nil)).Data)
+		require.Zero(t, other.AllRequests(), "nothing is sent there")
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent at all")
+		require.Equal(t, before, m.Must(m.Read("config", nil)).Data)
 	})
 }
 
@@ -121,49 +121,49 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 		"url": {"url": otherURL, "force": "tokens"}, "ca_certificate": {"ca_certificate": authority(t)},
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				other := w.withOther(t, simulator.Options{})
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
-				m.rememberSessions()
-				m.must(m.write("config", change))
-				sent := m.allRequests()
-				require.Contains(t, m.refused(m.read("tokens", nil)), "login/begin")
-				m.stop()
-				m.start()
-				require.Contains(t, m.refused(m.read("tokens", nil)), "login/begin")
-				require.Equal(t, sent, m.allRequests())
-				require.Zero(t, other.allRequests())
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				other := env.withOther(t, simulator.Options{})
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+				m.RememberSessions()
+				m.Must(m.Write("config", change))
+				sent := m.AllRequests()
+				require.Contains(t, m.Refused(m.Read("tokens", nil)), "login/begin")
+				m.Stop()
+				m.Start()
+				require.Contains(t, m.Refused(m.Read("tokens", nil)), "login/begin")
+				require.Equal(t, sent, m.AllRequests())
+				require.Zero(t, other.AllRequests())
 			})
 		})
 		t.Run("begun/"+name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				other := w.withOther(t, simulator.Options{})
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				document := m.signer(simulator.CertificateOptions{PESEL: testPESEL}).sign(t, m.begin(nil), xadestest.DSS())
-				m.must(m.write("config", change))
-				require.Contains(t, m.refused(m.complete(document)), "was begun for "+testURL)
-				require.Zero(t, m.requests("POST /auth/xades-signature"))
-				require.Zero(t, other.allRequests())
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				other := env.withOther(t, simulator.Options{})
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+				document := m.Signer(simulator.CertificateOptions{PESEL: PESEL}).Sign(t, m.BeginLogin(nil), xadestest.DSS())
+				m.Must(m.Write("config", change))
+				require.Contains(t, m.Refused(m.CompleteLogin(document)), "was begun for "+URL)
+				require.Zero(t, m.Requests("POST /auth/xades-signature"))
+				require.Zero(t, other.AllRequests())
 			})
 		})
 		t.Run("submitted/"+name, func(t *testing.T) {
-			inEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, w *env) {
-				other := w.withOther(t, simulator.Options{})
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-				m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
-				m.must(m.write("config", change))
-				sent := m.allRequests()
-				m.elapse(10 * time.Minute)
-				require.Equal(t, sent, m.allRequests(), "nobody asks for it any more")
-				require.Zero(t, other.allRequests())
-				logins := m.statusDetails()["logins"].([]map[string]any)
+			InEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, env *Env) {
+				other := env.withOther(t, simulator.Options{})
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+				m.Must(m.Write("config", change))
+				sent := m.AllRequests()
+				m.Elapse(10 * time.Minute)
+				require.Equal(t, sent, m.AllRequests(), "nobody asks for it any more")
+				require.Zero(t, other.AllRequests())
+				logins := m.StatusDetails()["logins"].([]map[string]any)
 				require.Contains(t, logins[0]["error"], "another KSeF than the login was begun for")
 			})
 		})
@@ -172,8 +172,8 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 
 // What is stored without a ca_certificate stays where it lies.
 func TestConfigAPIKeepsItsNameWithoutAuthorities(t *testing.T) {
-	plain := config{URL: testURL, SubjectIdentifierType: "certificateSubject", Certificate: "certificate"}
-	require.Equal(t, testURL, plain.api())
+	plain := config{URL: URL, SubjectIdentifierType: "certificateSubject", Certificate: "certificate"}
+	require.Equal(t, URL, plain.api())
 	require.Equal(t, "d6983024343f", plain.fingerprint()[:12])
 	bound := plain
 	bound.CACertificate = authority(t)

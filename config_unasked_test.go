@@ -51,15 +51,15 @@ func TestConfigUnasked(t *testing.T) {
 		"no right":    {status(403, 0), 400, []string{refused, "status 403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 				if test.fault == nil {
-					w.transport = redirecting{}
+					env.Transport = redirecting{}
 				} else {
-					w.fault(*test.fault)
+					env.Fault(*test.fault)
 				}
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				response, err := m.write("config", w.fields())
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				response, err := m.Write("config", env.ConfigFields())
 				require.Equal(t, test.answer, statusOf(response, err), "%v %v", response, err)
 				if response.IsError() {
 					err = response.Error()
@@ -67,7 +67,7 @@ func TestConfigUnasked(t *testing.T) {
 				for _, text := range test.text {
 					require.ErrorContains(t, err, text)
 				}
-				require.Nil(t, m.must(m.read("config", nil)))
+				require.Nil(t, m.Must(m.Read("config", nil)))
 			})
 		})
 	}
@@ -75,19 +75,19 @@ func TestConfigUnasked(t *testing.T) {
 
 // The limits that the engine keeps by itself are answered as KSeF's own 429 is.
 func TestConfigUnaskedForLackOfASlot(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.fault(simulator.Fault{Endpoint: "POST /auth/challenge", Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
-		certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Fault(simulator.Fault{Endpoint: "POST /auth/challenge", Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 		data := map[string]any{"certificate": certificate, "private_key": key}
-		_, first := m.write("config", data)
+		_, first := m.Write("config", data)
 		require.ErrorContains(t, first, "in 300 s.")
-		m.elapse(time.Minute)
-		sent := m.allRequests()
-		response, err := m.write("config", data)
+		m.Elapse(time.Minute)
+		sent := m.AllRequests()
+		response, err := m.Write("config", data)
 		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
 		require.ErrorContains(t, err, "could not be asked whether it works")
 		require.ErrorContains(t, err, "KSeF's limit for POST /auth/challenge is used up, so that this request was refused; next slot at 2000-01-01T00:0")
-		require.Equal(t, sent, m.allRequests())
+		require.Equal(t, sent, m.AllRequests())
 	})
 }
 

@@ -23,7 +23,7 @@ const otherSubjectNIP = "1111111111"
 func units(count int) []string {
 	var all []string
 	for number := 10000; len(all) < count; number++ {
-		if id := fmt.Sprint(testNIP, "-", number); isContext(id) {
+		if id := fmt.Sprint(NIP, "-", number); isContext(id) {
 			all = append(all, id)
 		}
 	}
@@ -36,7 +36,7 @@ func isContext(value string) bool {
 }
 
 // contextRequests are the requests that take a context, but for those of config and roles.
-func (m *mount) contextRequests(field, value string) map[string]func() (*logical.Response, error) {
+func (m *Mount) contextRequests(field, value string) map[string]func() (*logical.Response, error) {
 	in := func(more map[string]any) map[string]any {
 		if more == nil {
 			more = map[string]any{}
@@ -47,37 +47,37 @@ func (m *mount) contextRequests(field, value string) map[string]func() (*logical
 	const number = "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E"
 	return map[string]func() (*logical.Response, error){
 		"make a token": func() (*logical.Response, error) {
-			return m.write("tokens", in(map[string]any{"permissions": "InvoiceRead", "description": "Report"}))
+			return m.Write("tokens", in(map[string]any{"permissions": "InvoiceRead", "description": "Report"}))
 		},
-		"list KSeF's tokens": func() (*logical.Response, error) { return m.read("tokens", in(nil)) },
-		"read a token":       func() (*logical.Response, error) { return m.read(number, in(nil)) },
-		"revoke a token":     func() (*logical.Response, error) { return m.request(logical.DeleteOperation, number, in(nil)) },
-		"begin a login":      func() (*logical.Response, error) { return m.write("login/begin", in(nil)) },
-		"tidy":               func() (*logical.Response, error) { return m.write("tidy", in(nil)) },
+		"list KSeF's tokens": func() (*logical.Response, error) { return m.Read("tokens", in(nil)) },
+		"read a token":       func() (*logical.Response, error) { return m.Read(number, in(nil)) },
+		"revoke a token":     func() (*logical.Response, error) { return m.Request(logical.DeleteOperation, number, in(nil)) },
+		"begin a login":      func() (*logical.Response, error) { return m.Write("login/begin", in(nil)) },
+		"tidy":               func() (*logical.Response, error) { return m.Write("tidy", in(nil)) },
 	}
 }
 
 func TestContexts(t *testing.T) {
 	t.Run("refused_before_anything_is_sent_or_stored", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.issue()
-			sent, stored := m.allRequests(), m.keys("")
-			for field, value := range map[string]string{"nip": otherSubjectNIP, "internal_id": unitContext} {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Issue()
+			sent, stored := m.AllRequests(), m.Keys("")
+			for field, value := range map[string]string{"nip": otherSubjectNIP, "internal_id": UnitID} {
 				for what, request := range m.contextRequests(field, value) {
-					text := m.refused(request())
+					text := m.Refused(request())
 					require.Contains(t, text, field+": names "+value+", which config does not allow", what)
 					require.Contains(t, text, "allowed_contexts", what)
 				}
 			}
-			require.Equal(t, sent, m.allRequests(), "nothing is sent")
-			require.Equal(t, stored, m.keys(""), "nothing is stored")
+			require.Equal(t, sent, m.AllRequests(), "nothing is sent")
+			require.Equal(t, stored, m.Keys(""), "nothing is stored")
 		})
 	})
 	t.Run("allowed", func(t *testing.T) {
-		for _, allowed := range []string{unitContext, "*", "1111111111," + unitContext} {
-			withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-				m.must(m.write("config", map[string]any{"allowed_contexts": allowed}))
-				for what, request := range m.contextRequests("internal_id", unitContext) {
+		for _, allowed := range []string{UnitID, "*", "1111111111," + UnitID} {
+			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+				m.Must(m.Write("config", map[string]any{"allowed_contexts": allowed}))
+				for what, request := range m.contextRequests("internal_id", UnitID) {
 					response, err := request()
 					require.NoError(t, err, what)
 					if response != nil && response.IsError() {
@@ -88,77 +88,77 @@ func TestContexts(t *testing.T) {
 		}
 	})
 	t.Run("of_config", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(_ *testing.T, m *mount) {
-			m.must(m.read("tokens", map[string]any{"nip": testNIP}))
+		WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
+			m.Must(m.Read("tokens", map[string]any{"nip": NIP}))
 		})
 	})
 	t.Run("of_a_role", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.read("tokens", nil))
-			require.Contains(t, m.refused(m.read("tokens", map[string]any{"internal_id": unitContext})), "allowed_contexts")
-			m.must(m.write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}))
-			issued := m.must(m.read("creds/unit", nil))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Read("tokens", nil))
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
+			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
+			issued := m.Must(m.Read("creds/unit", nil))
 			reference := issued.Data["reference_number"].(string)
 			// Now there is an open record: it can be read and revoked, and nothing more.
-			m.must(m.read("tokens", map[string]any{"internal_id": unitContext}))
-			m.must(m.read("tokens/"+reference, nil))
-			requests := m.contextRequests("internal_id", unitContext)
-			require.Contains(t, m.refused(requests["make a token"]()), "allowed_contexts")
-			require.Contains(t, m.refused(requests["begin a login"]()), "allowed_contexts")
-			m.must(m.delete("tokens/" + reference))
-			m.elapse(2 * time.Minute)
-			require.Contains(t, m.refused(m.read("tokens", map[string]any{"internal_id": unitContext})), "allowed_contexts")
-			require.Contains(t, m.refused(m.read("tokens/"+reference, nil)), "allowed_contexts")
+			m.Must(m.Read("tokens", map[string]any{"internal_id": UnitID}))
+			m.Must(m.Read("tokens/"+reference, nil))
+			requests := m.contextRequests("internal_id", UnitID)
+			require.Contains(t, m.Refused(requests["make a token"]()), "allowed_contexts")
+			require.Contains(t, m.Refused(requests["begin a login"]()), "allowed_contexts")
+			m.Must(m.Delete("tokens/" + reference))
+			m.Elapse(2 * time.Minute)
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
+			require.Contains(t, m.Refused(m.Read("tokens/"+reference, nil)), "allowed_contexts")
 		})
 	})
 	t.Run("record_of_a_process_before", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(_ *testing.T, m *mount) {
-			m.must(m.write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}))
-			m.must(m.read("creds/unit", nil))
-			m.stop()
-			m.start()
-			m.must(m.read("tokens", map[string]any{"internal_id": unitContext}))
+		WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
+			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
+			m.Must(m.Read("creds/unit", nil))
+			m.Stop()
+			m.Start()
+			m.Must(m.Read("tokens", map[string]any{"internal_id": UnitID}))
 		})
 	})
 	t.Run("field", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.Equal(t, []string{}, m.must(m.read("config", nil)).Data["allowed_contexts"])
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			require.Equal(t, []string{}, m.Must(m.Read("config", nil)).Data["allowed_contexts"])
 			for _, bad := range []any{"5265877636", "5265877635-12345", "x", "*,x", []any{"5265877635", "**"}} {
-				require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_contexts": bad})), "allowed_contexts: has at place")
+				require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_contexts": bad})), "allowed_contexts: has at place")
 			}
-			m.must(m.write("config", map[string]any{"allowed_contexts": []any{unitContext, otherSubjectNIP, unitContext}}))
-			m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
-			require.Equal(t, []string{unitContext, otherSubjectNIP}, m.must(m.read("config", nil)).Data["allowed_contexts"])
-			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
-			require.Contains(t, m.refused(m.read("tokens", map[string]any{"internal_id": unitContext})), "allowed_contexts")
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{UnitID, otherSubjectNIP, UnitID}}))
+			m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
+			require.Equal(t, []string{UnitID, otherSubjectNIP}, m.Must(m.Read("config", nil)).Data["allowed_contexts"])
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": ""}))
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
 		})
 	})
 }
 
 // Under * a minute has room for ten contexts that need a login.
 func TestContextsFirstLogins(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("config", map[string]any{"allowed_contexts": "*"}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
 		all := units(firstLoginsAtMost + 2)
 		for _, unit := range all[:firstLoginsAtMost] {
-			m.must(m.read("tokens", map[string]any{"internal_id": unit}))
+			m.Must(m.Read("tokens", map[string]any{"internal_id": unit}))
 		}
-		sent, stored := m.allRequests(), m.keys("")
+		sent, stored := m.AllRequests(), m.Keys("")
 		for range 100 {
-			_, err := m.read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]})
+			_, err := m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]})
 			var coded logical.HTTPCodedError
 			require.ErrorAs(t, err, &coded)
 			require.Equal(t, http.StatusTooManyRequests, coded.Code())
 			require.ErrorContains(t, err, "next slot at 2000-01-01T00:01:00Z, in 60 s")
 		}
-		require.Equal(t, sent, m.allRequests())
-		require.Equal(t, stored, m.keys(""))
-		require.Len(t, m.backend.firstLogins.admitted, firstLoginsAtMost)
-		m.must(m.read("tokens", map[string]any{"internal_id": all[0]}))
-		m.must(m.write("config", map[string]any{"allowed_contexts": []any{"*", all[firstLoginsAtMost+1]}}))
-		m.must(m.read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost+1]}))
-		m.elapse(firstLoginsWithin)
-		m.must(m.read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]}))
+		require.Equal(t, sent, m.AllRequests())
+		require.Equal(t, stored, m.Keys(""))
+		require.Len(t, m.Backend.firstLogins.admitted, firstLoginsAtMost)
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[0]}))
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{"*", all[firstLoginsAtMost+1]}}))
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost+1]}))
+		m.Elapse(firstLoginsWithin)
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]}))
 	})
 }
 
@@ -170,21 +170,21 @@ func TestContextsFirstLoginsThatFail(t *testing.T) {
 		"its caller goes":        {Endpoint: redeem, Kind: simulator.FaultDelay, Delay: 5 * time.Second, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-				m.must(m.write("config", map[string]any{"allowed_contexts": "*"}))
-				m.fault(fault)
-				before := m.requests("POST /auth/xades-signature")
-				background := m.ctx
+			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+				m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
+				m.Fault(fault)
+				before := m.Requests("POST /auth/xades-signature")
+				background := m.Ctx
 				for range 14 {
 					ctx, cancel := context.WithTimeout(background, time.Second)
-					m.ctx = ctx
-					_, err := m.read("tokens", map[string]any{"internal_id": unitContext})
+					m.Ctx = ctx
+					_, err := m.Read("tokens", map[string]any{"internal_id": UnitID})
 					require.Error(t, err)
 					cancel()
-					m.elapse(3 * time.Second)
+					m.Elapse(3 * time.Second)
 				}
-				m.ctx = background
-				require.Equal(t, firstLoginsAtMost, m.requests("POST /auth/xades-signature")-before)
+				m.Ctx = background
+				require.Equal(t, firstLoginsAtMost, m.Requests("POST /auth/xades-signature")-before)
 			})
 		})
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// judge holds every request and answer of a test against KSeF's OpenAPI document, where
+// conformance holds every request and answer of a test against KSeF's OpenAPI document, where
 // KSEF_CONTRACTS names the folder that it lies in.
-type judge struct {
+type conformance struct {
 	// faulty is set once a test makes answers go wrong: from then on only the requests are judged.
 	faulty atomic.Bool
 }
@@ -33,21 +33,21 @@ var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
 	return contract.Load(folder)
 })
 
-func (j *judge) over(t tester, next http.Handler) http.Handler {
+func (j *conformance) Check(t TB, next http.Handler) http.Handler {
 	document, err := loadContract()
 	require.NoError(t, err)
 	if document == nil {
 		return next
 	}
 	return document.Middleware(next, func(err error) {
-		if !j.provoked(err) {
+		if !j.isProvoked(err) {
 			assert.NoError(t, err, "the exchange is not as KSeF's OpenAPI says")
 		}
 	})
 }
 
-// provoked says that an answer is wrong because the test asked for that.
-func (j *judge) provoked(err error) bool {
+// isProvoked says that an answer is wrong because the test asked for that.
+func (j *conformance) isProvoked(err error) bool {
 	var disagreement *contract.Disagreement
 	return errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load()
 }

@@ -17,17 +17,17 @@ func sharingFlows() []flow {
 		name:    "issue on one mount, and after a death on another",
 		options: simulator.Options{ActivationDelay: -1, Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 3, PerMinute: 4, PerHour: 40}}},
 		mounts:  2,
-		prepare: func(s *cluster) { s.elapse(time.Hour); s.restart(); s.engine.setReturn(0, 10*time.Second) },
-		run: func(s *cluster) {
+		prepare: func(s *Cluster) { s.Elapse(time.Hour); s.restart(); s.engine.setReturn(0, 10*time.Second) },
+		run: func(s *Cluster) {
 			for range 4 {
-				_, _ = s.vaults[1].issue(context.Background(), "invoices", time.Hour)
+				_, _ = s.Vaults[1].Issue(context.Background(), "invoices", time.Hour)
 			}
-			s.elapse(time.Second)
+			s.Elapse(time.Second)
 			for range 4 {
 				s.tryIssue()
 			}
 		},
 		kinds: issuing("POST /auth/token/refresh", "put mount-id", "put budget/*"),
-		soon:  (*cluster).limitExceeded,
+		soon:  (*Cluster).limitExceeded,
 	}}
 }

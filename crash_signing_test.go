@@ -21,7 +21,7 @@ import (
 // rotating are the kinds of points at which a key is certified and put in force.
 func rotating(more ...string) []string {
 	return append(loggingIn(more...), "GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation",
-		enrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "POST /certificates/retrieve", "put config",
+		EnrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "POST /certificates/retrieve", "put config",
 		"DELETE /auth/sessions/current", "delete sessions/*", "put budget/*")
 }
 
@@ -31,47 +31,47 @@ func retiring(more ...string) []string {
 }
 
 func rotationFlows() []flow {
-	rotate := func(s *cluster) { s.once("config/rotate-root", nil) }
-	alreadyKSeFs := func(s *cluster) { rotate(s); s.elapse(2 * time.Hour) }
+	rotate := func(s *Cluster) { s.once("config/rotate-root", nil) }
+	alreadyKSeFs := func(s *Cluster) { rotate(s); s.Elapse(2 * time.Hour) }
 	flows := []flow{{
 		name: "rotate root", run: rotate, kinds: rotating(),
 	}, {
 		name: "rotate root from one of KSeF's", prepare: alreadyKSeFs, run: rotate, kinds: retiring(rotating("POST /auth/token/refresh")...),
 	}, {
-		name: "rotate root from a person", prepare: func(s *cluster) { s.switchToExternal(); s.externalLogin() }, run: rotate, kinds: rotating(),
+		name: "rotate root from a person", prepare: func(s *Cluster) { s.switchToExternal(); s.externalLogin() }, run: rotate, kinds: rotating(),
 	}, {
 		name: "rotate root where the reply is lost",
-		run: func(s *cluster) {
-			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropReply})
+		run: func(s *Cluster) {
+			s.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultDropReply})
 			rotate(s)
-			s.elapse(time.Minute)
+			s.Elapse(time.Minute)
 		},
 		kinds: withoutKind(rotating("POST /certificates/query"), "GET /certificates/enrollments/{referenceNumber}"),
 	}, {
 		name: "rotate root where the request is lost",
-		run: func(s *cluster) {
-			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultDropRequest})
+		run: func(s *Cluster) {
+			s.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultDropRequest})
 			rotate(s)
-			s.elapse(20 * time.Minute)
+			s.Elapse(20 * time.Minute)
 		},
 		kinds: rotating("POST /certificates/query"),
 	}, {
 		name: "rotate root where KSeF rejects the request",
-		run: func(s *cluster) {
-			s.fault(simulator.Fault{Endpoint: enrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400})
+		run: func(s *Cluster) {
+			s.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400})
 			rotate(s)
 		},
-		kinds: []string{"GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation", enrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "put budget/*"},
+		kinds: []string{"GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation", EnrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "put budget/*"},
 	}, {
 		name:    "rotate root to a certificate that is not yet accepted",
 		options: simulator.Options{CertificateAcceptanceDelay: time.Hour},
-		run:     func(s *cluster) { rotate(s); s.elapse(3 * time.Hour) },
+		run:     func(s *Cluster) { rotate(s); s.Elapse(3 * time.Hour) },
 		kinds:   rotating(),
 	}, {
 		name:    "renew the certificate",
-		options: simulator.Options{CertificateLifetime: 90 * day}, // to play two years takes a minute
-		history: func(s *cluster) { alreadyKSeFs(s); s.elapse(56 * day) },
-		run:     func(s *cluster) { s.elapse(6 * day) },
+		options: simulator.Options{CertificateLifetime: 90 * Day}, // to play two years takes a minute
+		history: func(s *Cluster) { alreadyKSeFs(s); s.Elapse(56 * Day) },
+		run:     func(s *Cluster) { s.Elapse(6 * Day) },
 		kinds:   retiring(rotating("POST /auth/token/refresh")...),
 	}}
 	for i := range flows {
@@ -83,25 +83,29 @@ func rotationFlows() []flow {
 func externalFlows() []flow {
 	flows := []flow{{
 		name:    "begin a login that a person signs",
-		prepare: (*cluster).switchToExternal,
-		run:     func(s *cluster) { s.once("login/begin", nil) },
+		prepare: (*Cluster).switchToExternal,
+		run:     func(s *Cluster) { s.once("login/begin", nil) },
 		kinds:   []string{"POST /auth/challenge", "put logins/*"},
 	}, {
 		name:    "log in with a person's signature",
-		prepare: func(s *cluster) { s.switchToExternal(); s.signed = s.signerSigns() },
-		run:     func(s *cluster) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
+		prepare: func(s *Cluster) { s.switchToExternal(); s.signed = s.signerSigns() },
+		run:     func(s *Cluster) { s.once("login/complete", map[string]any{"signed_request": s.signed}) },
 		kinds:   bySignature(),
 	}, {
-		name:    "log in with a person's signature that takes minutes",
-		prepare: func(s *cluster) { s.switchToExternal(); s.signed = s.signerSigns(); s.network.dither(5 * time.Minute) },
-		run: func(s *cluster) {
+		name: "log in with a person's signature that takes minutes",
+		prepare: func(s *Cluster) {
+			s.switchToExternal()
+			s.signed = s.signerSigns()
+			s.Network.DelayLogins(5 * time.Minute)
+		},
+		run: func(s *Cluster) {
 			s.once("login/complete", map[string]any{"signed_request": s.signed})
-			s.elapse(10 * time.Minute)
+			s.Elapse(10 * time.Minute)
 		},
 		kinds: bySignature("put budget/*"),
 	}}
 	for i := range flows {
-		flows[i].soon = (*cluster).externalWorks
+		flows[i].soon = (*Cluster).externalWorks
 	}
 	return flows
 }
@@ -116,59 +120,59 @@ func withoutKind(kinds []string, unwanted ...string) []string {
 }
 
 // once writes, and whoever did may never learn what came of it.
-func (s *cluster) once(path string, fields map[string]any) {
-	_, _ = s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) { return m.write(path, fields) })
+func (s *Cluster) once(path string, fields map[string]any) {
+	_, _ = s.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Write(path, fields) })
 }
 
 // switchToExternal takes the certificate out of the configuration.
-func (s *cluster) switchToExternal() {
-	s.clerk = s.signer(simulator.CertificateOptions{NIP: testNIP})
-	s.onMount(0, func(m *mount) {
-		m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
-		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
+func (s *Cluster) switchToExternal() {
+	s.clerk = s.Signer(simulator.CertificateOptions{NIP: NIP})
+	s.OnMount(0, func(m *Mount) {
+		m.Must(m.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+		m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
 	})
 }
 
-func (s *cluster) signerSigns() (signed string) {
-	s.onMount(0, func(m *mount) { signed = s.clerk.sign(s.t, m.begin(nil), xadestest.DSS()) })
+func (s *Cluster) signerSigns() (signed string) {
+	s.OnMount(0, func(m *Mount) { signed = s.clerk.Sign(s.T, m.BeginLogin(nil), xadestest.DSS()) })
 	return signed
 }
 
-func (s *cluster) externalLogin() {
+func (s *Cluster) externalLogin() {
 	signed := s.signerSigns()
-	s.onMount(0, func(m *mount) { m.must(m.complete(signed)) })
+	s.OnMount(0, func(m *Mount) { m.Must(m.CompleteLogin(signed)) })
 }
 
 // externalWorks has the person bring the signed request again where nobody is logged in, and sign
 // anew where KSeF no longer takes that, as people do.
-func (s *cluster) externalWorks() error {
-	s.elapse(10 * time.Minute)
+func (s *Cluster) externalWorks() error {
+	s.Elapse(10 * time.Minute)
 	if canIssue(s) == nil {
 		return nil
 	}
 	signed := s.signerSigns()
 	s.once("login/complete", map[string]any{"signed_request": signed})
-	s.elapse(10 * time.Minute)
+	s.Elapse(10 * time.Minute)
 	return canIssue(s)
 }
 
 // canIssue says whether there is a credential that works.
-func canIssue(s *cluster) error {
-	_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+func canIssue(s *Cluster) error {
+	_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
 	return err
 }
 
 // oneCredential says whether the key of each certificate that KSeF has issued and not revoked is
 // the one in force, and whether a rotation has led to no more than one certificate.
-func oneCredential(s *cluster) error {
+func oneCredential(s *Cluster) error {
 	var stored *config
 	var state *rotation.State
-	s.onMount(0, func(m *mount) {
+	s.OnMount(0, func(m *Mount) {
 		var err error
-		stored, err = readConfig(s.t.Context(), m.storage)
-		require.NoError(s.t, err)
-		state, err = m.backend.rotation.State(s.t.Context())
-		require.NoError(s.t, err)
+		stored, err = readConfig(s.T.Context(), m.Storage)
+		require.NoError(s.T, err)
+		state, err = m.Backend.rotation.State(s.T.Context())
+		require.NoError(s.T, err)
 	})
 	if state.Step != "" {
 		return fmt.Errorf("the rotation still stands at %s: %w", state.Step, state.Err)
@@ -177,13 +181,13 @@ func oneCredential(s *cluster) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range s.certificates("Active") {
+	for _, one := range s.Certificates("Active") {
 		if cred == nil || fmt.Sprintf("%016X", cred.Certificate.SerialNumber) != one.SerialNumber {
 			return fmt.Errorf("the certificate %s is active, and its key is not in force", one.SerialNumber)
 		}
 	}
-	requested := s.requests(enrollEndpoint)
-	if issued := len(s.ksef.State().Certificates); issued > 2 || requested > 3 {
+	requested := s.Requests(EnrollEndpoint)
+	if issued := len(s.KSeF.State().Certificates); issued > 2 || requested > 3 {
 		return fmt.Errorf("%d requests have led to %d certificates", requested, issued)
 	}
 	if cred == nil && s.clerk == nil {

@@ -22,14 +22,14 @@ type flow struct {
 	options simulator.Options
 	mounts  int // 0 is one
 	// history comes before anything else, and prepare before the steps are counted; nil is nothing.
-	history func(s *cluster)
-	prepare func(s *cluster)
-	run     func(s *cluster)
+	history func(s *Cluster)
+	prepare func(s *Cluster)
+	run     func(s *Cluster)
 	// kinds are the kinds of points that run comes to, each once.
 	kinds []string
 	// soon is checked when the process that died has been replaced, and check when all has settled;
 	// nil is nothing.
-	soon, check func(s *cluster) error
+	soon, check func(s *Cluster) error
 }
 
 // fate is the death of a process at a point; the zero fate is none.
@@ -79,11 +79,11 @@ func (f flow) crashAt(t *testing.T, end fate) {
 // play runs the flow in a process that meets its fate if it comes to it, with another to take over,
 // and checks what comes of it. It returns the points of the flow.
 func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
-	inClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *cluster) {
+	InClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *Cluster) {
 		if f.history != nil {
 			f.history(s)
 		}
-		bystander := s.mustIssue(20 * 24 * time.Hour)
+		bystander := s.MustIssue(20 * 24 * time.Hour)
 		if f.prepare != nil {
 			f.prepare(s)
 		}
@@ -98,14 +98,14 @@ func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
 		f.run(s)
 		points = first.passed()
 		first.watch(alive)
-		s.ksef.ClearFaults()
+		s.KSeF.ClearFaults()
 
 		if f.soon != nil {
-			s.elapse(time.Second)
+			s.Elapse(time.Second)
 			require.NoError(t, f.soon(s), "after %s", end)
 		}
 		require.NoError(t, s.settle(), "after %s", end)
-		require.True(t, s.vault().isLive(bystander))
+		require.True(t, s.Vault().isLive(bystander))
 		if f.check != nil {
 			require.NoError(t, f.check(s), "after %s", end)
 		}
@@ -115,27 +115,27 @@ func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
 }
 
 // settle lets the engine bring to an end what it has begun.
-func (s *cluster) settle() error {
+func (s *Cluster) settle() error {
 	for range 26 * 6 {
 		if err := s.broken(); err != nil {
 			return err
 		}
-		s.elapse(10 * time.Minute)
+		s.Elapse(10 * time.Minute)
 	}
 	return s.unsettled(0)
 }
 
 // endAll proves that the engine still works, and that nothing is left when all leases have ended.
-func (s *cluster) endAll() error {
-	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
+func (s *Cluster) endAll() error {
+	if _, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
 		return fmt.Errorf("no token can be made any more: %w", err)
 	}
-	s.vault().end(s.vault().all()...)
-	s.elapse(time.Hour)
+	s.Vault().End(s.Vault().all()...)
+	s.Elapse(time.Hour)
 	if err := errors.Join(s.unsettled(0), s.sessionsPiledUp()); err != nil {
 		return err
 	}
-	s.elapse(30 * 24 * time.Hour)
+	s.Elapse(30 * 24 * time.Hour)
 	return s.leftovers()
 }
 

@@ -20,34 +20,34 @@ func unmountFlows() []flow {
 	return []flow{{
 		name:    "issue until an unmount",
 		options: simulator.Options{ActivationDelay: 10 * time.Second},
-		run: func(s *cluster) {
+		run: func(s *Cluster) {
 			var reader sync.WaitGroup
 			reader.Go(func() { s.tryIssue() })
-			s.elapse(500 * time.Millisecond)
-			s.onMount(0, func(m *mount) { m.backend.endIssuing(context.Background()) })
+			s.Elapse(500 * time.Millisecond)
+			s.OnMount(0, func(m *Mount) { m.Backend.endIssuing(context.Background()) })
 			reader.Wait()
-			s.onMount(0, func(m *mount) { m.backend.ledger.ResumeIssuing() })
-			s.elapse(time.Minute)
+			s.OnMount(0, func(m *Mount) { m.Backend.ledger.ResumeIssuing() })
+			s.Elapse(time.Minute)
 		},
-		kinds: revoking("put ledger/issuing/*", issueEndpoint, "put ledger/live/*", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
+		kinds: revoking("put ledger/issuing/*", IssueEndpoint, "put ledger/live/*", "put ledger/ending/*", "delete ledger/issuing/*", "delete ledger/ending/*"),
 	}, {
 		name:   "move a mount that has lost its lease",
 		mounts: 2,
-		prepare: func(s *cluster) {
-			moved := s.vaults[1]
-			lease, err := moved.issue(context.Background(), "invoices", 240*time.Hour)
-			require.NoError(s.t, err)
-			moved.lose(lease)
+		prepare: func(s *Cluster) {
+			moved := s.Vaults[1]
+			lease, err := moved.Issue(context.Background(), "invoices", 240*time.Hour)
+			require.NoError(s.T, err)
+			moved.Lose(lease)
 		},
-		run: func(s *cluster) {
-			s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest})
-			s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropRequest})
-			s.vaults[1].move(func() {})
-			s.elapse(10 * time.Minute)
+		run: func(s *Cluster) {
+			s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest})
+			s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropRequest})
+			s.Vaults[1].move(func() {})
+			s.Elapse(10 * time.Minute)
 		},
-		kinds: revoking(statusEndpoint, "put ledger/ending/*"),
-		soon: func(s *cluster) error {
-			if alive := len(s.aliveTokens()); alive != 1 {
+		kinds: revoking(StatusEndpoint, "put ledger/ending/*"),
+		soon: func(s *Cluster) error {
+			if alive := len(s.AliveTokens()); alive != 1 {
 				return fmt.Errorf("%d tokens live, and only that of the other mount has a lease", alive)
 			}
 			return nil

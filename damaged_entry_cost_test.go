@@ -52,34 +52,34 @@ func (d *countingDisk) Delete(ctx context.Context, key string) error {
 
 // TestDamagedEntry_cost has one damaged record among 500 that are looked at.
 func TestDamagedEntry_cost(t *testing.T) {
-	inManyRecords(t, func(m *mount, key string, _ *countingDisk) { m.put(key, []byte(`{"version":2}`)) }, 1100, func(m *mount, key string) {
+	inManyRecords(t, func(m *Mount, key string, _ *countingDisk) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
 		m.requireUnreadable(key)
 	})
 }
 
 // TestDamagedEntry_failingCost has Vault's storage fail at one of them.
 func TestDamagedEntry_failingCost(t *testing.T) {
-	inManyRecords(t, func(_ *mount, key string, disk *countingDisk) { disk.failing.Store(key) }, 3500, func(*mount, string) {})
+	inManyRecords(t, func(_ *Mount, key string, disk *countingDisk) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
 }
 
 // inManyRecords damages one of 500 records, none of which is overdue, and bounds what is read in
 // half an hour in which they are looked at.
-func inManyRecords(t *testing.T, damage func(m *mount, key string, disk *countingDisk), most int64, check func(m *mount, key string)) {
+func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countingDisk), most int64, check func(m *Mount, key string)) {
 	t.Helper()
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		disk := &countingDisk{Storage: &logical.InmemStorage{}}
-		m := w.mount(disk)
-		m.configure()
-		m.issue()
+		m := env.Mount(disk)
+		m.Configure()
+		m.Issue()
 		key := firstKey("ledger/live/")(m, nil)
-		m.stop()
+		m.Stop()
 		m.multiply(key, 500)
 		damage(m, key, disk)
-		m.start()
-		defer m.stop()
-		m.elapse(3 * time.Hour)
+		m.Start()
+		defer m.Stop()
+		m.Elapse(3 * time.Hour)
 		before := disk.reads.Load()
-		m.elapse(30 * time.Minute)
+		m.Elapse(30 * time.Minute)
 		disk.failing.Store("")
 		require.Less(t, disk.reads.Load()-before, most, "reads in half an hour")
 		check(m, key)
@@ -87,18 +87,18 @@ func inManyRecords(t *testing.T, damage func(m *mount, key string, disk *countin
 }
 
 // multiply makes records of a live one, whose leases end in ten days.
-func (m *mount) multiply(key string, count int) {
-	entry, err := m.storage.Get(m.ctx, key)
-	require.NoError(m.t, err)
+func (m *Mount) multiply(key string, count int) {
+	entry, err := m.Storage.Get(m.Ctx, key)
+	require.NoError(m.T, err)
 	var record map[string]any
-	require.NoError(m.t, json.Unmarshal(entry.Value, &record))
+	require.NoError(m.T, json.Unmarshal(entry.Value, &record))
 	record["deadline"] = time.Now().Add(240 * time.Hour).UTC().Format(time.RFC3339)
 	number := record["reference_number"].(string)
 	for i := range count {
 		copied := number[:len(number)-5] + fmt.Sprintf("%05X", i)
 		record["reference_number"] = copied
 		encoded, err := json.Marshal(record)
-		require.NoError(m.t, err)
-		m.put(strings.TrimSuffix(key, number)+copied, encoded)
+		require.NoError(m.T, err)
+		m.Put(strings.TrimSuffix(key, number)+copied, encoded)
 	}
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// engine is the plugin as Vault runs it: one process at a time, which serves all mounts from their
+// Engine is the plugin as Vault runs it: one process at a time, which serves all mounts from their
 // storages. When it dies another takes its place.
-type engine struct {
-	*env
+type Engine struct {
+	*Env
 	disks []logical.Storage
-	views []*taintableView
+	views []*TaintableView
 	// onEnd is called when a process has ended; nil is allowed.
 	onEnd func()
 
 	takeOvers sync.WaitGroup
 	mu        sync.Mutex
-	process   *process      // nil while none runs
-	mounts    []*mount      // nil where one is not loaded yet
+	process   *Process      // nil while none runs
+	mounts    []*Mount      // nil where one is not loaded yet
 	downtime  time.Duration // until the next process runs
 	// gap is how long after one another the next process loads its mounts, and first which one
 	// comes first; at 0 all come at once.
@@ -39,61 +39,61 @@ var errNoProcess = errors.New("no process of the plugin runs")
 // maxRequest is how long Vault lets a request take.
 const maxRequest = 90 * time.Second
 
-func (w *env) engine(disks ...logical.Storage) *engine {
-	e := &engine{env: w, disks: disks}
+func (env *Env) engine(disks ...logical.Storage) *Engine {
+	e := &Engine{Env: env, disks: disks}
 	for range disks {
-		e.views = append(e.views, &taintableView{StaticSystemView: *mountDefaults()})
+		e.views = append(e.views, &TaintableView{StaticSystemView: *MountDefaults()})
 	}
 	e.start()
 	return e
 }
 
 // start runs a new process: it loads all mounts and then initializes them, as Vault does.
-func (e *engine) start() {
-	p := e.env.process()
-	mounts := make([]*mount, 0, len(e.disks))
+func (e *Engine) start() {
+	p := e.Env.process()
+	mounts := make([]*Mount, 0, len(e.disks))
 	for number := range e.disks {
 		mounts = append(mounts, e.load(p, number))
 	}
 	for _, m := range mounts {
-		m.initialize()
+		m.Initialize()
 	}
 	e.run(p, mounts)
 }
 
 // startOneByOne is start where Vault takes its time from mount to mount, as with a process that has
 // died: it loads each at its next request.
-func (e *engine) startOneByOne(first int, gap time.Duration) {
-	p := e.env.process()
-	e.run(p, make([]*mount, len(e.disks)))
+func (e *Engine) startOneByOne(first int, gap time.Duration) {
+	p := e.Env.process()
+	e.run(p, make([]*Mount, len(e.disks)))
 	for n := range e.disks {
 		if n > 0 {
 			<-time.After(gap)
 		}
 		number := (first + n) % len(e.disks)
 		m := e.load(p, number)
-		m.initialize()
+		m.Initialize()
 		if !e.admit(p, number, m) {
-			m.backend.Cleanup(context.Background())
+			m.Backend.Cleanup(context.Background())
 			return
 		}
 	}
 }
 
-func (e *engine) load(p *process, number int) *mount {
+func (e *Engine) load(p *Process, number int) *Mount {
 	storage := e.disks[number]
-	if flaky, ok := storage.(*flakyDisk); ok {
-		flaky.mendReads()
+	if flaky, ok := storage.(*FlakyStorage); ok {
+		flaky.repairReads()
 	}
-	m := &mount{
-		env: e.env, ctx: p.ctx, storage: disk{storage, p}, transport: p, registry: p.registry,
-		events: logical.NewMockEventSender(), view: e.views[number],
+	m := &Mount{
+		Env: e.Env, Ctx: p.ctx, Storage: disk{storage, p}, Transport: p, Registry: p.registry,
+		Events: logical.NewMockEventSender(), View: e.views[number],
 	}
-	m.load()
+	m.Load()
 	return m
 }
 
-func (e *engine) run(p *process, mounts []*mount) {
+func (e *Engine) run(p *Process, mounts []*Mount) {
 	e.mu.Lock()
 	e.process, e.mounts = p, mounts
 	e.mu.Unlock()
@@ -101,7 +101,7 @@ func (e *engine) run(p *process, mounts []*mount) {
 }
 
 // admit lets requests reach a mount; false where the process is no longer the one that serves.
-func (e *engine) admit(p *process, number int, m *mount) bool {
+func (e *Engine) admit(p *Process, number int, m *Mount) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.process != p {
@@ -113,20 +113,20 @@ func (e *engine) admit(p *process, number int, m *mount) bool {
 }
 
 // complete says whether all mounts are loaded.
-func (e *engine) complete() bool {
+func (e *Engine) complete() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.process != nil && !slices.Contains(e.mounts, nil)
 }
 
-func (e *engine) current() (*process, []*mount) {
+func (e *Engine) current() (*Process, []*Mount) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.process, e.mounts
 }
 
 // withdraw lets no further request reach the process.
-func (e *engine) withdraw() (*process, []*mount) {
+func (e *Engine) withdraw() (*Process, []*Mount) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.process
@@ -135,7 +135,7 @@ func (e *engine) withdraw() (*process, []*mount) {
 }
 
 // stop unloads all mounts as Vault does: once their requests are through.
-func (e *engine) stop() {
+func (e *Engine) stop() {
 	p, mounts := e.withdraw()
 	if p == nil {
 		return
@@ -145,10 +145,10 @@ func (e *engine) stop() {
 	p.end()
 }
 
-func (e *engine) cleanUp(mounts []*mount) {
+func (e *Engine) cleanUp(mounts []*Mount) {
 	for _, m := range mounts {
 		if m != nil {
-			m.backend.Cleanup(context.Background())
+			m.Backend.Cleanup(context.Background())
 		}
 	}
 	if e.onEnd != nil {
@@ -157,7 +157,7 @@ func (e *engine) cleanUp(mounts []*mount) {
 }
 
 // takeOver waits until a process ends, and where it has died runs another.
-func (e *engine) takeOver(p *process) {
+func (e *Engine) takeOver(p *Process) {
 	<-p.ctx.Done()
 	if current, _ := e.current(); current != p {
 		return
@@ -181,21 +181,21 @@ func (e *engine) takeOver(p *process) {
 }
 
 // setDowntime says how long nothing runs after the next death.
-func (e *engine) setDowntime(d time.Duration) {
+func (e *Engine) setDowntime(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.downtime = d
 }
 
 // setReturn says how the mounts come back after the next death.
-func (e *engine) setReturn(first int, gap time.Duration) {
+func (e *Engine) setReturn(first int, gap time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.first, e.gap = first, gap
 }
 
 // close stops the engine for good.
-func (e *engine) close() {
+func (e *Engine) close() {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
@@ -211,7 +211,7 @@ type answer struct {
 
 // call has the process serve one of Vault's requests. What a process that died meanwhile has
 // answered, nobody has received.
-func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
+func (e *Engine) call(ctx context.Context, number int, do func(m *Mount) (*logical.Response, error)) (*logical.Response, error) {
 	e.mu.Lock()
 	p := e.process
 	if p == nil || e.mounts[number] == nil {
@@ -223,7 +223,7 @@ func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logic
 	e.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, maxRequest)
-	served.ctx = ctx
+	served.Ctx = ctx
 	answers := make(chan answer, 1)
 	go func() {
 		defer p.requests.Done()
@@ -236,10 +236,10 @@ func (e *engine) call(ctx context.Context, number int, do func(m *mount) (*logic
 	}()
 	select {
 	case <-p.ctx.Done():
-		return nil, errKilled
+		return nil, errProcessEnded
 	case given := <-answers:
-		if p.isKilled() {
-			return nil, errKilled
+		if p.hasEnded() {
+			return nil, errProcessEnded
 		}
 		return given.response, given.err
 	}

@@ -22,111 +22,111 @@ import (
 )
 
 const (
-	testNIP = "5265877635"
-	testURL = "https://ksef.test/v2"
+	NIP = "5265877635"
+	URL = "https://ksef.test/v2"
 )
 
-// tester is what a test, or one run of a property, offers.
-type tester interface {
+// TB is what a test, or one run of a property, offers.
+type TB interface {
 	require.TestingT
 	Helper()
 	Context() context.Context
 }
 
-// env is KSeF with what everybody in a test can see of it.
-type env struct {
-	t                  tester
-	ksef               *simulator.Simulator
-	transport          http.RoundTripper
-	registry           *ratelimit.Registry
-	logs               *syncBuffer
-	requireConformance judge
-	cert, key          string
+// Env is KSeF with what everybody in a test can see of it.
+type Env struct {
+	T           TB
+	KSeF        *simulator.Simulator
+	Transport   http.RoundTripper
+	Registry    *ratelimit.Registry
+	Logs        *syncBuffer
+	Conformance conformance
+	Cert, Key   string
 
 	mu      sync.Mutex
 	secrets []string
 }
 
-// inEnv runs a test in a bubble in which time passes when nobody works, and at its end looks for
+// InEnv runs a test in a bubble in which time passes when nobody works, and at its end looks for
 // every secret of the run in the logs.
-func inEnv(t *testing.T, options simulator.Options, test func(t *testing.T, w *env)) {
+func InEnv(t *testing.T, options simulator.Options, test func(t *testing.T, env *Env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newEnv(t, options)
-		test(t, w)
-		w.requireNoSecretInLogs()
+		env := NewEnv(t, options)
+		test(t, env)
+		env.RequireNoSecretInLogs()
 	})
 }
 
-func newEnv(t tester, options simulator.Options) *env {
+func NewEnv(t TB, options simulator.Options) *Env {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
-	w := &env{t: t, ksef: ksef, registry: ratelimit.NewRegistry(), logs: &syncBuffer{}}
-	w.transport = simulator.NewTransport(w.requireConformance.over(t, ksef.Handler()))
-	w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: testNIP})
-	return w
+	env := &Env{T: t, KSeF: ksef, Registry: ratelimit.NewRegistry(), Logs: &syncBuffer{}}
+	env.Transport = simulator.NewTransport(env.Conformance.Check(t, ksef.Handler()))
+	env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+	return env
 }
 
-func (w *env) certificate(options simulator.CertificateOptions) (certificate, key string) {
+func (env *Env) NewCertificate(options simulator.CertificateOptions) (certificate, key string) {
 	certPEM, keyPEM, err := simulator.NewCertificate(options)
-	require.NoError(w.t, err)
-	w.remember(string(keyPEM))
+	require.NoError(env.T, err)
+	env.Remember(string(keyPEM))
 	return string(certPEM), string(keyPEM)
 }
 
-// remember notes a secret that no log may ever show.
-func (w *env) remember(secrets ...string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// Remember notes a secret that no log may ever show.
+func (env *Env) Remember(secrets ...string) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
 	for _, secret := range secrets {
 		if secret != "" {
-			w.secrets = append(w.secrets, secret)
+			env.secrets = append(env.secrets, secret)
 		}
 	}
 }
 
-func (w *env) requireNoSecretInLogs() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	logs := w.logs.String()
-	require.NotEmpty(w.t, logs, "a run without a log proves nothing")
-	for _, secret := range w.secrets {
+func (env *Env) RequireNoSecretInLogs() {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	logs := env.Logs.String()
+	require.NotEmpty(env.T, logs, "a run without a log proves nothing")
+	for _, secret := range env.secrets {
 		for line := range strings.Lines(secret) {
 			line = strings.TrimSpace(line)
 			if strings.HasPrefix(line, "-----") || len(line) < 16 {
 				continue
 			}
-			require.NotContains(w.t, logs, line, "a secret reached the log")
+			require.NotContains(env.T, logs, line, "a secret reached the log")
 		}
 	}
 }
 
-// login logs in with a KSeF token as a program does, and returns KSeF's verdict.
-func (w *env) login(token any) error {
-	_, err := w.tokenLogin(token)
+// Login logs in with a KSeF token as a program does, and returns KSeF's verdict.
+func (env *Env) Login(token any) error {
+	_, err := env.TokenLogin(token)
 	return err
 }
 
-func (w *env) tokenLogin(token any) (*client.Tokens, error) {
-	api, err := client.New(client.Config{URL: testURL, Transport: w.transport})
-	require.NoError(w.t, err)
-	ctx := w.t.Context()
-	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}, client.Secret(token.(string)))
-	require.NoError(w.t, err)
+func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
+	api, err := client.New(client.Config{URL: URL, Transport: env.Transport})
+	require.NoError(env.T, err)
+	ctx := env.T.Context()
+	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, client.Secret(token.(string)))
+	require.NoError(env.T, err)
 	return session.Finish(ctx, api, operation)
 }
 
-// requireLoginRefused is the proof that a token is dead: KSeF's status 450.
-func (w *env) requireLoginRefused(token any) {
-	w.t.Helper()
+// RequireLoginRefused is the proof that a token is dead: KSeF's status 450.
+func (env *Env) RequireLoginRefused(token any) {
+	env.T.Helper()
 	var refused *client.LoginError
-	require.ErrorAs(w.t, w.login(token), &refused)
-	require.Equal(w.t, 450, refused.Status.Code)
+	require.ErrorAs(env.T, env.Login(token), &refused)
+	require.Equal(env.T, 450, refused.Status.Code)
 }
 
-// statusInKSeF is what KSeF's own list says of a token.
-func (w *env) statusInKSeF(referenceNumber any) string {
-	for _, token := range w.ksef.State().Tokens {
+// StatusInKSeF is what KSeF's own list says of a token.
+func (env *Env) StatusInKSeF(referenceNumber any) string {
+	for _, token := range env.KSeF.State().Tokens {
 		if token.ReferenceNumber == referenceNumber {
 			return token.Status
 		}
@@ -152,23 +152,23 @@ func (b *syncBuffer) String() string {
 	return b.all.String()
 }
 
-// fault makes KSeF's next answers go wrong.
-func (w *env) fault(fault simulator.Fault) {
-	w.t.Helper()
-	w.requireConformance.faulty.Store(true)
-	require.NoError(w.t, w.ksef.AddFault(fault))
+// Fault makes KSeF's next answers go wrong.
+func (env *Env) Fault(fault simulator.Fault) {
+	env.T.Helper()
+	env.Conformance.faulty.Store(true)
+	require.NoError(env.T, env.KSeF.AddFault(fault))
 }
 
-// elapse lets time pass, and whoever has work at the end of it finish.
-func (w *env) elapse(d time.Duration) {
+// Elapse lets time pass, and whoever has work at the end of it finish.
+func (env *Env) Elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// requests counts what KSeF has answered at an endpoint, whatever the status.
-func (w *env) requests(endpoint string) int {
+// Requests counts what KSeF has answered at an endpoint, whatever the status.
+func (env *Env) Requests(endpoint string) int {
 	sum := 0
-	for _, count := range w.ksef.State().Requests[endpoint] {
+	for _, count := range env.KSeF.State().Requests[endpoint] {
 		sum += count
 	}
 	return sum

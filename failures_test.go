@@ -25,7 +25,7 @@ func TestFailures(t *testing.T) {
 }
 
 func testFailureResolvedBy(t *testing.T) {
-	here, elsewhere := client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}, client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"}
+	here, elsewhere := client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"}
 	login := activity{kind: kindLogin, taxpayer: here}
 	issue, otherRole := activity{kindIssue, here, "a"}, activity{kindIssue, here, "b"}
 	issueElsewhere := activity{kindIssue, elsewhere, "a"}
@@ -87,88 +87,88 @@ func testFailuresLast(t *testing.T) {
 }
 
 func testFailureInStatus(t *testing.T) {
-	resolved := func(m *mount) any { return m.status()["last_error_resolved_at"] }
+	resolved := func(m *Mount) any { return m.Status()["last_error_resolved_at"] }
 	t.Run("issue", func(t *testing.T) {
-		withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/reader", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite", "ttl": "1h"}))
-			m.refused(m.read("creds/writer", nil))
+		WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/reader", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite", "ttl": "1h"}))
+			m.Refused(m.Read("creds/writer", nil))
 			failedAt := inUTC(time.Now())
-			m.must(m.read("creds/reader", nil))
+			m.Must(m.Read("creds/reader", nil))
 			require.Nil(t, resolved(m), "another role says nothing of this one")
-			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceRead"}))
-			m.elapse(time.Minute)
-			m.must(m.read("creds/writer", nil))
+			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceRead"}))
+			m.Elapse(time.Minute)
+			m.Must(m.Read("creds/writer", nil))
 			require.Equal(t, inUTC(time.Now()), resolved(m))
-			require.Equal(t, failedAt, m.status()["last_error_at"])
-			require.Contains(t, m.status()["last_error"], "26001")
-			require.Contains(t, m.summary(), "All is well.")
+			require.Equal(t, failedAt, m.Status()["last_error_at"])
+			require.Contains(t, m.Status()["last_error"], "26001")
+			require.Contains(t, m.StatusSummary(), "All is well.")
 		})
-		withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite", "ttl": "1h"}))
-			m.refused(m.read("creds/writer", nil))
+		WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite", "ttl": "1h"}))
+			m.Refused(m.Read("creds/writer", nil))
 			require.Nil(t, resolved(m))
-			m.must(m.delete("roles/writer"))
+			m.Must(m.Delete("roles/writer"))
 			require.Equal(t, inUTC(time.Now()), resolved(m), "nobody can try it again")
 		})
 	})
 	t.Run("revoke", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			issued := m.issue()
-			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: 1})
-			require.Error(t, m.revoke(m.lease(issued)))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
+			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: 1})
+			require.Error(t, m.Revoke(m.Lease(issued)))
 			require.Nil(t, resolved(m))
-			m.issue()
+			m.Issue()
 			require.Nil(t, resolved(m))
-			m.elapse(2 * time.Minute)
+			m.Elapse(2 * time.Minute)
 			require.NotNil(t, resolved(m))
 		})
 	})
 	t.Run("login", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
-			m.refused(m.read("creds/other", nil))
-			m.issue()
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
+			m.Refused(m.Read("creds/other", nil))
+			m.Issue()
 			require.Nil(t, resolved(m), "it concerns another taxpayer")
 		})
-		withMount(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *mount) {
-			certificate, key := m.certificate(simulator.CertificateOptions{PESEL: testPESEL})
-			m.refused(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
-			require.Nil(t, m.status()["last_error"], "a configuration that is not stored is no trouble of the mount")
-			m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key, "verify": false}))
-			m.refused(m.read("tokens", nil))
-			require.Contains(t, m.status()["last_error"], "415")
+		WithMount(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *Mount) {
+			certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
+			m.Refused(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
+			require.Nil(t, m.Status()["last_error"], "a configuration that is not stored is no trouble of the mount")
+			m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key, "verify": false}))
+			m.Refused(m.Read("tokens", nil))
+			require.Contains(t, m.Status()["last_error"], "415")
 			require.Nil(t, resolved(m))
-			certificate, key = m.certificate(simulator.CertificateOptions{NIP: testNIP})
-			m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
+			certificate, key = m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+			m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
 			require.Equal(t, inUTC(time.Now()), resolved(m), "the login that is configured has been proven")
 		})
 	})
 	t.Run("login of a taxpayer whom config no longer names", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("config", map[string]any{"nip": "1111111111", "verify": false}))
-			m.refused(m.read("tokens", nil))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("config", map[string]any{"nip": "1111111111", "verify": false}))
+			m.Refused(m.Read("tokens", nil))
 			require.Nil(t, resolved(m))
-			m.must(m.write("config", map[string]any{"nip": testNIP}))
+			m.Must(m.Write("config", map[string]any{"nip": NIP}))
 			require.NotNil(t, resolved(m))
 		})
 	})
 	t.Run("rotation that was given up", func(t *testing.T) {
-		withMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *mount) {
-			require.Equal(t, "pending", m.rotate(nil)["status"])
-			m.must(m.write("config", map[string]any{"force": "rotation"}))
-			require.Nil(t, m.status()["last_error"])
-			require.Contains(t, m.summary(), "All is well.")
+		WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+			require.Equal(t, "pending", m.Rotate(nil)["status"])
+			m.Must(m.Write("config", map[string]any{"force": "rotation"}))
+			require.Nil(t, m.Status()["last_error"])
+			require.Contains(t, m.StatusSummary(), "All is well.")
 		})
 	})
 	t.Run("rotation", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.fault(simulator.Fault{Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: 550, Times: 1})
-			m.refused(m.write("config/rotate-root", nil))
-			require.Contains(t, m.status()["last_error"], "550")
-			m.issue()
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Fault(simulator.Fault{Endpoint: "POST /certificates/enrollments", Kind: simulator.FaultFailEnrollment, Status: 550, Times: 1})
+			m.Refused(m.Write("config/rotate-root", nil))
+			require.Contains(t, m.Status()["last_error"], "550")
+			m.Issue()
 			require.Nil(t, resolved(m))
-			m.must(m.write("config/rotate-root", nil))
+			m.Must(m.Write("config/rotate-root", nil))
 			require.NotNil(t, resolved(m))
 		})
 	})

@@ -15,7 +15,7 @@ import (
 func TestFigureALoneReadEndsSoonAfterTheActivation(t *testing.T) {
 	var worst activationReads
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second} {
-		inCluster(t, simulator.Options{ActivationDelay: delay, Limits: noLimits()}, func(_ *testing.T, s *cluster) {
+		InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(_ *testing.T, s *Cluster) {
 			s.lift()
 			s.readAlone(delay, 10)
 			measured := s.readAlone(delay, 100)

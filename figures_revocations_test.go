@@ -36,10 +36,10 @@ func TestFigureAThousandRevocationsEndSoonAfterAnOutageInTheirMiddle(t *testing.
 		const away = 2 * time.Hour
 		begin := (earliestEnd(manyRevocations, outageSpan{}) - away) / 2
 		r.begin()
-		r.elapse(begin)
-		r.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		r.elapse(away)
-		r.ksef.ClearFaults()
+		r.Elapse(begin)
+		r.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		r.Elapse(away)
+		r.KSeF.ClearFaults()
 		r.awaitEnd()
 		late := r.late(earliestEnd(manyRevocations, outageSpan{begin, begin + away}))
 		attribute(t, "late-percent", 100*late.share)
@@ -53,7 +53,7 @@ func TestFigureAThousandRevocationsEndSoonAfterAnOutageInTheirMiddle(t *testing.
 
 // revocations is a mount with leases that Vault ends all at once.
 type revocations struct {
-	*mount
+	*Mount
 	leases []*logical.Secret
 	began  time.Time
 	ended  *lastRevocation
@@ -62,20 +62,20 @@ type revocations struct {
 // withLeases has the tokens issued without limits; the mount then starts in a new process, in which
 // KSeF's documented limits hold.
 func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)) {
-	withMount(t, simulator.Options{Limits: noLimits()}, func(t *testing.T, m *mount) {
-		m.must(m.write("config", map[string]any{"activation_timeout": 0}))
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "72h", "max_ttl": "72h"}))
-		r := &revocations{mount: m}
+	WithMount(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("config", map[string]any{"activation_timeout": 0}))
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "72h", "max_ttl": "72h"}))
+		r := &revocations{Mount: m}
 		for range count {
-			r.leases = append(r.leases, m.lease(m.must(m.read("creds/invoices", nil))))
+			r.leases = append(r.leases, m.Lease(m.Must(m.Read("creds/invoices", nil))))
 		}
-		m.elapse(time.Minute)
-		m.stop()
-		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.storage, rateLimitPrefix)))
-		m.ksef.SetLimits(simulator.Limits{})
-		r.ended = &lastRevocation{next: m.transport}
-		m.registry, m.transport = ratelimit.NewRegistry(), r.ended
-		m.start()
+		m.Elapse(time.Minute)
+		m.Stop()
+		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, rateLimitPrefix)))
+		m.KSeF.SetLimits(simulator.Limits{})
+		r.ended = &lastRevocation{next: m.Transport}
+		m.Registry, m.Transport = ratelimit.NewRegistry(), r.ended
+		m.Start()
 		test(t, r)
 	})
 }
@@ -84,20 +84,20 @@ func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)
 func (r *revocations) begin() {
 	r.began = time.Now()
 	for _, secret := range r.leases {
-		go func() { _ = r.revoke(secret) }()
+		go func() { _ = r.Revoke(secret) }()
 	}
 }
 
 func (r *revocations) awaitEnd() {
 	deadline := time.Now().Add(24 * time.Hour)
 	for r.ended.confirmed() < len(r.leases) && time.Now().Before(deadline) {
-		r.elapse(time.Minute)
+		r.Elapse(time.Minute)
 	}
 }
 
 func (r *revocations) requestsAnswered(status string) int {
 	sum := 0
-	for _, statuses := range r.ksef.State().Requests {
+	for _, statuses := range r.KSeF.State().Requests {
 		sum += statuses[status]
 	}
 	return sum
@@ -107,18 +107,18 @@ func (r *revocations) requestsAnswered(status string) int {
 // never refused a request for its limits, and that each lease now ends without another request to
 // KSeF.
 func (r *revocations) requireNothingLost() {
-	r.elapse(time.Minute)
-	confirmed := r.ksef.State().Requests["DELETE /tokens/{referenceNumber}"]["204"]
-	require.Equal(r.t, len(r.leases), confirmed)
-	require.Zero(r.t, r.requestsAnswered("429"))
-	for _, token := range r.ksef.State().Tokens {
-		require.Equal(r.t, "Revoked", token.Status)
+	r.Elapse(time.Minute)
+	confirmed := r.KSeF.State().Requests["DELETE /tokens/{referenceNumber}"]["204"]
+	require.Equal(r.T, len(r.leases), confirmed)
+	require.Zero(r.T, r.requestsAnswered("429"))
+	for _, token := range r.KSeF.State().Tokens {
+		require.Equal(r.T, "Revoked", token.Status)
 	}
 	for _, secret := range r.leases {
-		require.NoError(r.t, r.revoke(secret))
+		require.NoError(r.T, r.Revoke(secret))
 	}
-	require.Equal(r.t, confirmed, r.ksef.State().Requests["DELETE /tokens/{referenceNumber}"]["204"])
-	r.requireEmptyLedger()
+	require.Equal(r.T, confirmed, r.KSeF.State().Requests["DELETE /tokens/{referenceNumber}"]["204"])
+	r.RequireEmptyLedger()
 }
 
 // lateness is by how much the last confirmation missed the earliest moment at which it could have
@@ -129,9 +129,9 @@ type lateness struct {
 }
 
 func (r *revocations) late(earliest time.Duration) lateness {
-	require.Equal(r.t, len(r.leases), r.ended.confirmed())
+	require.Equal(r.T, len(r.leases), r.ended.confirmed())
 	span := r.ended.at().Sub(r.began) - earliest
-	require.GreaterOrEqual(r.t, span, time.Duration(0), "nothing is faster than KSeF's limits allow")
+	require.GreaterOrEqual(r.T, span, time.Duration(0), "nothing is faster than KSeF's limits allow")
 	return lateness{share: float64(span) / float64(earliest), beyondPercent: max(0, span-earliest/100)}
 }
 

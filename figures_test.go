@@ -23,16 +23,16 @@ import (
 // that make bench prints.
 
 func TestFigureAHundredTokensAtOnceTakeAHundredAndTenRequests(t *testing.T) {
-	withMount(t, simulator.Options{ActivationDelay: 2 * time.Second, Limits: noLimits()}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
-		before := m.ksef.State().Requests
+	WithMount(t, simulator.Options{ActivationDelay: 2 * time.Second, Limits: NoLimits()}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+		before := m.KSeF.State().Requests
 		const tokens = 100
-		atOnce(tokens, func(int) {
-			response := m.must(m.read("creds/invoices", nil))
+		AtOnce(tokens, func(int) {
+			response := m.Must(m.Read("creds/invoices", nil))
 			require.Equal(t, "Active", response.Data["status"])
 		})
 		posts, gets, others := 0, 0, 0
-		for endpoint, count := range since(before, m.ksef.State().Requests) {
+		for endpoint, count := range since(before, m.KSeF.State().Requests) {
 			switch {
 			case endpoint == "POST /tokens":
 				posts += count
@@ -81,26 +81,26 @@ type restartReads struct{ start, hour int }
 
 // readsOfARestart restarts a mount with so many live records and has Vault call it each minute.
 func readsOfARestart(t *testing.T, records int) (reads restartReads) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		storage := &readCounter{Storage: &logical.InmemStorage{}}
-		m := w.mount(storage)
-		m.configure()
-		m.stop()
-		populate(t, storage, testURL, records)
-		m.start()
-		m.elapse(time.Minute)
-		m.stop()
+		m := env.Mount(storage)
+		m.Configure()
+		m.Stop()
+		populate(t, storage, URL, records)
+		m.Start()
+		m.Elapse(time.Minute)
+		m.Stop()
 		storage.reset()
-		m.start()
+		m.Start()
 		synctest.Wait()
 		reads.start = storage.reset()
 		for range 60 {
-			m.elapse(time.Minute)
-			_, err := m.request(logical.RollbackOperation, "", nil)
+			m.Elapse(time.Minute)
+			_, err := m.Request(logical.RollbackOperation, "", nil)
 			require.NoError(t, err)
 		}
 		reads.hour = storage.reset()
-		m.stop()
+		m.Stop()
 	})
 	return reads
 }
@@ -139,8 +139,8 @@ func (c *readCounter) reset() int {
 	return reads
 }
 
-// atOnce runs so many at once and waits for all.
-func atOnce(count int, do func(int)) {
+// AtOnce runs so many at once and waits for all.
+func AtOnce(count int, do func(int)) {
 	var all sync.WaitGroup
 	for i := range count {
 		all.Go(func() { do(i) })

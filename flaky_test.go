@@ -12,47 +12,47 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// trouble is what a storage does instead of what it is asked.
-type trouble string
+// StorageFailure is what a storage does instead of what it is asked.
+type StorageFailure string
 
 const (
-	none    trouble = ""
-	refused trouble = "refused" // nothing
-	unsaid  trouble = "unsaid"  // it does it, and answers with an error all the same
+	StorageWorks       StorageFailure = ""
+	StorageRefuses     StorageFailure = "refused" // nothing
+	StorageUnconfirmed StorageFailure = "unsaid"  // it does it, and answers with an error all the same
 )
 
 var errDisk = errors.New("the storage has failed")
 
-// flakyDisk is a storage in which operations fail, as it is told.
-type flakyDisk struct {
+// FlakyStorage is a storage in which operations fail, as it is told.
+type FlakyStorage struct {
 	logical.Storage
 	// beforePut is called before each entry that is written; nil is allowed.
 	beforePut func(entry *logical.StorageEntry)
 
 	mu      sync.Mutex
-	trouble trouble
+	failure StorageFailure
 	which   string
 }
 
-// fail gives trouble to all operations that begin so, such as "put ledger/live/" or "delete "; ""
+// Fail gives trouble to all operations that begin so, such as "put ledger/live/" or "delete "; ""
 // is all that write, "read" all that read.
-func (d *flakyDisk) fail(how trouble, which string) {
+func (d *FlakyStorage) Fail(how StorageFailure, which string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.trouble, d.which = how, which
+	d.failure, d.which = how, which
 }
 
-// mendReads lets reads succeed: a Vault that cannot read its storage does not unseal, and so loads
-// no mount.
-func (d *flakyDisk) mendReads() {
+// repairReads lets reads succeed: a Vault that cannot read its storage does not unseal, and so
+// loads no mount.
+func (d *FlakyStorage) repairReads() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.which == "read" {
-		d.trouble, d.which = none, ""
+		d.failure, d.which = StorageWorks, ""
 	}
 }
 
-func (d *flakyDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (d *FlakyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return d.write("put "+entry.Key, func() error {
 		if d.beforePut != nil {
 			d.beforePut(entry)
@@ -61,39 +61,39 @@ func (d *flakyDisk) Put(ctx context.Context, entry *logical.StorageEntry) error 
 	})
 }
 
-func (d *flakyDisk) Delete(ctx context.Context, key string) error {
+func (d *FlakyStorage) Delete(ctx context.Context, key string) error {
 	return d.write("delete "+key, func() error { return d.Storage.Delete(ctx, key) })
 }
 
-func (d *flakyDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if how, which := d.state(); how != none && which == "read" {
+func (d *FlakyStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if how, which := d.state(); how != StorageWorks && which == "read" {
 		return nil, errDisk
 	}
 	return d.Storage.Get(ctx, key)
 }
 
-func (d *flakyDisk) List(ctx context.Context, prefix string) ([]string, error) {
-	if how, which := d.state(); how != none && which == "read" {
+func (d *FlakyStorage) List(ctx context.Context, prefix string) ([]string, error) {
+	if how, which := d.state(); how != StorageWorks && which == "read" {
 		return nil, errDisk
 	}
 	return d.Storage.List(ctx, prefix)
 }
 
-func (d *flakyDisk) state() (how trouble, which string) {
+func (d *FlakyStorage) state() (how StorageFailure, which string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.trouble, d.which
+	return d.failure, d.which
 }
 
-func (d *flakyDisk) write(what string, do func() error) error {
+func (d *FlakyStorage) write(what string, do func() error) error {
 	how, which := d.state()
 	if !strings.HasPrefix(what, which) {
 		return do()
 	}
 	switch how {
-	case refused:
+	case StorageRefuses:
 		return errDisk
-	case unsaid:
+	case StorageUnconfirmed:
 		return errors.Join(do(), errDisk)
 	}
 	return do()

@@ -31,7 +31,7 @@ const slowness = 2400 * time.Millisecond
 func (k *slowKSeF) isSlow(request *http.Request) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if endpointOf(request) != issueEndpoint || k.slow == 0 {
+	if endpointOf(request) != IssueEndpoint || k.slow == 0 {
 		return false
 	}
 	k.slow--
@@ -64,23 +64,23 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 // TestLimitsOfRequestsThatWereGivenUp has ten callers leave before KSeF looks at their requests,
 // and ten others come at that moment.
 func TestLimitsOfRequestsThatWereGivenUp(t *testing.T) {
-	inCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *cluster) {
-		s.mustIssue(time.Hour)
-		s.elapse(2 * time.Minute)
-		s.network.ksef = &slowKSeF{RoundTripper: s.network.ksef, slow: 10}
+	InCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *Cluster) {
+		s.MustIssue(time.Hour)
+		s.Elapse(2 * time.Minute)
+		s.Network.ksef = &slowKSeF{RoundTripper: s.Network.ksef, slow: 10}
 		var callers sync.WaitGroup
 		ten := func(maxWait time.Duration) {
 			for range 10 {
 				callers.Go(func() {
-					_, _ = s.vault().issue(leaving(context.Background(), maxWait), "invoices", time.Hour)
+					_, _ = s.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour)
 				})
 			}
 		}
 		ten(500 * time.Millisecond)
-		s.elapse(1700 * time.Millisecond)
+		s.Elapse(1700 * time.Millisecond)
 		ten(time.Minute)
 		callers.Wait()
-		s.elapse(time.Minute)
+		s.Elapse(time.Minute)
 		require.NoError(t, s.limitExceeded())
 		require.NoError(t, s.settle())
 	})

@@ -30,24 +30,24 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 // it.
 func TestIssueTakesTheContextOfTheConfigInForce(t *testing.T) {
 	const otherNIP = "1111111111"
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		person, key := m.certificate(simulator.CertificateOptions{PESEL: "44051401359"})
-		m.must(m.write("config", map[string]any{"certificate": person, "private_key": key}))
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		person, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})
+		m.Must(m.Write("config", map[string]any{"certificate": person, "private_key": key}))
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		changed := false
 		system := meddlingSystem{
 			logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 24 * time.Hour},
 			func() {
 				if !changed {
 					changed = true
-					m.must(m.write("config", map[string]any{"nip": otherNIP}))
+					m.Must(m.Write("config", map[string]any{"nip": otherNIP}))
 				}
 			},
 		}
-		require.NoError(t, m.backend.Setup(t.Context(), &logical.BackendConfig{
-			StorageView: m.storage, System: system, Logger: m.backend.Logger(), EventsSender: m.events,
+		require.NoError(t, m.Backend.Setup(t.Context(), &logical.BackendConfig{
+			StorageView: m.Storage, System: system, Logger: m.Backend.Logger(), EventsSender: m.Events,
 		}))
-		response, err := m.read("creds/invoices", nil)
+		response, err := m.Read("creds/invoices", nil)
 		require.NoError(t, err)
 		require.True(t, changed)
 		require.NoError(t, response.Error())

@@ -28,21 +28,21 @@ func TestIssueInOutage(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-				s.mustIssue(time.Hour)
-				before := s.ksef.State().Requests
+			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+				s.MustIssue(time.Hour)
+				before := s.KSeF.State().Requests
 				fault.Endpoint, fault.Times = "*", -1
-				s.fault(fault)
+				s.Fault(fault)
 				reader := s.readEachSecond()
 				defer reader.stop()
-				s.elapse(280 * time.Second)
-				spent := hourly(since(before, s.ksef.State().Requests))
-				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, s.ksef.State().Requests))
+				s.Elapse(280 * time.Second)
+				spent := hourly(since(before, s.KSeF.State().Requests))
+				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, s.KSeF.State().Requests))
 				require.Empty(t, reader.succeeded())
 
-				s.ksef.ClearFaults()
+				s.KSeF.ClearFaults()
 				back := time.Now()
-				s.elapse(15 * time.Second)
+				s.Elapse(15 * time.Second)
 				require.NotEmpty(t, reader.succeeded())
 				require.LessOrEqual(t, reader.succeeded()[0].Sub(back), 15*time.Second)
 				reader.stop()
@@ -57,20 +57,20 @@ func TestIssueInOutage(t *testing.T) {
 func TestIssueInOutageOfSilence(t *testing.T) {
 	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
 		t.Run(maxWait.String(), func(t *testing.T) {
-			inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-				s.mustIssue(time.Hour)
+			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+				s.MustIssue(time.Hour)
 				before := s.spentOnIssuing()
-				s.network.set(silent)
+				s.Network.Set(Silent)
 				var work sync.WaitGroup
 				for range 280 {
-					work.Go(func() { _, _ = s.vault().issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
-					s.elapse(time.Second)
+					work.Go(func() { _, _ = s.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
+					s.Elapse(time.Second)
 				}
 				require.LessOrEqual(t, s.spentOnIssuing()-before, 10)
-				s.network.set(reachable)
+				s.Network.Set(Reachable)
 				reader := s.readEachSecond()
 				defer reader.stop()
-				s.elapse(15 * time.Second)
+				s.Elapse(15 * time.Second)
 				require.NotEmpty(t, reader.succeeded())
 				reader.stop()
 				work.Wait()
@@ -82,11 +82,11 @@ func TestIssueInOutageOfSilence(t *testing.T) {
 
 // spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
 // never seen.
-func (s *cluster) spentOnIssuing() (used int) {
-	s.onMount(0, func(m *mount) {
-		key := ratelimit.Key{API: testURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}.String()}
-		for _, usage := range m.backend.limiters.usage()[key] {
-			if usage.Endpoint == issueEndpoint {
+func (s *Cluster) spentOnIssuing() (used int) {
+	s.OnMount(0, func(m *Mount) {
+		key := ratelimit.Key{API: URL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}.String()}
+		for _, usage := range m.Backend.limiters.usage()[key] {
+			if usage.Endpoint == IssueEndpoint {
 				used = usage.Hour.Used
 			}
 		}
@@ -96,19 +96,19 @@ func (s *cluster) spentOnIssuing() (used int) {
 
 // TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
 func TestIssueInOutageOfOneEndpoint(t *testing.T) {
-	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-		s.mustIssue(time.Hour)
-		before := s.ksef.State().Requests
-		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.MustIssue(time.Hour)
+		before := s.KSeF.State().Requests
+		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
 		reader := s.readEachSecond()
 		defer reader.stop()
-		s.elapse(10 * time.Minute)
+		s.Elapse(10 * time.Minute)
 		reader.stop()
-		require.LessOrEqual(t, since(before, s.ksef.State().Requests)[issueEndpoint], 10)
+		require.LessOrEqual(t, since(before, s.KSeF.State().Requests)[IssueEndpoint], 10)
 		require.NoError(t, s.broken())
-		s.ksef.ClearFaults()
-		s.elapse(5 * time.Minute)
-		s.mustIssue(time.Hour)
+		s.KSeF.ClearFaults()
+		s.Elapse(5 * time.Minute)
+		s.MustIssue(time.Hour)
 		require.NoError(t, s.settle())
 	})
 }
@@ -116,47 +116,47 @@ func TestIssueInOutageOfOneEndpoint(t *testing.T) {
 // TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time
 // of the next try, and no trace in the ledger.
 func TestIssueInOutageAnswers(t *testing.T) {
-	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-		s.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		for range 3 {
-			_, err := s.vault().issue(context.Background(), "invoices", time.Hour)
+			_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
 			var lost *ledger.LostReplyError
 			require.ErrorAs(t, err, &lost)
 		}
 		open, err := s.openRecords()
 		require.NoError(t, err)
 		require.Len(t, open, 3)
-		posts := s.requests(issueEndpoint)
+		posts := s.Requests(IssueEndpoint)
 
-		_, err = s.vault().issue(context.Background(), "invoices", time.Hour)
+		_, err = s.Vault().Issue(context.Background(), "invoices", time.Hour)
 		var coded logical.HTTPCodedError
 		require.ErrorAs(t, err, &coded)
 		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
 		require.ErrorContains(t, err, "the last 3 requests for tokens")
 		require.ErrorContains(t, err, time.Now().Add(5*time.Second).UTC().Format(time.RFC3339))
-		require.Equal(t, posts, s.requests(issueEndpoint))
+		require.Equal(t, posts, s.Requests(IssueEndpoint))
 		open, err = s.openRecords()
 		require.NoError(t, err)
 		require.Len(t, open, 3)
 
 		// All that ask at once share one probe, and after it one request for a token.
-		s.elapse(10 * time.Second)
-		probes := s.requests("POST /auth/challenge")
-		s.ksef.ClearFaults()
-		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
+		s.Elapse(10 * time.Second)
+		probes := s.Requests("POST /auth/challenge")
+		s.KSeF.ClearFaults()
+		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
 		var successes sync.WaitGroup
-		made := make(chan *tokenLease, 20)
+		made := make(chan *TokenLease, 20)
 		for range 20 {
 			successes.Go(func() {
-				if lease, err := s.vault().issue(context.Background(), "invoices", time.Hour); err == nil {
+				if lease, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err == nil {
 					made <- lease
 				}
 			})
 		}
 		successes.Wait()
 		require.Len(t, made, 1)
-		require.Equal(t, probes+1, s.requests("POST /auth/challenge"))
-		s.mustIssue(time.Hour)
+		require.Equal(t, probes+1, s.Requests("POST /auth/challenge"))
+		s.MustIssue(time.Hour)
 		require.NoError(t, s.settle())
 	})
 }
@@ -181,7 +181,7 @@ type reader struct {
 	times []time.Time
 }
 
-func (s *cluster) readEachSecond() *reader {
+func (s *Cluster) readEachSecond() *reader {
 	ctx, end := context.WithCancel(context.Background())
 	r := &reader{end: end}
 	r.work.Go(func() {
@@ -199,8 +199,8 @@ func (s *cluster) readEachSecond() *reader {
 	return r
 }
 
-func (r *reader) read(s *cluster) {
-	if _, err := s.vault().issue(context.Background(), "invoices", time.Hour); err != nil {
+func (r *reader) read(s *Cluster) {
+	if _, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
 		return
 	}
 	r.mu.Lock()

@@ -26,15 +26,15 @@ func concretePaths() []string {
 }
 
 func TestFieldKinds(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		_, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 		const password = "canary-0123456789-abcdef"
-		m.remember(password)
-		sent := m.allRequests()
+		m.Remember(password)
+		sent := m.AllRequests()
 		seen := map[*framework.Path]bool{}
 		for _, name := range concretePaths() {
-			path := m.backend.Route(name)
+			path := m.Backend.Route(name)
 			require.NotNil(t, path, name)
 			seen[path] = true
 			for field, schema := range path.Fields {
@@ -46,7 +46,7 @@ func TestFieldKinds(t *testing.T) {
 						if field == "private_key" && what == "key" {
 							continue
 						}
-						response, err := m.request(operation, name, map[string]any{field: value})
+						response, err := m.Request(operation, name, map[string]any{field: value})
 						about := fmt.Sprint(operation, " ", name, " ", field, ": ", what)
 						require.NoError(t, err, about)
 						require.True(t, response != nil && response.IsError(), about)
@@ -57,10 +57,10 @@ func TestFieldKinds(t *testing.T) {
 				}
 			}
 		}
-		for _, path := range m.backend.Paths {
+		for _, path := range m.Backend.Paths {
 			require.True(t, seen[path] || len(path.Fields) == 0, "%s is not tried", path.Pattern)
 		}
-		require.Equal(t, sent, m.allRequests(), "nothing is sent")
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent")
 	})
 }
 
@@ -91,10 +91,10 @@ func requireNoPartOf(t *testing.T, text string, secrets ...string) {
 }
 
 func TestFieldKindsOfNames(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		_, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 		for _, name := range []string{key, strings.TrimSpace(strings.Split(key, "\n")[1])} {
-			text := m.refused(m.write("config", map[string]any{name: "x"}))
+			text := m.Refused(m.Write("config", map[string]any{name: "x"}))
 			require.Contains(t, text, "a field: is not a field of this path; use ")
 			requireNoPartOf(t, text, key)
 		}
@@ -102,8 +102,8 @@ func TestFieldKindsOfNames(t *testing.T) {
 }
 
 func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		text := m.refused(m.write("config", map[string]any{"npi": testNIP}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		text := m.Refused(m.Write("config", map[string]any{"npi": NIP}))
 		require.Contains(t, text, "npi: is not a field of this path; use activation_timeout, ")
 		require.Contains(t, text, ", nip, ")
 		for _, ignored := range []string{"certificate_days_left", "session_until", "signer_name", fieldTokensNotice} {
@@ -170,16 +170,16 @@ func FuzzFieldKinds(f *testing.F) {
 
 // TestListGivenAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
 func TestListGivenAsJSON(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {
 			require.Equal(t, "permissions: looks like JSON and was given as one text; give permissions=InvoiceRead,InvoiceWrite, "+
 				`or JSON as the body of the request: vault write <path> - <<<'{"permissions": ["InvoiceRead", "InvoiceWrite"]}'`,
-				m.refused(m.write("roles/invoices", map[string]any{"permissions": text})), text)
+				m.Refused(m.Write("roles/invoices", map[string]any{"permissions": text})), text)
 		}
-		require.Contains(t, m.refused(m.write("config", map[string]any{"allowed_contexts": `["*"]`})), "give allowed_contexts=a,b, or JSON")
+		require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_contexts": `["*"]`})), "give allowed_contexts=a,b, or JSON")
 		for _, list := range []any{"InvoiceRead,InvoiceWrite", []any{"InvoiceRead", "InvoiceWrite"}} {
-			m.must(m.write("roles/invoices", map[string]any{"permissions": list}))
-			require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, m.must(m.read("roles/invoices", nil)).Data["permissions"])
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": list}))
+			require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, m.Must(m.Read("roles/invoices", nil)).Data["permissions"])
 		}
 	})
 }

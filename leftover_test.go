@@ -51,7 +51,7 @@ func TestLimits_firstCallerGone(t *testing.T) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}
 		disk.blocked.Store(true)
 		limits := newLimiters(ratelimit.NewRegistry(), disk)
-		key := ratelimit.Key{API: testURL, Context: "Nip:" + testNIP}
+		key := ratelimit.Key{API: URL, Context: "Nip:" + NIP}
 		open := func(ctx context.Context) <-chan error {
 			done := make(chan error, 1)
 			go func() {
@@ -74,25 +74,25 @@ func TestLimits_firstCallerGone(t *testing.T) {
 // TestClean_afterSlowStop stores the exact limits although what was in progress took longer than
 // the time that is given for that.
 func TestClean_afterSlowStop(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}
-		m := w.mount(disk)
-		m.configure()
-		issued := m.issue()
+		m := env.Mount(disk)
+		m.Configure()
+		issued := m.Issue()
 		disk.slow = func(operation string) time.Duration {
 			if strings.HasPrefix(operation, "put ledger/") {
 				return 2 * cleanupTimeout
 			}
 			return 0
 		}
-		go func() { _, _ = m.delete("tokens/" + issued.Data["reference_number"].(string)) }()
+		go func() { _, _ = m.Delete("tokens/" + issued.Data["reference_number"].(string)) }()
 		synctest.Wait()
-		m.stop()
-		require.NotContains(t, m.logs.String(), "the state of KSeF's request limits could not be stored")
-		m.start()
-		defer m.stop()
-		for _, usage := range m.statusDetails()["rate_limits"].([]map[string]any) {
-			if usage["endpoint"] == issueEndpoint {
+		m.Stop()
+		require.NotContains(t, m.Logs.String(), "the state of KSeF's request limits could not be stored")
+		m.Start()
+		defer m.Stop()
+		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
+			if usage["endpoint"] == IssueEndpoint {
 				require.Equal(t, 1, usage["hour"].(map[string]any)["used"])
 			}
 		}
@@ -102,45 +102,45 @@ func TestClean_afterSlowStop(t *testing.T) {
 // TestDeadRecord_ofForcedRevocation goes two days after its token, though its lease would have
 // lasted for weeks.
 func TestDeadRecord_ofForcedRevocation(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
-		secret := m.lease(m.must(m.read("creds/long", nil)))
-		m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		require.Error(t, m.revoke(secret), "and by force the lease is gone")
-		m.ksef.ClearFaults()
-		m.elapse(24 * time.Hour)
-		require.Empty(t, m.aliveTokens())
-		require.Len(t, m.keys("ledger/"), 1, "Vault may still ask")
-		m.elapse(26 * time.Hour)
-		m.requireEmptyLedger()
-		require.NoError(t, m.revoke(secret), "who asks later still is answered by KSeF")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
+		secret := m.Lease(m.Must(m.Read("creds/long", nil)))
+		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		require.Error(t, m.Revoke(secret), "and by force the lease is gone")
+		m.KSeF.ClearFaults()
+		m.Elapse(24 * time.Hour)
+		require.Empty(t, m.AliveTokens())
+		require.Len(t, m.Keys("ledger/"), 1, "Vault may still ask")
+		m.Elapse(26 * time.Hour)
+		m.RequireEmptyLedger()
+		require.NoError(t, m.Revoke(secret), "who asks later still is answered by KSeF")
 	})
 }
 
 // TestDeadRecord_byHand stays until two days after the lease's end, which asks for it then.
 func TestDeadRecord_byHand(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
-		issued := m.must(m.read("creds/long", nil))
-		m.must(m.delete("tokens/" + issued.Data["reference_number"].(string)))
-		m.must(m.request(logical.DeleteOperation, "config", nil))
-		m.elapse(11 * 24 * time.Hour)
-		require.Len(t, m.keys("ledger/"), 1)
-		m.elapse(2 * 24 * time.Hour)
-		m.requireEmptyLedger()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		issued := m.Must(m.Read("creds/long", nil))
+		m.Must(m.Delete("tokens/" + issued.Data["reference_number"].(string)))
+		m.Must(m.Request(logical.DeleteOperation, "config", nil))
+		m.Elapse(11 * 24 * time.Hour)
+		require.Len(t, m.Keys("ledger/"), 1)
+		m.Elapse(2 * 24 * time.Hour)
+		m.RequireEmptyLedger()
 	})
 }
 
 // TestDeadRecord_ofNobodysToken keeps nothing of a token that no lease has ever held.
 func TestDeadRecord_ofNobodysToken(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
-		m.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply})
-		_, err := m.read("creds/invoices", nil)
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+		_, err := m.Read("creds/invoices", nil)
 		require.Error(t, err)
-		m.elapse(time.Minute)
-		require.Empty(t, m.aliveTokens())
-		require.Equal(t, 1, m.requests(revokeEndpoint))
-		m.requireEmptyLedger()
+		m.Elapse(time.Minute)
+		require.Empty(t, m.AliveTokens())
+		require.Equal(t, 1, m.Requests(RevokeEndpoint))
+		m.RequireEmptyLedger()
 	})
 }

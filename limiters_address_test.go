@@ -44,7 +44,7 @@ func (l *limited) start() {
 
 func (l *limited) setLimits(groups client.RateLimitGroups) {
 	l.t.Helper()
-	require.NoError(l.t, l.mounts[0].setLimits(l.t.Context(), ratelimit.Key{API: testURL, Context: "Nip:" + testNIP}, groups))
+	require.NoError(l.t, l.mounts[0].setLimits(l.t.Context(), ratelimit.Key{API: URL, Context: "Nip:" + NIP}, groups))
 }
 
 func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) client.Permit {
@@ -53,14 +53,14 @@ func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) cl
 	if nip != "" {
 		taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: nip}
 	}
-	permit, err := l.mounts[mount].forContext(testURL, taxpayer, wait).Admit(l.t.Context(), endpoint)
+	permit, err := l.mounts[mount].forContext(URL, taxpayer, wait).Admit(l.t.Context(), endpoint)
 	require.NoError(l.t, err)
 	return permit
 }
 
 // usage is what a mount knows of an endpoint; the zero taxpayer stands for the address.
 func (l *limited) usage(mount int, taxpayer, endpoint string) ratelimit.Usage {
-	key := ratelimit.Key{API: testURL}
+	key := ratelimit.Key{API: URL}
 	if taxpayer != "" {
 		key.Context = "Nip:" + taxpayer
 	}
@@ -86,7 +86,7 @@ func TestGlobalLimit(t *testing.T) {
 	// spend sends three requests: of two contexts, two mounts and a login.
 	spend := func(l *limited) {
 		for _, permit := range []client.Permit{
-			l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{}),
+			l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{}),
 			l.admit(1, otherNIP, client.EndpointQueryTokens, ratelimit.Wait{}),
 			l.admit(1, "", client.EndpointRefresh, ratelimit.Wait{}),
 		} {
@@ -107,7 +107,7 @@ func TestGlobalLimit(t *testing.T) {
 			require.Zero(t, l.usage(1, otherNIP, client.EndpointToken).Hour.Used, "the endpoint's slot is given back")
 
 			began := time.Now()
-			permit = l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Minute})
+			permit = l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Minute})
 			require.NoError(t, permit.Begin(t.Context()))
 			require.Greater(t, time.Since(began), time.Minute-time.Second)
 			permit.Done(0)
@@ -117,7 +117,7 @@ func TestGlobalLimit(t *testing.T) {
 		in(t, func(t *testing.T, l *limited) {
 			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 3}})
 			spend(l)
-			permit := l.admit(0, testNIP, client.EndpointRevokeToken, ratelimit.Wait{AtMost: 24 * time.Hour})
+			permit := l.admit(0, NIP, client.EndpointRevokeToken, ratelimit.Wait{AtMost: 24 * time.Hour})
 			began := time.Now()
 			var exhausted *ratelimit.ExhaustedError
 			require.ErrorAs(t, permit.Begin(t.Context()), &exhausted)
@@ -139,7 +139,7 @@ func TestGlobalLimit(t *testing.T) {
 	t.Run("is not taken before a login that the request needs", func(t *testing.T) {
 		in(t, func(t *testing.T, l *limited) {
 			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: 1}})
-			request := l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{AtMost: 5 * time.Second})
+			request := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 5 * time.Second})
 			login := l.admit(0, "", client.EndpointChallenge, ratelimit.Wait{})
 			require.NoError(t, login.Begin(t.Context()))
 			login.Done(0)
@@ -153,55 +153,55 @@ func TestGlobalLimit(t *testing.T) {
 			spend(l)
 			l.start()
 			for i, mount := range l.mounts {
-				require.NoError(t, mount.openStored(t.Context(), testURL))
+				require.NoError(t, mount.openStored(t.Context(), URL))
 				require.Equal(t, 4, l.usage(i, "", ratelimit.AllRequests).Hour.Limit)
 			}
 			require.GreaterOrEqual(t, l.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
 		})
 	})
 	t.Run("is counted by a mount that sends nothing", func(t *testing.T) {
-		inClusterOf(t, 2, simulator.Options{}, func(t *testing.T, s *cluster) {
-			s.elapse(2 * time.Hour)
+		InClusterOf(t, 2, simulator.Options{}, func(t *testing.T, s *Cluster) {
+			s.Elapse(2 * time.Hour)
 			s.restart()
-			var idle *mount
-			s.onMount(1, func(m *mount) { idle = m })
-			s.onMount(0, func(m *mount) {
-				l := &limited{t: t, mounts: []*limiters{m.backend.limiters, m.backend.limiters}}
+			var idle *Mount
+			s.OnMount(1, func(m *Mount) { idle = m })
+			s.OnMount(0, func(m *Mount) {
+				l := &limited{t: t, mounts: []*limiters{m.Backend.limiters, m.Backend.limiters}}
 				l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
-				_, err := idle.request(logical.RollbackOperation, "", nil)
+				_, err := idle.Request(logical.RollbackOperation, "", nil)
 				require.NoError(t, err)
 				spend(l)
 			})
-			alone := &limited{t: t, mounts: []*limiters{newLimiters(ratelimit.NewRegistry(), s.disks[1])}}
-			require.NoError(t, alone.mounts[0].openStored(t.Context(), testURL))
+			alone := &limited{t: t, mounts: []*limiters{newLimiters(ratelimit.NewRegistry(), s.Disks[1])}}
+			require.NoError(t, alone.mounts[0].openStored(t.Context(), URL))
 			require.Equal(t, []int{0, 0, 9}, alone.limits("", ratelimit.AllRequests))
 			require.GreaterOrEqual(t, alone.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
 		})
 	})
 	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
 		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
-		inClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *cluster) {
+		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *Cluster) {
 			for i := range 60 {
-				_, _ = s.vaults[i%2].issue(t.Context(), "invoices", time.Hour)
-				s.elapse(2 * time.Second)
+				_, _ = s.Vaults[i%2].Issue(t.Context(), "invoices", time.Hour)
+				s.Elapse(2 * time.Second)
 				if i == 30 {
 					s.restart()
 				}
 			}
-			require.GreaterOrEqual(t, len(s.aliveTokens()), 40)
-			s.elapse(6 * time.Hour)
-			require.Empty(t, s.aliveTokens())
+			require.GreaterOrEqual(t, len(s.AliveTokens()), 40)
+			s.Elapse(6 * time.Hour)
+			require.Empty(t, s.AliveTokens())
 			require.NoError(t, s.limitExceeded())
 		})
 	})
 	t.Run("tells when a revocation can go", func(t *testing.T) {
-		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-			s.onMount(0, func(m *mount) {
-				m.must(m.read("tokens", nil))
-				limits := m.backend.limiters
-				require.NoError(t, limits.setLimits(t.Context(), ratelimit.Key{API: testURL, Context: "Nip:" + testNIP},
+		InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+			s.OnMount(0, func(m *Mount) {
+				m.Must(m.Read("tokens", nil))
+				limits := m.Backend.limiters
+				require.NoError(t, limits.setLimits(t.Context(), ratelimit.Key{API: URL, Context: "Nip:" + NIP},
 					client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 1, PerHour: -1}}))
-				require.Greater(t, time.Until(m.backend.lastRevocation(1)), 50*time.Second)
+				require.Greater(t, time.Until(m.Backend.lastRevocation(1)), 50*time.Second)
 			})
 		})
 	})
@@ -230,14 +230,14 @@ func TestLimitsAsTold(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLimited(t)
 				for _, endpoint := range []string{client.EndpointRevokeToken, client.EndpointQuerySessions} {
-					l.admit(0, testNIP, endpoint, ratelimit.Wait{}).Cancel()
+					l.admit(0, NIP, endpoint, ratelimit.Wait{}).Cancel()
 				}
 				for _, endpoint := range loginEndpoints() {
 					l.admit(0, "", endpoint, ratelimit.Wait{}).Cancel()
 				}
 				l.setLimits(test.told)
-				require.Equal(t, test.other, l.limits(testNIP, client.EndpointRevokeToken))
-				require.Equal(t, test.other, l.limits(testNIP, client.EndpointQuerySessions))
+				require.Equal(t, test.other, l.limits(NIP, client.EndpointRevokeToken))
+				require.Equal(t, test.other, l.limits(NIP, client.EndpointQuerySessions))
 				for _, endpoint := range loginEndpoints() {
 					require.Equal(t, test.anonymous, l.limits("", endpoint), endpoint)
 				}
@@ -256,24 +256,24 @@ func (a answers) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 func TestLearnLimits(t *testing.T) {
-	inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
-		s.onMount(0, func(m *mount) {
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.OnMount(0, func(m *Mount) {
 			learn := func(answer string) *limited {
-				api, err := client.New(client.Config{URL: testURL, Transport: answers(answer)})
+				api, err := client.New(client.Config{URL: URL, Transport: answers(answer)})
 				require.NoError(t, err)
-				m.backend.learnLimits(context.Background(), api, client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}, "access")
-				return &limited{t: t, mounts: []*limiters{m.backend.limiters}}
+				m.Backend.learnLimits(context.Background(), api, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, "access")
+				return &limited{t: t, mounts: []*limiters{m.Backend.limiters}}
 			}
 			l := learn(`{"other":{"perSecond":-1,"perMinute":20,"perHour":-1},"anonymous":{"perSecond":50,"perMinute":-1,"perHour":-1},
 				"global":{"perSecond":-1,"perMinute":-1,"perHour":900}}`)
-			require.Equal(t, []int{0, 20, 0}, l.limits(testNIP, client.EndpointGenerateToken))
+			require.Equal(t, []int{0, 20, 0}, l.limits(NIP, client.EndpointGenerateToken))
 			require.Equal(t, []int{50, 0, 0}, l.limits("", client.EndpointChallenge))
 			require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
-			status := m.statusDetails()["rate_limits"]
+			status := m.StatusDetails()["rate_limits"]
 			require.NotEmpty(t, status)
 
 			l = learn(`what is no JSON`)
-			require.Equal(t, []int{0, 20, 0}, l.limits(testNIP, client.EndpointGenerateToken), "what is known goes on")
+			require.Equal(t, []int{0, 20, 0}, l.limits(NIP, client.EndpointGenerateToken), "what is known goes on")
 			require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
 		})
 	})
@@ -285,16 +285,16 @@ func TestPassCancel(t *testing.T) {
 		l := newLimited(t)
 		l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerHour: 1}})
 		for range 3 {
-			permit := l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{})
+			permit := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{})
 			require.NoError(t, permit.Begin(t.Context()))
 			permit.Cancel()
 		}
-		permit := l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{})
+		permit := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{})
 		require.NoError(t, permit.Begin(t.Context()))
 		permit.GiveUp(time.Now())
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		permit = l.admit(0, testNIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Hour})
+		permit = l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Hour})
 		require.ErrorIs(t, permit.Begin(ended), context.Canceled)
 		permit.Cancel()
 	})

@@ -15,34 +15,34 @@ import (
 
 // TestIdleLimits reads the tokens of another context once, and nothing after that.
 func TestIdleLimits(t *testing.T) {
-	read := func(s *cluster) {
-		s.onMount(0, func(m *mount) {
-			m.must(m.write("config", map[string]any{"allowed_contexts": unitContext}))
-			m.must(m.read("tokens", map[string]any{"internal_id": unitContext}))
+	read := func(s *Cluster) {
+		s.OnMount(0, func(m *Mount) {
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": UnitID}))
+			m.Must(m.Read("tokens", map[string]any{"internal_id": UnitID}))
 		})
 	}
 	// Vault calls each mount once a minute.
-	elapse := func(s *cluster, minutes int) {
+	elapse := func(s *Cluster, minutes int) {
 		for range minutes {
-			s.elapse(time.Minute)
-			s.onMount(0, func(m *mount) {
-				_, err := m.request(logical.RollbackOperation, "", nil)
-				require.NoError(s.t, err)
+			s.Elapse(time.Minute)
+			s.OnMount(0, func(m *Mount) {
+				_, err := m.Request(logical.RollbackOperation, "", nil)
+				require.NoError(s.T, err)
 			})
 		}
 	}
-	budgetEntries := func(s *cluster) []string {
-		keys, err := logical.CollectKeysWithPrefix(s.t.Context(), s.disks[0], rateLimitPrefix)
-		require.NoError(s.t, err)
+	budgetEntries := func(s *Cluster) []string {
+		keys, err := logical.CollectKeysWithPrefix(s.T.Context(), s.Disks[0], rateLimitPrefix)
+		require.NoError(s.T, err)
 		return keys
 	}
-	opened := func(s *cluster) (count int) {
-		s.onMount(0, func(m *mount) { count = len(m.backend.limiters.usage()) })
+	opened := func(s *Cluster) (count int) {
+		s.OnMount(0, func(m *Mount) { count = len(m.Backend.limiters.usage()) })
 		return count
 	}
 
 	t.Run("go from storage and memory", func(t *testing.T) {
-		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
+		InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 			read(s)
 			require.Equal(t, 3, opened(s), "config's context, the unit's, and that of logins")
 			elapse(s, 90)
@@ -57,10 +57,10 @@ func TestIdleLimits(t *testing.T) {
 	})
 
 	t.Run("are not opened by a start", func(t *testing.T) {
-		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
+		InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 			read(s)
 			s.engine.stop()
-			s.elapse(90 * time.Minute)
+			s.Elapse(90 * time.Minute)
 			s.engine.start()
 			require.Equal(t, 1, opened(s))
 			require.Empty(t, budgetEntries(s))
@@ -68,10 +68,10 @@ func TestIdleLimits(t *testing.T) {
 	})
 
 	t.Run("are opened by a start while they count", func(t *testing.T) {
-		inCluster(t, simulator.Options{}, func(t *testing.T, s *cluster) {
+		InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 			read(s)
 			s.engine.stop()
-			s.elapse(30 * time.Minute)
+			s.Elapse(30 * time.Minute)
 			s.engine.start()
 			require.Equal(t, 2, opened(s))
 		})

@@ -18,14 +18,14 @@ import (
 
 // Vault lets a text of 1 MiB through.
 func TestTenCostlySignedRequestsAtOnce(t *testing.T) {
-	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		document := base64.StdEncoding.EncodeToString([]byte("<x>" + strings.Repeat("<a/>", 786<<10/4-2) + "</x>"))
 		allocated := allocatedBy(func() {
 			var requests sync.WaitGroup
 			for range 10 {
 				requests.Go(func() {
-					response, err := m.backend.HandleRequest(m.ctx, &logical.Request{
-						Operation: logical.UpdateOperation, Path: "login/complete", Storage: m.storage,
+					response, err := m.Backend.HandleRequest(m.Ctx, &logical.Request{
+						Operation: logical.UpdateOperation, Path: "login/complete", Storage: m.Storage,
 						Data: map[string]any{"signed_request": document},
 					})
 					if err != nil || !response.IsError() {

@@ -19,149 +19,149 @@ import (
 )
 
 // unnamed signs without a SigningCertificate.
-func (p *signer) unnamed(t *testing.T, begun map[string]any) string {
+func (p *Signer) unnamed(t *testing.T, begun map[string]any) string {
 	reference := regexp.MustCompile(`<xades:SigningCertificate>.*</xades:SigningCertificate>`)
-	return p.signAs(t, xadestest.Request{
-		Challenge: begun["challenge"].(string), Context: contextElement(begun), Layout: xadestest.DSS(),
+	return p.SignAs(t, xadestest.Request{
+		Challenge: begun["challenge"].(string), Context: ContextElement(begun), Layout: xadestest.DSS(),
 		EditProperties: func(properties string) string { return reference.ReplaceAllString(properties, "") },
 	})
 }
 
 func TestLoginGuard(t *testing.T) {
-	stranger := simulator.CertificateOptions{PESEL: testPESEL}
-	unit := map[string]any{"internal_id": unitContext}
-	unitRole := map[string]any{"permissions": "InvoiceRead", "internal_id": unitContext}
-	allowUnit := func(m *mount) { m.must(m.write("config", map[string]any{"allowed_contexts": unitContext})) }
+	stranger := simulator.CertificateOptions{PESEL: PESEL}
+	unit := map[string]any{"internal_id": UnitID}
+	unitRole := map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}
+	allowUnit := func(m *Mount) { m.Must(m.Write("config", map[string]any{"allowed_contexts": UnitID})) }
 
 	t.Run("counts the certificate that the signature names", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			block, _ := pem.Decode([]byte(m.cert))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			block, _ := pem.Decode([]byte(m.Cert))
 			own := "<ds:X509Data><ds:X509Certificate>" + base64.StdEncoding.EncodeToString(block.Bytes) + "</ds:X509Certificate></ds:X509Data>"
-			signed := m.signer(stranger).sign(t, m.begin(nil), xadestest.DSS())
+			signed := m.Signer(stranger).Sign(t, m.BeginLogin(nil), xadestest.DSS())
 			signed = strings.Replace(signed, "<ds:KeyInfo>", "<ds:KeyInfo>"+own, 1)
-			require.Contains(t, m.refused(m.complete(signed)), "is signed by Pesel:"+testPESEL)
-			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+			require.Contains(t, m.Refused(m.CompleteLogin(signed)), "is signed by Pesel:"+PESEL)
+			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
 	t.Run("refuses a signer who is not named", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			text := m.refused(m.complete(m.signer(stranger).unnamed(t, m.begin(nil))))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			text := m.Refused(m.CompleteLogin(m.Signer(stranger).unnamed(t, m.BeginLogin(nil))))
 			require.Contains(t, text, "signed_request: does not tell who has signed it")
-			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
 	t.Run("refuses a signer who is not named beside open tokens of a person", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.logIn(m.signer(stranger))
-			m.issue()
-			text := m.refused(m.complete(m.signer(stranger).unnamed(t, m.begin(nil))))
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.LogIn(m.Signer(stranger))
+			m.Issue()
+			text := m.Refused(m.CompleteLogin(m.Signer(stranger).unnamed(t, m.BeginLogin(nil))))
 			require.Contains(t, text, "does not tell who has signed it")
-			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
 	t.Run("holds in a role's context", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			m.must(m.write("roles/unit", unitRole))
-			text := m.refused(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
-			require.Contains(t, text, "is signed by Pesel:"+testPESEL+", and config has the certificate of Nip:"+testNIP)
-			m.must(m.complete(m.signer(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())))
+			m.Must(m.Write("roles/unit", unitRole))
+			text := m.Refused(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			require.Contains(t, text, "is signed by Pesel:"+PESEL+", and config has the certificate of Nip:"+NIP)
+			m.Must(m.CompleteLogin(m.Signer(simulator.CertificateOptions{NIP: NIP}).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("holds where the certificate's tokens are open", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			m.must(m.write("roles/unit", unitRole))
-			issued := m.must(m.read("creds/unit", nil))
-			m.must(m.delete("roles/unit"))
-			require.Contains(t, m.refused(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS()))), "is signed by Pesel:"+testPESEL)
-			require.NoError(t, m.revoke(m.lease(issued)))
-			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
+			m.Must(m.Write("roles/unit", unitRole))
+			issued := m.Must(m.Read("creds/unit", nil))
+			m.Must(m.Delete("roles/unit"))
+			require.Contains(t, m.Refused(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS()))), "is signed by Pesel:"+PESEL)
+			require.NoError(t, m.Revoke(m.Lease(issued)))
+			m.Must(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("lets a person log in again", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			clerk := m.signer(stranger)
-			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
-			m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": unitContext}))
-			m.must(m.complete(clerk.sign(t, m.begin(unit), xadestest.DSS())))
+			clerk := m.Signer(stranger)
+			m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": UnitID}))
+			m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("warns of tokens in another context than config's", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			m.must(m.write("roles/unit", unitRole))
-			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
-			m.must(m.read("creds/unit", nil))
-			response := m.must(m.write("config", m.fields()))
+			m.Must(m.Write("roles/unit", unitRole))
+			m.Must(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			m.Must(m.Read("creds/unit", nil))
+			response := m.Must(m.Write("config", m.ConfigFields()))
 			require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
 		})
 	})
 	t.Run("holds in a context that is no longer allowed", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			signed := m.signer(simulator.CertificateOptions{NIP: testNIP}).sign(t, m.begin(unit), xadestest.DSS())
-			m.must(m.write("config", map[string]any{"allowed_contexts": ""}))
-			require.Contains(t, m.refused(m.complete(signed)), "internal_id: names "+unitContext+", which config does not allow")
-			require.Equal(t, 1, m.requests("POST /auth/xades-signature"), "nothing is sent")
+			signed := m.Signer(simulator.CertificateOptions{NIP: NIP}).Sign(t, m.BeginLogin(unit), xadestest.DSS())
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": ""}))
+			require.Contains(t, m.Refused(m.CompleteLogin(signed)), "internal_id: names "+UnitID+", which config does not allow")
+			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
 	t.Run("warns of a role in a context where a person is logged in", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
-			m.must(m.complete(m.signer(stranger).sign(t, m.begin(unit), xadestest.DSS())))
-			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "internal_id": testNIP + "-12346"}
-			response := m.must(m.write("roles/unit", role))
-			require.Contains(t, strings.Join(response.Warnings, " "), "the login that Pesel:"+testPESEL+" has signed is used")
+			m.Must(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "internal_id": NIP + "-12346"}
+			response := m.Must(m.Write("roles/unit", role))
+			require.Contains(t, strings.Join(response.Warnings, " "), "the login that Pesel:"+PESEL+" has signed is used")
 			delete(role, "internal_id")
-			require.Nil(t, m.must(m.write("roles/own", role)))
+			require.Nil(t, m.Must(m.Write("roles/own", role)))
 		})
 	})
 	t.Run("warns at the beginning of what it will refuse", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			allowUnit(m)
 			warned := func(fields map[string]any) string {
-				return strings.Join(m.must(m.write("login/begin", fields)).Warnings, " ")
+				return strings.Join(m.Must(m.Write("login/begin", fields)).Warnings, " ")
 			}
-			const guarded = "login/complete will refuse this request unless Nip:" + testNIP + " signs it."
+			const guarded = "login/complete will refuse this request unless Nip:" + NIP + " signs it."
 			require.Contains(t, warned(nil), guarded)
 			require.Empty(t, warned(unit), "nobody needs the certificate there")
-			m.must(m.write("roles/unit", unitRole))
+			m.Must(m.Write("roles/unit", unitRole))
 			require.Contains(t, warned(unit), guarded)
 		})
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.Empty(t, m.must(m.write("login/begin", nil)).Warnings)
-			m.logIn(m.signer(stranger))
-			m.issue()
-			require.Empty(t, m.must(m.write("login/begin", nil)).Warnings, "the same person may sign again")
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			require.Empty(t, m.Must(m.Write("login/begin", nil)).Warnings)
+			m.LogIn(m.Signer(stranger))
+			m.Issue()
+			require.Empty(t, m.Must(m.Write("login/begin", nil)).Warnings, "the same person may sign again")
 		})
 	})
 	t.Run("holds when KSeF decides after config was given a certificate", func(t *testing.T) {
 		const decision = 40 * time.Second
-		inEnv(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, w *env) {
-			issued := w.issuedByKSeF() // it logs in without delay
-			m := w.mount(&logical.InmemStorage{})
-			defer m.stop()
-			m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-			signed := m.signer(stranger).sign(t, m.begin(nil), xadestest.DSS())
+		InEnv(t, simulator.Options{QualifiedLoginDelay: decision}, func(t *testing.T, env *Env) {
+			issued := env.issuedByKSeF() // it logs in without delay
+			m := env.Mount(&logical.InmemStorage{})
+			defer m.Stop()
+			m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+			signed := m.Signer(stranger).Sign(t, m.BeginLogin(nil), xadestest.DSS())
 			answered := make(chan struct{})
 			go func() {
 				defer close(answered)
-				_, _ = m.complete(signed)
+				_, _ = m.CompleteLogin(signed)
 			}()
-			m.elapse(time.Second)
-			m.must(m.write("config", issued))
+			m.Elapse(time.Second)
+			m.Must(m.Write("config", issued))
 			<-answered
-			m.elapse(2 * decision)
-			status := m.statusDetails()
+			m.Elapse(2 * decision)
+			status := m.StatusDetails()
 			logins := status["logins"].([]map[string]any)
 			require.Len(t, logins, 1, "the login has failed")
-			require.Contains(t, logins[0]["error"], "is signed by Pesel:"+testPESEL)
+			require.Contains(t, logins[0]["error"], "is signed by Pesel:"+PESEL)
 			sessions := status["sessions"].([]map[string]any)
 			require.Len(t, sessions, 1)
-			require.Equal(t, "Nip:"+testNIP, sessions[0]["signer"])
-			for _, one := range m.ksef.State().Sessions {
+			require.Equal(t, "Nip:"+NIP, sessions[0]["signer"])
+			for _, one := range m.KSeF.State().Sessions {
 				require.False(t, one.Active && one.Identifier.Type == "Pesel", "the stranger's session has been ended")
 			}
 		})
@@ -169,13 +169,13 @@ func TestLoginGuard(t *testing.T) {
 }
 
 // issuedByKSeF is a credential that a rotation of another mount has led to.
-func (w *env) issuedByKSeF() map[string]any {
-	w.t.Helper()
-	m := w.mount(&logical.InmemStorage{})
-	defer m.stop()
-	m.configure()
-	m.must(m.write("config/rotate-root", nil))
-	stored, err := readConfig(m.ctx, m.storage)
-	require.NoError(w.t, err)
+func (env *Env) issuedByKSeF() map[string]any {
+	env.T.Helper()
+	m := env.Mount(&logical.InmemStorage{})
+	defer m.Stop()
+	m.Configure()
+	m.Must(m.Write("config/rotate-root", nil))
+	stored, err := readConfig(m.Ctx, m.Storage)
+	require.NoError(env.T, err)
 	return map[string]any{"certificate": stored.Certificate, "private_key": stored.PrivateKey}
 }

@@ -15,33 +15,33 @@ import (
 
 func TestLoginComplete(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			clerk := m.signer(simulator.CertificateOptions{NIP: testNIP})
-			signed := clerk.sign(t, m.begin(nil), xadestest.DSS())
-			m.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+			signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
+			m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
 			began := time.Now()
-			message := m.refused(m.complete(signed))
+			message := m.Refused(m.CompleteLogin(signed))
 			require.Contains(t, message, "begin again with login/begin")
 			require.Less(t, time.Since(began), 3*time.Second)
-			require.Equal(t, 1, m.requests("POST /auth/token/redeem"))
-			m.logIn(clerk)
-			m.issue()
+			require.Equal(t, 1, m.Requests("POST /auth/token/redeem"))
+			m.LogIn(clerk)
+			m.Issue()
 		})
 	})
 	for name, offset := range map[string]time.Duration{"ksef_is_an_hour_behind": -time.Hour, "ksef_is_an_hour_ahead": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			options := simulator.Options{ClockOffset: offset, SigningTimeTolerance: 2 * time.Hour, LoginDelay: 10 * time.Second}
-			withoutKey(t, options, func(t *testing.T, m *mount) {
-				clerk := m.signer(simulator.CertificateOptions{NIP: testNIP, NotBefore: time.Now().AddDate(0, 0, -1)})
-				answer := m.logIn(clerk).Data
+			WithoutCredential(t, options, func(t *testing.T, m *Mount) {
+				clerk := m.Signer(simulator.CertificateOptions{NIP: NIP, NotBefore: time.Now().AddDate(0, 0, -1)})
+				answer := m.LogIn(clerk).Data
 				require.Equal(t, "active", answer["status"])
 				until, err := time.Parse(time.RFC3339, answer["session_until"].(string))
 				require.NoError(t, err)
 				require.WithinDuration(t, time.Now().Add(7*24*time.Hour), until, 2*time.Second)
 				for range 5 {
-					m.issue()
+					m.Issue()
 				}
-				require.Zero(t, m.requests("POST /auth/token/refresh"))
+				require.Zero(t, m.Requests("POST /auth/token/refresh"))
 			})
 		})
 	}

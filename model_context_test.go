@@ -39,27 +39,27 @@ func (b *broken) record(err error) {
 type strayed struct {
 	broken
 	changed bool           // whether config's context has ever been changed
-	forcing map[*vault]int // changes by force in progress
+	forcing map[*Vault]int // changes by force in progress
 }
 
-func (s *strayed) force(v *vault, more int) {
+func (s *strayed) force(v *Vault, more int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed = true
 	if s.forcing == nil {
-		s.forcing = make(map[*vault]int)
+		s.forcing = make(map[*Vault]int)
 	}
 	s.forcing[v] += more
 }
 
-func (s *strayed) isForced(v *vault) bool {
+func (s *strayed) isForced(v *Vault) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.forcing[v] > 0
 }
 
 // changeContext has config name another taxpayer.
-func (r *run) changeContext(ctx context.Context, v *vault, nip string, force bool) {
+func (r *run) changeContext(ctx context.Context, v *Vault, nip string, force bool) {
 	if r.tight || !r.engine.complete() {
 		return
 	}
@@ -69,16 +69,16 @@ func (r *run) changeContext(ctx context.Context, v *vault, nip string, force boo
 	}
 	r.strayed.force(v, more)
 	defer r.strayed.force(v, -more)
-	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) {
-		return m.write("config", map[string]any{"nip": nip, "force": consents})
+	_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) {
+		return m.Write("config", map[string]any{"nip": nip, "force": consents})
 	})
 }
 
 // contexts are those in which sessions may have been left, besides config's own.
 func (r *run) contexts() []map[string]any {
-	all := []map[string]any{{"internal_id": unitContext}}
+	all := []map[string]any{{"internal_id": UnitID}}
 	if r.strayed.changed {
-		all = append(all, map[string]any{"nip": testNIP}, map[string]any{"nip": secondNIP})
+		all = append(all, map[string]any{"nip": NIP}, map[string]any{"nip": SecondNIP})
 	}
 	return all
 }
@@ -86,14 +86,14 @@ func (r *run) contexts() []map[string]any {
 // watchContexts notes each token that is recorded in another context than that of config, and each
 // change of config that strands tokens unforced.
 func (r *run) watchContexts() {
-	for number, flaky := range r.disks {
+	for number, flaky := range r.Disks {
 		flaky.beforePut = func(entry *logical.StorageEntry) {
-			r.strayed.record(r.strays(r.vaults[number], flaky.Storage, entry))
+			r.strayed.record(r.strays(r.Vaults[number], flaky.Storage, entry))
 		}
 	}
 }
 
-func (r *run) strays(v *vault, storage logical.Storage, entry *logical.StorageEntry) error {
+func (r *run) strays(v *Vault, storage logical.Storage, entry *logical.StorageEntry) error {
 	current, err := readConfig(context.Background(), storage)
 	if err != nil || current == nil {
 		return err
@@ -107,7 +107,7 @@ func (r *run) strays(v *vault, storage logical.Storage, entry *logical.StorageEn
 	return nil
 }
 
-func (r *run) strands(v *vault, storage logical.Storage, current *config, entry *logical.StorageEntry) error {
+func (r *run) strands(v *Vault, storage logical.Storage, current *config, entry *logical.StorageEntry) error {
 	var next config
 	if err := entry.DecodeJSON(&next); err != nil {
 		return err

@@ -15,12 +15,12 @@ import (
 
 var errTainted = errors.New("the mount is being moved")
 
-func (v *vault) isTainted() bool { return v.engine.views[v.mount].Tainted() }
+func (v *Vault) isTainted() bool { return v.engine.views[v.mount].Tainted() }
 
 // move is Vault moving the mount: it marks it, has it roll back, ends its leases, and takes the
 // mark away. What is in flight goes on meanwhile. Where something fails an operator tries again
 // after a minute. before is called when there are no leases any more.
-func (v *vault) move(before func()) {
+func (v *Vault) move(before func()) {
 	tainted := &v.engine.views[v.mount].tainted
 	if !tainted.CompareAndSwap(false, true) {
 		return
@@ -37,26 +37,26 @@ func (v *vault) move(before func()) {
 }
 
 // endAll says whether the mount has rolled back and has no leases left.
-func (v *vault) endAll() bool {
-	_, err := v.engine.call(v.sealed, v.mount, func(m *mount) (*logical.Response, error) {
-		return m.request(logical.RollbackOperation, "", nil)
+func (v *Vault) endAll() bool {
+	_, err := v.engine.call(v.sealed, v.mount, func(m *Mount) (*logical.Response, error) {
+		return m.Request(logical.RollbackOperation, "", nil)
 	})
 	if err != nil {
 		return false
 	}
 	leases := v.all()
-	v.end(leases...)
+	v.End(leases...)
 	return len(leases) == 0
 }
 
 // move looks for a token of the mount that is alive when its leases are gone, and of which storage
 // does not say that it must die. Where storage has been in trouble only its own end ends it.
-func (r *run) move(v *vault) {
+func (r *run) move(v *Vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)
-		r.outlived.record(addOpenRecords(open, r.disks[v.mount].Storage))
+		r.outlived.record(addOpenRecords(open, r.Disks[v.mount].Storage))
 		for _, record := range open {
-			if record.State == ledger.Live && !r.network.inDoubt() && r.isAlive(record.ReferenceNumber) {
+			if record.State == ledger.Live && !r.Network.mayLoseBlocks() && r.isAlive(record.ReferenceNumber) {
 				r.outlived.record(fmt.Errorf("the token %s outlives the move of its mount", record.ReferenceNumber))
 			}
 		}

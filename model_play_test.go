@@ -15,7 +15,7 @@ import (
 
 // run plays a scenario. Requests go on beside one another, as users make them.
 type run struct {
-	*cluster
+	*Cluster
 	users sync.WaitGroup
 	// cutOff counts requests for a token whose outcome Vault never learned.
 	cutOff atomic.Int64
@@ -33,7 +33,7 @@ type run struct {
 func (r *run) play(steps []step) error {
 	for _, s := range steps {
 		r.do(s)
-		r.elapse(s.Then)
+		r.Elapse(s.Then)
 		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
 			return err
 		}
@@ -45,18 +45,18 @@ func (r *run) play(steps []step) error {
 // daily attempts come to their ends: once those of the short leases, and then of all. Nothing may
 // be left then.
 func (r *run) calm() error {
-	r.network.heal()
-	r.ksef.ClearFaults()
-	for _, storage := range r.disks {
-		storage.fail(none, "")
+	r.Network.Recover()
+	r.KSeF.ClearFaults()
+	for _, storage := range r.Disks {
+		storage.Fail(StorageWorks, "")
 	}
 	if process, _ := r.engine.current(); process != nil {
 		process.watch(alive)
 	}
-	r.elapse(3 * time.Hour) // whatever process is to come runs then
+	r.Elapse(3 * time.Hour) // whatever process is to come runs then
 	r.configureAll()
 	for range 20 {
-		r.elapse(3 * time.Hour)
+		r.Elapse(3 * time.Hour)
 		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
 			return err
 		}
@@ -67,21 +67,21 @@ func (r *run) calm() error {
 	if err := errors.Join(r.useSessions(r.contexts()...), r.sessionsLeft()); err != nil {
 		return err
 	}
-	r.elapse(20 * 24 * time.Hour)
+	r.Elapse(20 * 24 * time.Hour)
 	return errors.Join(r.unsettled(0), r.leftovers())
 }
 
 // sessionsLeft is nil where storage has been in trouble: a session of which neither tokens nor
 // number could be stored is lost with the memory that held it.
 func (r *run) sessionsLeft() error {
-	if r.network.inDoubt() {
+	if r.Network.mayLoseBlocks() {
 		return nil
 	}
 	return r.sessionsPiledUp()
 }
 
 func (r *run) do(s step) {
-	v := r.vaults[s.Pick%len(r.vaults)]
+	v := r.Vaults[s.Pick%len(r.Vaults)]
 	switch s.Do {
 	case anIssue:
 		for range s.Count {
@@ -91,8 +91,8 @@ func (r *run) do(s step) {
 		r.user(func(ctx context.Context) { r.issue(leaving(ctx, s.For), v, s.Where, 240*time.Hour) })
 	case aTidy:
 		r.user(func(ctx context.Context) {
-			_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) {
-				return m.write("tidy", map[string]any{"dry_run": false})
+			_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) {
+				return m.Write("tidy", map[string]any{"dry_run": false})
 			})
 		})
 	case aDropping:
@@ -109,7 +109,7 @@ func (r *run) do(s step) {
 }
 
 func (r *run) doToLease(s step) {
-	v := r.vaults[s.Pick%len(r.vaults)]
+	v := r.Vaults[s.Pick%len(r.Vaults)]
 	leases := v.all()
 	if len(leases) == 0 {
 		return
@@ -117,11 +117,11 @@ func (r *run) doToLease(s step) {
 	lease := leases[s.Pick%len(leases)]
 	switch s.Do {
 	case aRenewal:
-		r.user(func(context.Context) { _ = v.renew(lease, s.For) })
+		r.user(func(context.Context) { _ = v.Renew(lease, s.For) })
 	case anEnd:
-		v.end(lease)
+		v.End(lease)
 	case aDeletion:
-		r.user(func(context.Context) { _ = v.delete(lease) })
+		r.user(func(context.Context) { _ = v.Delete(lease) })
 	}
 }
 
@@ -135,21 +135,21 @@ func (r *run) doToEnv(s step) {
 			r.engine.start()
 		}
 	case anOutage:
-		r.network.set(outage(s.How))
-		time.AfterFunc(s.For, func() { r.network.set(reachable) })
+		r.Network.Set(Outage(s.How))
+		time.AfterFunc(s.For, func() { r.Network.Set(Reachable) })
 	case aBlock:
 		for range s.Count {
-			r.network.refuse(busy{s.Where, s.For})
+			r.Network.refuse(busy{s.Where, s.For})
 		}
 	case aFault:
-		r.fault(faultOf(s))
+		r.Fault(faultOf(s))
 	case aJump:
-		r.ksef.Advance(s.For)
+		r.KSeF.Advance(s.For)
 	case aDiskFail:
-		r.network.doubt()
-		storage := r.disks[s.Pick%len(r.disks)]
-		storage.fail(trouble(s.How), s.Where)
-		time.AfterFunc(s.For, func() { storage.fail(none, "") })
+		r.Network.allowLostBlocks()
+		storage := r.Disks[s.Pick%len(r.Disks)]
+		storage.Fail(StorageFailure(s.How), s.Where)
+		time.AfterFunc(s.For, func() { storage.Fail(StorageWorks, "") })
 	}
 }
 
@@ -177,42 +177,42 @@ func (r *run) crash(s step) {
 // gap is 0 where storage has been in trouble: what one mount's journal could not be told, the other
 // comes back without.
 func (r *run) gap(s step) time.Duration {
-	if s.Where != oneByOne || r.network.inDoubt() {
+	if s.Where != oneByOne || r.Network.mayLoseBlocks() {
 		return 0
 	}
 	return 10 * time.Second
 }
 
 // dropConfig deletes a mount's config, if no token is open, and writes it again.
-func (r *run) dropConfig(ctx context.Context, v *vault) {
-	_, err := v.request(ctx, func(m *mount) (*logical.Response, error) { return m.delete("config") })
+func (r *run) dropConfig(ctx context.Context, v *Vault) {
+	_, err := v.Request(ctx, func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
 	if err == nil {
 		r.configure(ctx, v)
 	}
 }
 
-func (r *run) configure(ctx context.Context, v *vault) {
-	fields := r.fields()
-	fields["allowed_contexts"] = []string{unitContext, testNIP, secondNIP}
-	_, _ = v.request(ctx, func(m *mount) (*logical.Response, error) { return m.write("config", fields) })
+func (r *run) configure(ctx context.Context, v *Vault) {
+	fields := r.ConfigFields()
+	fields["allowed_contexts"] = []string{UnitID, NIP, SecondNIP}
+	_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) { return m.Write("config", fields) })
 }
 
 func (r *run) configureAll() {
-	for _, v := range r.vaults {
-		r.configure(r.t.Context(), v)
+	for _, v := range r.Vaults {
+		r.configure(r.T.Context(), v)
 	}
 }
 
 func (r *run) user(do func(ctx context.Context)) {
-	r.users.Go(func() { do(r.t.Context()) })
+	r.users.Go(func() { do(r.T.Context()) })
 }
 
-func (r *run) issue(ctx context.Context, v *vault, role string, ttl time.Duration) {
+func (r *run) issue(ctx context.Context, v *Vault, role string, ttl time.Duration) {
 	if r.tight || !r.engine.complete() {
 		role = "invoices"
 	}
-	_, err := v.issue(ctx, role, ttl)
-	if errors.Is(err, errKilled) || errors.Is(err, errGone) {
+	_, err := v.Issue(ctx, role, ttl)
+	if errors.Is(err, errProcessEnded) || errors.Is(err, errGone) {
 		r.cutOff.Add(1)
 	}
 }

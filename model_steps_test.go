@@ -131,7 +131,7 @@ func crashes() *rapid.Generator[step] {
 func changes() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
-			Do: aChange, Pick: pick(t), Where: rapid.SampledFrom([]string{secondNIP, testNIP}).Draw(t, "nip"),
+			Do: aChange, Pick: pick(t), Where: rapid.SampledFrom([]string{SecondNIP, NIP}).Draw(t, "nip"),
 			How: rapid.SampledFrom([]string{"", byForce}).Draw(t, "force"),
 		}
 	})
@@ -140,7 +140,7 @@ func changes() *rapid.Generator[step] {
 func outages() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
-			Do: anOutage, How: string(rapid.SampledFrom([]outage{refusing, silent}).Draw(t, "outage")),
+			Do: anOutage, How: string(rapid.SampledFrom([]Outage{Refusing, Silent}).Draw(t, "outage")),
 			For: rapid.SampledFrom([]time.Duration{10 * time.Second, 5 * time.Minute, 3 * time.Hour}).Draw(t, "length"),
 		}
 	})
@@ -164,7 +164,7 @@ func jumps() *rapid.Generator[step] {
 func diskFailures() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
-			Do: aDiskFail, Pick: pick(t), How: string(rapid.SampledFrom([]trouble{refused, unsaid}).Draw(t, "trouble")),
+			Do: aDiskFail, Pick: pick(t), How: string(rapid.SampledFrom([]StorageFailure{StorageRefuses, StorageUnconfirmed}).Draw(t, "trouble")),
 			Where: rapid.SampledFrom([]string{"", "put ledger/live/", "put ledger/", "delete ", "put budget/", "put sessions/", "read"}).Draw(t, "writes"),
 			For:   rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Minute, 2 * time.Hour}).Draw(t, "length"),
 		}
@@ -181,7 +181,7 @@ func faults() *rapid.Generator[step] {
 			Do: aFault, Where: endpoint(t), How: rapid.SampledFrom(kinds).Draw(t, "fault"), Count: rapid.IntRange(1, 5).Draw(t, "replies"),
 			For: rapid.SampledFrom([]time.Duration{3 * time.Second, 20 * time.Second, 50 * time.Second}).Draw(t, "delay"),
 		}
-		if s.Where == issueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
+		if s.Where == IssueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
 			s.How = string(simulator.FaultFailActivation)
 		}
 		return s
@@ -191,8 +191,8 @@ func faults() *rapid.Generator[step] {
 // endpoint draws the more important ones more often.
 func endpoint(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
-		issueEndpoint, revokeEndpoint, "GET /tokens", statusEndpoint,
-		issueEndpoint, revokeEndpoint, "POST /auth/token/redeem", "POST /auth/token/refresh",
+		IssueEndpoint, RevokeEndpoint, "GET /tokens", StatusEndpoint,
+		IssueEndpoint, RevokeEndpoint, "POST /auth/token/redeem", "POST /auth/token/refresh",
 		"POST /auth/xades-signature", "GET /rate-limits",
 	}).Draw(t, "endpoint")
 }
@@ -211,7 +211,7 @@ func scenarios() *rapid.Generator[scenario] {
 				ActivationDelay:    rapid.SampledFrom(seconds).Draw(t, "activation"),
 				DeleteDeadToken:    rapid.SampledFrom(answers).Draw(t, "delete of a dead token"),
 				DeletePendingToken: rapid.SampledFrom(answers).Draw(t, "delete of a pending token"),
-				Grants:             secondGrant(),
+				Grants:             SecondGrant(),
 				Limits:             simulator.Limits{Context: rapid.SampledFrom(limits).Draw(t, "limits")},
 			},
 			Steps: rapid.SliceOfN(steps(), length, length).Draw(t, "steps"),

@@ -22,7 +22,7 @@ const shards = 11
 // in Vault.
 func TestThePromisesHoldWhateverHappens(t *testing.T) {
 	var runs atomic.Int64
-	seedUnlessGiven(t)
+	SeedUnlessGiven(t)
 	t.Run("shards", func(t *testing.T) {
 		for shard := range shards {
 			t.Run("", func(t *testing.T) {
@@ -42,9 +42,9 @@ func TestThePromisesHoldWhateverHappens(t *testing.T) {
 	t.Logf("%d runs", runs.Load())
 }
 
-// seedUnlessGiven makes a run repeatable, so that a failure speaks of a change and not of luck;
+// SeedUnlessGiven makes a run repeatable, so that a failure speaks of a change and not of luck;
 // -rapid.seed=N plays others.
-func seedUnlessGiven(t *testing.T) {
+func SeedUnlessGiven(t *testing.T) {
 	t.Helper()
 	seed := flag.Lookup("rapid.seed")
 	require.NotNil(t, seed)
@@ -54,14 +54,14 @@ func seedUnlessGiven(t *testing.T) {
 }
 
 func playAll(t *rapid.T, drawn scenario) {
-	s := newCluster(t, drawn.KSeF, 2)
-	defer s.close()
-	r := &run{cluster: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	s := NewCluster(t, drawn.KSeF, 2)
+	defer s.Close()
+	r := &run{Cluster: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
 	r.watchContexts()
 	r.configureAll()
 	if err := r.play(drawn.Steps); err != nil {
 		t.Fatalf("%v", err)
 	}
 	r.users.Wait()
-	s.requireNoSecretInLogs()
+	s.RequireNoSecretInLogs()
 }

@@ -23,78 +23,78 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mount is one mount of the engine, in a process that has a registry of its own and a way to KSeF.
-type mount struct {
-	*env
-	ctx       context.Context // of the requests that Vault makes
-	storage   logical.Storage
-	transport http.RoundTripper
-	registry  *ratelimit.Registry
-	backend   *backend
-	events    *logical.MockEventSender
-	// view is Vault's view of the mount; nil is that of one without a past.
-	view *taintableView
+// Mount is one mount of the engine, in a process that has a registry of its own and a way to KSeF.
+type Mount struct {
+	*Env
+	Ctx       context.Context // of the requests that Vault makes
+	Storage   logical.Storage
+	Transport http.RoundTripper
+	Registry  *ratelimit.Registry
+	Backend   *backend
+	Events    *logical.MockEventSender
+	// View is Vault's view of the mount; nil is that of one without a past.
+	View *TaintableView
 }
 
-// mount makes a mount on the storage and starts it as Vault does.
-func (w *env) mount(storage logical.Storage) *mount {
-	m := &mount{
-		env: w, ctx: w.t.Context(), storage: storage, transport: w.transport, registry: w.registry,
-		events: logical.NewMockEventSender(),
+// Mount makes a mount on the storage and starts it as Vault does.
+func (env *Env) Mount(storage logical.Storage) *Mount {
+	m := &Mount{
+		Env: env, Ctx: env.T.Context(), Storage: storage, Transport: env.Transport, Registry: env.Registry,
+		Events: logical.NewMockEventSender(),
 	}
-	m.start()
+	m.Start()
 	return m
 }
 
-func (m *mount) start() {
-	m.load()
-	m.initialize()
+func (m *Mount) Start() {
+	m.Load()
+	m.Initialize()
 }
 
-// load is the first half of a start: Vault loads all mounts and then initializes them.
-func (m *mount) load() {
-	if m.view == nil {
-		m.view = &taintableView{StaticSystemView: *mountDefaults()}
+// Load is the first half of a start: Vault loads all mounts and then initializes them.
+func (m *Mount) Load() {
+	if m.View == nil {
+		m.View = &TaintableView{StaticSystemView: *MountDefaults()}
 	}
-	made, err := newFactory("v1.2.3", m.registry, m.transport)(m.t.Context(), &logical.BackendConfig{
-		StorageView:  m.storage,
-		System:       m.view,
-		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs}),
-		EventsSender: m.events,
+	made, err := newFactory("v1.2.3", m.Registry, m.Transport)(m.T.Context(), &logical.BackendConfig{
+		StorageView:  m.Storage,
+		System:       m.View,
+		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.Logs}),
+		EventsSender: m.Events,
 	})
-	require.NoError(m.t, err)
-	m.backend = made.(*backend)
-	m.backend.Logger().Trace("mount loaded")
+	require.NoError(m.T, err)
+	m.Backend = made.(*backend)
+	m.Backend.Logger().Trace("mount loaded")
 }
 
-// mountDefaults is Vault's view of a mount.
-func mountDefaults() *logical.StaticSystemView {
+// MountDefaults is Vault's view of a mount.
+func MountDefaults() *logical.StaticSystemView {
 	return &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour}
 }
 
-func (m *mount) initialize() {
-	require.NoError(m.t, m.backend.Initialize(m.t.Context(), &logical.InitializationRequest{Storage: m.storage}))
+func (m *Mount) Initialize() {
+	require.NoError(m.T, m.Backend.Initialize(m.T.Context(), &logical.InitializationRequest{Storage: m.Storage}))
 }
 
-// stop unloads the mount as Vault does.
-func (m *mount) stop() {
-	m.backend.Cleanup(context.Background())
-	m.rememberSessions()
+// Stop unloads the mount as Vault does.
+func (m *Mount) Stop() {
+	m.Backend.Cleanup(context.Background())
+	m.RememberSessions()
 }
 
-// rememberSessions notes the secrets that lie in storage.
-func (m *mount) rememberSessions() {
+// RememberSessions notes the secrets that lie in storage.
+func (m *Mount) RememberSessions() {
 	ctx := context.Background()
-	keys, err := logical.CollectKeys(ctx, m.storage)
-	require.NoError(m.t, err)
+	keys, err := logical.CollectKeys(ctx, m.Storage)
+	require.NoError(m.T, err)
 	for _, key := range keys {
 		if strings.HasPrefix(key, "ledger/") {
 			continue // records hold none, and a benchmark has 100,000
 		}
-		entry, err := readable(m.storage).Get(ctx, key)
-		require.NoError(m.t, err)
+		entry, err := readable(m.Storage).Get(ctx, key)
+		require.NoError(m.T, err)
 		if entry != nil {
-			m.remember(secretsIn(entry.Value)...)
+			m.Remember(secretsIn(entry.Value)...)
 		}
 	}
 }
@@ -114,33 +114,33 @@ func secretsIn(value []byte) []string {
 	return found
 }
 
-// withMount is a mount with a configuration that works, in a world of its own.
-func withMount(t *testing.T, options simulator.Options, test func(t *testing.T, m *mount)) {
+// WithMount is a mount with a configuration that works, in a world of its own.
+func WithMount(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount)) {
 	t.Helper()
-	inEnv(t, options, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
+	InEnv(t, options, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
 		test(t, m)
 	})
 }
 
-func (m *mount) configure() {
-	m.must(m.write("config", m.fields()))
+func (m *Mount) Configure() {
+	m.Must(m.Write("config", m.ConfigFields()))
 }
 
-// fields are a configuration that works.
-func (w *env) fields() map[string]any {
-	return map[string]any{"url": testURL, "nip": testNIP, "certificate": w.cert, "private_key": w.key}
+// ConfigFields are a configuration that works.
+func (env *Env) ConfigFields() map[string]any {
+	return map[string]any{"url": URL, "nip": NIP, "certificate": env.Cert, "private_key": env.Key}
 }
 
-func (m *mount) request(operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
+func (m *Mount) Request(operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	request := &logical.Request{
-		Operation: operation, Path: path, Data: data, Storage: m.storage,
+		Operation: operation, Path: path, Data: data, Storage: m.Storage,
 		DisplayName: "token-app", MountPoint: "ksef/",
 	}
 	if operation == logical.UpdateOperation {
-		checked, exists, err := m.backend.HandleExistenceCheck(m.ctx, request)
+		checked, exists, err := m.Backend.HandleExistenceCheck(m.Ctx, request)
 		var mistake errutil.UserError
 		if errors.As(err, &mistake) {
 			return logical.ErrorResponse(mistake.Error()), nil
@@ -152,99 +152,99 @@ func (m *mount) request(operation logical.Operation, path string, data map[strin
 			request.Operation = logical.CreateOperation
 		}
 	}
-	response, err := m.backend.HandleRequest(m.ctx, request)
+	response, err := m.Backend.HandleRequest(m.Ctx, request)
 	if response != nil && response.Secret != nil {
-		m.remember(response.Data["token"].(string))
+		m.Remember(response.Data["token"].(string))
 	}
 	return response, err
 }
 
-func (m *mount) write(path string, data map[string]any) (*logical.Response, error) {
-	return m.request(logical.UpdateOperation, path, data)
+func (m *Mount) Write(path string, data map[string]any) (*logical.Response, error) {
+	return m.Request(logical.UpdateOperation, path, data)
 }
 
-func (m *mount) read(path string, data map[string]any) (*logical.Response, error) {
-	return m.request(logical.ReadOperation, path, data)
+func (m *Mount) Read(path string, data map[string]any) (*logical.Response, error) {
+	return m.Request(logical.ReadOperation, path, data)
 }
 
-func (m *mount) list(path string) (*logical.Response, error) {
-	return m.request(logical.ListOperation, path, nil)
+func (m *Mount) List(path string) (*logical.Response, error) {
+	return m.Request(logical.ListOperation, path, nil)
 }
 
-func (m *mount) delete(path string) (*logical.Response, error) {
-	return m.request(logical.DeleteOperation, path, nil)
+func (m *Mount) Delete(path string) (*logical.Response, error) {
+	return m.Request(logical.DeleteOperation, path, nil)
 }
 
-// must is for requests that have to succeed.
-func (m *mount) must(response *logical.Response, err error) *logical.Response {
-	m.t.Helper()
-	require.NoError(m.t, err)
+// Must is for requests that have to succeed.
+func (m *Mount) Must(response *logical.Response, err error) *logical.Response {
+	m.T.Helper()
+	require.NoError(m.T, err)
 	if response != nil {
-		require.NoError(m.t, response.Error())
+		require.NoError(m.T, response.Error())
 	}
 	return response
 }
 
-// refused is for requests that have to be a 400, and returns its text.
-func (m *mount) refused(response *logical.Response, err error) string {
-	m.t.Helper()
-	require.NoError(m.t, err)
-	require.NotNil(m.t, response)
-	require.True(m.t, response.IsError(), "the request must be refused")
+// Refused is for requests that have to be a 400, and returns its text.
+func (m *Mount) Refused(response *logical.Response, err error) string {
+	m.T.Helper()
+	require.NoError(m.T, err)
+	require.NotNil(m.T, response)
+	require.True(m.T, response.IsError(), "the request must be refused")
 	return response.Error().Error()
 }
 
-// issue makes the role that its permissions name and a token under it.
-func (m *mount) issue() *logical.Response {
-	m.t.Helper()
-	m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
-	return m.must(m.read("creds/invoices", nil))
+// Issue makes the role that its permissions name and a token under it.
+func (m *Mount) Issue() *logical.Response {
+	m.T.Helper()
+	m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
+	return m.Must(m.Read("creds/invoices", nil))
 }
 
-// lease turns an answer into the secret that Vault would hand back later, its internal data passed
+// Lease turns an answer into the secret that Vault would hand back later, its internal data passed
 // through JSON.
-func (w *env) lease(response *logical.Response) *logical.Secret {
-	w.t.Helper()
-	require.NotNil(w.t, response.Secret)
+func (env *Env) Lease(response *logical.Response) *logical.Secret {
+	env.T.Helper()
+	require.NotNil(env.T, response.Secret)
 	entry, err := logical.StorageEntryJSON("lease", response.Secret)
-	require.NoError(w.t, err)
+	require.NoError(env.T, err)
 	var secret logical.Secret
-	require.NoError(w.t, entry.DecodeJSON(&secret))
+	require.NoError(env.T, entry.DecodeJSON(&secret))
 	secret.IssueTime = time.Now()
 	return &secret
 }
 
-// revoke is Vault ending a lease.
-func (m *mount) revoke(secret *logical.Secret) error {
+// Revoke is Vault ending a lease.
+func (m *Mount) Revoke(secret *logical.Secret) error {
 	request := logical.RevokeRequest("creds/invoices", secret, nil)
 	request.MountPoint = "ksef/"
-	request.Storage = m.storage
-	response, err := m.backend.HandleRequest(m.ctx, request)
+	request.Storage = m.Storage
+	response, err := m.Backend.HandleRequest(m.Ctx, request)
 	if err == nil && response != nil {
 		err = response.Error()
 	}
 	return err
 }
 
-// renew is Vault renewing a lease by the increment; 0 asks for the default.
-func (m *mount) renew(secret *logical.Secret, increment time.Duration) (*logical.Response, error) {
+// Renew is Vault renewing a lease by the increment; 0 asks for the default.
+func (m *Mount) Renew(secret *logical.Secret, increment time.Duration) (*logical.Response, error) {
 	secret.Increment = increment
 	request := logical.RenewRequest("creds/invoices", secret, nil)
 	request.MountPoint = "ksef/"
-	request.Storage = m.storage
-	return m.backend.HandleRequest(m.ctx, request)
+	request.Storage = m.Storage
+	return m.Backend.HandleRequest(m.Ctx, request)
 }
 
-// sent are the events so far.
-func (m *mount) sent() []logical.MockEvent {
-	m.events.Lock()
-	defer m.events.Unlock()
-	return slices.Clone(m.events.Events)
+// SentEvents are the events so far.
+func (m *Mount) SentEvents() []logical.MockEvent {
+	m.Events.Lock()
+	defer m.Events.Unlock()
+	return slices.Clone(m.Events.Events)
 }
 
-func (m *mount) countEvents(kind string) int {
+func (m *Mount) CountEvents(kind string) int {
 	count := 0
-	for _, event := range m.sent() {
+	for _, event := range m.SentEvents() {
 		if string(event.Type) == kind {
 			count++
 		}
@@ -252,7 +252,7 @@ func (m *mount) countEvents(kind string) int {
 	return count
 }
 
-func (m *mount) requireEvent(kind string) {
-	m.t.Helper()
-	require.Positive(m.t, m.countEvents(kind), kind)
+func (m *Mount) RequireEvent(kind string) {
+	m.T.Helper()
+	require.Positive(m.T, m.CountEvents(kind), kind)
 }

@@ -17,14 +17,14 @@ import (
 func TestMoveRevokesWhatHasNoLease(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.issueMany(3)
-		u.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
-		u.view.tainted.Store(true)
+		u.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
+		u.View.tainted.Store(true)
 		u.rollback()
-		u.view.tainted.Store(false)
-		u.stop()
-		u.start()
-		u.ksef.ClearFaults()
-		u.elapse(10 * time.Minute)
-		require.Empty(t, u.aliveTokens(), "the next process goes on with what the last one has begun")
+		u.View.tainted.Store(false)
+		u.Stop()
+		u.Start()
+		u.KSeF.ClearFaults()
+		u.Elapse(10 * time.Minute)
+		require.Empty(t, u.AliveTokens(), "the next process goes on with what the last one has begun")
 	})
 }

@@ -14,10 +14,10 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/admin", map[string]any{"permissions": "CredentialsManage"}))
-		issued := m.must(m.read("creds/admin", nil)).Data["reference_number"].(string)
-		sent, stored := m.allRequests(), m.keys("")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/admin", map[string]any{"permissions": "CredentialsManage"}))
+		issued := m.Must(m.Read("creds/admin", nil)).Data["reference_number"].(string)
+		sent, stored := m.AllRequests(), m.Keys("")
 		for _, name := range []string{
 			"ADMIN", "Admin", "admiN", "0..0", "..", "a..b", "-admin", "admin-", ".admin", "admin.", "ad min", "admin ", "a/b", "admin/",
 			"ąę", "ad%min", "ad\nmin", "ad\x00min", strings.Repeat("a", longestName+1), "{{.RoleName}}",
@@ -31,24 +31,24 @@ func TestNames(t *testing.T) {
 					if path == "roles/" && operation == logical.UpdateOperation {
 						data = map[string]any{"permissions": "InvoiceRead"}
 					}
-					text := m.refused(m.request(operation, path+name, data))
+					text := m.Refused(m.Request(operation, path+name, data))
 					require.Contains(t, text, ": cannot be a name; give up to 200 lower case letters", "%s %s%q", operation, path, name)
 				}
 			}
 		}
 		for _, number := range []string{strings.ToLower(issued), issued + " ", issued + "/", "..", "a/b"} {
-			require.Contains(t, m.refused(m.read("tokens/"+number, nil)), "reference_number: is not a KSeF reference number", number)
-			require.Contains(t, m.refused(m.delete("tokens/"+number)), "reference_number: is not a KSeF reference number", number)
+			require.Contains(t, m.Refused(m.Read("tokens/"+number, nil)), "reference_number: is not a KSeF reference number", number)
+			require.Contains(t, m.Refused(m.Delete("tokens/"+number)), "reference_number: is not a KSeF reference number", number)
 		}
-		require.Equal(t, sent, m.allRequests(), "nothing is sent")
-		require.Equal(t, stored, m.keys(""), "nothing is stored")
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent")
+		require.Equal(t, stored, m.Keys(""), "nothing is stored")
 	})
 	t.Run("lawful", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for _, name := range []string{"a", "_", "7", "a.b", "a-b", "a_b.c-d", strings.Repeat("a", longestName)} {
-				m.must(m.write("roles/"+name, map[string]any{"permissions": "InvoiceRead", "description": "Role of ours"}))
-				require.NotNil(t, m.must(m.read("roles/"+name, nil)), name)
-				m.must(m.delete("roles/" + name))
+				m.Must(m.Write("roles/"+name, map[string]any{"permissions": "InvoiceRead", "description": "Role of ours"}))
+				require.NotNil(t, m.Must(m.Read("roles/"+name, nil)), name)
+				m.Must(m.Delete("roles/" + name))
 			}
 		})
 	})

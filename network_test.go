@@ -18,30 +18,30 @@ import (
 	"time"
 )
 
-// network lies between a world's processes and KSeF. It loses what it is told to lose, refuses with
+// Network lies between a world's processes and KSeF. It loses what it is told to lose, refuses with
 // 429 as KSeF does, watches that nobody comes back before the time named there, and notes each
 // secret that passes.
-type network struct {
-	env  *env
+type Network struct {
+	env  *Env
 	ksef http.RoundTripper
 
 	mu     sync.Mutex
-	outage outage
+	outage Outage
 	busy   []busy
 	// undecided is until when KSeF has not decided any login.
-	undecided time.Time
-	blocks    map[string]block
-	doubted   time.Time
-	trespass  error
+	undecided        time.Time
+	blocks           map[string]block
+	lossAllowedSince time.Time
+	trespass         error
 }
 
-// outage is how KSeF is out of reach.
-type outage string
+// Outage is how KSeF is out of reach.
+type Outage string
 
 const (
-	reachable outage = ""
-	refusing  outage = "refusing" // each connection is closed at once
-	silent    outage = "silent"   // nothing ever comes back
+	Reachable Outage = ""
+	Refusing  Outage = "refusing" // each connection is closed at once
+	Silent    Outage = "silent"   // nothing ever comes back
 )
 
 // busy makes KSeF refuse the next request to an endpoint.
@@ -53,69 +53,69 @@ type busy struct {
 // block is what a 429 has demanded.
 type block struct{ since, until time.Time }
 
-// throughNetwork puts a network before the world's KSeF.
-func (w *env) throughNetwork() *network {
-	n := &network{env: w, ksef: w.transport, blocks: make(map[string]block)}
-	w.transport = n
+// ThroughNetwork puts a network before the world's KSeF.
+func (env *Env) ThroughNetwork() *Network {
+	n := &Network{env: env, ksef: env.Transport, blocks: make(map[string]block)}
+	env.Transport = n
 	return n
 }
 
-func (n *network) set(state outage) {
+func (n *Network) Set(state Outage) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.outage = state
 }
 
-func (n *network) refuse(next busy) {
+func (n *Network) refuse(next busy) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.busy = append(n.busy, next)
 }
 
-// dither keeps KSeF from deciding logins for a while, as where it asks the issuer of a qualified
-// certificate.
-func (n *network) dither(d time.Duration) {
+// DelayLogins keeps KSeF from deciding logins for a while, as where it asks the issuer of a
+// qualified certificate.
+func (n *Network) DelayLogins(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.undecided = time.Now().Add(d)
 }
 
-func (n *network) isUndecided(request *http.Request) bool {
+func (n *Network) isUndecided(request *http.Request) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return endpointOf(request) == "GET /auth/{referenceNumber}" && time.Now().Before(n.undecided)
 }
 
-// heal ends all that was ordered; what a 429 has demanded still holds.
-func (n *network) heal() {
+// Recover ends all that was ordered; what a 429 has demanded still holds.
+func (n *Network) Recover() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.outage, n.busy = reachable, nil
+	n.outage, n.busy = Reachable, nil
 }
 
-// doubt says that from now on a process may fail to write down what a 429 has demanded.
-func (n *network) doubt() {
+// allowLostBlocks says that from now on a process may fail to write down what a 429 has demanded.
+func (n *Network) allowLostBlocks() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.doubted.IsZero() {
-		n.doubted = time.Now()
+	if n.lossAllowedSince.IsZero() {
+		n.lossAllowedSince = time.Now()
 	}
 }
 
-func (n *network) inDoubt() bool {
+func (n *Network) mayLoseBlocks() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return !n.doubted.IsZero()
+	return !n.lossAllowedSince.IsZero()
 }
 
 // forget is for the end of a process: what it has learned at this moment, or may have failed to
 // write down, the next one cannot know.
-func (n *network) forget() {
+func (n *Network) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	since := time.Now()
-	if !n.doubted.IsZero() {
-		since = n.doubted
+	if !n.lossAllowedSince.IsZero() {
+		since = n.lossAllowedSince
 	}
 	for who, demand := range n.blocks {
 		if !demand.since.Before(since) {
@@ -124,13 +124,13 @@ func (n *network) forget() {
 	}
 }
 
-func (n *network) RoundTrip(request *http.Request) (*http.Response, error) {
+func (n *Network) RoundTrip(request *http.Request) (*http.Response, error) {
 	state, refusal := n.arrive(request)
 	switch {
-	case state == silent:
+	case state == Silent:
 		<-request.Context().Done()
 		return nil, context.Cause(request.Context())
-	case state == refusing:
+	case state == Refusing:
 		return nil, fmt.Errorf("the connection was closed: %w", io.EOF)
 	case refusal != nil:
 		return refusal, nil
@@ -142,11 +142,11 @@ func (n *network) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, n.recordRequest(response)
 }
 
-func (n *network) arrive(request *http.Request) (outage, *http.Response) {
+func (n *Network) arrive(request *http.Request) (Outage, *http.Response) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	endpoint, now := endpointOf(request), time.Now()
-	if n.outage != reachable {
+	if n.outage != Reachable {
 		return n.outage, nil
 	}
 	who := endpoint + " in " + contextOf(request)
@@ -157,10 +157,10 @@ func (n *network) arrive(request *http.Request) (outage, *http.Response) {
 		if next.endpoint == endpoint {
 			n.busy = append(n.busy[:i], n.busy[i+1:]...)
 			n.blocks[who] = block{now, now.Add(next.retryAfter)}
-			return reachable, tooManyRequests(request, next.retryAfter)
+			return Reachable, tooManyRequests(request, next.retryAfter)
 		}
 	}
-	return reachable, nil
+	return Reachable, nil
 }
 
 func tooManyRequests(request *http.Request, retryAfter time.Duration) *http.Response {
@@ -192,13 +192,13 @@ func contextOf(request *http.Request) string {
 var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
 
 // recordRequest remembers the tokens and JWTs of a reply, whoever gets to see it.
-func (n *network) recordRequest(response *http.Response) error {
+func (n *Network) recordRequest(response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	if n.isUndecided(response.Request) {
 		body = bytes.ReplaceAll(body, []byte(`"code":200`), []byte(`"code":100`))
 	}
 	for _, found := range secretInReply.FindAllSubmatch(body, -1) {
-		n.env.remember(string(found[1]))
+		n.env.Remember(string(found[1]))
 	}
 	broken := io.Reader(bytes.NewReader(body))
 	if err != nil {

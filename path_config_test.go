@@ -19,12 +19,12 @@ import (
 )
 
 func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		read := m.must(m.read("config", nil)).Data
-		require.Equal(t, testURL, read["url"])
-		require.Equal(t, testNIP, read["nip"])
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		read := m.Must(m.Read("config", nil)).Data
+		require.Equal(t, URL, read["url"])
+		require.Equal(t, NIP, read["nip"])
 		require.Equal(t, "seal", read["signer_kind"])
-		require.Equal(t, testNIP, read["signer_identifier"])
+		require.Equal(t, NIP, read["signer_identifier"])
 		require.Equal(t, "certificateSubject", read["subject_identifier_type"])
 		require.Equal(t, int64(30), read["request_timeout"])
 		require.Positive(t, read["certificate_days_left"])
@@ -37,147 +37,147 @@ func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
 }
 
 func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
-		read := m.must(m.read("config", nil)).Data
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
+		read := m.Must(m.Read("config", nil)).Data
 		require.Equal(t, int64(7), read["activation_timeout"])
-		require.Equal(t, testURL, read["url"])
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		require.Equal(t, URL, read["url"])
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
 // A password that comes from a file ends as its lines do.
 func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		block, _ := pem.Decode([]byte(m.key))
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		block, _ := pem.Decode([]byte(m.Key))
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		require.NoError(t, err)
 		encrypted, err := pkcs8.MarshalPrivateKey(key, []byte("sekret"), nil)
 		require.NoError(t, err)
-		fields := m.fields()
+		fields := m.ConfigFields()
 		fields["private_key"] = string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: encrypted}))
 		fields["private_key_password"] = "sekret\n"
-		m.must(m.write("config", fields))
+		m.Must(m.Write("config", fields))
 		fields["private_key_password"] = "sekret\n\n"
-		require.Contains(t, m.refused(m.write("config", fields)), "private_key_password:")
+		require.Contains(t, m.Refused(m.Write("config", fields)), "private_key_password:")
 	})
 }
 
 func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.must(m.write("config", map[string]any{"url": testURL, "certificate": m.cert, "private_key": m.key}))
-		require.Equal(t, testNIP, m.must(m.read("config", nil)).Data["nip"])
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Must(m.Write("config", map[string]any{"url": URL, "certificate": m.Cert, "private_key": m.Key}))
+		require.Equal(t, NIP, m.Must(m.Read("config", nil)).Data["nip"])
 	})
 }
 
 func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		stranger, key := w.certificate(simulator.CertificateOptions{NIP: "1111111111"})
-		data := map[string]any{"url": testURL, "nip": testNIP, "certificate": stranger, "private_key": key}
-		text := m.refused(m.write("config", data))
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		stranger, key := env.NewCertificate(simulator.CertificateOptions{NIP: "1111111111"})
+		data := map[string]any{"url": URL, "nip": NIP, "certificate": stranger, "private_key": key}
+		text := m.Refused(m.Write("config", data))
 		require.Contains(t, text, "was not stored")
 		require.Contains(t, text, "415")
 		require.Contains(t, text, "grant it one in KSeF")
-		require.Nil(t, m.must(m.read("config", nil)))
+		require.Nil(t, m.Must(m.Read("config", nil)))
 
 		data["verify"] = false
-		response := m.must(m.write("config", data))
+		response := m.Must(m.Write("config", data))
 		require.Contains(t, strings.Join(response.Warnings, " "), "without logging in")
-		require.NotNil(t, m.must(m.read("config", nil)))
+		require.NotNil(t, m.Must(m.Read("config", nil)))
 	})
 }
 
 func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		w.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		data := map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}
-		_, err := m.write("config", data)
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		env.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		data := map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}
+		_, err := m.Write("config", data)
 		require.ErrorContains(t, err, "was not stored")
 		require.ErrorContains(t, err, "could not be reached")
-		require.Nil(t, m.must(m.read("config", nil)))
+		require.Nil(t, m.Must(m.Read("config", nil)))
 
 		data["verify"] = false
-		m.must(m.write("config", data))
-		w.ksef.ClearFaults()
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		m.Must(m.Write("config", data))
+		env.KSeF.ClearFaults()
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
 func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.cert, m.key = m.certificate(simulator.CertificateOptions{NIP: testNIP, Key: "rsa"})
-		m.configure()
-		require.Equal(t, 1, m.openSessions())
-		m.must(m.delete("config"))
-		require.Equal(t, 0, m.openSessions())
-		m.requireNothingLeftOf("sessions/", "config")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
+		m.Configure()
+		require.Equal(t, 1, m.OpenSessions())
+		m.Must(m.Delete("config"))
+		require.Equal(t, 0, m.OpenSessions())
+		m.RequireNothingLeftOf("sessions/", "config")
 	})
 }
 
 // The session that a login has left in its last step is ended under the configuration that stays.
 func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
-		m.fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: 3})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+		m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: 3})
 		for range 3 {
-			_, err := m.write("config", map[string]any{"certificate": certificate, "private_key": key})
+			_, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
 			require.ErrorContains(t, err, "was not stored")
 		}
-		require.Equal(t, 4, m.openSessions())
+		require.Equal(t, 4, m.OpenSessions())
 		for range 2 {
-			m.elapse(15 * time.Minute)
-			m.must(m.read("tokens", nil))
+			m.Elapse(15 * time.Minute)
+			m.Must(m.Read("tokens", nil))
 		}
-		require.Equal(t, 1, m.openSessions())
-		m.requireNothingLeftOf("unstored-sessions/")
+		require.Equal(t, 1, m.OpenSessions())
+		m.RequireNothingLeftOf("unstored-sessions/")
 	})
 }
 
 func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		certificate, key := m.certificate(simulator.CertificateOptions{PESEL: "90010112345"})
-		response := m.must(m.write("config", map[string]any{"certificate": certificate, "private_key": key}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "90010112345"})
+		response := m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
-		text := m.refused(m.write("config", map[string]any{"nip": "1111111111"}))
+		text := m.Refused(m.Write("config", map[string]any{"nip": "1111111111"}))
 		require.Contains(t, text, "nip: would leave behind 1 live token")
 	})
 }
 
 func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		logins := m.requests("POST /auth/xades-signature")
-		m.must(m.write("config", map[string]any{"activation_timeout": "10s"}))
-		m.issue()
-		require.Equal(t, logins, m.requests("POST /auth/xades-signature"))
-		require.Equal(t, 1, m.requests("POST /auth/token/refresh"), "a refresh proves the session")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		logins := m.Requests("POST /auth/xades-signature")
+		m.Must(m.Write("config", map[string]any{"activation_timeout": "10s"}))
+		m.Issue()
+		require.Equal(t, logins, m.Requests("POST /auth/xades-signature"))
+		require.Equal(t, 1, m.Requests("POST /auth/token/refresh"), "a refresh proves the session")
 	})
 }
 
 func TestOpenTokensGuardTheConfig(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		text := m.refused(m.write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.cert, "private_key": m.key}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		text := m.Refused(m.Write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.Cert, "private_key": m.Key}))
 		require.Contains(t, text, "1 live token")
 		require.Contains(t, text, "force=tokens")
-		require.Contains(t, m.refused(m.delete("config")), "1 live token")
+		require.Contains(t, m.Refused(m.Delete("config")), "1 live token")
 
-		response := m.must(m.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+		response := m.Must(m.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 1 live token")
-		require.Error(t, m.revoke(m.lease(issued)), "a lease never ends while its token lives")
-		m.configure()
-		require.Eventually(t, func() bool { m.elapse(time.Minute); return m.revoke(m.lease(issued)) == nil }, time.Hour, time.Second)
-		m.requireLoginRefused(issued.Data["token"])
+		require.Error(t, m.Revoke(m.Lease(issued)), "a lease never ends while its token lives")
+		m.Configure()
+		require.Eventually(t, func() bool { m.Elapse(time.Minute); return m.Revoke(m.Lease(issued)) == nil }, time.Hour, time.Second)
+		m.RequireLoginRefused(issued.Data["token"])
 	})
 }
 
@@ -193,35 +193,35 @@ func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		w.transport = warning{w.transport}
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		response := m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP, "certificate": m.cert, "private_key": m.key}))
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		env.Transport = warning{env.Transport}
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		response := m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "[sig-001]: Format podpisu niezgodny")
-		status := m.must(m.read("status", nil)).Data
+		status := m.Must(m.Read("status", nil)).Data
 		require.Equal(t, "[sig-001]: Format podpisu niezgodny", status["last_warning"])
-		require.Contains(t, m.logs.String(), "KSeF warns")
+		require.Contains(t, m.Logs.String(), "KSeF warns")
 	})
 }
 
 func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T) {
-	withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
-		text := m.refused(m.read("creds/writer", nil))
+	WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+		text := m.Refused(m.Read("creds/writer", nil))
 		require.Contains(t, text, "26001")
 		require.Contains(t, text, "Nie można nadać tokenowi uprawnień")
 		require.Contains(t, text, "cannot grant a permission that it does not hold")
-		m.requireEmptyLedger()
-		status := m.must(m.read("status", nil)).Data
+		m.RequireEmptyLedger()
+		status := m.Must(m.Read("status", nil)).Data
 		require.Contains(t, status["last_error"], "26001")
 	})
 }
 
-// openSessions counts KSeF's sessions that were opened with a signature and can still be refreshed.
-func (w *env) openSessions() int {
+// OpenSessions counts KSeF's sessions that were opened with a signature and can still be refreshed.
+func (env *Env) OpenSessions() int {
 	open := 0
-	for _, session := range w.ksef.State().Sessions {
+	for _, session := range env.KSeF.State().Sessions {
 		if session.Active && session.TokenReferenceNumber == "" {
 			open++
 		}
@@ -229,13 +229,13 @@ func (w *env) openSessions() int {
 	return open
 }
 
-func (m *mount) requireNothingLeftOf(prefixes ...string) {
-	m.t.Helper()
-	keys, err := logical.CollectKeys(m.t.Context(), m.storage)
-	require.NoError(m.t, err)
+func (m *Mount) RequireNothingLeftOf(prefixes ...string) {
+	m.T.Helper()
+	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
+	require.NoError(m.T, err)
 	for _, key := range keys {
 		for _, prefix := range prefixes {
-			require.False(m.t, strings.HasPrefix(key, prefix), key)
+			require.False(m.T, strings.HasPrefix(key, prefix), key)
 		}
 	}
 }

@@ -24,31 +24,31 @@ const accountantNIP = "1111111111"
 func granted(permissions ...string) simulator.Options {
 	return simulator.Options{Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: simulator.TypeNIP, Value: accountantNIP},
-		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: testNIP},
+		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
 		Permissions: permissions,
 	}}}
 }
 
 // withAccountant runs a test on a mount whose signer has the permissions that it was granted.
-func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *mount)) {
+func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *Mount)) {
 	t.Helper()
-	inEnv(t, granted(permissions...), func(t *testing.T, w *env) {
-		w.cert, w.key = w.certificate(simulator.CertificateOptions{NIP: accountantNIP})
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
+	InEnv(t, granted(permissions...), func(t *testing.T, env *Env) {
+		env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: accountantNIP})
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
 		test(t, m)
 	})
 }
 
 // takeAway leaves the accountant with the permissions that are named, at once.
-func (w *env) takeAway(left ...string) {
-	w.t.Helper()
+func (env *Env) takeAway(left ...string) {
+	env.T.Helper()
 	body := map[string]any{
-		"contextIdentifier":    map[string]string{"type": "Nip", "value": testNIP},
+		"contextIdentifier":    map[string]string{"type": "Nip", "value": NIP},
 		"authorizedIdentifier": map[string]string{"type": "Nip", "value": accountantNIP},
 	}
-	require.Equal(w.t, http.StatusOK, w.post("/testdata/permissions/revoke", "", body))
+	require.Equal(env.T, http.StatusOK, env.post("/testdata/permissions/revoke", "", body))
 	if len(left) == 0 {
 		return
 	}
@@ -57,82 +57,82 @@ func (w *env) takeAway(left ...string) {
 		permissions = append(permissions, map[string]string{"description": "Praca dla klienta", "permissionType": permission})
 	}
 	body["permissions"] = permissions
-	require.Equal(w.t, http.StatusOK, w.post("/testdata/permissions", "", body))
+	require.Equal(env.T, http.StatusOK, env.post("/testdata/permissions", "", body))
 }
 
 // post sends a request to KSeF as somebody else than the engine does, and returns the status.
-func (w *env) post(path string, access client.Secret, body any) int {
-	w.t.Helper()
+func (env *Env) post(path string, access client.Secret, body any) int {
+	env.T.Helper()
 	encoded, err := json.Marshal(body)
-	require.NoError(w.t, err)
-	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, testURL+path, bytes.NewReader(encoded))
-	require.NoError(w.t, err)
+	require.NoError(env.T, err)
+	request, err := http.NewRequestWithContext(env.T.Context(), http.MethodPost, URL+path, bytes.NewReader(encoded))
+	require.NoError(env.T, err)
 	request.Header.Set("Content-Type", "application/json")
 	if access != "" {
 		request.Header.Set("Authorization", "Bearer "+access.Reveal())
 	}
-	response, err := w.transport.RoundTrip(request)
-	require.NoError(w.t, err)
-	require.NoError(w.t, response.Body.Close())
+	response, err := env.Transport.RoundTrip(request)
+	require.NoError(env.T, err)
+	require.NoError(env.T, response.Body.Close())
 	return response.StatusCode
 }
 
 // mayWriteInvoices logs in with a KSeF token and says whether KSeF opens an invoice session. What
 // would be wrong with its key, KSeF says later.
-func (w *env) mayWriteInvoices(token any) bool {
-	w.t.Helper()
-	tokens, err := w.tokenLogin(token)
-	require.NoError(w.t, err)
-	status := w.post("/sessions/online", tokens.Access.Token, map[string]any{
+func (env *Env) mayWriteInvoices(token any) bool {
+	env.T.Helper()
+	tokens, err := env.TokenLogin(token)
+	require.NoError(env.T, err)
+	status := env.post("/sessions/online", tokens.Access.Token, map[string]any{
 		"formCode":   map[string]string{"systemCode": "FA (3)", "schemaVersion": "1-0E", "value": "FA"},
 		"encryption": map[string]any{"encryptedSymmetricKey": make([]byte, 256), "initializationVector": make([]byte, 16)},
 	})
-	require.Contains(w.t, []int{http.StatusCreated, http.StatusForbidden}, status)
+	require.Contains(env.T, []int{http.StatusCreated, http.StatusForbidden}, status)
 	return status == http.StatusCreated
 }
 
 func TestPermissions(t *testing.T) {
 	both := []string{"InvoiceRead", "InvoiceWrite"}
 	t.Run("the signer lacks one that the token is to have", func(t *testing.T) {
-		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceRead,InvoiceWrite"}))
+		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceRead,InvoiceWrite"}))
 			for _, text := range []string{
-				m.refused(m.write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
-				m.refused(m.read("creds/writer", nil)),
+				m.Refused(m.Write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
+				m.Refused(m.Read("creds/writer", nil)),
 			} {
 				require.Contains(t, text, "26001")
 				require.Contains(t, text, "Brakujące uprawnienia: InvoiceWrite)")
 				require.Contains(t, text, "The signing subject cannot grant a permission that it does not hold in this context.")
 			}
-			m.requireEmptyLedger()
+			m.RequireEmptyLedger()
 		})
 	})
 	t.Run("the signer has lost all", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *mount) {
-			m.issue()
+		withAccountant(t, both, func(t *testing.T, m *Mount) {
+			m.Issue()
 			m.takeAway()
-			m.elapse(15 * time.Minute) // the access token keeps what it was issued with
+			m.Elapse(15 * time.Minute) // the access token keeps what it was issued with
 			const sentence = "The signing subject lacks a permission in this context: KSeF asks for InvoiceRead or InvoiceWrite, and it has none."
 			for _, text := range []string{
-				m.refused(m.write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
-				m.refused(m.read("creds/invoices", nil)),
+				m.Refused(m.Write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
+				m.Refused(m.Read("creds/invoices", nil)),
 			} {
 				require.Contains(t, text, "status 403: missing-permissions")
 				require.Contains(t, text, sentence)
 			}
-			require.Contains(t, m.must(m.read("status", nil)).Data["last_error"], sentence)
+			require.Contains(t, m.Must(m.Read("status", nil)).Data["last_error"], sentence)
 		})
 	})
 	t.Run("the maker of a token loses InvoiceWrite", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *mount) {
-			issued := m.issue()
+		withAccountant(t, both, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
 			require.True(t, m.mayWriteInvoices(issued.Data["token"]))
 			m.takeAway("InvoiceRead")
 			require.False(t, m.mayWriteInvoices(issued.Data["token"]), "a token never has more than its maker")
-			m.elapse(15 * time.Minute)
-			require.Contains(t, m.refused(m.read("creds/invoices", nil)), "Brakujące uprawnienia: InvoiceWrite)")
-			require.NoError(t, m.revoke(m.lease(issued)), "what it made it may revoke")
-			m.requireLoginRefused(issued.Data["token"])
+			m.Elapse(15 * time.Minute)
+			require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "Brakujące uprawnienia: InvoiceWrite)")
+			require.NoError(t, m.Revoke(m.Lease(issued)), "what it made it may revoke")
+			m.RequireLoginRefused(issued.Data["token"])
 		})
 	})
 }

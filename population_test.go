@@ -25,9 +25,9 @@ const (
 // populate gives the storage as many live records as told, through the ledger itself. They are
 // those of leases of a day: the ends lie over the next day, an hour off at the least. Every other
 // lease has been renewed, at any age.
-func populate(t tester, storage logical.Storage, api string, count int) {
+func populate(t TB, storage logical.Storage, api string, count int) {
 	ctx := t.Context()
-	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}}
+	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}}
 	ksef := &numberedUpstream{}
 	book := ledger.New(ledger.Options{
 		Storage: storage,

@@ -35,9 +35,9 @@ const (
 	justAfter  moment = "just after"  // it is done, and the process never learns
 )
 
-// process is a process of the plugin. Once it has died, nothing that its goroutines still do
+// Process is a process of the plugin. Once it has died, nothing that its goroutines still do
 // reaches storage or KSeF.
-type process struct {
+type Process struct {
 	ctx      context.Context // ends when it dies
 	end      context.CancelFunc
 	registry *ratelimit.Registry
@@ -45,16 +45,16 @@ type process struct {
 	requests sync.WaitGroup // that Vault has made
 
 	mu     sync.Mutex
-	killed func(point) moment
+	endsAt func(point) moment
 	counts map[string]int
 	points []point
 }
 
-var errKilled = errors.New("the process has died")
+var errProcessEnded = errors.New("the process has died")
 
-func (w *env) process() *process {
-	ctx, end := context.WithCancel(w.t.Context())
-	p := &process{ctx: ctx, end: end, registry: ratelimit.NewRegistry(), ksef: w.transport}
+func (env *Env) process() *Process {
+	ctx, end := context.WithCancel(env.T.Context())
+	p := &Process{ctx: ctx, end: end, registry: ratelimit.NewRegistry(), ksef: env.Transport}
 	p.watch(alive)
 	return p
 }
@@ -63,32 +63,32 @@ func (w *env) process() *process {
 func alive(point) moment { return lives }
 
 // watch counts points from now on, and decides at each of them.
-func (p *process) watch(dies func(point) moment) {
+func (p *Process) watch(dies func(point) moment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.killed, p.counts, p.points = dies, make(map[string]int), nil
+	p.endsAt, p.counts, p.points = dies, make(map[string]int), nil
 }
 
-func (p *process) passed() []point {
+func (p *Process) passed() []point {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.points
 }
 
-func (p *process) isKilled() bool { return p.ctx.Err() != nil }
+func (p *Process) hasEnded() bool { return p.ctx.Err() != nil }
 
 // arrive counts a point. The verdict comes under the lock, so that whoever comes next finds the
 // process as dead as this point leaves it.
-func (p *process) arrive(kind string) moment {
+func (p *Process) arrive(kind string) moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isKilled() {
+	if p.hasEnded() {
 		return justBefore
 	}
 	p.counts[kind]++
 	here := point{kind, p.counts[kind]}
 	p.points = append(p.points, here)
-	verdict := p.killed(here)
+	verdict := p.endsAt(here)
 	if verdict == justBefore {
 		p.end()
 	}
@@ -96,23 +96,23 @@ func (p *process) arrive(kind string) moment {
 }
 
 // pass does what a point stands for, if the process lives to do it.
-func (p *process) pass(kind string, do func() error) error {
+func (p *Process) pass(kind string, do func() error) error {
 	verdict := p.arrive(kind)
 	if verdict == justBefore {
-		return errKilled
+		return errProcessEnded
 	}
 	err := do()
 	if verdict == justAfter {
 		p.end()
 	}
-	if p.isKilled() {
-		return errKilled
+	if p.hasEnded() {
+		return errProcessEnded
 	}
 	return err
 }
 
 // RoundTrip sends a request unless the process is dead.
-func (p *process) RoundTrip(request *http.Request) (response *http.Response, err error) {
+func (p *Process) RoundTrip(request *http.Request) (response *http.Response, err error) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -128,9 +128,9 @@ func (p *process) RoundTrip(request *http.Request) (response *http.Response, err
 
 // Endpoints as KSeF's documentation names them.
 const (
-	issueEndpoint  = "POST /tokens"
-	revokeEndpoint = "DELETE /tokens/{referenceNumber}"
-	statusEndpoint = "GET /tokens/{referenceNumber}"
+	IssueEndpoint  = "POST /tokens"
+	RevokeEndpoint = "DELETE /tokens/{referenceNumber}"
+	StatusEndpoint = "GET /tokens/{referenceNumber}"
 )
 
 var (
@@ -148,7 +148,7 @@ func endpointOf(request *http.Request) string {
 // disk is a mount's storage as a process sees it.
 type disk struct {
 	logical.Storage
-	process *process
+	process *Process
 }
 
 func (d disk) Put(ctx context.Context, entry *logical.StorageEntry) error {
@@ -160,15 +160,15 @@ func (d disk) Delete(ctx context.Context, key string) error {
 }
 
 func (d disk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if d.process.isKilled() {
-		return nil, errKilled
+	if d.process.hasEnded() {
+		return nil, errProcessEnded
 	}
 	return d.Storage.Get(ctx, key)
 }
 
 func (d disk) List(ctx context.Context, prefix string) ([]string, error) {
-	if d.process.isKilled() {
-		return nil, errKilled
+	if d.process.hasEnded() {
+		return nil, errProcessEnded
 	}
 	return d.Storage.List(ctx, prefix)
 }

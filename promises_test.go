@@ -22,14 +22,14 @@ import (
 )
 
 // broken says which of the promises that hold at every moment does not; nil where all do.
-func (s *cluster) broken() error {
+func (s *Cluster) broken() error {
 	synctest.Wait() // nobody is in the middle of anything
-	loaded := s.aliveTokens()
+	loaded := s.AliveTokens()
 	return errors.Join(s.tokenWithoutRecord(loaded), s.leaseWithoutToken(loaded), s.limitExceeded())
 }
 
 // tokenWithoutRecord looks for a living token that nothing in storage leads to.
-func (s *cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
+func (s *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 	open, err := s.openRecords()
 	if err != nil {
 		return err
@@ -44,18 +44,18 @@ func (s *cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 
 // leaseWithoutToken looks for a lease in force whose token KSeF would not let in, though nobody has
 // deleted it and KSeF has made it properly; and for one that ended before its token.
-func (s *cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
+func (s *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	alive := make(map[string]bool)
 	for _, token := range loaded {
 		alive[token.ReferenceNumber] = true
 	}
-	for _, v := range s.vaults {
+	for _, v := range s.Vaults {
 		if err := v.letGoEarly(); err != nil {
 			return err
 		}
 		for _, lease := range v.all() {
-			if v.isLive(lease) && !v.isTainted() && !lease.byHand && !alive[lease.number] && s.statusInKSeF(lease.number) != "Failed" {
-				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.statusInKSeF(lease.number))
+			if v.isLive(lease) && !v.isTainted() && !lease.deletedByHand && !alive[lease.number] && s.StatusInKSeF(lease.number) != "Failed" {
+				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.StatusInKSeF(lease.number))
 			}
 		}
 	}
@@ -64,21 +64,21 @@ func (s *cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 
 // limitExceeded looks for a 429 that KSeF has given of its own accord, and for a request that came
 // before a Retry-After was over.
-func (s *cluster) limitExceeded() error {
-	for endpoint, counts := range s.ksef.State().Requests {
+func (s *Cluster) limitExceeded() error {
+	for endpoint, counts := range s.KSeF.State().Requests {
 		if counts["429"] > 0 {
 			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
 		}
 	}
-	s.network.mu.Lock()
-	defer s.network.mu.Unlock()
-	return s.network.trespass
+	s.Network.mu.Lock()
+	defer s.Network.mu.Unlock()
+	return s.Network.trespass
 }
 
 // unsettled says what is left open that should have come to its end; nil where nothing is. Tokens
 // whose lease Vault never got may live on until the end that their record names, if they are no
 // more than the requests that were cut off.
-func (s *cluster) unsettled(cutOff int) error {
+func (s *Cluster) unsettled(cutOff int) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *cluster) unsettled(cutOff int) error {
 		return err
 	}
 	leased := make(map[string]bool)
-	for _, v := range s.vaults {
+	for _, v := range s.Vaults {
 		for _, lease := range v.all() {
 			if !v.isLive(lease) {
 				return fmt.Errorf("the lease of %s has ended at %s and is still there", lease.number, v.expiry(lease))
@@ -96,7 +96,7 @@ func (s *cluster) unsettled(cutOff int) error {
 		}
 	}
 	alive := make(map[string]bool)
-	for _, token := range s.aliveTokens() {
+	for _, token := range s.AliveTokens() {
 		alive[token.ReferenceNumber] = true
 		if leased[token.ReferenceNumber] {
 			continue
@@ -116,11 +116,11 @@ func (s *cluster) unsettled(cutOff int) error {
 }
 
 // leftovers says what is there when all leases have ended long ago.
-func (s *cluster) leftovers() error {
-	if leases, loaded := s.leases(), s.aliveTokens(); len(leases)+len(loaded) > 0 {
+func (s *Cluster) leftovers() error {
+	if leases, loaded := s.leases(), s.AliveTokens(); len(leases)+len(loaded) > 0 {
 		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
 	}
-	for _, flaky := range s.disks {
+	for _, flaky := range s.Disks {
 		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
 			keys, err := logical.CollectKeysWithPrefix(context.Background(), flaky.Storage, folder)
 			if err != nil || len(keys) > 0 {
@@ -137,9 +137,9 @@ func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) 
 
 // openRecords reads the ledgers of all mounts, by reference number, and where there is none yet by
 // nonce.
-func (s *cluster) openRecords() (map[string]*ledger.Record, error) {
+func (s *Cluster) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
-	for _, flaky := range s.disks {
+	for _, flaky := range s.Disks {
 		if err := addOpenRecords(open, flaky.Storage); err != nil {
 			return nil, err
 		}

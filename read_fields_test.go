@@ -14,10 +14,10 @@ import (
 )
 
 func TestReadFields(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
 		const value = "canary-0123456789-abcdef"
-		m.remember(value)
+		m.Remember(value)
 		secretName := strings.Repeat("MIGHAgEAMBMGByqGSM49", 3)
 		for name, test := range map[string]struct {
 			operation logical.Operation
@@ -49,7 +49,7 @@ func TestReadFields(t *testing.T) {
 				[]string{"limit: is not a field of this path, and was ignored"},
 			},
 			"field of a config write": {
-				logical.ReadOperation, "config", map[string]any{"nip": testNIP},
+				logical.ReadOperation, "config", map[string]any{"nip": NIP},
 				[]string{"nip: means nothing in a read, and was ignored"},
 			},
 			"field of a role write": {
@@ -66,7 +66,7 @@ func TestReadFields(t *testing.T) {
 			},
 			"known fields": {logical.ReadOperation, "creds/invoices", map[string]any{"ttl": "30m"}, nil},
 		} {
-			response := m.must(m.request(test.operation, test.path, test.data))
+			response := m.Must(m.Request(test.operation, test.path, test.data))
 			require.NotEmpty(t, response.Data, name)
 			require.Equal(t, test.warnings, response.Warnings, name)
 		}
@@ -74,36 +74,36 @@ func TestReadFields(t *testing.T) {
 }
 
 func TestReadFieldsKeepTheAnswer(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		require.Nil(t, m.must(m.read("roles/nobody", map[string]any{"prefix": "x"})), "what is not there stays a 404")
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
-		response := m.must(m.read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "30m"}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		require.Nil(t, m.Must(m.Read("roles/nobody", map[string]any{"prefix": "x"})), "what is not there stays a 404")
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+		response := m.Must(m.Read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "30m"}))
 		require.NotEmpty(t, response.Data["token"])
 		require.Equal(t, "30m0s", response.Secret.TTL.String(), "the fields that are known count")
-		require.Contains(t, m.refused(m.read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "soon"})), "ttl: is not a duration")
+		require.Contains(t, m.Refused(m.Read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "soon"})), "ttl: is not a duration")
 	})
 }
 
 // A write or delete with a field that is not known changes nothing.
 func TestReadFieldsDoNotForgiveWrites(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for path, operation := range map[string]logical.Operation{
 			"creds/invoices": logical.UpdateOperation, "config": logical.DeleteOperation, "roles/invoices": logical.DeleteOperation,
 		} {
-			require.Contains(t, m.refused(m.request(operation, path, map[string]any{"forse": true})), "forse: is not a field of this path; use ")
+			require.Contains(t, m.Refused(m.Request(operation, path, map[string]any{"forse": true})), "forse: is not a field of this path; use ")
 		}
-		require.NotNil(t, m.must(m.read("config", nil)))
+		require.NotNil(t, m.Must(m.Read("config", nil)))
 	})
 }
 
 func TestUnsupportedOperation(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for path, operation := range map[string]logical.Operation{
 			"status": logical.UpdateOperation, "status/": logical.DeleteOperation, "creds/invoices": logical.DeleteOperation,
 			"tidy": logical.ReadOperation, "roles/": logical.UpdateOperation, "tokens": logical.DeleteOperation,
 		} {
 			for _, data := range []map[string]any{nil, {"a": "b"}, {"nip": []any{"x"}}} {
-				_, err := m.request(operation, strings.TrimSuffix(path, "/"), data)
+				_, err := m.Request(operation, strings.TrimSuffix(path, "/"), data)
 				require.ErrorIs(t, err, logical.ErrUnsupportedOperation, "%s %s %v", operation, path, data)
 			}
 		}

@@ -41,8 +41,8 @@ func BenchmarkResident(b *testing.B) {
 // thing that it does, and returns the most bytes that it ever had resident. The storage itself is
 // in this process.
 func peakOfAPlugin(b *testing.B, records int) int {
-	w := newEnv(b, simulator.Options{ActivationDelay: -1, Limits: noLimits()})
-	server := httptest.NewServer(w.ksef.Handler())
+	env := NewEnv(b, simulator.Options{ActivationDelay: -1, Limits: NoLimits()})
+	server := httptest.NewServer(env.KSeF.Handler())
 	defer server.Close()
 	storage := &logical.InmemStorage{}
 	populate(b, storage, server.URL+"/v2", records)
@@ -50,7 +50,7 @@ func peakOfAPlugin(b *testing.B, records int) int {
 	p := startPlugin(b, storage)
 	defer p.Cleanup(context.Background())
 	p.must(logical.CreateOperation, "config", map[string]any{
-		"url": server.URL + "/v2", "nip": testNIP, "certificate": w.cert, "private_key": w.key, "activation_timeout": 0,
+		"url": server.URL + "/v2", "nip": NIP, "certificate": env.Cert, "private_key": env.Key, "activation_timeout": 0,
 	})
 	p.must(logical.CreateOperation, "roles/invoices", map[string]any{"permissions": "InvoiceRead"})
 	require.NoError(b, p.Initialize(b.Context(), &logical.InitializationRequest{Storage: storage}))

@@ -23,46 +23,46 @@ func repeats(t *testing.T, status int) bool {
 }
 
 func TestAnswer(t *testing.T) {
-	issue := func(m *mount) (*logical.Response, error) { return m.read("creds/invoices", nil) }
-	write := func(data map[string]any) func(m *mount) (*logical.Response, error) {
-		return func(m *mount) (*logical.Response, error) { return m.write("tokens", data) }
+	issue := func(m *Mount) (*logical.Response, error) { return m.Read("creds/invoices", nil) }
+	write := func(data map[string]any) func(m *Mount) (*logical.Response, error) {
+		return func(m *Mount) (*logical.Response, error) { return m.Write("tokens", data) }
 	}
 	token := map[string]any{"permissions": "InvoiceRead", "description": "Report"}
 	for name, test := range map[string]struct {
 		fault   *simulator.Fault
 		options simulator.Options
-		request func(m *mount) (*logical.Response, error)
+		request func(m *Mount) (*logical.Response, error)
 		status  int
 		text    string
 	}{
 		"lost_reply_of_creds_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
 			request: issue, status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"lost_reply_of_tokens_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
 			request: write(token), status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"failed_activation_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultFailActivation},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultFailActivation},
 			request: issue, status: http.StatusConflict, text: "ask again for another",
 		},
 		"refused_session_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusUnauthorized, Times: -1},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusUnauthorized, Times: -1},
 			request: issue, status: http.StatusBadRequest, text: "KSeF did not accept the session's token",
 		},
 		"continuation_token_with_control_character": {
-			request: func(m *mount) (*logical.Response, error) {
-				return m.read("tokens", map[string]any{"continuation_token": "abc\r\nX-Other: 1"})
+			request: func(m *Mount) (*logical.Response, error) {
+				return m.Read("tokens", map[string]any{"continuation_token": "abc\r\nX-Other: 1"})
 			},
 			status: http.StatusBadRequest, text: "continuation_token:",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMount(t, test.options, func(t *testing.T, m *mount) {
-				m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			WithMount(t, test.options, func(t *testing.T, m *Mount) {
+				m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 				if test.fault != nil {
-					m.fault(*test.fault)
+					m.Fault(*test.fault)
 				}
 				response, err := test.request(m)
 				status, err := logical.RespondErrorCommon(&logical.Request{Operation: logical.UpdateOperation}, response, err)
@@ -76,19 +76,19 @@ func TestAnswer(t *testing.T) {
 }
 
 func TestAnswer_delete_of_token_that_goes_on_by_itself(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})
 		number := issued.Data["reference_number"].(string)
 
-		response := m.must(m.delete("tokens/" + number))
+		response := m.Must(m.Delete("tokens/" + number))
 		require.NotNil(t, response)
 		require.Len(t, response.Warnings, 1)
 		require.Contains(t, response.Warnings[0], "has not yet confirmed that the token "+number+" is revoked")
-		require.Error(t, m.revoke(m.lease(issued)), "a lease ends only when the token is dead")
+		require.Error(t, m.Revoke(m.Lease(issued)), "a lease ends only when the token is dead")
 
-		m.elapse(10 * time.Minute)
-		require.Equal(t, "Revoked", m.statusInKSeF(number))
-		require.Nil(t, m.must(m.delete("tokens/"+number)))
+		m.Elapse(10 * time.Minute)
+		require.Equal(t, "Revoked", m.StatusInKSeF(number))
+		require.Nil(t, m.Must(m.Delete("tokens/"+number)))
 	})
 }

@@ -20,28 +20,28 @@ import (
 
 func TestAnswerNamesTheMount(t *testing.T) {
 	t.Run("in what a mistake is answered with", func(t *testing.T) {
-		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-			m := w.mount(&logical.InmemStorage{})
-			defer m.stop()
-			require.Contains(t, m.refused(m.read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
-			require.Contains(t, m.refused(m.read("creds/nobody", nil)), "vault list ksef/roles")
-			require.Contains(t, m.must(m.read("status", nil)).Warnings, "config: has not been written yet; "+
+		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			m := env.Mount(&logical.InmemStorage{})
+			defer m.Stop()
+			require.Contains(t, m.Refused(m.Read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
+			require.Contains(t, m.Refused(m.Read("creds/nobody", nil)), "vault list ksef/roles")
+			require.Contains(t, m.Must(m.Read("status", nil)).Warnings, "config: has not been written yet; "+
 				strings.ReplaceAll(errNotConfigured.Remedy, "<mount>", "ksef"))
 		})
 	})
 	t.Run("in a revocation that KSeF has not confirmed", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			lease := m.lease(m.issue())
-			m.fault(simulator.Fault{Endpoint: client.EndpointRevokeToken, Kind: simulator.FaultStatus, Status: 503, Times: -1})
-			err := m.revoke(lease)
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			lease := m.Lease(m.Issue())
+			m.Fault(simulator.Fault{Endpoint: client.EndpointRevokeToken, Kind: simulator.FaultStatus, Status: 503, Times: -1})
+			err := m.Revoke(lease)
 			require.ErrorContains(t, err, "give that command again with its id: ksef/creds/invoices/ and one of those that this lists: vault list sys/leases/lookup/ksef/creds/invoices")
 			require.NotContains(t, err.Error(), "<")
 		})
 	})
 	t.Run("in the last error", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
-			require.Error(t, m.revoke(m.lease(issued)))
-			require.Contains(t, m.must(m.read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+			require.Error(t, m.Revoke(m.Lease(issued)))
+			require.Contains(t, m.Must(m.Read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
 		})
 	})
 	t.Run("and keeps the status", func(t *testing.T) {
@@ -53,9 +53,9 @@ func TestAnswerNamesTheMount(t *testing.T) {
 		require.Equal(t, logical.ErrUnsupportedOperation, err)
 	})
 	t.Run("in the details of status", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *mount, issued *logical.Response) {
-			require.Error(t, m.revoke(m.lease(issued)))
-			details := fmt.Sprint(m.statusDetails())
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+			require.Error(t, m.Revoke(m.Lease(issued)))
+			details := fmt.Sprint(m.StatusDetails())
 			require.Contains(t, details, "vault delete ksef/tokens/"+issued.Data["reference_number"].(string))
 			require.NotContains(t, details, "<mount>")
 		})
@@ -70,17 +70,17 @@ func TestAnswerNamesTheMount(t *testing.T) {
 
 // KSeF's own 429 says as much as those of the engine, at the first and at the second request.
 func TestAnswerOf429(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
 		permit := time.Now().Add(300*time.Second + time.Second - 1).UTC().Format(time.RFC3339)
-		response, err := m.read("creds/invoices", nil)
+		response, err := m.Read("creds/invoices", nil)
 		require.Nil(t, response, "no header could be set")
 		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
 		require.ErrorContains(t, err, "; next slot at "+permit+", in 300 s.")
 		require.NotContains(t, err.Error(), "..")
-		m.elapse(100 * time.Second)
-		response, err = m.read("creds/invoices", nil)
+		m.Elapse(100 * time.Second)
+		response, err = m.Read("creds/invoices", nil)
 		require.Nil(t, response)
 		require.Equal(t, http.StatusTooManyRequests, statusOf(response, err))
 		require.ErrorContains(t, err, "; next slot at 2000-01-01T00:0")
@@ -89,25 +89,25 @@ func TestAnswerOf429(t *testing.T) {
 }
 
 func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
-		_, err := m.read("creds/invoices", nil)
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
+		_, err := m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "KSeF failed, and did not say whether it has made a token, so nobody has the token")
-		m.fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropReply})
-		_, err = m.read("creds/invoices", nil)
+		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropReply})
+		_, err = m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "the reply to the request for a token was lost, so nobody has the token")
 	})
 }
 
 // What KSeF limits by address has no context to name.
 func TestAnswerOfABlockedAddress(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
-		certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
-		_, err := m.write("config", map[string]any{"certificate": certificate, "private_key": key})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+		_, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
 		require.Error(t, err)
-		require.Contains(t, strings.Join(m.must(m.read("status", nil)).Warnings, "\n"),
+		require.Contains(t, strings.Join(m.Must(m.Read("status", nil)).Warnings, "\n"),
 			"KSeF has blocked POST /auth/challenge in all contexts from this address: nothing is sent there before 2000-")
 	})
 }

@@ -16,21 +16,21 @@ import (
 // every answer that would say why. That is an outage, and no answer about the token.
 func TestRevocationThatIsNotConfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
-	inCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *cluster) {
-		lease := s.mustIssue(time.Hour)
-		s.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropReply})
-		s.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
-		s.vault().end(lease)
-		s.elapse(40 * time.Minute)
-		require.Empty(t, s.aliveTokens())
+	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *Cluster) {
+		lease := s.MustIssue(time.Hour)
+		s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
+		s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		s.Vault().End(lease)
+		s.Elapse(40 * time.Minute)
+		require.Empty(t, s.AliveTokens())
 		revoking := func() (count int) {
-			s.onMount(0, func(m *mount) { count = m.backend.ledger.Pending().Revoking })
+			s.OnMount(0, func(m *Mount) { count = m.Backend.ledger.Pending().Revoking })
 			return count
 		}
 		require.Equal(t, 1, revoking())
-		require.Greater(t, s.requests(revokeEndpoint), 5)
-		s.ksef.ClearFaults()
-		s.elapse(longestPause + time.Second)
+		require.Greater(t, s.Requests(RevokeEndpoint), 5)
+		s.KSeF.ClearFaults()
+		s.Elapse(longestPause + time.Second)
 		require.Zero(t, revoking())
 		require.NoError(t, s.settle())
 	})

@@ -46,41 +46,41 @@ func (r *rotationManager) DeregisterRotationJob(_ context.Context, job *rotation
 func TestVaultsRotationManagerIsUsedWhereThereIsOne(t *testing.T) {
 	for name, test := range map[string]struct {
 		manager *rotationManager
-		check   func(t *testing.T, m *mount, manager *rotationManager)
+		check   func(t *testing.T, m *Mount, manager *rotationManager)
 	}{
-		"Vault Enterprise": {&rotationManager{}, func(t *testing.T, m *mount, manager *rotationManager) {
-			m.must(m.write("config", map[string]any{"rotation_period": "720h"}))
+		"Vault Enterprise": {&rotationManager{}, func(t *testing.T, m *Mount, manager *rotationManager) {
+			m.Must(m.Write("config", map[string]any{"rotation_period": "720h"}))
 			require.Equal(t, []string{"register config 720h0m0s"}, manager.calls)
-			require.InDelta(t, (720 * time.Hour).Seconds(), m.must(m.read("config", nil)).Data["rotation_period"], 0)
-			request := &logical.Request{Operation: logical.RotationOperation, Path: "config", Storage: m.storage}
-			m.must(m.backend.HandleRequest(t.Context(), request))
-			require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
-			m.must(m.write("config", map[string]any{"rotation_period": "0"}))
+			require.InDelta(t, (720 * time.Hour).Seconds(), m.Must(m.Read("config", nil)).Data["rotation_period"], 0)
+			request := &logical.Request{Operation: logical.RotationOperation, Path: "config", Storage: m.Storage}
+			m.Must(m.Backend.HandleRequest(t.Context(), request))
+			require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+			m.Must(m.Write("config", map[string]any{"rotation_period": "0"}))
 			require.Equal(t, "deregister config", manager.calls[len(manager.calls)-1])
 		}},
-		"an older Vault": {&rotationManager{old: true}, func(t *testing.T, m *mount, _ *rotationManager) {
-			require.Contains(t, m.refused(m.write("config", map[string]any{"rotation_period": "720h"})), "use certificate_renew_before")
-			m.must(m.write("config", map[string]any{"rotation_period": "720h", "disable_automated_rotation": true}))
-			require.Contains(t, m.refused(m.write("config", map[string]any{"rotation_schedule": "0 3 * * 0"})), "mutually exclusive")
+		"an older Vault": {&rotationManager{old: true}, func(t *testing.T, m *Mount, _ *rotationManager) {
+			require.Contains(t, m.Refused(m.Write("config", map[string]any{"rotation_period": "720h"})), "use certificate_renew_before")
+			m.Must(m.Write("config", map[string]any{"rotation_period": "720h", "disable_automated_rotation": true}))
+			require.Contains(t, m.Refused(m.Write("config", map[string]any{"rotation_schedule": "0 3 * * 0"})), "mutually exclusive")
 		}},
-		"Vault Community": {&rotationManager{missing: true}, func(t *testing.T, m *mount, _ *rotationManager) {
-			text := m.refused(m.write("config", map[string]any{"rotation_schedule": "0 3 * * 0"}))
+		"Vault Community": {&rotationManager{missing: true}, func(t *testing.T, m *Mount, _ *rotationManager) {
+			text := m.Refused(m.Write("config", map[string]any{"rotation_schedule": "0 3 * * 0"}))
 			require.Contains(t, text, "rotation manager of a current Vault Enterprise")
 			require.Contains(t, text, "use certificate_renew_before")
-			require.Equal(t, 1, m.openSessions())
-			certificate, key := m.certificate(simulator.CertificateOptions{NIP: testNIP})
-			m.refused(m.write("config", map[string]any{"certificate": certificate, "private_key": key, "rotation_period": "720h"}))
-			require.Equal(t, 1, m.openSessions(), "what was logged in for nothing has been ended")
-			require.NotContains(t, m.must(m.read("config", nil)).Data, "rotation_schedule")
+			require.Equal(t, 1, m.OpenSessions())
+			certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+			m.Refused(m.Write("config", map[string]any{"certificate": certificate, "private_key": key, "rotation_period": "720h"}))
+			require.Equal(t, 1, m.OpenSessions(), "what was logged in for nothing has been ended")
+			require.NotContains(t, m.Must(m.Read("config", nil)).Data, "rotation_schedule")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				m.configure()
-				require.NoError(t, m.backend.Setup(t.Context(), &logical.BackendConfig{
-					System: test.manager, Logger: m.backend.Logger(), EventsSender: m.events, StorageView: m.storage,
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				m.Configure()
+				require.NoError(t, m.Backend.Setup(t.Context(), &logical.BackendConfig{
+					System: test.manager, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
 				}))
 				test.check(t, m, test.manager)
 			})

@@ -21,28 +21,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const enrollEndpoint = "POST /certificates/enrollments"
+const EnrollEndpoint = "POST /certificates/enrollments"
 
-// force is the credential that storage holds.
-func (m *mount) force() (config, tls.Certificate) {
-	m.t.Helper()
-	stored, err := readConfig(m.t.Context(), m.storage)
-	require.NoError(m.t, err)
+// ConfigInForce is the credential that storage holds.
+func (m *Mount) ConfigInForce() (config, tls.Certificate) {
+	m.T.Helper()
+	stored, err := readConfig(m.T.Context(), m.Storage)
+	require.NoError(m.T, err)
 	pair, err := tls.X509KeyPair([]byte(stored.Certificate), []byte(stored.PrivateKey))
-	require.NoError(m.t, err)
-	m.remember(stored.PrivateKey)
+	require.NoError(m.T, err)
+	m.Remember(stored.PrivateKey)
 	return *stored, pair
 }
 
-func (m *mount) rotate(fields map[string]any) map[string]any {
-	m.t.Helper()
-	return m.must(m.write("config/rotate-root", fields)).Data
+func (m *Mount) Rotate(fields map[string]any) map[string]any {
+	m.T.Helper()
+	return m.Must(m.Write("config/rotate-root", fields)).Data
 }
 
-// certificates are those of a status that KSeF has issued.
-func (w *env) certificates(status string) []simulator.CertificateState {
+// Certificates are those of a status that KSeF has issued.
+func (env *Env) Certificates(status string) []simulator.CertificateState {
 	var found []simulator.CertificateState
-	for _, one := range w.ksef.State().Certificates {
+	for _, one := range env.KSeF.State().Certificates {
 		if one.Status == status {
 			found = append(found, one)
 		}
@@ -57,22 +57,22 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 		subject string
 		isRSA   bool
 	}{
-		"a seal":                {simulator.CertificateOptions{NIP: testNIP}, nil, "Nip:" + testNIP, false},
-		"a seal to an RSA key":  {simulator.CertificateOptions{NIP: testNIP}, map[string]any{"certificate_key_type": "rsa-2048"}, "Nip:" + testNIP, true},
-		"an RSA key to another": {simulator.CertificateOptions{NIP: testNIP, Key: "rsa"}, nil, "Nip:" + testNIP, false},
-		"a person":              {simulator.CertificateOptions{PESEL: testPESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + testPESEL, false},
+		"a seal":                {simulator.CertificateOptions{NIP: NIP}, nil, "Nip:" + NIP, false},
+		"a seal to an RSA key":  {simulator.CertificateOptions{NIP: NIP}, map[string]any{"certificate_key_type": "rsa-2048"}, "Nip:" + NIP, true},
+		"an RSA key to another": {simulator.CertificateOptions{NIP: NIP, Key: "rsa"}, nil, "Nip:" + NIP, false},
+		"a person":              {simulator.CertificateOptions{PESEL: PESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + PESEL, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				w.cert, w.key = w.certificate(test.signer)
-				m := w.mount(&logical.InmemStorage{})
-				defer m.stop()
-				m.configure()
-				before := m.issue()
-				answer := m.rotate(test.fields)
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				env.Cert, env.Key = env.NewCertificate(test.signer)
+				m := env.Mount(&logical.InmemStorage{})
+				defer m.Stop()
+				m.Configure()
+				before := m.Issue()
+				answer := m.Rotate(test.fields)
 				require.Equal(t, "done", answer["status"])
 
-				issued := w.certificates("Active")
+				issued := env.Certificates("Active")
 				require.Len(t, issued, 1)
 				require.Equal(t, answer["certificate_serial_number"], issued[0].SerialNumber)
 				require.Equal(t, answer["certificate_name"], issued[0].Name)
@@ -80,23 +80,23 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 				require.NotEmpty(t, answer["signer_name"])
 				require.Equal(t, "Authentication", issued[0].Type)
 				if template, given := test.fields["certificate_name"]; given {
-					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", testNIP))
+					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", NIP))
 				}
-				read := m.must(m.read("config", nil)).Data
+				read := m.Must(m.Read("config", nil)).Data
 				require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
 				require.Equal(t, issued[0].SerialNumber, read["certificate_serial_number"])
 				require.Equal(t, test.subject, read["signer_identifier_type"].(string)+":"+read["signer_identifier"].(string))
-				_, pair := m.force()
+				_, pair := m.ConfigInForce()
 				if test.isRSA {
 					require.IsType(t, &rsa.PrivateKey{}, pair.PrivateKey)
 				} else {
 					require.IsType(t, &ecdsa.PrivateKey{}, pair.PrivateKey)
 				}
-				require.Equal(t, 1, m.openSessions(), "the session before has been ended")
-				require.NoError(t, m.revoke(m.lease(before)))
-				require.NoError(t, m.login(m.issue().Data["token"]))
-				m.requireEvent("ksef/root-rotate-begin")
-				m.requireEvent("ksef/root-rotate")
+				require.Equal(t, 1, m.OpenSessions(), "the session before has been ended")
+				require.NoError(t, m.Revoke(m.Lease(before)))
+				require.NoError(t, m.Login(m.Issue().Data["token"]))
+				m.RequireEvent("ksef/root-rotate-begin")
+				m.RequireEvent("ksef/root-rotate")
 			})
 		})
 	}
@@ -109,51 +109,51 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 	pair, err := tls.X509KeyPair(certificate, key)
 	require.NoError(t, err)
 	grant := simulator.Grant{
-		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: testNIP},
+		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
 	}
-	inEnv(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, w *env) {
-		w.cert, w.key = string(certificate), string(key)
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
-		before := m.issue()
-		require.Equal(t, "done", m.rotate(nil)["status"])
-		read := m.must(m.read("config", nil)).Data
+	InEnv(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, env *Env) {
+		env.Cert, env.Key = string(certificate), string(key)
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
+		before := m.Issue()
+		require.Equal(t, "done", m.Rotate(nil)["status"])
+		read := m.Must(m.Read("config", nil)).Data
 		require.Equal(t, "certificateFingerprint", read["subject_identifier_type"])
 		require.Equal(t, grant.Identifier.Value, read["signer_identifier"])
 		require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
-		require.NoError(t, m.revoke(m.lease(before)))
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		require.NoError(t, m.Revoke(m.Lease(before)))
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
 func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
-	withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		clerk := m.signer(simulator.CertificateOptions{PESEL: testPESEL})
-		m.logIn(clerk)
-		before := m.issue()
-		require.Equal(t, "done", m.rotate(nil)["status"])
-		read := m.must(m.read("config", nil)).Data
+	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+		m.LogIn(clerk)
+		before := m.Issue()
+		require.Equal(t, "done", m.Rotate(nil)["status"])
+		read := m.Must(m.Read("config", nil)).Data
 		require.Equal(t, "certificate", read["signing"])
 		require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
-		require.Equal(t, 1, m.openSessions(), "the person's session has been ended")
-		require.NoError(t, m.revoke(m.lease(before)))
-		m.elapse(30 * 24 * time.Hour)
-		require.NoError(t, m.login(m.issue().Data["token"]), "nobody has to sign any more")
+		require.Equal(t, 1, m.OpenSessions(), "the person's session has been ended")
+		require.NoError(t, m.Revoke(m.Lease(before)))
+		m.Elapse(30 * 24 * time.Hour)
+		require.NoError(t, m.Login(m.Issue().Data["token"]), "nobody has to sign any more")
 	})
 }
 
 func TestRotateRootRevokesTheCertificateOfKSeFBefore(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		first := m.rotate(nil)["certificate_serial_number"]
-		second := m.rotate(nil)
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		first := m.Rotate(nil)["certificate_serial_number"]
+		second := m.Rotate(nil)
 		require.Equal(t, first, second["retired_serial_number"])
-		m.elapse(time.Minute)
-		require.Len(t, m.certificates("Active"), 1)
-		require.Equal(t, first, m.certificates("Revoked")[0].SerialNumber)
-		m.stop()
-		m.start()
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		m.Elapse(time.Minute)
+		require.Len(t, m.Certificates("Active"), 1)
+		require.Equal(t, first, m.Certificates("Revoked")[0].SerialNumber)
+		m.Stop()
+		m.Start()
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
@@ -164,26 +164,26 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 	} {
 		for how, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 			t.Run(name+" "+how, func(t *testing.T) {
-				withMount(t, options, func(t *testing.T, m *mount) {
+				WithMount(t, options, func(t *testing.T, m *Mount) {
 					asked := time.Now()
-					response := m.must(m.write("config/rotate-root", nil))
+					response := m.Must(m.Write("config/rotate-root", nil))
 					require.Equal(t, "pending", response.Data["status"])
-					require.Equal(t, []any{"Nip", testNIP}, []any{response.Data["signer_identifier_type"], response.Data["signer_identifier"]})
+					require.Equal(t, []any{"Nip", NIP}, []any{response.Data["signer_identifier_type"], response.Data["signer_identifier"]})
 					require.Contains(t, response.Warnings[0], "finishes it by itself")
 					require.Less(t, time.Since(asked), 90*time.Second)
-					again := m.must(m.write("config/rotate-root", nil))
+					again := m.Must(m.Write("config/rotate-root", nil))
 					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation in progress is joined")
-					require.NotEmpty(t, m.statusDetails()["rotation"].(map[string]any)["step"])
-					require.NoError(t, m.login(m.issue().Data["token"]), "the credential before goes on")
+					require.NotEmpty(t, m.StatusDetails()["rotation"].(map[string]any)["step"])
+					require.NoError(t, m.Login(m.Issue().Data["token"]), "the credential before goes on")
 					if restart {
-						m.stop()
-						m.start()
+						m.Stop()
+						m.Start()
 					}
-					m.elapse(4 * time.Hour)
-					require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
-					require.Equal(t, 1, m.requests(enrollEndpoint))
-					require.Equal(t, 1, m.openSessions())
-					require.NoError(t, m.login(m.issue().Data["token"]))
+					m.Elapse(4 * time.Hour)
+					require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+					require.Equal(t, 1, m.Requests(EnrollEndpoint))
+					require.Equal(t, 1, m.OpenSessions())
+					require.NoError(t, m.Login(m.Issue().Data["token"]))
 				})
 			})
 		}
@@ -191,20 +191,20 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 }
 
 func TestTokensAreMadeAllThroughARotation(t *testing.T) {
-	withMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
+	WithMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		var made sync.WaitGroup
 		for i := range 25 {
 			made.Go(func() {
 				<-time.After(time.Duration(i) * 400 * time.Millisecond)
-				issued := m.must(m.read("creds/invoices", nil))
-				require.NoError(t, m.revoke(m.lease(issued)))
+				issued := m.Must(m.Read("creds/invoices", nil))
+				require.NoError(t, m.Revoke(m.Lease(issued)))
 			})
 		}
 		<-time.After(time.Second)
-		require.Equal(t, "done", m.rotate(nil)["status"])
+		require.Equal(t, "done", m.Rotate(nil)["status"])
 		made.Wait()
-		require.Equal(t, 1, m.openSessions())
+		require.Equal(t, 1, m.OpenSessions())
 	})
 }
 
@@ -224,41 +224,41 @@ func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
 		"refused at once":     {fault: &simulator.Fault{Kind: simulator.FaultStatus, Status: 403}, texts: []string{"does not take the request", "403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMount(t, test.options, func(t *testing.T, m *mount) {
-				before, _ := m.force()
+			WithMount(t, test.options, func(t *testing.T, m *Mount) {
+				before, _ := m.ConfigInForce()
 				if test.fault != nil {
-					test.fault.Endpoint = enrollEndpoint
-					m.fault(*test.fault)
+					test.fault.Endpoint = EnrollEndpoint
+					m.Fault(*test.fault)
 				}
-				text := m.refused(m.write("config/rotate-root", nil))
+				text := m.Refused(m.Write("config/rotate-root", nil))
 				for _, part := range test.texts {
 					require.Contains(t, text, part)
 				}
-				after, _ := m.force()
+				after, _ := m.ConfigInForce()
 				require.Equal(t, before, after)
 				m.requireEventUnless(test.fault == nil, "ksef/root-rotate-fail")
-				require.NoError(t, m.login(m.issue().Data["token"]))
+				require.NoError(t, m.Login(m.Issue().Data["token"]))
 				if test.fault != nil {
-					require.Equal(t, "done", m.rotate(nil)["status"], "nothing stands in the way of the next one")
+					require.Equal(t, "done", m.Rotate(nil)["status"], "nothing stands in the way of the next one")
 				}
 			})
 		})
 	}
 }
 
-func (m *mount) requireEventUnless(none bool, kind string) {
-	m.t.Helper()
-	require.Equal(m.t, !none, m.countEvents(kind) > 0, kind)
+func (m *Mount) requireEventUnless(none bool, kind string) {
+	m.T.Helper()
+	require.Equal(m.T, !none, m.CountEvents(kind) > 0, kind)
 }
 
 func TestARotationIsNotBegunWhileKSeFIsAway(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		_, err := m.write("config/rotate-root", nil)
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		_, err := m.Write("config/rotate-root", nil)
 		require.ErrorContains(t, err, "could not be reached")
-		m.ksef.ClearFaults()
-		m.requireNothingLeftOf("rotation")
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		m.KSeF.ClearFaults()
+		m.RequireNothingLeftOf("rotation")
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
@@ -279,15 +279,15 @@ func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		w.transport = falsified{w.transport, "/certificates/enrollments/data", "VATPL-" + testNIP, "VATPL-1111111111"}
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
-		text := m.refused(m.write("config/rotate-root", nil))
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		env.Transport = falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + NIP, "VATPL-1111111111"}
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
+		text := m.Refused(m.Write("config/rotate-root", nil))
 		require.Contains(t, text, "25003")
 		require.Contains(t, text, "does not name the subject as KSeF wants it")
-		require.NoError(t, m.login(m.issue().Data["token"]))
+		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
@@ -299,38 +299,38 @@ func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
 		"no request":    {Kind: simulator.FaultDropRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-				fault.Endpoint = enrollEndpoint
-				m.fault(fault)
-				response := m.must(m.write("config/rotate-root", nil))
+			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+				fault.Endpoint = EnrollEndpoint
+				m.Fault(fault)
+				response := m.Must(m.Write("config/rotate-root", nil))
 				if fault.Kind == simulator.FaultDropRequest {
 					require.Contains(t, strings.Join(response.Warnings, " "), "reply to the request was lost")
-					rotation := m.statusDetails()["rotation"].(map[string]any)
+					rotation := m.StatusDetails()["rotation"].(map[string]any)
 					require.Contains(t, rotation["last_error"], "reply to the request was lost")
 					require.NotEmpty(t, rotation["next_attempt"])
 				}
-				m.elapse(time.Hour)
-				require.Len(t, m.certificates("Active"), 1, "one certificate for one rotation")
-				require.Contains(t, m.must(m.read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
-				require.NoError(t, m.login(m.issue().Data["token"]))
+				m.Elapse(time.Hour)
+				require.Len(t, m.Certificates("Active"), 1, "one certificate for one rotation")
+				require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
+				require.NoError(t, m.Login(m.Issue().Data["token"]))
 			})
 		})
 	}
 }
 
 func TestBadRotationsAreRefusedBeforeAnythingIsSent(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for field, value := range map[string]string{
 			"certificate_key_type": "rsa-1024", "certificate_name": "a/b/c/d/e", "certificate_renew_before": "2h",
 		} {
-			text := m.refused(m.write("config", map[string]any{field: value}))
+			text := m.Refused(m.Write("config", map[string]any{field: value}))
 			require.Contains(t, text, field+": ")
 			require.Contains(t, text, "; ")
 			if field != "certificate_renew_before" {
-				require.Equal(t, text, m.refused(m.write("config/rotate-root", map[string]any{field: value})))
+				require.Equal(t, text, m.Refused(m.Write("config/rotate-root", map[string]any{field: value})))
 			}
 		}
-		require.Contains(t, m.refused(m.write("config", map[string]any{"certificate_name": "{{.Nope}} name"})), "certificate_name: is not a template")
-		require.Zero(t, m.requests("GET /certificates/limits"))
+		require.Contains(t, m.Refused(m.Write("config", map[string]any{"certificate_name": "{{.Nope}} name"})), "certificate_name: is not a template")
+		require.Zero(t, m.Requests("GET /certificates/limits"))
 	})
 }

@@ -19,8 +19,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-const loginEndpoint = "POST /auth/xades-signature"
-
 // kept is a path that keeps what is written to it.
 type kept struct {
 	name       string
@@ -45,7 +43,7 @@ func (k kept) written(b *backend) []string {
 // TestRoundTrip writes what can be written, in the forms that it can have, and writes back what is
 // read, as Terraform does each day.
 func TestRoundTrip(t *testing.T) {
-	seedUnlessGiven(t)
+	SeedUnlessGiven(t)
 	for _, path := range keptPaths() {
 		t.Run(path.name, func(t *testing.T) {
 			t.Run("a_read_written_back_changes_nothing", func(t *testing.T) {
@@ -59,46 +57,46 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // fresh is a mount without a configuration, on a Vault that rotates by a schedule.
-func (w *env) fresh() *mount {
-	m := w.mount(&logical.InmemStorage{})
-	require.NoError(w.t, m.backend.Setup(w.t.Context(), &logical.BackendConfig{
-		System: &rotationManager{StaticSystemView: *mountDefaults()}, Logger: m.backend.Logger(), EventsSender: m.events, StorageView: m.storage,
+func (env *Env) fresh() *Mount {
+	m := env.Mount(&logical.InmemStorage{})
+	require.NoError(env.T, m.Backend.Setup(env.T.Context(), &logical.BackendConfig{
+		System: &rotationManager{StaticSystemView: *MountDefaults()}, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
 	}))
 	return m
 }
 
 func (k kept) checkWriteBack(t *rapid.T) {
 	d, grants := draw(t)
-	w := newEnv(t, simulator.Options{Grants: grants})
-	m := w.fresh()
-	defer m.stop()
-	document := d.document(k.written(m.backend), k.generators)
-	m.must(m.write(k.name, throughJSON(t, document)))
-	read := m.readJSON(k.name)
-	k.requireAsWritten(t, m.backend, document, read)
-	stored := m.stored(k.name)
+	env := NewEnv(t, simulator.Options{Grants: grants})
+	m := env.fresh()
+	defer m.Stop()
+	document := d.document(k.written(m.Backend), k.generators)
+	m.Must(m.Write(k.name, throughJSON(t, document)))
+	read := m.ReadJSON(k.name)
+	k.requireAsWritten(t, m.Backend, document, read)
+	stored := m.Stored(k.name)
 
-	m.must(m.write(k.name, read)) // proves what the first write has not
-	logins := w.requests(loginEndpoint)
-	second := m.must(m.write(k.name, read))
-	require.Subset(t, warningsOf(m.must(m.read(k.name, nil))), warningsOf(second), "no warning that a read does not have")
-	require.Equal(t, logins, w.requests(loginEndpoint), "no login")
-	require.Equal(t, read, m.readJSON(k.name))
-	require.Equal(t, stored, m.stored(k.name))
+	m.Must(m.Write(k.name, read)) // proves what the first write has not
+	logins := env.Requests(SubmitEndpoint)
+	second := m.Must(m.Write(k.name, read))
+	require.Subset(t, warningsOf(m.Must(m.Read(k.name, nil))), warningsOf(second), "no warning that a read does not have")
+	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
+	require.Equal(t, read, m.ReadJSON(k.name))
+	require.Equal(t, stored, m.Stored(k.name))
 
-	m.must(m.write(k.name, throughJSON(t, document)))
-	require.Equal(t, read, m.readJSON(k.name), "nor does the document itself, written again")
-	require.Equal(t, stored, m.stored(k.name))
-	require.Equal(t, logins, w.requests(loginEndpoint), "no login")
+	m.Must(m.Write(k.name, throughJSON(t, document)))
+	require.Equal(t, read, m.ReadJSON(k.name), "nor does the document itself, written again")
+	require.Equal(t, stored, m.Stored(k.name))
+	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
 }
 
 func (k kept) checkUnset(t *rapid.T) {
 	d, grants := draw(t)
-	w := newEnv(t, simulator.Options{Grants: grants})
-	m := w.fresh()
-	defer m.stop()
-	document := d.document(k.written(m.backend), k.generators)
-	m.must(m.write(k.name, throughJSON(t, document)))
+	env := NewEnv(t, simulator.Options{Grants: grants})
+	m := env.fresh()
+	defer m.Stop()
+	document := d.document(k.written(m.Backend), k.generators)
+	m.Must(m.Write(k.name, throughJSON(t, document)))
 	unset, without := map[string]any{}, maps.Clone(document)
 	for _, field := range d.unsettable(k, document) {
 		if rapid.Bool().Draw(t, "unset "+field) {
@@ -109,21 +107,21 @@ func (k kept) checkUnset(t *rapid.T) {
 	if _, gone := unset["rotation_schedule"]; gone {
 		delete(without, "rotation_window") // which goes with its schedule
 	}
-	before := m.stored(k.name)
-	response, err := m.write(k.name, unset)
+	before := m.Stored(k.name)
+	response, err := m.Write(k.name, unset)
 	require.NoError(t, err)
 
-	never := w.fresh()
-	defer never.stop()
-	expected, err := never.write(k.name, throughJSON(t, without))
+	never := env.fresh()
+	defer never.Stop()
+	expected, err := never.Write(k.name, throughJSON(t, without))
 	require.NoError(t, err)
 	if expected != nil && expected.IsError() {
 		require.Equal(t, expected.Error(), m.refusedError(response), "what cannot be left out cannot be unset")
-		require.Equal(t, before, m.stored(k.name))
+		require.Equal(t, before, m.Stored(k.name))
 		return
 	}
-	m.must(response, nil)
-	require.Equal(t, never.readJSON(k.name), m.readJSON(k.name))
+	m.Must(response, nil)
+	require.Equal(t, never.ReadJSON(k.name), m.ReadJSON(k.name))
 }
 
 // unsettable are the fields of the document that a write can unset by itself. The address of a
@@ -135,21 +133,21 @@ func (d *drawing) unsettable(k kept, document map[string]any) []string {
 	})
 }
 
-func (m *mount) refusedError(response *logical.Response) error {
-	m.t.Helper()
-	require.NotNil(m.t, response)
+func (m *Mount) refusedError(response *logical.Response) error {
+	m.T.Helper()
+	require.NotNil(m.T, response)
 	return response.Error()
 }
 
-func (m *mount) readJSON(path string) map[string]any {
-	m.t.Helper()
-	return throughJSON(m.t, m.must(m.read(path, nil)).Data)
+func (m *Mount) ReadJSON(path string) map[string]any {
+	m.T.Helper()
+	return throughJSON(m.T, m.Must(m.Read(path, nil)).Data)
 }
 
-func (m *mount) stored(key string) string {
-	m.t.Helper()
-	entry, err := m.storage.Get(m.t.Context(), key)
-	require.NoError(m.t, err)
+func (m *Mount) Stored(key string) string {
+	m.T.Helper()
+	entry, err := m.Storage.Get(m.T.Context(), key)
+	require.NoError(m.T, err)
 	if entry == nil {
 		return ""
 	}

@@ -22,27 +22,27 @@ const listEndpoint = "GET /tokens"
 
 // lose asks for so many tokens whose replies are all lost, and returns their nonces. Every other
 // time another is received: the engine asks for no more where three in a row are lost.
-func (s *cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
+func (s *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	for i := range count {
-		s.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: kind})
-		_, err := s.vault().issue(context.Background(), "invoices", 240*time.Hour)
+		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: kind})
+		_, err := s.Vault().Issue(context.Background(), "invoices", 240*time.Hour)
 		var lost *ledger.LostReplyError
-		require.ErrorAs(s.t, err, &lost)
+		require.ErrorAs(s.T, err, &lost)
 		nonces = append(nonces, lost.Nonce)
 		if i%2 == 1 {
-			s.mustIssue(240 * time.Hour)
+			s.MustIssue(240 * time.Hour)
 		}
 	}
 	return nonces
 }
 
 // lift frees the first mount of KSeF's limits.
-func (s *cluster) lift() {
+func (s *Cluster) lift() {
 	const lifted = 1 << 30
-	s.onMount(0, func(m *mount) {
-		key := ratelimit.Key{API: testURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: testNIP}.String()}
+	s.OnMount(0, func(m *Mount) {
+		key := ratelimit.Key{API: URL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}.String()}
 		limits := client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}
-		require.NoError(s.t, m.backend.limiters.setLimits(context.Background(), key, limits))
+		require.NoError(s.T, m.Backend.limiters.setLimits(context.Background(), key, limits))
 	})
 }
 
@@ -50,15 +50,15 @@ func (s *cluster) lift() {
 func TestSearchIsShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
-			inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
-				s.onMount(0, func(m *mount) { m.must(m.write("config", map[string]any{"activation_timeout": 0})) })
+			InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+				s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": 0})) })
 				s.lift()
 				s.lose(28, kind)
-				s.elapse(30 * time.Second)
-				require.LessOrEqual(t, s.requests(listEndpoint), 1)
-				require.Len(t, s.aliveTokens(), 14)
+				s.Elapse(30 * time.Second)
+				require.LessOrEqual(t, s.Requests(listEndpoint), 1)
+				require.Len(t, s.AliveTokens(), 14)
 				require.NoError(t, s.settle())
-				require.LessOrEqual(t, s.requests(listEndpoint), 4)
+				require.LessOrEqual(t, s.Requests(listEndpoint), 4)
 			})
 		})
 	}
@@ -67,35 +67,35 @@ func TestSearchIsShared(t *testing.T) {
 // TestSearchFindsBehindOthers hides a token behind newer ones: some that carry its nonce in their
 // text, and more than a page holds.
 func TestSearchFindsBehindOthers(t *testing.T) {
-	inCluster(t, simulator.Options{Limits: noLimits()}, func(t *testing.T, s *cluster) {
-		s.fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
+	InCluster(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+		s.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 		nonce := s.lose(1, simulator.FaultDropReply)[0]
-		lost := s.aliveTokens()[0].ReferenceNumber
-		atOnce(110, func(i int) {
-			_, err := s.vault().request(context.Background(), func(m *mount) (*logical.Response, error) {
+		lost := s.AliveTokens()[0].ReferenceNumber
+		AtOnce(110, func(i int) {
+			_, err := s.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {
 				text := fmt.Sprintf("Number %d after %s", i, nonce)
-				return m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": text, "ttl": "1h"})
+				return m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": text, "ttl": "1h"})
 			})
 			require.NoError(t, err)
 		})
-		require.Len(t, s.aliveTokens(), 111)
-		s.elapse(time.Minute)
-		require.Equal(t, "Revoked", s.statusInKSeF(lost))
-		require.Len(t, s.aliveTokens(), 110)
+		require.Len(t, s.AliveTokens(), 111)
+		s.Elapse(time.Minute)
+		require.Equal(t, "Revoked", s.StatusInKSeF(lost))
+		require.Len(t, s.AliveTokens(), 110)
 	})
 }
 
 // TestSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
 // only the last one reads a day back.
 func TestSearchReadsNoFurtherThanNeeded(t *testing.T) {
-	inCluster(t, simulator.Options{ActivationDelay: -1, Limits: noLimits()}, func(t *testing.T, s *cluster) {
+	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		const older = 300
-		atOnce(older, func(int) { s.mustIssue(240 * time.Hour) })
-		s.elapse(30 * time.Hour)
-		before := s.requests(listEndpoint)
+		AtOnce(older, func(int) { s.MustIssue(240 * time.Hour) })
+		s.Elapse(30 * time.Hour)
+		before := s.Requests(listEndpoint)
 		s.lose(1, simulator.FaultDropRequest)
 		require.NoError(t, s.settle())
-		require.LessOrEqual(t, s.requests(listEndpoint)-before, 4)
-		require.Len(t, s.aliveTokens(), older)
+		require.LessOrEqual(t, s.Requests(listEndpoint)-before, 4)
+		require.Len(t, s.AliveTokens(), older)
 	})
 }

@@ -36,26 +36,26 @@ func (n *recordingStorage) Put(ctx context.Context, entry *logical.StorageEntry)
 // held.
 func TestNoPrivateKeyComesOut(t *testing.T) {
 	options := simulator.Options{QualifiedLoginDelay: 2 * time.Minute, EnrollmentDelay: 2 * time.Minute}
-	inEnv(t, options, func(t *testing.T, w *env) {
+	InEnv(t, options, func(t *testing.T, env *Env) {
 		storage := &recordingStorage{Storage: &logical.InmemStorage{}}
-		m := w.mount(storage)
-		defer m.stop()
-		m.must(m.write("config", map[string]any{"url": testURL, "nip": testNIP}))
-		answers := []*logical.Response{m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))}
+		m := env.Mount(storage)
+		defer m.Stop()
+		m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+		answers := []*logical.Response{m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))}
 		for range 2 {
-			m.elapse(5 * time.Minute)
-			answers = append(answers, m.must(m.write("config/rotate-root", nil)))
+			m.Elapse(5 * time.Minute)
+			answers = append(answers, m.Must(m.Write("config/rotate-root", nil)))
 			for _, path := range []string{"config", "status"} {
-				answers = append(answers, m.must(m.read(path, nil)))
+				answers = append(answers, m.Must(m.Read(path, nil)))
 			}
-			m.elapse(10 * time.Minute)
-			m.issue()
+			m.Elapse(10 * time.Minute)
+			m.Issue()
 		}
 		for _, path := range []string{"config", "status"} {
-			answers = append(answers, m.must(m.read(path, nil)))
+			answers = append(answers, m.Must(m.Read(path, nil)))
 		}
 		for _, entry := range storage.written {
-			m.remember(secretsIn(entry.Value)...)
+			m.Remember(secretsIn(entry.Value)...)
 		}
 		m.requireNothingSecretIn(answers)
 

@@ -16,15 +16,15 @@ import (
 
 // sessionsPiledUp looks for a context in which more sessions are alive than there are mounts. What
 // programs have logged in with their tokens does not count.
-func (s *cluster) sessionsPiledUp() error {
+func (s *Cluster) sessionsPiledUp() error {
 	alive := make(map[simulator.Identifier][]string)
-	for _, one := range s.ksef.State().Sessions {
+	for _, one := range s.KSeF.State().Sessions {
 		if one.Active && one.TokenReferenceNumber == "" {
 			alive[one.ContextIdentifier] = append(alive[one.ContextIdentifier], one.ReferenceNumber)
 		}
 	}
 	for in, sessions := range alive {
-		if len(sessions) > len(s.vaults) {
+		if len(sessions) > len(s.Vaults) {
 			return fmt.Errorf("%d sessions are alive in %v: %v", len(sessions), in, sessions)
 		}
 	}
@@ -32,23 +32,23 @@ func (s *cluster) sessionsPiledUp() error {
 }
 
 // endSessions ends the first mount's sessions in KSeF.
-func (s *cluster) endSessions() {
-	s.onMount(0, func(m *mount) {
-		connected, err := m.backend.connect(s.t.Context())
-		require.NoError(s.t, err)
+func (s *Cluster) endSessions() {
+	s.OnMount(0, func(m *Mount) {
+		connected, err := m.Backend.connect(s.T.Context())
+		require.NoError(s.T, err)
 		for _, one := range connected.sessions.Sessions() {
-			require.NoError(s.t, connected.sessions.Discard(s.t.Context(), &one))
+			require.NoError(s.T, connected.sessions.Discard(s.T.Context(), &one))
 		}
 	})
 }
 
 // useSessions has every mount ask KSeF something in config's own context, and in each that is
 // given.
-func (s *cluster) useSessions(contexts ...map[string]any) error {
+func (s *Cluster) useSessions(contexts ...map[string]any) error {
 	var failures []error
-	for _, v := range s.vaults {
+	for _, v := range s.Vaults {
 		for _, in := range append(contexts, nil) {
-			_, err := v.request(context.Background(), func(m *mount) (*logical.Response, error) { return m.read("tokens", in) })
+			_, err := v.Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Read("tokens", in) })
 			failures = append(failures, err)
 		}
 	}

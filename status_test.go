@@ -18,20 +18,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func (m *mount) status() map[string]any {
-	m.t.Helper()
-	return m.must(m.read("status", nil)).Data
+func (m *Mount) Status() map[string]any {
+	m.T.Helper()
+	return m.Must(m.Read("status", nil)).Data
 }
 
-func (m *mount) summary() string {
-	m.t.Helper()
-	return m.status()["summary"].(string)
+func (m *Mount) StatusSummary() string {
+	m.T.Helper()
+	return m.Status()["summary"].(string)
 }
 
-// statusDetails are the nested values of status.
-func (m *mount) statusDetails() map[string]any {
-	m.t.Helper()
-	return m.status()[fieldVerbose].(map[string]any)
+// StatusDetails are the nested values of status.
+func (m *Mount) StatusDetails() map[string]any {
+	m.T.Helper()
+	return m.Status()[fieldVerbose].(map[string]any)
 }
 
 func TestStatus(t *testing.T) {
@@ -43,10 +43,10 @@ func TestStatus(t *testing.T) {
 
 // testStatusIsFlat looks at a mount of which everything is known.
 func testStatusIsFlat(t *testing.T) {
-	withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
-		m.refused(m.read("creds/writer", nil))
-		answer := m.status()
+	WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+		m.Refused(m.Read("creds/writer", nil))
+		answer := m.Status()
 		names := slices.Sorted(maps.Keys(answer))
 		require.Equal(t, fieldVerbose, names[len(names)-1], "Vault's CLI prints fields in this order")
 		for _, name := range names[:len(names)-1] {
@@ -61,152 +61,152 @@ func testStatusIsFlat(t *testing.T) {
 			"certificate_not_after", "last_error", "last_error_at",
 		})
 		require.Equal(t, []string{"config", "logins", "rate_limits", "revocation_queue", "sessions", "unreadable"},
-			slices.Sorted(maps.Keys(m.statusDetails())))
+			slices.Sorted(maps.Keys(m.StatusDetails())))
 	})
 }
 
 // testStatusSummary meets troubles one after the other; the most important one is told.
 func testStatusSummary(t *testing.T) {
 	t.Run("all_is_well", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.issue()
-			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Issue()
+			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.StatusSummary())
 		})
 	})
 	t.Run("no_config", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.delete("config"))
-			require.Equal(t, "The mount has no configuration: write to config.", m.summary())
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Delete("config"))
+			require.Equal(t, "The mount has no configuration: write to config.", m.StatusSummary())
 		})
 	})
 	t.Run("unreadable_config", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.put(configKey, []byte(`{"version":`))
-			m.stop()
-			m.start()
-			require.Equal(t, "The stored configuration cannot be read: write config anew, with all its fields. Other troubles, in the warnings: 1.", m.summary())
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Put(configKey, []byte(`{"version":`))
+			m.Stop()
+			m.Start()
+			require.Equal(t, "The stored configuration cannot be read: write config anew, with all its fields. Other troubles, in the warnings: 1.", m.StatusSummary())
 		})
 	})
 	t.Run("nobody_logged_in", func(t *testing.T) {
-		withoutKey(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			require.Equal(t, nobodyLoggedIn, m.summary())
-			m.logIn(m.signer(simulator.CertificateOptions{PESEL: testPESEL}))
-			require.Contains(t, m.summary(), "All is well.")
-			require.NotEmpty(t, m.status()["session_until"])
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			require.Equal(t, nobodyLoggedIn, m.StatusSummary())
+			m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+			require.Contains(t, m.StatusSummary(), "All is well.")
+			require.NotEmpty(t, m.Status()["session_until"])
 		})
 	})
 	t.Run("refused_login", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
-			m.refused(m.read("creds/other", nil))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
+			m.Refused(m.Read("creds/other", nil))
 			require.Equal(t, "Logging in to KSeF in Nip:1111111111 is refused: mend what the warning names, in KSeF or in config; "+
-				"then any write to config has KSeF asked again.", m.summary())
+				"then any write to config has KSeF asked again.", m.StatusSummary())
 		})
 	})
 	t.Run("address_left_out", func(t *testing.T) {
-		withAllowedIPs(t, ownAddress, func(t *testing.T, m *mount) {
-			issued := m.issue()
-			m.stop()
-			m.leaveFrom(otherAddress)
-			standby := m.mount(m.storage)
-			defer standby.stop()
-			require.Error(t, standby.revoke(m.lease(issued)))
-			require.Equal(t, "Logging in to KSeF in Nip:"+testNIP+" is refused: mend what the warning names, in KSeF or in config; "+
-				"then any write to config has KSeF asked again. Other troubles, in the warnings: 1.", standby.summary())
-			m.elapse(time.Minute)
-			require.Contains(t, standby.summary(), "mend", "the engine does not go on by itself")
+		withAllowedIPs(t, OwnAddress, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
+			m.Stop()
+			m.LeaveFrom(OtherAddress)
+			standby := m.Mount(m.Storage)
+			defer standby.Stop()
+			require.Error(t, standby.Revoke(m.Lease(issued)))
+			require.Equal(t, "Logging in to KSeF in Nip:"+NIP+" is refused: mend what the warning names, in KSeF or in config; "+
+				"then any write to config has KSeF asked again. Other troubles, in the warnings: 1.", standby.StatusSummary())
+			m.Elapse(time.Minute)
+			require.Contains(t, standby.StatusSummary(), "mend", "the engine does not go on by itself")
 		})
 	})
 	t.Run("address_refused_after_a_login", func(t *testing.T) {
-		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-			w.leaveTwoWays(ownAddress, otherAddress)
-			m := w.mount(&logical.InmemStorage{})
-			defer m.stop()
-			fields := w.fields()
+		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			env.LeaveTwoWays(OwnAddress, OtherAddress)
+			m := env.Mount(&logical.InmemStorage{})
+			defer m.Stop()
+			fields := env.ConfigFields()
 			fields["allowed_ips"] = "auto"
-			m.must(m.write("config", fields))
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.refused(m.read("creds/invoices", nil))
+			m.Must(m.Write("config", fields))
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.Refused(m.Read("creds/invoices", nil))
 			require.Equal(t, "KSeF refuses the address of this node also after a new login: mend what the warning names, in KSeF or in config; "+
-				"then any write to config has KSeF asked again.", m.summary())
+				"then any write to config has KSeF asked again.", m.StatusSummary())
 		})
 	})
 	t.Run("revocation_that_KSeF_refuses", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			issued := m.issue()
-			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
-			require.Error(t, m.revoke(m.lease(issued)))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
+			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			require.Error(t, m.Revoke(m.Lease(issued)))
 			since := inUTC(time.Now())
 			require.Equal(t, fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
-				issued.Data["reference_number"], since), m.summary())
-			m.ksef.ClearFaults()
-			m.must(m.write("config", nil))
-			m.elapse(time.Second)
-			require.Equal(t, "All is well. Live tokens: 0, revocations in progress: 0.", m.summary())
+				issued.Data["reference_number"], since), m.StatusSummary())
+			m.KSeF.ClearFaults()
+			m.Must(m.Write("config", nil))
+			m.Elapse(time.Second)
+			require.Equal(t, "All is well. Live tokens: 0, revocations in progress: 0.", m.StatusSummary())
 		})
 	})
 	t.Run("outage", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			issued := m.issue()
-			m.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-			require.Error(t, m.revoke(m.lease(issued)))
-			require.Contains(t, m.summary(), "KSeF has not confirmed revocations (1, the oldest since ")
-			require.Contains(t, m.summary(), "nothing to do but wait")
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
+			m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+			require.Error(t, m.Revoke(m.Lease(issued)))
+			require.Contains(t, m.StatusSummary(), "KSeF has not confirmed revocations (1, the oldest since ")
+			require.Contains(t, m.StatusSummary(), "nothing to do but wait")
 			for range 3 {
-				_, err := m.read("creds/invoices", nil)
+				_, err := m.Read("creds/invoices", nil)
 				require.Error(t, err)
 			}
 			require.Equal(t, "KSeF gives no usable answer to requests for tokens: new ones are refused until it does; nothing to do but ask again later. "+
-				"Other troubles, in the warnings: 1.", m.summary())
-			m.ksef.ClearFaults()
-			m.elapse(time.Hour)
-			m.issue()
-			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
+				"Other troubles, in the warnings: 1.", m.StatusSummary())
+			m.KSeF.ClearFaults()
+			m.Elapse(time.Hour)
+			m.Issue()
+			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.StatusSummary())
 		})
 	})
 	t.Run("expired_certificate", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.elapse(3 * 365 * 24 * time.Hour)
-			require.Contains(t, m.summary(), "The certificate has expired: ")
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Elapse(3 * 365 * 24 * time.Hour)
+			require.Contains(t, m.StatusSummary(), "The certificate has expired: ")
 		})
 	})
 	t.Run("failure_that_is_not_over", func(t *testing.T) {
-		withMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
-			m.refused(m.read("creds/writer", nil))
-			require.Equal(t, "The last failure, of "+inUTC(time.Now())+", is not known to be over: read last_error and mend what it says, or try again.", m.summary())
-			m.elapse(25 * time.Hour)
-			require.Contains(t, m.summary(), "All is well.")
+		WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
+			m.Refused(m.Read("creds/writer", nil))
+			require.Equal(t, "The last failure, of "+inUTC(time.Now())+", is not known to be over: read last_error and mend what it says, or try again.", m.StatusSummary())
+			m.Elapse(25 * time.Hour)
+			require.Contains(t, m.StatusSummary(), "All is well.")
 		})
 	})
 }
 
 func testStatusLimits(t *testing.T) {
 	t.Run("first_429", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 600})
-			_, err := m.read("creds/invoices", nil)
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 600})
+			_, err := m.Read("creds/invoices", nil)
 			require.ErrorContains(t, err, "429")
-			answer := m.status()
+			answer := m.Status()
 			until := inUTC(time.Now().Add(601 * time.Second)) // with the margin of 0.1 %, in whole seconds
 			require.Equal(t, until, answer["rate_limits_blocked_until"])
 			require.Equal(t, until, answer["rate_limits_next_slot"])
-			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+testNIP+": nothing is sent there before "+until)
-			m.elapse(11 * time.Minute)
-			require.Nil(t, m.status()["rate_limits_blocked_until"])
-			require.Equal(t, inUTC(time.Now()), m.status()["rate_limits_next_slot"])
+			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+NIP+": nothing is sent there before "+until)
+			m.Elapse(11 * time.Minute)
+			require.Nil(t, m.Status()["rate_limits_blocked_until"])
+			require.Equal(t, inUTC(time.Now()), m.Status()["rate_limits_next_slot"])
 		})
 	})
 	t.Run("used_up", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for range 30 {
-				m.issue()
+				m.Issue()
 			}
-			answer := m.status()
+			answer := m.Status()
 			require.Greater(t, answer["rate_limits_next_slot"], inUTC(time.Now().Add(usedUpFor)))
 			require.Nil(t, answer["rate_limits_blocked_until"])
-			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+testNIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
+			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+NIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
 		})
 	})
 }
@@ -214,45 +214,45 @@ func testStatusLimits(t *testing.T) {
 // testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one
 // does.
 func testStatusCounts(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		ending := m.issue()
-		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDelay, Delay: 3 * time.Second})
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		ending := m.Issue()
+		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDelay, Delay: 3 * time.Second})
 		done := make(chan error, 1)
-		go func() { done <- m.revoke(m.lease(ending)) }()
+		go func() { done <- m.Revoke(m.Lease(ending)) }()
 		counts := func() []any {
-			answer, tidied := m.status(), m.must(m.write("tidy", nil)).Data
+			answer, tidied := m.Status(), m.Must(m.Write("tidy", nil)).Data
 			return []any{answer["tokens_live"], answer["tokens_revoking"], answer["revocation_queue_length"], tidied["revoking"]}
 		}
-		m.elapse(time.Second)
+		m.Elapse(time.Second)
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "before it is recorded")
-		open, err := m.backend.ledger.CountOpenAt(t.Context(), testURL)
+		open, err := m.Backend.ledger.CountOpenAt(t.Context(), URL)
 		require.NoError(t, err)
 		require.Equal(t, ledger.Open{Live: 1, Revoking: 1}, open, "for guards")
 		require.NoError(t, <-done)
 		require.Equal(t, []any{1, 0, 0, 0}, counts())
 
-		stuck := m.issue()
-		m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
-		require.Error(t, m.revoke(m.lease(stuck)))
+		stuck := m.Issue()
+		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+		require.Error(t, m.Revoke(m.Lease(stuck)))
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "when it is recorded")
 	})
 	t.Run("orphan", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.issue()
-			keys, err := logical.CollectKeysWithPrefix(t.Context(), m.storage, "ledger/live/")
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Issue()
+			keys, err := logical.CollectKeysWithPrefix(t.Context(), m.Storage, "ledger/live/")
 			require.NoError(t, err)
 			require.Len(t, keys, 1)
-			require.NoError(t, m.storage.Delete(t.Context(), keys[0]))
-			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			require.NoError(t, m.Storage.Delete(t.Context(), keys[0]))
+			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 			for _, step := range []struct {
 				dryRun            bool
 				orphans, revoking int
 			}{{true, 1, 0}, {false, 1, 1}, {true, 0, 1}} {
-				report := m.must(m.write("tidy", map[string]any{"dry_run": step.dryRun})).Data
+				report := m.Must(m.Write("tidy", map[string]any{"dry_run": step.dryRun})).Data
 				require.Len(t, report["orphans"], step.orphans)
 				require.Equal(t, step.revoking, report["revoking"])
-				require.Equal(t, step.revoking, m.status()["tokens_revoking"])
+				require.Equal(t, step.revoking, m.Status()["tokens_revoking"])
 			}
 		})
 	})

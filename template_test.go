@@ -60,30 +60,30 @@ func forbiddenTemplates() map[string]string {
 
 func TestTemplate(t *testing.T) {
 	t.Run("refused on a role", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for name, text := range forbiddenTemplates() {
-				refusal := m.refused(m.write("roles/bad", map[string]any{"permissions": "InvoiceRead", "description": text}))
+				refusal := m.Refused(m.Write("roles/bad", map[string]any{"permissions": "InvoiceRead", "description": text}))
 				require.Contains(t, refusal, "description: ", name)
 				require.Contains(t, refusal, "{{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, {{.RoleName}}", name)
-				require.Nil(t, m.must(m.read("roles/bad", nil)), name)
+				require.Nil(t, m.Must(m.Read("roles/bad", nil)), name)
 			}
 		})
 	})
 	t.Run("refused in certificate_name", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for _, path := range []string{"config", "config/rotate-root"} {
 				for name, text := range forbiddenTemplates() {
 					text = strings.ReplaceAll(text, "RoleName", "NIP")
-					refusal := m.refused(m.write(path, map[string]any{"certificate_name": text}))
+					refusal := m.Refused(m.Write(path, map[string]any{"certificate_name": text}))
 					require.Contains(t, refusal, "certificate_name: ", name)
 					require.Contains(t, refusal, "{{.NIP}}", name)
 				}
 			}
-			require.Zero(t, m.requests("POST /certificates/enrollments"))
+			require.Zero(t, m.Requests("POST /certificates/enrollments"))
 		})
 	})
 	t.Run("filled in", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for text, filled := range map[string]string{
 				"plain text":                                     "plain text",
 				"{{.RoleName}} at {{.MountPoint}}":               "invoices at ksef/",
@@ -94,8 +94,8 @@ func TestTemplate(t *testing.T) {
 				"{{.DisplayName | sha256 | truncate_sha256 9}}":  "9d7d530ea",
 				"{{.RoleName}}{{.EntityID}}":                     "invoices",
 			} {
-				m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "description": text}))
-				issued := m.must(m.read("creds/invoices", nil))
+				m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "description": text}))
+				issued := m.Must(m.Read("creds/invoices", nil))
 				require.Equal(t, filled, strings.Split(issued.Data["description"].(string), " [vault:")[0], text)
 			}
 		})
@@ -114,19 +114,19 @@ func TestTemplate(t *testing.T) {
 		}
 	})
 	t.Run("stored before it was forbidden", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/old", map[string]any{"permissions": "InvoiceRead"}))
-			stored, err := m.backend.readRole(m.ctx, m.storage, "old")
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/old", map[string]any{"permissions": "InvoiceRead"}))
+			stored, err := m.Backend.readRole(m.Ctx, m.Storage, "old")
 			require.NoError(t, err)
 			stored.Description = "{{range 1000}}{{end}}abcde"
-			require.NoError(t, stored.store(m.ctx, m.storage, "old"))
-			sent := m.allRequests()
-			refusal := m.refused(m.read("creds/old", nil))
+			require.NoError(t, stored.store(m.Ctx, m.Storage, "old"))
+			sent := m.AllRequests()
+			refusal := m.Refused(m.Read("creds/old", nil))
 			require.Contains(t, refusal, "description: ")
 			require.Contains(t, refusal, "write the role old again")
-			require.Equal(t, sent, m.allRequests())
-			m.must(m.write("roles/old", map[string]any{"description": "{{.RoleName}} again"}))
-			m.must(m.read("creds/old", nil))
+			require.Equal(t, sent, m.AllRequests())
+			m.Must(m.Write("roles/old", map[string]any{"description": "{{.RoleName}} again"}))
+			m.Must(m.Read("creds/old", nil))
 		})
 	})
 	t.Run("nothing is kept per text", func(t *testing.T) {

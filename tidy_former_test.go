@@ -16,23 +16,23 @@ import (
 
 // formerMount issues tokens in the default context and goes without revoking them, as one whose
 // storage was lost.
-func (w *env) formerMount(tokens int) (id string, leases []*logical.Response) {
-	former := &unmountable{mount: w.mount(&logical.InmemStorage{})}
-	former.configure()
-	former.must(former.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+func (env *Env) formerMount(tokens int) (id string, leases []*logical.Response) {
+	former := &unmountable{Mount: env.Mount(&logical.InmemStorage{})}
+	former.Configure()
+	former.Must(former.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 	leases = former.issueMany(tokens)
-	id = former.must(former.read("status", nil)).Data["mount_id"].(string)
-	former.stop()
+	id = former.Must(former.Read("status", nil)).Data["mount_id"].(string)
+	former.Stop()
 	return id, leases
 }
 
 func TestTidyFormerCountsAndRevokes(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		own := m.issue()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		own := m.Issue()
 		id, _ := m.formerMount(3)
 		otherID, _ := m.formerMount(1)
 
-		found := m.must(m.write("tidy/former", map[string]any{"mount_id": id}))
+		found := m.Must(m.Write("tidy/former", map[string]any{"mount_id": id}))
 		require.Equal(t, 3, found.Data["found"])
 		require.Equal(t, 3, found.Data["left"])
 		require.Empty(t, found.Data["revoked"])
@@ -42,185 +42,185 @@ func TestTidyFormerCountsAndRevokes(t *testing.T) {
 			require.NotEmpty(t, token["reference_number"])
 			require.NotEmpty(t, token["issued_at"])
 		}
-		require.Len(t, m.aliveTokens(), 5, "a count changes nothing")
+		require.Len(t, m.AliveTokens(), 5, "a count changes nothing")
 
-		text := m.refused(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 2}))
+		text := m.Refused(m.Write("tidy/former", map[string]any{"mount_id": id, "expect": 2}))
 		require.Contains(t, text, "expect: is 2, and KSeF has 3 living tokens of the mount "+id)
 		require.Contains(t, text, "nothing was revoked")
-		require.Len(t, m.aliveTokens(), 5)
+		require.Len(t, m.AliveTokens(), 5)
 
-		revoked := m.must(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 3}))
+		revoked := m.Must(m.Write("tidy/former", map[string]any{"mount_id": id, "expect": 3}))
 		require.Len(t, revoked.Data["revoked"], 3)
 		require.Equal(t, 0, revoked.Data["left"])
 		require.Empty(t, revoked.Warnings)
-		require.Len(t, m.aliveTokens(), 2)
-		require.Equal(t, "Active", m.statusInKSeF(own.Data["reference_number"]))
-		require.Equal(t, 1, m.must(m.write("tidy/former", map[string]any{"mount_id": otherID})).Data["found"])
-		require.Equal(t, 0, m.must(m.write("tidy/former", map[string]any{"mount_id": id, "expect": 0})).Data["found"])
-		m.requireEvent("ksef/tidy-former")
+		require.Len(t, m.AliveTokens(), 2)
+		require.Equal(t, "Active", m.StatusInKSeF(own.Data["reference_number"]))
+		require.Equal(t, 1, m.Must(m.Write("tidy/former", map[string]any{"mount_id": otherID})).Data["found"])
+		require.Equal(t, 0, m.Must(m.Write("tidy/former", map[string]any{"mount_id": id, "expect": 0})).Data["found"])
+		m.RequireEvent("ksef/tidy-former")
 	})
 }
 
 // TestTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
 // within KSeF's limits.
 func TestTidyFormerReadsAllPages(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		id, _ := m.formerMount(130)
 		left := 130
 		for calls := 0; left > 0; calls++ {
 			require.Less(t, calls, 40)
-			response, err := m.write("tidy/former", map[string]any{"mount_id": id, "expect": left})
+			response, err := m.Write("tidy/former", map[string]any{"mount_id": id, "expect": left})
 			if err != nil {
 				require.ErrorContains(t, err, "limit")
-				m.elapse(10 * time.Minute)
+				m.Elapse(10 * time.Minute)
 				continue
 			}
-			m.must(response, nil)
+			m.Must(response, nil)
 			left = response.Data["left"].(int)
-			require.Len(t, m.aliveTokens(), left)
+			require.Len(t, m.AliveTokens(), left)
 			if left > 0 {
 				require.Contains(t, response.Warnings[0], "write to tidy/former again with expect=")
 				require.Contains(t, response.Warnings[0], "next slot at")
-				m.elapse(10 * time.Minute)
+				m.Elapse(10 * time.Minute)
 			}
 		}
-		require.Empty(t, m.aliveTokens())
+		require.Empty(t, m.AliveTokens())
 	})
 }
 
 func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		factory := newFactory("v1.2.3", w.registry, w.transport)
-		one, other := w.mountOf(factory), w.mountOf(factory)
-		defer one.stop()
-		for _, loaded := range []*mount{one, other} {
-			loaded.configure()
-			loaded.issue()
-			id := loaded.must(loaded.read("status", nil)).Data["mount_id"]
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		factory := newFactory("v1.2.3", env.Registry, env.Transport)
+		one, other := env.mountOf(factory), env.mountOf(factory)
+		defer one.Stop()
+		for _, loaded := range []*Mount{one, other} {
+			loaded.Configure()
+			loaded.Issue()
+			id := loaded.Must(loaded.Read("status", nil)).Data["mount_id"]
 			for _, fields := range []map[string]any{{"mount_id": id}, {"mount_id": id, "expect": 1}} {
-				require.Contains(t, one.refused(one.write("tidy/former", fields)), "which is a mount that exists")
+				require.Contains(t, one.Refused(one.Write("tidy/former", fields)), "which is a mount that exists")
 			}
 		}
-		require.Len(t, w.aliveTokens(), 2)
-		id := other.must(other.read("status", nil)).Data["mount_id"]
-		other.stop()
-		require.Equal(t, 1, one.must(one.write("tidy/former", map[string]any{"mount_id": id})).Data["found"], "a mount that is gone is not refused")
+		require.Len(t, env.AliveTokens(), 2)
+		id := other.Must(other.Read("status", nil)).Data["mount_id"]
+		other.Stop()
+		require.Equal(t, 1, one.Must(one.Write("tidy/former", map[string]any{"mount_id": id})).Data["found"], "a mount that is gone is not refused")
 	})
 }
 
 func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		factory := newFactory("v1.2.3", w.registry, w.transport)
-		one := w.mountOf(factory)
-		defer one.stop()
-		one.configure()
-		disk := &flakyDisk{Storage: &logical.InmemStorage{}}
-		disk.fail(refused, "read")
-		broken := &mount{env: w, ctx: t.Context(), storage: disk, transport: w.transport, registry: w.registry, events: logical.NewMockEventSender()}
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		factory := newFactory("v1.2.3", env.Registry, env.Transport)
+		one := env.mountOf(factory)
+		defer one.Stop()
+		one.Configure()
+		disk := &FlakyStorage{Storage: &logical.InmemStorage{}}
+		disk.Fail(StorageRefuses, "read")
+		broken := &Mount{Env: env, Ctx: t.Context(), Storage: disk, Transport: env.Transport, Registry: env.Registry, Events: logical.NewMockEventSender()}
 		broken.make(factory)
-		_, err := one.write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
+		_, err := one.Write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
 		require.ErrorContains(t, err, "a mount of this process cannot tell its id")
-		disk.fail(none, "")
-		broken.stop()
+		disk.Fail(StorageWorks, "")
+		broken.Stop()
 	})
 }
 
 func TestTidyFormerChecksItsFields(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		before := m.requests("GET /tokens")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		before := m.Requests("GET /tokens")
 		for _, id := range []any{nil, "", "0123456789a", "0123456789AB", "0123456789abc", "0123456789a*", "[vault:01234"} {
 			fields := map[string]any{}
 			if id != nil {
 				fields["mount_id"] = id
 			}
-			require.Contains(t, m.refused(m.write("tidy/former", fields)), "mount_id: is not the id of a mount")
+			require.Contains(t, m.Refused(m.Write("tidy/former", fields)), "mount_id: is not the id of a mount")
 		}
-		require.Contains(t, m.refused(m.write("tidy/former", map[string]any{"mount_id": "0123456789ab", "nip": "1"})), "nip")
-		require.Equal(t, before, m.requests("GET /tokens"))
-		require.Contains(t, m.backend.SpecialPaths().Root, "tidy/former", "it wants sudo")
+		require.Contains(t, m.Refused(m.Write("tidy/former", map[string]any{"mount_id": "0123456789ab", "nip": "1"})), "nip")
+		require.Equal(t, before, m.Requests("GET /tokens"))
+		require.Contains(t, m.Backend.SpecialPaths().Root, "tidy/former", "it wants sudo")
 	})
 }
 
 // mountOf is a mount that a process serves beside others.
-func (w *env) mountOf(factory logical.Factory) *mount {
-	m := &mount{
-		env: w, ctx: w.t.Context(), storage: &logical.InmemStorage{}, transport: w.transport, registry: w.registry,
-		events: logical.NewMockEventSender(),
+func (env *Env) mountOf(factory logical.Factory) *Mount {
+	m := &Mount{
+		Env: env, Ctx: env.T.Context(), Storage: &logical.InmemStorage{}, Transport: env.Transport, Registry: env.Registry,
+		Events: logical.NewMockEventSender(),
 	}
 	m.make(factory)
-	m.initialize()
+	m.Initialize()
 	return m
 }
 
-func (m *mount) make(factory logical.Factory) {
-	made, err := factory(m.t.Context(), &logical.BackendConfig{
-		StorageView:  m.storage,
+func (m *Mount) make(factory logical.Factory) {
+	made, err := factory(m.T.Context(), &logical.BackendConfig{
+		StorageView:  m.Storage,
 		System:       &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 480 * time.Hour},
-		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs}),
-		EventsSender: m.events,
+		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.Logs}),
+		EventsSender: m.Events,
 	})
-	require.NoError(m.t, err)
-	m.backend = made.(*backend)
+	require.NoError(m.T, err)
+	m.Backend = made.(*backend)
 }
 
 // TestALeaseOfAFormerMount is a lease that Vault still has when another mount has been enabled at
 // its path.
 func TestALeaseOfAFormerMount(t *testing.T) {
 	t.Run("is revoked by its own data", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			_, leases := m.formerMount(1)
-			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, m.aliveTokens())
+			require.NoError(t, m.Revoke(m.Lease(leases[0])))
+			require.Empty(t, m.AliveTokens())
 		})
 	})
 	t.Run("names the config it needs without one", func(t *testing.T) {
-		inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-			_, leases := w.formerMount(1)
-			m := w.mount(&logical.InmemStorage{})
-			defer m.stop()
-			err := m.revoke(m.lease(leases[0]))
-			require.ErrorContains(t, err, "this mount needs a config with url="+testURL+" and a credential that may revoke tokens in nip="+testNIP)
-			m.configure()
-			m.elapse(time.Minute)
-			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, w.aliveTokens())
+		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			_, leases := env.formerMount(1)
+			m := env.Mount(&logical.InmemStorage{})
+			defer m.Stop()
+			err := m.Revoke(m.Lease(leases[0]))
+			require.ErrorContains(t, err, "this mount needs a config with url="+URL+" and a credential that may revoke tokens in nip="+NIP)
+			m.Configure()
+			m.Elapse(time.Minute)
+			require.NoError(t, m.Revoke(m.Lease(leases[0])))
+			require.Empty(t, env.AliveTokens())
 		})
 	})
 	t.Run("names the config it needs beside another API", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			_, leases := m.formerMount(1)
-			secret := m.lease(leases[0])
+			secret := m.Lease(leases[0])
 			secret.InternalData["api"] = "https://elsewhere.test/v2"
-			require.ErrorContains(t, m.revoke(secret), "this mount needs a config with url=https://elsewhere.test/v2 and a credential")
+			require.ErrorContains(t, m.Revoke(secret), "this mount needs a config with url=https://elsewhere.test/v2 and a credential")
 		})
 	})
 	t.Run("lets the config that it needs be written", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			_, leases := m.formerMount(1)
-			fields := m.fields()
+			fields := m.ConfigFields()
 			fields["url"], fields["verify"] = "https://elsewhere.test/v2", false
-			m.must(m.write("config", fields))
-			require.ErrorContains(t, m.revoke(m.lease(leases[0])), "this mount needs a config with url="+testURL)
-			m.configure()
-			m.elapse(time.Minute)
-			require.NoError(t, m.revoke(m.lease(leases[0])))
-			require.Empty(t, m.aliveTokens())
+			m.Must(m.Write("config", fields))
+			require.ErrorContains(t, m.Revoke(m.Lease(leases[0])), "this mount needs a config with url="+URL)
+			m.Configure()
+			m.Elapse(time.Minute)
+			require.NoError(t, m.Revoke(m.Lease(leases[0])))
+			require.Empty(t, m.AliveTokens())
 		})
 	})
 	t.Run("names the config it needs beside another taxpayer", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			_, leases := m.formerMount(1)
-			secret := m.lease(leases[0])
+			secret := m.Lease(leases[0])
 			secret.InternalData["context"] = map[string]any{"type": "Nip", "value": "1111111111"}
-			require.ErrorContains(t, m.revoke(secret), "may revoke tokens in nip=1111111111")
+			require.ErrorContains(t, m.Revoke(secret), "may revoke tokens in nip=1111111111")
 		})
 	})
 	t.Run("of its own says nothing of the kind", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			issued := m.issue()
-			m.fault(simulator.Fault{Endpoint: revokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
-			m.fault(simulator.Fault{Endpoint: statusEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
-			require.NotContains(t, m.revoke(m.lease(issued)).Error(), "was at this path before")
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			issued := m.Issue()
+			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
+			require.NotContains(t, m.Revoke(m.Lease(issued)).Error(), "was at this path before")
 		})
 	})
 }

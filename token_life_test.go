@@ -15,93 +15,93 @@ import (
 )
 
 func TestAnIssuedTokenLogsInUntilItsLeaseIsRevoked(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
 		require.Equal(t, "Active", issued.Data["status"])
 		require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, issued.Data["permissions"])
-		require.Equal(t, testNIP, issued.Data["nip"])
+		require.Equal(t, NIP, issued.Data["nip"])
 		require.Equal(t, time.Hour, issued.Secret.TTL)
 		require.True(t, issued.Secret.Renewable)
-		require.NoError(t, m.login(issued.Data["token"]))
+		require.NoError(t, m.Login(issued.Data["token"]))
 
-		require.NoError(t, m.revoke(m.lease(issued)))
-		m.requireLoginRefused(issued.Data["token"])
-		m.elapse(2 * time.Second)
-		require.Equal(t, "Revoked", m.statusInKSeF(issued.Data["reference_number"]))
-		require.Equal(t, 1, m.requests("DELETE /tokens/{referenceNumber}"))
-		m.requireEmptyLedger()
+		require.NoError(t, m.Revoke(m.Lease(issued)))
+		m.RequireLoginRefused(issued.Data["token"])
+		m.Elapse(2 * time.Second)
+		require.Equal(t, "Revoked", m.StatusInKSeF(issued.Data["reference_number"]))
+		require.Equal(t, 1, m.Requests("DELETE /tokens/{referenceNumber}"))
+		m.RequireEmptyLedger()
 	})
 }
 
 func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
 		path := "tokens/" + issued.Data["reference_number"].(string)
-		m.must(m.delete(path))
-		m.requireLoginRefused(issued.Data["token"])
+		m.Must(m.Delete(path))
+		m.RequireLoginRefused(issued.Data["token"])
 
-		_, err := m.renew(m.lease(issued), time.Hour)
+		_, err := m.Renew(m.Lease(issued), time.Hour)
 		require.ErrorIs(t, err, ledger.ErrRevoked)
-		before := m.requests("DELETE /tokens/{referenceNumber}")
-		require.NoError(t, m.revoke(m.lease(issued)))
-		require.Equal(t, before, m.requests("DELETE /tokens/{referenceNumber}"))
-		m.requireEmptyLedger()
+		before := m.Requests("DELETE /tokens/{referenceNumber}")
+		require.NoError(t, m.Revoke(m.Lease(issued)))
+		require.Equal(t, before, m.Requests("DELETE /tokens/{referenceNumber}"))
+		m.RequireEmptyLedger()
 	})
 }
 
 func TestATokenThatVaultNeverRevokesIsRevokedByThePump(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		m.elapse(time.Hour + 50*time.Minute)
-		require.NoError(t, m.login(issued.Data["token"]))
-		m.elapse(15 * time.Minute)
-		m.requireLoginRefused(issued.Data["token"])
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		m.Elapse(time.Hour + 50*time.Minute)
+		require.NoError(t, m.Login(issued.Data["token"]))
+		m.Elapse(15 * time.Minute)
+		m.RequireLoginRefused(issued.Data["token"])
 	})
 }
 
 func TestARenewedLeaseKeepsItsTokenAlive(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		secret := m.lease(issued)
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		secret := m.Lease(issued)
 		for range 5 {
-			m.elapse(50 * time.Minute)
-			m.must(m.renew(secret, time.Hour))
+			m.Elapse(50 * time.Minute)
+			m.Must(m.Renew(secret, time.Hour))
 		}
-		require.NoError(t, m.login(issued.Data["token"]))
-		m.elapse(2*time.Hour + 5*time.Minute)
-		m.requireLoginRefused(issued.Data["token"])
+		require.NoError(t, m.Login(issued.Data["token"]))
+		m.Elapse(2*time.Hour + 5*time.Minute)
+		m.RequireLoginRefused(issued.Data["token"])
 	})
 }
 
 func TestARestartGoesOnWithTheSessionAndTheLeases(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		logins := m.requests("POST /auth/xades-signature")
-		m.stop()
-		m.start()
-		m.must(m.read("creds/invoices", nil))
-		require.NoError(t, m.revoke(m.lease(issued)))
-		m.requireLoginRefused(issued.Data["token"])
-		require.Equal(t, logins, m.requests("POST /auth/xades-signature"), "the stored session is used")
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		logins := m.Requests("POST /auth/xades-signature")
+		m.Stop()
+		m.Start()
+		m.Must(m.Read("creds/invoices", nil))
+		require.NoError(t, m.Revoke(m.Lease(issued)))
+		m.RequireLoginRefused(issued.Data["token"])
+		require.Equal(t, logins, m.Requests("POST /auth/xades-signature"), "the stored session is used")
 	})
 }
 
 func TestTokensAreListedQueriedAndRead(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		first := m.issue()
-		second := m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Monthly report", "ttl": "2h"}))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		first := m.Issue()
+		second := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Monthly report", "ttl": "2h"}))
 		require.Equal(t, 2*time.Hour, second.Secret.TTL)
 
-		listed := m.must(m.list("tokens/"))
+		listed := m.Must(m.List("tokens/"))
 		require.ElementsMatch(t, []any{first.Data["reference_number"], second.Data["reference_number"]}, anyOf(listed.Data["keys"]))
 
-		page := m.must(m.read("tokens", map[string]any{"status": "Active", "description": "monthly"}))
+		page := m.Must(m.Read("tokens", map[string]any{"status": "Active", "description": "monthly"}))
 		tokens := page.Data["tokens"].([]map[string]any)
 		require.Len(t, tokens, 1)
 		require.Equal(t, second.Data["reference_number"], tokens[0]["reference_number"])
 		require.Equal(t, []string{"InvoiceRead"}, tokens[0]["permissions"])
 
-		one := m.must(m.read("tokens/"+first.Data["reference_number"].(string), nil))
+		one := m.Must(m.Read("tokens/"+first.Data["reference_number"].(string), nil))
 		require.Equal(t, "Active", one.Data["status"])
 		require.Equal(t, "live", one.Data["state"])
 		require.Equal(t, "invoices", one.Data["role"])
@@ -110,43 +110,43 @@ func TestTokensAreListedQueriedAndRead(t *testing.T) {
 }
 
 func TestAForeignTokenIsNeverTouched(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		other := m.env.mount(&logical.InmemStorage{})
-		defer other.stop()
-		other.configure()
-		theirs := other.issue()
-		text := m.refused(m.delete("tokens/" + theirs.Data["reference_number"].(string)))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		other := m.Env.Mount(&logical.InmemStorage{})
+		defer other.Stop()
+		other.Configure()
+		theirs := other.Issue()
+		text := m.Refused(m.Delete("tokens/" + theirs.Data["reference_number"].(string)))
 		require.Contains(t, text, "not made by this mount")
-		require.NoError(t, m.login(theirs.Data["token"]))
+		require.NoError(t, m.Login(theirs.Data["token"]))
 	})
 }
 
 func TestATokenThatTheLedgerLostIsStillOurs(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.storage, "ledger/")))
-		m.must(m.delete("tokens/" + issued.Data["reference_number"].(string)))
-		m.requireLoginRefused(issued.Data["token"])
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
+		m.Must(m.Delete("tokens/" + issued.Data["reference_number"].(string)))
+		m.RequireLoginRefused(issued.Data["token"])
 	})
 }
 
 func TestALeaseWithoutItsRecordIsRevokedAllTheSame(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.storage, "ledger/")))
-		require.NoError(t, m.revoke(m.lease(issued)))
-		m.requireLoginRefused(issued.Data["token"])
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
+		require.NoError(t, m.Revoke(m.Lease(issued)))
+		m.RequireLoginRefused(issued.Data["token"])
 	})
 }
 
 func TestARoleMayNameAnotherContext(t *testing.T) {
 	const other = "5265877635-12346"
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": other}))
-		issued := m.must(m.read("creds/unit", nil))
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": other}))
+		issued := m.Must(m.Read("creds/unit", nil))
 		require.Equal(t, other, issued.Data["internal_id"])
 		require.NotContains(t, issued.Data, "nip")
-		require.NoError(t, m.revoke(m.lease(issued)))
+		require.NoError(t, m.Revoke(m.Lease(issued)))
 	})
 }
 
@@ -158,10 +158,10 @@ func anyOf(keys any) []any {
 	return all
 }
 
-// requireEmptyLedger says that nothing is left behind.
-func (m *mount) requireEmptyLedger() {
-	m.t.Helper()
-	keys, err := logical.CollectKeysWithPrefix(m.t.Context(), m.storage, "ledger/")
-	require.NoError(m.t, err)
-	require.Empty(m.t, keys)
+// RequireEmptyLedger says that nothing is left behind.
+func (m *Mount) RequireEmptyLedger() {
+	m.T.Helper()
+	keys, err := logical.CollectKeysWithPrefix(m.T.Context(), m.Storage, "ledger/")
+	require.NoError(m.T, err)
+	require.Empty(m.T, keys)
 }

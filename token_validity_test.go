@@ -47,15 +47,15 @@ func inLists(request *http.Request) bool {
 }
 func inEveryAnswer(*http.Request) bool { return true }
 
-// withEnds is withMount at a KSeF that tells ends.
-func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *mount, tell *ending)) {
+// withEnds is WithMount at a KSeF that tells ends.
+func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *Mount, tell *ending)) {
 	t.Helper()
-	inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-		tell := &ending{RoundTripper: w.transport, asked: asked}
-		w.transport = tell
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		tell := &ending{RoundTripper: env.Transport, asked: asked}
+		env.Transport = tell
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
 		test(t, m, tell)
 	})
 }
@@ -69,91 +69,91 @@ func (e *ending) after(d time.Duration) time.Time {
 func TestTokenValidity(t *testing.T) {
 	for name, asked := range map[string]func(*http.Request) bool{"told when it is made": whenMade, "told when it is active": whenAsked, "told always": inEveryAnswer} {
 		t.Run("caps a lease/"+name, func(t *testing.T) {
-			withEnds(t, asked, func(t *testing.T, m *mount, tell *ending) {
+			withEnds(t, asked, func(t *testing.T, m *Mount, tell *ending) {
 				end := tell.after(30 * time.Minute)
-				issued := m.issue()
+				issued := m.Issue()
 				require.Len(t, issued.Warnings, 1)
 				require.Contains(t, issued.Warnings[0], "KSeF ends the token at "+end.UTC().Format(time.RFC3339))
-				lease := m.lease(issued)
+				lease := m.Lease(issued)
 				expires, own := m.vaultEnd(lease, 0)
 				require.Empty(t, own)
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 
 				tell.field = ""
-				m.stop()
-				m.start()
-				read := m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data
+				m.Stop()
+				m.Start()
+				read := m.Must(m.Read("tokens/"+issued.Data["reference_number"].(string), nil)).Data
 				require.Equal(t, end.UTC().Format(time.RFC3339), read["lease_end"])
 				require.NotContains(t, read, "valid_until", "KSeF is asked, and does not say")
-				m.elapse(10 * time.Minute)
-				renewed := m.must(m.renew(lease, 0))
+				m.Elapse(10 * time.Minute)
+				renewed := m.Must(m.Renew(lease, 0))
 				require.Len(t, renewed.Warnings, 1)
 				require.Contains(t, renewed.Warnings[0], "KSeF ends the token at ")
 				expires, own = m.vaultEnd(renewed.Secret, 0)
 				require.Empty(t, own)
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 
-				m.elapse(20 * time.Minute)
-				_, err := m.renew(lease, 0)
+				m.Elapse(20 * time.Minute)
+				_, err := m.Renew(lease, 0)
 				require.ErrorContains(t, err, "KSeF ends the token at ")
-				require.NoError(t, m.revoke(lease))
+				require.NoError(t, m.Revoke(lease))
 			})
 		})
 	}
 	t.Run("caps the leases of tokens that are looked at together", func(t *testing.T) {
-		withEnds(t, inLists, func(t *testing.T, m *mount, tell *ending) {
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		withEnds(t, inLists, func(t *testing.T, m *Mount, tell *ending) {
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			end := tell.after(30 * time.Minute)
 			all := make(chan *logical.Response)
 			for range 3 {
-				go func() { all <- m.must(m.read("creds/invoices", nil)) }()
+				go func() { all <- m.Must(m.Read("creds/invoices", nil)) }()
 			}
 			for range 3 {
 				require.False(t, time.Now().Add((<-all).Secret.TTL).After(end))
 			}
-			require.Positive(t, m.requests("GET /tokens"))
+			require.Positive(t, m.Requests("GET /tokens"))
 		})
 	})
 	t.Run("of tokens_accepted_until holds where it is earlier", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
 			tell.after(30 * time.Minute)
 			m.acceptTokensUntil(time.Now().Add(10 * time.Minute).Format(time.RFC3339))
-			issued := m.issue()
+			issued := m.Issue()
 			require.Len(t, issued.Warnings, 1)
 			require.Contains(t, issued.Warnings[0], fieldTokensUntil)
 			require.LessOrEqual(t, issued.Secret.TTL, 10*time.Minute)
 		})
 	})
 	t.Run("is shown where KSeF tells it", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
 			end := tell.after(48 * time.Hour).UTC().Format(time.RFC3339)
-			issued := m.issue()
+			issued := m.Issue()
 			require.Empty(t, issued.Warnings)
 			require.Equal(t, time.Hour, issued.Secret.TTL)
-			require.Equal(t, end, m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["valid_until"])
-			listed := m.must(m.read("tokens", nil)).Data["tokens"].([]map[string]any)
+			require.Equal(t, end, m.Must(m.Read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["valid_until"])
+			listed := m.Must(m.Read("tokens", nil)).Data["tokens"].([]map[string]any)
 			require.Equal(t, end, listed[0]["valid_until"])
 		})
 	})
 	for _, garbage := range []string{`"validTo":null`, `"validTo":"soon"`, `"expirationDate":17`, `"validTo":"1999-01-01T00:00:00Z"`} {
 		t.Run("is ignored/"+garbage, func(t *testing.T) {
-			withEnds(t, inEveryAnswer, func(t *testing.T, m *mount, tell *ending) {
+			withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
 				tell.field = garbage
-				issued := m.issue()
+				issued := m.Issue()
 				require.Empty(t, issued.Warnings)
 				require.Equal(t, time.Hour, issued.Secret.TTL)
-				require.Empty(t, m.must(m.renew(m.lease(issued), time.Hour)).Warnings)
+				require.Empty(t, m.Must(m.Renew(m.Lease(issued), time.Hour)).Warnings)
 			})
 		})
 	}
 	t.Run("that is over before the answer hands out nothing", func(t *testing.T) {
-		withEnds(t, whenMade, func(t *testing.T, m *mount, tell *ending) {
+		withEnds(t, whenMade, func(t *testing.T, m *Mount, tell *ending) {
 			tell.after(3 * time.Second)
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			_, err := m.read("creds/invoices", nil)
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			_, err := m.Read("creds/invoices", nil)
 			require.ErrorContains(t, err, "came too late to be of use")
-			m.elapse(time.Minute)
-			require.Empty(t, m.aliveTokens())
+			m.Elapse(time.Minute)
+			require.Empty(t, m.AliveTokens())
 		})
 	})
 }

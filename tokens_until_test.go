@@ -28,45 +28,45 @@ func at(t *testing.T, moment string) {
 	<-time.After(time.Until(to))
 }
 
-// withMountAt is withMount three hours after a moment.
-func withMountAt(t *testing.T, moment string, options simulator.Options, test func(t *testing.T, m *mount)) {
+// withMountAt is WithMount three hours after a moment.
+func withMountAt(t *testing.T, moment string, options simulator.Options, test func(t *testing.T, m *Mount)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		at(t, moment)
-		w := newEnv(t, options)
-		w.elapse(3 * time.Hour) // KSeF's clock may be behind that of the certificate
-		m := w.mount(&logical.InmemStorage{})
-		defer m.stop()
-		m.configure()
+		env := NewEnv(t, options)
+		env.Elapse(3 * time.Hour) // KSeF's clock may be behind that of the certificate
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
 		test(t, m)
-		w.requireNoSecretInLogs()
+		env.RequireNoSecretInLogs()
 	})
 }
 
-func (m *mount) acceptTokensUntil(until any) {
-	m.t.Helper()
-	m.must(m.write("config", map[string]any{fieldTokensUntil: until}))
+func (m *Mount) acceptTokensUntil(until any) {
+	m.T.Helper()
+	m.Must(m.Write("config", map[string]any{fieldTokensUntil: until}))
 }
 
 // shownUntil is what a read of config shows, where nothing is shown as "".
-func (m *mount) shownUntil() string {
-	m.t.Helper()
-	until, shown := m.must(m.read("config", nil)).Data[fieldTokensUntil].(string)
-	require.True(m.t, shown)
+func (m *Mount) shownUntil() string {
+	m.T.Helper()
+	until, shown := m.Must(m.Read("config", nil)).Data[fieldTokensUntil].(string)
+	require.True(m.T, shown)
 	return until
 }
 
 // vaultEnd is when Vault ends a lease that was answered now, or renewed by an increment.
-func (m *mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
-	m.t.Helper()
-	ttl, warnings, err := framework.CalculateTTL(mountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
-	require.NoError(m.t, err)
+func (m *Mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
+	m.T.Helper()
+	ttl, warnings, err := framework.CalculateTTL(MountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
+	require.NoError(m.T, err)
 	return time.Now().Add(ttl), warnings
 }
 
 func TestTokensUntil(t *testing.T) {
 	t.Run("is read as it is written", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			require.Empty(t, m.shownUntil())
 			for _, test := range []struct {
 				given any
@@ -79,14 +79,14 @@ func TestTokensUntil(t *testing.T) {
 				{polishMidnight, polishMidnight},
 				{"2027-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"},
 			} {
-				written := m.must(m.write("config", map[string]any{fieldTokensUntil: test.given}))
+				written := m.Must(m.Write("config", map[string]any{fieldTokensUntil: test.given}))
 				require.Equal(t, test.read, written.Data[fieldTokensUntil], test.given)
 				require.Empty(t, written.Warnings, test.given)
-				m.must(m.write("config", map[string]any{"activation_timeout": "7s"}))
+				m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
 				require.Equal(t, test.read, m.shownUntil(), test.given)
 			}
-			m.stop()
-			m.start()
+			m.Stop()
+			m.Start()
 			require.Equal(t, "2027-01-01T00:00:00+01:00", m.shownUntil())
 			for _, unset := range []any{"", nil} {
 				m.acceptTokensUntil(polishMidnight)
@@ -96,9 +96,9 @@ func TestTokensUntil(t *testing.T) {
 		})
 	})
 	t.Run("is a moment and nothing else", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for _, given := range []any{"2026-12-31", "2026-12-31T23:59:59+24:00", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
-				text := m.refused(m.write("config", map[string]any{fieldTokensUntil: given}))
+				text := m.Refused(m.Write("config", map[string]any{fieldTokensUntil: given}))
 				require.Contains(t, text, fieldTokensUntil+": is not", given)
 				require.Empty(t, m.shownUntil(), given)
 			}
@@ -107,44 +107,44 @@ func TestTokensUntil(t *testing.T) {
 }
 
 func TestTokensUntilCapsLeases(t *testing.T) {
-	for name, ask := range map[string]func(m *mount) *logical.Response{
-		"creds": func(m *mount) *logical.Response {
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "480h"}))
-			return m.must(m.read("creds/invoices", nil))
+	for name, ask := range map[string]func(m *Mount) *logical.Response{
+		"creds": func(m *Mount) *logical.Response {
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "480h"}))
+			return m.Must(m.Read("creds/invoices", nil))
 		},
-		"creds with a ttl beyond the role's": func(m *mount) *logical.Response {
-			m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "240h"}))
-			return m.must(m.write("creds/invoices", map[string]any{"ttl": "480h"}))
+		"creds with a ttl beyond the role's": func(m *Mount) *logical.Response {
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "240h"}))
+			return m.Must(m.Write("creds/invoices", map[string]any{"ttl": "480h"}))
 		},
-		"tokens": func(m *mount) *logical.Response {
-			return m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "240h"}))
+		"tokens": func(m *Mount) *logical.Response {
+			return m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "240h"}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
+			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
 				end := lawfulUntil()
 				m.acceptTokensUntil(polishMidnight)
-				m.elapse(700 * time.Millisecond) // Vault counts from whole seconds
+				m.Elapse(700 * time.Millisecond) // Vault counts from whole seconds
 				issued := ask(m)
 				require.Len(t, issued.Warnings, 1)
 				require.Contains(t, issued.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
-				lease := m.lease(issued)
+				lease := m.Lease(issued)
 				expires, own := m.vaultEnd(lease, 0)
 				require.Empty(t, own, "Vault has nothing to add")
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
-				recorded := m.must(m.read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["lease_end"].(string)
+				recorded := m.Must(m.Read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["lease_end"].(string)
 				require.Less(t, recorded, polishMidnight)
 
-				m.elapse(150*time.Minute + 300*time.Millisecond)
+				m.Elapse(150*time.Minute + 300*time.Millisecond)
 				for _, increment := range []time.Duration{0, 100 * time.Hour} {
-					renewed := m.must(m.renew(lease, increment))
+					renewed := m.Must(m.Renew(lease, increment))
 					require.Len(t, renewed.Warnings, 1)
 					require.Contains(t, renewed.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
 					expires, own = m.vaultEnd(renewed.Secret, increment)
 					require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 					require.Equal(t, increment > 0, len(own) == 1, "Vault warns of an increment by itself")
 				}
-				within := m.must(m.renew(lease, time.Minute))
+				within := m.Must(m.Renew(lease, time.Minute))
 				require.Empty(t, within.Warnings)
 				expires, own = m.vaultEnd(within.Secret, time.Minute)
 				require.Empty(t, own)
@@ -183,27 +183,27 @@ func TestTokensNotice(t *testing.T) {
 }
 
 func TestTokensUntilIsInSummary(t *testing.T) {
-	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
-		m.must(m.write("config", map[string]any{fieldTokensUntil: polishMidnight}))
-		m.issue()
-		require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.summary())
-		m.elapse(3 * time.Hour)
-		m.refused(m.read("creds/invoices", nil))
-		require.Contains(t, m.summary(), "No token is issued: tokens_accepted_until is "+polishMidnight)
-		require.Empty(t, m.must(m.read("status", nil)).Warnings)
-		m.must(m.write("config", map[string]any{fieldTokensUntil: ""}))
-		require.Contains(t, m.summary(), "All is well.")
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("config", map[string]any{fieldTokensUntil: polishMidnight}))
+		m.Issue()
+		require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.StatusSummary())
+		m.Elapse(3 * time.Hour)
+		m.Refused(m.Read("creds/invoices", nil))
+		require.Contains(t, m.StatusSummary(), "No token is issued: tokens_accepted_until is "+polishMidnight)
+		require.Empty(t, m.Must(m.Read("status", nil)).Warnings)
+		m.Must(m.Write("config", map[string]any{fieldTokensUntil: ""}))
+		require.Contains(t, m.StatusSummary(), "All is well.")
 	})
 }
 
 func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
-	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *mount) {
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.acceptTokensUntil("2027-12-31T23:00:00Z")
-		issued := m.issue()
+		issued := m.Issue()
 		require.Empty(t, issued.Warnings)
 		require.Equal(t, time.Hour, issued.Secret.TTL)
 		require.Equal(t, 24*time.Hour, issued.Secret.MaxTTL)
-		renewed := m.must(m.renew(m.lease(issued), 2*time.Hour))
+		renewed := m.Must(m.Renew(m.Lease(issued), 2*time.Hour))
 		require.Empty(t, renewed.Warnings)
 		require.Equal(t, 24*time.Hour, renewed.Secret.MaxTTL)
 	})
@@ -211,16 +211,16 @@ func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
 
 // A token that is active only when the end is there is handed out to nobody.
 func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
-	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *mount) {
+	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *Mount) {
 		m.acceptTokensUntil(polishMidnight)
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-		_, err := m.read("creds/invoices", nil)
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		_, err := m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "came too late to be of use before "+polishMidnight)
-		m.elapse(time.Minute)
-		require.Empty(t, m.aliveTokens())
-		sent := m.allRequests()
-		require.Contains(t, m.refused(m.read("creds/invoices", nil)), "from then on no KSeF tokens are issued")
-		require.Equal(t, sent, m.allRequests(), "nothing is sent")
+		m.Elapse(time.Minute)
+		require.Empty(t, m.AliveTokens())
+		sent := m.AllRequests()
+		require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "from then on no KSeF tokens are issued")
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent")
 	})
 }
 
@@ -249,18 +249,18 @@ func TestTokensAtTheTurnOfTheYear(t *testing.T) {
 }
 
 func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string) {
-	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *mount) {
+	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *Mount) {
 		role := map[string]any{"permissions": "InvoiceRead", "ttl": "744h", "max_ttl": "744h"}
-		m.must(m.write("roles/invoices", role))
-		held, deleted, ending := m.must(m.read("creds/invoices", nil)), m.must(m.read("creds/invoices", nil)), m.must(m.read("creds/invoices", nil))
+		m.Must(m.Write("roles/invoices", role))
+		held, deleted, ending := m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil))
 		m.acceptTokensUntil(until)
 		at(t, moment)
 		over := !time.Now().Before(lawfulUntil())
 		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(lawfulUntil())
 
-		config, status := m.must(m.read("config", nil)), m.must(m.read("status", nil))
+		config, status := m.Must(m.Read("config", nil)), m.Must(m.Read("status", nil))
 		for path, shown := range map[string]*logical.Response{"config": config, "status": status} {
-			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.backend.Route(path), logical.ReadOperation), shown, true)
+			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.Backend.Route(path), logical.ReadOperation), shown, true)
 			notice, noticed := shown.Data[fieldTokensNotice]
 			require.Equal(t, until != "" || !over, noticed)
 			if noticed {
@@ -271,32 +271,32 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		}
 		require.NotContains(t, status.Data, "last_error")
 
-		m.must(m.write("roles/new", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-		sent := m.allRequests()
-		response, err := m.read("creds/new", nil)
+		m.Must(m.Write("roles/new", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		sent := m.AllRequests()
+		response, err := m.Read("creds/new", nil)
 		switch {
 		case until != "" && over:
-			text := m.refused(response, err)
+			text := m.Refused(response, err)
 			require.Contains(t, text, fieldTokensUntil+": is "+polishMidnight)
 			require.Contains(t, text, "a KSeF certificate of its own")
-			require.Equal(t, sent, m.allRequests(), "nothing is sent")
+			require.Equal(t, sent, m.AllRequests(), "nothing is sent")
 		case options.Tokens == simulator.TokensRefused && overAtKSeF:
-			require.Contains(t, m.refused(response, err), "tokeny KSeF nie są wydawane")
+			require.Contains(t, m.Refused(response, err), "tokeny KSeF nie są wydawane")
 		default:
-			issued := m.must(response, err)
+			issued := m.Must(response, err)
 			if until != "" {
 				require.False(t, time.Now().Add(issued.Secret.TTL).After(lawfulUntil()))
 			}
-			require.NoError(t, m.revoke(m.lease(issued)))
+			require.NoError(t, m.Revoke(m.Lease(issued)))
 		}
 
-		lease := m.lease(held)
+		lease := m.Lease(held)
 		lease.IssueTime = time.Now().Add(-time.Minute)
-		renewed, err := m.renew(lease, time.Hour)
+		renewed, err := m.Renew(lease, time.Hour)
 		if until != "" && over {
 			require.ErrorContains(t, err, "the lease cannot be renewed and ends at its time")
 		} else {
-			end, _ := m.vaultEnd(m.must(renewed, err).Secret, time.Hour)
+			end, _ := m.vaultEnd(m.Must(renewed, err).Secret, time.Hour)
 			require.False(t, until != "" && end.After(lawfulUntil()))
 		}
 		m.requireQuietEnd(held, deleted, ending)
@@ -305,24 +305,24 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 
 // requireQuietEnd ends leases in three ways: by Vault, after a delete by hand, and by the engine
 // itself where Vault never asks. KSeF may have ended the tokens before.
-func (m *mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
-	m.t.Helper()
-	before, hadError := m.must(m.read("status", nil)).Data["last_error"]
-	require.NoError(m.t, m.revoke(m.lease(held)))
-	m.must(m.delete("tokens/" + deleted.Data["reference_number"].(string)))
-	require.NoError(m.t, m.revoke(m.lease(deleted)))
-	m.elapse(time.Until(time.Date(2027, time.January, 5, 0, 0, 0, 0, time.UTC)))
+func (m *Mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
+	m.T.Helper()
+	before, hadError := m.Must(m.Read("status", nil)).Data["last_error"]
+	require.NoError(m.T, m.Revoke(m.Lease(held)))
+	m.Must(m.Delete("tokens/" + deleted.Data["reference_number"].(string)))
+	require.NoError(m.T, m.Revoke(m.Lease(deleted)))
+	m.Elapse(time.Until(time.Date(2027, time.January, 5, 0, 0, 0, 0, time.UTC)))
 	for _, one := range []*logical.Response{held, deleted, forgotten} {
-		require.Contains(m.t, []string{"Revoked", "Revoking"}, m.statusInKSeF(one.Data["reference_number"]))
+		require.Contains(m.T, []string{"Revoked", "Revoking"}, m.StatusInKSeF(one.Data["reference_number"]))
 	}
-	require.NoError(m.t, m.revoke(m.lease(forgotten)))
-	status := m.must(m.read("status", nil))
-	require.Empty(m.t, status.Warnings)
+	require.NoError(m.T, m.Revoke(m.Lease(forgotten)))
+	status := m.Must(m.Read("status", nil))
+	require.Empty(m.T, status.Warnings)
 	after, hasError := status.Data["last_error"]
-	require.Equal(m.t, hadError, hasError, "%v", after)
-	require.Equal(m.t, before, after)
-	require.Zero(m.t, m.countEvents("ksef/token-revoke-fail"))
-	require.Zero(m.t, m.countEvents("ksef/token-revoke-wait"))
-	m.elapse(5 * day)
-	m.requireEmptyLedger()
+	require.Equal(m.T, hadError, hasError, "%v", after)
+	require.Equal(m.T, before, after)
+	require.Zero(m.T, m.CountEvents("ksef/token-revoke-fail"))
+	require.Zero(m.T, m.CountEvents("ksef/token-revoke-wait"))
+	m.Elapse(5 * Day)
+	m.RequireEmptyLedger()
 }

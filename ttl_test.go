@@ -15,7 +15,7 @@ import (
 
 func TestTTL(t *testing.T) {
 	t.Run("of a role that is not set or too long is warned of", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for _, test := range []struct {
 				role map[string]any
 				want []string
@@ -26,7 +26,7 @@ func TestTTL(t *testing.T) {
 				{map[string]any{"max_ttl": 0, "ttl": "1000h"}, []string{"ttl is longer than the mount's max_lease_ttl of 768h"}},
 				{map[string]any{"ttl": "1h"}, nil},
 			} {
-				written := m.must(m.write("roles/invoices", test.role))
+				written := m.Must(m.Write("roles/invoices", test.role))
 				var warnings []string
 				if written != nil {
 					warnings = written.Warnings
@@ -35,54 +35,54 @@ func TestTTL(t *testing.T) {
 				for i, text := range test.want {
 					require.Contains(t, warnings[i], text)
 				}
-				require.Nil(t, m.must(m.write("roles/invoices", m.must(m.read("roles/invoices", nil)).Data)), "written back: %v", test.role)
+				require.Nil(t, m.Must(m.Write("roles/invoices", m.Must(m.Read("roles/invoices", nil)).Data)), "written back: %v", test.role)
 			}
 		})
 	})
 	t.Run("beyond the longest lease is capped with one warning", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.issue()
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Issue()
 			for what, issued := range map[string]*logical.Response{
-				"creds":           m.must(m.write("creds/invoices", map[string]any{"ttl": "48h"})),
-				"creds, by query": m.must(m.read("creds/invoices", map[string]any{"ttl": "48h"})),
-				"tokens":          m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "48h", "max_ttl": "24h"})),
+				"creds":           m.Must(m.Write("creds/invoices", map[string]any{"ttl": "48h"})),
+				"creds, by query": m.Must(m.Read("creds/invoices", map[string]any{"ttl": "48h"})),
+				"tokens":          m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "48h", "max_ttl": "24h"})),
 			} {
 				require.Len(t, issued.Warnings, 1, what)
 				require.Contains(t, issued.Warnings[0], `TTL of "48h" exceeded the effective max_ttl of "24h"`, what)
 				require.Equal(t, 24*time.Hour, issued.Secret.TTL, what)
-				_, own := m.vaultEnd(m.lease(issued), 0)
+				_, own := m.vaultEnd(m.Lease(issued), 0)
 				require.Empty(t, own, "Vault adds none: %s", what)
 			}
-			beyond := m.must(m.write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "1000h"}))
+			beyond := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "1000h"}))
 			require.Len(t, beyond.Warnings, 1)
 			require.Equal(t, 32*24*time.Hour, beyond.Secret.TTL)
 		})
 	})
 	t.Run("of nobody is not warned of", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			m.must(m.write("roles/short", map[string]any{"permissions": "InvoiceRead", "max_ttl": "30m"}))
-			issued := m.must(m.read("creds/short", nil))
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			m.Must(m.Write("roles/short", map[string]any{"permissions": "InvoiceRead", "max_ttl": "30m"}))
+			issued := m.Must(m.Read("creds/short", nil))
 			require.Empty(t, issued.Warnings)
 			require.Equal(t, 30*time.Minute, issued.Secret.TTL)
-			_, own := m.vaultEnd(m.lease(issued), 0)
+			_, own := m.vaultEnd(m.Lease(issued), 0)
 			require.Empty(t, own)
 		})
 	})
 	t.Run("near max_ttl is warned of by Vault alone", func(t *testing.T) {
-		withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-			lease := m.lease(m.issue())
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			lease := m.Lease(m.Issue())
 			for range 24 {
-				m.elapse(59 * time.Minute)
-				m.must(m.renew(lease, 0))
+				m.Elapse(59 * time.Minute)
+				m.Must(m.Renew(lease, 0))
 			}
 			for _, increment := range []time.Duration{0, 10 * time.Hour} {
-				renewed := m.must(m.renew(lease, increment))
+				renewed := m.Must(m.Renew(lease, increment))
 				require.Empty(t, renewed.Warnings)
 				_, own := m.vaultEnd(renewed.Secret, increment)
 				require.Len(t, own, 1)
 			}
-			m.elapse(time.Hour)
-			_, err := m.renew(lease, 0)
+			m.Elapse(time.Hour)
+			_, err := m.Renew(lease, 0)
 			require.ErrorContains(t, err, "the lease cannot be renewed: past the max TTL")
 		})
 	})

@@ -19,13 +19,13 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, other *unmountable) {
 		ids := make(map[string]bool)
 		for round := range 12 {
-			u := &unmountable{mount: other.env.mount(&logical.InmemStorage{})}
-			u.configure()
-			u.must(u.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			held := u.must(u.read("creds/invoices", nil))
+			u := &unmountable{Mount: other.Env.Mount(&logical.InmemStorage{})}
+			u.Configure()
+			u.Must(u.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+			held := u.Must(u.Read("creds/invoices", nil))
 			answered, others := u.reading(3), other.reading(1)
-			u.elapse(time.Duration(round) * 500 * time.Millisecond)
-			ids[u.must(u.read("status", nil)).Data["mount_id"].(string)] = true
+			u.Elapse(time.Duration(round) * 500 * time.Millisecond)
+			ids[u.Must(u.Read("status", nil)).Data["mount_id"].(string)] = true
 
 			// Whoever is answered before Vault collects the leases has one, and Clean ends the
 			// rest.
@@ -34,10 +34,10 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 			require.Empty(t, left)
 			answered()
 			require.Equal(t, 1, others(), "another mount issues on")
-			require.Len(t, u.aliveTokens(), round+1, "only the tokens of the other mount live")
-			u.elapse(10 * time.Minute)
+			require.Len(t, u.AliveTokens(), round+1, "only the tokens of the other mount live")
+			u.Elapse(10 * time.Minute)
 		}
 		require.Len(t, ids, 12, "each is a new mount")
-		require.Zero(t, other.ksef.State().Requests[issueEndpoint]["429"])
+		require.Zero(t, other.KSeF.State().Requests[IssueEndpoint]["429"])
 	})
 }

@@ -20,50 +20,50 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// taintableView is Vault's view of a mount that can be marked as tainted.
-type taintableView struct {
+// TaintableView is Vault's view of a mount that can be marked as tainted.
+type TaintableView struct {
 	logical.StaticSystemView
 	tainted atomic.Bool
 }
 
-func (v *taintableView) Tainted() bool { return v.tainted.Load() }
+func (v *TaintableView) Tainted() bool { return v.tainted.Load() }
 
 // unmountable is a mount whose end a test brings about as Vault does.
 type unmountable struct {
-	*mount
+	*Mount
 }
 
 func withUnmountable(t *testing.T, options simulator.Options, test func(t *testing.T, u *unmountable)) {
 	t.Helper()
-	withMount(t, options, func(t *testing.T, m *mount) {
-		u := &unmountable{mount: m}
-		m.must(m.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+	WithMount(t, options, func(t *testing.T, m *Mount) {
+		u := &unmountable{Mount: m}
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 		test(t, u)
 	})
 }
 
 // rollback is what Vault calls each minute, and once after it has tainted a mount.
 func (u *unmountable) rollback() {
-	u.t.Helper()
-	_, err := u.request(logical.RollbackOperation, "", nil)
-	require.NoError(u.t, err)
+	u.T.Helper()
+	_, err := u.Request(logical.RollbackOperation, "", nil)
+	require.NoError(u.T, err)
 }
 
 // disable is Vault's order at secrets disable. It returns the leases that stay where one of them
 // cannot be revoked.
 func (u *unmountable) disable(leases ...*logical.Response) (left []*logical.Response, err error) {
-	u.view.tainted.Store(true)
+	u.View.tainted.Store(true)
 	u.rollback()
 	for number, lease := range leases {
-		if err := u.revoke(u.lease(lease)); err != nil {
+		if err := u.Revoke(u.Lease(lease)); err != nil {
 			return leases[number:], err
 		}
 	}
-	u.backend.Cleanup(u.ctx)
-	keys, err := logical.CollectKeys(u.ctx, u.storage)
-	require.NoError(u.t, err)
+	u.Backend.Cleanup(u.Ctx)
+	keys, err := logical.CollectKeys(u.Ctx, u.Storage)
+	require.NoError(u.T, err)
 	for _, key := range keys {
-		require.NoError(u.t, u.storage.Delete(u.ctx, key))
+		require.NoError(u.T, u.Storage.Delete(u.Ctx, key))
 	}
 	return nil, nil
 }
@@ -74,7 +74,7 @@ func (u *unmountable) reading(readers int) (answered func() int) {
 	var count atomic.Int64
 	for range readers {
 		work.Go(func() {
-			response, err := u.read("creds/invoices", nil)
+			response, err := u.Read("creds/invoices", nil)
 			if err == nil && !response.IsError() {
 				count.Add(1)
 			}
@@ -90,16 +90,16 @@ func TestUnmountEndsReadsInFlight(t *testing.T) {
 		t.Run(fmt.Sprintf("rollback_%t", withRollback), func(t *testing.T) {
 			withUnmountable(t, simulator.Options{ActivationDelay: 20 * time.Second}, func(t *testing.T, u *unmountable) {
 				answered := u.reading(6)
-				u.elapse(5 * time.Second)
-				require.Len(t, u.aliveTokens(), 6)
-				u.view.tainted.Store(true)
+				u.Elapse(5 * time.Second)
+				require.Len(t, u.AliveTokens(), 6)
+				u.View.tainted.Store(true)
 				if withRollback {
 					u.rollback()
 				}
-				u.backend.Cleanup(u.ctx)
-				require.Empty(t, u.aliveTokens())
+				u.Backend.Cleanup(u.Ctx)
+				require.Empty(t, u.AliveTokens())
 				require.Zero(t, answered())
-				require.NotContains(t, u.logs.String(), "KSeF has not confirmed that these tokens are revoked")
+				require.NotContains(t, u.Logs.String(), "KSeF has not confirmed that these tokens are revoked")
 			})
 		})
 	}
@@ -107,17 +107,17 @@ func TestUnmountEndsReadsInFlight(t *testing.T) {
 
 func TestUnmountRevokesWhatHasNoLeaseYet(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		u.must(u.read("creds/invoices", nil))
+		u.Must(u.Read("creds/invoices", nil))
 		_, err := u.disable()
 		require.NoError(t, err, "Vault has not stored the lease yet")
-		require.Empty(t, u.aliveTokens())
+		require.Empty(t, u.AliveTokens())
 	})
 }
 
 func TestUnmountLetsALeaseBeStored(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		u.must(u.read("creds/invoices", nil))
-		u.view.tainted.Store(true)
+		u.Must(u.Read("creds/invoices", nil))
+		u.View.tainted.Store(true)
 		began := time.Now()
 		u.rollback()
 		require.GreaterOrEqual(t, time.Since(began), leaseStoredAfter)
@@ -129,18 +129,18 @@ func TestUnmountLetsALeaseBeStored(t *testing.T) {
 
 func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		u.view.tainted.Store(true)
+		u.View.tainted.Store(true)
 		u.rollback()
-		before := u.requests(issueEndpoint)
-		_, err := u.read("creds/invoices", nil)
+		before := u.Requests(IssueEndpoint)
+		_, err := u.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, ledger.ErrUnmounting.Error())
 		var coded logical.HTTPCodedError
 		require.ErrorAs(t, err, &coded)
 		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
-		u.backend.Cleanup(u.ctx)
-		_, err = u.read("creds/invoices", nil)
+		u.Backend.Cleanup(u.Ctx)
+		_, err = u.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, ledger.ErrUnmounting.Error())
-		require.Equal(t, before, u.requests(issueEndpoint))
+		require.Equal(t, before, u.Requests(IssueEndpoint))
 	})
 }
 
@@ -148,15 +148,15 @@ func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
 // what may be left.
 func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		u.fault(simulator.Fault{Endpoint: issueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
+		u.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
 		answered := u.reading(1)
-		u.elapse(time.Second)
-		u.view.tainted.Store(true)
+		u.Elapse(time.Second)
+		u.View.tainted.Store(true)
 		began := time.Now()
-		u.backend.Cleanup(u.ctx)
+		u.Backend.Cleanup(u.Ctx)
 		require.Less(t, time.Since(began), 20*time.Second)
 		require.Zero(t, answered())
-		require.Contains(t, u.logs.String(), "marks_of_lost_replies")
+		require.Contains(t, u.Logs.String(), "marks_of_lost_replies")
 	})
 }
 
@@ -164,20 +164,20 @@ func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 // token was lost. One that KSeF has never made is named in the log.
 func TestUnmountSearchesForLostReplies(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
-		"made":      {Endpoint: issueEndpoint, Kind: simulator.FaultDropReply},
-		"not_found": {Endpoint: issueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError},
+		"made":      {Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
+		"not_found": {Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-				u.fault(fault)
-				_, err := u.read("creds/invoices", nil)
+				u.Fault(fault)
+				_, err := u.Read("creds/invoices", nil)
 				require.Error(t, err)
 				began := time.Now()
 				_, err = u.disable()
 				require.NoError(t, err)
 				require.LessOrEqual(t, time.Since(began), lastRevocationsTimeout)
-				require.Empty(t, u.aliveTokens())
-				require.Equal(t, name == "not_found", strings.Contains(u.logs.String(), "marks_of_lost_replies"))
+				require.Empty(t, u.AliveTokens())
+				require.Equal(t, name == "not_found", strings.Contains(u.Logs.String(), "marks_of_lost_replies"))
 			})
 		})
 	}
@@ -185,16 +185,16 @@ func TestUnmountSearchesForLostReplies(t *testing.T) {
 
 func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		issued := u.must(u.read("creds/invoices", nil))
-		u.fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		u.view.tainted.Store(true)
+		issued := u.Must(u.Read("creds/invoices", nil))
+		u.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		u.View.tainted.Store(true)
 		began := time.Now()
-		u.backend.Cleanup(u.ctx)
+		u.Backend.Cleanup(u.Ctx)
 		require.Less(t, time.Since(began), 20*time.Second)
-		id, err := u.backend.ledger.MountID(u.ctx)
+		id, err := u.Backend.ledger.MountID(u.Ctx)
 		require.NoError(t, err)
 		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*`+
-			`mount_id=`+id+` reference_numbers=.*`+issued.Data["reference_number"].(string), u.logs.String())
+			`mount_id=`+id+` reference_numbers=.*`+issued.Data["reference_number"].(string), u.Logs.String())
 	})
 }
 
@@ -202,35 +202,35 @@ func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
 // revoke its token.
 func TestUnmountNamesWhatCannotBeRead(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		number := u.must(u.read("creds/invoices", nil)).Data["reference_number"].(string)
-		keys, err := logical.CollectKeys(u.ctx, u.storage)
+		number := u.Must(u.Read("creds/invoices", nil)).Data["reference_number"].(string)
+		keys, err := logical.CollectKeys(u.Ctx, u.Storage)
 		require.NoError(t, err)
 		for _, key := range keys {
 			if strings.HasSuffix(key, number) {
-				require.NoError(t, u.storage.Put(u.ctx, &logical.StorageEntry{Key: key, Value: []byte(`{"version":2}`)}))
+				require.NoError(t, u.Storage.Put(u.Ctx, &logical.StorageEntry{Key: key, Value: []byte(`{"version":2}`)}))
 			}
 		}
 		_, err = u.disable()
 		require.NoError(t, err)
-		require.Len(t, u.aliveTokens(), 1)
-		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*unreadable_records=.*`+number, u.logs.String())
+		require.Len(t, u.AliveTokens(), 1)
+		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*unreadable_records=.*`+number, u.Logs.String())
 	})
 }
 
 // TestUnloadKeepsTokens is a seal or a reload: storage and leases stay.
 func TestUnloadKeepsTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, u *unmountable) {
-		held := u.must(u.read("creds/invoices", nil))
+		held := u.Must(u.Read("creds/invoices", nil))
 		answered := u.reading(1)
-		u.elapse(2 * time.Second)
-		u.backend.Cleanup(u.ctx)
+		u.Elapse(2 * time.Second)
+		u.Backend.Cleanup(u.Ctx)
 		require.Zero(t, answered(), "a read in flight gets an error")
-		require.Equal(t, "Active", u.statusInKSeF(held.Data["reference_number"]))
-		u.start()
-		u.elapse(time.Minute)
-		require.Len(t, u.aliveTokens(), 1, "the next start revokes what nobody has received")
-		require.NoError(t, u.revoke(u.lease(held)))
-		require.Empty(t, u.aliveTokens())
+		require.Equal(t, "Active", u.StatusInKSeF(held.Data["reference_number"]))
+		u.Start()
+		u.Elapse(time.Minute)
+		require.Len(t, u.AliveTokens(), 1, "the next start revokes what nobody has received")
+		require.NoError(t, u.Revoke(u.Lease(held)))
+		require.Empty(t, u.AliveTokens())
 	})
 }
 
@@ -239,17 +239,17 @@ func TestUnloadKeepsTokens(t *testing.T) {
 func TestMoveResumesIssuing(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
 		answered := u.reading(4)
-		u.elapse(2 * time.Second)
-		u.view.tainted.Store(true)
+		u.Elapse(2 * time.Second)
+		u.View.tainted.Store(true)
 		u.rollback()
 		require.Zero(t, answered())
-		u.elapse(time.Second)
-		require.Empty(t, u.aliveTokens())
-		u.view.tainted.Store(false)
-		u.must(u.read("creds/invoices", nil))
+		u.Elapse(time.Second)
+		require.Empty(t, u.AliveTokens())
+		u.View.tainted.Store(false)
+		u.Must(u.Read("creds/invoices", nil))
 		u.rollback()
-		u.must(u.read("creds/invoices", nil))
-		require.Len(t, u.aliveTokens(), 2)
+		u.Must(u.Read("creds/invoices", nil))
+		require.Len(t, u.AliveTokens(), 2)
 	})
 }
 
@@ -264,11 +264,11 @@ func TestDisableWithManyLeases(t *testing.T) {
 		require.ErrorContains(t, err, "then disable (or move) the mount again")
 		until := mentionedTime(t, err.Error(), `Wait until about (\S+),`)
 		require.InDelta(t, time.Minute.Seconds(), time.Until(until).Seconds(), 10)
-		u.elapse(time.Until(until) + 5*time.Second)
-		require.Empty(t, u.aliveTokens())
+		u.Elapse(time.Until(until) + 5*time.Second)
+		require.Empty(t, u.AliveTokens())
 		_, err = u.disable(left...)
 		require.NoError(t, err)
-		require.Equal(t, 40, u.requests(revokeEndpoint), "one request for each token")
+		require.Equal(t, 40, u.Requests(RevokeEndpoint), "one request for each token")
 	})
 }
 
@@ -277,24 +277,24 @@ func TestDisableWithManyLeases(t *testing.T) {
 func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
 	for name, spoil := range map[string]func(u *unmountable){
 		"without_config": func(u *unmountable) {
-			u.must(u.request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+			u.Must(u.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
 		},
 		"config_leads_elsewhere": func(u *unmountable) {
-			fields := u.fields()
+			fields := u.ConfigFields()
 			fields["url"], fields["verify"], fields["force"] = "https://elsewhere.test/v2", false, "tokens"
-			u.must(u.write("config", fields))
+			u.Must(u.Write("config", fields))
 		},
 		"forbidden": func(u *unmountable) {
-			for _, endpoint := range []string{revokeEndpoint, statusEndpoint} {
-				u.fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			for _, endpoint := range []string{RevokeEndpoint, StatusEndpoint} {
+				u.Fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 			}
 		},
-		"unknown_to_ksef": func(u *unmountable) { u.ksef.Reset() },
+		"unknown_to_ksef": func(u *unmountable) { u.KSeF.Reset() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-				lease := u.must(u.read("creds/invoices", nil))
-				id := u.must(u.read("status", nil)).Data["mount_id"].(string)
+				lease := u.Must(u.Read("creds/invoices", nil))
+				id := u.Must(u.Read("status", nil)).Data["mount_id"].(string)
 				spoil(u)
 				_, err := u.disable(lease)
 				require.NotContains(t, err.Error(), "Wait until about")
@@ -303,7 +303,7 @@ func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
 				require.ErrorContains(t, err, "tidy/former mount_id="+id)
 				_, err = u.disable()
 				require.NoError(t, err, "with its leases given up the mount goes")
-				require.Contains(t, u.logs.String(), "KSeF has not confirmed that these tokens are revoked")
+				require.Contains(t, u.Logs.String(), "KSeF has not confirmed that these tokens are revoked")
 			})
 		})
 	}
@@ -313,11 +313,11 @@ func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.issueMany(30)
 		for _, path := range []string{"config", "status"} {
-			require.Empty(t, u.must(u.read(path, nil)).Warnings, path)
+			require.Empty(t, u.Must(u.Read(path, nil)).Warnings, path)
 		}
 		u.issueMany(1)
 		for _, path := range []string{"config", "status"} {
-			warnings := u.must(u.read(path, nil)).Warnings
+			warnings := u.Must(u.Read(path, nil)).Warnings
 			require.Len(t, warnings, 1, path)
 			require.Contains(t, warnings[0], "Not revoked: 31 live tokens. Before vault secrets disable or move, end their leases (vault lease revoke -prefix ksef/)")
 		}
@@ -330,9 +330,9 @@ func TestFewLeasesAreWarnedOfWhereLimitsAreLower(t *testing.T) {
 	limits := simulator.Limits{Context: simulator.Windows{PerSecond: 5, PerMinute: 10, PerHour: 60}}
 	withUnmountable(t, simulator.Options{Limits: limits}, func(t *testing.T, u *unmountable) {
 		leases := u.issueMany(10)
-		require.Empty(t, u.statusWarnings())
+		require.Empty(t, u.StatusWarnings())
 		leases = append(leases, u.issueMany(5)...)
-		require.Contains(t, u.statusWarnings(), "Not revoked: 15 live tokens. Before vault secrets disable or move, end their leases")
+		require.Contains(t, u.StatusWarnings(), "Not revoked: 15 live tokens. Before vault secrets disable or move, end their leases")
 		_, err := u.disable(leases...)
 		require.ErrorContains(t, err, "then disable (or move) the mount again")
 	})
@@ -340,16 +340,16 @@ func TestFewLeasesAreWarnedOfWhereLimitsAreLower(t *testing.T) {
 
 // issueMany issues tokens as fast as KSeF's limits allow.
 func (u *unmountable) issueMany(count int) []*logical.Response {
-	u.t.Helper()
+	u.T.Helper()
 	leases := make([]*logical.Response, 0, count)
 	for len(leases) < count {
-		response, err := u.read("creds/invoices", nil)
+		response, err := u.Read("creds/invoices", nil)
 		if err != nil {
-			require.ErrorContains(u.t, err, "limit")
-			u.elapse(10 * time.Second)
+			require.ErrorContains(u.T, err, "limit")
+			u.Elapse(10 * time.Second)
 			continue
 		}
-		leases = append(leases, u.must(response, err))
+		leases = append(leases, u.Must(response, err))
 	}
 	return leases
 }
@@ -365,14 +365,14 @@ func mentionedTime(t *testing.T, text, pattern string) time.Time {
 
 func TestTheMountIDIsShownAndLogged(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		issued := u.must(u.read("creds/invoices", nil))
-		id := u.must(u.read("status", nil)).Data["mount_id"].(string)
+		issued := u.Must(u.Read("creds/invoices", nil))
+		id := u.Must(u.Read("status", nil)).Data["mount_id"].(string)
 		require.Contains(t, issued.Data["description"], "[vault:"+id+":")
-		u.backend.Cleanup(u.ctx)
-		require.Contains(t, u.logs.String(), "the mount issues tokens with its id: mount_id="+id)
-		require.Contains(t, u.logs.String(), "the mount has been unloaded: mount_id="+id)
-		u.start()
-		require.Contains(t, u.logs.String(), "the mount has been loaded: mount_id="+id)
+		u.Backend.Cleanup(u.Ctx)
+		require.Contains(t, u.Logs.String(), "the mount issues tokens with its id: mount_id="+id)
+		require.Contains(t, u.Logs.String(), "the mount has been unloaded: mount_id="+id)
+		u.Start()
+		require.Contains(t, u.Logs.String(), "the mount has been loaded: mount_id="+id)
 	})
 }
 
@@ -380,21 +380,21 @@ func TestTheMountIDIsShownAndLogged(t *testing.T) {
 // went its record of KSeF's limits.
 func TestDisableForgetsNoRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
-		config := u.fields()
+		config := u.ConfigFields()
 		config["activation_timeout"] = 0
-		u.must(u.write("config", config))
+		u.Must(u.Write("config", config))
 		leases := u.issueMany(30)
 		_, err := u.disable(leases...)
 		require.NoError(t, err)
 
-		next := &unmountable{mount: u.env.mount(&logical.InmemStorage{})}
-		defer next.stop()
-		next.must(next.write("config", config))
-		next.must(next.write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-		_, err = next.read("creds/invoices", nil)
+		next := &unmountable{Mount: u.Env.Mount(&logical.InmemStorage{})}
+		defer next.Stop()
+		next.Must(next.Write("config", config))
+		next.Must(next.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
+		_, err = next.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "KSeF's limit for POST /tokens is used up")
-		require.Zero(t, u.ksef.State().Requests[issueEndpoint]["429"])
+		require.Zero(t, u.KSeF.State().Requests[IssueEndpoint]["429"])
 		next.issueMany(1)
-		require.Zero(t, u.ksef.State().Requests[issueEndpoint]["429"])
+		require.Zero(t, u.KSeF.State().Requests[IssueEndpoint]["429"])
 	})
 }

@@ -22,8 +22,8 @@ import (
 )
 
 func TestEveryAnswerIsAsItsSchemaSays(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
 		token := "tokens/" + issued.Data["reference_number"].(string)
 		for _, step := range []struct {
 			operation logical.Operation
@@ -46,9 +46,9 @@ func TestEveryAnswerIsAsItsSchemaSays(t *testing.T) {
 			{logical.DeleteOperation, token, nil},
 			{logical.DeleteOperation, "roles/invoices", nil},
 		} {
-			response := m.must(m.request(step.operation, step.path, step.data))
+			response := m.Must(m.Request(step.operation, step.path, step.data))
 			t.Log(step.operation, step.path)
-			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.backend.Route(step.path), step.operation), response, true)
+			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.Backend.Route(step.path), step.operation), response, true)
 		}
 	})
 }
@@ -78,86 +78,86 @@ func TestEveryOperationIsNamedAndExplained(t *testing.T) {
 }
 
 func TestWhatIsSecretInStorageIsSealWrapped(t *testing.T) {
-	withMount(t, simulator.Options{}, func(_ *testing.T, m *mount) {
-		m.issue()
-		m.rememberSessions()
+	WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
+		m.Issue()
+		m.RememberSessions()
 		m.requireSealWrapped()
 	})
 }
 
 // requireSealWrapped looks at every entry in storage.
-func (m *mount) requireSealWrapped() {
-	m.t.Helper()
-	ctx := m.t.Context()
-	keys, err := logical.CollectKeys(ctx, m.storage)
-	require.NoError(m.t, err)
+func (m *Mount) requireSealWrapped() {
+	m.T.Helper()
+	ctx := m.T.Context()
+	keys, err := logical.CollectKeys(ctx, m.Storage)
+	require.NoError(m.T, err)
 	wrapped := 0
 	for _, key := range keys {
-		entry, err := m.storage.Get(ctx, key)
-		require.NoError(m.t, err)
+		entry, err := m.Storage.Get(ctx, key)
+		require.NoError(m.T, err)
 		m.requireWrappedIfSecret(*entry)
 		if m.isSealWrapped(key) {
 			wrapped++
 		}
 	}
-	require.GreaterOrEqual(m.t, wrapped, 2, "the configuration and a session")
+	require.GreaterOrEqual(m.T, wrapped, 2, "the configuration and a session")
 }
 
 // requireWrappedIfSecret compares an entry with the list of those that Vault seal-wraps, exact or
 // with a slash at its end: whatever is secret lies under one, and nothing else is stored than what
 // is known here.
-func (m *mount) requireWrappedIfSecret(entry logical.StorageEntry) {
-	m.t.Helper()
+func (m *Mount) requireWrappedIfSecret(entry logical.StorageEntry) {
+	m.T.Helper()
 	if m.isSealWrapped(entry.Key) {
 		return
 	}
 	plain := []string{"roles/", "ledger/", "budget/", "visits/", "mount-id", "unstored-sessions/"}
-	require.True(m.t, slices.ContainsFunc(plain, func(known string) bool { return strings.HasPrefix(entry.Key, known) }), entry.Key)
-	require.Empty(m.t, secretsIn(entry.Value), entry.Key)
+	require.True(m.T, slices.ContainsFunc(plain, func(known string) bool { return strings.HasPrefix(entry.Key, known) }), entry.Key)
+	require.Empty(m.T, secretsIn(entry.Value), entry.Key)
 	for _, secret := range m.secrets {
-		require.NotContains(m.t, string(entry.Value), secret, entry.Key)
+		require.NotContains(m.T, string(entry.Value), secret, entry.Key)
 	}
 }
 
 // requireNothingSecretIn looks for each secret of the run in answers and events.
-func (m *mount) requireNothingSecretIn(answers []*logical.Response) {
-	m.t.Helper()
+func (m *Mount) requireNothingSecretIn(answers []*logical.Response) {
+	m.T.Helper()
 	var seen []string
 	for _, answer := range answers {
 		text, err := json.Marshal(answer)
-		require.NoError(m.t, err)
+		require.NoError(m.T, err)
 		seen = append(seen, string(text))
 	}
-	for _, event := range m.sent() {
+	for _, event := range m.SentEvents() {
 		text, err := json.Marshal(event.Event.Metadata.AsMap())
-		require.NoError(m.t, err)
+		require.NoError(m.T, err)
 		seen = append(seen, string(text))
 	}
-	require.NotEmpty(m.t, m.secrets)
+	require.NotEmpty(m.T, m.secrets)
 	for _, text := range seen {
-		require.NotContains(m.t, text, "PRIVATE KEY")
+		require.NotContains(m.T, text, "PRIVATE KEY")
 		for _, secret := range m.secrets {
 			quoted, err := json.Marshal(secret)
-			require.NoError(m.t, err)
-			require.NotContains(m.t, text, strings.Trim(string(quoted), `"`))
+			require.NoError(m.T, err)
+			require.NotContains(m.T, text, strings.Trim(string(quoted), `"`))
 		}
 	}
 }
 
-func (m *mount) isSealWrapped(key string) bool {
-	return slices.ContainsFunc(m.backend.SpecialPaths().SealWrapStorage, func(path string) bool {
+func (m *Mount) isSealWrapped(key string) bool {
+	return slices.ContainsFunc(m.Backend.SpecialPaths().SealWrapStorage, func(path string) bool {
 		return key == path || (strings.HasSuffix(path, "/") && strings.HasPrefix(key, path))
 	})
 }
 
 func TestEventsTellWhatHappenedAndNoSecret(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		issued := m.issue()
-		require.NoError(t, m.revoke(m.lease(issued)))
-		m.must(m.delete("config"))
-		m.rememberSessions()
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		issued := m.Issue()
+		require.NoError(t, m.Revoke(m.Lease(issued)))
+		m.Must(m.Delete("config"))
+		m.RememberSessions()
 		seen := map[string]string{}
-		for _, event := range m.sent() {
+		for _, event := range m.SentEvents() {
 			metadata, err := json.Marshal(event.Event.Metadata.AsMap())
 			require.NoError(t, err)
 			seen[string(event.Type)] = string(metadata)
@@ -188,16 +188,16 @@ func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
 		"local mount on a standby still": {consts.ReplicationPerformanceStandby, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEnv(t, simulator.Options{}, func(t *testing.T, w *env) {
-				m := w.mount(&logical.InmemStorage{})
-				m.stop()
-				made, err := newFactory("v1", w.registry, w.transport)(t.Context(), &logical.BackendConfig{
-					StorageView: m.storage, Logger: hclog.NewNullLogger(),
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+				m := env.Mount(&logical.InmemStorage{})
+				m.Stop()
+				made, err := newFactory("v1", env.Registry, env.Transport)(t.Context(), &logical.BackendConfig{
+					StorageView: m.Storage, Logger: hclog.NewNullLogger(),
 					System: &logical.StaticSystemView{ReplicationStateVal: test.state, LocalMountVal: test.local},
 				})
 				require.NoError(t, err)
 				defer made.Cleanup(t.Context())
-				require.NoError(t, made.Initialize(t.Context(), &logical.InitializationRequest{Storage: m.storage}))
+				require.NoError(t, made.Initialize(t.Context(), &logical.InitializationRequest{Storage: m.Storage}))
 				require.Equal(t, test.runs, made.(*backend).ledger.Pending().Alive)
 			})
 		})
@@ -205,17 +205,17 @@ func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
 }
 
 func TestAChangeOnAnotherNodeIsTakenUp(t *testing.T) {
-	withMount(t, simulator.Options{}, func(t *testing.T, m *mount) {
-		m.issue()
-		other := &mount{
-			env: m.env, ctx: m.ctx, storage: m.storage, transport: m.transport, registry: ratelimit.NewRegistry(),
-			events: logical.NewMockEventSender(),
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Issue()
+		other := &Mount{
+			Env: m.Env, Ctx: m.Ctx, Storage: m.Storage, Transport: m.Transport, Registry: ratelimit.NewRegistry(),
+			Events: logical.NewMockEventSender(),
 		}
-		other.start()
-		other.must(other.write("config", map[string]any{"activation_timeout": 0}))
-		other.stop()
-		m.backend.InvalidateKey(t.Context(), configKey)
-		require.Equal(t, "Pending", m.issue().Data["status"])
+		other.Start()
+		other.Must(other.Write("config", map[string]any{"activation_timeout": 0}))
+		other.Stop()
+		m.Backend.InvalidateKey(t.Context(), configKey)
+		require.Equal(t, "Pending", m.Issue().Data["status"])
 	})
 }
 

@@ -23,30 +23,30 @@ const (
 	irrevocablePause  = 24 * time.Hour
 )
 
-// vault holds the leases of one mount as Vault does. A lease exists once the request that made it
+// Vault holds the leases of one mount as Vault does. A lease exists once the request that made it
 // has returned.
-type vault struct {
-	engine *engine
+type Vault struct {
+	engine *Engine
 	mount  int
 	sealed context.Context
 	seal   context.CancelFunc
 	keeper sync.WaitGroup
 
 	mu     sync.Mutex
-	leases []*tokenLease
+	leases []*TokenLease
 	// early is a lease that was let go while its token lived.
 	early error
 }
 
-// tokenLease is a lease. Its fields belong to the vault's lock.
-type tokenLease struct {
+// TokenLease is a lease. Its fields belong to the vault's lock.
+type TokenLease struct {
 	number  string // of its token
 	secret  *logical.Secret
 	expires time.Time
-	// byHand says that somebody has deleted the token under the lease.
-	byHand  bool
-	changed chan struct{}
-	lost    chan struct{} // closed when Vault has lost the lease
+	// deletedByHand says that somebody has deleted the token under the lease.
+	deletedByHand bool
+	changed       chan struct{}
+	lost          chan struct{} // closed when Vault has lost the lease
 }
 
 var (
@@ -54,30 +54,30 @@ var (
 	errGone      = errors.New("the token was made, and whoever asked for it has gone")
 )
 
-func (e *engine) vault(mount int) *vault {
-	sealed, seal := context.WithCancel(e.t.Context())
-	return &vault{engine: e, mount: mount, sealed: sealed, seal: seal}
+func (e *Engine) vault(mount int) *Vault {
+	sealed, seal := context.WithCancel(e.T.Context())
+	return &Vault{engine: e, mount: mount, sealed: sealed, seal: seal}
 }
 
 // close stops Vault's own work, so that nothing is left of it in the bubble.
-func (v *vault) close() {
+func (v *Vault) close() {
 	v.seal()
 	v.keeper.Wait()
 }
 
-// request is one that a user makes; Vault routes none to a mount that it moves.
-func (v *vault) request(ctx context.Context, do func(m *mount) (*logical.Response, error)) (*logical.Response, error) {
+// Request is one that a user makes; Vault routes none to a mount that it moves.
+func (v *Vault) Request(ctx context.Context, do func(m *Mount) (*logical.Response, error)) (*logical.Response, error) {
 	if v.isTainted() {
 		return nil, errTainted
 	}
 	return v.engine.call(ctx, v.mount, do)
 }
 
-// issue has a token made under a role and holds its lease. Where the user has gone before the
+// Issue has a token made under a role and holds its lease. Where the user has gone before the
 // answer came there is no lease.
-func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*tokenLease, error) {
-	response, err := v.request(ctx, func(m *mount) (*logical.Response, error) {
-		return m.write("creds/"+role, map[string]any{"ttl": ttl.String()})
+func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*TokenLease, error) {
+	response, err := v.Request(ctx, func(m *Mount) (*logical.Response, error) {
+		return m.Write("creds/"+role, map[string]any{"ttl": ttl.String()})
 	})
 	if err != nil {
 		return nil, err
@@ -85,8 +85,8 @@ func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*tok
 	if ctx.Err() != nil {
 		return nil, errGone
 	}
-	lease := &tokenLease{
-		number: response.Data["reference_number"].(string), secret: v.engine.lease(response),
+	lease := &TokenLease{
+		number: response.Data["reference_number"].(string), secret: v.engine.Lease(response),
 		expires: time.Now().Add(response.Secret.TTL), changed: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
 	v.mu.Lock()
@@ -96,17 +96,17 @@ func (v *vault) issue(ctx context.Context, role string, ttl time.Duration) (*tok
 	return lease, nil
 }
 
-// renew moves the end of a lease that has not ended.
-func (v *vault) renew(lease *tokenLease, increment time.Duration) error {
+// Renew moves the end of a lease that has not ended.
+func (v *Vault) Renew(lease *TokenLease, increment time.Duration) error {
 	if !v.isLive(lease) {
 		return errLeaseOver
 	}
 	secret := *lease.secret
-	response, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return m.renew(&secret, increment) })
+	response, err := v.Request(v.sealed, func(m *Mount) (*logical.Response, error) { return m.Renew(&secret, increment) })
 	if err != nil {
 		return err
 	}
-	ttl, _, err := framework.CalculateTTL(mountDefaults(), increment, response.Secret.TTL, 0, response.Secret.MaxTTL, 0, secret.IssueTime)
+	ttl, _, err := framework.CalculateTTL(MountDefaults(), increment, response.Secret.TTL, 0, response.Secret.MaxTTL, 0, secret.IssueTime)
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func (v *vault) renew(lease *tokenLease, increment time.Duration) error {
 	return nil
 }
 
-// end is an operator revoking a lease, or hurrying one that Vault could not revoke so far.
-func (v *vault) end(leases ...*tokenLease) {
+// End is an operator revoking a lease, or hurrying one that Vault could not revoke so far.
+func (v *Vault) End(leases ...*TokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, lease := range leases {
@@ -127,17 +127,17 @@ func (v *vault) end(leases ...*tokenLease) {
 	}
 }
 
-// delete is an operator deleting the token of a lease by hand.
-func (v *vault) delete(lease *tokenLease) error {
+// Delete is an operator deleting the token of a lease by hand.
+func (v *Vault) Delete(lease *TokenLease) error {
 	v.mu.Lock()
-	lease.byHand = true
+	lease.deletedByHand = true
 	v.mu.Unlock()
-	_, err := v.request(v.sealed, func(m *mount) (*logical.Response, error) { return m.delete("tokens/" + lease.number) })
+	_, err := v.Request(v.sealed, func(m *Mount) (*logical.Response, error) { return m.Delete("tokens/" + lease.number) })
 	return err
 }
 
 // keep revokes a lease when it has ended, and again until that succeeds.
-func (v *vault) keep(lease *tokenLease) {
+func (v *Vault) keep(lease *TokenLease) {
 	for v.isLive(lease) {
 		if !v.wait(lease, time.Until(v.expiry(lease))) {
 			return
@@ -156,8 +156,8 @@ func (v *vault) keep(lease *tokenLease) {
 }
 
 // letGo removes a lease whose revocation was answered with success. Then the token must be dead.
-func (v *vault) letGo(lease *tokenLease) {
-	if status := v.engine.statusInKSeF(lease.number); status == "Pending" || status == "Active" {
+func (v *Vault) letGo(lease *TokenLease) {
+	if status := v.engine.StatusInKSeF(lease.number); status == "Pending" || status == "Active" {
 		v.mu.Lock()
 		v.early = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
 		v.mu.Unlock()
@@ -165,26 +165,26 @@ func (v *vault) letGo(lease *tokenLease) {
 	v.remove(lease)
 }
 
-func (v *vault) letGoEarly() error {
+func (v *Vault) letGoEarly() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.early
 }
 
-// lose is Vault crashing before it has written the lease down, or coming back from an old snapshot.
-func (v *vault) lose(lease *tokenLease) {
+// Lose is Vault crashing before it has written the lease down, or coming back from an old snapshot.
+func (v *Vault) Lose(lease *TokenLease) {
 	v.remove(lease)
 	close(lease.lost)
 }
 
-func (v *vault) remove(lease *tokenLease) {
+func (v *Vault) remove(lease *TokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.leases = slices.DeleteFunc(v.leases, func(other *tokenLease) bool { return other == lease })
+	v.leases = slices.DeleteFunc(v.leases, func(other *TokenLease) bool { return other == lease })
 }
 
 // wait returns false where Vault stops meanwhile, or loses the lease.
-func (v *vault) wait(lease *tokenLease, pause time.Duration) bool {
+func (v *Vault) wait(lease *TokenLease, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -198,28 +198,28 @@ func (v *vault) wait(lease *tokenLease, pause time.Duration) bool {
 	return true
 }
 
-func (v *vault) revoke(lease *tokenLease) error {
-	_, err := v.engine.call(v.sealed, v.mount, func(m *mount) (*logical.Response, error) { return nil, m.revoke(lease.secret) })
+func (v *Vault) revoke(lease *TokenLease) error {
+	_, err := v.engine.call(v.sealed, v.mount, func(m *Mount) (*logical.Response, error) { return nil, m.Revoke(lease.secret) })
 	return err
 }
 
-func (v *vault) expiry(lease *tokenLease) time.Time {
+func (v *Vault) expiry(lease *TokenLease) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return lease.expires
 }
 
-func (v *vault) isLive(lease *tokenLease) bool { return v.expiry(lease).After(time.Now()) }
+func (v *Vault) isLive(lease *TokenLease) bool { return v.expiry(lease).After(time.Now()) }
 
 // all returns the leases that there are, those that have ended and are not yet revoked included.
-func (v *vault) all() []*tokenLease {
+func (v *Vault) all() []*TokenLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.leases)
 }
 
 // set moves the end of a lease. The caller holds the lock.
-func (h *tokenLease) set(expires time.Time) {
+func (h *TokenLease) set(expires time.Time) {
 	h.expires = expires
 	select {
 	case h.changed <- struct{}{}:
