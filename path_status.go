@@ -145,7 +145,7 @@ func usageSchema(key ratelimit.Key, usage ratelimit.Usage) map[string]any {
 		"waiting":   usage.Waiting,
 		"next_slot": permitInUTC(usage.Next),
 	}
-	for window, share := range map[string]ratelimit.Share{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
+	for window, share := range map[string]ratelimit.WindowUsage{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
 		if share.Limit > 0 {
 			answer[window] = map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
 		}

@@ -166,7 +166,7 @@ func (b *limiters) outliveStorage() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, limiter := range b.byKey {
-		limiter.OutliveJournal()
+		limiter.KeepWindows()
 	}
 }
 

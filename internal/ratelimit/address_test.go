@@ -17,38 +17,38 @@ var address = ratelimit.Key{API: key.API}
 
 func openAddress(t testing.TB, r *ratelimit.Registry, j ratelimit.Journal) *ratelimit.Limiter {
 	t.Helper()
-	a, err := r.Open(ctx(), address, j)
+	l, err := r.Open(ctx(), address, j)
 	require.NoError(t, err)
-	return a
+	return l
 }
 
 func TestAllRequests(t *testing.T) {
 	t.Run("have no limit unless told", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			j := &memory{}
-			a := openAddress(t, ratelimit.NewRegistry(), j)
+			l := openAddress(t, ratelimit.NewRegistry(), j)
 			for range 1000 {
-				s, err := a.Acquire(ctx(), ratelimit.AllRequests, now)
+				p, err := l.Acquire(ctx(), ratelimit.AllRequests, now)
 				require.NoError(t, err)
-				s.Done()
+				p.Done()
 			}
 			require.Zero(t, j.count())
-			require.True(t, a.CloseIdle(0), "there is nothing to remember")
+			require.True(t, l.CloseIdle(0), "there is nothing to remember")
 		})
 	})
 
 	t.Run("count from before a limit is told", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := openAddress(t, ratelimit.NewRegistry(), &memory{})
+			l := openAddress(t, ratelimit.NewRegistry(), &memory{})
 			for range 4 {
-				s, err := a.Acquire(ctx(), ratelimit.AllRequests, now)
+				p, err := l.Acquire(ctx(), ratelimit.AllRequests, now)
 				require.NoError(t, err)
-				s.Done()
+				p.Done()
 			}
-			a.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 5})
-			_, err := a.Acquire(ctx(), ratelimit.AllRequests, now)
+			l.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 5})
+			_, err := l.Acquire(ctx(), ratelimit.AllRequests, now)
 			require.NoError(t, err)
-			_, err = a.Acquire(ctx(), ratelimit.AllRequests, now)
+			_, err = l.Acquire(ctx(), ratelimit.AllRequests, now)
 			require.ErrorAs(t, err, new(*ratelimit.ExhaustedError))
 		})
 	})
@@ -56,19 +56,19 @@ func TestAllRequests(t *testing.T) {
 	t.Run("are reserved anew after a time without a limit", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			j := &memory{}
-			a := openAddress(t, ratelimit.NewRegistry(), j)
+			l := openAddress(t, ratelimit.NewRegistry(), j)
 			send := func(endpoint string) {
-				s, err := a.Acquire(ctx(), endpoint, now)
+				p, err := l.Acquire(ctx(), endpoint, now)
 				require.NoError(t, err)
-				s.Done()
+				p.Done()
 			}
-			a.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 50})
+			l.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 50})
 			send(ratelimit.AllRequests)
-			a.SetLimits(ratelimit.AllRequests, ratelimit.Limits{})
+			l.SetLimits(ratelimit.AllRequests, ratelimit.Limits{})
 			send("POST /auth/challenge")
-			a.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 50})
+			l.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerHour: 50})
 			send(ratelimit.AllRequests)
-			used := usage(t, openAddress(t, ratelimit.NewRegistry(), j.left()), ratelimit.AllRequests).Hour.Used
+			used := usage(t, openAddress(t, ratelimit.NewRegistry(), j.afterCrash()), ratelimit.AllRequests).Hour.Used
 			require.GreaterOrEqual(t, used, 2)
 		})
 	})
@@ -76,37 +76,37 @@ func TestAllRequests(t *testing.T) {
 	t.Run("limit and windows survive a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, mine, theirs := ratelimit.NewRegistry(), &memory{}, &memory{}
-			a, b := openAddress(t, r, mine), openAddress(t, r, theirs)
+			l, b := openAddress(t, r, mine), openAddress(t, r, theirs)
 			b.SetLimits(ratelimit.AllRequests, ratelimit.Limits{PerSecond: -1, PerMinute: -1, PerHour: 5})
 			for range 4 {
-				s, err := a.Acquire(ctx(), ratelimit.AllRequests, now)
+				p, err := l.Acquire(ctx(), ratelimit.AllRequests, now)
 				require.NoError(t, err)
-				s.Done()
+				p.Done()
 			}
 			for _, j := range []*memory{mine, theirs} {
-				u := usage(t, openAddress(t, ratelimit.NewRegistry(), j.left()), ratelimit.AllRequests)
+				u := usage(t, openAddress(t, ratelimit.NewRegistry(), j.afterCrash()), ratelimit.AllRequests)
 				require.Equal(t, []int{0, 0, 5}, []int{u.Second.Limit, u.Minute.Limit, u.Hour.Limit})
 				require.GreaterOrEqual(t, u.Hour.Used, 4)
 			}
-			require.False(t, a.CloseIdle(0))
+			require.False(t, l.CloseIdle(0))
 		})
 	})
 
 	t.Run("show nothing in windows without a limit", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := openAddress(t, ratelimit.NewRegistry(), &memory{})
-			s, err := a.Acquire(ctx(), ratelimit.AllRequests, now)
+			l := openAddress(t, ratelimit.NewRegistry(), &memory{})
+			p, err := l.Acquire(ctx(), ratelimit.AllRequests, now)
 			require.NoError(t, err)
-			u := usage(t, a, ratelimit.AllRequests)
+			u := usage(t, l, ratelimit.AllRequests)
 			require.Equal(t, 1, u.InFlight)
 			require.Zero(t, u.Second.Used+u.Minute.Used+u.Hour.Used)
-			s.Done()
+			p.Done()
 		})
 	})
 }
 
 // Far ahead, the slowest of the windows that have a limit sets the pace.
-func TestNextSlotFarAhead(t *testing.T) {
+func TestNextPermitFarAhead(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits   ratelimit.Limits
 		from, to time.Duration
@@ -117,9 +117,9 @@ func TestNextSlotFarAhead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := open(t, ratelimit.NewRegistry(), &memory{})
-				a.SetLimits(revoke, test.limits)
-				ahead := time.Until(a.NextPermit(revoke, 12000))
+				l := open(t, ratelimit.NewRegistry(), &memory{})
+				l.SetLimits(revoke, test.limits)
+				ahead := time.Until(l.NextPermit(revoke, 12000))
 				require.True(t, ahead >= test.from && ahead <= test.to, ahead)
 			})
 		})

@@ -17,17 +17,17 @@ func BenchmarkAcquireDone(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			var a *ratelimit.Limiter
+			var l *ratelimit.Limiter
 			for i := 0; b.Loop(); i++ {
 				if i%120 == 0 {
-					a = open(b, ratelimit.NewRegistry(), &memory{})
-					a.SetLimits(revoke, limits)
+					l = open(b, ratelimit.NewRegistry(), &memory{})
+					l.SetLimits(revoke, limits)
 				}
-				s, err := a.Acquire(ctx(), revoke, now)
+				p, err := l.Acquire(ctx(), revoke, now)
 				if err != nil {
 					b.Fatal(err)
 				}
-				s.Done()
+				p.Done()
 			}
 		})
 	}

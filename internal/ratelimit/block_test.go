@@ -14,22 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNothingGoesBeforeRetryAfterIsOver(t *testing.T) {
+func TestBlockHoldsUntilRetryAfterIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
-		a, b := open(t, r, &memory{}), open(t, r, &memory{})
+		l, b := open(t, r, &memory{}), open(t, r, &memory{})
 		begin := time.Now()
-		send(t, a, 10)
+		send(t, l, 10)
 		hasty := waiting(ctx(), b, ratelimit.Wait{AtMost: 29 * time.Second}, synctest.Wait)
 		patient := waiting(ctx(), b, ratelimit.Wait{AtMost: 30 * time.Second}, synctest.Wait)
 
-		require.NoError(t, a.Block(ctx(), revoke, begin.Add(30*time.Second)))
-		require.NoError(t, a.Block(ctx(), revoke, begin.Add(20*time.Second)), "a block is never shortened")
+		require.NoError(t, l.Block(ctx(), revoke, begin.Add(30*time.Second)))
+		require.NoError(t, l.Block(ctx(), revoke, begin.Add(20*time.Second)), "a block is never shortened")
 		got := <-hasty
 		require.Equal(t, begin, got.at)
 		require.Equal(t, &ratelimit.ExhaustedError{Endpoint: revoke, Next: begin.Add(30 * time.Second), Position: 1}, refused(t, got.err))
-		require.Equal(t, begin.Add(30*time.Second), a.NextPermit(revoke, 0))
-		require.Equal(t, begin.Add(30*time.Second+keptSecond), a.NextPermit(revoke, 10))
+		require.Equal(t, begin.Add(30*time.Second), l.NextPermit(revoke, 0))
+		require.Equal(t, begin.Add(30*time.Second+keptSecond), l.NextPermit(revoke, 10))
 
 		got = <-patient
 		require.NoError(t, got.err)
@@ -38,61 +38,61 @@ func TestNothingGoesBeforeRetryAfterIsOver(t *testing.T) {
 	})
 }
 
-func TestABlockSurvivesARestart(t *testing.T) {
+func TestBlockSurvivesRestart(t *testing.T) {
 	for _, endpoint := range []string{revoke, "POST /auth/challenge"} {
 		t.Run(endpoint, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := &memory{}
-				a := open(t, ratelimit.NewRegistry(), j)
+				l := open(t, ratelimit.NewRegistry(), j)
 				until := time.Now().Add(2680 * time.Second)
-				require.NoError(t, a.Block(ctx(), endpoint, until))
-				require.NoError(t, a.Block(ctx(), endpoint, until))
+				require.NoError(t, l.Block(ctx(), endpoint, until))
+				require.NoError(t, l.Block(ctx(), endpoint, until))
 				require.Equal(t, 1, j.count())
 				time.Sleep(1000 * time.Second)
-				require.True(t, until.Equal(open(t, ratelimit.NewRegistry(), j.left()).NextPermit(endpoint, 0)))
+				require.True(t, until.Equal(open(t, ratelimit.NewRegistry(), j.afterCrash()).NextPermit(endpoint, 0)))
 				time.Sleep(1680 * time.Second)
-				require.Zero(t, usage(t, open(t, ratelimit.NewRegistry(), j.left()), endpoint).BlockedUntil)
+				require.Zero(t, usage(t, open(t, ratelimit.NewRegistry(), j.afterCrash()), endpoint).BlockedUntil)
 			})
 		})
 	}
 }
 
-func TestABlockInThePastIsNone(t *testing.T) {
+func TestBlockInThePastIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
-		a := open(t, ratelimit.NewRegistry(), j)
-		require.NoError(t, a.Block(ctx(), revoke, time.Now()))
-		require.Zero(t, usage(t, a, revoke).BlockedUntil)
+		l := open(t, ratelimit.NewRegistry(), j)
+		require.NoError(t, l.Block(ctx(), revoke, time.Now()))
+		require.Zero(t, usage(t, l, revoke).BlockedUntil)
 		require.Zero(t, j.count())
 	})
 }
 
-func TestABlockHoldsAlthoughTheJournalFails(t *testing.T) {
+func TestBlockHoldsWhenJournalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, broken := &memory{}, errors.New("storage is read-only")
 		r := ratelimit.NewRegistry()
-		a := open(t, r, j)
+		l := open(t, r, j)
 		j.fail(broken)
 		until := time.Now().Add(time.Minute)
-		require.ErrorIs(t, a.Block(ctx(), revoke, until), broken)
-		require.True(t, until.Equal(a.NextPermit(revoke, 0)))
-		require.ErrorIs(t, a.Close(ctx()), broken)
+		require.ErrorIs(t, l.Block(ctx(), revoke, until), broken)
+		require.True(t, until.Equal(l.NextPermit(revoke, 0)))
+		require.ErrorIs(t, l.Close(ctx()), broken)
 		j.fail(nil)
 
-		a = open(t, r, j)
-		require.True(t, until.Equal(a.NextPermit(revoke, 0)), "the registry keeps what no journal has")
-		require.NoError(t, a.Block(ctx(), revoke, until.Add(time.Second)))
-		require.True(t, until.Add(time.Second).Equal(open(t, ratelimit.NewRegistry(), j.left()).NextPermit(revoke, 0)))
+		l = open(t, r, j)
+		require.True(t, until.Equal(l.NextPermit(revoke, 0)), "the registry keeps what no journal has")
+		require.NoError(t, l.Block(ctx(), revoke, until.Add(time.Second)))
+		require.True(t, until.Add(time.Second).Equal(open(t, ratelimit.NewRegistry(), j.afterCrash()).NextPermit(revoke, 0)))
 	})
 }
 
-func TestABlockReachesARequestThatWaitsForTheJournal(t *testing.T) {
+func TestBlockReachesRequestThatWaitsForJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
-		a, b := open(t, r, &memory{takes: time.Second}), open(t, r, &memory{})
+		l, b := open(t, r, &memory{delay: time.Second}), open(t, r, &memory{})
 		begin := time.Now()
-		patient := waiting(ctx(), a, hour, synctest.Wait)
-		hasty := waiting(ctx(), a, ratelimit.Wait{AtMost: 10 * time.Second}, synctest.Wait)
+		patient := waiting(ctx(), l, hour, synctest.Wait)
+		hasty := waiting(ctx(), l, ratelimit.Wait{AtMost: 10 * time.Second}, synctest.Wait)
 		require.NoError(t, b.Block(ctx(), revoke, begin.Add(time.Minute)))
 		got := <-hasty
 		require.Equal(t, begin.Add(time.Second), got.at)
@@ -101,22 +101,22 @@ func TestABlockReachesARequestThatWaitsForTheJournal(t *testing.T) {
 		require.NoError(t, got.err)
 		require.Equal(t, begin.Add(time.Minute), got.at)
 		got.permit.Done()
-		require.NoError(t, a.Close(ctx()))
+		require.NoError(t, l.Close(ctx()))
 	})
 }
 
-func TestThoseWhomABlockSendsBackKeepTheirPlaces(t *testing.T) {
+func TestBlockKeepsPlacesInQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
-		slow := &memory{takes: time.Second}
-		a, b := open(t, r, slow), open(t, r, &memory{})
+		slow := &memory{delay: time.Second}
+		l, b := open(t, r, slow), open(t, r, &memory{})
 		begin := time.Now()
 		var waiters []<-chan result
 		for range 15 { // 10 have a permit and wait for the journal, 5 wait for a permit
-			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+			waiters = append(waiters, waiting(ctx(), l, hour, synctest.Wait))
 		}
 		b.SetLimits(revoke, ratelimit.Limits{PerSecond: 1})
-		slow.become(0, false, false)
+		slow.set(0, false, false)
 		require.NoError(t, b.Block(ctx(), revoke, begin.Add(time.Minute)))
 		for i, w := range waiters {
 			got := <-w
@@ -127,16 +127,16 @@ func TestThoseWhomABlockSendsBackKeepTheirPlaces(t *testing.T) {
 	})
 }
 
-func TestOfTwoJournalsTheLongerBlockHolds(t *testing.T) {
+func TestBlockOfTwoJournalsIsTheLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		short, long := &memory{}, &memory{}
 		require.NoError(t, open(t, ratelimit.NewRegistry(), short).Block(ctx(), revoke, begin.Add(time.Minute)))
 		require.NoError(t, open(t, ratelimit.NewRegistry(), long).Block(ctx(), revoke, begin.Add(time.Hour)))
-		for _, order := range [][]*memory{{short, long}, {long, short}} {
+		for _, journals := range [][]*memory{{short, long}, {long, short}} {
 			r := ratelimit.NewRegistry()
-			open(t, r, order[0])
-			require.Equal(t, begin.Add(time.Hour), open(t, r, order[1]).NextPermit(revoke, 0))
+			open(t, r, journals[0])
+			require.Equal(t, begin.Add(time.Hour), open(t, r, journals[1]).NextPermit(revoke, 0))
 		}
 	})
 }

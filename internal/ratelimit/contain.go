@@ -7,9 +7,9 @@ import "errors"
 
 var errPanicked = errors.New("the queue for KSeF's request limits has failed; ask again")
 
-// contain keeps a panic in the timer's goroutine from ending the process of all mounts: those who
+// refuseAllAfterPanic keeps a panic in the timer's goroutine from ending the process of all mounts: those who
 // wait get an error.
-func (e *endpoint) contain() {
+func (e *endpoint) refuseAllAfterPanic() {
 	if recover() == nil {
 		return
 	}

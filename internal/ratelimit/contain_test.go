@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTimer_panics has a queue that cannot be worked through.
-func TestTimer_panics(t *testing.T) {
+// TestQueueTimerPanic has a queue that cannot be worked through.
+func TestQueueTimerPanic(t *testing.T) {
 	waiting := &waiter{done: make(chan struct{})}
 	e := &endpoint{mu: &sync.Mutex{}, queue: []*waiter{nil, waiting}}
 	require.NotPanics(t, e.onTimer)

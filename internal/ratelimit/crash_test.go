@@ -19,7 +19,7 @@ import (
 // step is one thing that happens to a process with two limiters on one key.
 type step struct {
 	Kind       string
-	Account    int
+	Limiter    int
 	Pause      time.Duration // before the step
 	AtMost     time.Duration
 	Background bool
@@ -37,7 +37,7 @@ func drawStep(t *rapid.T) step {
 			"send", "send", "send", "send", "burst", "burst", "burst", "burst", "burst", "burst", "burst", "burst",
 			"block", "elsewhere", "crash", "close", "journal",
 		}).Draw(t, "kind"),
-		Account:    rapid.IntRange(0, 1).Draw(t, "account"),
+		Limiter:    rapid.IntRange(0, 1).Draw(t, "account"),
 		Pause:      rapid.OneOf(millis(0, 0), millis(0, 2000), millis(500, 120_000), millis(60_000, 7_200_000)).Draw(t, "pause"),
 		AtMost:     rapid.OneOf(millis(0, 0), millis(1000, 120_000), millis(60_000, 7_200_000)).Draw(t, "at most"),
 		Background: rapid.Bool().Draw(t, "background"),
@@ -65,7 +65,7 @@ type process struct {
 	blocks   []request    // from the end of Block to the end of the block
 }
 
-func TestNoWindowIsEverOverfullWhateverHappensToTheProcess(t *testing.T) {
+func TestCrashNeverOverfillsAWindow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := ratelimit.Limits{
 			PerSecond: rapid.SampledFrom([]int{0, 1, 3, 10}).Draw(rt, "per second"),
@@ -96,8 +96,8 @@ func (p *process) run(steps []step) {
 		p.do(s)
 	}
 	time.Sleep(5 * time.Hour)
-	for _, a := range p.limiters {
-		for _, u := range a.Usage() {
+	for _, l := range p.limiters {
+		for _, u := range l.Usage() {
 			require.Zero(p.t, u.InFlight, u.Endpoint)
 			require.Zero(p.t, u.Waiting, u.Endpoint)
 			require.Zero(p.t, u.Hour.Used, u.Endpoint)
@@ -119,32 +119,32 @@ func (p *process) start() {
 func (p *process) do(s step) {
 	switch s.Kind {
 	case "send":
-		go p.send(p.ctx, p.limiters[s.Account], s)
+		go p.send(p.ctx, p.limiters[s.Limiter], s)
 	case "burst":
 		for range 12 {
-			go p.send(p.ctx, p.limiters[s.Account], s)
+			go p.send(p.ctx, p.limiters[s.Limiter], s)
 		}
 	case "block":
-		if until := time.Now().Add(s.For); p.limiters[s.Account].Block(p.ctx, revoke, until) == nil {
+		if until := time.Now().Add(s.For); p.limiters[s.Limiter].Block(p.ctx, revoke, until) == nil {
 			p.mu.Lock()
 			p.blocks = append(p.blocks, request{time.Now(), until})
 			p.mu.Unlock()
 		}
 	case "elsewhere": // has the journal written while requests are reserved
-		if err := p.limiters[s.Account].Block(p.ctx, "POST /tokens", time.Now().Add(s.For)); err != nil {
-			require.ErrorIs(p.t, err, p.journals[s.Account].err)
+		if err := p.limiters[s.Limiter].Block(p.ctx, "POST /tokens", time.Now().Add(s.For)); err != nil {
+			require.ErrorIs(p.t, err, p.journals[s.Limiter].err)
 		}
 	case "crash":
 		p.crash()
 	case "close":
-		for i, a := range p.limiters {
-			if err := a.Close(p.ctx); err != nil {
+		for i, l := range p.limiters {
+			if err := l.Close(p.ctx); err != nil {
 				require.ErrorIs(p.t, err, p.journals[i].err)
 			}
 		}
 		p.crash()
 	case "journal":
-		p.journals[s.Account].become(s.Save, s.Early, s.Fails)
+		p.journals[s.Limiter].set(s.Save, s.Early, s.Fails)
 	}
 }
 
@@ -152,11 +152,11 @@ func (p *process) do(s step) {
 func (p *process) crash() {
 	p.mu.Lock()
 	for i := range p.inFlight {
-		p.sent[i].done = time.Now().Add(longestTransit)
+		p.sent[i].done = time.Now().Add(maxTransit)
 	}
 	p.inFlight = map[int]bool{}
 	for i, j := range p.journals {
-		p.journals[i] = j.left()
+		p.journals[i] = j.afterCrash()
 	}
 	p.stop()
 	p.mu.Unlock()
@@ -164,8 +164,8 @@ func (p *process) crash() {
 	p.start()
 }
 
-func (p *process) send(c context.Context, a *ratelimit.Limiter, s step) {
-	permit, err := a.Acquire(c, revoke, ratelimit.Wait{AtMost: s.AtMost, Background: s.Background})
+func (p *process) send(c context.Context, l *ratelimit.Limiter, s step) {
+	permit, err := l.Acquire(c, revoke, ratelimit.Wait{AtMost: s.AtMost, Background: s.Background})
 	if err != nil {
 		return
 	}

@@ -34,12 +34,12 @@ var errStorage = errors.New("storage fails")
 
 // memory is a journal that can be slow, can fail, and can be taken over by the next process.
 type memory struct {
-	mu    sync.Mutex
-	data  []byte
-	saves int
-	err   error
-	takes time.Duration
-	early bool // a write is there from its beginning, not only at its end
+	mu          sync.Mutex
+	data        []byte
+	saves       int
+	err         error
+	delay       time.Duration
+	savesAtOnce bool // a write is there from its beginning, not only at its end
 }
 
 func (m *memory) Load(context.Context) ([]byte, error) {
@@ -49,13 +49,13 @@ func (m *memory) Load(context.Context) ([]byte, error) {
 }
 
 func (m *memory) Save(ctx context.Context, data []byte) error {
-	takes, early, err := m.begin()
-	if early && err == nil {
+	delay, savesAtOnce, err := m.begin()
+	if savesAtOnce && err == nil {
 		m.store(data)
 	}
-	if takes > 0 {
+	if delay > 0 {
 		select {
-		case <-time.After(takes):
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -66,11 +66,11 @@ func (m *memory) Save(ctx context.Context, data []byte) error {
 	return err
 }
 
-func (m *memory) begin() (takes time.Duration, early bool, err error) {
+func (m *memory) begin() (delay time.Duration, savesAtOnce bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.saves++
-	return m.takes, m.early, m.err
+	return m.delay, m.savesAtOnce, m.err
 }
 
 func (m *memory) store(data []byte) {
@@ -85,10 +85,10 @@ func (m *memory) fail(err error) {
 	m.err = err
 }
 
-func (m *memory) become(takes time.Duration, early, failing bool) {
+func (m *memory) set(delay time.Duration, savesAtOnce, failing bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.takes, m.early, m.err = takes, early, nil
+	m.delay, m.savesAtOnce, m.err = delay, savesAtOnce, nil
 	if failing {
 		m.err = errStorage
 	}
@@ -100,8 +100,8 @@ func (m *memory) count() int {
 	return m.saves
 }
 
-// left is what the next process finds after a crash.
-func (m *memory) left() *memory {
+// afterCrash is what the next process finds after a crash.
+func (m *memory) afterCrash() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &memory{data: slices.Clone(m.data)}
@@ -109,23 +109,23 @@ func (m *memory) left() *memory {
 
 func open(t testing.TB, r *ratelimit.Registry, j ratelimit.Journal) *ratelimit.Limiter {
 	t.Helper()
-	a, err := r.Open(ctx(), key, j)
+	l, err := r.Open(ctx(), key, j)
 	require.NoError(t, err)
-	return a
+	return l
 }
 
-func acquire(t testing.TB, a *ratelimit.Limiter, w ratelimit.Wait) *ratelimit.Permit {
+func acquire(t testing.TB, l *ratelimit.Limiter, w ratelimit.Wait) *ratelimit.Permit {
 	t.Helper()
-	s, err := a.Acquire(ctx(), revoke, w)
+	p, err := l.Acquire(ctx(), revoke, w)
 	require.NoError(t, err)
-	return s
+	return p
 }
 
 // send makes n requests that are answered at once.
-func send(t testing.TB, a *ratelimit.Limiter, n int) {
+func send(t testing.TB, l *ratelimit.Limiter, n int) {
 	t.Helper()
 	for range n {
-		acquire(t, a, hour).Done()
+		acquire(t, l, hour).Done()
 	}
 }
 
@@ -136,9 +136,9 @@ func refused(t testing.TB, err error) *ratelimit.ExhaustedError {
 	return e
 }
 
-func usage(t testing.TB, a *ratelimit.Limiter, endpoint string) ratelimit.Usage {
+func usage(t testing.TB, l *ratelimit.Limiter, endpoint string) ratelimit.Usage {
 	t.Helper()
-	for _, u := range a.Usage() {
+	for _, u := range l.Usage() {
 		if u.Endpoint == endpoint {
 			return u
 		}
@@ -155,14 +155,14 @@ type result struct {
 }
 
 // waiting asks for a permit in a goroutine and returns once that waits or is answered.
-func waiting(c context.Context, a *ratelimit.Limiter, w ratelimit.Wait, settled func()) <-chan result {
-	answer := make(chan result, 1)
+func waiting(c context.Context, l *ratelimit.Limiter, w ratelimit.Wait, settled func()) <-chan result {
+	got := make(chan result, 1)
 	go func() {
-		s, err := a.Acquire(c, revoke, w)
-		answer <- result{s, err, time.Now()}
+		p, err := l.Acquire(c, revoke, w)
+		got <- result{p, err, time.Now()}
 	}()
 	settled()
-	return answer
+	return got
 }
 
 // request is one request as KSeF may have counted it: at any moment from sent to done.

@@ -32,22 +32,22 @@ const (
 // record is what a journal holds. All times but one are in milliseconds before or after that one,
 // and rounded so that a request looks younger and a block longer.
 type record struct {
-	Version   int              `json:"version"`
-	Account   string           `json:"account"`
-	Saved     int64            `json:"saved"`           // milliseconds since 1970
-	Clock     string           `json:"clock,omitempty"` // by whose clock
-	Endpoints map[string]entry `json:"endpoints"`
+	Version   int                      `json:"version"`
+	Limiter   string                   `json:"account"`
+	Saved     int64                    `json:"saved"`           // milliseconds since 1970
+	Clock     string                   `json:"clock,omitempty"` // by whose clock
+	Endpoints map[string]endpointEntry `json:"endpoints"`
 }
 
-type entry struct {
-	sent
-	Others  map[string]sent `json:"others,omitempty"`  // by the limiters that share the windows
-	Blocked int64           `json:"blocked,omitempty"` // for so long
-	Limits  *reportedLimits `json:"limits,omitempty"`
+type endpointEntry struct {
+	sentRequests
+	Others  map[string]sentRequests `json:"others,omitempty"`  // by the limiters that share the windows
+	Blocked int64                   `json:"blocked,omitempty"` // for so long
+	Limits  *reportedLimits         `json:"limits,omitempty"`
 }
 
-// sent is what an limiter has sent.
-type sent struct {
+// sentRequests is what a limiter has sent.
+type sentRequests struct {
 	Ages    []int64 `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
 	Pending int     `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
 }
@@ -84,7 +84,7 @@ func (r record) check() error {
 	if r.Version != recordVersion {
 		return fmt.Errorf("its version is %d, known is %d", r.Version, recordVersion)
 	}
-	if r.Account == "" || r.Saved < 0 || r.Saved > maxMillis {
+	if r.Limiter == "" || r.Saved < 0 || r.Saved > maxMillis {
 		return errors.New("account or saved is missing or out of range")
 	}
 	for name, e := range r.Endpoints {
@@ -95,13 +95,13 @@ func (r record) check() error {
 	return nil
 }
 
-func (e entry) check() error {
+func (e endpointEntry) check() error {
 	for _, s := range e.Others {
 		if err := s.check(); err != nil {
 			return err
 		}
 	}
-	if err := e.sent.check(); err != nil {
+	if err := e.sentRequests.check(); err != nil {
 		return err
 	}
 	if e.Blocked < 0 {
@@ -113,13 +113,13 @@ func (e entry) check() error {
 	return nil
 }
 
-func (e sent) check() error {
-	if e.Pending < 0 || e.Pending > maxPending {
-		return fmt.Errorf("pending is %d, must be 0 to %d", e.Pending, maxPending)
+func (s sentRequests) check() error {
+	if s.Pending < 0 || s.Pending > maxPending {
+		return fmt.Errorf("pending is %d, must be 0 to %d", s.Pending, maxPending)
 	}
-	for _, age := range e.Ages {
-		if age < -longestTransit.Milliseconds() {
-			return fmt.Errorf("an age is %d, must not be below -%d", age, longestTransit.Milliseconds())
+	for _, age := range s.Ages {
+		if age < -maxTransit.Milliseconds() {
+			return fmt.Errorf("an age is %d, must not be below -%d", age, maxTransit.Milliseconds())
 		}
 	}
 	return nil
@@ -127,111 +127,111 @@ func (e sent) check() error {
 
 // snapshot is the state to save: what has ended, and as pending all that is in flight, reserved or
 // about to be.
-func (a *Limiter) snapshot(now time.Time) record {
+func (l *Limiter) snapshot(now time.Time) record {
 	r := record{
 		Version:   recordVersion,
-		Account:   a.id,
+		Limiter:   l.id,
 		Saved:     ceilMillis(time.Duration(now.UnixNano())),
-		Clock:     a.pool.registry.clock,
-		Endpoints: map[string]entry{},
+		Clock:     l.pool.registry.clock,
+		Endpoints: map[string]endpointEntry{},
 	}
-	for name, e := range a.pool.endpoints {
-		if n, known := a.entry(e, now); known {
-			r.Endpoints[name] = n
+	for name, e := range l.pool.endpoints {
+		if stored, known := l.entry(e, now); known {
+			r.Endpoints[name] = stored
 		}
 	}
 	return r
 }
 
-func (a *Limiter) entry(e *endpoint, now time.Time) (n entry, known bool) {
+func (l *Limiter) entry(e *endpoint, now time.Time) (stored endpointEntry, known bool) {
 	if e.limits.any() {
-		b := a.reservation(e)
-		n.Pending = b.inFlight + b.reserved
-		if b.short > 0 && !a.closed {
-			n.Pending += reserveAhead
+		r := l.reservation(e)
+		stored.Pending = r.inFlight + r.reserved
+		if r.waiting > 0 && !l.closed {
+			stored.Pending += reserveAhead
 		}
 		e.prune(now)
-		for _, s := range e.counting(now) {
+		for _, s := range e.counted(now) {
 			age := floorMillis(now.Sub(s.at))
-			if s.limiter == a.id {
-				n.Ages = append(n.Ages, age)
+			if s.limiter == l.id {
+				stored.Ages = append(stored.Ages, age)
 			} else {
-				n.add(s.limiter, sent{Ages: []int64{age}})
+				stored.add(s.limiter, sentRequests{Ages: []int64{age}})
 			}
 		}
-		for id, other := range a.pool.limiters {
-			if b := other.reservations[e]; other != a && b != nil && b.inFlight > 0 {
-				n.add(id, sent{Pending: b.inFlight})
+		for id, other := range l.pool.limiters {
+			if r := other.reservations[e]; other != l && r != nil && r.inFlight > 0 {
+				stored.add(id, sentRequests{Pending: r.inFlight})
 			}
 		}
 	}
 	if e.blocked.After(now) {
-		n.Blocked = ceilMillis(e.blocked.Sub(now))
+		stored.Blocked = ceilMillis(e.blocked.Sub(now))
 	}
 	if !e.limitsSet.IsZero() {
-		n.Limits = &reportedLimits{Limits: e.limits, Age: now.Sub(e.limitsSet).Milliseconds()}
+		stored.Limits = &reportedLimits{Limits: e.limits, Age: now.Sub(e.limitsSet).Milliseconds()}
 	}
-	return n, n.Pending > 0 || len(n.Ages) > 0 || len(n.Others) > 0 || n.Blocked > 0 || n.Limits != nil
+	return stored, stored.Pending > 0 || len(stored.Ages) > 0 || len(stored.Others) > 0 || stored.Blocked > 0 || stored.Limits != nil
 }
 
-func (e *entry) add(other string, more sent) {
+func (e *endpointEntry) add(other string, more sentRequests) {
 	if e.Others == nil {
-		e.Others = map[string]sent{}
+		e.Others = map[string]sentRequests{}
 	}
 	s := e.Others[other]
 	s.Ages, s.Pending = append(s.Ages, more.Ages...), s.Pending+more.Pending
 	e.Others[other] = s
 }
 
-// longestTransit is how long after a start KSeF may still count a request of a process that has
+// maxTransit is how long after a start KSeF may still count a request of a process that has
 // died, and after its sending one that was given up: what a request may take, the default request
 // timeout. The kernel delivers what was written, KSeF decides when to look.
-const longestTransit = 30 * time.Second
+const maxTransit = 30 * time.Second
 
 // restore puts what the journal knows into the windows. Requests that may or may not have been sent
 // leave room for themselves in each second until the last of them has arrived, and count from then
 // on.
-func (a *Limiter) restore(r record) {
+func (l *Limiter) restore(r record) {
 	now := time.Now()
-	since := a.pool.registry.elapsed(r, now)
-	for name, n := range r.Endpoints {
-		a.pool.endpoint(name).merge(n, now, since)
-		if n.Pending > 0 {
-			a.pool.version++
+	since := l.pool.registry.elapsed(r, now)
+	for name, stored := range r.Endpoints {
+		l.pool.endpoint(name).merge(stored, now, since)
+		if stored.Pending > 0 {
+			l.pool.version++
 		}
 	}
-	for name, e := range a.pool.endpoints {
-		n := r.Endpoints[name]
-		e.replace(a.id, n.times(a.id, now, since))
-		for other, theirs := range n.Others {
-			if a.pool.limiters[other] == nil {
-				e.learn(other, theirs.times(other, now, since))
+	for name, e := range l.pool.endpoints {
+		stored := r.Endpoints[name]
+		e.replace(l.id, stored.times(l.id, now, since))
+		for other, theirs := range stored.Others {
+			if l.pool.limiters[other] == nil {
+				e.replaceIfMore(other, theirs.times(other, now, since))
 			}
 		}
-		e.settle(now)
+		e.dispatch(now)
 	}
 }
 
 // merge takes the later of two blocks and the newer of two limits.
-func (e *endpoint) merge(n entry, now time.Time, since time.Duration) {
-	if n.Blocked > 0 {
-		e.blocked = later(e.blocked, now.Add(millis(n.Blocked)-since))
+func (e *endpoint) merge(stored endpointEntry, now time.Time, since time.Duration) {
+	if stored.Blocked > 0 {
+		e.blocked = later(e.blocked, now.Add(millis(stored.Blocked)-since))
 	}
-	if n.Limits == nil {
+	if stored.Limits == nil {
 		return
 	}
-	if told := now.Add(-millis(n.Limits.Age) - since); told.After(e.limitsSet) {
-		e.limits, e.limitsSet = n.Limits.Limits, told
+	if reported := now.Add(-millis(stored.Limits.Age) - since); reported.After(e.limitsSet) {
+		e.limits, e.limitsSet = stored.Limits.Limits, reported
 	}
 }
 
-func (e sent) times(limiter string, now time.Time, since time.Duration) []sentAt {
+func (s sentRequests) times(limiter string, now time.Time, since time.Duration) []sentAt {
 	var times []sentAt
-	for _, age := range e.Ages {
+	for _, age := range s.Ages {
 		times = append(times, sentAt{at: now.Add(-millis(age) - since), limiter: limiter})
 	}
-	for range e.Pending {
-		times = append(times, sentAt{at: now.Add(longestTransit), limiter: limiter})
+	for range s.Pending {
+		times = append(times, sentAt{at: now.Add(maxTransit), limiter: limiter})
 	}
 	return times
 }

@@ -18,19 +18,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNoRequestGoesThatTheJournalDoesNotKnow(t *testing.T) {
+func TestJournalKnowsEachRequestBeforeItIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, broken := &memory{}, errors.New("storage is sealed")
-		a := open(t, ratelimit.NewRegistry(), j)
+		l := open(t, ratelimit.NewRegistry(), j)
 		j.fail(broken)
-		_, err := a.Acquire(ctx(), revoke, now)
+		_, err := l.Acquire(ctx(), revoke, now)
 		require.ErrorIs(t, err, broken)
-		require.Zero(t, usage(t, a, revoke).Hour.Used, "the slot is given back")
+		require.Zero(t, usage(t, l, revoke).Hour.Used, "the slot is given back")
 
-		j.takes = time.Second
+		j.delay = time.Second
 		var waiters []<-chan result
 		for range 10 {
-			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+			waiters = append(waiters, waiting(ctx(), l, hour, synctest.Wait))
 		}
 		for _, w := range waiters {
 			require.ErrorIs(t, (<-w).err, broken)
@@ -40,17 +40,17 @@ func TestNoRequestGoesThatTheJournalDoesNotKnow(t *testing.T) {
 		_, err = ratelimit.NewRegistry().Open(ctx(), key, j)
 		require.ErrorIs(t, err, broken)
 		j.fail(nil)
-		acquire(t, a, hour).Done()
-		require.Equal(t, 1, usage(t, a, revoke).Hour.Used)
+		acquire(t, l, hour).Done()
+		require.Equal(t, 1, usage(t, l, revoke).Hour.Used)
 	})
 }
 
-func TestASlowJournalHoldsUpItsOwnAccountOnly(t *testing.T) {
+func TestJournalThatIsSlowDelaysOnlyItsLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, slow := ratelimit.NewRegistry(), &memory{takes: time.Minute}
-		a, b := open(t, r, slow), open(t, r, &memory{})
+		r, slow := ratelimit.NewRegistry(), &memory{delay: time.Minute}
+		l, b := open(t, r, slow), open(t, r, &memory{})
 		begin := time.Now()
-		w := waiting(ctx(), a, hour, synctest.Wait)
+		w := waiting(ctx(), l, hour, synctest.Wait)
 		send(t, b, 1)
 		require.Equal(t, begin.Add(time.Second), time.Now(), "another waits a moment, so that this journal counts its requests")
 		send(t, b, 1)
@@ -62,20 +62,20 @@ func TestASlowJournalHoldsUpItsOwnAccountOnly(t *testing.T) {
 	})
 }
 
-func TestTheWriteOfOneThatGivesUpIsTakenOverByTheNext(t *testing.T) {
+func TestJournalWriteOfCancelledRequestIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &memory{takes: 10 * time.Second}
-		a := open(t, ratelimit.NewRegistry(), j)
+		j := &memory{delay: 10 * time.Second}
+		l := open(t, ratelimit.NewRegistry(), j)
 		begin := time.Now()
 		var hasty []<-chan result
 		var patient <-chan result
 		for i := range 9 {
 			if i == 1 {
-				patient = waiting(ctx(), a, hour, synctest.Wait)
+				patient = waiting(ctx(), l, hour, synctest.Wait)
 			}
 			c, cancel := context.WithTimeout(ctx(), time.Duration(i+1)*time.Second)
 			t.Cleanup(cancel)
-			hasty = append(hasty, waiting(c, a, hour, synctest.Wait))
+			hasty = append(hasty, waiting(c, l, hour, synctest.Wait))
 		}
 		for _, w := range hasty {
 			require.ErrorIs(t, (<-w).err, context.DeadlineExceeded)
@@ -83,66 +83,66 @@ func TestTheWriteOfOneThatGivesUpIsTakenOverByTheNext(t *testing.T) {
 		got := <-patient
 		require.NoError(t, got.err)
 		require.LessOrEqual(t, got.at.Sub(begin), 19*time.Second)
-		require.Equal(t, 1, usage(t, a, revoke).InFlight)
+		require.Equal(t, 1, usage(t, l, revoke).InFlight)
 		got.permit.Done()
 	})
 }
 
-func TestCloseDuringAWriteLeavesTheExactState(t *testing.T) {
+func TestCloseDuringWriteSavesExactState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &memory{takes: time.Second}
-		a := open(t, ratelimit.NewRegistry(), j)
+		j := &memory{delay: time.Second}
+		l := open(t, ratelimit.NewRegistry(), j)
 		var waiters []<-chan result
 		for range 20 {
-			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+			waiters = append(waiters, waiting(ctx(), l, hour, synctest.Wait))
 		}
-		require.NoError(t, a.Close(ctx()))
+		require.NoError(t, l.Close(ctx()))
 		for _, w := range waiters {
 			require.ErrorIs(t, (<-w).err, ratelimit.ErrClosed)
 		}
-		require.Empty(t, open(t, ratelimit.NewRegistry(), j.left()).Usage())
+		require.Empty(t, open(t, ratelimit.NewRegistry(), j.afterCrash()).Usage())
 	})
 }
 
-func TestAWallClockThatWasSetBackLeavesTheWindowsFull(t *testing.T) {
+func TestClockSetBackLeavesWindowsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
-		a := open(t, ratelimit.NewRegistry(), j)
-		send(t, a, 10)
-		require.NoError(t, a.Block(ctx(), "POST /tokens", time.Now().Add(time.Minute)))
+		l := open(t, ratelimit.NewRegistry(), j)
+		send(t, l, 10)
+		require.NoError(t, l.Block(ctx(), "POST /tokens", time.Now().Add(time.Minute)))
 		time.Sleep(20 * time.Minute)
-		require.NoError(t, a.Close(ctx()))
+		require.NoError(t, l.Close(ctx()))
 
 		saved := time.Now().UnixMilli()
 		future := strings.Replace(string(j.data), fmt.Sprint(saved), fmt.Sprint(saved+24*3600*1000), 1)
 		require.NotEqual(t, string(j.data), future)
-		a = open(t, ratelimit.NewRegistry(), &memory{data: []byte(future)})
-		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
+		l = open(t, ratelimit.NewRegistry(), &memory{data: []byte(future)})
+		require.Equal(t, 10, usage(t, l, revoke).Hour.Used)
 		time.Sleep(keptHour - 20*time.Minute - time.Millisecond)
-		require.Equal(t, 10, usage(t, a, revoke).Hour.Used)
+		require.Equal(t, 10, usage(t, l, revoke).Hour.Used)
 		time.Sleep(time.Millisecond)
-		require.Zero(t, usage(t, a, revoke).Hour.Used)
+		require.Zero(t, usage(t, l, revoke).Hour.Used)
 	})
 }
 
-func TestADamagedJournalIsAnErrorThatSaysWhy(t *testing.T) {
+func TestJournalDamagedErrorSaysWhy(t *testing.T) {
 	for data, want := range map[string]string{
-		`{`:                             "decoding the budget journal",
-		`{"version":2}`:                 "version is 2",
-		`{"version":1}`:                 "account or saved",
-		`{"account":"a","saved":-1}`:    "account or saved",
-		entry(`{"pending":-1}`):         `endpoint "POST /tokens": pending is -1`,
-		entry(`{"pending":9999999}`):    "pending is 9999999",
-		entry(`{"blocked":-1}`):         "blocked is -1",
-		entry(`{"ages":[5,-30001]}`):    "an age is -30001",
-		entry(`{"limits":{"hour":-1}}`): "limits",
+		`{`:                                     "decoding the budget journal",
+		`{"version":2}`:                         "version is 2",
+		`{"version":1}`:                         "account or saved",
+		`{"account":"a","saved":-1}`:            "account or saved",
+		endpointEntry(`{"pending":-1}`):         `endpoint "POST /tokens": pending is -1`,
+		endpointEntry(`{"pending":9999999}`):    "pending is 9999999",
+		endpointEntry(`{"blocked":-1}`):         "blocked is -1",
+		endpointEntry(`{"ages":[5,-30001]}`):    "an age is -30001",
+		endpointEntry(`{"limits":{"hour":-1}}`): "limits",
 	} {
 		_, err := ratelimit.NewRegistry().Open(ctx(), key, &memory{data: []byte(data)})
 		require.ErrorContains(t, err, want, data)
 	}
 }
 
-func entry(e string) string {
+func endpointEntry(e string) string {
 	return `{"version":1,"account":"a","saved":1,"endpoints":{"POST /tokens":` + e + `}}`
 }
 
@@ -159,17 +159,17 @@ func TestClockOfAnotherNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := &memory{}
-				a := open(t, ratelimit.NewRegistry(), j)
-				send(t, a, 120)
+				l := open(t, ratelimit.NewRegistry(), j)
+				send(t, l, 120)
 				begin := time.Now()
-				require.NoError(t, a.Block(ctx(), "POST /tokens", begin.Add(45*time.Minute)))
-				require.NoError(t, a.Close(ctx()))
-				free := a.NextPermit(revoke, 119)
+				require.NoError(t, l.Block(ctx(), "POST /tokens", begin.Add(45*time.Minute)))
+				require.NoError(t, l.Close(ctx()))
+				free := l.NextPermit(revoke, 119)
 
 				time.Sleep(10 * time.Minute)
-				a = open(t, ratelimit.NewRegistry(), &memory{data: byAnotherClock(t, j.data, c.ahead)})
-				require.Equal(t, c.shorter, begin.Add(45*time.Minute).Sub(a.NextPermit("POST /tokens", 0)))
-				require.Equal(t, c.shorter, free.Sub(a.NextPermit(revoke, 119)).Round(time.Second))
+				l = open(t, ratelimit.NewRegistry(), &memory{data: byAnotherClock(t, j.data, c.ahead)})
+				require.Equal(t, c.shorter, begin.Add(45*time.Minute).Sub(l.NextPermit("POST /tokens", 0)))
+				require.Equal(t, c.shorter, free.Sub(l.NextPermit(revoke, 119)).Round(time.Second))
 			})
 		})
 	}
@@ -191,21 +191,21 @@ func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
 // and forgets nothing.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(nil))
-	f.Add([]byte(entry(`{"ages":[3599999,1000,0],"pending":9,"blocked":1000,"limits":{"second":1,"hour":5,"age":3}}`)))
-	f.Add([]byte(entry(`{"ages":[9223372036854775807],"pending":65536,"blocked":9223372036854775807,"limits":{"age":9223372036854775807}}`)))
+	f.Add([]byte(endpointEntry(`{"ages":[3599999,1000,0],"pending":9,"blocked":1000,"limits":{"second":1,"hour":5,"age":3}}`)))
+	f.Add([]byte(endpointEntry(`{"ages":[9223372036854775807],"pending":65536,"blocked":9223372036854775807,"limits":{"age":9223372036854775807}}`)))
 	f.Add(fmt.Appendf(nil, `{"version":1,"account":"a","saved":%d,"endpoints":{"POST /tokens":{"ages":[0,1]}}}`, time.Now().UnixMilli()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		j := &memory{data: data}
-		a, err := ratelimit.NewRegistry().Open(ctx(), key, j)
+		l, err := ratelimit.NewRegistry().Open(ctx(), key, j)
 		if err != nil {
 			return
 		}
-		a.NextPermit(revoke, 3)
-		if s, err := a.Acquire(ctx(), revoke, now); err == nil {
-			s.Done()
+		l.NextPermit(revoke, 3)
+		if p, err := l.Acquire(ctx(), revoke, now); err == nil {
+			p.Done()
 		}
-		before := a.Usage()
-		require.NoError(t, a.Close(ctx()))
+		before := l.Usage()
+		require.NoError(t, l.Close(ctx()))
 		if j.count() == 0 {
 			return
 		}

@@ -14,26 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// longestTransit is what the package allows a request of a killed process to take until KSeF counts
+// maxTransit is what the package allows a request of a killed process to take until KSeF counts
 // it.
-const longestTransit = 30 * time.Second
+const maxTransit = 30 * time.Second
 
 // TestLateRequestsOfAKilledProcess has KSeF look at requests of a killed process in a second that
 // its successor uses, too.
 func TestLateRequestsOfAKilledProcess(t *testing.T) {
-	for _, late := range []time.Duration{100 * time.Millisecond, time.Second, 2900 * time.Millisecond, 12 * time.Second, longestTransit} {
+	for _, late := range []time.Duration{100 * time.Millisecond, time.Second, 2900 * time.Millisecond, 12 * time.Second, maxTransit} {
 		for _, inFlight := range []int{1, 3, 10} {
 			t.Run(late.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					j := &memory{}
-					killed := open(t, ratelimit.NewRegistry(), j)
+					crashed := open(t, ratelimit.NewRegistry(), j)
 					var log []request
 					for range inFlight {
-						acquire(t, killed, now)
+						acquire(t, crashed, now)
 						log = append(log, request{sent: time.Now(), done: time.Now().Add(late)})
 					}
 
-					next := open(t, ratelimit.NewRegistry(), j.left())
+					next := open(t, ratelimit.NewRegistry(), j.afterCrash())
 					for range 15 {
 						permit := acquire(t, next, hour)
 						log = append(log, request{time.Now(), time.Now()})
@@ -51,14 +51,14 @@ func TestLateRequestsOfALogin(t *testing.T) {
 	const challenge = "POST /auth/challenge"
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
-		killed := open(t, ratelimit.NewRegistry(), j)
+		crashed := open(t, ratelimit.NewRegistry(), j)
 		var log []request
 		for range 20 {
-			_, err := killed.Acquire(ctx(), challenge, now)
+			_, err := crashed.Acquire(ctx(), challenge, now)
 			require.NoError(t, err)
-			log = append(log, request{sent: time.Now(), done: time.Now().Add(longestTransit)})
+			log = append(log, request{sent: time.Now(), done: time.Now().Add(maxTransit)})
 		}
-		next := open(t, ratelimit.NewRegistry(), j.left())
+		next := open(t, ratelimit.NewRegistry(), j.afterCrash())
 		for range 90 {
 			permit, err := next.Acquire(ctx(), challenge, hour)
 			require.NoError(t, err)
@@ -75,13 +75,13 @@ func TestLateRequestsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
 		acquire(t, open(t, ratelimit.NewRegistry(), j), now)
-		next := open(t, ratelimit.NewRegistry(), j.left()) // with eight of them
+		next := open(t, ratelimit.NewRegistry(), j.afterCrash()) // with eight of them
 		var answers []<-chan result
 		for range 10 {
 			answers = append(answers, waiting(ctx(), next, ratelimit.Wait{AtMost: 10 * time.Second}, synctest.Wait))
 		}
-		for _, answer := range answers {
-			got := <-answer
+		for _, got := range answers {
+			got := <-got
 			require.NoError(t, got.err)
 			time.Sleep(100 * time.Millisecond)
 			got.permit.Done()
@@ -92,25 +92,25 @@ func TestLateRequestsLeaveRoom(t *testing.T) {
 // TestLateRequestsThatWereGivenUp has callers leave, and KSeF look at their requests in a second
 // that others use.
 func TestLateRequestsThatWereGivenUp(t *testing.T) {
-	for _, late := range []time.Duration{time.Second, 2900 * time.Millisecond, longestTransit} {
+	for _, late := range []time.Duration{time.Second, 2900 * time.Millisecond, maxTransit} {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restart %t", late, restart), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					j := &memory{}
-					a := open(t, ratelimit.NewRegistry(), j)
+					l := open(t, ratelimit.NewRegistry(), j)
 					var log []request
 					for range 10 {
-						permit, sent := acquire(t, a, now), time.Now()
+						permit, sent := acquire(t, l, now), time.Now()
 						log = append(log, request{sent: sent, done: sent.Add(late)})
 						time.AfterFunc(100*time.Millisecond, func() { permit.GiveUp(sent) })
 					}
 					time.Sleep(time.Second)
 					if restart {
-						require.NoError(t, a.Close(ctx()))
-						a = open(t, ratelimit.NewRegistry(), j.left())
+						require.NoError(t, l.Close(ctx()))
+						l = open(t, ratelimit.NewRegistry(), j.afterCrash())
 					}
 					for range 15 {
-						permit := acquire(t, a, hour)
+						permit := acquire(t, l, hour)
 						log = append(log, request{time.Now(), time.Now()})
 						permit.Done()
 					}

@@ -5,7 +5,7 @@
 // many per second, minute and hour for each endpoint in a taxpayer's context, and none before a
 // Retry-After is over.
 //
-// A request takes a [Slot] before it is sent and ends it when the reply is there. KSeF counts a
+// A request takes a [Permit] before it is sent and ends it when the reply is there. KSeF counts a
 // request at a moment between the two that nobody here can know, so a permit occupies every window
 // from before the sending until the length of the window after the reply. Whatever the latency, no
 // window of KSeF's then holds more requests than its limit: had one too many, then all its requests
@@ -46,7 +46,7 @@ func AuthLimits() Limits {
 const AllRequests = "all requests"
 
 // DocumentedLimits are the limits that hold for an endpoint such as "DELETE
-// /tokens/{referenceNumber}" until [Account.SetLimits] says otherwise.
+// /tokens/{referenceNumber}" until [Limiter.SetLimits] says otherwise.
 func DocumentedLimits(endpoint string) Limits {
 	if endpoint == AllRequests {
 		return Limits{}

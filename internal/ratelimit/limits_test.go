@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEndpointsBeginWithTheDocumentedLimits(t *testing.T) {
+func TestLimitsDefaultToDocumented(t *testing.T) {
 	standard, auth := ratelimit.Limits{PerSecond: 10, PerMinute: 30, PerHour: 120}, ratelimit.Limits{PerSecond: 60}
 	for endpoint, want := range map[string]ratelimit.Limits{
 		"POST /tokens":                          standard,
@@ -35,26 +35,26 @@ func TestEndpointsBeginWithTheDocumentedLimits(t *testing.T) {
 func TestSetLimits(t *testing.T) {
 	t.Run("raising them lets waiters go", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := open(t, ratelimit.NewRegistry(), &memory{})
-			send(t, a, 10)
-			w := waiting(ctx(), a, hour, synctest.Wait)
+			l := open(t, ratelimit.NewRegistry(), &memory{})
+			send(t, l, 10)
+			w := waiting(ctx(), l, hour, synctest.Wait)
 			begin := time.Now()
-			a.SetLimits(revoke, ratelimit.Limits{PerSecond: 11})
+			l.SetLimits(revoke, ratelimit.Limits{PerSecond: 11})
 			r := <-w
 			require.NoError(t, r.err)
 			require.Equal(t, begin, r.at)
 			r.permit.Done()
-			require.NoError(t, a.Close(ctx()))
+			require.NoError(t, l.Close(ctx()))
 		})
 	})
 
 	t.Run("lowering them refuses at once who cannot go in time any more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			a := open(t, ratelimit.NewRegistry(), &memory{})
-			send(t, a, 10)
-			w := waiting(ctx(), a, ratelimit.Wait{AtMost: time.Minute}, synctest.Wait)
+			l := open(t, ratelimit.NewRegistry(), &memory{})
+			send(t, l, 10)
+			w := waiting(ctx(), l, ratelimit.Wait{AtMost: time.Minute}, synctest.Wait)
 			begin := time.Now()
-			a.SetLimits(revoke, ratelimit.Limits{PerHour: 5})
+			l.SetLimits(revoke, ratelimit.Limits{PerHour: 5})
 			r := <-w
 			require.Equal(t, begin.Add(keptHour), refused(t, r.err).Next)
 			require.Equal(t, begin, r.at)
@@ -64,13 +64,13 @@ func TestSetLimits(t *testing.T) {
 	t.Run("they hold for all accounts of the key and survive a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, j := ratelimit.NewRegistry(), &memory{}
-			a, b := open(t, r, j), open(t, r, &memory{})
-			a.SetLimits(revoke, ratelimit.Limits{PerSecond: -1, PerMinute: 2, PerHour: 3})
+			l, b := open(t, r, j), open(t, r, &memory{})
+			l.SetLimits(revoke, ratelimit.Limits{PerSecond: -1, PerMinute: 2, PerHour: 3})
 			require.Equal(t, 2, usage(t, b, revoke).Minute.Limit)
-			send(t, a, 1)
+			send(t, l, 1)
 
-			a = open(t, ratelimit.NewRegistry(), j.left())
-			u := usage(t, a, revoke)
+			l = open(t, ratelimit.NewRegistry(), j.afterCrash())
+			u := usage(t, l, revoke)
 			require.Equal(t, []int{0, 2, 3}, []int{u.Second.Limit, u.Minute.Limit, u.Hour.Limit})
 		})
 	})
@@ -79,15 +79,15 @@ func TestSetLimits(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			old, young := &memory{}, &memory{}
 			for i, j := range []*memory{old, young} {
-				a := open(t, ratelimit.NewRegistry(), j)
-				a.SetLimits(revoke, ratelimit.Limits{PerHour: 5 + i})
-				require.NoError(t, a.Close(ctx()))
+				l := open(t, ratelimit.NewRegistry(), j)
+				l.SetLimits(revoke, ratelimit.Limits{PerHour: 5 + i})
+				require.NoError(t, l.Close(ctx()))
 				time.Sleep(time.Minute)
 			}
-			for _, order := range [][]*memory{{old, young}, {young, old}} {
+			for _, journals := range [][]*memory{{old, young}, {young, old}} {
 				r := ratelimit.NewRegistry()
-				open(t, r, order[0])
-				require.Equal(t, 6, usage(t, open(t, r, order[1]), revoke).Hour.Limit)
+				open(t, r, journals[0])
+				require.Equal(t, 6, usage(t, open(t, r, journals[1]), revoke).Hour.Limit)
 			}
 		})
 	})
@@ -95,10 +95,10 @@ func TestSetLimits(t *testing.T) {
 	t.Run("without any limit nothing is stored or written", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			j := &memory{}
-			a := open(t, ratelimit.NewRegistry(), j)
-			a.SetLimits(revoke, ratelimit.Limits{})
-			send(t, a, 1000)
-			require.Zero(t, usage(t, a, revoke).Hour.Used)
+			l := open(t, ratelimit.NewRegistry(), j)
+			l.SetLimits(revoke, ratelimit.Limits{})
+			send(t, l, 1000)
+			require.Zero(t, usage(t, l, revoke).Hour.Used)
 			require.Zero(t, j.count())
 		})
 	})

@@ -20,11 +20,11 @@ func TestMarginCoversAFastClock(t *testing.T) {
 	for _, partsPerMillion := range []time.Duration{0, 500, 1000} {
 		t.Run(fmt.Sprintf("%d ppm", partsPerMillion), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := open(t, ratelimit.NewRegistry(), &memory{})
+				l := open(t, ratelimit.NewRegistry(), &memory{})
 				begin := time.Now()
 				var seen []request
 				for range 300 {
-					permit := acquire(t, a, ratelimit.Wait{AtMost: 2 * time.Hour})
+					permit := acquire(t, l, ratelimit.Wait{AtMost: 2 * time.Hour})
 					passed := time.Since(begin)
 					at := begin.Add(passed - passed*partsPerMillion/1_000_000)
 					seen = append(seen, request{at, at})
@@ -43,10 +43,10 @@ func TestMarginHasAFixedPart(t *testing.T) {
 	for kept, limits := range map[time.Duration]ratelimit.Limits{keptSecond: {PerSecond: 1}, keptMinute: {PerMinute: 1}, keptHour: {PerHour: 1}} {
 		t.Run(kept.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := open(t, ratelimit.NewRegistry(), &memory{})
-				a.SetLimits(revoke, limits)
-				send(t, a, 1)
-				require.Equal(t, kept, time.Until(a.NextPermit(revoke, 0)))
+				l := open(t, ratelimit.NewRegistry(), &memory{})
+				l.SetLimits(revoke, limits)
+				send(t, l, 1)
+				require.Equal(t, kept, time.Until(l.NextPermit(revoke, 0)))
 			})
 		})
 	}

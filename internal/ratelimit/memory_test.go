@@ -12,22 +12,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type nowhere struct{}
+type noJournal struct{}
 
-func (nowhere) Load(context.Context) ([]byte, error) { return nil, nil }
-func (nowhere) Save(context.Context, []byte) error   { return nil }
+func (noJournal) Load(context.Context) ([]byte, error) { return nil, nil }
+func (noJournal) Save(context.Context, []byte) error   { return nil }
 
 func TestMemoryIsBoundedByTheLimits(t *testing.T) {
 	for endpoint, most := range map[string]int{"POST /auth/challenge": 60, "POST /tokens": 120} {
 		t.Run(endpoint, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a, err := NewRegistry().Open(t.Context(), Key{}, nowhere{})
+				l, err := NewRegistry().Open(t.Context(), Key{}, noJournal{})
 				require.NoError(t, err)
-				e := a.pool.endpoint(endpoint)
+				e := l.pool.endpoint(endpoint)
 				for range 20 * most {
-					s, err := a.Acquire(t.Context(), endpoint, Wait{AtMost: 2 * time.Hour})
+					p, err := l.Acquire(t.Context(), endpoint, Wait{AtMost: 2 * time.Hour})
 					require.NoError(t, err)
-					s.Done()
+					p.Done()
 					require.LessOrEqual(t, len(e.sent), most)
 					require.LessOrEqual(t, cap(e.sent), 4*most)
 				}

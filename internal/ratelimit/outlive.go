@@ -3,11 +3,11 @@
 
 package ratelimit
 
-// OutliveJournal keeps the windows of the limiter's key in this process when the limiter is closed.
-// It is for an limiter whose journal is about to be deleted: KSeF goes on to count what it has
+// KeepWindows keeps the windows of the limiter's key in this process when the limiter is closed.
+// It is for a limiter whose journal is about to be deleted: KSeF goes on to count what it has
 // sent.
-func (a *Limiter) OutliveJournal() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.pool.unsaved = true
+func (l *Limiter) KeepWindows() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool.unsaved = true
 }

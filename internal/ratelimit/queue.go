@@ -63,7 +63,7 @@ type waiter struct {
 	done     chan struct{} // closed when it is over; nil while nobody waits
 }
 
-func (w *waiter) over() bool {
+func (w *waiter) finished() bool {
 	return w.granted || w.err != nil
 }
 
@@ -78,9 +78,9 @@ func (w *waiter) refuse(err error) {
 	w.wake()
 }
 
-func (e *endpoint) arrive(a *Limiter, wait Wait, now time.Time) *waiter {
+func (e *endpoint) newWaiter(l *Limiter, wait Wait, now time.Time) *waiter {
 	e.arrivals++
-	w := &waiter{limiter: a, arrival: e.arrivals, deadline: now.Add(max(wait.AtMost, 0))}
+	w := &waiter{limiter: l, arrival: e.arrivals, deadline: now.Add(max(wait.AtMost, 0))}
 	if wait.Background {
 		w.rank = 1
 	}
@@ -97,11 +97,11 @@ func (e *endpoint) enqueue(w *waiter) {
 	e.queue = slices.Insert(e.queue, at, w)
 }
 
-// settle does what the moment allows: it lets go who can go, refuses who cannot go in time, and
+// dispatch does what the moment allows: it lets go who can go, refuses who cannot go in time, and
 // sets the timer for the rest.
-func (e *endpoint) settle(now time.Time) {
+func (e *endpoint) dispatch(now time.Time) {
 	e.prune(now)
-	for len(e.queue) > 0 && e.open(now) {
+	for len(e.queue) > 0 && e.isOpen(now) {
 		w := e.queue[0]
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
@@ -110,7 +110,7 @@ func (e *endpoint) settle(now time.Time) {
 		w.wake()
 	}
 	e.refuseLate(now)
-	e.arm(now)
+	e.setTimer(now)
 }
 
 func (e *endpoint) refuseLate(now time.Time) {
@@ -129,9 +129,9 @@ func (e *endpoint) refuseLate(now time.Time) {
 	})
 }
 
-// arm sets the timer for the next moment at which waiting changes anything: a window opens or a
+// setTimer sets the timer for the next moment at which waiting changes anything: a window opens or a
 // deadline is reached.
-func (e *endpoint) arm(now time.Time) {
+func (e *endpoint) setTimer(now time.Time) {
 	if len(e.queue) == 0 {
 		if e.timer != nil {
 			e.timer.Stop()
@@ -140,7 +140,7 @@ func (e *endpoint) arm(now time.Time) {
 	}
 	first := slices.MinFunc(e.queue, func(a, b *waiter) int { return a.deadline.Compare(b.deadline) })
 	at := first.deadline
-	if next, known := e.opens(); known && next.Before(at) {
+	if next, known := e.opensAt(); known && next.Before(at) {
 		at = next
 	}
 	if e.timer == nil {
@@ -153,8 +153,8 @@ func (e *endpoint) arm(now time.Time) {
 func (e *endpoint) onTimer() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	defer e.contain()
-	e.settle(time.Now())
+	defer e.refuseAllAfterPanic()
+	e.dispatch(time.Now())
 }
 
 // leave takes back what a waiter holds: its permit if it has been granted one, else its place in
@@ -165,17 +165,17 @@ func (e *endpoint) leave(w *waiter) {
 	} else if i := slices.Index(e.queue, w); i >= 0 {
 		e.queue = slices.Delete(e.queue, i, i+1)
 	}
-	e.settle(time.Now())
+	e.dispatch(time.Now())
 }
 
-// dismiss refuses all waiters of an limiter.
-func (e *endpoint) dismiss(a *Limiter, err error) {
+// refuseWaitersOf refuses all waiters of a limiter.
+func (e *endpoint) refuseWaitersOf(l *Limiter, err error) {
 	e.queue = slices.DeleteFunc(e.queue, func(w *waiter) bool {
-		if w.limiter != a {
+		if w.limiter != l {
 			return false
 		}
 		w.refuse(err)
 		return true
 	})
-	e.settle(time.Now())
+	e.dispatch(time.Now())
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// one makes an limiter that may send one request a second, and has just done so.
+// one makes a limiter that may send one request a second, and has just done so.
 func one(t *testing.T) *ratelimit.Limiter {
 	t.Helper()
-	a := open(t, ratelimit.NewRegistry(), &memory{})
-	a.SetLimits(revoke, ratelimit.Limits{PerSecond: 1})
-	send(t, a, 1)
-	return a
+	l := open(t, ratelimit.NewRegistry(), &memory{})
+	l.SetLimits(revoke, ratelimit.Limits{PerSecond: 1})
+	send(t, l, 1)
+	return l
 }
 
-func TestWaitersGoInOrderOfArrival(t *testing.T) {
+func TestQueueIsInOrderOfArrival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
 		limiters := []*ratelimit.Limiter{open(t, r, &memory{}), open(t, r, &memory{})}
@@ -43,7 +43,7 @@ func TestWaitersGoInOrderOfArrival(t *testing.T) {
 	})
 }
 
-func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
+func TestQueueRefusesAtOnceWhatCannotGoInTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		waiters  int
 		atMost   time.Duration
@@ -59,10 +59,10 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := one(t)
+				l := one(t)
 				begin := time.Now()
 				for range c.waiters {
-					w := waiting(ctx(), a, hour, synctest.Wait)
+					w := waiting(ctx(), l, hour, synctest.Wait)
 					go func() {
 						if r := <-w; r.err == nil {
 							r.permit.Done()
@@ -70,7 +70,7 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 					}()
 				}
 				next := begin.Add(time.Duration(c.waiters+1) * keptSecond)
-				permit, err := a.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: c.atMost})
+				permit, err := l.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: c.atMost})
 				if c.position == 0 {
 					require.NoError(t, err)
 					require.Equal(t, next, time.Now())
@@ -79,7 +79,7 @@ func TestARequestThatCannotGoInTimeIsRefusedAtOnce(t *testing.T) {
 				}
 				require.Equal(t, &ratelimit.ExhaustedError{Endpoint: revoke, Next: next, Position: c.position}, refused(t, err))
 				require.Equal(t, begin, time.Now())
-				require.NoError(t, a.Close(ctx()))
+				require.NoError(t, l.Close(ctx()))
 			})
 		})
 	}
@@ -98,84 +98,84 @@ func TestExhaustedErrorText(t *testing.T) {
 	})
 }
 
-func TestAWaiterIsRefusedAtItsDeadlineWhenAReplyStaysAway(t *testing.T) {
+func TestQueueRefusesWaiterAtDeadlineWithoutResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := one(t)
+		l := one(t)
 		time.Sleep(keptSecond)
-		hanging := acquire(t, a, now)
+		hanging := acquire(t, l, now)
 		begin := time.Now()
-		w := waiting(ctx(), a, ratelimit.Wait{AtMost: 5 * time.Second}, synctest.Wait)
+		w := waiting(ctx(), l, ratelimit.Wait{AtMost: 5 * time.Second}, synctest.Wait)
 		r := <-w
 		require.Equal(t, 1, refused(t, r.err).Position)
 		require.Equal(t, begin.Add(5*time.Second), r.at)
 		hanging.Done()
-		_, err := a.Acquire(ctx(), revoke, now)
+		_, err := l.Acquire(ctx(), revoke, now)
 		require.Equal(t, time.Now().Add(keptSecond), refused(t, err).Next)
 	})
 }
 
-func TestCancellationFreesThePlaceInTheQueue(t *testing.T) {
+func TestQueueCancellationFreesPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := one(t)
+		l := one(t)
 		begin := time.Now()
 		c, cancel := context.WithCancelCause(ctx())
-		first := waiting(c, a, hour, synctest.Wait)
-		second := waiting(ctx(), a, hour, synctest.Wait)
+		first := waiting(c, l, hour, synctest.Wait)
+		second := waiting(ctx(), l, hour, synctest.Wait)
 		why := errors.New("the caller has gone")
 		cancel(why)
 		require.ErrorIs(t, (<-first).err, why)
-		require.Equal(t, 1, usage(t, a, revoke).Waiting)
+		require.Equal(t, 1, usage(t, l, revoke).Waiting)
 		r := <-second
 		require.NoError(t, r.err)
 		require.Equal(t, begin.Add(keptSecond), r.at)
 		r.permit.Done()
 
-		_, err := a.Acquire(c, revoke, hour)
+		_, err := l.Acquire(c, revoke, hour)
 		require.ErrorIs(t, err, why, "a context that has ended takes no place")
-		require.Zero(t, usage(t, a, revoke).InFlight)
+		require.Zero(t, usage(t, l, revoke).InFlight)
 	})
 }
 
-func TestASlotThatComesAfterTheContextHasEndedIsGivenBack(t *testing.T) {
+func TestPermitAfterContextEndIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := open(t, ratelimit.NewRegistry(), &memory{})
-		a.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
-		s := acquire(t, a, now)
+		l := open(t, ratelimit.NewRegistry(), &memory{})
+		l.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
+		p := acquire(t, l, now)
 		c, cancel := context.WithCancel(ctx())
-		w := waiting(c, a, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		w := waiting(c, l, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
 		cancel()
-		s.Cancel()
+		p.Cancel()
 		require.ErrorIs(t, (<-w).err, context.Canceled)
-		require.Zero(t, usage(t, a, revoke).InFlight)
+		require.Zero(t, usage(t, l, revoke).InFlight)
 	})
 }
 
-func TestACancelledSlotCountsNowhere(t *testing.T) {
+func TestPermitCancelledIsNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := open(t, ratelimit.NewRegistry(), &memory{})
-		a.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
-		s := acquire(t, a, now)
-		w := waiting(ctx(), a, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
-		s.Cancel()
-		s.Cancel()
-		s.Done()
+		l := open(t, ratelimit.NewRegistry(), &memory{})
+		l.SetLimits(revoke, ratelimit.Limits{PerHour: 1})
+		p := acquire(t, l, now)
+		w := waiting(ctx(), l, ratelimit.Wait{AtMost: 2 * time.Hour}, synctest.Wait)
+		p.Cancel()
+		p.Cancel()
+		p.Done()
 		r := <-w
 		require.NoError(t, r.err)
 		r.permit.Done()
 		r.permit.Done()
 		r.permit.Cancel()
-		require.Equal(t, ratelimit.Share{Used: 1, Limit: 1}, usage(t, a, revoke).Hour)
-		require.NoError(t, a.Close(ctx()))
+		require.Equal(t, ratelimit.WindowUsage{Used: 1, Limit: 1}, usage(t, l, revoke).Hour)
+		require.NoError(t, l.Close(ctx()))
 	})
 }
 
-func TestBackgroundRequestsYield(t *testing.T) {
+func TestQueueBackgroundRequestsYield(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := one(t)
+		l := one(t)
 		begin := time.Now()
-		patient := waiting(ctx(), a, ratelimit.Wait{AtMost: hour.AtMost, Background: true}, synctest.Wait)
-		hasty := waiting(ctx(), a, ratelimit.Wait{AtMost: 2 * keptSecond, Background: true}, synctest.Wait)
-		foreground := waiting(ctx(), a, hour, synctest.Wait)
+		patient := waiting(ctx(), l, ratelimit.Wait{AtMost: hour.AtMost, Background: true}, synctest.Wait)
+		hasty := waiting(ctx(), l, ratelimit.Wait{AtMost: 2 * keptSecond, Background: true}, synctest.Wait)
+		foreground := waiting(ctx(), l, hour, synctest.Wait)
 
 		r := <-hasty
 		require.Equal(t, &ratelimit.ExhaustedError{Endpoint: revoke, Next: begin.Add(3 * keptSecond), Position: 3}, refused(t, r.err))
@@ -192,19 +192,19 @@ func TestBackgroundRequestsYield(t *testing.T) {
 func TestCloseRefusesItsOwnWaitersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
-		a, b := open(t, r, &memory{}), open(t, r, &memory{})
-		send(t, a, 10)
+		l, b := open(t, r, &memory{}), open(t, r, &memory{})
+		send(t, l, 10)
 		begin := time.Now()
-		mine, theirs := waiting(ctx(), a, hour, synctest.Wait), waiting(ctx(), b, hour, synctest.Wait)
-		require.NoError(t, a.Close(ctx()))
-		require.NoError(t, a.Close(ctx()))
+		mine, theirs := waiting(ctx(), l, hour, synctest.Wait), waiting(ctx(), b, hour, synctest.Wait)
+		require.NoError(t, l.Close(ctx()))
+		require.NoError(t, l.Close(ctx()))
 		require.ErrorIs(t, (<-mine).err, ratelimit.ErrClosed)
 		got := <-theirs
 		require.NoError(t, got.err)
 		require.Equal(t, begin.Add(keptSecond), got.at)
-		_, err := a.Acquire(ctx(), revoke, hour)
+		_, err := l.Acquire(ctx(), revoke, hour)
 		require.ErrorIs(t, err, ratelimit.ErrClosed)
-		require.ErrorIs(t, a.Block(ctx(), revoke, time.Now().Add(time.Minute)), ratelimit.ErrClosed)
+		require.ErrorIs(t, l.Block(ctx(), revoke, time.Now().Add(time.Minute)), ratelimit.ErrClosed)
 		require.NotZero(t, usage(t, b, revoke).BlockedUntil, "what KSeF said holds although the account has gone")
 	})
 }

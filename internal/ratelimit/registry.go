@@ -38,7 +38,7 @@ type pool struct {
 	key       Key
 	endpoints map[string]*endpoint
 	limiters  map[string]*Limiter // open ones
-	unsaved   bool                // an limiter could not write its last state
+	unsaved   bool                // a limiter could not write its last state
 	version   uint64              // counts the changes that the journals should know
 }
 
@@ -47,7 +47,7 @@ func NewRegistry() *Registry {
 	return &Registry{clock: clockID(), pools: map[Key]*pool{}}
 }
 
-// Open opens an limiter on the windows of a key and adds to them what its journal knows. Each
+// Open opens a limiter on the windows of a key and adds to them what its journal knows. Each
 // limiter needs a journal of its own: [ErrJournalInUse] if another open limiter of that key has it,
 // and an [UnreadableError] where [Registry.OpenFull] must take its place. Other errors come from
 // loading the journal. Each journal also counts what the other open limiters of the key have sent,
@@ -65,22 +65,22 @@ func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Limiter
 }
 
 func (r *Registry) open(ctx context.Context, key Key, journal Journal, rec record) (*Limiter, error) {
-	if rec.Account == "" {
-		rec.Account = rand.Text()
+	if rec.Limiter == "" {
+		rec.Limiter = rand.Text()
 	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pool(key)
-	if p.limiters[rec.Account] != nil {
+	if p.limiters[rec.Limiter] != nil {
 		return nil, ErrJournalInUse
 	}
-	a := &Limiter{mu: &r.mu, pool: p, id: rec.Account, journal: journal, reservations: map[*endpoint]*reservation{}}
-	p.limiters[a.id] = a
-	a.saved = p.version
-	a.restore(rec)
-	a.catchUp(ctx)
-	return a, nil
+	l := &Limiter{mu: &r.mu, pool: p, id: rec.Limiter, journal: journal, reservations: map[*endpoint]*reservation{}}
+	p.limiters[l.id] = l
+	l.saved = p.version
+	l.restore(rec)
+	l.catchUp(ctx)
+	return l, nil
 }
 
 func (r *Registry) pool(key Key) *pool {

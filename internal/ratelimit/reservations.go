@@ -14,88 +14,88 @@ import (
 // crash, those that did not go count for an hour all the same.
 const reserveAhead = 8
 
-// reservation is what an limiter has to answer for at one endpoint, besides the requests that have
+// reservation is what a limiter has to answer for at one endpoint, besides the requests that have
 // ended.
 type reservation struct {
 	inFlight int
 	reserved int // requests of any limiter that may go without another write of this one's journal
-	short    int // waiters that need a write
+	waiting  int // waiters that need a write
 }
 
-func (a *Limiter) reservation(e *endpoint) *reservation {
-	b := a.reservations[e]
-	if b == nil {
-		b = &reservation{}
-		a.reservations[e] = b
+func (l *Limiter) reservation(e *endpoint) *reservation {
+	r := l.reservations[e]
+	if r == nil {
+		r = &reservation{}
+		l.reservations[e] = r
 	}
-	return b
+	return r
 }
 
 // reserve sees to it that the journals count the request of a permit before it goes.
-func (a *Limiter) reserve(ctx context.Context, s *Permit) error {
-	if a.closed {
+func (l *Limiter) reserve(ctx context.Context, p *Permit) error {
+	if l.closed {
 		return ErrClosed
 	}
-	b := a.reservation(s.endpoint)
-	if s.endpoint.limits.any() {
-		if err := a.makeRoom(ctx, s.endpoint); err != nil {
+	r := l.reservation(p.endpoint)
+	if p.endpoint.limits.any() {
+		if err := l.ensureReserved(ctx, p.endpoint); err != nil {
 			return err
 		}
-		a.take(s)
+		l.useReserved(p)
 	}
-	b.inFlight++
+	r.inFlight++
 	return nil
 }
 
-// makeRoom returns when the limiter's journal counts a further request, and those of the others do
+// ensureReserved returns when the limiter's journal counts a further request, and those of the others do
 // as far as they can.
-func (a *Limiter) makeRoom(ctx context.Context, e *endpoint) error {
-	hasRoom := func(a *Limiter) bool { return a.reservation(e).reserved > 0 }
+func (l *Limiter) ensureReserved(ctx context.Context, e *endpoint) error {
+	hasReserved := func(l *Limiter) bool { return l.reservation(e).reserved > 0 }
 	for {
-		b := a.reservation(e)
-		b.short++
-		err := a.persist(ctx, func() bool { return a.closed || hasRoom(a) })
-		b.short--
+		r := l.reservation(e)
+		r.waiting++
+		err := l.persist(ctx, func() bool { return l.closed || hasReserved(l) })
+		r.waiting--
 		if err != nil {
 			return fmt.Errorf("nothing was sent to %s, since it could not be recorded first: %w", e.name, err)
 		}
-		if a.closed {
+		if l.closed {
 			return ErrClosed
 		}
-		other := a.unwrittenOther(hasRoom)
+		other := l.unwrittenOther(hasReserved)
 		if other == nil {
 			return nil
 		}
-		other.reservation(e).short++
-		other.writeForOther(ctx, hasRoom)
-		other.reservation(e).short--
+		other.reservation(e).waiting++
+		other.writeForOther(ctx, hasReserved)
+		other.reservation(e).waiting--
 		if ctx.Err() != nil {
 			return waitingEnded(ctx, e)
 		}
 	}
 }
 
-// take uses one reserved request of each journal that has any.
-func (a *Limiter) take(s *Permit) {
-	a.reservation(s.endpoint).reserved--
-	s.reserved = true
-	if len(a.pool.limiters) == 1 {
+// useReserved uses one reserved request of each journal that has any.
+func (l *Limiter) useReserved(p *Permit) {
+	l.reservation(p.endpoint).reserved--
+	p.reserved = true
+	if len(l.pool.limiters) == 1 {
 		return
 	}
-	for _, other := range a.pool.limiters {
-		if b := other.reservation(s.endpoint); other != a && b.reserved > 0 {
-			b.reserved--
-			s.sharers = append(s.sharers, other)
+	for _, other := range l.pool.limiters {
+		if r := other.reservation(p.endpoint); other != l && r.reserved > 0 {
+			r.reserved--
+			p.alsoReserved = append(p.alsoReserved, other)
 		}
 	}
 }
 
 // dropReserved makes the next write exact, also where one is in progress that reserves more.
-func (a *Limiter) dropReserved() {
-	for _, b := range a.reservations {
-		if b.reserved > 0 || a.writing != nil {
-			b.reserved = 0
-			a.pool.version++
+func (l *Limiter) dropReserved() {
+	for _, r := range l.reservations {
+		if r.reserved > 0 || l.writing != nil {
+			r.reserved = 0
+			l.pool.version++
 		}
 	}
 }
@@ -103,9 +103,9 @@ func (a *Limiter) dropReserved() {
 // forgetReserved voids reservations of an endpoint that had no limit for a time: journals written
 // in that time do not count them.
 func (p *pool) forgetReserved(e *endpoint) {
-	for _, a := range p.limiters {
-		if b := a.reservations[e]; b != nil {
-			b.reserved = 0
+	for _, l := range p.limiters {
+		if r := l.reservations[e]; r != nil {
+			r.reserved = 0
 		}
 	}
 }
@@ -123,17 +123,17 @@ var errUnfinished = errors.New("the journal did not return")
 
 // persist has the state written until enough has come true. A failure is shared by all who waited
 // when that write began.
-func (a *Limiter) persist(ctx context.Context, enough func() bool) error {
-	begun := a.writes
-	for !enough() {
-		w := a.writing
+func (l *Limiter) persist(ctx context.Context, upToDate func() bool) error {
+	begun := l.writes
+	for !upToDate() {
+		w := l.writing
 		if w == nil {
-			if err := a.write(ctx); err != nil {
+			if err := l.write(ctx); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := a.join(ctx, w); err != nil {
+		if err := l.waitFor(ctx, w); err != nil {
 			return err
 		}
 		if w.err != nil && !w.abandoned && w.number > begun {
@@ -143,10 +143,10 @@ func (a *Limiter) persist(ctx context.Context, enough func() bool) error {
 	return nil
 }
 
-// join waits for a write to end.
-func (a *Limiter) join(ctx context.Context, w *write) error {
-	a.mu.Unlock()
-	defer a.mu.Lock()
+// waitFor waits for a write to end.
+func (l *Limiter) waitFor(ctx context.Context, w *write) error {
+	l.mu.Unlock()
+	defer l.mu.Lock()
 	select {
 	case <-w.done:
 		return nil
@@ -157,45 +157,45 @@ func (a *Limiter) join(ctx context.Context, w *write) error {
 
 // write saves the limiter's state with further requests reserved at each endpoint that is short of
 // them.
-func (a *Limiter) write(ctx context.Context) error {
-	a.writes++
-	w := &write{number: a.writes, done: make(chan struct{}), err: errUnfinished}
-	a.writing = w
-	version := a.pool.version
+func (l *Limiter) write(ctx context.Context) error {
+	l.writes++
+	w := &write{number: l.writes, done: make(chan struct{}), err: errUnfinished}
+	l.writing = w
+	version := l.pool.version
 	var short []*reservation
-	if !a.closed {
-		for _, b := range a.reservations {
-			if b.short > 0 {
-				short = append(short, b)
+	if !l.closed {
+		for _, r := range l.reservations {
+			if r.waiting > 0 {
+				short = append(short, r)
 			}
 		}
 	}
-	rec := a.snapshot(time.Now())
+	rec := l.snapshot(time.Now())
 	defer func() {
 		w.abandoned = ctx.Err() != nil
-		a.writing = nil
+		l.writing = nil
 		close(w.done)
 	}()
-	if w.err = a.save(ctx, rec); w.err != nil {
+	if w.err = l.save(ctx, rec); w.err != nil {
 		return w.err
 	}
-	a.saved, a.restsUntil = version, time.Time{}
-	for _, b := range short {
-		if !a.closed {
-			b.reserved += reserveAhead
+	l.saved, l.journalPausedUntil = version, time.Time{}
+	for _, r := range short {
+		if !l.closed {
+			r.reserved += reserveAhead
 		}
 	}
 	return nil
 }
 
-func (a *Limiter) save(ctx context.Context, rec record) error {
-	a.mu.Unlock()
-	defer a.mu.Lock()
+func (l *Limiter) save(ctx context.Context, rec record) error {
+	l.mu.Unlock()
+	defer l.mu.Lock()
 	data, err := rec.encode()
 	if err != nil {
 		return err
 	}
-	if err := a.journal.Save(ctx, data); err != nil {
+	if err := l.journal.Save(ctx, data); err != nil {
 		return fmt.Errorf("storing the state of KSeF's request limits: %w", err)
 	}
 	return nil

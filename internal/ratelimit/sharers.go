@@ -12,23 +12,23 @@ import (
 // journals of those that are not yet there. So each journal counts the requests of all limiters
 // that share its windows.
 const (
-	// sharerMaxWait is how long a request waits for the journal of another limiter.
-	sharerMaxWait = time.Second
-	// sharerRest is how long an limiter goes on without a journal of another that failed: one
+	// otherJournalMaxWait is how long a request waits for the journal of another limiter.
+	otherJournalMaxWait = time.Second
+	// failedJournalPause is how long a limiter goes on without a journal of another that failed: one
 	// mount's storage must not stop another mount. What is sent in that time is missing there until
 	// it can be written again.
-	sharerRest = time.Minute
+	failedJournalPause = time.Minute
 )
 
 // unwrittenOther returns another open limiter for which enough does not hold yet; nil where there
 // is none.
-func (a *Limiter) unwrittenOther(enough func(*Limiter) bool) *Limiter {
-	if len(a.pool.limiters) == 1 && !a.closed {
+func (l *Limiter) unwrittenOther(upToDate func(*Limiter) bool) *Limiter {
+	if len(l.pool.limiters) == 1 && !l.closed {
 		return nil
 	}
 	now := time.Now()
-	for _, other := range a.pool.limiters {
-		if other != a && !other.closed && !now.Before(other.restsUntil) && !enough(other) {
+	for _, other := range l.pool.limiters {
+		if other != l && !other.closed && !now.Before(other.journalPausedUntil) && !upToDate(other) {
 			return other
 		}
 	}
@@ -36,49 +36,49 @@ func (a *Limiter) unwrittenOther(enough func(*Limiter) bool) *Limiter {
 }
 
 // writeForOther has this limiter's journal written on behalf of another.
-func (a *Limiter) writeForOther(ctx context.Context, enough func(*Limiter) bool) {
-	bounded, cancel := context.WithTimeout(ctx, sharerMaxWait)
+func (l *Limiter) writeForOther(ctx context.Context, upToDate func(*Limiter) bool) {
+	bounded, cancel := context.WithTimeout(ctx, otherJournalMaxWait)
 	defer cancel()
-	err := a.persist(bounded, func() bool { return a.closed || enough(a) })
+	err := l.persist(bounded, func() bool { return l.closed || upToDate(l) })
 	if err != nil && ctx.Err() == nil {
-		a.restsUntil = time.Now().Add(sharerRest)
+		l.journalPausedUntil = time.Now().Add(failedJournalPause)
 	}
 }
 
 // writeOthers has the journals of the others written until enough holds for them.
-func (a *Limiter) writeOthers(ctx context.Context, enough func(*Limiter) bool) {
+func (l *Limiter) writeOthers(ctx context.Context, upToDate func(*Limiter) bool) {
 	for ctx.Err() == nil {
-		other := a.unwrittenOther(enough)
+		other := l.unwrittenOther(upToDate)
 		if other == nil {
 			return
 		}
-		other.writeForOther(ctx, enough)
+		other.writeForOther(ctx, upToDate)
 	}
 }
 
-// catchUp has the journal of an limiter that has just been opened learn what the others have sent
+// catchUp has the journal of a limiter that has just been opened learn what the others have sent
 // before. A failure stays: the next write tells it too.
-func (a *Limiter) catchUp(ctx context.Context) {
-	if len(a.pool.limiters) == 1 || !a.snapshot(time.Now()).hasOthers() {
+func (l *Limiter) catchUp(ctx context.Context) {
+	if len(l.pool.limiters) == 1 || !l.snapshot(time.Now()).hasOthers() {
 		return
 	}
-	a.pool.version++
-	opened := a.pool.version
-	a.writeForOther(ctx, func(a *Limiter) bool { return a.saved >= opened })
+	l.pool.version++
+	opened := l.pool.version
+	l.writeForOther(ctx, func(l *Limiter) bool { return l.saved >= opened })
 }
 
 func (r record) hasOthers() bool {
-	for _, n := range r.Endpoints {
-		if len(n.Others) > 0 || n.Blocked > 0 {
+	for _, stored := range r.Endpoints {
+		if len(stored.Others) > 0 || stored.Blocked > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// learn takes over what another's journal knows of an limiter that is not open, unless more is
+// replaceIfMore takes over what another's journal knows of a limiter that is not open, unless more is
 // known of that.
-func (e *endpoint) learn(limiter string, times []sentAt) {
+func (e *endpoint) replaceIfMore(limiter string, times []sentAt) {
 	known := 0
 	for _, s := range e.sent {
 		if s.limiter == limiter {

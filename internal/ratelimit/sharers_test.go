@@ -16,7 +16,7 @@ import (
 )
 
 // After a crash only one of two mounts is loaded: the one that has sent nothing.
-func TestSharers(t *testing.T) {
+func TestSharedWindows(t *testing.T) {
 	t.Run("each journal counts what the others have sent", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, ja, jb := ratelimit.NewRegistry(), &memory{}, &memory{}
@@ -25,12 +25,12 @@ func TestSharers(t *testing.T) {
 			send(t, b, 30)
 
 			r = ratelimit.NewRegistry()
-			a := open(t, r, ja.left())
-			_, err := a.Acquire(ctx(), revoke, now)
+			l := open(t, r, ja.afterCrash())
+			_, err := l.Acquire(ctx(), revoke, now)
 			require.NotZero(t, refused(t, err).Next)
-			require.GreaterOrEqual(t, usage(t, a, revoke).Hour.Used, 30)
-			open(t, r, jb.left())
-			require.LessOrEqual(t, usage(t, a, revoke).Hour.Used, 30+2*8, "nothing counts twice when the other comes, too")
+			require.GreaterOrEqual(t, usage(t, l, revoke).Hour.Used, 30)
+			open(t, r, jb.afterCrash())
+			require.LessOrEqual(t, usage(t, l, revoke).Hour.Used, 30+2*8, "nothing counts twice when the other comes, too")
 		})
 	})
 
@@ -41,20 +41,20 @@ func TestSharers(t *testing.T) {
 			send(t, b, 28)
 			acquire(t, b, hour)
 			open(t, r, ja)
-			require.GreaterOrEqual(t, usage(t, open(t, ratelimit.NewRegistry(), ja.left()), revoke).Hour.Used, 29)
+			require.GreaterOrEqual(t, usage(t, open(t, ratelimit.NewRegistry(), ja.afterCrash()), revoke).Hour.Used, 29)
 		})
 	})
 
 	t.Run("a clean end leaves each with the exact windows", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, journals := ratelimit.NewRegistry(), []*memory{{}, {}}
-			a, b := open(t, r, journals[0]), open(t, r, journals[1])
-			send(t, a, 3)
+			l, b := open(t, r, journals[0]), open(t, r, journals[1])
+			send(t, l, 3)
 			send(t, b, 4)
-			require.NoError(t, a.Close(ctx()))
+			require.NoError(t, l.Close(ctx()))
 			require.NoError(t, b.Close(ctx()))
 			for _, j := range journals {
-				require.Equal(t, 7, usage(t, open(t, ratelimit.NewRegistry(), j.left()), revoke).Hour.Used)
+				require.Equal(t, 7, usage(t, open(t, ratelimit.NewRegistry(), j.afterCrash()), revoke).Hour.Used)
 			}
 		})
 	})
@@ -65,7 +65,7 @@ func TestSharers(t *testing.T) {
 			open(t, r, ja)
 			until := time.Now().Add(45 * time.Minute)
 			require.NoError(t, open(t, r, &memory{}).Block(ctx(), revoke, until))
-			require.True(t, until.Equal(open(t, ratelimit.NewRegistry(), ja.left()).NextPermit(revoke, 0)))
+			require.True(t, until.Equal(open(t, ratelimit.NewRegistry(), ja.afterCrash()).NextPermit(revoke, 0)))
 		})
 	})
 
@@ -80,14 +80,14 @@ func TestSharers(t *testing.T) {
 			ja.fail(nil)
 			time.Sleep(time.Minute)
 			send(t, b, 1)
-			require.Equal(t, 31+7, usage(t, open(t, ratelimit.NewRegistry(), ja.left()), revoke).Hour.Used, "it catches up")
+			require.Equal(t, 31+7, usage(t, open(t, ratelimit.NewRegistry(), ja.afterCrash()), revoke).Hour.Used, "it catches up")
 		})
 	})
 
 	t.Run("a journal that hangs stops no other for long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := ratelimit.NewRegistry()
-			open(t, r, &memory{takes: time.Hour})
+			open(t, r, &memory{delay: time.Hour})
 			b := open(t, r, &memory{})
 			begin := time.Now()
 			send(t, b, 10)
@@ -117,9 +117,9 @@ func TestSharers(t *testing.T) {
 	})
 }
 
-// TestSharersAfterACrash has two mounts send at random, and after each crash only one of them come
+// TestCrashWithSharedWindows has two mounts send at random, and after each crash only one of them come
 // back at first.
-func TestSharersAfterACrash(t *testing.T) {
+func TestCrashWithSharedWindows(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := ratelimit.Limits{PerSecond: 10, PerMinute: rapid.SampledFrom([]int{9, 30}).Draw(rt, "per minute"), PerHour: 120}
 		rounds := rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(drawStep), 1, 12), 2, 6).Draw(rt, "rounds")
@@ -143,17 +143,17 @@ func TestSharersAfterACrash(t *testing.T) {
 func (p *process) round(steps []step) {
 	for _, s := range steps {
 		time.Sleep(s.Pause)
-		p.send12(s)
+		p.sendForAll(s)
 	}
 	last := steps[len(steps)-1]
 	synctest.Wait()
 	p.mu.Lock()
 	for i := range p.inFlight {
-		p.sent[i].done = time.Now().Add(longestTransit)
+		p.sent[i].done = time.Now().Add(maxTransit)
 	}
 	p.inFlight = map[int]bool{}
 	for i, j := range p.journals {
-		p.journals[i] = j.left()
+		p.journals[i] = j.afterCrash()
 	}
 	p.stop()
 	p.mu.Unlock()
@@ -162,15 +162,15 @@ func (p *process) round(steps []step) {
 	r := ratelimit.NewRegistry()
 	p.ctx, p.stop = context.WithCancel(ctx())
 	p.inFlight = map[int]bool{}
-	p.limiters[last.Account] = open(p.t, r, p.journals[last.Account])
-	p.send12(last)
+	p.limiters[last.Limiter] = open(p.t, r, p.journals[last.Limiter])
+	p.sendForAll(last)
 	synctest.Wait()
-	p.limiters[1-last.Account] = open(p.t, r, p.journals[1-last.Account])
+	p.limiters[1-last.Limiter] = open(p.t, r, p.journals[1-last.Limiter])
 }
 
-func (p *process) send12(s step) {
+func (p *process) sendForAll(s step) {
 	for range 12 {
-		go p.send(p.ctx, p.limiters[s.Account], s)
+		go p.send(p.ctx, p.limiters[s.Limiter], s)
 	}
 	synctest.Wait()
 }

@@ -20,41 +20,41 @@ func (e *UnreadableError) Error() string { return e.err.Error() }
 
 func (e *UnreadableError) Unwrap() error { return e.err }
 
-// OpenFull opens an limiter whose journal cannot be read. What was sent is unknown, so that every
+// OpenFull opens a limiter whose journal cannot be read. What was sent is unknown, so that every
 // window of these endpoints counts as full from now on; the journal is replaced by a record that
 // says so.
 func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Limiter, error) {
-	a, err := r.open(ctx, key, journal, record{})
+	l, err := r.open(ctx, key, journal, record{})
 	if err != nil {
 		return nil, err
 	}
-	a.fill(endpoints)
-	if err := a.store(ctx); err != nil {
-		return nil, errors.Join(err, a.Close(ctx))
+	l.fill(endpoints)
+	if err := l.store(ctx); err != nil {
+		return nil, errors.Join(err, l.Close(ctx))
 	}
-	return a, nil
+	return l, nil
 }
 
-func (a *Limiter) fill(endpoints []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (l *Limiter) fill(endpoints []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	if a.pool.knowsAbsent(now) {
+	if l.pool.hasRequestsOfClosed(now) {
 		return // the journal of another limiter has counted what this one has sent
 	}
 	for _, name := range endpoints {
-		e := a.pool.endpoint(name)
-		e.replace(a.id, fullWindows(e.limits, a.id, now))
-		e.settle(now)
+		e := l.pool.endpoint(name)
+		e.replace(l.id, fullWindows(e.limits, l.id, now))
+		e.dispatch(now)
 	}
-	a.pool.version++
+	l.pool.version++
 }
 
-// knowsAbsent tells whether requests of an limiter are known that is not open. A journal that was
+// hasRequestsOfClosed tells whether requests of a limiter are known that is not open. A journal that was
 // not in use while another limiter sent tells of none.
-func (p *pool) knowsAbsent(now time.Time) bool {
+func (p *pool) hasRequestsOfClosed(now time.Time) bool {
 	for _, e := range p.endpoints {
-		for _, s := range e.counting(now) {
+		for _, s := range e.counted(now) {
 			if p.limiters[s.limiter] == nil {
 				return true
 			}
@@ -74,9 +74,9 @@ func fullWindows(limits Limits, limiter string, now time.Time) []sentAt {
 }
 
 // store writes the limiter's state to its journal.
-func (a *Limiter) store(ctx context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	version := a.pool.version
-	return a.persist(ctx, func() bool { return a.saved >= version })
+func (l *Limiter) store(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	version := l.pool.version
+	return l.persist(ctx, func() bool { return l.saved >= version })
 }

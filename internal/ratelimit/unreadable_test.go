@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOpenFull_besideOthers opens an limiter whose journal is damaged beside another one.
-func TestOpenFull_besideOthers(t *testing.T) {
+// TestOpenFullBesideOthers opens a limiter whose journal is damaged beside another one.
+func TestOpenFullBesideOthers(t *testing.T) {
 	for name, shared := range map[string]bool{
 		"that was not in use when it sent": false,
 		"whose journal counts it":          true,
@@ -27,10 +27,10 @@ func TestOpenFull_besideOthers(t *testing.T) {
 				send(t, open(t, r, &memory{}), 24)
 
 				r = ratelimit.NewRegistry()
-				open(t, r, other.left())
-				a, err := r.OpenFull(ctx(), key, &memory{data: []byte("damaged")}, []string{revoke})
+				open(t, r, other.afterCrash())
+				l, err := r.OpenFull(ctx(), key, &memory{data: []byte("damaged")}, []string{revoke})
 				require.NoError(t, err)
-				used := usage(t, a, revoke).Hour.Used
+				used := usage(t, l, revoke).Hour.Used
 				if shared {
 					require.Less(t, used, 24+2*8)
 				} else {

@@ -26,9 +26,9 @@ type sentAt struct {
 	limiter string
 }
 
-// opens returns the moment from which a request can go; false while only the end of one in flight
+// opensAt returns the moment from which a request can go; false while only the end of one in flight
 // can tell.
-func (w *windows) opens() (time.Time, bool) {
+func (w *windows) opensAt() (time.Time, bool) {
 	at := w.blocked
 	for _, x := range w.limits.windows() {
 		if x.limit <= 0 {
@@ -44,8 +44,8 @@ func (w *windows) opens() (time.Time, bool) {
 	return at, true
 }
 
-func (w *windows) open(now time.Time) bool {
-	at, known := w.opens()
+func (w *windows) isOpen(now time.Time) bool {
+	at, known := w.opensAt()
 	return known && !at.After(now)
 }
 
@@ -59,7 +59,7 @@ func (w *windows) record(s sentAt) {
 	}
 }
 
-// replace puts the stamps of an limiter in place of those known so far.
+// replace puts the stamps of a limiter in place of those known so far.
 func (w *windows) replace(limiter string, times []sentAt) {
 	w.sent = slices.DeleteFunc(w.sent, func(s sentAt) bool { return s.limiter == limiter })
 	w.sent = append(w.sent, times...)
@@ -71,8 +71,8 @@ func (w *windows) prune(now time.Time) {
 	w.sent = w.sent[len(w.sent)-w.used(now, max(w.limits.reach(), w.remembered)):]
 }
 
-// counting are the ended requests that a limit in force reaches.
-func (w *windows) counting(now time.Time) []sentAt {
+// counted are the ended requests that a limit in force reaches.
+func (w *windows) counted(now time.Time) []sentAt {
 	return w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
 }
 
@@ -132,8 +132,8 @@ func (p *projection) send() {
 	p.add(p.from)
 }
 
-// after is the moment at which a request can go that has so many others before it.
-func (p *projection) after(ahead int) time.Time {
+// nextAfter is the moment at which a request can go that has so many others before it.
+func (p *projection) nextAfter(ahead int) time.Time {
 	for range ahead {
 		p.send()
 	}

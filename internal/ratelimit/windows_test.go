@@ -29,7 +29,7 @@ func millis(low, high int) *rapid.Generator[time.Duration] {
 
 // Neither early nor late: a queue of requests, each with its own latency, goes exactly when the
 // limits first allow it.
-func TestEachRequestGoesAtTheEarliestMomentThatTheWindowsAllow(t *testing.T) {
+func TestWindowsAllowEachRequestAtEarliestMoment(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := drawLimits(rt)
 		gaps := rapid.SliceOfN(rapid.OneOf(millis(0, 0), millis(0, 1500), millis(0, 90_000)), 1, 40).Draw(rt, "gaps")
@@ -43,8 +43,8 @@ func TestEachRequestGoesAtTheEarliestMomentThatTheWindowsAllow(t *testing.T) {
 }
 
 func runQueue(t *testing.T, limits ratelimit.Limits, gaps, latencies []time.Duration) (want, got []request) {
-	a := open(t, ratelimit.NewRegistry(), &memory{})
-	a.SetLimits(revoke, limits)
+	l := open(t, ratelimit.NewRegistry(), &memory{})
+	l.SetLimits(revoke, limits)
 	got = make([]request, len(gaps))
 	arrival := time.Now()
 	from := arrival
@@ -57,13 +57,13 @@ func runQueue(t *testing.T, limits ratelimit.Limits, gaps, latencies []time.Dura
 		from = earliest(limits, want, from)
 		want = append(want, request{from, from.Add(latencies[i])})
 		go func() {
-			s, err := a.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: 1000 * time.Hour})
+			p, err := l.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: 1000 * time.Hour})
 			if err != nil {
 				return
 			}
 			sent := time.Now()
 			time.Sleep(latencies[i])
-			s.Done()
+			p.Done()
 			got[i] = request{sent, time.Now()}
 		}()
 		synctest.Wait()
@@ -72,46 +72,46 @@ func runQueue(t *testing.T, limits ratelimit.Limits, gaps, latencies []time.Dura
 	return want, got
 }
 
-func TestNextSlotForetellsWhenEachOfManyGoes(t *testing.T) {
+func TestNextPermitPredictsEachOfMany(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := drawLimits(rt)
 		before := rapid.SliceOfN(millis(0, 20_000), 0, 20).Draw(rt, "before")
-		var told, went []time.Time
+		var reported, went []time.Time
 		synctest.Test(t, func(t *testing.T) {
-			a := open(t, ratelimit.NewRegistry(), &memory{})
-			a.SetLimits(revoke, limits)
+			l := open(t, ratelimit.NewRegistry(), &memory{})
+			l.SetLimits(revoke, limits)
 			for _, gap := range before {
-				acquire(t, a, ratelimit.Wait{AtMost: 100 * time.Hour}).Done()
+				acquire(t, l, ratelimit.Wait{AtMost: 100 * time.Hour}).Done()
 				time.Sleep(gap)
 			}
 			for i := range 40 {
-				told = append(told, a.NextPermit(revoke, i))
+				reported = append(reported, l.NextPermit(revoke, i))
 			}
-			for range told {
-				acquire(t, a, ratelimit.Wait{AtMost: 100 * time.Hour}).Done()
+			for range reported {
+				acquire(t, l, ratelimit.Wait{AtMost: 100 * time.Hour}).Done()
 				went = append(went, time.Now())
 			}
 		})
-		require.Equal(rt, told, went)
+		require.Equal(rt, reported, went)
 	})
 }
 
-func TestAThousandAtOnceEndAtTheEarliestPossibleMoment(t *testing.T) {
+func TestWindowsPassAThousandAtOnceAtTheEarliest(t *testing.T) {
 	for _, latency := range []time.Duration{0, 80 * time.Millisecond} {
 		t.Run(latency.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := open(t, ratelimit.NewRegistry(), &memory{})
+				l := open(t, ratelimit.NewRegistry(), &memory{})
 				begin := time.Now()
 				all := make(chan request, 1000)
 				for range 1000 {
 					go func() {
-						s, err := a.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: 10 * time.Hour})
+						p, err := l.Acquire(ctx(), revoke, ratelimit.Wait{AtMost: 10 * time.Hour})
 						if err != nil {
 							return
 						}
 						r := request{sent: time.Now()}
 						time.Sleep(latency)
-						s.Done()
+						p.Done()
 						r.done = time.Now()
 						all <- r
 					}()
@@ -129,7 +129,7 @@ func TestAThousandAtOnceEndAtTheEarliestPossibleMoment(t *testing.T) {
 				for _, s := range spans(ratelimit.StandardLimits()) {
 					require.Equal(t, s.limit, fullest(log, s.length), "the windows are used in full: "+s.name)
 				}
-				require.NoError(t, a.Close(ctx()))
+				require.NoError(t, l.Close(ctx()))
 			})
 		})
 	}
@@ -148,14 +148,14 @@ func optimum(n int) time.Duration {
 	return at[n-1]
 }
 
-func TestKeysAndEndpointsHaveWindowsOfTheirOwn(t *testing.T) {
+func TestWindowsAreSeparateByKeyAndEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ratelimit.NewRegistry()
-		a := open(t, r, &memory{})
-		send(t, a, 10)
-		_, err := a.Acquire(ctx(), revoke, now)
+		l := open(t, r, &memory{})
+		send(t, l, 10)
+		_, err := l.Acquire(ctx(), revoke, now)
 		require.ErrorAs(t, err, new(*ratelimit.ExhaustedError))
-		_, err = a.Acquire(ctx(), "POST /tokens", now)
+		_, err = l.Acquire(ctx(), "POST /tokens", now)
 		require.NoError(t, err)
 		for _, other := range []ratelimit.Key{{API: key.API, Context: "Nip:1111111111"}, {API: "https://other.example", Context: key.Context}} {
 			b, err := r.Open(ctx(), other, &memory{})
@@ -166,40 +166,40 @@ func TestKeysAndEndpointsHaveWindowsOfTheirOwn(t *testing.T) {
 	})
 }
 
-func TestUsageTellsWhatIsUsedAndWhatIsToCome(t *testing.T) {
+func TestUsage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := open(t, ratelimit.NewRegistry(), &memory{})
+		l := open(t, ratelimit.NewRegistry(), &memory{})
 		begin := time.Now()
-		send(t, a, 15) // 10 at once, 5 a second later
-		permit := acquire(t, a, now)
-		require.NoError(t, a.Block(ctx(), "POST /tokens", begin.Add(time.Minute)))
-		first := <-waiting(ctx(), a, hour, synctest.Wait)
+		send(t, l, 15) // 10 at once, 5 a second later
+		permit := acquire(t, l, now)
+		require.NoError(t, l.Block(ctx(), "POST /tokens", begin.Add(time.Minute)))
+		first := <-waiting(ctx(), l, hour, synctest.Wait)
 		require.NoError(t, first.err)
-		a.SetLimits(revoke, ratelimit.Limits{PerSecond: 7, PerMinute: 30, PerHour: 120})
+		l.SetLimits(revoke, ratelimit.Limits{PerSecond: 7, PerMinute: 30, PerHour: 120})
 		var waiters []<-chan result
 		for range 7 {
-			waiters = append(waiters, waiting(ctx(), a, hour, synctest.Wait))
+			waiters = append(waiters, waiting(ctx(), l, hour, synctest.Wait))
 		}
 
 		require.Equal(t, []ratelimit.Usage{
 			{
 				Endpoint: revoke,
-				Second:   ratelimit.Share{Used: 7, Limit: 7},
-				Minute:   ratelimit.Share{Used: 17, Limit: 30},
-				Hour:     ratelimit.Share{Used: 17, Limit: 120},
+				Second:   ratelimit.WindowUsage{Used: 7, Limit: 7},
+				Minute:   ratelimit.WindowUsage{Used: 17, Limit: 30},
+				Hour:     ratelimit.WindowUsage{Used: 17, Limit: 120},
 				InFlight: 2,
 				Waiting:  7,
 				Next:     begin.Add(3 * keptSecond),
 			},
 			{
 				Endpoint:     "POST /tokens",
-				Second:       ratelimit.Share{Limit: 10},
-				Minute:       ratelimit.Share{Limit: 30},
-				Hour:         ratelimit.Share{Limit: 120},
+				Second:       ratelimit.WindowUsage{Limit: 10},
+				Minute:       ratelimit.WindowUsage{Limit: 30},
+				Hour:         ratelimit.WindowUsage{Limit: 120},
 				BlockedUntil: begin.Add(time.Minute),
 				Next:         begin.Add(time.Minute),
 			},
-		}, a.Usage())
+		}, l.Usage())
 		permit.Done()
 		first.permit.Done()
 		for _, w := range waiters {
