@@ -261,3 +261,12 @@ func (l *Limiter) Close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// KeepWindows keeps the windows of the limiter's key in this process when the limiter is closed.
+// It is for a limiter whose journal is about to be deleted: KSeF goes on to count what it has
+// sent.
+func (l *Limiter) KeepWindows() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool.unsaved = true
+}

@@ -5,6 +5,7 @@ package ratelimit
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -178,4 +179,18 @@ func (e *endpoint) refuseWaitersOf(l *Limiter, err error) {
 		return true
 	})
 	e.dispatch(time.Now())
+}
+
+var errPanicked = errors.New("the queue for KSeF's request limits has failed; ask again")
+
+// refuseAllAfterPanic keeps a panic in the timer's goroutine from ending the process of all mounts: those who
+// wait get an error.
+func (e *endpoint) refuseAllAfterPanic() {
+	if recover() == nil {
+		return
+	}
+	for _, w := range e.queue {
+		w.refuse(errPanicked)
+	}
+	e.queue = nil
 }

@@ -208,3 +208,27 @@ func TestCloseRefusesItsOwnWaitersOnly(t *testing.T) {
 		require.NotZero(t, usage(t, b, revoke).BlockedUntil, "what KSeF said holds although the account has gone")
 	})
 }
+
+// A request with a free permit, its share of the journal's writes included.
+func BenchmarkAcquireDone(b *testing.B) {
+	for name, limits := range map[string]ratelimit.Limits{
+		"NoLimit":       {},
+		"120InEachSpan": {PerSecond: 120, PerMinute: 120, PerHour: 120},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var l *ratelimit.Limiter
+			for i := 0; b.Loop(); i++ {
+				if i%120 == 0 {
+					l = open(b, ratelimit.NewRegistry(), &memory{})
+					l.SetLimits(revoke, limits)
+				}
+				p, err := l.Acquire(ctx(), revoke, now)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Done()
+			}
+		})
+	}
+}
