@@ -23,7 +23,7 @@ func openAddress(t testing.TB, r *ratelimit.Registry, j ratelimit.Journal) *rate
 }
 
 func TestAllRequests(t *testing.T) {
-	t.Run("have no limit unless told", func(t *testing.T) {
+	t.Run("have no limit by default", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			j := &memory{}
 			l := openAddress(t, ratelimit.NewRegistry(), j)
@@ -37,7 +37,7 @@ func TestAllRequests(t *testing.T) {
 		})
 	})
 
-	t.Run("count from before a limit is told", func(t *testing.T) {
+	t.Run("count from before a limit is set", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := openAddress(t, ratelimit.NewRegistry(), &memory{})
 			for range 4 {

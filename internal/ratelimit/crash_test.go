@@ -16,18 +16,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-// step is one thing that happens to a process with two limiters on one key.
+// step is one event in a process with two limiters of one key.
 type step struct {
 	Kind       string
 	Limiter    int
 	Pause      time.Duration // before the step
 	AtMost     time.Duration
 	Background bool
-	Latency    time.Duration // between request and reply
+	Latency    time.Duration // between request and response
 	Cancel     bool          // the request is never sent
 	For        time.Duration // of a block
-	Save       time.Duration // that the journals take from now on
-	Early      bool          // whether a write is there from its beginning
+	Save       time.Duration // how long writes take from now on
+	Early      bool          // whether a write is stored at its beginning
 	Fails      bool          // whether the journal of the limiter fails from now on
 }
 
@@ -50,7 +50,7 @@ func drawStep(t *rapid.T) step {
 	}
 }
 
-// process is a sequence of processes: each takes over the journals that the one before has left.
+// process is a sequence of processes. Each takes over the journals of the one before.
 type process struct {
 	t        *testing.T
 	limits   ratelimit.Limits
@@ -61,7 +61,7 @@ type process struct {
 
 	mu       sync.Mutex
 	sent     []request
-	inFlight map[int]bool // of the process that runs, by index into sent
+	inFlight map[int]bool // of the running process, by index into sent
 	blocks   []request    // from the end of Block to the end of the block
 }
 
@@ -130,7 +130,7 @@ func (p *process) do(s step) {
 			p.blocks = append(p.blocks, request{time.Now(), until})
 			p.mu.Unlock()
 		}
-	case "elsewhere": // has the journal written while requests are reserved
+	case "elsewhere": // writes the journal while requests are reserved
 		if err := p.limiters[s.Limiter].Block(p.ctx, "POST /tokens", time.Now().Add(s.For)); err != nil {
 			require.ErrorIs(p.t, err, p.journals[s.Limiter].err)
 		}
@@ -148,7 +148,7 @@ func (p *process) do(s step) {
 	}
 }
 
-// crash ends the process here and now. KSeF may look at its requests in flight long after that.
+// crash ends the process. KSeF may count its requests in flight long after that.
 func (p *process) crash() {
 	p.mu.Lock()
 	for i := range p.inFlight {

@@ -32,14 +32,14 @@ var (
 
 var errStorage = errors.New("storage fails")
 
-// memory is a journal that can be slow, can fail, and can be taken over by the next process.
+// memory is a journal that can be slow, can fail, and can be copied for the next process.
 type memory struct {
 	mu          sync.Mutex
 	data        []byte
 	saves       int
 	err         error
 	delay       time.Duration
-	savesAtOnce bool // a write is there from its beginning, not only at its end
+	savesAtOnce bool // a write is stored at its beginning, not at its end
 }
 
 func (m *memory) Load(context.Context) ([]byte, error) {
@@ -100,7 +100,7 @@ func (m *memory) count() int {
 	return m.saves
 }
 
-// afterCrash is what the next process finds after a crash.
+// afterCrash returns what the next process finds.
 func (m *memory) afterCrash() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,7 +121,7 @@ func acquire(t testing.TB, l *ratelimit.Limiter, w ratelimit.Wait) *ratelimit.Pe
 	return p
 }
 
-// send makes n requests that are answered at once.
+// send sends n requests that are answered at once.
 func send(t testing.TB, l *ratelimit.Limiter, n int) {
 	t.Helper()
 	for range n {
@@ -147,14 +147,14 @@ func usage(t testing.TB, l *ratelimit.Limiter, endpoint string) ratelimit.Usage 
 	return ratelimit.Usage{}
 }
 
-// result is what a waiter got, and when.
+// result is what Acquire returned, and when.
 type result struct {
 	permit *ratelimit.Permit
 	err    error
 	at     time.Time
 }
 
-// waiting asks for a permit in a goroutine and returns once that waits or is answered.
+// waiting calls Acquire in a goroutine and returns once that waits or has a result.
 func waiting(c context.Context, l *ratelimit.Limiter, w ratelimit.Wait, settled func()) <-chan result {
 	got := make(chan result, 1)
 	go func() {
@@ -165,12 +165,12 @@ func waiting(c context.Context, l *ratelimit.Limiter, w ratelimit.Wait, settled 
 	return got
 }
 
-// request is one request as KSeF may have counted it: at any moment from sent to done.
+// request is a request that KSeF may have counted at any moment from sent to done.
 type request struct {
 	sent, done time.Time
 }
 
-// fullest is the highest number of requests that KSeF can have counted in any window of that
+// fullest returns the highest number of requests that KSeF can have counted in any window of that
 // length.
 func fullest(all []request, length time.Duration) int {
 	most := 0
@@ -186,15 +186,15 @@ func fullest(all []request, length time.Duration) int {
 	return most
 }
 
-// How long a request takes room, margin included.
+// How long a request counts, margin included.
 const (
 	keptSecond = 1011 * time.Millisecond
 	keptMinute = time.Minute + 310*time.Millisecond
 	keptHour   = time.Hour + 5600*time.Millisecond
 )
 
-// clockAllowance is how far ahead the clock of another node may be without any window or block
-// getting shorter.
+// clockAllowance is how far the clock of another node may be ahead without shortening a window or
+// block.
 const clockAllowance = 2 * time.Minute
 
 type span struct {
@@ -213,8 +213,8 @@ func spans(l ratelimit.Limits) []span {
 	return slices.DeleteFunc(all, func(s span) bool { return s.limit == 0 })
 }
 
-// earliest is when the next request can go at best, by trying every moment at which one of the
-// earlier ones leaves a window.
+// earliest returns when the next request can be sent, trying every moment at which an earlier one
+// leaves a window.
 func earliest(l ratelimit.Limits, earlier []request, from time.Time) time.Time {
 	candidates := []time.Time{from}
 	for _, r := range earlier {

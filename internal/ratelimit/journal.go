@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Journal keeps the state of one limiter across restarts.
+// Journal stores the state of one limiter across restarts.
 type Journal interface {
-	// Load returns what was saved last; nil when nothing has been.
+	// Load returns what was saved last, or nil.
 	Load(ctx context.Context) ([]byte, error)
 	// Save replaces it. It is never called twice at the same time.
 	Save(ctx context.Context, data []byte) error
@@ -23,34 +23,34 @@ type Journal interface {
 
 const (
 	recordVersion = 1
-	// maxPending is more than could ever be in flight; it bounds what a damaged journal makes us
-	// allocate.
+	// maxPending bounds what a damaged journal makes decode allocate. No limiter has so many
+	// requests in flight.
 	maxPending = 1 << 16
-	// maxMillis is a hundred years: longer times are taken for that, so that sums of them stay
-	// within a time.Duration.
+	// maxMillis is a hundred years. Longer times are cut to it, so that their sums fit a
+	// time.Duration.
 	maxMillis = 100 * 365 * 24 * 3600 * 1000
 )
 
-// record is what a journal holds. All times but one are in milliseconds before or after that one,
-// and rounded so that a request looks younger and a block longer.
+// record is what a journal stores. All times but Saved are in milliseconds before or after Saved,
+// rounded so that a request looks younger and a block longer.
 type record struct {
 	Version   int                      `json:"version"`
 	Limiter   string                   `json:"account"`
 	Saved     int64                    `json:"saved"`           // milliseconds since 1970
-	Clock     string                   `json:"clock,omitempty"` // by whose clock
+	Clock     string                   `json:"clock,omitempty"` // the clock that Saved was read from
 	Endpoints map[string]endpointEntry `json:"endpoints"`
 }
 
 type endpointEntry struct {
 	sentRequests
-	Others  map[string]sentRequests `json:"others,omitempty"`  // by the limiters that share the windows
-	Blocked int64                   `json:"blocked,omitempty"` // for so long
+	Others  map[string]sentRequests `json:"others,omitempty"`  // of other limiters of the key
+	Blocked int64                   `json:"blocked,omitempty"` // after Saved
 	Limits  *reportedLimits         `json:"limits,omitempty"`
 }
 
-// sentRequests is what a limiter has sent.
+// sentRequests are the requests of one limiter.
 type sentRequests struct {
-	Ages    []int64 `json:"ages,omitempty"`    // of the requests that have ended; negative where one may still be on its way
+	Ages    []int64 `json:"ages,omitempty"`    // of ended requests; negative where KSeF may count one later
 	Pending int     `json:"pending,omitempty"` // requests that may have been sent, or may be before the next write
 }
 
@@ -62,22 +62,22 @@ type reportedLimits struct {
 func (r record) encode() ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the budget journal: %w", err)
+		return nil, fmt.Errorf("encoding the journal of KSeF's request limits: %w", err)
 	}
 	return data, nil
 }
 
-// decode reads a record; nil is an empty one.
+// decode reads a record; nil data is an empty one.
 func decode(data []byte) (record, error) {
 	r := record{Version: recordVersion}
 	if data == nil {
 		return r, nil
 	}
 	if err := json.Unmarshal(data, &r); err != nil {
-		return record{}, fmt.Errorf("decoding the budget journal: %w", err)
+		return record{}, fmt.Errorf("decoding the journal of KSeF's request limits: %w", err)
 	}
 	if err := r.check(); err != nil {
-		return record{}, fmt.Errorf("the budget journal cannot be used, delete it when no request has been sent for an hour: %w", err)
+		return record{}, fmt.Errorf("the journal of KSeF's request limits cannot be used, delete it when no request has been sent for an hour: %w", err)
 	}
 	return r, nil
 }
@@ -127,8 +127,8 @@ func (s sentRequests) check() error {
 	return nil
 }
 
-// snapshot is the state to save: what has ended, and as pending all that is in flight, reserved or
-// about to be.
+// snapshot returns the state to save. Requests in flight, reserved, or about to be reserved are
+// pending in it.
 func (l *Limiter) snapshot(now time.Time) record {
 	r := record{
 		Version:   recordVersion,
@@ -185,14 +185,13 @@ func (e *endpointEntry) add(other string, more sentRequests) {
 	e.Others[other] = s
 }
 
-// maxTransit is how long after a start KSeF may still count a request of a process that has
-// died, and after its sending one that was given up: what a request may take, the default request
-// timeout. The kernel delivers what was written, KSeF decides when to look.
+// maxTransit is the default request timeout. KSeF may count a request of a crashed process so long
+// after the next start, and one that was given up so long after its sending: the kernel delivers
+// what was written, and KSeF decides when to read it.
 const maxTransit = 30 * time.Second
 
-// restore puts what the journal knows into the windows. Requests that may or may not have been sent
-// leave room for themselves in each second until the last of them has arrived, and count from then
-// on.
+// restore adds the journal's requests to the windows. Pending ones leave room for themselves in
+// each second until the last of them has arrived, and count from then on.
 func (l *Limiter) restore(r record) {
 	now := time.Now()
 	since := l.pool.registry.elapsed(r, now)
@@ -214,7 +213,7 @@ func (l *Limiter) restore(r record) {
 	}
 }
 
-// merge takes the later of two blocks and the newer of two limits.
+// merge takes the later block and the newer limits.
 func (e *endpoint) merge(stored endpointEntry, now time.Time, since time.Duration) {
 	if stored.Blocked > 0 {
 		e.blocked = later(e.blocked, now.Add(millis(stored.Blocked)-since))
@@ -254,13 +253,13 @@ func millis(ms int64) time.Duration {
 	return time.Duration(min(ms, maxMillis)) * time.Millisecond
 }
 
-// clockAllowance is how far ahead of another node's clock this one may be without shortening what
-// that node has recorded. It costs as much after each change of node: windows and blocks last so
-// much longer.
+// clockAllowance is how far this clock may be ahead of the clock of the node that wrote a journal,
+// without shortening its windows. The price is that windows and blocks last so much longer after
+// each change of node.
 const clockAllowance = 2 * time.Minute
 
-// clockID tells by whose clock a time was recorded: it changes with the machine and its every
-// start. It is empty where it cannot be known.
+// clockID identifies the machine's clock: it changes with each boot. It is empty where it is
+// unknown.
 func clockID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -269,8 +268,8 @@ func clockID() string {
 	return strings.TrimSpace(string(id))
 }
 
-// elapsed is the time since a record was saved, as far as it is certain. Where the clock has been
-// set back, that is none.
+// elapsed is the time since the record was saved, as far as it is certain: 0 where the clock was
+// set back.
 func (r *Registry) elapsed(rec record, now time.Time) time.Duration {
 	elapsed := now.Sub(time.UnixMilli(rec.Saved))
 	if rec.Clock == "" || rec.Clock != r.clock {

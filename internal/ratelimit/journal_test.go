@@ -127,7 +127,7 @@ func TestClockSetBackLeavesWindowsFull(t *testing.T) {
 
 func TestJournalDamagedErrorSaysWhy(t *testing.T) {
 	for data, want := range map[string]string{
-		`{`:                                     "decoding the budget journal",
+		`{`:                                     "decoding the journal of KSeF's request limits",
 		`{"version":2}`:                         "version is 2",
 		`{"version":1}`:                         "account or saved",
 		`{"account":"a","saved":-1}`:            "account or saved",
@@ -146,11 +146,11 @@ func endpointEntry(e string) string {
 	return `{"version":1,"account":"a","saved":1,"endpoints":{"POST /tokens":` + e + `}}`
 }
 
-// A node takes over whose clock is ahead of that which the journal was written by.
+// A node takes over the journal of a node whose clock is behind.
 func TestClockOfAnotherNode(t *testing.T) {
 	for name, c := range map[string]struct {
 		ahead   time.Duration
-		shorter time.Duration // than it would be by one clock
+		shorter time.Duration // than with one clock
 	}{
 		"as ours":             {0, -clockAllowance},
 		"ahead by 2 minutes":  {2 * time.Minute, 0},
@@ -175,7 +175,7 @@ func TestClockOfAnotherNode(t *testing.T) {
 	}
 }
 
-// byAnotherClock is a journal as a node would have written it to whose clock ours is so far ahead.
+// byAnotherClock returns the journal as written by a node whose clock is so far behind.
 func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
 	t.Helper()
 	var record map[string]any
@@ -187,8 +187,8 @@ func byAnotherClock(t *testing.T, data []byte, ahead time.Duration) []byte {
 	return data
 }
 
-// Whatever the journal holds: it is refused, or the limiter works, and what it writes can be read
-// and forgets nothing.
+// Any content is refused, or the limiter works with it, and writes a journal that can be read and
+// keeps every request.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte(endpointEntry(`{"ages":[3599999,1000,0],"pending":9,"blocked":1000,"limits":{"second":1,"hour":5,"age":3}}`)))

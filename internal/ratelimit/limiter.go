@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// ErrClosed is the answer of a limiter that has been closed.
+// ErrClosed is returned by a limiter that has been closed.
 var ErrClosed = errors.New("the mount is being unloaded, and sends nothing to KSeF any more; ask again")
 
-// Limiter is one user's way to the windows of a key. Its methods may be called from any goroutine.
+// Limiter takes permits from the windows of a key, on behalf of one mount. Its methods are safe for
+// concurrent use.
 type Limiter struct {
 	mu           *sync.Mutex // the registry's
 	pool         *pool
@@ -24,18 +25,18 @@ type Limiter struct {
 	closed       bool
 
 	saved              uint64    // the pool's version that the journal has
-	writes             uint64    // writes begun
-	writing            *write    // the one that is in progress
-	emptySince         time.Time // zero until CloseIdle finds it empty, and after each request
-	journalPausedUntil time.Time // other limiters do not wait for this one's journal before
+	writes             uint64    // number of writes begun
+	writing            *write    // the write in progress
+	emptySince         time.Time // zero until CloseIdle finds no request to remember; reset by each request
+	journalPausedUntil time.Time // until then other limiters do not wait for this journal
 }
 
-// Wait says how long a request may wait for its permit.
+// Wait bounds how long a request waits for its permit.
 type Wait struct {
-	// AtMost bounds the time in the queue; 0 or less takes a permit only if one is free now. The
-	// time that the journal takes to write is not part of it.
+	// AtMost bounds the time in the queue, without the time that the journal takes to write. With 0
+	// or less, a permit must be free now.
 	AtMost time.Duration
-	// Background requests go only when no other waits at the endpoint.
+	// Background requests go only while no other request waits at the endpoint.
 	Background bool
 }
 
@@ -43,16 +44,15 @@ type Wait struct {
 type Permit struct {
 	limiter      *Limiter
 	endpoint     *endpoint
-	reserved     bool       // counted by the journal
-	alsoReserved []*Limiter // whose journals count it too
+	reserved     bool       // by the limiter's own journal
+	alsoReserved []*Limiter // other limiters whose journals count it
 	ended        bool
 }
 
-// Acquire takes a permit for one request to an endpoint such as "DELETE /tokens/{referenceNumber}",
-// and waits for it in order of arrival, for the time that wait allows or until ctx ends. It returns
-// an [ExhaustedError] as soon as it is certain that the permit cannot come in time, [ErrClosed] if
-// the limiter is or gets closed, or the error of the journal: a request that the next process would
-// not know must not go.
+// Acquire waits for the permit of one request to an endpoint such as "DELETE
+// /tokens/{referenceNumber}", in order of arrival. It returns an [ExhaustedError] as soon as it is
+// certain that the permit cannot come in time, [ErrClosed] if the limiter is closed, or the
+// journal's error: a request that the next process would not know of must not be sent.
 func (l *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Permit, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,7 +72,7 @@ func (l *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Per
 			l.pool.dropIfIdle()
 			return nil, err
 		}
-		// KSeF may have told us to stop while the journal was being written.
+		// A Retry-After may have arrived during the write of the journal.
 		if !e.blocked.After(time.Now()) {
 			return p, nil
 		}
@@ -80,7 +80,7 @@ func (l *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Per
 	}
 }
 
-// await returns when the waiter has been granted a permit.
+// await returns once the waiter has a permit.
 func (l *Limiter) await(ctx context.Context, e *endpoint, w *waiter) error {
 	if ctx.Err() != nil {
 		return waitingEnded(ctx, e)
@@ -114,19 +114,19 @@ func waitingEnded(ctx context.Context, e *endpoint) error {
 	return fmt.Errorf("waiting for KSeF's limit of %s: %w", e.name, context.Cause(ctx))
 }
 
-// Done ends a permit whose reply has arrived or whose request has failed. From now on it counts for
+// Done ends a permit whose response has arrived or whose request has failed. It counts from now for
 // the length of each window. Further calls do nothing.
 func (p *Permit) Done() {
 	p.end(time.Time{})
 }
 
-// GiveUp is Done for a request that was sent then and that nobody waits for any more. KSeF may look
-// at it only later, and so it counts from a moment to come.
+// GiveUp is Done for a request that was sent at that time and whose response is no longer awaited.
+// KSeF may count it later, so it counts from the latest moment possible.
 func (p *Permit) GiveUp(sent time.Time) {
 	p.end(sent.Add(maxTransit))
 }
 
-// end ends a permit whose request KSeF has counted at that moment at the latest, or now.
+// end ends a permit whose request KSeF has counted by the given moment, or by now.
 func (p *Permit) end(latest time.Time) {
 	l := p.limiter
 	l.mu.Lock()
@@ -141,7 +141,7 @@ func (p *Permit) end(latest time.Time) {
 	p.release(now)
 }
 
-// Cancel gives back a permit whose request was certainly never sent. Further calls do nothing, as
+// Cancel returns a permit whose request was certainly never sent. Further calls do nothing, as
 // after [Permit.Done].
 func (p *Permit) Cancel() {
 	p.limiter.mu.Lock()
@@ -175,15 +175,15 @@ func (p *Permit) release(now time.Time) {
 	p.limiter.pool.dropIfIdle()
 }
 
-// Block lets nothing go at the endpoint before the given moment, which a Retry-After named, and
-// refuses those who cannot wait that long. It never shortens an earlier block. An error says that
-// the limiter's journal could not be written; the block holds in this process all the same.
+// Block stops all requests to the endpoint until the moment that a Retry-After has named, and
+// refuses waiters that cannot wait so long. It never shortens an earlier block. An error means that
+// the limiter's journal could not be written; this process keeps the block nevertheless.
 func (l *Limiter) Block(ctx context.Context, endpoint string, until time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.pool.endpoint(endpoint)
 	now := time.Now()
-	// Seen from now, the moment moves with the monotonic clock, whatever becomes of the wall clock.
+	// Added to now, the moment follows the monotonic clock, even if the wall clock is set.
 	if until = now.Add(until.Sub(now)); until.After(now) && until.After(e.blocked) {
 		e.blocked = until
 		e.dispatch(now)
@@ -201,8 +201,8 @@ func (l *Limiter) Block(ctx context.Context, endpoint string, until time.Time) e
 	return nil
 }
 
-// SetLimits sets the limits of an endpoint for all limiters of the key, as KSeF has told them. A
-// negative limit is no limit. The journal learns of them with its next write.
+// SetLimits sets the limits of an endpoint, as reported by KSeF, for all limiters of the key. A
+// negative limit is no limit. The next write of a journal includes them.
 func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,7 +211,7 @@ func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 	now := time.Now()
 	if e.limits == limits {
 		if !e.limitsSet.IsZero() {
-			e.limitsSet = now // the next write of a journal says so
+			e.limitsSet = now // written with the next write of a journal
 		}
 		return
 	}
@@ -223,9 +223,9 @@ func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 	e.dispatch(now)
 }
 
-// NextPermit returns the moment at which a request would go that has so many others before it, if
-// each of these and those in flight were answered at once. Those who wait in [Limiter.Acquire] are
-// not added to ahead.
+// NextPermit returns the moment at which a request with so many others ahead of it would be sent,
+// if those and the requests in flight were answered at once. Waiters in [Limiter.Acquire] are not
+// added to ahead.
 func (l *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,12 +234,12 @@ func (l *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 	return e.project(time.Now()).nextAfter(ahead - beyond).Add(time.Duration(beyond) * e.limits.pace())
 }
 
-// exactAhead is how many requests ahead are played through exactly. What lies beyond goes at the pace
-// of the slowest window: to play it through would take longer than the answer is worth.
+// exactAhead is how many requests ahead are simulated exactly. Beyond it the pace of the slowest
+// window is precise enough, and costs no time.
 const exactAhead = 360
 
-// Close refuses the waiters of this limiter and writes its exact state to the journal. Permits that
-// are still in flight must be ended all the same. Further calls do nothing.
+// Close refuses the waiters of this limiter and writes its exact state to the journal. Permits in
+// flight must be ended nevertheless. Further calls do nothing.
 func (l *Limiter) Close(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,9 +262,8 @@ func (l *Limiter) Close(ctx context.Context) error {
 	return nil
 }
 
-// KeepWindows keeps the windows of the limiter's key in this process when the limiter is closed.
-// It is for a limiter whose journal is about to be deleted: KSeF goes on to count what it has
-// sent.
+// KeepWindows keeps the windows of the key in this process after Close. It is for a limiter whose
+// journal is about to be deleted: KSeF still counts what the limiter has sent.
 func (l *Limiter) KeepWindows() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,18 +1,18 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ratelimit keeps the requests of all mounts of a process within KSeF's sliding windows: so
-// many per second, minute and hour for each endpoint in a taxpayer's context, and none before a
+// Package ratelimit keeps the requests of all mounts of a process within KSeF's sliding windows:
+// limits per second, minute and hour for each endpoint in a taxpayer's context, and none before a
 // Retry-After is over.
 //
-// A request takes a [Permit] before it is sent and ends it when the reply is there. KSeF counts a
-// request at a moment between the two that nobody here can know, so a permit occupies every window
-// from before the sending until the length of the window after the reply. Whatever the latency, no
-// window of KSeF's then holds more requests than its limit: had one too many, then all its requests
-// would still have occupied the window here when the last of them was sent.
+// A request takes a [Permit] before it is sent and ends it when the response has arrived. KSeF
+// counts the request at an unknown moment in between, so a permit occupies every window from before
+// the sending until the length of the window after the response. Whatever the latency, no window of
+// KSeF's then has more requests than its limit: with one too many, all of them would still have
+// occupied the window here when the last was sent.
 //
-// The windows survive a restart through a [Journal]: no request is sent unless the journal counts
-// it already.
+// The windows survive a restart through a [Journal]: no request is sent before the journal counts
+// it.
 package ratelimit
 
 import (
@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// Limits says how many requests KSeF takes from a context at one endpoint within any second, minute
-// and hour. 0 stands for no limit in that window.
+// Limits are how many requests KSeF takes at one endpoint within any second, minute and hour. 0 is
+// no limit in that window.
 type Limits struct {
 	PerSecond int `json:"second"`
 	PerMinute int `json:"minute"`
@@ -40,13 +40,12 @@ func AuthLimits() Limits {
 	return Limits{PerSecond: 60}
 }
 
-// AllRequests stands for all requests of a source address together, whatever their endpoint and
-// context. A request takes a permit of it besides that of its endpoint. The key is that of the
-// address, which has no context.
+// AllRequests is the endpoint of all requests of a source address together. A request takes a
+// permit of it besides that of its own endpoint. Its key has no context.
 const AllRequests = "all requests"
 
-// DocumentedLimits are the limits that hold for an endpoint such as "DELETE
-// /tokens/{referenceNumber}" until [Limiter.SetLimits] says otherwise.
+// DocumentedLimits returns the limits of an endpoint, such as "DELETE /tokens/{referenceNumber}",
+// that apply until [Limiter.SetLimits].
 func DocumentedLimits(endpoint string) Limits {
 	if endpoint == AllRequests {
 		return Limits{}
@@ -59,18 +58,18 @@ func DocumentedLimits(endpoint string) Limits {
 	return StandardLimits()
 }
 
-// KSeF's windows as they are kept here. Each is longer by a thousandth, twice what NTP slews a
-// clock, and by a fixed part for all that is not a matter of rate: how finely KSeF tells time, and
-// how it moves its windows on. A burst goes at the second's pace, so that its fixed part is as
-// small as a timer is late: it costs a hundredth of that pace.
+// Windows are longer here than KSeF's: by a thousandth, twice what NTP slews a clock, and by a
+// fixed part for the resolution of KSeF's clock and of its windows. A burst goes at the pace of the
+// second, so the fixed part of the second is as small as a timer is late: it costs a hundredth of
+// that pace.
 const (
 	keptSecond = time.Second + time.Second/1000 + 10*time.Millisecond
 	keptMinute = time.Minute + time.Minute/1000 + 250*time.Millisecond
 	keptHour   = time.Hour + time.Hour/1000 + 2*time.Second
 )
 
-// KeptRetryAfter is how long a Retry-After keeps requests away: it has no fixed part, since KSeF
-// rounds it up to seconds.
+// KeptRetryAfter is how long requests stop for a Retry-After. It has no fixed part, since KSeF
+// rounds up to seconds.
 func KeptRetryAfter(retryAfter time.Duration) time.Duration {
 	return retryAfter + retryAfter/1000
 }
@@ -84,7 +83,7 @@ func (l Limits) windows() [3]window {
 	return [3]window{{keptSecond, l.PerSecond}, {keptMinute, l.PerMinute}, {keptHour, l.PerHour}}
 }
 
-// reach is the length of the longest window that has a limit.
+// reach returns the length of the longest window with a limit.
 func (l Limits) reach() time.Duration {
 	var reach time.Duration
 	for _, w := range l.windows() {
@@ -95,14 +94,13 @@ func (l Limits) reach() time.Duration {
 	return reach
 }
 
-// any tells whether there is a limit, so that requests must be known to the next process: even
-// where that is only one in the second, KSeF may look at a request of a killed process later than
-// that.
+// any reports whether there is a limit, so that the next process must know of requests: even with a
+// limit in the second alone, KSeF may count a request of a crashed process later.
 func (l Limits) any() bool {
 	return l.reach() > 0
 }
 
-// pace is how long a request takes in the long run: that of the slowest window.
+// pace returns the time per request in the long run, in the slowest window.
 func (l Limits) pace() time.Duration {
 	var pace time.Duration
 	for _, w := range l.windows() {

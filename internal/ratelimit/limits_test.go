@@ -33,7 +33,7 @@ func TestLimitsDefaultToDocumented(t *testing.T) {
 }
 
 func TestSetLimits(t *testing.T) {
-	t.Run("raising them lets waiters go", func(t *testing.T) {
+	t.Run("raising them releases waiters", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := open(t, ratelimit.NewRegistry(), &memory{})
 			send(t, l, 10)
@@ -48,7 +48,7 @@ func TestSetLimits(t *testing.T) {
 		})
 	})
 
-	t.Run("lowering them refuses at once who cannot go in time any more", func(t *testing.T) {
+	t.Run("lowering them refuses waiters that are too late now", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := open(t, ratelimit.NewRegistry(), &memory{})
 			send(t, l, 10)
@@ -61,7 +61,7 @@ func TestSetLimits(t *testing.T) {
 		})
 	})
 
-	t.Run("they hold for all accounts of the key and survive a restart", func(t *testing.T) {
+	t.Run("they hold for all limiters of the key and survive a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, j := ratelimit.NewRegistry(), &memory{}
 			l, b := open(t, r, j), open(t, r, &memory{})
@@ -75,7 +75,7 @@ func TestSetLimits(t *testing.T) {
 		})
 	})
 
-	t.Run("of two journals the later word counts", func(t *testing.T) {
+	t.Run("of two journals the newer limits count", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			old, young := &memory{}, &memory{}
 			for i, j := range []*memory{old, young} {

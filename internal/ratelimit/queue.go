@@ -13,17 +13,16 @@ import (
 	"time"
 )
 
-// ExhaustedError refuses a request that cannot go in time.
+// ExhaustedError refuses a request that cannot be sent in time.
 type ExhaustedError struct {
 	Endpoint string
-	// Next is the earliest moment at which a request at this position can go.
+	// Next is the earliest moment at which the request could be sent.
 	Next time.Time
-	// Position is the place in the queue of the endpoint that the request would have had; 1 is the
-	// next to go.
+	// Position is the place that the request would have had in the queue; 1 is the next to go.
 	Position int
 }
 
-// Error names the moment, and the seconds that are left until then.
+// Error states the moment, and the seconds until then.
 func (e *ExhaustedError) Error() string {
 	waiting := ""
 	switch ahead := e.Position - 1; {
@@ -40,20 +39,19 @@ func (e *ExhaustedError) Error() string {
 	return text
 }
 
-// endpoint is the windows of one endpoint and the queue for them. All of it is guarded by the
-// registry's mutex.
+// endpoint is the windows of one endpoint and the queue for them, guarded by the registry's mutex.
 type endpoint struct {
 	windows
 	name     string
 	mu       *sync.Mutex
-	queue    []*waiter // in the order in which they go
+	queue    []*waiter // sorted by rank and arrival
 	arrivals uint64
-	// blockVersion is the pool's version that has the latest block.
+	// blockVersion is the pool's version with the latest block.
 	blockVersion uint64
 	timer        *time.Timer
 }
 
-// waiter is a request that wants a permit. It is over when it has been granted one or has an error.
+// waiter is a request in the queue. It is finished once it has a permit or an error.
 type waiter struct {
 	limiter  *Limiter
 	rank     int // 1 in the background, else 0
@@ -61,7 +59,7 @@ type waiter struct {
 	deadline time.Time
 	granted  bool
 	err      error
-	done     chan struct{} // closed when it is over; nil while nobody waits
+	done     chan struct{} // closed when finished; nil while no goroutine waits
 }
 
 func (w *waiter) finished() bool {
@@ -88,8 +86,7 @@ func (e *endpoint) newWaiter(l *Limiter, wait Wait, now time.Time) *waiter {
 	return w
 }
 
-// enqueue puts a waiter where it belongs: in order of arrival, those in the background behind all
-// others.
+// enqueue inserts a waiter in order of arrival, background requests behind all others.
 func (e *endpoint) enqueue(w *waiter) {
 	w.granted, w.done = false, nil
 	at, _ := slices.BinarySearchFunc(e.queue, w, func(a, b *waiter) int {
@@ -98,7 +95,7 @@ func (e *endpoint) enqueue(w *waiter) {
 	e.queue = slices.Insert(e.queue, at, w)
 }
 
-// dispatch does what the moment allows: it lets go who can go, refuses who cannot go in time, and
+// dispatch grants the permits that are free, refuses waiters that cannot be served in time, and
 // sets the timer for the rest.
 func (e *endpoint) dispatch(now time.Time) {
 	e.prune(now)
@@ -130,8 +127,7 @@ func (e *endpoint) refuseLate(now time.Time) {
 	})
 }
 
-// setTimer sets the timer for the next moment at which waiting changes anything: a window opens or a
-// deadline is reached.
+// setTimer wakes the queue when the next window opens or the next deadline is reached.
 func (e *endpoint) setTimer(now time.Time) {
 	if len(e.queue) == 0 {
 		if e.timer != nil {
@@ -158,8 +154,7 @@ func (e *endpoint) onTimer() {
 	e.dispatch(time.Now())
 }
 
-// leave takes back what a waiter holds: its permit if it has been granted one, else its place in
-// the queue.
+// leave returns a waiter's permit, or its place in the queue.
 func (e *endpoint) leave(w *waiter) {
 	if w.granted {
 		e.inFlight--
@@ -169,7 +164,7 @@ func (e *endpoint) leave(w *waiter) {
 	e.dispatch(time.Now())
 }
 
-// refuseWaitersOf refuses all waiters of a limiter.
+// refuseWaitersOf refuses the waiters of one limiter.
 func (e *endpoint) refuseWaitersOf(l *Limiter, err error) {
 	e.queue = slices.DeleteFunc(e.queue, func(w *waiter) bool {
 		if w.limiter != l {
@@ -183,8 +178,7 @@ func (e *endpoint) refuseWaitersOf(l *Limiter, err error) {
 
 var errPanicked = errors.New("the queue for KSeF's request limits has failed; ask again")
 
-// refuseAllAfterPanic keeps a panic in the timer's goroutine from ending the process of all mounts: those who
-// wait get an error.
+// refuseAllAfterPanic keeps a panic of the timer's goroutine from ending the process of all mounts.
 func (e *endpoint) refuseAllAfterPanic() {
 	if recover() == nil {
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestQueueTimerPanic has a queue that cannot be worked through.
+// TestQueueTimerPanic breaks the queue, so that the timer's goroutine panics.
 func TestQueueTimerPanic(t *testing.T) {
 	waiting := &waiter{done: make(chan struct{})}
 	e := &endpoint{mu: &sync.Mutex{}, queue: []*waiter{nil, waiting}}

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// one makes a limiter that may send one request a second, and has just done so.
+// one opens a limiter for one request a second, and uses that.
 func one(t *testing.T) *ratelimit.Limiter {
 	t.Helper()
 	l := open(t, ratelimit.NewRegistry(), &memory{})
@@ -47,7 +47,7 @@ func TestQueueRefusesAtOnceWhatCannotGoInTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		waiters  int
 		atMost   time.Duration
-		position int // 0: it goes
+		position int // 0: it is sent
 	}{
 		"no time to wait":          {0, 0, 1},
 		"a negative time":          {0, -time.Second, 1},

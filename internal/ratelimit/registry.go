@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// ErrJournalInUse is the answer to opening a journal that an open limiter writes to.
-var ErrJournalInUse = errors.New("the budget journal is in use by another open account: close that first")
+// ErrJournalInUse is returned for a journal that an open limiter writes to.
+var ErrJournalInUse = errors.New("the journal is in use by another open limiter: close that first")
 
-// Key says what KSeF counts together.
+// Key identifies what KSeF counts together.
 type Key struct {
 	// API is the base URL of KSeF's API.
 	API string
@@ -24,23 +24,22 @@ type Key struct {
 	Context string
 }
 
-// Registry holds the windows of a process, so that all mounts which use the same KSeF context share
-// them.
+// Registry holds the windows of a process, so that mounts with the same KSeF context share them.
 type Registry struct {
-	clock string // by which it tells the time
+	clock string // identifies the clock of this process
 
 	mu    sync.Mutex // guards everything below the registry; never held across a call to a journal
 	pools map[Key]*pool
 }
 
-// pool is what the limiters of one key share.
+// pool holds what the limiters of one key share.
 type pool struct {
 	registry  *Registry
 	key       Key
 	endpoints map[string]*endpoint
 	limiters  map[string]*Limiter // open ones
 	unsaved   bool                // a limiter could not write its last state
-	version   uint64              // counts the changes that the journals should know
+	version   uint64              // counts the changes that journals should have
 }
 
 // NewRegistry makes an empty registry. A process has one.
@@ -48,15 +47,15 @@ func NewRegistry() *Registry {
 	return &Registry{clock: clockID(), pools: map[Key]*pool{}}
 }
 
-// Open opens a limiter on the windows of a key and adds to them what its journal knows. Each
-// limiter needs a journal of its own: [ErrJournalInUse] if another open limiter of that key has it,
-// and an [UnreadableError] where [Registry.OpenFull] must take its place. Other errors come from
-// loading the journal. Each journal also counts what the other open limiters of the key have sent,
-// so that one alone is enough after a crash.
+// Open opens a limiter on the windows of a key and adds what its journal knows to them. Each
+// limiter needs a journal of its own: otherwise Open returns [ErrJournalInUse]. After an
+// [UnreadableError], call [Registry.OpenFull]. Other errors come from loading the journal. Each
+// journal also counts what the other open limiters of the key have sent, so that one journal is
+// enough after a crash.
 func (r *Registry) Open(ctx context.Context, key Key, journal Journal) (*Limiter, error) {
 	data, err := journal.Load(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("loading the budget journal: %w", err)
+		return nil, fmt.Errorf("loading the journal of KSeF's request limits: %w", err)
 	}
 	rec, err := decode(data)
 	if err != nil {
@@ -98,15 +97,14 @@ func (p *pool) endpoint(name string) *endpoint {
 	if e == nil {
 		e = &endpoint{name: name, mu: &p.registry.mu, windows: windows{limits: DocumentedLimits(name)}}
 		if name == AllRequests {
-			e.remembered = keptHour // the login that tells the first limit counts already
+			e.remembered = keptHour // the login that reports the first limit counts already
 		}
 		p.endpoints[name] = e
 	}
 	return e
 }
 
-// Limits returns the limits in force for an endpoint of a key, whichever limiter has been told
-// them.
+// Limits returns the limits that apply to an endpoint of a key.
 func (r *Registry) Limits(key Key, endpoint string) Limits {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,8 +114,8 @@ func (r *Registry) Limits(key Key, endpoint string) Limits {
 	return DocumentedLimits(endpoint)
 }
 
-// dropIfIdle forgets a pool that nobody uses, once the journals have all of it and no request is in
-// flight that a journal would date too early.
+// dropIfIdle removes an unused pool, once the journals have its state and no request is in flight:
+// a journal would date that one too early.
 func (p *pool) dropIfIdle() {
 	if len(p.limiters) > 0 || p.unsaved {
 		return
@@ -132,9 +130,9 @@ func (p *pool) dropIfIdle() {
 	}
 }
 
-// UnreadableError says that a journal holds what cannot be read.
+// UnreadableError is returned for a journal that cannot be decoded.
 type UnreadableError struct {
-	// Data is what the journal holds.
+	// Data is the journal's content.
 	Data []byte
 	err  error
 }
@@ -143,9 +141,8 @@ func (e *UnreadableError) Error() string { return e.err.Error() }
 
 func (e *UnreadableError) Unwrap() error { return e.err }
 
-// OpenFull opens a limiter whose journal cannot be read. What was sent is unknown, so that every
-// window of these endpoints counts as full from now on; the journal is replaced by a record that
-// says so.
+// OpenFull opens a limiter whose journal cannot be read. What was sent is unknown, so every window
+// of these endpoints counts as full from now on. The journal is replaced accordingly.
 func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpoints []string) (*Limiter, error) {
 	l, err := r.open(ctx, key, journal, record{})
 	if err != nil {
@@ -163,7 +160,7 @@ func (l *Limiter) fill(endpoints []string) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	if l.pool.hasRequestsOfClosed(now) {
-		return // the journal of another limiter has counted what this one has sent
+		return // another journal has counted what this limiter has sent
 	}
 	for _, name := range endpoints {
 		e := l.pool.endpoint(name)
@@ -173,8 +170,8 @@ func (l *Limiter) fill(endpoints []string) {
 	l.pool.version++
 }
 
-// hasRequestsOfClosed tells whether requests of a limiter are known that is not open. A journal that was
-// not in use while another limiter sent tells of none.
+// hasRequestsOfClosed reports whether there are requests of a limiter that is not open. A journal
+// that was not open while another limiter sent has none.
 func (p *pool) hasRequestsOfClosed(now time.Time) bool {
 	for _, e := range p.endpoints {
 		for _, s := range e.counted(now) {
@@ -186,7 +183,7 @@ func (p *pool) hasRequestsOfClosed(now time.Time) bool {
 	return false
 }
 
-// fullWindows are as many requests as the widest window takes, all of them just ended.
+// fullWindows returns as many requests as the largest limit, all of them just ended.
 func fullWindows(limits Limits, limiter string, now time.Time) []sentAt {
 	most := max(limits.PerSecond, limits.PerMinute, limits.PerHour)
 	times := make([]sentAt, most)
@@ -204,9 +201,9 @@ func (l *Limiter) store(ctx context.Context) error {
 	return l.persist(ctx, func() bool { return l.saved >= version })
 }
 
-// CloseIdle closes the limiter where it has had nothing to remember for so long, and says whether
-// it is closed. Its journal can then be deleted. What the limiters that share its windows have sent
-// is to be remembered, too.
+// CloseIdle closes the limiter if for the given time there was nothing to remember, also of other
+// limiters of the key. It reports whether the limiter is closed, so that its journal can be
+// deleted.
 func (l *Limiter) CloseIdle(idle time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -230,11 +227,11 @@ func (l *Limiter) CloseIdle(idle time.Duration) bool {
 	return true
 }
 
-// reportedLimitsLast is longer than KSeF's sessions last, 7 days: KSeF is asked for its limits with each
-// login, so that nobody can rely on what it has told longer ago.
+// reportedLimitsLast is longer than the 7 days of a KSeF session: each login asks for the limits,
+// so older ones are out of use.
 const reportedLimitsLast = 8 * 24 * time.Hour
 
-// empty tells whether nothing is lost when the windows are forgotten.
+// empty reports whether the windows can be dropped without loss.
 func (p *pool) empty(now time.Time) bool {
 	for _, e := range p.endpoints {
 		e.prune(now)

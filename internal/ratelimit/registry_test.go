@@ -49,7 +49,7 @@ func TestCloseIdle(t *testing.T) {
 		})
 	})
 
-	t.Run("a request begins the hour anew", func(t *testing.T) {
+	t.Run("a request starts the hour anew", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := open(t, ratelimit.NewRegistry(), &memory{})
 			require.False(t, l.CloseIdle(time.Hour))
@@ -59,7 +59,7 @@ func TestCloseIdle(t *testing.T) {
 		})
 	})
 
-	t.Run("eight days after KSeF has told its limits last", func(t *testing.T) {
+	t.Run("eight days after the last report of limits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const day = 24 * time.Hour
 			journal := &memory{}
@@ -79,7 +79,7 @@ func TestCloseIdle(t *testing.T) {
 	})
 }
 
-// TestOpenFullBesideOthers opens a limiter whose journal is damaged beside another one.
+// TestOpenFullBesideOthers opens a limiter with a damaged journal beside another limiter.
 func TestOpenFullBesideOthers(t *testing.T) {
 	for name, shared := range map[string]bool{
 		"that was not in use when it sent": false,

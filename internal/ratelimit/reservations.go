@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// reserveAhead is how many further requests at an endpoint one write to the journal covers. After a
-// crash, those that did not go count for an hour all the same.
+// reserveAhead is how many further requests at an endpoint one write of the journal covers. After a
+// crash the unsent ones count for an hour, too.
 const reserveAhead = 8
 
-// reservation is what a limiter has to answer for at one endpoint, besides the requests that have
-// ended.
+// reservation is what a limiter has in flight or reserved at one endpoint.
 type reservation struct {
 	inFlight int
-	reserved int // requests of any limiter that may go without another write of this one's journal
+	reserved int // requests of any limiter that this journal counts in advance
 	waiting  int // waiters that need a write
 }
 
@@ -31,7 +30,7 @@ func (l *Limiter) reservation(e *endpoint) *reservation {
 	return r
 }
 
-// reserve sees to it that the journals count the request of a permit before it goes.
+// reserve makes the journals count the request of a permit before it is sent.
 func (l *Limiter) reserve(ctx context.Context, p *Permit) error {
 	if l.closed {
 		return ErrClosed
@@ -47,8 +46,8 @@ func (l *Limiter) reserve(ctx context.Context, p *Permit) error {
 	return nil
 }
 
-// ensureReserved returns when the limiter's journal counts a further request, and those of the others do
-// as far as they can.
+// ensureReserved returns once the limiter's journal counts a further request, and those of the
+// others do as far as they can.
 func (l *Limiter) ensureReserved(ctx context.Context, e *endpoint) error {
 	hasReserved := func(l *Limiter) bool { return l.reservation(e).reserved > 0 }
 	for {
@@ -75,7 +74,7 @@ func (l *Limiter) ensureReserved(ctx context.Context, e *endpoint) error {
 	}
 }
 
-// useReserved uses one reserved request of each journal that has any.
+// useReserved takes one reserved request of each journal that has any.
 func (l *Limiter) useReserved(p *Permit) {
 	l.reservation(p.endpoint).reserved--
 	p.reserved = true
@@ -90,7 +89,7 @@ func (l *Limiter) useReserved(p *Permit) {
 	}
 }
 
-// dropReserved makes the next write exact, also where one is in progress that reserves more.
+// dropReserved makes the next write exact, even if one in progress reserves more.
 func (l *Limiter) dropReserved() {
 	for _, r := range l.reservations {
 		if r.reserved > 0 || l.writing != nil {
@@ -100,8 +99,8 @@ func (l *Limiter) dropReserved() {
 	}
 }
 
-// forgetReserved voids reservations of an endpoint that had no limit for a time: journals written
-// in that time do not count them.
+// forgetReserved drops the reservations of an endpoint that had no limit for a time: journals
+// written in that time do not count them.
 func (p *pool) forgetReserved(e *endpoint) {
 	for _, l := range p.limiters {
 		if r := l.reservations[e]; r != nil {
@@ -110,19 +109,18 @@ func (p *pool) forgetReserved(e *endpoint) {
 	}
 }
 
-// write is one call to the journal. Those who need it wait on it instead of writing each for
-// himself.
+// write is one call to the journal. Callers that need the same write wait for it together.
 type write struct {
 	number    uint64
 	done      chan struct{}
 	err       error
-	abandoned bool // by the one whose context it had
+	abandoned bool // the context of its caller has ended
 }
 
 var errUnfinished = errors.New("the journal did not return")
 
-// persist has the state written until enough has come true. A failure is shared by all who waited
-// when that write began.
+// persist writes the state until upToDate holds. All callers that waited when a write began share
+// its failure.
 func (l *Limiter) persist(ctx context.Context, upToDate func() bool) error {
 	begun := l.writes
 	for !upToDate() {
@@ -155,8 +153,7 @@ func (l *Limiter) waitFor(ctx context.Context, w *write) error {
 	}
 }
 
-// write saves the limiter's state with further requests reserved at each endpoint that is short of
-// them.
+// write saves the limiter's state, with further requests reserved where waiters need them.
 func (l *Limiter) write(ctx context.Context) error {
 	l.writes++
 	w := &write{number: l.writes, done: make(chan struct{}), err: errUnfinished}
@@ -201,20 +198,18 @@ func (l *Limiter) save(ctx context.Context, rec record) error {
 	return nil
 }
 
-// After a crash the mounts of a process come back one by one, and until then nobody reads the
-// journals of those that are not yet there. So each journal counts the requests of all limiters
-// that share its windows.
+// After a crash mounts are loaded one by one, and until then their journals are not read. So each
+// journal counts the requests of all limiters of its key.
 const (
-	// otherJournalMaxWait is how long a request waits for the journal of another limiter.
+	// otherJournalMaxWait bounds how long a request waits for the journal of another limiter.
 	otherJournalMaxWait = time.Second
-	// failedJournalPause is how long a limiter goes on without a journal of another that failed: one
-	// mount's storage must not stop another mount. What is sent in that time is missing there until
-	// it can be written again.
+	// failedJournalPause is how long a failed journal of another limiter is left out: one mount's
+	// storage must not stop another mount. What is sent in that time is missing there until the
+	// next write.
 	failedJournalPause = time.Minute
 )
 
-// unwrittenOther returns another open limiter for which enough does not hold yet; nil where there
-// is none.
+// unwrittenOther returns another open limiter whose journal is not up to date, or nil.
 func (l *Limiter) unwrittenOther(upToDate func(*Limiter) bool) *Limiter {
 	if len(l.pool.limiters) == 1 && !l.closed {
 		return nil
@@ -228,7 +223,7 @@ func (l *Limiter) unwrittenOther(upToDate func(*Limiter) bool) *Limiter {
 	return nil
 }
 
-// writeForOther has this limiter's journal written on behalf of another.
+// writeForOther writes this limiter's journal on behalf of another.
 func (l *Limiter) writeForOther(ctx context.Context, upToDate func(*Limiter) bool) {
 	bounded, cancel := context.WithTimeout(ctx, otherJournalMaxWait)
 	defer cancel()
@@ -238,7 +233,7 @@ func (l *Limiter) writeForOther(ctx context.Context, upToDate func(*Limiter) boo
 	}
 }
 
-// writeOthers has the journals of the others written until enough holds for them.
+// writeOthers writes the journals of the others until they are up to date.
 func (l *Limiter) writeOthers(ctx context.Context, upToDate func(*Limiter) bool) {
 	for ctx.Err() == nil {
 		other := l.unwrittenOther(upToDate)
@@ -249,8 +244,8 @@ func (l *Limiter) writeOthers(ctx context.Context, upToDate func(*Limiter) bool)
 	}
 }
 
-// catchUp has the journal of a limiter that has just been opened learn what the others have sent
-// before. A failure stays: the next write tells it too.
+// catchUp writes what the other limiters have sent to the journal of a limiter just opened. It
+// ignores failures: the next write includes it.
 func (l *Limiter) catchUp(ctx context.Context) {
 	if len(l.pool.limiters) == 1 || !l.snapshot(time.Now()).hasOthers() {
 		return
@@ -269,8 +264,8 @@ func (r record) hasOthers() bool {
 	return false
 }
 
-// replaceIfMore takes over what another's journal knows of a limiter that is not open, unless more is
-// known of that.
+// replaceIfMore takes the requests of a limiter that is not open from another's journal, unless
+// more of them are known.
 func (e *endpoint) replaceIfMore(limiter string, times []sentAt) {
 	known := 0
 	for _, s := range e.sent {

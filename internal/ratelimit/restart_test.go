@@ -75,7 +75,7 @@ func TestRestartAfterCloseClearsWhatCrashLeftPending(t *testing.T) {
 		time.Sleep(59 * time.Minute)
 		l := open(t, r, j)
 		require.Equal(t, 8, usage(t, l, revoke).Hour.Used)
-		time.Sleep(time.Minute + keptHour - time.Hour + maxTransit) // what was on its way at the crash may have been counted so much later
+		time.Sleep(time.Minute + keptHour - time.Hour + maxTransit) // a request in flight at the crash may have been counted so much later
 		require.Zero(t, usage(t, l, revoke).Hour.Used)
 	})
 }
@@ -231,13 +231,12 @@ func TestRestartAfterCrashAllowsLateArrival(t *testing.T) {
 	})
 }
 
-// maxTransit is what the package allows a request of a killed process to take until KSeF counts
-// it.
+// maxTransit is how late KSeF may count a request of a crashed process.
 const maxTransit = 30 * time.Second
 
-// TestLateRequestsOfAKilledProcess has KSeF look at requests of a killed process in a second that
-// its successor uses, too.
-func TestLateRequestsOfAKilledProcess(t *testing.T) {
+// TestLateRequestsOfACrashedProcess lets KSeF count requests of a crashed process in a second that
+// the next process uses, too.
+func TestLateRequestsOfACrashedProcess(t *testing.T) {
 	for _, late := range []time.Duration{100 * time.Millisecond, time.Second, 2900 * time.Millisecond, 12 * time.Second, maxTransit} {
 		for _, inFlight := range []int{1, 3, 10} {
 			t.Run(late.String(), func(t *testing.T) {
@@ -263,7 +262,7 @@ func TestLateRequestsOfAKilledProcess(t *testing.T) {
 	}
 }
 
-// Requests of logins have a limit in the second alone.
+// Logins are limited per second alone.
 func TestLateRequestsOfALogin(t *testing.T) {
 	const challenge = "POST /auth/challenge"
 	synctest.Test(t, func(t *testing.T) {
@@ -286,8 +285,8 @@ func TestLateRequestsOfALogin(t *testing.T) {
 	})
 }
 
-// TestLateRequestsLeaveRoom has callers come at once after a crash: the requests that may still be
-// in progress leave room for some of them in each second, so that nobody is sent away for those.
+// TestLateRequestsLeaveRoom sends requests right after a crash. The requests that may still be in
+// flight leave room for some of them in each second.
 func TestLateRequestsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &memory{}
@@ -306,8 +305,8 @@ func TestLateRequestsLeaveRoom(t *testing.T) {
 	})
 }
 
-// TestLateRequestsThatWereGivenUp has callers leave, and KSeF look at their requests in a second
-// that others use.
+// TestLateRequestsThatWereGivenUp gives requests up, and lets KSeF count them in a second that
+// others use.
 func TestLateRequestsThatWereGivenUp(t *testing.T) {
 	for _, late := range []time.Duration{time.Second, 2900 * time.Millisecond, maxTransit} {
 		for _, restart := range []bool{false, true} {

@@ -34,7 +34,7 @@ func TestSharedWindows(t *testing.T) {
 		})
 	})
 
-	t.Run("one that comes later learns of what was sent before", func(t *testing.T) {
+	t.Run("a later one gets what was sent before", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, ja, jb := ratelimit.NewRegistry(), &memory{}, &memory{}
 			b := open(t, r, jb)
@@ -45,7 +45,7 @@ func TestSharedWindows(t *testing.T) {
 		})
 	})
 
-	t.Run("a clean end leaves each with the exact windows", func(t *testing.T) {
+	t.Run("a clean close leaves each with the exact windows", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, journals := ratelimit.NewRegistry(), []*memory{{}, {}}
 			l, b := open(t, r, journals[0]), open(t, r, journals[1])
@@ -95,7 +95,7 @@ func TestSharedWindows(t *testing.T) {
 		})
 	})
 
-	t.Run("a slot that is given back is given back to each", func(t *testing.T) {
+	t.Run("a cancelled permit is returned to each", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, ja := ratelimit.NewRegistry(), &memory{}
 			open(t, r, ja)
@@ -117,7 +117,7 @@ func TestSharedWindows(t *testing.T) {
 	})
 }
 
-// TestCrashWithSharedWindows has two mounts send at random, and after each crash only one of them come
+// TestCrashWithSharedWindows has two mounts send at random. After each crash only one of them comes
 // back at first.
 func TestCrashWithSharedWindows(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -139,7 +139,7 @@ func TestCrashWithSharedWindows(t *testing.T) {
 	})
 }
 
-// round begins with both mounts and ends with the one that the last step names, after a crash.
+// round sends from both mounts, crashes, and sends from the mount of the last step alone.
 func (p *process) round(steps []step) {
 	for _, s := range steps {
 		time.Sleep(s.Pause)

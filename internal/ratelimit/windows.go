@@ -12,23 +12,22 @@ import (
 // windows are the sliding windows of one endpoint.
 type windows struct {
 	limits    Limits
-	limitsSet time.Time // when the limits were set; zero while the documented ones hold
+	limitsSet time.Time // zero while the documented limits apply
 	sent      []sentAt  // ended requests, oldest first
 	inFlight  int
-	blocked   time.Time // nothing goes before
-	// remembered is how long an ended request is remembered at least, for a limit that is told
-	// later.
+	blocked   time.Time // no request is sent before
+	// remembered is how long an ended request is kept at least, for a limit that is reported later.
 	remembered time.Duration
 }
 
-// sentAt is the end of a request, and the limiter that sent it.
+// sentAt is the end of a request of a limiter.
 type sentAt struct {
 	at      time.Time
 	limiter string
 }
 
-// opensAt returns the moment from which a request can go; false while only the end of one in flight
-// can tell.
+// opensAt returns the moment from which a request can be sent; false if that depends on one in
+// flight.
 func (w *windows) opensAt() (time.Time, bool) {
 	at := w.blocked
 	for _, x := range w.limits.windows() {
@@ -60,24 +59,24 @@ func (w *windows) record(s sentAt) {
 	}
 }
 
-// replace puts the stamps of a limiter in place of those known so far.
+// replace replaces the requests of a limiter.
 func (w *windows) replace(limiter string, times []sentAt) {
 	w.sent = slices.DeleteFunc(w.sent, func(s sentAt) bool { return s.limiter == limiter })
 	w.sent = append(w.sent, times...)
 	slices.SortStableFunc(w.sent, func(a, b sentAt) int { return a.at.Compare(b.at) })
 }
 
-// prune forgets what no window reaches any more.
+// prune drops requests that no window reaches any more.
 func (w *windows) prune(now time.Time) {
 	w.sent = w.sent[len(w.sent)-w.used(now, max(w.limits.reach(), w.remembered)):]
 }
 
-// counted are the ended requests that a limit in force reaches.
+// counted returns the ended requests within a limited window.
 func (w *windows) counted(now time.Time) []sentAt {
 	return w.sent[len(w.sent)-w.used(now, w.limits.reach()):]
 }
 
-// used counts the ended requests in the window of that length which ends now.
+// used returns the number of ended requests in the window of that length which ends now.
 func (w *windows) used(now time.Time, length time.Duration) int {
 	begin := now.Add(-length)
 	first, _ := slices.BinarySearchFunc(w.sent, begin, func(s sentAt, begin time.Time) int {
@@ -89,7 +88,7 @@ func (w *windows) used(now time.Time, length time.Duration) int {
 	return len(w.sent) - first
 }
 
-// projection runs the windows ahead as if every reply came at once, which none can do better than.
+// projection simulates the windows as if every response came at once: no real sequence is faster.
 type projection struct {
 	limits Limits
 	sent   []time.Time
@@ -107,7 +106,7 @@ func (w *windows) project(now time.Time) *projection {
 	return p
 }
 
-// add keeps the order: requests of a process that was killed count from a moment to come.
+// add inserts in order: requests of a crashed process count from a future moment.
 func (p *projection) add(sent time.Time) {
 	at := len(p.sent)
 	for at > 0 && p.sent[at-1].After(sent) {
@@ -116,7 +115,7 @@ func (p *projection) add(sent time.Time) {
 	p.sent = slices.Insert(p.sent, at, sent)
 }
 
-// next is the moment at which the next request can go.
+// next returns the moment at which the next request can be sent.
 func (p *projection) next() time.Time {
 	at := p.from
 	for _, x := range p.limits.windows() {
@@ -127,13 +126,13 @@ func (p *projection) next() time.Time {
 	return at
 }
 
-// send lets the next request go.
+// send sends the next request.
 func (p *projection) send() {
 	p.from = p.next()
 	p.add(p.from)
 }
 
-// nextAfter is the moment at which a request can go that has so many others before it.
+// nextAfter returns the moment at which a request with so many others ahead can be sent.
 func (p *projection) nextAfter(ahead int) time.Time {
 	for range ahead {
 		p.send()
@@ -148,7 +147,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// WindowUsage is how much of a window is used. Limit 0 is no limit; what no limit reaches is not counted.
+// WindowUsage is how much of a window is used. With Limit 0 there is no limit, and nothing is
+// counted.
 type WindowUsage struct {
 	Used, Limit int
 }
@@ -160,15 +160,13 @@ type Usage struct {
 	// InFlight requests are part of what is used.
 	InFlight int
 	Waiting  int
-	// BlockedUntil is zero when no Retry-After holds.
+	// BlockedUntil is zero without a Retry-After.
 	BlockedUntil time.Time
-	// Next is the earliest moment at which a request could go that asks now and goes behind all who
-	// wait.
+	// Next is the earliest moment at which a request that arrives now could be sent.
 	Next time.Time
 }
 
-// Usage tells the state of all endpoints that any limiter of the key has named so far, in the order
-// of their names.
+// Usage returns the state of all endpoints that a limiter of the key has used, sorted by name.
 func (l *Limiter) Usage() []Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -27,8 +27,7 @@ func millis(low, high int) *rapid.Generator[time.Duration] {
 	return rapid.Map(rapid.IntRange(low, high), func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond })
 }
 
-// Neither early nor late: a queue of requests, each with its own latency, goes exactly when the
-// limits first allow it.
+// A queue of requests, each with its own latency, is sent exactly when the limits first allow it.
 func TestWindowsAllowEachRequestAtEarliestMoment(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := drawLimits(rt)
@@ -135,7 +134,7 @@ func TestWindowsPassAThousandAtOnceAtTheEarliest(t *testing.T) {
 	}
 }
 
-// optimum is when the last of n requests goes under 10/s, 30/min, 120/h, if none takes any time.
+// optimum is when the last of n requests is sent under 10/s, 30/min, 120/h, without latency.
 func optimum(n int) time.Duration {
 	at := make([]time.Duration, n)
 	for i := range at {
