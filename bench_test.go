@@ -89,7 +89,7 @@ func (f *issuance) bare(m *Mount) func() {
 		Description: "Vault role invoices [vault:000000000000:0000000000000000000000]",
 	}
 	return func() {
-		_, err := alone.GenerateToken(f.T.Context(), access.Source(), request)
+		_, err := alone.WithTokenSource(access).GenerateToken(f.T.Context(), request)
 		require.NoError(f.T, err)
 	}
 }

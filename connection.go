@@ -203,7 +203,7 @@ func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait r
 	if target.API != current.config.URL {
 		return nil, fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, target.API, current.config.URL)
 	}
-	return current.in(b, target.Context, wait), nil
+	return current.upstream(b, target.Context, wait), nil
 }
 
 // probe asks KSeF for a challenge, which the hourly limit of no endpoint counts.
@@ -219,9 +219,16 @@ func (b *backend) probe(ctx context.Context, api string) error {
 	return err
 }
 
-// in is KSeF in a context, each request waiting for the limits as wait says.
-func (c *connection) in(b *backend, taxpayer client.ContextIdentifier, wait ratelimit.Wait) *session.API {
-	return c.sessions.In(taxpayer, b.limiters.forContext(c.config.URL, taxpayer, wait))
+// upstream is KSeF for one taxpayer: the client takes its access tokens from the session.
+type upstream struct {
+	*client.Client
+	*session.TokenSource
+}
+
+// upstream returns KSeF for the taxpayer, each request waiting for the limits as wait says.
+func (c *connection) upstream(b *backend, taxpayer client.ContextIdentifier, wait ratelimit.Wait) upstream {
+	tokens := c.sessions.TokenSource(taxpayer)
+	return upstream{c.client.WithTokenSource(tokens).WithLimiter(b.limiters.forContext(c.config.URL, taxpayer, wait)), tokens}
 }
 
 // nextPermit tells when a request that has others before it could go.
@@ -276,9 +283,10 @@ func (s *loginSigner) SignLogin(challenge *client.Challenge, taxpayer client.Con
 // learnLimits asks KSeF once per login what limits hold for the context and for this address. Where
 // it does not answer, those that are known go on.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer client.ContextIdentifier, access client.Secret) {
-	told, err := api.WithLimiter(b.limiters.forContext(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})).RateLimits(ctx, access.Source())
+	limiter := b.limiters.forContext(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})
+	limits, err := api.WithTokenSource(access).WithLimiter(limiter).RateLimits(ctx)
 	if err == nil {
-		err = b.limiters.setLimits(ctx, ratelimit.Key{API: api.URL(), Context: taxpayer.String()}, told)
+		err = b.limiters.setLimits(ctx, ratelimit.Key{API: api.URL(), Context: taxpayer.String()}, limits)
 	}
 	if err != nil {
 		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", taxpayer.String(), "error", err)

@@ -68,7 +68,7 @@ func (b *backend) askToken(ctx context.Context, data *framework.FieldData, refer
 	if err != nil {
 		return nil, err
 	}
-	return current.in(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).Token(ctx, referenceNumber)
+	return current.upstream(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).Token(ctx, referenceNumber)
 }
 
 // tokenContext is that of the token's record, as long as the record is open or the context is

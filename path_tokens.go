@@ -101,7 +101,7 @@ func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *
 	if err != nil {
 		return errorResponse(err)
 	}
-	page, err := current.in(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).QueryTokens(ctx, query)
+	page, err := current.upstream(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).QueryTokens(ctx, query)
 	if err != nil {
 		return errorResponse(err)
 	}

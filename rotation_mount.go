@@ -62,7 +62,7 @@ func (m *rotationMount) Upstream(ctx context.Context) (rotation.Upstream, error)
 	if err != nil {
 		return nil, err
 	}
-	return connected.in(m.backend, connected.config.Context, ratelimit.Wait{AtMost: authMaxWait}), nil
+	return connected.upstream(m.backend, connected.config.Context, ratelimit.Wait{AtMost: authMaxWait}), nil
 }
 
 // Prove implements rotation.Mount.

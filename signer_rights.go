@@ -175,7 +175,7 @@ func (b *backend) queryRights(ctx context.Context, current *connection, taxpayer
 		return nil, errNoSessionAtHand
 	}
 	api := current.client.WithLimiter(b.limiters.forContext(current.config.URL, taxpayer, ratelimit.Wait{AtMost: rightsMaxWait}))
-	return api.PersonalGrants(ctx, atHand.Access.Token.Source(), taxpayer)
+	return api.WithTokenSource(atHand.Access.Token).PersonalGrants(ctx, taxpayer)
 }
 
 func lackingWarnings(grants *client.Grants, subject string, taxpayer client.ContextIdentifier, named []rolePermissions) []string {

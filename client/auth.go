@@ -113,26 +113,15 @@ type Tokens struct {
 
 // Challenge asks for a challenge.
 func (c *Client) Challenge(ctx context.Context) (*Challenge, error) {
-	var out Challenge
-	err := c.do(ctx, call{endpoint: EndpointChallenge, method: http.MethodPost, path: "/auth/challenge", success: http.StatusOK}, &out)
-	if err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[Challenge](ctx, c, call{endpoint: EndpointChallenge, success: http.StatusOK})
 }
 
 // SubmitXAdES begins a login with a signed AuthTokenRequest. The document is sent byte for byte:
 // any change would break its signature.
 func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, error) {
-	var out Operation
-	err := c.do(ctx, call{
-		endpoint: EndpointXAdES, method: http.MethodPost, path: "/auth/xades-signature", success: http.StatusAccepted,
-		contentType: "application/xml", body: signed,
-	}, &out)
-	if err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[Operation](ctx, c, call{
+		endpoint: EndpointXAdES, success: http.StatusAccepted, contentType: "application/xml", body: signed,
+	})
 }
 
 // LoginState is where a submitted login stands.
@@ -146,8 +135,8 @@ type LoginState struct {
 func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginState, error) {
 	var out LoginState
 	err := c.do(ctx, call{
-		endpoint: EndpointLoginStatus, method: http.MethodGet,
-		path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK, bearer: operation.Token.Token.Source(),
+		endpoint: EndpointLoginStatus, path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK,
+		bearer: operation.Token.Token,
 	}, &out)
 	return out, err
 }
@@ -155,23 +144,13 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 // Redeem exchanges a login that has succeeded for its tokens. KSeF allows it once: where the answer
 // is lost, only a new login helps.
 func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, error) {
-	var out Tokens
-	err := c.do(ctx, call{
-		endpoint: EndpointRedeem, method: http.MethodPost, path: "/auth/token/redeem", success: http.StatusOK, bearer: operation.Token.Token.Source(),
-	}, &out)
-	if err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[Tokens](ctx, c, call{endpoint: EndpointRedeem, success: http.StatusOK, bearer: operation.Token.Token})
 }
 
 // Refresh gets a new access token. A refresh token that has ended is a 400 with 21301, 21304 or
 // 21308, not a 401.
 func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
-	var out refreshed
-	err := c.do(ctx, call{
-		endpoint: EndpointRefresh, method: http.MethodPost, path: "/auth/token/refresh", success: http.StatusOK, bearer: refresh.Source(),
-	}, &out)
+	out, err := fetch[refreshed](ctx, c, call{endpoint: EndpointRefresh, success: http.StatusOK, bearer: refresh})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const maxCertificatePages = 10
 var ErrMoreCertificates = errors.New("KSeF lists more certificates of the subject than are looked at: 10 pages of 50")
 
 // QueryCertificates returns a page of the subject's certificates.
-func (c *Client) QueryCertificates(ctx context.Context, access TokenSource, query CertificateQuery) (*CertificatePage, error) {
+func (c *Client) QueryCertificates(ctx context.Context, query CertificateQuery) (*CertificatePage, error) {
 	path := "/certificates/query"
 	values := url.Values{}
 	if query.PageSize > 0 {
@@ -34,21 +34,14 @@ func (c *Client) QueryCertificates(ctx context.Context, access TokenSource, quer
 	if len(values) > 0 {
 		path += "?" + values.Encode()
 	}
-	post, err := jsonCall(EndpointQueryCertificates, path, access, query)
-	if err != nil {
-		return nil, err
-	}
-	post.success = http.StatusOK
-	var out CertificatePage
-	if err := c.do(ctx, post, &out); err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[CertificatePage](ctx, c, call{
+		endpoint: EndpointQueryCertificates, path: path, success: http.StatusOK, bearer: c.tokens, json: query,
+	})
 }
 
-// AllCertificates walks through all pages that page returns, such as a client's QueryCertificates
-// under an access token. It asks for a page when the one before has been used up. An error is the
-// last element: that of page, or ErrMoreCertificates after ten pages of 50.
+// AllCertificates walks through all pages that page returns, such as a client's QueryCertificates.
+// It asks for a page when the one before has been used up. An error is the last element: that of
+// page, or ErrMoreCertificates after ten pages of 50.
 func AllCertificates(query CertificateQuery, page func(CertificateQuery) (*CertificatePage, error)) iter.Seq2[Certificate, error] {
 	return func(yield func(Certificate, error) bool) {
 		query.PageSize = MaxCertificatePageSize

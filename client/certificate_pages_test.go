@@ -45,7 +45,7 @@ func (c *certificates) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *certificates) walk(name string) (seen int, err error) {
 	api := newClient(c.t, handled{c})
 	for found, err := range AllCertificates(CertificateQuery{Name: "n"}, func(query CertificateQuery) (*CertificatePage, error) {
-		return api.QueryCertificates(c.t.Context(), access(), query)
+		return api.QueryCertificates(c.t.Context(), query)
 	}) {
 		if err != nil {
 			return seen, err

@@ -129,45 +129,28 @@ type CertificatePage struct {
 }
 
 // CertificateLimits asks what KSeF still allows the subject.
-func (c *Client) CertificateLimits(ctx context.Context, access TokenSource) (*CertificateLimits, error) {
-	var out CertificateLimits
-	err := c.do(ctx, call{
-		endpoint: EndpointCertificateLimits, method: http.MethodGet, path: "/certificates/limits", bearer: access, success: http.StatusOK,
-	}, &out)
-	if err != nil {
-		return nil, err
-	}
-	return &out, nil
+func (c *Client) CertificateLimits(ctx context.Context) (*CertificateLimits, error) {
+	return fetch[CertificateLimits](ctx, c, call{endpoint: EndpointCertificateLimits, success: http.StatusOK, bearer: c.tokens})
 }
 
 // EnrollmentData asks for the subject that a request for a certificate must name. KSeF tells only
 // whoever has logged in with a signature (25001).
-func (c *Client) EnrollmentData(ctx context.Context, access TokenSource) (*EnrollmentData, error) {
-	var out EnrollmentData
-	err := c.do(ctx, call{
-		endpoint: EndpointEnrollmentData, method: http.MethodGet, path: "/certificates/enrollments/data", bearer: access, success: http.StatusOK,
-	}, &out)
-	if err != nil {
-		return nil, err
-	}
-	return &out, nil
+func (c *Client) EnrollmentData(ctx context.Context) (*EnrollmentData, error) {
+	return fetch[EnrollmentData](ctx, c, call{endpoint: EndpointEnrollmentData, success: http.StatusOK, bearer: c.tokens})
 }
 
 // Enroll asks for a certificate. KSeF answers at once with a reference number and decides later;
 // each call may lead to a certificate of its own.
-func (c *Client) Enroll(ctx context.Context, access TokenSource, request EnrollmentRequest) (referenceNumber string, err error) {
-	post, err := jsonCall(EndpointEnroll, "/certificates/enrollments", access, struct {
-		Name string `json:"certificateName"`
-		Type string `json:"certificateType"`
-		CSR  []byte `json:"csr"`
-	}{request.Name, typeAuthentication, request.CSR})
-	if err != nil {
-		return "", err
-	}
+func (c *Client) Enroll(ctx context.Context, request EnrollmentRequest) (referenceNumber string, err error) {
 	var out struct {
 		ReferenceNumber string `json:"referenceNumber"`
 	}
-	if err := c.do(ctx, post, &out); err != nil {
+	err = c.do(ctx, call{endpoint: EndpointEnroll, success: http.StatusAccepted, bearer: c.tokens, json: struct {
+		Name string `json:"certificateName"`
+		Type string `json:"certificateType"`
+		CSR  []byte `json:"csr"`
+	}{request.Name, typeAuthentication, request.CSR}}, &out)
+	if err != nil {
 		return "", err
 	}
 	if out.ReferenceNumber == "" {
@@ -178,19 +161,18 @@ func (c *Client) Enroll(ctx context.Context, access TokenSource, request Enrollm
 
 // Enrollment asks where a request for a certificate stands. KSeF keeps that for 30 days (410 Gone
 // afterwards).
-func (c *Client) Enrollment(ctx context.Context, access TokenSource, referenceNumber string) (*Enrollment, error) {
-	var out Enrollment
-	err := c.do(ctx, call{
-		endpoint: EndpointEnrollment, method: http.MethodGet,
-		path: "/certificates/enrollments/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusOK,
-	}, &out)
+func (c *Client) Enrollment(ctx context.Context, referenceNumber string) (*Enrollment, error) {
+	out, err := fetch[Enrollment](ctx, c, call{
+		endpoint: EndpointEnrollment, path: "/certificates/enrollments/" + url.PathEscape(referenceNumber), success: http.StatusOK,
+		bearer: c.tokens,
+	})
 	if err != nil {
 		return nil, err
 	}
 	if out.Status.Code == 0 {
 		return nil, unreadable(EndpointEnrollment)
 	}
-	return &out, nil
+	return out, nil
 }
 
 // ErrNoCertificate says that KSeF knows no certificate of the subject's under the number.
@@ -198,21 +180,17 @@ var ErrNoCertificate = errors.New("KSeF has no such certificate of the subject's
 
 // RetrieveCertificate fetches a certificate of the subject's. It fails with ErrNoCertificate where
 // there is none.
-func (c *Client) RetrieveCertificate(ctx context.Context, access TokenSource, serialNumber string) (*x509.Certificate, error) {
-	post, err := jsonCall(EndpointRetrieve, "/certificates/retrieve", access, struct {
-		SerialNumbers []string `json:"certificateSerialNumbers"`
-	}{[]string{serialNumber}})
-	if err != nil {
-		return nil, err
-	}
-	post.success = http.StatusOK
+func (c *Client) RetrieveCertificate(ctx context.Context, serialNumber string) (*x509.Certificate, error) {
 	var out struct {
 		Certificates []struct {
 			Certificate  []byte `json:"certificate"`
 			SerialNumber string `json:"certificateSerialNumber"`
 		} `json:"certificates"`
 	}
-	if err := c.do(ctx, post, &out); err != nil {
+	err := c.do(ctx, call{endpoint: EndpointRetrieve, success: http.StatusOK, bearer: c.tokens, json: struct {
+		SerialNumbers []string `json:"certificateSerialNumbers"`
+	}{[]string{serialNumber}}}, &out)
+	if err != nil {
 		return nil, err
 	}
 	for _, found := range out.Certificates {
@@ -230,13 +208,11 @@ func (c *Client) RetrieveCertificate(ctx context.Context, access TokenSource, se
 
 // RevokeCertificate revokes a certificate of the subject's; reason is one of KSeF's, such as
 // RevokedSuperseded. Sessions that were opened with it go on.
-func (c *Client) RevokeCertificate(ctx context.Context, access TokenSource, serialNumber, reason string) error {
-	post, err := jsonCall(EndpointRevokeCertificate, "/certificates/"+url.PathEscape(serialNumber)+"/revoke", access, struct {
-		Reason string `json:"revocationReason"`
-	}{reason})
-	if err != nil {
-		return err
-	}
-	post.success = http.StatusNoContent
-	return c.do(ctx, post, nil)
+func (c *Client) RevokeCertificate(ctx context.Context, serialNumber, reason string) error {
+	return c.do(ctx, call{
+		endpoint: EndpointRevokeCertificate, path: "/certificates/" + url.PathEscape(serialNumber) + "/revoke", success: http.StatusNoContent,
+		bearer: c.tokens, json: struct {
+			Reason string `json:"revocationReason"`
+		}{reason},
+	}, nil)
 }

@@ -3,8 +3,9 @@
 
 // Package client speaks KSeF's HTTP API: logging in, KSeF tokens, certificates, limits.
 //
-// It holds no session and takes no decisions: who logs in, when to wait and what to try again are
-// the callers' business. Secrets travel as [Secret], which prints as a placeholder.
+// It holds no session and knows no limits: access tokens come from a [TokenSource], the permission
+// to send from a [Limiter]. A request is sent again only where KSeF has refused its access token
+// and the source has another. Secrets travel as [Secret], which prints as a placeholder.
 package client
 
 import (
@@ -71,6 +72,7 @@ type Client struct {
 	userAgent string
 	onWarning func(Warning)
 	limiter   Limiter
+	tokens    TokenSource // nil for none
 	// unanswered counts the requests that got no answer in time, and closedAfter is how many there
 	// had been when the connections that were kept were last closed for it.
 	unanswered, closedAfter *atomic.Int64

@@ -39,13 +39,11 @@ func (a *answering) RoundTrip(request *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-func access() TokenSource { return Secret("access").Source() }
-
 func newClient(t *testing.T, transport http.RoundTripper) *Client {
 	t.Helper()
 	made, err := New(Config{URL: TestURL, Transport: transport, UserAgent: "test/1"})
 	require.NoError(t, err)
-	return made
+	return made.WithTokenSource(Secret("access"))
 }
 
 func TestBothErrorFormatsAreRead(t *testing.T) {
@@ -57,7 +55,7 @@ func TestBothErrorFormatsAreRead(t *testing.T) {
 		"serviceCode":"abc-1","timestamp":"2026-01-01T00:00:00Z"}}`
 	for name, body := range map[string]string{"problem details": problem, "legacy": legacy} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newClient(t, &answering{status: 400, body: body}).GenerateToken(t.Context(), access(), TokenRequest{})
+			_, err := newClient(t, &answering{status: 400, body: body}).GenerateToken(t.Context(), TokenRequest{})
 			var refused *APIError
 			require.ErrorAs(t, err, &refused)
 			require.True(t, refused.Has(26001))
@@ -74,7 +72,7 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 	_, err := newClient(t, &answering{
 		status: 403,
 		body:   `{"title":"Forbidden","status":403,"detail":"Brak uprawnień","reasonCode":"missing-permissions","security":{"requiredAnyOfPermissions":["CredentialsManage"]},"timestamp":"2026-01-01T00:00:00Z"}`,
-	}).Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+	}).Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	var refused *APIError
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, "missing-permissions", refused.ReasonCode)
@@ -96,7 +94,7 @@ func TestA403SaysWhyAndA429HowLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			limiter := &recordingLimiter{}
 			api := newClient(t, &answering{status: 429, header: test.header, body: test.body}).WithLimiter(limiter)
-			err := api.RevokeToken(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+			err := api.RevokeToken(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 			require.True(t, IsRateLimited(err))
 			require.True(t, IsRefusal(err))
 			require.Equal(t, []string{EndpointRevokeToken}, limiter.admitted)
@@ -139,7 +137,7 @@ func (g *recordingLimiter) Cancel() { g.cancelled++ }
 func TestNothingIsSentPastAGateThatRefuses(t *testing.T) {
 	server := &answering{status: 204}
 	closed := errors.New("no slot")
-	require.ErrorIs(t, newClient(t, server).WithLimiter(&recordingLimiter{refuse: closed}).RevokeToken(t.Context(), access(), "x"), closed)
+	require.ErrorIs(t, newClient(t, server).WithLimiter(&recordingLimiter{refuse: closed}).RevokeToken(t.Context(), "x"), closed)
 	require.Nil(t, server.seen)
 }
 
@@ -152,15 +150,15 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 		sent      bool
 		givenUp   int
 	}{
-		"no connection": {brokenTransport{dial}, access(), false, 0},
-		"no login":      {&answering{status: 204}, func(context.Context) (Secret, error) { return "", noBearer }, false, 0},
-		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, access(), true, 0},
-		"nobody waits":  {brokenTransport{context.Canceled}, access(), true, 1},
-		"it takes long": {brokenTransport{context.DeadlineExceeded}, access(), true, 1},
+		"no connection": {brokenTransport{dial}, Secret("access"), false, 0},
+		"no login":      {&answering{status: 204}, tokenFunc(func() (AccessToken, error) { return nil, noBearer }), false, 0},
+		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, Secret("access"), true, 0},
+		"nobody waits":  {brokenTransport{context.Canceled}, Secret("access"), true, 1},
+		"it takes long": {brokenTransport{context.DeadlineExceeded}, Secret("access"), true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			limiter := &recordingLimiter{}
-			err := newClient(t, test.transport).WithLimiter(limiter).RevokeToken(t.Context(), test.bearer, "x")
+			err := newClient(t, test.transport).WithTokenSource(test.bearer).WithLimiter(limiter).RevokeToken(t.Context(), "x")
 			require.Error(t, err)
 			require.Equal(t, test.sent, len(limiter.done)+limiter.givenUp == 1)
 			require.Equal(t, test.givenUp, limiter.givenUp)
@@ -173,11 +171,11 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 
 func TestOnlyTheDocumentedStatusIsASuccess(t *testing.T) {
 	for _, status := range []int{200, 202, 206} {
-		err := newClient(t, &answering{status: status, body: "<html>blocked</html>"}).RevokeToken(t.Context(), access(), "x")
+		err := newClient(t, &answering{status: status, body: "<html>blocked</html>"}).RevokeToken(t.Context(), "x")
 		var lost *TransportError
 		require.ErrorAs(t, err, &lost)
 	}
-	require.NoError(t, newClient(t, &answering{status: 204}).RevokeToken(t.Context(), access(), "x"))
+	require.NoError(t, newClient(t, &answering{status: 204}).RevokeToken(t.Context(), "x"))
 }
 
 func TestOneApiHasOneAddress(t *testing.T) {
@@ -198,7 +196,7 @@ func TestWhatCannotBeUnderstoodIsNoRefusal(t *testing.T) {
 		"a timeout of KSeF's": {status: 408},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newClient(t, server).GenerateToken(t.Context(), access(), TokenRequest{})
+			_, err := newClient(t, server).GenerateToken(t.Context(), TokenRequest{})
 			require.Error(t, err)
 			require.False(t, IsRefusal(err))
 		})
@@ -210,7 +208,7 @@ func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
 		"authorIdentifier":{"type":"Robot","value":"1"},"contextIdentifier":{"type":"Planet","value":"Mars"},"description":"d",
 		"requestedPermissions":["FlyToTheMoon"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","lastUseDate":null,
 		"status":"Sleeping","statusDetails":null,"validTo":"2027-01-01T00:00:00Z","extra":{"a":[1]}}`}).
-		Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+		Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.NoError(t, err)
 	require.Equal(t, TokenStatus("Sleeping"), token.Status)
 	require.False(t, token.Status.Dead())
@@ -218,13 +216,13 @@ func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
 
 func TestAnAnswerAboutAnotherTokenIsNotBelieved(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-46","status":"Revoked"}`}).
-		Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+		Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.Error(t, err)
 }
 
 func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"tokens":[],"continuationToken":"` + strings.Repeat("x", maxBody) + `"}`}).
-		QueryTokens(t.Context(), access(), TokenQuery{})
+		QueryTokens(t.Context(), TokenQuery{})
 	require.Error(t, err)
 }
 
@@ -233,7 +231,7 @@ func TestRequestsCarryWhatKSeFAsksFor(t *testing.T) {
 	var warnings []Warning
 	api, err := New(Config{URL: TestURL + "/", Transport: server, OnWarning: func(w Warning) { warnings = append(warnings, w) }})
 	require.NoError(t, err)
-	_, err = api.QueryTokens(t.Context(), Secret("secret-access").Source(), TokenQuery{
+	_, err = api.WithTokenSource(Secret("secret-access")).QueryTokens(t.Context(), TokenQuery{
 		Statuses: []string{"Active", "Pending"}, Description: "raport żółty", PageSize: 50, Continuation: "next",
 		Author: testAuthor, AuthorType: "Nip",
 	})
@@ -258,7 +256,7 @@ func (b brokenTransport) RoundTrip(*http.Request) (*http.Response, error) { retu
 
 func TestATransportErrorHasItsCauseAndNoAddress(t *testing.T) {
 	cause := errors.New("connection reset")
-	_, err := newClient(t, brokenTransport{cause}).QueryTokens(t.Context(), access(), TokenQuery{Description: "private words"})
+	_, err := newClient(t, brokenTransport{cause}).QueryTokens(t.Context(), TokenQuery{Description: "private words"})
 	var lost *TransportError
 	require.ErrorAs(t, err, &lost)
 	require.ErrorIs(t, err, cause)
@@ -343,7 +341,7 @@ func FuzzAnswers(f *testing.F) {
 			status = 200 + (status&0x7fffffff)%400
 		}
 		api := newClient(t, &answering{status: status, body: body, header: http.Header{"Retry-After": {retryAfter}}})
-		if token, err := api.GenerateToken(t.Context(), access(), TokenRequest{}); err == nil {
+		if token, err := api.GenerateToken(t.Context(), TokenRequest{}); err == nil {
 			require.NotEmpty(t, token.ReferenceNumber)
 			require.NotEmpty(t, token.Token)
 		} else {
@@ -351,8 +349,8 @@ func FuzzAnswers(f *testing.F) {
 			var refused *APIError
 			require.True(t, !errors.As(err, &refused) || (refused.RetryAfter >= 0 && refused.RetryAfter <= maxRetryAfter))
 		}
-		_, _ = api.QueryTokens(t.Context(), access(), TokenQuery{})
-		_, _ = api.Token(t.Context(), access(), "x")
+		_, _ = api.QueryTokens(t.Context(), TokenQuery{})
+		_, _ = api.Token(t.Context(), "x")
 		_, _ = api.TokenKey(t.Context())
 		_, _ = api.Challenge(t.Context())
 		fuzzCertificates(t, api)
@@ -362,17 +360,17 @@ func FuzzAnswers(f *testing.F) {
 // fuzzCertificates holds that no answer passes for a certificate that was not asked for.
 func fuzzCertificates(t *testing.T, api *Client) {
 	const serial = "0123456789ABCDEF"
-	if number, err := api.Enroll(t.Context(), access(), EnrollmentRequest{}); err == nil {
+	if number, err := api.Enroll(t.Context(), EnrollmentRequest{}); err == nil {
 		require.NotEmpty(t, number)
 	}
-	if enrollment, err := api.Enrollment(t.Context(), access(), "x"); err == nil {
+	if enrollment, err := api.Enrollment(t.Context(), "x"); err == nil {
 		require.NotZero(t, enrollment.Status.Code)
 	}
-	if certificate, err := api.RetrieveCertificate(t.Context(), access(), serial); err == nil {
+	if certificate, err := api.RetrieveCertificate(t.Context(), serial); err == nil {
 		require.NotNil(t, certificate)
 	}
-	_, _ = api.QueryCertificates(t.Context(), access(), CertificateQuery{Name: serial})
-	_, _ = api.CertificateLimits(t.Context(), access())
-	_, _ = api.EnrollmentData(t.Context(), access())
-	_ = api.RevokeCertificate(t.Context(), access(), serial, RevokedSuperseded)
+	_, _ = api.QueryCertificates(t.Context(), CertificateQuery{Name: serial})
+	_, _ = api.CertificateLimits(t.Context())
+	_, _ = api.EnrollmentData(t.Context())
+	_ = api.RevokeCertificate(t.Context(), serial, RevokedSuperseded)
 }

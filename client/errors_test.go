@@ -20,7 +20,7 @@ func TestErrorTextOf429(t *testing.T) {
 			_, err := newClient(t, &answering{
 				status: 429, header: http.Header{"Retry-After": {retryAfter}},
 				body: `{"title":"Too Many Requests","status":429,"detail":"Przekroczono limit. Spróbuj ponownie po 12 sekundach.","traceId":"t1"}`,
-			}).Token(t.Context(), access(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
+			}).Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 			require.EqualError(t, err, "KSeF refused GET /tokens/{referenceNumber} with status 429: "+
 				"Przekroczono limit. Spróbuj ponownie po 12 sekundach. KSeF's request limit is used up for this context or address; "+slot+" [trace id t1]")
 		}

@@ -45,14 +45,12 @@ type grantItem struct {
 
 // PersonalGrants returns the first hundred grants of the subject of the access token, which is one
 // for the taxpayer.
-func (c *Client) PersonalGrants(ctx context.Context, access TokenSource, taxpayer ContextIdentifier) (*Grants, error) {
-	call, err := jsonCall(EndpointPersonalGrants, "/permissions/query/personal/grants?pageOffset=0&pageSize=100", access, struct{}{})
+func (c *Client) PersonalGrants(ctx context.Context, taxpayer ContextIdentifier) (*Grants, error) {
+	page, err := fetch[grantsPage](ctx, c, call{
+		endpoint: EndpointPersonalGrants, path: "/permissions/query/personal/grants?pageOffset=0&pageSize=100", success: http.StatusOK,
+		bearer: c.tokens, json: struct{}{},
+	})
 	if err != nil {
-		return nil, err
-	}
-	call.success = http.StatusOK
-	var page grantsPage
-	if err := c.do(ctx, call, &page); err != nil {
 		return nil, err
 	}
 	return page.grants(taxpayer), nil

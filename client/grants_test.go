@@ -38,7 +38,7 @@ func TestPersonalGrants(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ksef := &answering{status: http.StatusOK, body: test.body}
-			grants, err := newClient(t, ksef).PersonalGrants(t.Context(), access(), ContextIdentifier{ContextNIP, "5265877635"})
+			grants, err := newClient(t, ksef).PersonalGrants(t.Context(), ContextIdentifier{ContextNIP, "5265877635"})
 			require.NoError(t, err)
 			require.Equal(t, "100", ksef.seen.URL.Query().Get("pageSize"))
 			require.Equal(t, test.want, *grants)

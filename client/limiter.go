@@ -10,7 +10,7 @@ import (
 
 // Limiter admits requests: it knows KSeF's limits and says when one may go.
 type Limiter interface {
-	// Admit waits until a request to the endpoint may be sent. Where it returns nil, the pass is
+	// Admit waits until a request to the endpoint may be sent. Where it returns nil, the permit is
 	// closed exactly once.
 	Admit(ctx context.Context, endpoint string) (Permit, error)
 }
@@ -30,7 +30,7 @@ type Permit interface {
 	Cancel()
 }
 
-// WithLimiter returns a client that sends each request through the gate.
+// WithLimiter returns a client that sends each request through the limiter.
 func (c *Client) WithLimiter(limiter Limiter) *Client {
 	limited := *c
 	limited.limiter = limiter

@@ -34,10 +34,8 @@ type RateLimitGroups struct {
 
 // RateLimits returns the limits in force for the context of the access token and for the address
 // from which it is sent.
-func (c *Client) RateLimits(ctx context.Context, access TokenSource) (RateLimitGroups, error) {
+func (c *Client) RateLimits(ctx context.Context) (RateLimitGroups, error) {
 	var out RateLimitGroups
-	err := c.do(ctx, call{
-		endpoint: EndpointRateLimits, method: http.MethodGet, path: "/rate-limits", bearer: access, success: http.StatusOK,
-	}, &out)
+	err := c.do(ctx, call{endpoint: EndpointRateLimits, success: http.StatusOK, bearer: c.tokens}, &out)
 	return out, err
 }

@@ -4,7 +4,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -27,7 +26,7 @@ func TestRateLimits(t *testing.T) {
 		"window untold": {`{"other":{"perSecond":5,"perMinute":null}}`, RateLimitGroups{Other: &RateLimits{PerSecond: 5}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			told, err := newClient(t, &answering{status: 200, body: test.body}).RateLimits(t.Context(), access())
+			told, err := newClient(t, &answering{status: 200, body: test.body}).RateLimits(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, test.want, told)
 		})
@@ -38,25 +37,25 @@ func TestRateLimits(t *testing.T) {
 func TestPassBegin(t *testing.T) {
 	t.Run("after the bearer token", func(t *testing.T) {
 		limiter, server := &recordingLimiter{}, &answering{status: 204}
-		bearer := func(context.Context) (Secret, error) {
+		tokens := tokenFunc(func() (AccessToken, error) {
 			require.Len(t, limiter.admitted, 1)
 			require.Zero(t, limiter.begun)
-			return "access", nil
-		}
-		require.NoError(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), bearer, "x"))
+			return Secret("access"), nil
+		})
+		require.NoError(t, newClient(t, server).WithTokenSource(tokens).WithLimiter(limiter).RevokeToken(t.Context(), "x"))
 		require.Equal(t, 1, limiter.begun)
 		require.Len(t, limiter.done, 1)
 	})
 	t.Run("without a bearer token there is nothing to begin", func(t *testing.T) {
 		limiter, server := &recordingLimiter{}, &answering{status: 204}
-		bearer := func(context.Context) (Secret, error) { return "", errors.New("no login") }
-		require.Error(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), bearer, "x"))
+		tokens := tokenFunc(func() (AccessToken, error) { return nil, errors.New("no login") })
+		require.Error(t, newClient(t, server).WithTokenSource(tokens).WithLimiter(limiter).RevokeToken(t.Context(), "x"))
 		require.Zero(t, limiter.begun)
 		require.Equal(t, 1, limiter.cancelled)
 	})
 	t.Run("refused", func(t *testing.T) {
 		limiter, server := &recordingLimiter{refuseBegin: errors.New("no slot")}, &answering{status: 204}
-		require.ErrorIs(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), access(), "x"), limiter.refuseBegin)
+		require.ErrorIs(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), "x"), limiter.refuseBegin)
 		require.Nil(t, server.seen)
 		require.Equal(t, 1, limiter.cancelled)
 		require.Empty(t, limiter.done)

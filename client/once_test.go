@@ -26,9 +26,9 @@ func TestARequestIsSentOnceThoughItsConnectionBreaks(t *testing.T) {
 	api, err := New(Config{URL: server.URL})
 	require.NoError(t, err)
 	defer api.Close()
-	_, err = api.QueryTokens(t.Context(), access(), TokenQuery{})
+	_, err = api.QueryTokens(t.Context(), TokenQuery{})
 	require.NoError(t, err)
-	_, err = api.QueryTokens(t.Context(), access(), TokenQuery{})
+	_, err = api.QueryTokens(t.Context(), TokenQuery{})
 	require.Error(t, err)
 	require.Equal(t, int32(2), arrived.Load())
 }

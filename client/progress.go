@@ -4,6 +4,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -18,12 +19,13 @@ type progress struct {
 	connected, handshakeFailed atomic.Bool
 }
 
-// follow returns the request, with its progress noted in p. Where a kept connection is lost,
-// net/http asks for another: for a GET always, otherwise only if nothing was written to the first.
-func (p *progress) follow(request *http.Request) *http.Request {
-	return request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+// follow returns a context for a request with the method, whose progress p then has. Where a kept
+// connection is lost, net/http asks for another: for a GET always, otherwise only if nothing was
+// written to the first.
+func (p *progress) follow(ctx context.Context, method string) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
-			if request.Method != http.MethodGet {
+			if method != http.MethodGet {
 				p.connected.Store(false)
 			}
 		},
@@ -33,7 +35,7 @@ func (p *progress) follow(request *http.Request) *http.Request {
 				p.handshakeFailed.Store(true)
 			}
 		},
-	}))
+	})
 }
 
 // unsent says of a failed request that it certainly had no connection, so that nothing was sent.

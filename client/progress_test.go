@@ -55,7 +55,7 @@ func TestTransportErrorText(t *testing.T) {
 			require.NoError(t, err)
 			defer made.Close()
 			limiter := &recordingLimiter{}
-			_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
+			_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), TokenRequest{})
 			var lost *TransportError
 			require.ErrorAs(t, err, &lost)
 			require.Equal(t, test.sent, lost.Sent)
@@ -95,10 +95,10 @@ func TestProgressOfASecondConnection(t *testing.T) {
 	require.NoError(t, err)
 	defer made.Close()
 	limiter := &recordingLimiter{}
-	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
+	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), TokenRequest{})
 	require.NoError(t, err)
 	broken.Store(true)
-	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), access(), TokenRequest{})
+	_, err = made.WithLimiter(limiter).GenerateToken(t.Context(), TokenRequest{})
 	require.ErrorContains(t, err, "KSeF could not be reached for POST /tokens: dial")
 	require.False(t, MayHaveActed(err, EndpointGenerateToken))
 	require.Equal(t, 1, limiter.cancelled)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,26 +26,27 @@ const (
 	maxRetryAfter = 24 * time.Hour
 )
 
-// call is one request: an endpoint as KSeF's documentation names it, the path with its parameters
-// filled in, and what goes along.
+// call is one request.
 type call struct {
-	endpoint    string // "GET /tokens/{referenceNumber}"
-	method      string
-	path        string
-	success     int // the status that KSeF documents for a success
-	bearer      TokenSource
-	header      map[string]string
-	contentType string
-	body        []byte
+	endpoint     string      // as KSeF's documentation names it: "GET /tokens/{referenceNumber}"
+	path         string      // with its parameters and its query; "" for the path that endpoint names
+	success      int         // the status that KSeF documents for a success
+	bearer       TokenSource // nil for none
+	continuation string      // asks for a later page; "" for the first
+	json         any         // becomes the body; nil for none
+	contentType  string
+	body         []byte
 }
 
-// TokenSource gives the bearer token of a request at the moment in which it is sent: a wait for
-// KSeF's limits may outlast a token.
-type TokenSource func(ctx context.Context) (Secret, error)
-
-// Source returns the secret itself as the bearer token.
-func (s Secret) Source() TokenSource {
-	return func(context.Context) (Secret, error) { return s, nil }
+func (c *call) encode() (err error) {
+	if c.json == nil {
+		return nil
+	}
+	c.contentType = "application/json"
+	if c.body, err = json.Marshal(c.json); err != nil {
+		return fmt.Errorf("encoding the request for %s: %w", c.endpoint, err)
+	}
+	return nil
 }
 
 // errUnreadable marks a success whose body was not whole or not as documented.
@@ -55,38 +57,27 @@ func unreadable(endpoint string) error {
 	return &TransportError{Endpoint: endpoint, Sent: true, Connected: true, Err: errUnreadable}
 }
 
-// jsonCall makes a POST with a JSON body, which KSeF answers with 202 unless said otherwise.
-func jsonCall(endpoint, path string, bearer TokenSource, body any) (call, error) {
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		return call{}, fmt.Errorf("encoding the request for %s: %w", endpoint, err)
-	}
-	return call{
-		endpoint: endpoint, method: http.MethodPost, path: path, success: http.StatusAccepted, bearer: bearer,
-		contentType: "application/json", body: encoded,
-	}, nil
-}
-
 // blockUnlessTold is how long a 429 without a Retry-After keeps us away: the window that is most
 // likely to be full.
 const blockUnlessTold = time.Minute
 
-// do sends the call and decodes a success into out (nil: there is no body).
-func (c *Client) do(ctx context.Context, call call, out any) error {
-	permit, err := c.limiter.Admit(ctx, call.endpoint)
-	if err != nil {
-		return err
+// fetch makes the call and returns what KSeF answers.
+func fetch[T any](ctx context.Context, c *Client, call call) (*T, error) {
+	var out T
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
 	}
-	request, cancel, err := c.begin(ctx, permit, call)
-	if err != nil {
-		permit.Cancel()
-		return err
-	}
+	return &out, nil
+}
+
+// exchange sends the request, settles its permit and decodes the answer.
+func (c *Client) exchange(ctx context.Context, permit Permit, call *call, request *http.Request, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	c.closeSilent()
 	sent := time.Now()
 	var sending progress
-	response, err := c.http.Do(sending.follow(request))
+	response, err := c.http.Do(request.WithContext(sending.follow(ctx, request.Method)))
 	if err != nil {
 		lost := &TransportError{Endpoint: call.endpoint, Sent: !sending.unsent(err), Connected: sending.connected.Load(), Err: withoutURL(err)}
 		c.settle(permit, sent, lost)
@@ -114,7 +105,7 @@ func (c *Client) closeSilent() {
 	}
 }
 
-// settle closes a pass: with what a 429 asked for, as never used, or as given up. sent is zero
+// settle closes a permit: with what a 429 asked for, as never used, or as given up. sent is zero
 // where KSeF has begun to answer.
 func (c *Client) settle(permit Permit, sent time.Time, err error) {
 	left := errors.Is(err, context.Canceled) && !sent.IsZero() && time.Since(sent) >= unansweredAfter
@@ -136,7 +127,7 @@ func (c *Client) settle(permit Permit, sent time.Time, err error) {
 }
 
 // read turns an answer into out, or into an error.
-func (c *Client) read(call call, response *http.Response, out any) error {
+func (c *Client) read(call *call, response *http.Response, out any) error {
 	c.noteWarning(call.endpoint, response.Header)
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if response.StatusCode < 200 || response.StatusCode > 299 {
@@ -159,30 +150,31 @@ func (c *Client) read(call call, response *http.Response, out any) error {
 }
 
 // begin makes the request once it may be sent.
-func (c *Client) begin(ctx context.Context, permit Permit, call call) (*http.Request, context.CancelFunc, error) {
-	var bearer Secret
-	if call.bearer != nil {
-		var err error
-		if bearer, err = call.bearer(ctx); err != nil {
+func (c *Client) begin(ctx context.Context, permit Permit, call *call, source func(context.Context) (AccessToken, error)) (request *http.Request, token AccessToken, err error) {
+	if source != nil {
+		if token, err = source(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
 	if err := permit.Begin(ctx); err != nil {
 		return nil, nil, err
 	}
-	return c.request(ctx, call, bearer)
+	request, err = c.request(ctx, call, token)
+	return request, token, err
 }
 
-func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.Request, context.CancelFunc, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	request, err := http.NewRequestWithContext(ctx, call.method, c.base+call.path, bytes.NewReader(call.body))
-	if err != nil {
-		cancel()
-		return nil, nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
+func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*http.Request, error) {
+	method, path, _ := strings.Cut(call.endpoint, " ")
+	if call.path != "" {
+		path = call.path
 	}
-	if call.method == http.MethodGet {
-		// net/http would send it again by itself where a connection that it had kept breaks, past
-		// the gate. It does not with a body that it cannot rewind.
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(call.body))
+	if err != nil {
+		return nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
+	}
+	if method == http.MethodGet {
+		// net/http would send it again by itself, past the limiter, where a connection that it had
+		// kept breaks. It does not with a body that it cannot rewind.
 		request.Body, request.GetBody = io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	request.Header.Set("Accept", "application/json")
@@ -193,13 +185,13 @@ func (c *Client) request(ctx context.Context, call call, bearer Secret) (*http.R
 	if call.contentType != "" {
 		request.Header.Set("Content-Type", call.contentType)
 	}
-	if bearer != "" {
-		request.Header.Set("Authorization", "Bearer "+bearer.Reveal())
+	if token != nil {
+		request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	}
-	for name, value := range call.header {
-		request.Header.Set(name, value)
+	if call.continuation != "" {
+		request.Header.Set("X-Continuation-Token", call.continuation)
 	}
-	return request, cancel, nil
+	return request, nil
 }
 
 // withoutURL drops the address from net/http's error: the endpoint is named anyway, and a query may

@@ -53,33 +53,24 @@ type SessionPage struct {
 
 // QuerySessions returns a page of the sessions that the subject has in the context of the access
 // token.
-func (c *Client) QuerySessions(ctx context.Context, access TokenSource, query SessionQuery) (*SessionPage, error) {
-	get := call{endpoint: EndpointQuerySessions, method: http.MethodGet, path: "/auth/sessions", bearer: access, success: http.StatusOK}
+func (c *Client) QuerySessions(ctx context.Context, query SessionQuery) (*SessionPage, error) {
+	get := call{endpoint: EndpointQuerySessions, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation}
 	if query.PageSize > 0 {
-		get.path += "?" + url.Values{"pageSize": {strconv.Itoa(query.PageSize)}}.Encode()
+		get.path = "/auth/sessions?pageSize=" + strconv.Itoa(query.PageSize)
 	}
-	if query.Continuation != "" {
-		get.header = map[string]string{"x-continuation-token": query.Continuation}
-	}
-	var out SessionPage
-	if err := c.do(ctx, get, &out); err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[SessionPage](ctx, c, get)
 }
 
 // EndSession ends the session that the token, access or refresh, belongs to. Access tokens stay
 // valid to their own end, up to 15 minutes.
 func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
-	return c.do(ctx, call{
-		endpoint: EndpointEndSession, method: http.MethodDelete, path: "/auth/sessions/current", success: http.StatusNoContent, bearer: bearer.Source(),
-	}, nil)
+	return c.do(ctx, call{endpoint: EndpointEndSession, success: http.StatusNoContent, bearer: bearer}, nil)
 }
 
 // EndSessionByNumber ends a session of the same subject and context as the access token's.
-func (c *Client) EndSessionByNumber(ctx context.Context, access TokenSource, referenceNumber string) error {
+func (c *Client) EndSessionByNumber(ctx context.Context, referenceNumber string) error {
 	return c.do(ctx, call{
-		endpoint: EndpointEndNumbered, method: http.MethodDelete, path: "/auth/sessions/" + url.PathEscape(referenceNumber),
-		success: http.StatusNoContent, bearer: access,
+		endpoint: EndpointEndNumbered, path: "/auth/sessions/" + url.PathEscape(referenceNumber), success: http.StatusNoContent,
+		bearer: c.tokens,
 	}, nil)
 }

@@ -16,7 +16,7 @@ func TestQuerySessions(t *testing.T) {
 			"isTokenRedeemed":true,"lastTokenRefreshDate":"2026-11-24T13:00:00Z","refreshTokenValidUntil":"2026-12-01T12:00:00Z"},
 		{"referenceNumber":"20251010-AU-1DCE3E3000-12ECB5B36E-46","startDate":"2026-11-24T12:00:00+02:00","status":{"code":425},
 			"authenticationMethod":"SomethingNew","isTokenRedeemed":null,"refreshTokenValidUntil":null}]}`}
-	page, err := newClient(t, server).QuerySessions(t.Context(), access(), SessionQuery{PageSize: 20, Continuation: "next"})
+	page, err := newClient(t, server).QuerySessions(t.Context(), SessionQuery{PageSize: 20, Continuation: "next"})
 	require.NoError(t, err)
 	require.Equal(t, "/v2/auth/sessions?pageSize=20", server.seen.URL.RequestURI())
 	require.Equal(t, "next", server.seen.Header.Get("x-continuation-token"))
@@ -34,7 +34,7 @@ func TestQuerySessions(t *testing.T) {
 	require.Nil(t, second.Method)
 	require.Nil(t, second.RefreshValidUntil)
 
-	_, err = newClient(t, server).QuerySessions(t.Context(), access(), SessionQuery{})
+	_, err = newClient(t, server).QuerySessions(t.Context(), SessionQuery{})
 	require.NoError(t, err)
 	require.Equal(t, "/v2/auth/sessions", server.seen.URL.RequestURI())
 }
@@ -42,14 +42,14 @@ func TestQuerySessions(t *testing.T) {
 func TestEndSessionByNumber(t *testing.T) {
 	server := &answering{status: 204}
 	limiter := &recordingLimiter{}
-	err := newClient(t, server).WithLimiter(limiter).EndSessionByNumber(t.Context(), access(), "20251010-AU-1DCE3E3000/12ECB5B36E-45")
+	err := newClient(t, server).WithLimiter(limiter).EndSessionByNumber(t.Context(), "20251010-AU-1DCE3E3000/12ECB5B36E-45")
 	require.NoError(t, err)
 	require.Equal(t, "DELETE", server.seen.Method)
 	require.Equal(t, "/v2/auth/sessions/20251010-AU-1DCE3E3000%2F12ECB5B36E-45", server.seen.URL.RequestURI())
 	require.Equal(t, []string{EndpointEndNumbered}, limiter.admitted)
 
 	err = newClient(t, &answering{status: 400, body: `{"errors":[{"code":21405,"description":"d"}]}`}).
-		EndSessionByNumber(t.Context(), access(), "x")
+		EndSessionByNumber(t.Context(), "x")
 	require.True(t, HasCode(err, 21405))
 }
 

@@ -56,20 +56,12 @@ func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, taxpayer
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
 	}
-	request, err := jsonCall(EndpointKSeFToken, "/auth/ksef-token", nil, struct {
+	return fetch[Operation](ctx, c, call{endpoint: EndpointKSeFToken, success: http.StatusAccepted, json: struct {
 		Challenge      string            `json:"challenge"`
 		Context        ContextIdentifier `json:"contextIdentifier"`
 		EncryptedToken []byte            `json:"encryptedToken"`
 		PublicKeyID    string            `json:"publicKeyId,omitempty"`
-	}{challenge.Challenge, taxpayer, encrypted, key.ID})
-	if err != nil {
-		return nil, err
-	}
-	var out Operation
-	if err := c.do(ctx, request, &out); err != nil {
-		return nil, err
-	}
-	return &out, nil
+	}{challenge.Challenge, taxpayer, encrypted, key.ID}})
 }
 
 // PublicKey is a key of KSeF's for encrypting what is sent to it.
@@ -103,7 +95,7 @@ func (p *publicKeys) translate(c clock) {
 // (KSeF's page on public keys).
 func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
 	var out publicKeys
-	err := c.do(ctx, call{endpoint: EndpointPublicKeys, method: http.MethodGet, path: "/security/public-key-certificates", success: http.StatusOK}, &out)
+	err := c.do(ctx, call{endpoint: EndpointPublicKeys, success: http.StatusOK}, &out)
 	if err != nil {
 		return nil, err
 	}

@@ -128,24 +128,20 @@ type TokenPage struct {
 }
 
 // GenerateToken makes a token. It is Pending at first and cannot log in before it is Active.
-func (c *Client) GenerateToken(ctx context.Context, access TokenSource, request TokenRequest) (*NewToken, error) {
-	post, err := jsonCall(EndpointGenerateToken, "/tokens", access, request)
+func (c *Client) GenerateToken(ctx context.Context, request TokenRequest) (*NewToken, error) {
+	out, err := fetch[NewToken](ctx, c, call{endpoint: EndpointGenerateToken, success: http.StatusAccepted, bearer: c.tokens, json: request})
 	if err != nil {
-		return nil, err
-	}
-	var out NewToken
-	if err := c.do(ctx, post, &out); err != nil {
 		return nil, err
 	}
 	if out.ReferenceNumber == "" || out.Token == "" {
 		return nil, unreadable(EndpointGenerateToken)
 	}
-	return &out, nil
+	return out, nil
 }
 
 // QueryTokens returns a page of the context's tokens, foreign ones included, as far as the caller
 // may see them.
-func (c *Client) QueryTokens(ctx context.Context, access TokenSource, query TokenQuery) (*TokenPage, error) {
+func (c *Client) QueryTokens(ctx context.Context, query TokenQuery) (*TokenPage, error) {
 	values := url.Values{}
 	for _, status := range query.Statuses {
 		values.Add("status", status)
@@ -156,18 +152,11 @@ func (c *Client) QueryTokens(ctx context.Context, access TokenSource, query Toke
 	if query.PageSize > 0 {
 		values.Set("pageSize", strconv.Itoa(query.PageSize))
 	}
-	get := call{endpoint: EndpointQueryTokens, method: http.MethodGet, path: "/tokens", bearer: access, success: http.StatusOK}
+	get := call{endpoint: EndpointQueryTokens, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation}
 	if len(values) > 0 {
-		get.path += "?" + values.Encode()
+		get.path = "/tokens?" + values.Encode()
 	}
-	if query.Continuation != "" {
-		get.header = map[string]string{"x-continuation-token": query.Continuation}
-	}
-	var out TokenPage
-	if err := c.do(ctx, get, &out); err != nil {
-		return nil, err
-	}
-	return &out, nil
+	return fetch[TokenPage](ctx, c, get)
 }
 
 func setIf(values url.Values, name, value string) {
@@ -177,27 +166,24 @@ func setIf(values url.Values, name, value string) {
 }
 
 // Token returns what KSeF tells about one token.
-func (c *Client) Token(ctx context.Context, access TokenSource, referenceNumber string) (*Token, error) {
-	var out Token
-	err := c.do(ctx, call{
-		endpoint: EndpointToken, method: http.MethodGet,
-		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusOK,
-	}, &out)
+func (c *Client) Token(ctx context.Context, referenceNumber string) (*Token, error) {
+	out, err := fetch[Token](ctx, c, call{
+		endpoint: EndpointToken, path: "/tokens/" + url.PathEscape(referenceNumber), success: http.StatusOK, bearer: c.tokens,
+	})
 	if err != nil {
 		return nil, err
 	}
 	if out.ReferenceNumber != referenceNumber || out.Status == "" {
 		return nil, unreadable(EndpointToken)
 	}
-	return &out, nil
+	return out, nil
 }
 
 // RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted (204). KSeF has no 404:
 // see TokenStatus.Dead for what else proves an end.
-func (c *Client) RevokeToken(ctx context.Context, access TokenSource, referenceNumber string) error {
+func (c *Client) RevokeToken(ctx context.Context, referenceNumber string) error {
 	return c.do(ctx, call{
-		endpoint: EndpointRevokeToken, method: http.MethodDelete,
-		path: "/tokens/" + url.PathEscape(referenceNumber), bearer: access, success: http.StatusNoContent,
+		endpoint: EndpointRevokeToken, path: "/tokens/" + url.PathEscape(referenceNumber), success: http.StatusNoContent, bearer: c.tokens,
 	}, nil)
 }
 

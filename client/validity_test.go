@@ -33,18 +33,18 @@ func TestValidity(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			made, err := newClient(t, &answering{status: http.StatusAccepted, body: `{` + test.fields + `"referenceNumber":"` + reference + `","token":"secret"}`}).
-				GenerateToken(t.Context(), access(), TokenRequest{})
+				GenerateToken(t.Context(), TokenRequest{})
 			require.NoError(t, err)
 			require.True(t, test.want.Equal(made.ValidUntil), made.ValidUntil)
 			require.Equal(t, Secret("secret"), made.Token)
 
 			one := `{` + test.fields + `"referenceNumber":"` + reference + `","status":"Active"}`
-			token, err := newClient(t, &answering{status: http.StatusOK, body: one}).Token(t.Context(), access(), reference)
+			token, err := newClient(t, &answering{status: http.StatusOK, body: one}).Token(t.Context(), reference)
 			require.NoError(t, err)
 			require.True(t, test.want.Equal(token.ValidUntil), token.ValidUntil)
 			require.Equal(t, StatusActive, token.Status)
 
-			page, err := newClient(t, &answering{status: http.StatusOK, body: `{"tokens":[` + one + `]}`}).QueryTokens(t.Context(), access(), TokenQuery{})
+			page, err := newClient(t, &answering{status: http.StatusOK, body: `{"tokens":[` + one + `]}`}).QueryTokens(t.Context(), TokenQuery{})
 			require.NoError(t, err)
 			require.True(t, test.want.Equal(page.Tokens[0].ValidUntil), page.Tokens[0].ValidUntil)
 		})
@@ -57,10 +57,10 @@ func TestValidityIsTranslatedToTheLocalClock(t *testing.T) {
 		end := time.Now().Add(5 * time.Hour).UTC().Format(time.RFC3339)
 		body := `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-45","token":"secret","status":"Active","validTo":"` + end + `"}`
 		want := time.Now().Add(2 * time.Hour)
-		made, err := newClient(t, &answering{status: http.StatusAccepted, header: ahead, body: body}).GenerateToken(t.Context(), access(), TokenRequest{})
+		made, err := newClient(t, &answering{status: http.StatusAccepted, header: ahead, body: body}).GenerateToken(t.Context(), TokenRequest{})
 		require.NoError(t, err)
 		require.True(t, want.Equal(made.ValidUntil), made.ValidUntil)
-		page, err := newClient(t, &answering{status: http.StatusOK, header: ahead, body: `{"tokens":[` + body + `]}`}).QueryTokens(t.Context(), access(), TokenQuery{})
+		page, err := newClient(t, &answering{status: http.StatusOK, header: ahead, body: `{"tokens":[` + body + `]}`}).QueryTokens(t.Context(), TokenQuery{})
 		require.NoError(t, err)
 		require.True(t, want.Equal(page.Tokens[0].ValidUntil), page.Tokens[0].ValidUntil)
 	})

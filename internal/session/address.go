@@ -5,7 +5,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 
@@ -111,18 +110,6 @@ func (m *Manager) rebind(ctx context.Context, taxpayer client.ContextIdentifier,
 		return successor.rebind(ctx, taxpayer, refused, cause)
 	}
 	return session, err
-}
-
-// noteAddressRefused returns what became of a request under a session that rebind has given. Where
-// KSeF has refused its address too, that is remembered, so that not every request logs in.
-func (m *Manager) noteAddressRefused(taxpayer client.ContextIdentifier, session *Session, err error) error {
-	var known *AddressError
-	if !client.IsAddressRefused(err) || errors.As(err, &known) {
-		return err
-	}
-	refused := &AddressError{Allowed: m.AllowedIPs, SeenFrom: session.seenFrom, Err: err}
-	m.entry(taxpayer).fail(context.Background(), refused)
-	return refused
 }
 
 // addressError asks KSeF from where it sees this node, for the text of an error.

@@ -97,7 +97,7 @@ func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		first, second, third := f.own("first", clerk), f.own("second", clerk), f.own("third", clerk)
 		f.works(first)
-		api := first.In(taxpayer, open{})
+		api := apiOf(first)
 		first.ReplaceWith(second)
 		second.ReplaceWith(third)
 		_, err := api.QueryTokens(t.Context(), client.TokenQuery{})

@@ -22,10 +22,10 @@ func TestListedSessions(t *testing.T) {
 		}
 		access, err := m.Access(t.Context(), taxpayer)
 		require.NoError(t, err)
-		api, query := f.options.Client, client.SessionQuery{}
+		api, query := f.options.Client.WithTokenSource(access), client.SessionQuery{}
 		list := func() (listed []client.Session) {
 			for more := true; more; more = query.Continuation != "" {
-				page, err := api.QuerySessions(t.Context(), access.Source(), query)
+				page, err := api.QuerySessions(t.Context(), query)
 				require.NoError(t, err)
 				listed, query.Continuation = append(listed, page.Sessions...), page.Continuation
 			}
@@ -42,7 +42,7 @@ func TestListedSessions(t *testing.T) {
 		require.Equal(t, m.Sessions()[0].ReferenceNumber, listed[0].ReferenceNumber)
 
 		last := listed[11]
-		require.NoError(t, api.EndSessionByNumber(t.Context(), access.Source(), last.ReferenceNumber))
+		require.NoError(t, api.EndSessionByNumber(t.Context(), last.ReferenceNumber))
 		require.Equal(t, 11, f.open())
 		for _, one := range list() {
 			require.False(t, one.ReferenceNumber == last.ReferenceNumber && one.Status.Code == client.LoginDone)

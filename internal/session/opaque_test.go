@@ -91,7 +91,7 @@ func TestSameAccessToken(t *testing.T) {
 		})
 	}
 	query := func(t *testing.T, m *session.Manager) error {
-		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
+		_, err := apiOf(m).QueryTokens(t.Context(), client.TokenQuery{})
 		return err
 	}
 

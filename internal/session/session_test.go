@@ -75,8 +75,13 @@ func (f *fixture) count(endpoint string) int {
 // works says that the access token is one that KSeF accepts.
 func (f *fixture) works(m *session.Manager) {
 	f.t.Helper()
-	_, err := m.In(taxpayer, open{}).QueryTokens(f.t.Context(), client.TokenQuery{})
+	_, err := apiOf(m).QueryTokens(f.t.Context(), client.TokenQuery{})
 	require.NoError(f.t, err)
+}
+
+// apiOf returns KSeF under the taxpayer's session.
+func apiOf(m *session.Manager) *client.Client {
+	return m.Client.WithTokenSource(m.TokenSource(taxpayer))
 }
 
 func elapse(d time.Duration) { <-time.After(d) }
@@ -146,7 +151,7 @@ func TestA401IsAnsweredWithOneRefreshThenOneLoginAndNeverWithALoop(t *testing.T)
 
 		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: "GET /tokens", Kind: simulator.FaultStatus, Status: 401, Times: -1}))
 		before := f.count("GET /tokens")
-		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
+		_, err := apiOf(m).QueryTokens(t.Context(), client.TokenQuery{})
 		require.True(t, client.IsUnauthorized(err))
 		require.Equal(t, before+3, f.count("GET /tokens"))
 		require.Equal(t, 2, f.count(submit))
@@ -240,7 +245,7 @@ func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
 		m := session.NewManager(f.options)
 		f.works(m)
 		require.NoError(t, m.End(t.Context(), false))
-		_, err := m.In(taxpayer, open{}).QueryTokens(t.Context(), client.TokenQuery{})
+		_, err := apiOf(m).QueryTokens(t.Context(), client.TokenQuery{})
 		require.ErrorIs(t, err, session.ErrEnded)
 		_, err = m.Replace(t.Context(), taxpayer, &session.Session{})
 		require.ErrorIs(t, err, session.ErrEnded)

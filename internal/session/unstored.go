@@ -228,7 +228,7 @@ func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (e
 	if m.Limiter != nil {
 		api = api.WithLimiter(m.Limiter(session.Context))
 	}
-	err = api.EndSessionByNumber(ctx, session.Access.Token.Source(), one.number)
+	err = api.WithTokenSource(session.Access.Token).EndSessionByNumber(ctx, one.number)
 	if err != nil && (!hasEnded(err) || client.IsUnauthorized(err)) {
 		return false, err
 	}
