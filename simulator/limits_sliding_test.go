@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// retryAfter returns how long a refusal says to wait.
-func (a *api) retryAfter(got answer) time.Duration {
+// retryAfter returns the wait that a refusal asks for.
+func (a *api) retryAfter(got response) time.Duration {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusTooManyRequests, got.status, "%v", got.body)
 	seconds, err := strconv.Atoi(got.header.Get("Retry-After"))
@@ -101,7 +101,7 @@ func TestRateLimitDefaultsAndReplacement(t *testing.T) {
 			a.want(http.StatusOK, "GET", "/tokens", s.access, nil)
 		}
 		a.retryAfter(a.do("GET", "/tokens", s.access, nil))
-		for range 59 { // the login has spent one
+		for range 59 { // the login has used one
 			a.challenge()
 		}
 		a.retryAfter(a.do("POST", "/auth/challenge", "", nil))
