@@ -94,8 +94,8 @@ func (s *Simulator) operationStatus(l *store.Login) operationStatus {
 	return status
 }
 
-// loginStatus is GET /auth/{referenceNumber}. After 45 minutes the operation's own token is worth
-// nothing any more, so that the documented 410 (after 7 days) can be had from a fault only.
+// loginStatus serves GET /auth/{referenceNumber}. The operation's own token expires after 45
+// minutes, so only a fault gives the documented 410 (after 7 days).
 func (s *Simulator) loginStatus(req *request) response {
 	reference := req.PathValue("referenceNumber")
 	if reference != req.login.Reference {
@@ -141,12 +141,12 @@ type tokensResponse struct {
 	RefreshToken tokenInfo `json:"refreshToken"`
 }
 
-// redeem is POST /auth/token/redeem: the tokens of a login that has succeeded can be fetched once.
+// redeem serves POST /auth/token/redeem: it returns the tokens of a successful login, once.
 func (s *Simulator) redeem(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := req.login
-	if s.store.Logins[l.Reference] != l { // Reset has forgotten it since it was authenticated
+	if s.store.Logins[l.Reference] != l { // Reset has removed it since it was authenticated
 		return req.failed(unknownLogin(l.Reference))
 	}
 	if status := l.Status().Code; status != 200 {
@@ -170,7 +170,7 @@ type refreshResponse struct {
 	AccessToken tokenInfo `json:"accessToken"`
 }
 
-// refresh is POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401
+// refresh serves POST /auth/token/refresh. An expired refresh token gets 400 with 21304, not 401
 // (ksef-api issues 336 and 694).
 func (s *Simulator) refresh(req *request) response {
 	found, err := s.jwtKey.Parse(req.bearer(), req.now)
@@ -184,8 +184,8 @@ func (s *Simulator) refresh(req *request) response {
 		return req.failed(unknownLogin(found.Reference))
 	}
 	if status := l.Status().Code; status != 200 {
-		// The OpenAPI has "uwierzytelniania" here; the tests of both official clients say
-		// otherwise.
+		// The OpenAPI has "uwierzytelniania" here. The tests of both official clients have this
+		// word.
 		return req.failed(noAuthorization("Status uwierzytelnienia (%d) nie pozwala na odświeżenie tokenu dostępowego.",
 			status))
 	}
@@ -196,8 +196,8 @@ func (s *Simulator) refresh(req *request) response {
 	return ok(refreshResponse{s.issue(jwt.Access, l, req.now, jwt.AccessLifetime)})
 }
 
-// accessTokenRefusal is why a login that has succeeded gets no access token any more: the KSeF token that
-// it was opened with has ended since, or its subject has died. The caller holds the lock.
+// accessTokenRefusal returns why a successful login gets no further access token: its KSeF token
+// has ended, or its subject has died. The caller holds the lock.
 func (s *Simulator) accessTokenRefusal(l *store.Login, now time.Time) *apiError {
 	t := s.store.Tokens[l.Token]
 	switch {

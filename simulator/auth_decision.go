@@ -9,9 +9,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// decideLogins decides the logins whose time has come. Every request does so before anything else: so a
-// login is decided by how things stood then, whatever the request and later ones change, and stays
-// as it was decided. The caller holds the lock.
+// decideLogins decides the logins that are due. Every request calls it first, so the state at the
+// due time decides, not what this request or a later one changes. A decision is final. The caller
+// holds the lock.
 func (s *Simulator) decideLogins(now time.Time) {
 	if len(s.store.Undecided) == 0 || now.Before(s.store.NextDecision) {
 		return
@@ -29,9 +29,9 @@ func (s *Simulator) decideLogins(now time.Time) {
 	}
 }
 
-// decisionTime is when a login is decided: after the login delay, and not while its token is still
+// decisionTime returns when a login is decided: after the login delay, and not while its token is
 // Pending. The official Java client's KsefTokenIntegrationTest logs in with a token without waiting
-// for it to become Active. A token that is revoked before that is waited for no longer.
+// for it to become Active. A token that is revoked while Pending ends the wait.
 func (s *Simulator) decisionTime(l *store.Login) time.Time {
 	token := s.store.Tokens[l.Token]
 	if token == nil || l.Failure != nil {
@@ -47,13 +47,13 @@ func (s *Simulator) decisionTime(l *store.Login) time.Time {
 	return l.Due
 }
 
-// outcomeOf returns how a login ends that is decided at a time; nil when it succeeds. The caller holds
-// the lock.
+// outcomeOf returns the failure of a login that is decided at a time, or nil. The caller holds the
+// lock.
 func (s *Simulator) outcomeOf(l *store.Login, at time.Time) *store.StatusInfo {
 	token := s.store.Tokens[l.Token]
 	failure := l.Failure
 	switch {
-	case failure != nil: // known since it was submitted
+	case failure != nil: // known since the request
 	case token != nil:
 		failure = s.tokenFailure(token, at)
 	default:

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// Logins are decided in the order of their times, whichever began first.
+// Logins are decided in the order of their due times, not of their start.
 func TestLoginDecidedWhenDue(t *testing.T) {
 	a := newAPI(t, simulator.Options{
 		Limits: unlimited(), LoginDelay: time.Second, QualifiedLoginDelay: 10 * time.Second,
@@ -45,7 +45,8 @@ func TestLoginDecidedWhenDue(t *testing.T) {
 	require.Equal(t, []int{200, 200, 450}, codes())
 }
 
-// BenchmarkUndecidedLogins shows that a request costs the same however many logins wait.
+// BenchmarkUndecidedLogins shows that the cost of a request does not depend on the number of
+// undecided logins.
 func BenchmarkUndecidedLogins(b *testing.B) {
 	a := newAPI(b, simulator.Options{Limits: unlimited(), LoginDelay: time.Hour})
 	a.client.Transport = a.sim.Transport()

@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// tokenInfo is a JWT in an answer.
+// tokenInfo is a JWT in a response.
 type tokenInfo struct {
 	Token      string    `json:"token"`
 	ValidUntil timestamp `json:"validUntil"`
 }
 
-// issue makes a JWT for a login. Like KSeF's it has whole seconds and no serial number: two of one
-// kind made in the same second are equal. The caller holds the lock.
+// issue makes a JWT for a login. As in KSeF's JWTs, times are whole seconds and there is no serial
+// number, so two of one kind made in the same second are equal. The caller holds the lock.
 func (s *Simulator) issue(kind string, l *store.Login, now time.Time, lifetime time.Duration) tokenInfo {
 	expires := now.Add(lifetime).Truncate(time.Second)
 	c := jwt.Claims{
@@ -32,7 +32,7 @@ func (s *Simulator) issue(kind string, l *store.Login, now time.Time, lifetime t
 	return tokenInfo{s.jwtKey.Sign(c), timestamp(expires)}
 }
 
-// accessClaims returns those of a login as its rights are at a time. The caller holds the lock.
+// accessClaims returns the claims of a login with its rights at a time. The caller holds the lock.
 func (s *Simulator) accessClaims(l *store.Login, at time.Time) jwt.AccessClaims {
 	granted := s.permissionsOf(l.Identifier, l.Context, at)
 	if s.owns(l.Identifier, l.Context) {
@@ -61,7 +61,7 @@ func subjectDetailsOf(l *store.Login) jwt.SubjectDetails {
 	return details
 }
 
-// tokenPermissions are what the bearer of an access token may do: what its login might when the token
+// tokenPermissions returns the permissions of an access token: those of its login when the token
 // was issued.
 func tokenPermissions(c jwt.Claims, ofOwner []string) []string {
 	granted := c.Permissions.Values()

@@ -26,7 +26,8 @@ func claimsOf(t *testing.T, jwt string) map[string]any {
 	return claims
 }
 
-// Real access tokens of TEST look like this: ksef-api issues 125 (a seal), 482 (a person) and 838.
+// The claims of real access tokens of TEST are in ksef-api issues 125 (a seal), 482 (a person) and
+// 838.
 func TestJWTAccessClaims(t *testing.T) {
 	a := newAPI(t, simulator.Options{ActivationDelay: -1, Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: "Pesel", Value: pesel},
@@ -50,7 +51,8 @@ func TestJWTAccessClaims(t *testing.T) {
 	owner := a.login(seal(t), nipXML)
 	check(owner.access, "QualifiedSeal",
 		`{"subjectIdentifier": {"type": "Nip", "value": "5265877635"}, "commonName": "Testowa Sp. z o.o.",
-		"countryName": "PL", "organizationName": "Testowa Sp. z o.o.", "organizationIdentifier": "VATPL-5265877635"}`, `["Owner"]`, `[]`)
+		"countryName": "PL", "organizationName": "Testowa Sp. z o.o.", "organizationIdentifier": "VATPL-5265877635"}`,
+		`["Owner"]`, `[]`)
 	person := a.login(newCredential(t, simulator.CertificateOptions{PESEL: pesel}), nipXML)
 	check(person.access, "QualifiedSignature",
 		`{"subjectIdentifier": {"type": "Pesel", "value": "44051401359"}, "givenName": "Jan",

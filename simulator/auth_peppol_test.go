@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// The official Java client's BaseIntegrationTest.authAsPeppolProvider logs in like this.
+// The official Java client's BaseIntegrationTest.authAsPeppolProvider logs in in the same way.
 func TestLoginPeppolProvider(t *testing.T) {
 	const peppol = "<PeppolId>PPL000001</PeppolId>"
 	a := newAPI(t, simulator.Options{RequireGrants: true})

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// Reset may come between the check of a bearer token and the endpoint that it opens.
+// Reset may run between the check of a bearer token and its endpoint.
 func TestResetPreventsRedeem(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)

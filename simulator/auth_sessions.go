@@ -29,7 +29,7 @@ type sessionList struct {
 	Items             []sessionItem `json:"items"`
 }
 
-// listSessions is GET /auth/sessions: the active sessions of the caller in its context, newest
+// listSessions serves GET /auth/sessions: the caller's active sessions in its context, newest
 // first.
 func (s *Simulator) listSessions(req *request) response {
 	s.mu.Lock()
@@ -55,8 +55,8 @@ func (s *Simulator) endSession(req *request) response {
 	return s.endOwnSession(req, req.PathValue("referenceNumber"))
 }
 
-// endOwnSession ends a session of the caller. One that is not active any more is answered as one that does
-// not exist: what KSeF does is not documented.
+// endOwnSession ends a session of the caller. An inactive session gets the response of an unknown
+// one. What KSeF does is not documented.
 func (s *Simulator) endOwnSession(req *request, reference string) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()

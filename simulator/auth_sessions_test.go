@@ -13,13 +13,13 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// unlimited lifts all rate limits.
+// unlimited removes all rate limits.
 func unlimited() simulator.Limits {
 	none := simulator.Windows{PerSecond: -1, PerMinute: -1, PerHour: -1}
 	return simulator.Limits{Context: none, Client: none}
 }
 
-// list returns all values of a key in a list that is read page by page.
+// list returns all values of a key in a list, over all pages.
 func (a *api) list(path, bearer, items, key string) (values []string, pages int) {
 	a.t.Helper()
 	defer a.header.Del("x-continuation-token")
@@ -102,7 +102,7 @@ func TestSessionListDropsExpired(t *testing.T) {
 	require.Equal(t, 2, count(old))
 	a.sim.Advance(time.Hour)
 	current := a.login(c, nipXML)
-	require.Equal(t, 2, count(current), "the login that was not redeemed is gone: %s", waiting.reference)
+	require.Equal(t, 2, count(current), "the list must not have the login without tokens: %s", waiting.reference)
 	a.sim.Advance(7*24*time.Hour - time.Hour)
 	refreshed := a.want(http.StatusOK, "POST", "/auth/token/refresh", current.refresh, nil).text("accessToken.token")
 	require.Equal(t, 1, count(session{access: refreshed}))

@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/xadesverify"
 )
 
-// loginBySignature is POST /auth/xades-signature. The document is checked in this order: signature,
-// schema, certificate, context, challenge. Only a document that is right in all else spends its
+// loginBySignature serves POST /auth/xades-signature. It checks in this order: signature, schema,
+// certificate, context, challenge. A document that fails an earlier check does not use its
 // challenge.
 func (s *Simulator) loginBySignature(req *request) response {
 	if !req.hasContentType("application/xml") {
@@ -56,7 +56,7 @@ func (s *Simulator) loginBySignature(req *request) response {
 	return s.startLogin(req, login)
 }
 
-// readSigned makes a login from a document whose signature holds. The caller holds the lock.
+// readSigned makes a login from a verified document. The caller holds the lock.
 func (s *Simulator) readSigned(signed *xadesverify.Document) (*store.Login, string, *apiError) {
 	document, err := authrequest.Read(signed.Content)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Simulator) readSigned(signed *xadesverify.Document) (*store.Login, stri
 	}, document.Challenge, nil
 }
 
-// signatureError gives a refusal of the verifier the description that the OpenAPI has for its code.
+// signatureError adds the OpenAPI's description for the code of a refusal.
 func signatureError(err error) *apiError {
 	var refused *xadesverify.Error
 	if !errors.As(err, &refused) {
@@ -102,15 +102,16 @@ func signatureError(err error) *apiError {
 	return &apiError{refused.Code, descriptions[refused.Code], refused.Details}
 }
 
-// signatureFailure is how a login with a well signed document ends; nil when it succeeds. Only the
-// chains of KSeF's own certificates are trusted, so a login with another that asks for the chain to
-// be verified fails.
+// signatureFailure returns how a login with a verified document fails, or nil. Only KSeF's own
+// certificates have a trusted chain, so a login with another one that asks for the chain to be
+// verified fails.
 func signatureFailure(l *store.Login, now time.Time) *store.StatusInfo {
 	badCertificate := func(detail string) *store.StatusInfo {
 		return &store.StatusInfo{Code: 460,
 			Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu",
 			Details:     []string{detail}}
 	}
+	const signing = x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment
 	switch certificate := l.Signed; {
 	case now.Before(certificate.NotBefore) || now.After(certificate.NotAfter):
 		return badCertificate("Nieważny certyfikat")
@@ -118,7 +119,7 @@ func signatureFailure(l *store.Login, now time.Time) *store.StatusInfo {
 		return badCertificate("Nieważny certyfikat")
 	case l.Issued != nil && !l.Issued.Revoked.IsZero():
 		return badCertificate("Certyfikat odwołany")
-	case certificate.KeyUsage != 0 && certificate.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0:
+	case certificate.KeyUsage != 0 && certificate.KeyUsage&signing == 0:
 		return badCertificate("Niepoprawny certyfikat")
 	case l.Chain && l.Issued == nil:
 		return badCertificate("Niezaufany łańcuch certyfikatów")
@@ -153,28 +154,28 @@ var (
 	knownPrefixes     = regexp.MustCompile(`PNOPL|PESEL|TINPL|NIP|VATPL`)
 )
 
-// Fingerprint is the identifier of a subject that logs in under certificateFingerprint: the SHA-256
-// of the certificate, as 64 upper-case hexadecimal digits.
+// Fingerprint returns the identifier of a subject that logs in under certificateFingerprint: the
+// SHA-256 of the certificate, as 64 upper-case hexadecimal digits.
 func Fingerprint(certificate *x509.Certificate) Identifier {
 	sum := sha256.Sum256(certificate.Raw)
 	return ksef.Identifier{Type: ksef.TypeFingerprint, Value: strings.ToUpper(hex.EncodeToString(sum[:]))}
 }
 
-// subject is who a certificate names.
+// subject is the one that a certificate names.
 type subject struct {
 	identifier ksef.Identifier
 	person     bool
 }
 
-// identify reads the signer of a login request from the certificate, under the
-// SubjectIdentifierType of the request.
+// identify reads the subject of a login from the certificate, by the SubjectIdentifierType of the
+// login document.
 //
-// A certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C; an
-// identifier with a prefix that KSeF does not know is refused too: all with 21115. The seal of a
-// Peppol provider has the provider's identifier, and nothing else, as organizationIdentifier. With
+// The certificate of a person must have givenName, surname, CN and C, that of a seal O, CN and C.
+// Both these and an identifier with a prefix that KSeF does not know are refused with 21115. The
+// seal of a Peppol provider has exactly the provider's identifier as organizationIdentifier. Under
 // certificateSubject a certificate without a readable identifier is a conflict (21406). Under
-// certificateFingerprint any certificate is its fingerprint, whether it names a NIP or a PESEL or
-// not: the official tests of EU entities log in so with a certificate that names a NIP.
+// certificateFingerprint every certificate stands for its fingerprint, also one that names a NIP:
+// the official tests of EU entities log in with such a certificate.
 func identify(certificate *x509.Certificate, subjectType string) (subject, *apiError) {
 	attributes := subjectAttributes(certificate)
 	person := isPerson(attributes)
@@ -195,7 +196,7 @@ func identify(certificate *x509.Certificate, subjectType string) (subject, *apiE
 	return subject{}, conflict("Certyfikat nie zawiera identyfikatora podmiotu: użyj certificateFingerprint.")
 }
 
-// isPerson tells a person's certificate from a seal.
+// isPerson reports whether a certificate is a person's and not a seal.
 func isPerson(attributes map[string]string) bool {
 	return attributes[oidGivenName] != "" || attributes[oidSurname] != ""
 }
@@ -253,10 +254,10 @@ func conflict(detail string) *apiError {
 	return &apiError{Code: 21406, Description: "Konflikt podpisu i typu uwierzytelnienia.", Details: []string{detail}}
 }
 
-// ownCertificate returns what is known of a certificate that KSeF has issued; nil for one that says
-// it has another issuer. One under KSeF's name that this simulator has not made is of another
-// environment, and refused. So is one of the type Offline, which is not for logins; KSeF's code for
-// that is not documented. The caller holds the lock.
+// ownCertificate returns the record of a certificate that KSeF has issued, or nil when the
+// certificate names another issuer. It refuses one that names KSeF but is not known here, and one
+// of the type Offline, which is not for logins; KSeF's code for that is not documented. The caller
+// holds the lock.
 func (s *Simulator) ownCertificate(leaf *x509.Certificate) (*store.Certificate, *apiError) {
 	named, issued := s.authority.Issued(leaf)
 	switch {

@@ -34,7 +34,7 @@ func TestLoginRedeemedOnce(t *testing.T) {
 	require.Len(t, a.sim.SignedRequests(), 1)
 }
 
-// A comment is no part of what is signed; it must not cut the value that is read.
+// The signature does not cover comments, so a comment must not cut a value.
 func TestLoginIgnoresCommentInsideValue(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	document := bytes.Replace(a.sign(a.request(seal(t), nipXML)), []byte(nip), []byte(nip[:3]+"<!-- -->"+nip[3:]), 1)
@@ -99,7 +99,10 @@ func TestChallengeNotUsedByRefusedDocument(t *testing.T) {
 }
 
 func TestLoginRefusalCodes(t *testing.T) {
-	const head, tail = "<ContextIdentifier>" + nipXML + "</ContextIdentifier>", "<SubjectIdentifierType>certificateSubject</SubjectIdentifierType>"
+	const (
+		head = "<ContextIdentifier>" + nipXML + "</ContextIdentifier>"
+		tail = "<SubjectIdentifierType>certificateSubject</SubjectIdentifierType>"
+	)
 	a := newAPI(t, simulator.Options{})
 	challenge := "<Challenge>" + a.challenge() + "</Challenge>"
 	policy := func(entries string) string {
@@ -127,8 +130,10 @@ func TestLoginRefusalCodes(t *testing.T) {
 		"an address": {func(r *xadestest.Request) {
 			r.Inner = challenge + head + tail + policy("<Ip4Address>256.0.0.1</Ip4Address>")
 		}, 21401},
-		"NIP's checksum":        {func(r *xadestest.Request) { r.Context = "<Nip>5265877636</Nip>" }, 21117},
-		"InternalId's checksum": {func(r *xadestest.Request) { r.Context = "<InternalId>5265877635-12345</InternalId>" }, 21117},
+		"NIP's checksum": {func(r *xadestest.Request) { r.Context = "<Nip>5265877636</Nip>" }, 21117},
+		"InternalId's checksum": {func(r *xadestest.Request) {
+			r.Context = "<InternalId>5265877635-12345</InternalId>"
+		}, 21117},
 	}
 	c := seal(t)
 	for name, test := range tests {
@@ -299,7 +304,8 @@ func TestLoginIPPolicyBindsAccessToken(t *testing.T) {
 	withPolicy := func(entries string) session {
 		r := a.request(c, nipXML)
 		r.Inner = "<Challenge>" + r.Challenge + "</Challenge><ContextIdentifier>" + nipXML + "</ContextIdentifier>" +
-			"<SubjectIdentifierType>certificateSubject</SubjectIdentifierType><AuthorizationPolicy><AllowedIps>" + entries + "</AllowedIps></AuthorizationPolicy>"
+			"<SubjectIdentifierType>certificateSubject</SubjectIdentifierType>" +
+			"<AuthorizationPolicy><AllowedIps>" + entries + "</AllowedIps></AuthorizationPolicy>"
 		return a.redeem(operationOf(a.want(http.StatusAccepted, "POST", "/auth/xades-signature", "", a.sign(r))))
 	}
 	for _, allowed := range []string{"<Ip4Address>127.0.0.1</Ip4Address>", "<Ip4Range>127.0.0.0-127.0.0.9</Ip4Range>",

@@ -29,8 +29,8 @@ type tokenLoginRequest struct {
 	} `json:"authorizationPolicy"`
 }
 
-// loginByToken is POST /auth/ksef-token. A token that is wrong in any way is taken, and the login
-// ends with status 450. What becomes of a good one is decided when the login is.
+// loginByToken serves POST /auth/ksef-token. A wrong token is accepted, and the login ends with
+// status 450. A right one is checked again when the login is decided.
 func (s *Simulator) loginByToken(req *request) response {
 	var body tokenLoginRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -64,7 +64,7 @@ func (s *Simulator) loginByToken(req *request) response {
 	return s.startLogin(req, login)
 }
 
-// read validates the request. The public key's identifier is compared by the caller.
+// read validates the request. The caller compares the public key's identifier.
 func (r tokenLoginRequest) read() (ippolicy.Policy, []byte, *apiError) {
 	if len(r.Challenge) != 36 {
 		return nil, nil, badInput("Pole challenge musi mieć 36 znaków.")
@@ -94,8 +94,7 @@ func badToken(detail string) *store.StatusInfo {
 		Description: "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu", Details: []string{detail}}
 }
 
-// matchToken finds the token of a login, or the reason why it opens nothing. The caller holds the
-// lock.
+// matchToken finds the token of a login, or records why the login fails. The caller holds the lock.
 func (s *Simulator) matchToken(l *store.Login, plain string, challenged time.Time) {
 	cut := strings.LastIndexByte(plain, '|')
 	if cut < 0 {
@@ -123,7 +122,7 @@ func (s *Simulator) matchToken(l *store.Login, plain string, challenged time.Tim
 	}
 }
 
-// tokenFailure is why a token opens nothing at a time; nil when it does. The caller holds the lock.
+// tokenFailure returns why a login with a token fails at a time, or nil. The caller holds the lock.
 func (s *Simulator) tokenFailure(t *store.Token, at time.Time) *store.StatusInfo {
 	if s.tokenRules.refuses(at) {
 		return badToken("Od 1 stycznia 2027 r. uwierzytelnienie tokenem KSeF nie jest możliwe") // a guess

@@ -103,7 +103,7 @@ func TestTokenLoginOnlyWhileActive(t *testing.T) {
 	}
 }
 
-// The official Java client's KsefTokenIntegrationTest logs in with a token at once.
+// The official Java client's KsefTokenIntegrationTest logs in with a new token at once.
 func TestTokenLoginPendingDecidedWithToken(t *testing.T) {
 	begin := func(t *testing.T, options simulator.Options, kind simulator.FaultKind) (a *api, owner session,
 		reference string, o operation) {
@@ -160,7 +160,7 @@ func TestTokenLoginPendingDecidedWithToken(t *testing.T) {
 		code, _ = a.status(o)
 		require.Equal(t, 450, code)
 	})
-	t.Run("is revoked after it was decided, and nobody had asked", func(t *testing.T) {
+	t.Run("is revoked after the decision, before its status is read", func(t *testing.T) {
 		a, owner, reference, o := begin(t, pending, "")
 		a.sim.Advance(2 * time.Minute)
 		a.want(http.StatusNoContent, "DELETE", "/tokens/"+reference, owner.access, nil)

@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bodyTest is an endpoint with a body that it takes. Below a path with {}, something stands in its
-// place.
+// bodyTest is an endpoint and a valid body of it. {} in the path stands for a value.
 type bodyTest struct {
 	name string // method and path
 	body object
@@ -74,11 +73,13 @@ func (a *api) bodyTests(serial string) []bodyTest {
 	}
 }
 
-// oddValues take the place of each part of a valid body.
+// unusualValues replace each part of a valid body.
 func unusualValues() []json.RawMessage {
 	odd := []string{
-		`null`, `""`, `" "`, `"\u0000"`, `"\ud800"`, `"x"`, `true`, `0`, `-1`, `2147483648`, `9223372036854775807`, `1e400`, `0.5`,
-		`[]`, `[null]`, `[[]]`, `{}`, `{"type":null,"value":null}`, `"0001-01-01T00:00:00Z"`, `"0000-01-01T00:00:00+23:59"`,
+		`null`, `""`, `" "`, `"\u0000"`, `"\ud800"`, `"x"`, `true`, `0`, `-1`, `2147483648`, `9223372036854775807`,
+		`1e400`, `0.5`,
+		`[]`, `[null]`, `[[]]`, `{}`, `{"type":null,"value":null}`, `"0001-01-01T00:00:00Z"`,
+		`"0000-01-01T00:00:00+23:59"`,
 		`"9999-12-31T23:59:59-23:59"`,
 	}
 	odd = append(odd, `"`+strings.Repeat("ą", 300)+`"`)
@@ -89,7 +90,7 @@ func unusualValues() []json.RawMessage {
 	return values
 }
 
-// variants returns a value with each of its parts, and itself, replaced by each odd value.
+// variants returns copies of a value with itself or one of its parts replaced by an unusual value.
 func variants(value any) []any {
 	var all []any
 	for _, odd := range unusualValues() {
@@ -116,7 +117,7 @@ func variants(value any) []any {
 	return all
 }
 
-// shown asks for all that a body may have changed, so that it is held against the OpenAPI.
+// readAll reads everything that a body may have changed, to check it against the OpenAPI.
 func (a *api) readAll(s session) {
 	a.t.Helper()
 	for _, path := range []string{
@@ -148,7 +149,7 @@ func TestContractUnusualBodies(t *testing.T) {
 	}
 }
 
-// plain is a body as JSON decodes it.
+// plain returns a body as JSON decodes it.
 func plain(t testing.TB, body any) any {
 	t.Helper()
 	data, err := json.Marshal(body)
@@ -158,7 +159,7 @@ func plain(t testing.TB, body any) any {
 	return value
 }
 
-// FuzzBodies sends any body to the endpoints of TestContractUnusualBodies.
+// FuzzBodies sends arbitrary bodies to the endpoints of TestContractUnusualBodies.
 func FuzzBodies(f *testing.F) {
 	a := newAPI(f, withoutRateLimits())
 	s := a.login(seal(f), nipXML)

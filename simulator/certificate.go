@@ -21,22 +21,21 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// CertificateOptions say whom a test certificate names.
+// CertificateOptions describe a test certificate.
 type CertificateOptions struct {
 	// NIP makes the seal of a company (organizationIdentifier VATPL-<NIP>), or with Person the
 	// certificate of a person who has a NIP (serialNumber TINPL-<NIP>). The checksum is not
-	// checked, so that tests can use odd numbers.
+	// checked, so that tests can use invalid numbers.
 	NIP string
-	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). With neither NIP nor
-	// PESEL the certificate names a person without an identifier, which logs in by its fingerprint
-	// only.
+	// PESEL makes the certificate of a person (serialNumber PNOPL-<PESEL>). Without NIP and PESEL
+	// the certificate names a person without an identifier, who logs in by fingerprint only.
 	PESEL string
 	// PeppolID makes the seal of a Peppol provider: organizationIdentifier and CN are the
 	// identifier, as in the official Java client's tests.
 	PeppolID string
-	// Person asks for a person's certificate with the NIP.
+	// Person makes the certificate of a person who has the NIP.
 	Person bool
-	// Subject, when not nil, is the whole subject; the four above must be empty.
+	// Subject, when not nil, is the whole subject. The four above must be empty then.
 	Subject *pkix.Name
 	// Key is "ec" (P-256) or "rsa" (2048 bits); "" is "ec".
 	Key string
@@ -46,8 +45,8 @@ type CertificateOptions struct {
 	KeyUsage x509.KeyUsage
 }
 
-// NewCertificate makes a self-signed certificate as KSeF's TEST environment accepts it, and its key
-// (PKCS#8), both as PEM.
+// NewCertificate makes a self-signed certificate of a kind that KSeF's TEST environment accepts,
+// and its key (PKCS#8), both as PEM.
 func NewCertificate(options CertificateOptions) (certPEM, keyPEM []byte, err error) {
 	subject, err := options.subject()
 	if err != nil {
@@ -112,7 +111,8 @@ func (o CertificateOptions) peppolName() (pkix.Name, error) {
 	case o.NIP != "" || o.PESEL != "" || o.Person:
 		return pkix.Name{}, errors.New("a PeppolID stands alone: leave NIP, PESEL and Person empty with it")
 	case !peppolID.MatchString(o.PeppolID):
-		return pkix.Name{}, fmt.Errorf("the Peppol identifier %q is not valid: it must be P, two capital letters and six digits", o.PeppolID)
+		return pkix.Name{}, fmt.Errorf("the Peppol identifier %q is not valid: "+
+			"it must be P, two capital letters and six digits", o.PeppolID)
 	}
 	return organizationName(o.PeppolID, o.PeppolID), nil
 }
@@ -147,15 +147,14 @@ func encodePair(der []byte, key crypto.Signer) (certPEM, keyPEM []byte, err erro
 	return certPEM, keyPEM, nil
 }
 
-// NewServerCertificate makes a certificate authority and, under it, a certificate for the given
-// host names and IP addresses, both valid for a year. caPEM is what a client has to trust. The key
-// of the authority is not kept.
+// NewServerCertificate makes a certificate authority and a server certificate under it for the
+// given host names and IP addresses, both valid for a year. Clients must trust caPEM. The
+// authority's key is discarded.
 func NewServerCertificate(hosts ...string) (caPEM []byte, server tls.Certificate, err error) {
 	return ca.NewServerCertificate(hosts...)
 }
 
-// RandomNIP returns a valid NIP that is chosen at random. It may belong to a company: use it on
-// test systems only.
+// RandomNIP returns a random valid NIP. It may belong to a company: use it on test systems only.
 func RandomNIP() (string, error) {
 	for {
 		n, err := rand.Int(rand.Reader, big.NewInt(1_000_000_000))

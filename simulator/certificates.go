@@ -31,8 +31,7 @@ func (s *Simulator) certificateEndpoints() []endpoint {
 // quotaPeriod is how long a request for a certificate counts.
 const quotaPeriod = 30 * 24 * time.Hour
 
-// or returns the quota with KSeF's numbers for the type of subject in place of zeros (changelog
-// 2.3.0).
+// or replaces zeros by KSeF's numbers for the type of subject (changelog 2.3.0).
 func (q CertificateQuota) or(subject string) CertificateQuota {
 	standard := CertificateQuota{12, 6}
 	if subject == ksef.TypeNIP {
@@ -55,15 +54,15 @@ type certificateLimitsResponse struct {
 	Certificate certificateLimit `json:"certificate"`
 }
 
-// certificateLimits is GET /certificates/limits.
+// certificateLimits serves GET /certificates/limits.
 func (s *Simulator) certificateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return ok(s.quotaLeft(req.login.Identifier, req.now))
 }
 
-// quotaLeft counts all requests of the last 30 days, whatever became of them or of their
-// certificates, and the certificates that are active. The caller holds the lock.
+// quotaLeft counts all requests of the last 30 days, failed ones and those of revoked certificates
+// included, and the active certificates. The caller holds the lock.
 func (s *Simulator) quotaLeft(subject ksef.Identifier, now time.Time) certificateLimitsResponse {
 	quota := s.certificateQuota(subject)
 	requests, active := 0, 0
@@ -83,7 +82,7 @@ func (s *Simulator) quotaLeft(subject ksef.Identifier, now time.Time) certificat
 	return left
 }
 
-// refusal is the answer to a request for a certificate beyond the quota; nil when there is room.
+// refusal returns the error for a request beyond the quota, or nil.
 func (l certificateLimitsResponse) refusal() *apiError {
 	switch {
 	case l.Enrollment.Remaining == 0:
@@ -107,8 +106,8 @@ type retrievedCertificate struct {
 	Type         string `json:"certificateType"`
 }
 
-// retrieveCertificates is POST /certificates/retrieve. Numbers that the subject has no certificate
-// of are left out: what KSeF does with them is not documented.
+// retrieveCertificates serves POST /certificates/retrieve. It leaves out unknown numbers. What KSeF
+// does with them is not documented.
 func (s *Simulator) retrieveCertificates(req *request) response {
 	var body struct {
 		SerialNumbers []string `json:"certificateSerialNumbers"`
@@ -188,8 +187,8 @@ type certificateList struct {
 	HasMore      bool              `json:"hasMore"`
 }
 
-// queryCertificates is POST /certificates/query: the certificates of the subject, those requested
-// last first.
+// queryCertificates serves POST /certificates/query: the subject's certificates, latest request
+// first.
 func (s *Simulator) queryCertificates(req *request) response {
 	if s.options.TokensMayNotQueryCertificates && req.login.Token != "" {
 		return req.methodNotAllowed()
@@ -230,9 +229,9 @@ func (s *Simulator) queryCertificates(req *request) response {
 	return ok(list)
 }
 
-// revokeCertificate is POST /certificates/{certificateSerialNumber}/revoke. Sessions opened with
-// the certificate go on (ksef-api issue 424). Certificates of another identifier, which KSeF lets
-// revoke where a NIP and a PESEL are linked, are not known here.
+// revokeCertificate serves POST /certificates/{certificateSerialNumber}/revoke. Sessions opened
+// with the certificate continue (ksef-api issue 424). KSeF also lets a subject revoke the
+// certificates of a linked NIP or PESEL; the simulator has no such links.
 func (s *Simulator) revokeCertificate(req *request) response {
 	if req.login.Signed == nil {
 		return req.methodNotAllowed()
@@ -258,7 +257,8 @@ func (s *Simulator) revokeCertificate(req *request) response {
 		return req.failed(unknownCertificate())
 	case found.Status(req.now) != store.CertificateActive:
 		return req.failed(&apiError{Code: 25009,
-			Description: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny."})
+			Description: "Nie można odwołać wskazanego certyfikatu, " +
+				"ponieważ jest już odwołany, zablokowany lub nieważny."})
 	}
 	found.Revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
 	return noContent()

@@ -53,11 +53,12 @@ type enrollResponse struct {
 	Timestamp       timestamp `json:"timestamp"`
 }
 
-// enroll is POST /certificates/enrollments.
+// enroll serves POST /certificates/enrollments.
 func (s *Simulator) enroll(req *request) response {
 	if !mayEnroll(req.login) {
 		return req.failed(&apiError{Code: 25002,
-			Description: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia."})
+			Description: "Brak możliwości złożenia wniosku certyfikacyjnego " +
+				"dla wykorzystanego sposobu uwierzytelnienia."})
 	}
 	var body enrollRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -102,7 +103,7 @@ func (r enrollRequest) check(now time.Time) *apiError {
 	return nil
 }
 
-// readCSR reads the PKCS#10 request of the body, with KSeF's code for what is wrong with it.
+// readCSR reads the PKCS#10 request of the body. The error has KSeF's code.
 func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 	der, err := base64.StdEncoding.DecodeString(r.CSR)
 	if err != nil || len(der) == 0 {
@@ -120,9 +121,8 @@ func (r enrollRequest) readCSR() (*x509.CertificateRequest, *apiError) {
 	return csr, nil
 }
 
-// newEnrollment records a request that will be decided after the enrollment delay, and makes the
-// certificate that it will have led to by then. A validFrom that is over by then counts as none.
-// The caller holds the lock.
+// newEnrollment records a request that is decided after the enrollment delay, and already makes its
+// certificate. A validFrom before that time is ignored. The caller holds the lock.
 func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.CertificateRequest) (*store.Enrollment,
 	error) {
 	subject := req.login.Identifier
@@ -153,9 +153,8 @@ func (s *Simulator) newEnrollment(req *request, body enrollRequest, csr *x509.Ce
 	return made, nil
 }
 
-// enrollmentFailure is how a request ends; nil when it succeeds. Requests that are in progress
-// together may be more than there is room for: then the later ones are turned down at the end only.
-// The caller holds the lock.
+// enrollmentFailure returns how a request ends, or nil when it succeeds. More requests may be in
+// progress than there is room for; the later ones then fail at the end. The caller holds the lock.
 func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest) *store.StatusInfo {
 	if req.fault.Kind == FaultFailEnrollment {
 		return failedEnrollment(req.fault.Status)
@@ -177,7 +176,7 @@ func (s *Simulator) enrollmentFailure(req *request, csr *x509.CertificateRequest
 	return nil
 }
 
-// failedEnrollment is the end of a request with one of the documented codes: 400, 500 or 550.
+// failedEnrollment returns the outcome with one of the documented codes: 400, 500 or 550.
 func failedEnrollment(code int) *store.StatusInfo {
 	switch code {
 	case http.StatusBadRequest:
@@ -197,7 +196,7 @@ type enrollmentStatusResponse struct {
 	CertificateSerialNumber string           `json:"certificateSerialNumber,omitempty"`
 }
 
-// enrollmentStatus is GET /certificates/enrollments/{referenceNumber}.
+// enrollmentStatus serves GET /certificates/enrollments/{referenceNumber}.
 func (s *Simulator) enrollmentStatus(req *request) response {
 	reference, refused := req.reference()
 	if refused != nil {
@@ -222,7 +221,7 @@ func (s *Simulator) enrollmentStatus(req *request) response {
 
 const oidUniqueIdentifier = "2.5.4.45"
 
-// suffixOf is what KSeF's authority appends to the common name (ksef-api issue 378).
+// suffixOf returns what KSeF's authority appends to the common name (ksef-api issue 378).
 func suffixOf(kind string) string {
 	if kind == store.TypeOffline {
 		return " (offline)"
@@ -230,7 +229,7 @@ func suffixOf(kind string) string {
 	return " (uwierzytelnienie)"
 }
 
-// keyUsageOf is what certificates of a type are for (certyfikaty-KSeF.md).
+// keyUsageOf returns the key usage of certificates of a type (certyfikaty-KSeF.md).
 func keyUsageOf(kind string) x509.KeyUsage {
 	if kind == store.TypeOffline {
 		return x509.KeyUsageContentCommitment
@@ -251,7 +250,7 @@ type enrollmentData struct {
 	OrganizationIdentifier string `json:"organizationIdentifier,omitempty"`
 }
 
-// enrollmentData is GET /certificates/enrollments/data.
+// enrollmentData serves GET /certificates/enrollments/data.
 func (s *Simulator) enrollmentData(req *request) response {
 	if !mayEnroll(req.login) {
 		return req.failed(&apiError{Code: 25001,
@@ -260,17 +259,17 @@ func (s *Simulator) enrollmentData(req *request) response {
 	return ok(enrollmentDataOf(req.login))
 }
 
-// mayEnroll tells whether a login is one that certificates can be asked for in: one with a
-// signature. The subjects of KSeF's certificates are Nip, Pesel and Fingerprint in the OpenAPI, so
-// a Peppol provider is taken to get none.
+// mayEnroll reports whether a login may request certificates: it must be signed. In the OpenAPI the
+// subjects of KSeF's certificates are Nip, Pesel and Fingerprint, so a Peppol provider is assumed
+// to get none.
 func mayEnroll(l *store.Login) bool {
 	return l.Signed != nil && l.Identifier.Type != ksef.TypePeppolID
 }
 
-// enrollmentDataOf reads the subject of the certificate that the login was signed with, by the table
-// of certyfikaty-KSeF.md. NIP and PESEL come in the form that they have in KSeF's certificates,
-// whatever their prefix was (ksef-api issue 187). How KSeF names a subject without either is not
-// documented: here the fingerprint is the unique identifier.
+// enrollmentDataOf reads the subject of the login's certificate by the table of
+// certyfikaty-KSeF.md. NIP and PESEL have the prefix of KSeF's certificates, whatever it was before
+// (ksef-api issue 187). How KSeF names a subject without either is not documented: here its
+// fingerprint is the unique identifier.
 func enrollmentDataOf(l *store.Login) enrollmentData {
 	attributes := subjectAttributes(l.Signed)
 	person := isPerson(attributes)
@@ -282,9 +281,11 @@ func enrollmentDataOf(l *store.Login) enrollmentData {
 		data.CommonName = strings.TrimSuffix(data.CommonName, suffixOf(l.Issued.Kind))
 	}
 	if person {
-		data.GivenName, data.Surname, data.SerialNumber = attributes[oidGivenName], attributes[oidSurname], attributes[oidSerialNumber]
+		data.GivenName, data.Surname = attributes[oidGivenName], attributes[oidSurname]
+		data.SerialNumber = attributes[oidSerialNumber]
 	} else {
-		data.OrganizationName, data.OrganizationIdentifier = attributes[oidOrganization], attributes[oidOrganizationIdentifier]
+		data.OrganizationName = attributes[oidOrganization]
+		data.OrganizationIdentifier = attributes[oidOrganizationIdentifier]
 	}
 	switch {
 	case l.Identifier.Type == ksef.TypePESEL:
@@ -299,7 +300,7 @@ func enrollmentDataOf(l *store.Login) enrollmentData {
 	return data
 }
 
-// attributes lists the subject in the order of KSeF's certificates, without what is empty.
+// attributes lists the non-empty attributes in the order of KSeF's certificates.
 func (d enrollmentData) attributes() []pkix.AttributeTypeAndValue {
 	var list []pkix.AttributeTypeAndValue
 	for _, attribute := range []struct {
@@ -317,7 +318,7 @@ func (d enrollmentData) attributes() []pkix.AttributeTypeAndValue {
 	return list
 }
 
-// matches tells whether a request names exactly this subject; the order of the attributes is free.
+// matches reports whether a request names exactly this subject, in any order of attributes.
 func (d enrollmentData) matches(csr *x509.CertificateRequest) bool {
 	return slices.Equal(sortedTexts(d.attributes()), sortedTexts(csr.Subject.Names))
 }

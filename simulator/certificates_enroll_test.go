@@ -53,7 +53,7 @@ func TestEnrollmentRefusalCodes(t *testing.T) {
 	a := newAPI(t, withoutRateLimits())
 	s := a.login(seal(t), nipXML)
 	key := newECKey(t)
-	good := a.enrollment(s, "Authentication", key)
+	valid := a.enrollment(s, "Authentication", key)
 	data := a.want(http.StatusOK, "GET", "/certificates/enrollments/data", s.access, nil).body
 	csr := func(key any, edit func(*pkix.Name)) string {
 		name := subjectName(data)
@@ -83,19 +83,19 @@ func TestEnrollmentRefusalCodes(t *testing.T) {
 		value any
 		code  int
 	}{
-		"name too short":          {"certificateName", "abcd", 21405},
-		"name too long":           {"certificateName", strings.Repeat("ą", 101), 21405},
-		"name's characters":       {"certificateName", "Certyfikat/1", 21405},
-		"type":                    {"certificateType", "Seal", 21405},
-		"no base64":               {"csr", "!", 21405},
-		"empty":                   {"csr", "", 21405},
-		"validFrom is no time":    {"validFrom", "tomorrow", 21405},
-		"validFrom too far":       {"validFrom", time.Now().AddDate(0, 0, 91), 21405},
-		"no request":              {"csr", "AAAA", 25004},
-		"signature does not hold": {"csr", patched(csr(key, nil), []byte("Testowa"), []byte("testowa")), 25004},
-		"P-384":                   {"csr", csr(p384, nil), 25010},
-		"RSA 1024":                {"csr", csr(rsa1024, nil), 25010},
-		"Ed25519":                 {"csr", csr(edwards, nil), 25010},
+		"name too short":       {"certificateName", "abcd", 21405},
+		"name too long":        {"certificateName", strings.Repeat("ą", 101), 21405},
+		"name's characters":    {"certificateName", "Certyfikat/1", 21405},
+		"type":                 {"certificateType", "Seal", 21405},
+		"no base64":            {"csr", "!", 21405},
+		"empty":                {"csr", "", 21405},
+		"validFrom is no time": {"validFrom", "tomorrow", 21405},
+		"validFrom too far":    {"validFrom", time.Now().AddDate(0, 0, 91), 21405},
+		"no request":           {"csr", "AAAA", 25004},
+		"wrong signature":      {"csr", patched(csr(key, nil), []byte("Testowa"), []byte("testowa")), 25004},
+		"P-384":                {"csr", csr(p384, nil), 25010},
+		"RSA 1024":             {"csr", csr(rsa1024, nil), 25010},
+		"Ed25519":              {"csr", csr(edwards, nil), 25010},
 		"MD5": {"csr",
 			patched(csr(rsa2048, nil), []byte("\x86\xf7\x0d\x01\x01\x0b"), []byte("\x86\xf7\x0d\x01\x01\x04")), 25011},
 		"another name": {"csr", csr(key, func(n *pkix.Name) { n.ExtraNames[0].Value = "Inna Sp. z o.o." }),
@@ -105,16 +105,16 @@ func TestEnrollmentRefusalCodes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			body := maps.Clone(good)
+			body := maps.Clone(valid)
 			body[test.field] = test.value
 			a.withT(t).refused(a.do("POST", "/certificates/enrollments", s.access, body), test.code, "")
 		})
 	}
 	require.Equal(t, 300,
 		a.want(http.StatusOK, "GET", "/certificates/limits", s.access, nil).number("enrollment.remaining"))
-	a.enroll(s, good)
+	a.enroll(s, valid)
 	a.header.Set("Content-Type", "text/plain")
-	a.want(http.StatusUnsupportedMediaType, "POST", "/certificates/enrollments", s.access, good)
+	a.want(http.StatusUnsupportedMediaType, "POST", "/certificates/enrollments", s.access, valid)
 }
 
 func TestEnrollmentReadsContractExample(t *testing.T) {
@@ -125,7 +125,8 @@ func TestEnrollmentReadsContractExample(t *testing.T) {
 	}
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
-	example := contract.Paths.Value("/certificates/enrollments").Post.RequestBody.Value.Content.Get("application/json").Example
+	body := contract.Paths.Value("/certificates/enrollments").Post.RequestBody.Value
+	example := body.Content.Get("application/json").Example
 	a.refused(a.do("POST", "/certificates/enrollments", s.access, example), 25003, "")
 }
 

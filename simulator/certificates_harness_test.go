@@ -30,8 +30,8 @@ func newECKey(t testing.TB) crypto.Signer {
 	return key
 }
 
-// subjectName makes the subject of a request from the answer to GET /certificates/enrollments/data,
-// in the order that the official C# client has.
+// subjectName makes the subject of a request from the response of GET
+// /certificates/enrollments/data, in the order of the official C# client.
 func subjectName(data map[string]any) pkix.Name {
 	var name pkix.Name
 	for _, attribute := range []struct {
@@ -56,7 +56,7 @@ func newCSR(t testing.TB, template x509.CertificateRequest, key crypto.Signer) s
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// enrollment is the body of a request for a certificate of the caller.
+// enrollment returns the body of the caller's request for a certificate.
 func (a *api) enrollment(s session, kind string, key crypto.Signer) map[string]any {
 	a.t.Helper()
 	data := a.want(http.StatusOK, "GET", "/certificates/enrollments/data", s.access, nil).body
@@ -74,7 +74,7 @@ func (a *api) enrollmentStatus(s session, reference string) response {
 	return a.want(http.StatusOK, "GET", "/certificates/enrollments/"+reference, s.access, nil)
 }
 
-// certificate enrolls, waits and fetches the certificate.
+// certificate enrolls, waits, and fetches the certificate.
 func (a *api) certificate(s session, body map[string]any, key crypto.Signer) (credential, string) {
 	a.t.Helper()
 	reference := a.enroll(s, body)
@@ -128,7 +128,7 @@ func (b response) list(key string) []map[string]any {
 	return list
 }
 
-// tokenSession is a login with a token that the other session issues.
+// tokenSession logs in with a token that the other session issues.
 func (a *api) tokenSession(s session) session {
 	a.t.Helper()
 	_, token := a.issue(s, "InvoiceRead")
@@ -136,7 +136,7 @@ func (a *api) tokenSession(s session) session {
 	return a.redeem(a.beginWithToken(token))
 }
 
-// roomy are options that no test runs into by itself.
+// withoutRateLimits are options for tests that send many requests.
 func withoutRateLimits() simulator.Options {
 	return simulator.Options{Limits: unlimited()}
 }

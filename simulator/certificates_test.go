@@ -28,7 +28,8 @@ func TestCertificateLogsInAsItsSubject(t *testing.T) {
 		written string
 	}{
 		"seal": {seal(t), "", simulator.Identifier{Type: "Nip", Value: nip},
-			"2.5.4.6=PL,2.5.4.97=VATPL-5265877635,2.5.4.10=Testowa Sp. z o.o.,2.5.4.3=Testowa Sp. z o.o. (uwierzytelnienie)"},
+			"2.5.4.6=PL,2.5.4.97=VATPL-5265877635,2.5.4.10=Testowa Sp. z o.o.," +
+				"2.5.4.3=Testowa Sp. z o.o. (uwierzytelnienie)"},
 		"person, NIP": {newCredential(t, simulator.CertificateOptions{NIP: nip, Person: true}), "",
 			simulator.Identifier{Type: "Nip", Value: nip},
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.5=TINPL-5265877635,2.5.4.3=Jan Testowy (uwierzytelnienie)"},
@@ -36,7 +37,8 @@ func TestCertificateLogsInAsItsSubject(t *testing.T) {
 			simulator.Identifier{Type: "Pesel", Value: pesel},
 			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.5=PNOPL-44051401359,2.5.4.3=Jan Testowy (uwierzytelnienie)"},
 		"fingerprint": {unnamed, "certificateFingerprint", fingerprint,
-			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.45=" + fingerprint.Value + ",2.5.4.3=Jan Testowy (uwierzytelnienie)"},
+			"2.5.4.6=PL,2.5.4.4=Testowy,2.5.4.42=Jan,2.5.4.45=" + fingerprint.Value +
+				",2.5.4.3=Jan Testowy (uwierzytelnienie)"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +200,7 @@ func TestCertificateLoginOutsideValidity(t *testing.T) {
 		require.Equal(a.t, 460, code)
 		require.Equal(a.t, "Nieważny certyfikat", detail)
 	}
-	t.Run("held for not yet valid", func(t *testing.T) {
+	t.Run("not yet accepted", func(t *testing.T) {
 		a := newAPI(t, simulator.Options{CertificateAcceptanceDelay: time.Hour})
 		own, _ := a.newCertificate(a.login(seal(t), nipXML), "Authentication")
 		require.False(t, own.certificate.NotBefore.After(time.Now().Add(time.Second)))
@@ -276,7 +278,7 @@ func TestCertificateRSAKey(t *testing.T) {
 	a.login(own, nipXML)
 }
 
-// A login is decided by how things stand when its time has come, not when it was submitted.
+// The state at the due time decides a login, not that at its request.
 func TestCertificateRevokedWhileLoginInProgress(t *testing.T) {
 	for revoked, want := range map[bool]int{false: 200, true: 460} {
 		a := newAPI(t, simulator.Options{Limits: unlimited(), LoginDelay: time.Minute})

@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// leftOut are the operations of the OpenAPI that the simulator does not have: it answers them as
-// unknown paths.
+// leftOut are the operations of the OpenAPI that the simulator lacks. It responds as to unknown
+// paths.
 func leftOut() []string {
 	return []string{
 		"DELETE /permissions/authorizations/grants/{permissionId}",
@@ -51,7 +51,7 @@ func leftOut() []string {
 	}
 }
 
-// withoutInvoices are those that take invoices: the simulator answers 501.
+// withoutInvoices are the operations that take invoices. The simulator responds with 501.
 func withoutInvoices() []string {
 	return []string{
 		"POST /sessions/batch",
@@ -60,8 +60,7 @@ func withoutInvoices() []string {
 	}
 }
 
-// relabelUnauthorized puts what KSeF does in the place of what its OpenAPI says: 401 is labelled
-// application/json.
+// relabelUnauthorized replaces the OpenAPI's content type of 401 by KSeF's: application/json.
 func relabelUnauthorized(contract *openapi3.T) {
 	for _, item := range contract.Paths.Map() {
 		for _, operation := range item.Operations() {
@@ -76,19 +75,19 @@ func relabelUnauthorized(contract *openapi3.T) {
 	}
 }
 
-// exception is what a switch makes answers differ from the OpenAPI in. Mended, they must agree with
-// it again, so that all else in them is checked.
+// exception is a deviation from the OpenAPI that a switch causes. edit undoes it, so that the rest
+// of the response is checked.
 type exception struct {
 	name    string
 	applies func(simulator.Options) bool
-	mend    func(resp *http.Response, body []byte) []byte
+	edit    func(resp *http.Response, body []byte) []byte
 }
 
 func exceptions() []exception {
 	return []exception{{
 		name:    "authenticationMethod is left out",
 		applies: func(options simulator.Options) bool { return options.OmitAuthenticationMethod },
-		mend: func(_ *http.Response, body []byte) []byte {
+		edit: func(_ *http.Response, body []byte) []byte {
 			return editJSON(body, func(object map[string]any) {
 				_, there := object["authenticationMethod"]
 				if _, described := object["authenticationMethodInfo"]; described && !there {
@@ -99,12 +98,13 @@ func exceptions() []exception {
 	}, {
 		name:    "403 without a body",
 		applies: func(options simulator.Options) bool { return options.ForbidOtherJWTs },
-		mend: func(resp *http.Response, body []byte) []byte {
+		edit: func(resp *http.Response, body []byte) []byte {
 			if resp.StatusCode != http.StatusForbidden || len(body) > 0 {
 				return body
 			}
 			resp.Header.Set("Content-Type", "application/problem+json")
-			return []byte(`{"title": "Forbidden", "status": 403, "detail": "", "reasonCode": "", "timestamp": "2026-01-01T00:00:00Z"}`)
+			return []byte(`{"title": "Forbidden", "status": 403, "detail": "", "reasonCode": "",
+				"timestamp": "2026-01-01T00:00:00Z"}`)
 		},
 	}}
 }
@@ -119,18 +119,18 @@ func exceptionsOf(options simulator.Options) []exception {
 	return apply
 }
 
-// mendJSON edits every object in a body of JSON; another body stays as it is.
+// editJSON edits every object in a JSON body. Other bodies remain unchanged.
 func editJSON(body []byte, edit func(map[string]any)) []byte {
 	var value any
 	if json.Unmarshal(body, &value) != nil {
 		return body
 	}
 	eachObject(value, edit)
-	mended, err := json.Marshal(value)
+	edited, err := json.Marshal(value)
 	if err != nil {
 		return body
 	}
-	return mended
+	return edited
 }
 
 func eachObject(value any, edit func(map[string]any)) {
@@ -160,8 +160,7 @@ func TestContractExceptionsNeedASwitch(t *testing.T) {
 	}
 }
 
-// TestContractEveryOperationServedOrListed holds that no operation is missing
-// unnoticed.
+// TestContractEveryOperationServedOrListed checks that no operation is missing unnoticed.
 func TestContractEveryOperationServedOrListed(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// loadContract reads KSeF's OpenAPI from the directory that KSEF_CONTRACTS names; nil when it is
+// loadContract reads KSeF's OpenAPI from the directory in KSEF_CONTRACTS, or returns nil when it is
 // not set.
 var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 	directory := os.Getenv("KSEF_CONTRACTS")
@@ -37,9 +37,8 @@ var loadContract = sync.OnceValues(func() (*openapi3.T, error) {
 	return contract, nil
 })
 
-// undocumented tells whether an answer has a status that the OpenAPI does not list, and that the
-// simulator gives nevertheless. An operation of the OpenAPI is never answered with 404 or 405,
-// unless it is one of those left out.
+// undocumented reports whether a response has a status that the OpenAPI does not list but the
+// simulator uses. 404 and 405 are only for operations that are left out.
 func undocumented(contract *openapi3.T, method, path string, status int) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -54,7 +53,8 @@ func undocumented(contract *openapi3.T, method, path string, status int) bool {
 	return false
 }
 
-// contractTransport holds every answer of the API against the OpenAPI, but for the exceptions.
+// contractTransport checks every response of the API against the OpenAPI, except for the
+// exceptions.
 type contractTransport struct {
 	t          testing.TB
 	next       http.RoundTripper
@@ -75,9 +75,9 @@ func (c contractTransport) RoundTrip(request *http.Request) (*http.Response, err
 		return resp, err
 	}
 	for _, e := range c.exceptions {
-		body = e.mend(resp, body)
+		body = e.edit(resp, body)
 	}
-	require.NoError(c.t, checkAnswer(contract, request.Method, path, resp, body), "%s %s answered %d %s",
+	require.NoError(c.t, checkResponse(contract, request.Method, path, resp, body), "%s %s returned %d %s",
 		request.Method, path, resp.StatusCode, body)
 	return resp, nil
 }
@@ -91,7 +91,7 @@ func (f failingReader) Read([]byte) (int, error) {
 	return 0, f.err
 }
 
-func checkAnswer(contract *openapi3.T, method, path string, resp *http.Response, body []byte) error {
+func checkResponse(contract *openapi3.T, method, path string, resp *http.Response, body []byte) error {
 	_, operation := findOperation(contract, method, path)
 	if operation == nil {
 		return fmt.Errorf("no such operation")
@@ -122,8 +122,7 @@ func checkAnswer(contract *openapi3.T, method, path string, resp *http.Response,
 		openapi3.EnableFormatValidation())
 }
 
-// findOperation returns the operation of a path, and its name: method and path as the OpenAPI has
-// them.
+// findOperation returns the operation of a path, and its name: method and path as in the OpenAPI.
 func findOperation(contract *openapi3.T, method, path string) (string, *openapi3.Operation) {
 	if item := contract.Paths.Value(path); item != nil {
 		return method + " " + path, item.GetOperation(method)
@@ -145,10 +144,13 @@ func TestContractCheckerFindsFaults(t *testing.T) {
 	}
 	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
 	check := func(body string) error {
-		return checkAnswer(contract, "GET", "/tokens/20250625-EC-20F5EE4000-DA48AE4124-46", resp, []byte(body))
+		return checkResponse(contract, "GET", "/tokens/20250625-EC-20F5EE4000-DA48AE4124-46", resp, []byte(body))
 	}
-	const valid = `{"referenceNumber":"20250625-EC-20F5EE4000-DA48AE4124-46","authorIdentifier":{"type":"Nip","value":"1"},"contextIdentifier":{"type":"Nip","value":"1"},
-		"description":"abcde","requestedPermissions":["InvoiceRead"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","status":"Active"}`
+	const valid = `{"referenceNumber":"20250625-EC-20F5EE4000-DA48AE4124-46",
+		"authorIdentifier":{"type":"Nip","value":"1"},
+		"contextIdentifier":{"type":"Nip","value":"1"},
+		"description":"abcde","requestedPermissions":["InvoiceRead"],
+		"dateCreated":"2025-07-11T12:23:56.0154302+00:00","status":"Active"}`
 	require.NoError(t, check(valid))
 	for old, replacement := range map[string]string{`"Active"`: `"Alive"`, "-46": "-4", "2025-07-11T": "yesterday ",
 		`"Nip"`: `"Ship"`, "status": "state"} {

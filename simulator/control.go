@@ -15,8 +15,8 @@ import (
 // maxControlBody bounds the body of a control request.
 const maxControlBody = 64 << 10
 
-// addControl serves the control of the simulator. Answers are JSON, or 204; a mistake is 400 with
-// {"error": ...}.
+// addControl serves the control of the simulator. Responses are JSON or 204. An invalid request
+// gets 400 with {"error": ...}.
 func (s *Simulator) addControl(mux *http.ServeMux) {
 	mux.HandleFunc("GET /simulator/state",
 		func(w http.ResponseWriter, _ *http.Request) { writeControl(w, s.State(), nil) })
@@ -47,7 +47,8 @@ func (s *Simulator) postFault(r *http.Request) error {
 	return s.AddFault(fault)
 }
 
-// postTokens is POST /simulator/tokens: {"tokens": "expiring", "validity_days": 30}. See SetTokens.
+// postTokens serves POST /simulator/tokens: {"tokens": "expiring", "validity_days": 30}. See
+// SetTokens.
 func (s *Simulator) postTokens(r *http.Request) error {
 	var form struct {
 		Tokens   TokenMode `json:"tokens"`
@@ -59,8 +60,8 @@ func (s *Simulator) postTokens(r *http.Request) error {
 	return s.SetTokens(form.Tokens, form.Validity)
 }
 
-// postClock is POST /simulator/clock: {"advance": "1h"}, or {"set": "2027-01-01T00:00:00+01:00"}.
-// See Advance and SetClock.
+// postClock serves POST /simulator/clock: {"advance": "1h"}, or {"set":
+// "2027-01-01T00:00:00+01:00"}. See Advance and SetClock.
 func (s *Simulator) postClock(r *http.Request) error {
 	var form struct {
 		Advance string `json:"advance"`
@@ -96,8 +97,7 @@ func (s *Simulator) postAdvance(advance string) error {
 	return nil
 }
 
-// readControl reads the body of a control request. Fields that are not known are ignored, as KSeF
-// does.
+// readControl reads the body of a control request. It ignores unknown fields, as KSeF does.
 func readControl(r *http.Request, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody))
 	if err != nil {
@@ -112,15 +112,15 @@ func readControl(r *http.Request, into any) error {
 	return nil
 }
 
-func writeControl(w http.ResponseWriter, body any, mistake error) {
+func writeControl(w http.ResponseWriter, body any, failure error) {
 	resp := response{status: http.StatusOK, body: body}
 	switch {
-	case mistake != nil:
-		resp = response{status: http.StatusBadRequest, body: map[string]string{"error": mistake.Error()}}
+	case failure != nil:
+		resp = response{status: http.StatusBadRequest, body: map[string]string{"error": failure.Error()}}
 	case body == nil:
 		resp = noContent()
 	}
 	data := resp.encode()
 	resp.writeHeader(w, len(data))
-	_, _ = w.Write(data) // the other side may have gone; nobody is left to tell
+	_, _ = w.Write(data) // the client may have disconnected
 }

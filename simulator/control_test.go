@@ -20,7 +20,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// control sends a control request with a body of text and returns the answer's status and body.
+// control sends a control request with a text body and returns the status and body of the response.
 func (a *api) control(method, path, body string) (int, string) {
 	a.t.Helper()
 	request, err := http.NewRequestWithContext(a.t.Context(), method, "http://ksef.test/simulator/"+path,
@@ -119,7 +119,7 @@ func TestControlInvalidRequest(t *testing.T) {
 	}
 }
 
-// The authority of certificates is good for fifty years from the start of the simulator.
+// The certificate authority is valid for fifty years from the start of the simulator.
 func TestClockEndsWithAuthority(t *testing.T) {
 	a := newAPI(t, simulator.Options{})
 	require.NoError(t, a.sim.SetClock(time.Now().AddDate(40, 0, 0)))
@@ -135,7 +135,7 @@ func TestClockNeverGoesBack(t *testing.T) {
 	}
 }
 
-// now is the simulator's clock as its answers show it.
+// now returns the simulator's clock from its responses.
 func (a *api) now() time.Time {
 	a.t.Helper()
 	now, err := http.ParseTime(a.want(http.StatusOK, "POST", "/auth/challenge", "", nil).header.Get("Date"))
@@ -173,7 +173,7 @@ func TestOptionsInvalid(t *testing.T) {
 	}
 }
 
-// Many clients at once: nothing is lost or made twice. The race detector watches.
+// With many concurrent clients nothing is lost or made twice. The race detector covers the rest.
 func TestConcurrentClients(t *testing.T) {
 	const clients, each = 8, 5
 	a := newAPI(t, simulator.Options{Limits: unlimited()})
@@ -210,7 +210,7 @@ func TestChallengeUsedOnceConcurrently(t *testing.T) {
 	require.Equal(t, map[string]int{"202": 1, "400": 3}, a.sim.State().Requests["POST /auth/xades-signature"])
 }
 
-// The clock can be set years ahead. KSeF would have other keys by then, but some that are valid.
+// The clock can be set years ahead. KSeF would have other keys by then, but valid ones.
 func TestPublicKeysValidAtAnyClock(t *testing.T) {
 	for _, offset := range []time.Duration{-1000 * time.Hour, 0, 1000 * time.Hour} {
 		a := newAPI(t, simulator.Options{ClockOffset: offset})

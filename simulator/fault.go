@@ -11,35 +11,36 @@ import (
 	"time"
 )
 
-// FaultKind is what goes wrong.
+// FaultKind is what a fault does.
 type FaultKind string
 
 // The kinds of faults. All but the first two let the request pass the rate limits and take effect.
 const (
-	FaultDropRequest    FaultKind = "drop-request"    // the connection is closed before the request is looked at
-	FaultStatus         FaultKind = "status"          // answered with Status at once, in KSeF's format
-	FaultDropReply      FaultKind = "drop-reply"      // the connection is closed instead of the answer
-	FaultDelay          FaultKind = "delay"           // looked at only after Delay, of package time
-	FaultTruncate       FaultKind = "truncate"        // half of the body under the length of the whole; without a body, as drop-reply
-	FaultGarbage        FaultKind = "garbage"         // a body that is not JSON, under a status of success
-	FaultFailActivation FaultKind = "fail-activation" // on POST /tokens: the token ends as Failed instead of Active
-	FaultFailEnrollment FaultKind = "fail-enrollment" // on POST /certificates/enrollments: the request ends with Status instead of 200
+	FaultDropRequest    FaultKind = "drop-request"    // closes the connection without processing the request
+	FaultStatus         FaultKind = "status"          // responds with Status in KSeF's format, without processing
+	FaultDropReply      FaultKind = "drop-reply"      // closes the connection instead of responding
+	FaultDelay          FaultKind = "delay"           // processes the request only after Delay, of package time
+	FaultTruncate       FaultKind = "truncate"        // sends half of the body; without a body, as drop-reply
+	FaultGarbage        FaultKind = "garbage"         // sends a body that is not JSON with a successful status
+	FaultFailActivation FaultKind = "fail-activation" // POST /tokens: the token becomes Failed, not Active
+	FaultFailEnrollment FaultKind = "fail-enrollment" // POST /certificates/enrollments: ends with Status, not 200
 )
 
-// Fault makes the next requests to an endpoint go wrong. A request hits one fault: of those that
-// fit, the first added.
+// Fault makes the next requests to an endpoint fail. A request meets one fault: the first added of
+// those that match.
 type Fault struct {
-	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"; "*" fits all.
+	// Endpoint is method and path as in the OpenAPI, "GET /tokens/{referenceNumber}". "*" matches
+	// all.
 	Endpoint string
 	Kind     FaultKind
-	// Status is 300 to 599 for FaultStatus, redirects being what something before KSeF answers, and
-	// 400, 500 or 550 for FaultFailEnrollment.
+	// Status is 300 to 599 for FaultStatus (a proxy before KSeF may redirect), and 400, 500 or 550
+	// for FaultFailEnrollment.
 	Status int
 	// RetryAfter is a header in whole seconds, for FaultStatus; 0 leaves it out.
 	RetryAfter int
 	// Delay is positive, for FaultDelay.
 	Delay time.Duration
-	// Times is how many requests are hit: 1 when zero, all until ClearFaults or Reset when
+	// Times is how many requests meet the fault: 1 when zero, all until ClearFaults or Reset when
 	// negative.
 	Times int
 }
@@ -73,7 +74,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// AddFault puts a fault in the queue. The error says what is wrong with it.
+// AddFault adds a fault to the queue.
 func (s *Simulator) AddFault(fault Fault) error {
 	if err := s.checkFault(fault); err != nil {
 		return err
@@ -99,7 +100,8 @@ func (s *Simulator) checkFault(f Fault) error {
 		func(e endpoint) bool { return e.name == f.Endpoint })
 	switch {
 	case !known:
-		return fmt.Errorf("endpoint %q is not known: use a method and path such as \"GET /tokens/{referenceNumber}\", or *", f.Endpoint)
+		return fmt.Errorf("endpoint %q is not known: "+
+			"use a method and path such as \"GET /tokens/{referenceNumber}\", or *", f.Endpoint)
 	case f.RetryAfter < 0:
 		return fmt.Errorf("retry_after %d is not valid: use 0 or more seconds", f.RetryAfter)
 	}
@@ -130,10 +132,11 @@ func (s *Simulator) checkFault(f Fault) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage, fail-activation or fail-enrollment", f.Kind)
+	return fmt.Errorf("kind %q is not known: use drop-request, drop-reply, status, delay, truncate, garbage, "+
+		"fail-activation or fail-enrollment", f.Kind)
 }
 
-// takeFault returns the fault that the next request to an endpoint hits; its kind is empty when
+// takeFault returns the fault that the next request to an endpoint meets. Its kind is empty when
 // there is none.
 func (s *Simulator) takeFault(name string) Fault {
 	s.mu.Lock()

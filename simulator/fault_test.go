@@ -22,8 +22,8 @@ import (
 
 var tokenBody = map[string]any{"permissions": []string{"InvoiceRead"}, "description": "Token testowy"}
 
-// overSocket and inProcess are the two ways to reach a simulator; faults must look the same in
-// both.
+// transports returns the two ways to reach a simulator: overSocket and inProcess. Faults must look
+// the same in both.
 func transports(t *testing.T, sim *simulator.Simulator) map[string]*http.Client {
 	server := httptest.NewServer(sim.Handler())
 	t.Cleanup(server.Close)
@@ -42,7 +42,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestFaultSameOverSocketAndInProcess(t *testing.T) {
 	tests := map[string]struct {
 		fault  simulator.Fault
-		tokens int // made in spite of it
+		tokens int // made nevertheless
 		count  string
 		check  func(t *testing.T, resp *http.Response, err error)
 	}{
@@ -187,8 +187,8 @@ func TestTransportPassesOnPanics(t *testing.T) {
 		func() { _, _ = transport.RoundTrip(request) }) //nolint:bodyclose // it panics
 }
 
-// A client that has gone is noticed while its request is delayed, also one whose body nobody has
-// read yet: it must not be counted when its sender is long dead.
+// The server notices that a client has disconnected during a delay, also before the body is read,
+// and then does not count the request.
 func TestFaultDelayDroppedWhenClientDisconnects(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{})
 	require.NoError(t, err)

@@ -14,11 +14,10 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// fieldErrors are the mistakes in a request, each with the name of its field. Like KSeF's validator
-// it reports all of them at once.
+// fieldErrors are the invalid fields of a request. Like KSeF's validator, it reports all of them.
 type fieldErrors []string
 
-// refusal is the answer to a request with mistakes; nil when there are none.
+// refusal returns the error for a request with invalid fields, or nil.
 func (f fieldErrors) refusal() *apiError {
 	if len(f) == 0 {
 		return nil
@@ -32,8 +31,8 @@ func (f *fieldErrors) add(format string, arguments ...any) {
 	*f = append(*f, fmt.Sprintf(format, arguments...))
 }
 
-// notEmpty, between and notNegative speak as KSeF's own validator does (FluentValidation): their
-// sentences are those that official tests look for.
+// notEmpty, between and notNegative have the sentences of KSeF's validator (FluentValidation),
+// because official tests look for them.
 func (f *fieldErrors) notEmpty(field string) { f.add("'%s' must not be empty.", field) }
 
 func (f *fieldErrors) between(field string, value, least, most int) {
@@ -77,8 +76,8 @@ func (f *fieldErrors) nip(field, value string) {
 	}
 }
 
-// distinct checks a list of which each value may occur once; an empty one is a mistake. A list that
-// is longer than what is known is not looked at further: the time would grow with its square.
+// distinct checks a list of distinct known values that must not be empty. It does not examine a
+// list longer than the known values, because the time would grow with the square of its length.
 func (f *fieldErrors) distinct(field string, values, known []string) {
 	switch {
 	case len(values) == 0:
@@ -95,7 +94,7 @@ func (f *fieldErrors) distinct(field string, values, known []string) {
 	}
 }
 
-// identifier checks an identifier that must be there and have one of the types.
+// identifier checks a required identifier of one of the types.
 func (f *fieldErrors) identifier(field string, value *ksef.Identifier, types ...string) {
 	switch {
 	case value == nil:
@@ -107,8 +106,8 @@ func (f *fieldErrors) identifier(field string, value *ksef.Identifier, types ...
 	}
 }
 
-// moment reads a time that may be left out. Years that cannot be written as four digits in UTC, and
-// the first, which has the zero time, are mistakes.
+// moment reads an optional time. It refuses years that four digits in UTC cannot express, and the
+// first year, which has the zero time.
 func (f *fieldErrors) moment(field string, text *string) time.Time {
 	if text == nil {
 		return time.Time{}

@@ -43,21 +43,21 @@ func newAPI(t testing.TB, options simulator.Options) *api {
 		http.Header{}}
 }
 
-// in is the same client for a subtest: what differs from the OpenAPI fails the subtest.
+// withT returns the same client for a subtest. Deviations from the OpenAPI then fail the subtest.
 func (a *api) withT(t testing.TB) *api {
 	transport := a.client.Transport.(contractTransport)
 	transport.t = t
 	return &api{t, a.sim, &http.Client{Transport: transport}, a.header}
 }
 
-// answer is an answer with its body decoded.
+// response is a response with its body decoded.
 type response struct {
 	status int
 	header http.Header
 	body   map[string]any
 }
 
-// send sends a request; the body is JSON unless it is bytes, which are XML.
+// send sends a request. The body is JSON, or XML when it is bytes.
 func (a *api) send(method, path, bearer string, body any) (*http.Response, error) {
 	a.t.Helper()
 	var reader io.Reader
@@ -97,7 +97,7 @@ func (a *api) do(method, path, bearer string, body any) response {
 	return got
 }
 
-// want is do with the status that must come back.
+// want is do with the expected status.
 func (a *api) want(status int, method, path, bearer string, body any) response {
 	a.t.Helper()
 	got := a.do(method, path, bearer, body)
@@ -105,7 +105,7 @@ func (a *api) want(status int, method, path, bearer string, body any) response {
 	return got
 }
 
-// text returns a value in the body by its path, "" when it is not there.
+// text returns a value in the body by its path, or "".
 func (b response) text(path string) string {
 	var value any = b.body
 	for _, key := range strings.Split(path, ".") {
@@ -126,7 +126,7 @@ func (b response) number(path string) int {
 	return int(number)
 }
 
-// fault returns the one error of an answer in either format, and the key of its code.
+// errorObject returns the only error of a response in either format, and the key of its code.
 func (b response) errorObject() (map[string]any, string) {
 	list, _ := b.body["errors"].([]any)
 	key := "code"
@@ -147,7 +147,7 @@ func (b response) code() (int, string) {
 	return int(code), strings.Join(b.details(), " ")
 }
 
-// details are those of an error in either format.
+// details returns those of an error in either format.
 func (b response) details() []string {
 	fault, _ := b.errorObject()
 	var details []string
@@ -191,7 +191,7 @@ func (a *api) challenge() string {
 	return a.want(http.StatusOK, "POST", "/auth/challenge", "", nil).text("challenge")
 }
 
-// request is a login request for the context with a fresh challenge.
+// request returns a login request for the context with a new challenge.
 func (a *api) request(c credential, context string) xadestest.Request {
 	a.t.Helper()
 	return xadestest.Request{
@@ -207,7 +207,7 @@ func (a *api) sign(request xadestest.Request) []byte {
 	return document
 }
 
-// operation is a login that has begun.
+// operation is a login in progress.
 type operation struct{ reference, token string }
 
 func operationOf(got response) operation {
@@ -231,7 +231,7 @@ func (a *api) status(o operation) (int, string) {
 	return got.number("status.code"), details[0].(string)
 }
 
-// session is a login whose tokens have been fetched.
+// session is a login with its tokens.
 type session struct{ reference, access, refresh string }
 
 func (a *api) redeem(o operation) session {

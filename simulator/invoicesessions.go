@@ -19,15 +19,15 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// Permissions that open operations of invoice sessions.
+// Permissions for operations of invoice sessions.
 const (
 	invoiceWrite    = "InvoiceWrite"
 	pefInvoiceWrite = "PefInvoiceWrite"
 	introspection   = "Introspection"
 )
 
-// invoiceSessionEndpoints are those of invoice sessions as far as rights can be seen in them.
-// Invoices are not taken.
+// invoiceSessionEndpoints are the operations of invoice sessions that show what a login may do.
+// Invoices are not accepted.
 func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	access := []string{jwt.Access}
 	toSend := []string{invoiceWrite, pefInvoiceWrite, enforcementOperations}
@@ -66,16 +66,16 @@ func (s *Simulator) invoiceSessionEndpoints() []endpoint {
 	}
 }
 
-// ownOpenInvoiceSession returns the session of the path if the caller is its author, under this
-// login or another (official IntrospectionPermissionIntegrationTests), and it is open. prevented is
-// what its status prevents otherwise. The caller holds the lock.
+// ownOpenInvoiceSession returns the session of the path if it is open and the caller is its author,
+// under this login or another (official IntrospectionPermissionIntegrationTests). prevented is the
+// operation named in the refusal. The caller holds the lock.
 func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*store.InvoiceSession, *response) {
 	known, refused := s.findInvoiceSession(req, "odnaleziona")
 	if refused != nil {
 		return nil, refused
 	}
 	if known.Author != req.login.Identifier {
-		// That it is refused is from the official tests; with which reason is not documented.
+		// The refusal is from the official tests. Its reason is not documented.
 		refused := req.insufficientAccess()
 		return nil, &refused
 	}
@@ -87,9 +87,9 @@ func (s *Simulator) ownOpenInvoiceSession(req *request, prevented string) (*stor
 	return known, nil
 }
 
-// findInvoiceSession returns the session of the path. One of another context is not known in this
-// one. found is the last word of KSeF's sentence for an unknown one, which differs between
-// operations. The caller holds the lock.
+// findInvoiceSession returns the session of the path, which must be of the caller's context. found
+// is the last word of KSeF's sentence for an unknown one; it differs between operations. The caller
+// holds the lock.
 func (s *Simulator) findInvoiceSession(req *request, found string) (*store.InvoiceSession, *response) {
 	reference, wrong := req.reference()
 	if wrong != nil {
@@ -105,7 +105,7 @@ func (s *Simulator) findInvoiceSession(req *request, found string) (*store.Invoi
 	return known, nil
 }
 
-// closeInvoiceSession is POST /sessions/online/{referenceNumber}/close.
+// closeInvoiceSession serves POST /sessions/online/{referenceNumber}/close.
 func (s *Simulator) closeInvoiceSession(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +117,8 @@ func (s *Simulator) closeInvoiceSession(req *request) response {
 	return noContent()
 }
 
-// sendInvoice is POST /sessions/online/{referenceNumber}/invoices: refused as KSeF refuses, else
-// not implemented.
+// sendInvoice serves POST /sessions/online/{referenceNumber}/invoices: it refuses what KSeF
+// refuses, and is otherwise not implemented.
 func (s *Simulator) sendInvoice(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,12 +128,12 @@ func (s *Simulator) sendInvoice(req *request) response {
 	return req.plainFailure(http.StatusNotImplemented, "Symulator nie przyjmuje faktur.")
 }
 
-// refuseBatchSession answers the operations of batch sessions.
+// refuseBatchSession responds to the operations of batch sessions.
 func (s *Simulator) refuseBatchSession(req *request) response {
 	return req.plainFailure(http.StatusNotImplemented, "Symulator nie obsługuje sesji wsadowych.")
 }
 
-// Lengths of what invoices are encrypted with (AES-256-CBC), in bytes.
+// Lengths of the key and vector of invoice encryption (AES-256-CBC), in bytes.
 const (
 	symmetricKeyLength = 32
 	vectorLength       = 16
@@ -167,8 +167,8 @@ func knownFormCodes() []formCode {
 	}
 }
 
-// openInvoiceSession is POST /sessions/online. A key that cannot be decrypted is found out later at
-// KSeF: the session's status says so.
+// openInvoiceSession serves POST /sessions/online. As at KSeF, a key that cannot be decrypted shows
+// in the session's status.
 func (s *Simulator) openInvoiceSession(req *request) response {
 	var body openInvoiceSessionRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -267,13 +267,13 @@ func summaryOf(i *store.InvoiceSession, now time.Time) invoiceSessionSummary {
 	}
 }
 
-// maySeeInvoiceSession tells whether the caller may see a session of its context: any with
-// Introspection or EnforcementOperations, else its own.
+// maySeeInvoiceSession reports whether the caller may see a session of its context: any with
+// Introspection or EnforcementOperations, otherwise its own.
 func (req *request) maySeeInvoiceSession(known *store.InvoiceSession) bool {
 	return req.hasAny(introspection, enforcementOperations) || known.Author == req.login.Identifier
 }
 
-// invoiceSessionStatus is GET /sessions/{referenceNumber}.
+// invoiceSessionStatus serves GET /sessions/{referenceNumber}.
 func (s *Simulator) invoiceSessionStatus(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +287,7 @@ func (s *Simulator) invoiceSessionStatus(req *request) response {
 	return ok(summaryOf(known, req.now))
 }
 
-// listInvoiceSessions is GET /sessions: what the caller may see of its context, newest first.
+// listInvoiceSessions serves GET /sessions: what the caller may see in its context, newest first.
 func (s *Simulator) listInvoiceSessions(req *request) response {
 	filter, refused := newInvoiceSessionFilter(req.URL.Query())
 	if refused != nil {
@@ -312,7 +312,7 @@ func (s *Simulator) listInvoiceSessions(req *request) response {
 	return ok(list)
 }
 
-// invoiceSessionFilter is what GET /sessions asks for.
+// invoiceSessionFilter is the filter of GET /sessions.
 type invoiceSessionFilter struct {
 	online                    bool
 	reference                 string
@@ -320,7 +320,7 @@ type invoiceSessionFilter struct {
 	created, closed, modified period
 }
 
-// period is a stretch of time with its ends; a zero end is open.
+// period is a time span. A zero end is open.
 type period struct{ from, to time.Time }
 
 func (p period) contains(t time.Time) bool {
@@ -329,7 +329,7 @@ func (p period) contains(t time.Time) bool {
 
 func (p period) open() bool { return p.from.IsZero() && p.to.IsZero() }
 
-// newInvoiceSessionFilter reads the query. Values of enums are taken in any case.
+// newInvoiceSessionFilter reads the query. Enum values match in any case.
 func newInvoiceSessionFilter(query url.Values) (invoiceSessionFilter, *apiError) {
 	kind, known := enumValue(query.Get("sessionType"), "Online", "Batch")
 	if !known {
@@ -365,7 +365,7 @@ func (p *period) read(query url.Values, name string) (refused *apiError) {
 	return refused
 }
 
-// queryTime reads a time that may be left out.
+// queryTime reads an optional time.
 func queryTime(query url.Values, name string) (time.Time, *apiError) {
 	if !query.Has(name) {
 		return time.Time{}, nil
@@ -387,7 +387,7 @@ func (f invoiceSessionFilter) matches(i *store.InvoiceSession, now time.Time) bo
 		f.modified.contains(i.Updated(now))
 }
 
-// commonStatusOf returns the CommonSessionStatus.
+// commonStatusOf returns KSeF's CommonSessionStatus.
 func commonStatusOf(i *store.InvoiceSession, now time.Time) string {
 	switch i.Status(now).Code {
 	case store.InvoiceSessionOpen:

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// invoiceSessions returns the reference numbers of the online sessions that a query finds, of all
+// invoiceSessions returns the reference numbers of the online sessions that match a query, over all
 // pages.
 func (a *api) invoiceSessions(s session, query string) []string {
 	a.t.Helper()

@@ -56,7 +56,7 @@ func (a *api) sendInvoice(s session, reference string) response {
 	return a.do("POST", "/sessions/online/"+reference+"/invoices", s.access, map[string]any{})
 }
 
-// forbidden checks a refusal and returns its reason and the permissions of which one would do.
+// forbidden checks a refusal and returns its reason and the permissions of which one is enough.
 func (a *api) forbidden(got response) (reason string, required []any) {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusForbidden, got.status, "%v", got.body)

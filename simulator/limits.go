@@ -21,15 +21,15 @@ func (s *Simulator) rateLimitEndpoints() []endpoint {
 	}
 }
 
-// rateLimits is GET /rate-limits: the limits of the current context.
+// rateLimits serves GET /rate-limits: the limits of the current context.
 func (s *Simulator) rateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return ok(s.limiter.Of(req.login.Context))
 }
 
-// setRateLimits is POST /testdata/rate-limits. What has been counted stays counted, and a block
-// that is on stays on: what KSeF does is not documented.
+// setRateLimits serves POST /testdata/rate-limits. Counted requests and blocks remain. What KSeF
+// does is not documented.
 func (s *Simulator) setRateLimits(req *request) response {
 	var body rateLimitsRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -44,7 +44,7 @@ func (s *Simulator) setRateLimits(req *request) response {
 	return done()
 }
 
-// resetRateLimits is DELETE /testdata/rate-limits: back to the limits of the options.
+// resetRateLimits serves DELETE /testdata/rate-limits: it restores the limits of the options.
 func (s *Simulator) resetRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *Simulator) resetRateLimits(req *request) response {
 	return done()
 }
 
-// setProductionRateLimits is POST /testdata/rate-limits/production.
+// setProductionRateLimits serves POST /testdata/rate-limits/production.
 func (s *Simulator) setProductionRateLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,9 +60,9 @@ func (s *Simulator) setProductionRateLimits(req *request) response {
 	return done()
 }
 
-// largestMultiple is how many times production's limit a test may set. The official tests see 1200
-// as the most for onlineSession's perHour, which is 120 in production; the other ranges are taken
-// to follow from that.
+// largestMultiple is how many times production's limit a test may set. The official tests report at
+// most 1200 for onlineSession's perHour, which is 120 in production. The other ranges are derived
+// from that.
 const largestMultiple = 10
 
 // rateLimitsRequest is SetRateLimitsRequest.
@@ -72,10 +72,10 @@ type rateLimitsRequest struct {
 
 // check returns a sentence for each field that is not valid, in the order of the groups.
 //
-// The official badRequestTest sends onlineSession with one bad field and nothing else. A version of
-// it counts eleven details, a later one twelve. Here it is eleven: groups that came later than the
-// first eleven may be left out, though OpenAPI 2.7.0 requires invoiceExportStatus and
-// collectiveIdentifier. Another official test (rateLimitsPositive) does leave the former out.
+// The official badRequestTest sends onlineSession with one invalid field and nothing else. One
+// version counts eleven details, a later one twelve. Here it is eleven: groups that came after the
+// first eleven are optional, though OpenAPI 2.7.0 requires invoiceExportStatus and
+// collectiveIdentifier. Another official test (rateLimitsPositive) omits the former.
 func (r rateLimitsRequest) check() fieldErrors {
 	var wrong fieldErrors
 	if r.RateLimits == nil {
@@ -95,7 +95,7 @@ func (r rateLimitsRequest) check() fieldErrors {
 	return wrong
 }
 
-// checkRateLimits wants -1 where production has no limit: what KSeF accepts there is not known.
+// checkRateLimits requires -1 where production has no limit. What KSeF accepts there is not known.
 func checkRateLimits(v *limits.Values, field string, production limits.Windows, wrong *fieldErrors) {
 	for _, one := range []struct {
 		name           string
@@ -113,7 +113,7 @@ func checkRateLimits(v *limits.Values, field string, production limits.Windows, 
 	}
 }
 
-// apply returns the limits with those of the request in their places.
+// apply returns the limits with those of the request in place.
 func (r rateLimitsRequest) apply(current limits.Groups) limits.Groups {
 	changed := slices.Clone(current)
 	for i, one := range changed {
@@ -133,8 +133,8 @@ func (s *Simulator) contextLimitEndpoints() []endpoint {
 	}
 }
 
-// contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They are shown only: there
-// are no invoices that they could bound. collectiveIdentifier came after OpenAPI 2.7.0 (official
+// contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They have no effect, because
+// there are no invoices. collectiveIdentifier came after OpenAPI 2.7.0 (official
 // ContextLimitIntegrationTest).
 type contextLimits struct {
 	OnlineSession        *invoiceLimits    `json:"onlineSession"`
@@ -153,7 +153,7 @@ type collectiveLimits struct {
 	MaxInvoices int `json:"maxInvoices"`
 }
 
-// The largest numbers that OpenAPI 2.7.0 has for OnlineSessionContextLimitsOverride.
+// The maximums of OpenAPI 2.7.0 for OnlineSessionContextLimitsOverride.
 const (
 	largestSizeMB               = 5
 	largestSizeWithAttachmentMB = 10
@@ -164,7 +164,7 @@ func defaultContextLimits() contextLimits {
 	return contextLimits{&invoiceLimits{1, 3, 10000}, &invoiceLimits{1, 3, 10000}, &collectiveLimits{500}}
 }
 
-// contextLimits is GET /limits/context.
+// contextLimits serves GET /limits/context.
 func (s *Simulator) contextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *Simulator) contextLimits(req *request) response {
 	return ok(defaultContextLimits())
 }
 
-// setContextLimits is POST /testdata/limits/context/session.
+// setContextLimits serves POST /testdata/limits/context/session.
 func (s *Simulator) setContextLimits(req *request) response {
 	var body contextLimits
 	if refused := req.readJSON(&body); refused != nil {
@@ -212,7 +212,7 @@ func (l *invoiceLimits) check(field string, wrong *fieldErrors) {
 	wrong.between(field+".maxInvoices", l.MaxInvoices, 0, largestInvoices)
 }
 
-// resetContextLimits is DELETE /testdata/limits/context/session.
+// resetContextLimits serves DELETE /testdata/limits/context/session.
 func (s *Simulator) resetContextLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,7 +229,7 @@ func (s *Simulator) subjectLimitEndpoints() []endpoint {
 	}
 }
 
-// limitChanges is what has been changed of the limits of contexts and subjects.
+// limitChanges are the limits of contexts and subjects that test data have changed.
 type limitChanges struct {
 	contexts map[ksef.Identifier]contextLimits
 	subjects map[ksef.Identifier]subjectLimits
@@ -239,8 +239,8 @@ func newLimitChanges() limitChanges {
 	return limitChanges{contexts: map[ksef.Identifier]contextLimits{}, subjects: map[ksef.Identifier]subjectLimits{}}
 }
 
-// subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part may
-// be left out.
+// subjectLimits is EffectiveSubjectLimits and part of SetSubjectLimitsRequest, where each part is
+// optional.
 type subjectLimits struct {
 	Enrollment  *enrollmentLimit  `json:"enrollment"`
 	Certificate *certificateCount `json:"certificate"`
@@ -256,7 +256,7 @@ type certificateCount struct {
 	MaxCertificates *int `json:"maxCertificates"`
 }
 
-// subjectLimits is GET /limits/subject.
+// subjectLimits serves GET /limits/subject.
 func (s *Simulator) subjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,8 +264,8 @@ func (s *Simulator) subjectLimits(req *request) response {
 	return ok(subjectLimits{&enrollmentLimit{&quota.Requests}, &certificateCount{&quota.Certificates}})
 }
 
-// certificateQuota returns what a subject may have: by the options, unless a test has changed it.
-// The caller holds the lock.
+// certificateQuota returns the quota of a subject: that of the options, unless test data have
+// changed it. The caller holds the lock.
 func (s *Simulator) certificateQuota(subject ksef.Identifier) CertificateQuota {
 	quota := s.options.CertificateQuota.or(subject.Type)
 	changed := s.limitChanges.subjects[subject]
@@ -284,8 +284,8 @@ type subjectLimitsRequest struct {
 	subjectLimits
 }
 
-// check validates the request. What subjectIdentifierType does besides is not documented: here the
-// limits are those of the current subject, whatever its type.
+// check validates the request. The limits apply to the current subject whatever
+// subjectIdentifierType says, because its effect is not documented.
 func (r subjectLimitsRequest) check() fieldErrors {
 	var wrong fieldErrors
 	if _, known := enumValue(r.SubjectType, ksef.TypeNIP, ksef.TypePESEL,
@@ -301,8 +301,8 @@ func (r subjectLimitsRequest) check() fieldErrors {
 	return wrong
 }
 
-// setSubjectLimits is POST /testdata/limits/subject/certificate. What is left out gets its default
-// back: whether KSeF leaves it as it was is not documented.
+// setSubjectLimits serves POST /testdata/limits/subject/certificate. Omitted parts return to their
+// defaults. Whether KSeF keeps their values is not documented.
 func (s *Simulator) setSubjectLimits(req *request) response {
 	var body subjectLimitsRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -317,7 +317,7 @@ func (s *Simulator) setSubjectLimits(req *request) response {
 	return done()
 }
 
-// resetSubjectLimits is DELETE /testdata/limits/subject/certificate.
+// resetSubjectLimits serves DELETE /testdata/limits/subject/certificate.
 func (s *Simulator) resetSubjectLimits(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,7 @@ import (
 // documentedWindows are the limits of an operation by the OpenAPI (x-rate-limits).
 type documentedWindows struct{ PerSecond, PerMinute int }
 
-// newerWindows are those that came after OpenAPI 2.7.0: closing has had groups of its own since
-// 2.8.
+// newerWindows came after OpenAPI 2.7.0: closing has had its own groups since 2.8.
 func newerWindows() map[string]documentedWindows {
 	return map[string]documentedWindows{
 		"POST /sessions/online/{referenceNumber}/close": {20, 60},
@@ -29,7 +28,7 @@ func newerWindows() map[string]documentedWindows {
 	}
 }
 
-// Each endpoint takes as many requests in a second and in a minute as the OpenAPI says.
+// Each endpoint accepts as many requests in a second and in a minute as the OpenAPI says.
 func TestContractRateLimits(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)
@@ -60,7 +59,7 @@ func checkWindows(t *testing.T, method, path string, want documentedWindows) {
 	t.Helper()
 	a := newAPI(t, simulator.Options{})
 	s := a.login(seal(t), nipXML)
-	a.sim.Advance(2 * time.Minute) // the login has spent some
+	a.sim.Advance(2 * time.Minute) // the login has used some
 	send := func(status int) response {
 		got := a.do(method, path, s.access, nil)
 		require.Equal(t, status == http.StatusTooManyRequests, got.status == http.StatusTooManyRequests, "%v", got.body)

@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
-// A client whose windows are exact sends a request as soon as an older one has left the second,
-// also while another of its requests is held up between its arrival and the limiter. That one does
-// not count in a second before its own.
+// A client with exact windows sends a request as soon as an older one has left the second, also
+// while another of its requests is delayed between arrival and limiter. The delayed one must not
+// count in an earlier second.
 func TestRateLimitCountsOnAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(Options{Limits: limits.Limits{Context: limits.Windows{PerSecond: 3, PerMinute: -1, PerHour: -1}}})

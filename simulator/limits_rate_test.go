@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// from is the same client at another source address.
+// fromAddress returns the same client at another source address.
 func (a *api) fromAddress(address string) *api {
 	transport := a.client.Transport.(contractTransport)
 	transport.next = simulator.NewTransportFrom(a.sim.Handler(), address)
@@ -32,7 +32,7 @@ func (a *api) rateLimits(s session) map[string]any {
 	return a.want(http.StatusOK, "GET", "/rate-limits", s.access, nil).body
 }
 
-// oldGroups are valid values for the groups that cannot be left out.
+// oldGroups returns valid values for the required groups.
 func oldGroups() map[string]any {
 	groups := map[string]any{}
 	for _, name := range []string{

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// official behaves as the official Java client's integration tests do (CIRFMF/ksef-client-java,
+// official behaves as the official Java client's integration tests (CIRFMF/ksef-client-java,
 // BaseIntegrationTest): a new taxpayer for each test, a self-signed RSA seal, polling until KSeF
 // has decided, and errors as problem details.
 type official struct{ *api }
@@ -25,7 +25,7 @@ func newOfficial(t *testing.T) official {
 	return o
 }
 
-// oldErrors asks for the older error format, as the tests named "OldWay" do.
+// oldErrors selects the older error format, as the tests named "OldWay" do.
 func (o official) oldErrors() { o.header.Del("X-Error-Format") }
 
 func (o official) nip() string {
@@ -35,11 +35,11 @@ func (o official) nip() string {
 	return number
 }
 
-// await lets the simulator's time pass, second by second, until the condition holds; at most as
-// long as the official tests poll.
-func (o official) await(atMost time.Duration, holds func() bool) {
+// await advances the simulator's clock by seconds until the condition is true, at most as long as
+// the official tests poll.
+func (o official) await(atMost time.Duration, condition func() bool) {
 	o.t.Helper()
-	for waited := time.Duration(0); !holds(); waited += time.Second {
+	for waited := time.Duration(0); !condition(); waited += time.Second {
 		require.Less(o.t, waited, atMost, "KSeF has not decided in time")
 		o.sim.Advance(time.Second)
 	}
@@ -66,7 +66,7 @@ func (o official) awaitLogin(begun operation) {
 	})
 }
 
-// authWithToken logs in with a KSeF token and returns the code that the login ends with.
+// authWithToken logs in with a KSeF token and returns the final code.
 func (o official) authWithToken(taxpayer, token string) (operation, int) {
 	o.t.Helper()
 	request := o.tokenRequest(token)
@@ -99,7 +99,8 @@ func (o official) enrollAndRetrieve(s session, key string) (credential, string) 
 	return credential{signer, parseCertificate(o.t, found[0]["certificate"].(string))}, serial
 }
 
-// operation sends what begins an operation on permissions, and waits until it has succeeded.
+// operation sends a request that starts an operation on permissions, and waits until it has
+// succeeded.
 func (o official) operation(s session, method, path string, body any) {
 	o.t.Helper()
 	reference := o.want(http.StatusAccepted, method, path, s.access, body).text("referenceNumber")
@@ -116,8 +117,8 @@ func (o official) openFA2(s session) string {
 	return reference
 }
 
-// activeSessions returns the reference numbers of the caller's sessions, and which of them is the
-// current one.
+// activeSessions returns the reference numbers of the caller's sessions, and that of the current
+// one.
 func (o official) activeSessions(s session) (references []string, current string) {
 	o.t.Helper()
 	for _, item := range o.want(http.StatusOK, "GET", "/auth/sessions?pageSize=10", s.access, nil).list("items") {

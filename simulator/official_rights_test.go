@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bothFormats runs a test of ExceptionsApiIntegrationTest with problem details and, as its twin
-// named "OldWay" does, without.
+// bothFormats runs a test of ExceptionsApiIntegrationTest with problem details and, as the test
+// named "OldWay", without.
 func bothFormats(t *testing.T, name string, test func(t *testing.T, o official)) {
 	t.Run(name, func(t *testing.T) { test(t, newOfficial(t)) })
 	t.Run(name+"OldWay", func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestExceptionsApiIntegrationTest(t *testing.T) {
 	})
 }
 
-// requireProblem demands what the official tests look for in every problem.
+// requireProblem checks what the official tests check in every problem.
 func requireProblem(t *testing.T, got response, title, detail string) {
 	t.Helper()
 	require.Equal(t, title, got.text("title"))
@@ -89,8 +89,8 @@ func TestSearchPersonalGrantPermissionIntegrationTest(t *testing.T) {
 	})
 }
 
-// TestRevokedPermissionsKsefTokenLifecycleIntegrationTests stands for the official test of what a
-// token can do once its maker has lost his permissions.
+// TestRevokedPermissionsKsefTokenLifecycleIntegrationTests is the official test of a token whose
+// maker has lost permissions.
 func TestRevokedPermissionsKsefTokenLifecycleIntegrationTests(t *testing.T) {
 	t.Run("revokedPermissions_OldAccessTokenStillWorks_ButRefreshAndReauthenticationLoseAccess", func(t *testing.T) {
 		o := newOfficial(t)

@@ -14,8 +14,7 @@ import (
 )
 
 // The scenarios of the official Java client's integration tests (CIRFMF/ksef-client-java), each
-// under the name of the class and test that it stands for. tooManyRequestTest sends an invoice and
-// has none.
+// under the name of its class and test. tooManyRequestTest sends an invoice and is left out.
 
 func TestAuthorizationIntegrationTest(t *testing.T) {
 	t.Run("refreshTokenE2EIntegrationTest", func(t *testing.T) {

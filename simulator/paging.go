@@ -19,20 +19,20 @@ const (
 	maxCertificatePageSize = 50
 )
 
-// page is which part of a list is asked for.
+// page is the requested part of a list.
 type page struct {
 	kind   string
 	before int // items at lower positions only, newest first
 	size   int
 }
 
-// newPage reads the page size and the continuation token of a request for a list that has this many
-// items in all.
+// newPage reads the page size and the continuation token of a request for a list with so many
+// items.
 func (req *request) newPage(kind string, items int) (page, *apiError) {
 	return req.newPageUpTo(maxPageSize, kind, items)
 }
 
-// newPageUpTo is newPage for a list whose pages may have another size at most.
+// newPageUpTo is newPage with another maximum page size.
 func (req *request) newPageUpTo(largest int, kind string, items int) (page, *apiError) {
 	size, refused := pageSize(req.URL.Query(), largest)
 	if refused != nil {
@@ -64,7 +64,7 @@ func pageSize(query url.Values, largest int) (int, *apiError) {
 	return size, nil
 }
 
-// numberedPage reads the page size and the number of the page, from 0, of a request for a list with
+// numberedPage reads the page size and the page number, from 0, of a request for a list with
 // numbered pages.
 func numberedPage(query url.Values, largest int) (size, number int, refused *apiError) {
 	if size, refused = pageSize(query, largest); refused != nil || !query.Has("pageOffset") {
@@ -77,8 +77,8 @@ func numberedPage(query url.Values, largest int) (size, number int, refused *api
 	return size, int(offset), nil
 }
 
-// pick returns the positions of the items on a page, newest first, and the token of the next page;
-// "" when there is none.
+// pick returns the positions of the matching items on a page, newest first, and the token of the
+// next page, or "".
 func (p page) pick(matches func(position int) bool) (positions []int, next string) {
 	for position := p.before - 1; position >= 0; position-- {
 		if !matches(position) {

@@ -53,8 +53,8 @@ func (s *Simulator) startOperation(req *request, failure *store.StatusInfo) (*st
 	return started, accepted(permissionOperationResponse{started.Reference})
 }
 
-// permissionOperationStatus is GET /permissions/operations/{referenceNumber}. An operation is known
-// in its own context, to everybody there: who may ask is not documented.
+// permissionOperationStatus serves GET /permissions/operations/{referenceNumber}. Every login in
+// the operation's context may read it. Who may do so at KSeF is not documented.
 func (s *Simulator) permissionOperationStatus(req *request) response {
 	reference, refused := req.reference()
 	if refused != nil {
@@ -72,7 +72,7 @@ func (s *Simulator) permissionOperationStatus(req *request) response {
 	return ok(map[string]store.StatusInfo{"status": found.Status(req.now)})
 }
 
-// revokePermission is DELETE /permissions/common/grants/{permissionId}.
+// revokePermission serves DELETE /permissions/common/grants/{permissionId}.
 func (s *Simulator) revokePermission(req *request) response {
 	id := req.PathValue("permissionId")
 	if len(id) != permissionIDLength {
@@ -122,8 +122,8 @@ type personGrantRequest struct {
 	} `json:"subjectDetails"`
 }
 
-// grantToPerson is POST /permissions/persons/grants. CredentialsManage suffices to grant also what
-// the caller lacks (official test PersonPermissionIntegrationTest).
+// grantToPerson serves POST /permissions/persons/grants. CredentialsManage is enough to grant also
+// what the caller lacks (official test PersonPermissionIntegrationTest).
 func (s *Simulator) grantToPerson(req *request) response {
 	var body personGrantRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -171,7 +171,7 @@ func (r personGrantRequest) check() (*store.PersonDetails, *apiError) {
 	return details, wrong.refusal()
 }
 
-// check validates what the type of details asks for, and leaves out the rest.
+// check validates the fields of the type of details, and ignores the rest.
 func (p describedPerson) check(kind, field string, wrong *fieldErrors) *store.PersonDetails {
 	details := &store.PersonDetails{Type: kind, FirstName: p.FirstName, LastName: p.LastName}
 	wrong.length(field+"firstName", p.FirstName, minName, maxFirstName)
@@ -216,7 +216,7 @@ type entityGrantRequest struct {
 	} `json:"subjectDetails"`
 }
 
-// grantToEntity is POST /permissions/entities/grants.
+// grantToEntity serves POST /permissions/entities/grants.
 func (s *Simulator) grantToEntity(req *request) response {
 	var body entityGrantRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -253,7 +253,7 @@ func (r entityGrantRequest) check() *apiError {
 	return wrong.refusal()
 }
 
-// grant begins the operation that gives a subject permissions in the caller's context.
+// grant starts the operation that gives a subject permissions in the caller's context.
 func (s *Simulator) grant(req *request, holder ksef.Identifier, grants []*store.Grant) response {
 	var permissions []string
 	for _, g := range grants {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// details are the subjectDetails of a person, with the fields that are given changed.
+// details returns the subjectDetails of a person, with some fields replaced.
 func details(kind, field string, changed object) object {
 	described := object{
 		"firstName": "Anna", "lastName": "Testowa", "identifier": identifier("Nip",
@@ -27,7 +27,11 @@ func details(kind, field string, changed object) object {
 func TestPermissionGrantPersonInvalid(t *testing.T) {
 	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
-	const byID, withID, withoutID = "PersonByIdentifier", "PersonByFingerprintWithIdentifier", "PersonByFingerprintWithoutIdentifier"
+	const (
+		byID      = "PersonByIdentifier"
+		withID    = "PersonByFingerprintWithIdentifier"
+		withoutID = "PersonByFingerprintWithoutIdentifier"
+	)
 	tests := map[string]object{
 		"subjectIdentifier jest wymagane":      {"subjectIdentifier": nil},
 		"subjectIdentifier.type":               {"subjectIdentifier": identifier("InternalId", nip)},

@@ -34,7 +34,7 @@ func person(t testing.TB) credential {
 	return newCredential(t, simulator.CertificateOptions{PESEL: pesel})
 }
 
-// personGrant is the body that grants permissions to the subject that the identifier names.
+// personGrant returns the body that grants permissions to a subject.
 func personGrant(to object, permissions ...string) object {
 	return object{
 		"subjectIdentifier": to, "permissions": permissions, "description": grantText,
@@ -45,7 +45,7 @@ func personGrant(to object, permissions ...string) object {
 	}
 }
 
-// entityGrant is the body of the official test ExceptionsApiIntegrationTest.
+// entityGrant returns the body of the official test ExceptionsApiIntegrationTest.
 func entityGrant(to string) object {
 	return object{
 		"subjectIdentifier": identifier("Nip", to), "description": grantText,
@@ -61,8 +61,7 @@ func (a *api) operationCode(s session, reference string) int {
 	return a.want(http.StatusOK, "GET", "/permissions/operations/"+reference, s.access, nil).number("status.code")
 }
 
-// finish waits until an operation that has just begun is over, and returns the code that it ends
-// with.
+// awaitOperation waits until a new operation has ended, and returns its code.
 func (a *api) awaitOperation(s session, begun response) int {
 	a.t.Helper()
 	require.Equal(a.t, http.StatusAccepted, begun.status, "%v", begun.body)
@@ -78,7 +77,7 @@ func (a *api) grant(s session, to object, permissions ...string) {
 		a.awaitOperation(s, a.do("POST", "/permissions/persons/grants", s.access, personGrant(to, permissions...))))
 }
 
-// granted lists what the query of the persons' grants answers.
+// granted returns the persons' grants that match a filter.
 func (a *api) granted(s session, filter object) []map[string]any {
 	a.t.Helper()
 	if filter["queryType"] == nil {
@@ -92,7 +91,7 @@ func (a *api) personal(s session, filter any) []map[string]any {
 	return a.want(http.StatusOK, "POST", personalQuery, s.access, filter).list("permissions")
 }
 
-// ungrant takes away everything that has been granted in the context of the session.
+// revokeGrants revokes all grants in the context of the session.
 func (a *api) revokeGrants(s session) {
 	a.t.Helper()
 	for _, g := range a.granted(s, object{}) {
@@ -109,7 +108,7 @@ func scopes(list []map[string]any) []string {
 	return found
 }
 
-// outcome is how a login of a signer in the context of the tests ends.
+// loginCode returns the final code of a login in the context of the tests.
 func (a *api) loginCode(c credential) int {
 	a.t.Helper()
 	code, _ := a.status(a.begin(c, nipXML))

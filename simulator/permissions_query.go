@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// partner is an identifier whose value some types do without: the author System and the target
+// partner is an identifier that has no value for some types: the author System and the target
 // AllPartners.
 type partner struct {
 	Type  string `json:"type"`
@@ -66,10 +66,9 @@ func (f grantFilter) check() *apiError {
 	return wrong.refusal()
 }
 
-// matchesPersonal tells whether a grant in force is asked for, by the first part. The official
-// tests of PersonPermission find what was granted directly by the context it is for, given as
-// context and as target; only what was granted indirectly has other targets or can be inactive, and
-// none of that is kept here.
+// matchesPersonal reports whether the first part of the filter matches a grant in force. In the
+// official tests of PersonPermission a direct grant has its own context as context and as target.
+// Only indirect grants have other targets or can be inactive, and the simulator has none.
 func (f grantFilter) matchesPersonal(g *store.Grant) bool {
 	switch {
 	case f.Context != nil && *f.Context != g.Context:
@@ -94,8 +93,8 @@ func (f grantFilter) matches(g *store.Grant) bool {
 	return f.matchesPersonal(g)
 }
 
-// grantsInForce returns one page of the grants in force that match: those begun last first, and
-// those begun together by their identifiers. The caller holds the lock.
+// grantsInForce returns one page of the matching grants in force: latest start first, and by
+// identifier within one start. The caller holds the lock.
 func (s *Simulator) grantsInForce(now time.Time, size, number int, matches func(*store.Grant) bool) ([]*store.Grant,
 	bool) {
 	found := slices.DeleteFunc(slices.Clone(s.store.Rights.Grants), func(g *store.Grant) bool {
@@ -137,10 +136,10 @@ type grantList[Item any] struct {
 	HasMore     bool   `json:"hasMore"`
 }
 
-// queryPersonalGrants is POST /permissions/query/personal/grants: what the caller has been granted
-// in its context, as it is now and not as its access token has it (C# test TestDataE2ETests). An
-// owner finds what others have granted to the company for their invoices; what it may do as the
-// owner is not listed (ksef-api issue 369), for which 2.9.0 has OwnerPermissionScope.
+// queryPersonalGrants serves POST /permissions/query/personal/grants: the caller's grants in its
+// context as they are now, not as its access token has them (C# test TestDataE2ETests). An owner
+// finds what others have granted to the company for their invoices. What it may do as the owner is
+// not listed (ksef-api issue 369); 2.9.0 has OwnerPermissionScope for that.
 func (s *Simulator) queryPersonalGrants(req *request) response {
 	var filter grantFilter
 	if refused := req.decodeOptional(&filter); refused != nil {
@@ -182,10 +181,10 @@ type personGrantItem struct {
 	AuthorIdentifier partner `json:"authorIdentifier"`
 }
 
-// queryPersonsGrants is POST /permissions/query/persons/grants: the grants in the caller's context.
-// By its description PermissionsGrantedInCurrentContext lists what the caller has granted. In the
-// official PersonPermissionIntegrationTest a delegate finds there what the owner has granted, so
-// here it lists all grants but those of KSeF itself.
+// queryPersonsGrants serves POST /permissions/query/persons/grants: the grants in the caller's
+// context. By its description PermissionsGrantedInCurrentContext lists what the caller has granted.
+// In the official PersonPermissionIntegrationTest a delegate finds there what the owner has
+// granted, so here it lists all grants but KSeF's own.
 func (s *Simulator) queryPersonsGrants(req *request) response {
 	var filter grantFilter
 	if refused := req.readJSON(&filter); refused != nil {

@@ -102,7 +102,7 @@ func TestPermissionQueryPersonalOwn(t *testing.T) {
 	require.Len(t, byPESEL, 2)
 	require.Equal(t, identifier("Nip", otherNIP), byPESEL[0]["authorizedIdentifier"])
 
-	// They are read as they are now, whatever the access token was issued with.
+	// The query has the current grants, not those of the access token.
 	a.want(http.StatusOK, "POST", "/testdata/permissions/revoke", "", testGrant(identifier("Nip", otherNIP)))
 	require.Empty(t, a.personal(grantee, object{}))
 }

@@ -44,8 +44,8 @@ func TestPermissionGrantTakesEffectWithOperation(t *testing.T) {
 	})
 }
 
-// The behaviour of RevokedPermissionsKsefTokenLifecycleIntegrationTests, with a query in place of
-// the invoice session.
+// This is RevokedPermissionsKsefTokenLifecycleIntegrationTests with a query in place of the invoice
+// session.
 func TestPermissionRevokedLostWithNextAccessToken(t *testing.T) {
 	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
@@ -97,7 +97,7 @@ func TestPermissionPersonOnceGrantedHasOnlyThat(t *testing.T) {
 	require.Equal(t, 415, a.loginCode(person(t)))
 }
 
-// The behaviour of forbiddenTest in ExceptionsApiIntegrationTest.
+// This is forbiddenTest of ExceptionsApiIntegrationTest.
 func TestPermissionMissingNamed(t *testing.T) {
 	a := newAPI(t, withoutRateLimits())
 	owner := a.login(seal(t), nipXML)
@@ -121,7 +121,7 @@ func TestPermissionMissingNamed(t *testing.T) {
 	a.want(http.StatusUnauthorized, "POST", "/permissions/entities/grants", "invalidToken", entityGrant(otherNIP))
 }
 
-// Whatever of the API is served asks for the permissions that the OpenAPI names.
+// Every endpoint requires the permissions that the OpenAPI names.
 func TestContractRequiredPermissions(t *testing.T) {
 	contract, err := loadContract()
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 )
 
 // tooManyRequestTest, badRequestTest, unauthorizedTest and forbiddenTest of
-// ExceptionsApiIntegrationTest (CIRFMF/ksef-client-java) want these fields.
+// ExceptionsApiIntegrationTest (CIRFMF/ksef-client-java) check these fields.
 func TestProblemDetails(t *testing.T) {
 	synctest.Test(t, testProblemDetails)
 }

@@ -20,17 +20,17 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
-// request is one request to the API, with what the server has found out about it.
+// request is one request to the API, with its login and its fault.
 type request struct {
 	*http.Request
 	now   time.Time
-	login *store.Login // set when the endpoint asks for a bearer token
-	// permissions are those of the access token: what its login might do when it was issued.
+	login *store.Login // nil when the endpoint needs no bearer token
+	// permissions are those of the access token, fixed when it was issued.
 	permissions []string
-	fault       Fault // the one that this request has hit; its kind is empty when there is none
+	fault       Fault // its kind is empty when there is none
 }
 
-// clientIP is the address of the other side; a proxy's headers are not believed.
+// clientIP returns the client's address. Headers of proxies are ignored.
 func (req *request) clientIP() string {
 	host, _, err := net.SplitHostPort(req.RemoteAddr)
 	if err != nil {
@@ -42,13 +42,13 @@ func (req *request) clientIP() string {
 	return host
 }
 
-// hasContentType tells whether the body is declared to be of a media type.
+// hasContentType reports whether the body has a media type.
 func (req *request) hasContentType(want string) bool {
 	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	return err == nil && kind == want
 }
 
-// body reads the request body, one byte beyond the largest that is accepted at most.
+// body reads the request body, up to one byte more than is accepted.
 func (req *request) body() ([]byte, *apiError) {
 	data, err := io.ReadAll(io.LimitReader(req.Body, xmltree.MaxSize+1))
 	if err != nil {
@@ -57,7 +57,7 @@ func (req *request) body() ([]byte, *apiError) {
 	return data, nil
 }
 
-// decode reads a JSON body. Unknown fields are ignored, as KSeF does.
+// decode reads a JSON body. It ignores unknown fields, as KSeF does.
 func (req *request) decode(into any) *apiError {
 	data, refused := req.body()
 	if refused != nil {
@@ -66,7 +66,7 @@ func (req *request) decode(into any) *apiError {
 	return parseJSON(data, into)
 }
 
-// readJSON reads a JSON body; the answer when it is not one.
+// readJSON reads a JSON body, or returns the refusal.
 func (req *request) readJSON(into any) *response {
 	if !req.hasContentType("application/json") {
 		refused := req.unsupportedMediaType("application/json")
@@ -79,7 +79,7 @@ func (req *request) readJSON(into any) *response {
 	return nil
 }
 
-// decodeOptional reads a JSON body that may be left out.
+// decodeOptional reads an optional JSON body.
 func (req *request) decodeOptional(into any) *apiError {
 	data, refused := req.body()
 	if refused != nil || len(data) == 0 {
@@ -114,7 +114,7 @@ func checkReference(reference string) *apiError {
 	return nil
 }
 
-// enumValue finds the value that a text means, in any case.
+// enumValue finds the value that a text names, in any case.
 func enumValue(text string, values ...string) (value string, known bool) {
 	for _, value := range values {
 		if strings.EqualFold(text, value) {
@@ -124,7 +124,7 @@ func enumValue(text string, values ...string) (value string, known bool) {
 	return "", false
 }
 
-// bearer returns the token of the Authorization header, "" when there is none.
+// bearer returns the token of the Authorization header, or "".
 func (req *request) bearer() string {
 	kind, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(kind, "Bearer") {
@@ -133,7 +133,7 @@ func (req *request) bearer() string {
 	return strings.TrimSpace(token)
 }
 
-// wantsProblems tells whether errors are asked for as problem details.
+// wantsProblems reports whether the client asks for errors as problem details.
 func (req *request) wantsProblems() bool {
 	return strings.EqualFold(req.Header.Get("X-Error-Format"), "problem-details")
 }
@@ -145,7 +145,7 @@ type apiError struct {
 	Details     []string `json:"details,omitempty"`
 }
 
-// badInput is the error for everything that does not pass validation.
+// badInput is the error for every failed validation.
 func badInput(format string, arguments ...any) *apiError {
 	return &apiError{21405, "Błąd walidacji danych wejściowych.", []string{fmt.Sprintf(format, arguments...)}}
 }

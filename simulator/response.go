@@ -27,7 +27,7 @@ func (t timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(strconv.Quote(time.Time(t).UTC().Format(timeLayout))), nil
 }
 
-// response is what an endpoint answers, before it is written.
+// response is what an endpoint returns, before it is written.
 type response struct {
 	status     int
 	body       any // nil for none
@@ -69,7 +69,7 @@ func accepted(body any) response { return response{status: http.StatusAccepted, 
 func done() response             { return response{status: http.StatusOK} }
 func noContent() response        { return response{status: http.StatusNoContent} }
 
-// problem is the body of problem details, for all statuses.
+// problem is the body of problem details, for every status.
 type problem struct {
 	Title      string         `json:"title"`
 	Status     int            `json:"status"`
@@ -93,7 +93,7 @@ func (req *request) problemResponse(status int, detail string) response {
 	return response{status: status, body: req.problem(status, detail), problem: true}
 }
 
-// failed is the answer 400 with a code.
+// failed responds with 400 and a code.
 func (req *request) failed(err *apiError) response {
 	if !req.wantsProblems() {
 		return response{status: http.StatusBadRequest, body: req.exception(err)}
@@ -128,7 +128,7 @@ func (req *request) exception(err *apiError) exceptionResponse {
 	}}
 }
 
-// unauthorized is the answer 401: problem details in every format, but labelled application/json,
+// unauthorized responds with 401: problem details in every format, but labelled application/json,
 // as TEST does (test_error_format.py of stacking-hq/ksef2). The OpenAPI has
 // application/problem+json.
 func (req *request) unauthorized() response {
@@ -136,7 +136,7 @@ func (req *request) unauthorized() response {
 		body: req.problem(http.StatusUnauthorized, "Wymagane jest uwierzytelnienie.")}
 }
 
-// forbidden is the answer 403; security depends on the reason.
+// forbidden responds with 403. security depends on the reason.
 func (req *request) forbidden(reason, detail string, security map[string]any) response {
 	body := req.problem(http.StatusForbidden, detail)
 	body.ReasonCode, body.Security = reason, security
@@ -150,20 +150,18 @@ func (req *request) missingPermissions(required ...string) response {
 			"presentPermissions": append([]string{}, req.permissions...)})
 }
 
-// insufficientAccess is the answer to a request for something of the context that belongs to
-// another subject.
+// insufficientAccess refuses access to something of the context that belongs to another subject.
 func (req *request) insufficientAccess() response {
 	return req.forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.", nil)
 }
 
-// methodNotAllowed is the answer to a login that was not made in the way that the operation asks
-// for.
+// methodNotAllowed refuses a login made with another method than the operation needs.
 func (req *request) methodNotAllowed() response {
 	return req.forbidden("auth-method-not-allowed", "Ta operacja nie jest dostępna dla użytej metody uwierzytelnienia.",
 		map[string]any{"authenticationMethodCategory": req.login.Method.Info.Category})
 }
 
-// tooMany is the answer 429.
+// tooMany responds with 429.
 func (req *request) tooMany(detail string, retryAfter int) response {
 	if req.wantsProblems() {
 		return response{status: http.StatusTooManyRequests, body: req.problem(http.StatusTooManyRequests, detail),
@@ -178,7 +176,7 @@ func (req *request) unsupportedMediaType(want string) response {
 	return req.problemResponse(http.StatusUnsupportedMediaType, "Wymagany jest Content-Type "+want+".")
 }
 
-// anyFailure is the answer of a fault with a status: the body that KSeF gives with it.
+// anyFailure responds with a status and the body that KSeF sends with it.
 func (req *request) anyFailure(status, retryAfter int) response {
 	resp := req.failure(status, retryAfter)
 	resp.retryAfter = retryAfter
@@ -203,7 +201,7 @@ func (req *request) failure(status, retryAfter int) response {
 	return req.plainFailure(status, "Wystąpił nieoczekiwany błąd.")
 }
 
-// plainFailure is an answer with a status for which KSeF documents no body, and a sentence.
+// plainFailure responds with a sentence and a status for which KSeF documents no body.
 func (req *request) plainFailure(status int, description string) response {
 	if req.wantsProblems() {
 		return req.problemResponse(status, description)

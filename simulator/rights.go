@@ -14,11 +14,11 @@ import (
 // enforcementOperations is a permission that only some contexts can give.
 const enforcementOperations = "EnforcementOperations"
 
-// This file decides who may do what. Its functions are called with the lock held.
+// This file decides what a login may do. Its functions are called with the lock held.
 
-// permissionsOf returns what a subject may do in a context at a time; nothing when it may not log
-// in there. A person (PESEL) to whom nothing was ever granted there may do everything, unless
-// grants are required.
+// permissionsOf returns a subject's permissions in a context at a time; without any it may not log
+// in there. A person (PESEL) who has never had a grant there has all permissions, unless grants are
+// required.
 func (s *Simulator) permissionsOf(subject, context ksef.Identifier, at time.Time) []string {
 	if s.owns(subject, context) {
 		return s.options.OwnerPermissions
@@ -30,8 +30,8 @@ func (s *Simulator) permissionsOf(subject, context ksef.Identifier, at time.Time
 	return granted
 }
 
-// owns tells whether a subject is the taxpayer whom a context is about: by its NIP, or by the PESEL
-// of the person who has that NIP.
+// owns reports whether a subject is the context's taxpayer, by its NIP or by the PESEL of the
+// person who has that NIP.
 func (s *Simulator) owns(subject, context ksef.Identifier) bool {
 	if subject.Owns(context) {
 		return true
@@ -40,8 +40,8 @@ func (s *Simulator) owns(subject, context ksef.Identifier) bool {
 	return person != nil && subject == ksef.Identifier{Type: ksef.TypePESEL, Value: person.PESEL}
 }
 
-// effectivePermissions returns what a login may do at a time: what its subject may, and under a
-// token only what the token carries too. An access token keeps what it was issued with.
+// effectivePermissions returns a login's permissions at a time: those of its subject, under a token
+// only those that the token has too. An access token keeps those of its issue.
 func (s *Simulator) effectivePermissions(l *store.Login, at time.Time) []string {
 	permissions := s.permissionsOf(l.Identifier, l.Context, at)
 	if l.Token == "" {
@@ -53,13 +53,14 @@ func (s *Simulator) effectivePermissions(l *store.Login, at time.Time) []string 
 	})
 }
 
-// rightsFailure is how a login ends that has no right to succeed at a time; nil for others. A token
-// is of the person who made it, so it ends with that person's death too: that is a guess.
+// rightsFailure returns why a login fails for lack of rights at a time, or nil. A token fails too
+// once the person who made it has died, which is a guess.
 func (s *Simulator) rightsFailure(l *store.Login, at time.Time) *store.StatusInfo {
 	switch {
 	case s.store.Subjects.Blocked[l.Context]:
 		return &store.StatusInfo{Code: 480, Description: "Uwierzytelnienie zablokowane",
-			Details: []string{"Podejrzenie incydentu bezpieczeństwa. Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy."}}
+			Details: []string{"Podejrzenie incydentu bezpieczeństwa. " +
+				"Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy."}}
 	case s.store.Subjects.Deceased(l.Identifier):
 		return &store.StatusInfo{Code: 470, Description: "Uwierzytelnianie zakończone niepowodzeniem",
 			Details: []string{"Próba wykorzystania metod autoryzacyjnych osoby zmarłej"}}
@@ -70,15 +71,15 @@ func (s *Simulator) rightsFailure(l *store.Login, at time.Time) *store.StatusInf
 	return nil
 }
 
-// lacksEnforcementRole tells whether permissions are among those that only a context with the role
-// of an enforcement authority or a bailiff can give, and it has none.
+// lacksEnforcementRole reports whether the permissions need a context with the role of an
+// enforcement authority or a bailiff, and this one has no such role.
 func (s *Simulator) lacksEnforcementRole(context ksef.Identifier, permissions []string) bool {
 	return slices.Contains(permissions, enforcementOperations) && !s.store.Subjects.Enforces(context)
 }
 
-// grantFailure returns how an operation ends that grants permissions in a context; nil when it
+// grantFailure returns how an operation that grants permissions in a context ends, or nil when it
 // succeeds. EnforcementOperations without the role ends with 430 in the official test
-// EnforcementOperationNegativeIntegrationTest. The other two ends are guesses by their texts: the
+// EnforcementOperationNegativeIntegrationTest. The other two are guesses from KSeF's texts: the
 // owner has all permissions, and contexts of the European Union and of Peppol have other endpoints.
 func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []string) *store.StatusInfo {
 	switch {
@@ -95,9 +96,9 @@ func (s *Simulator) grantFailure(holder, context ksef.Identifier, permissions []
 	return nil
 }
 
-// revocationFailure returns how an operation ends that takes a grant away in the caller's context; nil
-// when it succeeds. That an unknown grant, one of another context and one that has ended end with
-// 400 is not documented. SubunitManage is enough for what it has granted, and no grant here is.
+// revocationFailure returns how an operation that revokes a grant in the caller's context ends, or
+// nil when it succeeds. The 400 for an unknown grant, one of another context and one that has ended
+// is not documented. SubunitManage is enough only for grants made with it, which do not exist here.
 func (req *request) revocationFailure(g *store.Grant) *store.StatusInfo {
 	switch {
 	case g == nil || g.Context != req.login.Context || !g.Ends.IsZero():
@@ -109,13 +110,13 @@ func (req *request) revocationFailure(g *store.Grant) *store.StatusInfo {
 	return nil
 }
 
-// hasAny tells whether the access token carries one of the permissions.
+// hasAny reports whether the access token has one of the permissions.
 func (req *request) hasAny(permissions ...string) bool {
 	return slices.ContainsFunc(permissions,
 		func(permission string) bool { return slices.Contains(req.permissions, permission) })
 }
 
-// grantAll records the grants of the options. KSeF itself is their author.
+// grantAll records the grants of the options, with KSeF as their author.
 func (s *Simulator) grantAll(grants []Grant, now time.Time) {
 	for _, given := range grants {
 		s.store.Rights.Restrict(given.Identifier, given.Context)

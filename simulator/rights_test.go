@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// An access token keeps the permissions that it was issued with, however its subject came to have
-// them. The next one has those that are left.
+// An access token keeps the permissions of its issue, whatever the source of its subject's rights.
+// The next one has those that remain.
 func TestPermissionAccessTokenKeepsItsPermissions(t *testing.T) {
 	limited := simulator.Options{Limits: unlimited(), OwnerPermissions: []string{"InvoiceWrite"}}
 	owns := func(a *api) { a.createPerson(nip, pesel, object{}) }
@@ -34,8 +34,8 @@ func TestPermissionAccessTokenKeepsItsPermissions(t *testing.T) {
 		"a person without grants": {limited, func(*api) {}, func(a *api) {
 			a.want(http.StatusOK, "POST", "/testdata/permissions", "",
 				testGrant(identifier("Pesel", pesel), "InvoiceRead"))
-		}, `["InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage", "EnforcementOperations",
-			"Introspection", "CollectiveIdentifierManage"]`, []any{"InvoiceRead"}},
+		}, `["InvoiceRead", "InvoiceWrite", "CredentialsRead", "CredentialsManage", "SubunitManage",
+			"EnforcementOperations", "Introspection", "CollectiveIdentifierManage"]`, []any{"InvoiceRead"}},
 		"a person with a grant": {withoutRateLimits(), func(a *api) {
 			a.want(http.StatusOK, "POST", "/testdata/permissions", "",
 				testGrant(identifier("Pesel", pesel), "InvoiceWrite"))

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// scope is what the rate limit of an endpoint is counted by.
+// scope is what the rate limit of an endpoint counts by.
 type scope int
 
 const (
@@ -17,7 +17,7 @@ const (
 	perClient
 )
 
-// unknownPattern fits what no endpoint takes.
+// unknownPattern matches what no endpoint does.
 const unknownPattern = "/v2/"
 
 // endpoint is one operation of the API.
@@ -25,13 +25,13 @@ type endpoint struct {
 	name   string // method and path as in the OpenAPI, "GET /tokens/{referenceNumber}"
 	scope  scope
 	group  string   // of rate limits; "" is groupOther for those per context, else groupAnonymous
-	bearer []string // the kinds of JWT that open it; none for an operation that needs no login
-	// requires are the permissions of which the access token must carry one; none for most
+	bearer []string // the kinds of JWT that are accepted; none when no login is needed
+	// requires lists permissions of which the access token must have one. Most endpoints have none.
 	requires []string
 	serve    func(*request) response
 }
 
-// endpoints lists the API, one group per file.
+// endpoints lists the API, one group for each file.
 func (s *Simulator) endpoints() []endpoint {
 	return slices.Concat(
 		s.challengeEndpoints(),

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ca"
 )
 
-// publicKeyIDLength is that of a SHA-256 in base64.
+// publicKeyIDLength is the length of a SHA-256 in base64.
 const publicKeyIDLength = 44
 
 func unknownPublicKey(id string) *apiError {

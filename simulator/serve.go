@@ -20,7 +20,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
-// serve answers one request: faults around, limits and login before the endpoint itself.
+// serve responds to one request: it applies faults, rate limits and the login, then calls the
+// endpoint.
 func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	fault := s.takeFault(e.name)
 	if fault.Kind == FaultDropRequest || (fault.Kind == FaultDelay && !delay(r, fault.Delay)) {
@@ -42,14 +43,14 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	if warning := r.Header.Get("X-Test-System-Warning"); warning != "" {
 		w.Header().Set("X-System-Warning", warning)
 	}
-	w.Header().Set("Date", req.now.Format(http.TimeFormat)) // a server on a socket would add that of its machine
+	w.Header().Set("Date", req.now.Format(http.TimeFormat)) // on a socket the server would add the machine's date
 	s.count(e, strconv.Itoa(resp.status))
 	resp.writeHeader(w, length)
-	_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
+	_, _ = w.Write(body) // the client may have disconnected
 }
 
-// delay holds a request up; false when its client has gone. The server notices that only once the
-// body has been read.
+// delay waits and reports whether the client is still connected. It reads the body first, because
+// only then does the server notice a disconnected client.
 func delay(r *http.Request, d time.Duration) bool {
 	data, err := io.ReadAll(io.LimitReader(r.Body, xmltree.MaxSize+1))
 	if err != nil {
@@ -59,7 +60,7 @@ func delay(r *http.Request, d time.Duration) bool {
 	return sleep(r.Context(), d)
 }
 
-// garbage turns an answer into one of success whose body is not JSON.
+// garbage turns a response into a successful one whose body is not JSON.
 func garbage(resp response) (response, []byte) {
 	body := []byte("<html>garbage</html>")
 	if resp.status == http.StatusNoContent || resp.status >= http.StatusMultipleChoices {
@@ -68,7 +69,7 @@ func garbage(resp response) (response, []byte) {
 	return response{status: resp.status, body: body}, body
 }
 
-// drop closes the connection without an answer.
+// drop closes the connection without a response.
 func (s *Simulator) drop(e endpoint) {
 	s.count(e, "dropped")
 	panic(http.ErrAbortHandler)
@@ -128,13 +129,13 @@ func (s *Simulator) respond(e endpoint, req *request) response {
 	return e.serve(req)
 }
 
-// admit counts a request on a counter that has the limits of a group in a context.
+// admit counts a request under a key, with the limits of a group in a context.
 func (s *Simulator) admit(req *request, counter, group string, context ksef.Identifier) *response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	windows := s.limiter.Of(context).Of(group)
-	// Not c.now: a request that was held up on its way here would count in a second before that of
-	// those which overtook it.
+	// The clock is read here and not taken from req.now: a delayed request would otherwise count in
+	// an earlier second than requests that overtook it.
 	retryAfter, detail, admitted := s.limiter.Admit(counter, windows, s.now())
 	if admitted {
 		return nil
@@ -143,8 +144,8 @@ func (s *Simulator) admit(req *request, counter, group string, context ksef.Iden
 	return &refused
 }
 
-// authenticate finds the login of the bearer token. An access token is good until it expires,
-// whatever becomes of its session.
+// authenticate finds the login of the bearer token. An access token is valid until it expires, even
+// after its session has ended.
 func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	found, err := s.jwtKey.Parse(req.bearer(), req.now)
 	if err != nil || !slices.Contains(kinds, found.Type) {
@@ -171,8 +172,7 @@ func (s *Simulator) authenticate(req *request, kinds []string) *response {
 	return nil
 }
 
-// refuseBearer is the answer to a bearer token that does not open the endpoint; err says what is
-// wrong with it besides its kind.
+// refuseBearer refuses a bearer token. err is nil when only its kind is wrong.
 func (s *Simulator) refuseBearer(req *request, err error) response {
 	if err == nil && s.options.ForbidOtherJWTs {
 		return response{status: http.StatusForbidden}

@@ -4,11 +4,17 @@
 // Package simulator is KSeF in a process: logins, sessions, tokens, certificates and permissions as
 // KSeF's OpenAPI 2.7.0 describes them.
 //
-// It is for tests and for people who try the engine. It is a reading of the contract of its own: it
-// imports nothing from the rest of the module. Everything that takes time is decided when somebody
-// asks, from the clock of package time plus what Advance has added; there are no goroutines and no
-// timers (but for the fault "delay"), so it runs in a testing/synctest bubble. A Simulator is safe
-// for concurrent use.
+// It is for tests and for people who try the engine. It imports nothing from the rest of the
+// module, so that a misreading of the contract shows as a disagreement. Time passes only between
+// requests, by the clock of package time plus what Advance has added. There are no goroutines and,
+// except for the fault "delay", no timers, so it runs in a testing/synctest bubble. A Simulator is
+// safe for concurrent use.
+//
+// The server is here, with one file per group of endpoints: auth, tokens, certificates,
+// permissions, invoicesessions, limits, security and testdata. Types of requests and responses are
+// documented by the name of their schema in the OpenAPI. The packages under internal have what KSeF
+// remembers (store), its certificate authority (ca), its rate limits (limits), its JWTs (jwt) and
+// the login document (authrequest).
 package simulator
 
 import (
@@ -43,8 +49,7 @@ type Simulator struct {
 	requests     map[string]map[string]int
 }
 
-// New makes a simulator without any tokens, certificates or logins. The error says which option is
-// not valid.
+// New makes a simulator without tokens, certificates or logins. The error names the invalid option.
 func New(options Options) (*Simulator, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -71,9 +76,9 @@ func (s *Simulator) Transport() http.RoundTripper {
 	return NewTransport(s.handler)
 }
 
-// Reset forgets all tokens, certificates, logins, grants, test data, counts, faults and blocks, and
-// sets the clock and the limits back. Access tokens from before are worth nothing afterwards. The
-// public keys and the authority of certificates stay.
+// Reset removes all tokens, certificates, logins, grants, test data, counts, faults and blocks, and
+// resets the clock and the limits. Access tokens from before are refused afterwards. The public
+// keys and the certificate authority remain.
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,13 +92,13 @@ func (s *Simulator) Reset() {
 	s.requests = map[string]map[string]int{}
 }
 
-// Advance moves the clock of the simulator forward; a negative duration is ignored. The clock ends
-// 292 years ahead of package time.
+// Advance moves the clock forward. It ignores a negative duration. The clock ends 292 years ahead
+// of package time.
 func (s *Simulator) Advance(d time.Duration) {
 	for {
 		ahead := s.ahead.Load()
 		further := ahead + int64(max(d, 0))
-		if further < ahead { // it has overflowed
+		if further < ahead { // overflow
 			further = math.MaxInt64
 		}
 		if s.ahead.CompareAndSwap(ahead, further) {
@@ -102,8 +107,8 @@ func (s *Simulator) Advance(d time.Duration) {
 	}
 }
 
-// SetClock sets the clock of the simulator to a time that has not passed yet, and at which its
-// authority of certificates is still good.
+// SetClock sets the clock to a time that is not past, and at which the certificate authority is
+// still valid.
 func (s *Simulator) SetClock(to time.Time) error {
 	now, end := s.now(), s.authority.NotAfter()
 	switch {
@@ -118,7 +123,7 @@ func (s *Simulator) SetClock(to time.Time) error {
 }
 
 // SetLimits replaces the rate limits, also those that POST /testdata/rate-limits has set for a
-// context. Blocks end and the windows start empty.
+// context. It ends all blocks and clears the windows.
 func (s *Simulator) SetLimits(replacement Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

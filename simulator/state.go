@@ -8,16 +8,16 @@ import (
 	"slices"
 )
 
-// State is what the simulator holds, for tests and for looking inside. It has no secrets.
+// State is the simulator's state without secrets, for tests and for inspection.
 type State struct {
 	Tokens       []TokenState       `json:"tokens"`       // oldest first
 	Sessions     []SessionState     `json:"sessions"`     // oldest first
-	Certificates []CertificateState `json:"certificates"` // that KSeF has issued, those requested first first
+	Certificates []CertificateState `json:"certificates"` // issued by KSeF, oldest request first
 	Grants       []GrantState       `json:"grants"`       // in force, oldest first
 	// InvoiceSessions are the online sessions, oldest first.
 	InvoiceSessions []InvoiceSessionState `json:"invoiceSessions"`
-	// Requests counts answers by endpoint and status; the status "dropped" is a connection closed
-	// without an answer.
+	// Requests counts responses by endpoint and status. The status "dropped" is a connection closed
+	// without a response.
 	Requests map[string]map[string]int `json:"requests"`
 }
 
@@ -32,16 +32,16 @@ type TokenState struct {
 	ValidUntil           string     `json:"validUntil,omitempty"` // "" for a token that does not expire
 }
 
-// SessionState is one login, in progress, failed, alive or ended.
+// SessionState is one login: in progress, failed, active or ended.
 type SessionState struct {
 	ReferenceNumber      string     `json:"referenceNumber"`
 	Status               int        `json:"status"` // 100, 200, 415, 425, 450, 460, 470 or 480
 	ContextIdentifier    Identifier `json:"contextIdentifier"`
-	Identifier           Identifier `json:"identifier"`           // of who has logged in
+	Identifier           Identifier `json:"identifier"`           // of the subject that has logged in
 	TokenReferenceNumber string     `json:"tokenReferenceNumber"` // "" after a login with a signature
 	StartDate            string     `json:"startDate"`
 	IsTokenRedeemed      bool       `json:"isTokenRedeemed"`
-	Active               bool       `json:"active"` // the session is among those that GET /auth/sessions lists
+	Active               bool       `json:"active"` // GET /auth/sessions lists the session
 }
 
 // CertificateState is one certificate that KSeF has issued.
@@ -55,11 +55,11 @@ type CertificateState struct {
 	ValidTo           string     `json:"validTo"`
 }
 
-// GrantState is one permission that has been granted.
+// GrantState is one granted permission.
 type GrantState struct {
 	PermissionID      string     `json:"permissionId"`
 	Permission        string     `json:"permission"`
-	Identifier        Identifier `json:"identifier"` // of who has it
+	Identifier        Identifier `json:"identifier"` // of the subject that has it
 	ContextIdentifier Identifier `json:"contextIdentifier"`
 	StartDate         string     `json:"startDate"`
 }
@@ -74,7 +74,7 @@ type InvoiceSessionState struct {
 	ValidUntil        string     `json:"validUntil"`
 }
 
-// State returns a copy of what the simulator holds at this moment.
+// State returns a copy of the current state.
 func (s *Simulator) State() State {
 	now := s.now()
 	s.mu.Lock()
@@ -131,8 +131,8 @@ func (s *Simulator) State() State {
 	return state
 }
 
-// SignedRequests returns the last thousand documents that were sent to POST /auth/xades-signature,
-// as received, newest last.
+// SignedRequests returns the last thousand documents sent to POST /auth/xades-signature, as
+// received, newest last.
 func (s *Simulator) SignedRequests() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-// testSubjectEndpoints prepare what a test needs. They need no login, as on TEST. Blocking a
-// context has the limits of the group "other" all the same, by OpenAPI 2.7.0.
+// testSubjectEndpoints are the operations on test data. They need no login, as on TEST. By OpenAPI
+// 2.7.0, blocking a context nevertheless has the limits of the group "other".
 func (s *Simulator) testSubjectEndpoints() []endpoint {
 	return []endpoint{
 		{name: "POST /testdata/subject", scope: perClient, serve: s.createSubject},
@@ -33,8 +33,8 @@ func alreadyExists() *apiError {
 	return &apiError{Code: 30001, Description: "Podmiot lub uprawnienie już istnieje."}
 }
 
-// createdDate is the moment from which a subject exists: now when it is left out. A NIP that is
-// created again needs a later one than before. The caller holds the lock.
+// createdDate records when a subject was created: now by default. A NIP that is created again needs
+// a later date. The caller holds the lock.
 func (s *Simulator) createdDate(nip string, given, now time.Time) *apiError {
 	last, known := s.store.Subjects.Created[nip]
 	if known && !given.IsZero() && !given.After(last) {
@@ -59,8 +59,8 @@ type subjectCreateRequest struct {
 	CreatedDate *string `json:"createdDate"`
 }
 
-// check returns the subject and the moment of its creation. That an enforcement authority with
-// subunits is refused is not documented: only the other two types are said to have them.
+// check returns the subject and its creation date. The refusal of an enforcement authority with
+// subunits is not documented; only the other two types are documented to have them.
 func (r subjectCreateRequest) check() (*store.TestSubject, time.Time, *apiError) {
 	var wrong fieldErrors
 	wrong.nip("subjectNip", r.NIP)
@@ -79,7 +79,7 @@ func (r subjectCreateRequest) check() (*store.TestSubject, time.Time, *apiError)
 	return made, created, wrong.refusal()
 }
 
-// createSubject is POST /testdata/subject.
+// createSubject serves POST /testdata/subject.
 func (s *Simulator) createSubject(req *request) response {
 	var body subjectCreateRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -101,8 +101,8 @@ func (s *Simulator) createSubject(req *request) response {
 	return done()
 }
 
-// removeSubject is POST /testdata/subject/remove. One that does not exist is no mistake: no code is
-// documented for it.
+// removeSubject serves POST /testdata/subject/remove. An unknown subject is accepted, because no
+// code is documented for it.
 func (s *Simulator) removeSubject(req *request) response {
 	var body struct {
 		NIP string `json:"subjectNip"`
@@ -110,7 +110,7 @@ func (s *Simulator) removeSubject(req *request) response {
 	return s.withNIP(req, &body, "subjectNip", &body.NIP, func(nip string) { s.store.Subjects.RemoveCompany(nip) })
 }
 
-// withNIP reads a request that names a NIP, and does something to it under the lock.
+// withNIP reads a request that names a NIP, and changes something under the lock.
 func (s *Simulator) withNIP(req *request, body any, field string, nip *string, change func(nip string)) response {
 	if refused := req.readJSON(body); refused != nil {
 		return *refused
@@ -148,7 +148,7 @@ func (r personCreateRequest) check() (time.Time, *apiError) {
 	return created, wrong.refusal()
 }
 
-// createPerson is POST /testdata/person: from then on the PESEL owns the context of the NIP.
+// createPerson serves POST /testdata/person: the PESEL then owns the context of the NIP.
 func (s *Simulator) createPerson(req *request) response {
 	var body personCreateRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -173,8 +173,8 @@ func (s *Simulator) createPerson(req *request) response {
 	return done()
 }
 
-// removePerson is POST /testdata/person/remove: the person owns nothing any more, and loses all
-// that was granted to the NIP or the PESEL.
+// removePerson serves POST /testdata/person/remove: the person owns nothing then, and loses all
+// grants to the NIP and the PESEL.
 func (s *Simulator) removePerson(req *request) response {
 	var body struct {
 		NIP string `json:"nip"`
@@ -208,7 +208,8 @@ func (r testPermissionsRequest) checkIdentifiers() fieldErrors {
 	return wrong
 }
 
-// grantTestPermissions is POST /testdata/permissions: grants that count at once, of KSeF itself.
+// grantTestPermissions serves POST /testdata/permissions: grants by KSeF itself that take effect at
+// once.
 func (s *Simulator) grantTestPermissions(req *request) response {
 	var body testPermissionsRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -240,8 +241,8 @@ func (s *Simulator) grantTestPermissions(req *request) response {
 	return done()
 }
 
-// revokeTestPermissions is POST /testdata/permissions/revoke: the subject loses at once all that it
-// has in the context, other subjects' grants included.
+// revokeTestPermissions serves POST /testdata/permissions/revoke: the subject loses at once all its
+// grants in the context, also those by other subjects.
 func (s *Simulator) revokeTestPermissions(req *request) response {
 	var body testPermissionsRequest
 	if refused := req.readJSON(&body); refused != nil {
@@ -257,19 +258,19 @@ func (s *Simulator) revokeTestPermissions(req *request) response {
 	return done()
 }
 
-// blockContext is POST /testdata/context/block. Blocking twice is no mistake (ksef2's test
+// blockContext serves POST /testdata/context/block. It may be repeated (ksef2's test
 // test_block_context_repeated).
 func (s *Simulator) blockContext(req *request) response {
 	return s.setBlocked(req, true)
 }
 
-// unblockContext is POST /testdata/context/unblock.
+// unblockContext serves POST /testdata/context/unblock.
 func (s *Simulator) unblockContext(req *request) response {
 	return s.setBlocked(req, false)
 }
 
-// setBlocked decides whether logins in a context are turned away. Sessions go on: only logging in
-// is documented to be blocked.
+// setBlocked blocks or unblocks logins in a context. Existing sessions continue, because only
+// logging in is documented to be blocked.
 func (s *Simulator) setBlocked(req *request, blocked bool) response {
 	var body struct {
 		Context *ksef.Identifier `json:"contextIdentifier"`
@@ -289,8 +290,8 @@ func (s *Simulator) setBlocked(req *request, blocked bool) response {
 	return done()
 }
 
-// shortenCertificate is PUT /testdata/certificates/{serialNumber}: KSeF holds the certificate for
-// expired from then on, while the certificate itself goes on saying what it said.
+// shortenCertificate serves PUT /testdata/certificates/{serialNumber}: KSeF then treats the
+// certificate as expired from validTo on. The certificate itself does not change.
 func (s *Simulator) shortenCertificate(req *request) response {
 	serial := req.PathValue("serialNumber")
 	if !serialPattern.MatchString(serial) {

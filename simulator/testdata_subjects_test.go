@@ -16,7 +16,7 @@ import (
 
 const subunitNIP = "2222222222"
 
-// testGrant is the body that grants permissions in the context of the tests; without any, that
+// testGrant returns the body that grants permissions in the context of the tests, or without any
 // revokes all.
 func testGrant(to object, permissions ...string) object {
 	list := []object{}
@@ -40,7 +40,7 @@ func (a *api) createSubject(kind string, changed object) {
 	a.want(http.StatusOK, "POST", "/testdata/subject", "", body)
 }
 
-// The behaviour of SearchPersonalGrantPermissionIntegrationTest and of the C# TestDataE2ETests.
+// This is SearchPersonalGrantPermissionIntegrationTest and the C# TestDataE2ETests.
 func TestTestdataPermissionsTakeEffectAtOnce(t *testing.T) {
 	a := newAPI(t, withoutRateLimits())
 	require.Equal(t, 415, a.loginCode(company(t)))
@@ -156,7 +156,7 @@ func TestTestdataBlockedContextRefusesLogins(t *testing.T) {
 	require.Equal(t, 200, a.loginCode(seal(t)))
 }
 
-// The behaviour of EnforcementOperationIntegrationTest.
+// This is EnforcementOperationIntegrationTest.
 func TestTestdataEnforcementNeedsRole(t *testing.T) {
 	roles := map[string]func(a *api){
 		"EnforcementAuthority": func(a *api) { a.createSubject("EnforcementAuthority", object{}) },

@@ -47,7 +47,7 @@ type generateResponse struct {
 	Token           string `json:"token"`
 }
 
-// issueToken is POST /tokens.
+// issueToken serves POST /tokens.
 func (s *Simulator) issueToken(req *request) response {
 	if req.login.Token != "" && !s.options.TokensMayIssueTokens {
 		return req.methodNotAllowed()
@@ -63,7 +63,7 @@ func (s *Simulator) issueToken(req *request) response {
 		return req.failed(refused)
 	}
 	if len(req.permissions) == 0 {
-		return req.missingPermissions(body.Permissions...) // not documented: 26001 is for those who have some
+		return req.missingPermissions(body.Permissions...) // not documented: 26001 is for callers that have some
 	}
 	if refused := body.within(req.permissions); refused != nil {
 		return req.failed(refused)
@@ -106,8 +106,8 @@ func (r generateRequest) within(granted []string) *apiError {
 		[]string{"Brakujące uprawnienia: " + strings.Join(missing, ", ") + "."}}
 }
 
-// newToken makes a token and the secret, which has the form that real ones have: <reference
-// number>|nip-5265877635|<64 hexadecimal digits>. Only a hash of it is kept.
+// newToken makes a token and its secret, in the form of real ones: <reference
+// number>|nip-5265877635|<64 hexadecimal digits>. The store keeps only a hash.
 func (s *Simulator) newToken(req *request, body generateRequest) (*store.Token, string) {
 	context := "nip-" + req.login.Context.Value
 	if req.login.Context.Type == ksef.TypeInternalID {
@@ -153,9 +153,9 @@ func (req *request) item(t *store.Token) tokenItem {
 	}
 }
 
-// maySee tells whether the caller may see or revoke a token of its context: with one of the
-// permissions any token; else with a token login only that token, and with a signature only the
-// tokens of the same author.
+// maySee reports whether the caller may see or revoke a token of its context: any token with one of
+// the permissions, otherwise its own token after a token login, and the tokens of the same author
+// after a signature.
 func (req *request) maySee(t *store.Token, permissions ...string) bool {
 	if req.hasAny(permissions...) {
 		return true
@@ -166,7 +166,7 @@ func (req *request) maySee(t *store.Token, permissions ...string) bool {
 	return t.Author == req.login.Identifier
 }
 
-// tokenStatus is GET /tokens/{referenceNumber}. A token of another context is not known in this
+// tokenStatus serves GET /tokens/{referenceNumber}. A token of another context is unknown in this
 // one.
 func (s *Simulator) tokenStatus(req *request) response {
 	s.mu.Lock()
@@ -195,10 +195,10 @@ func (s *Simulator) findToken(req *request, reference string) (*store.Token, *ap
 	return found, nil
 }
 
-// minFilter is how many characters a text to search for must have.
+// minFilter is the minimum length of a search text, in characters.
 const minFilter = 3
 
-// tokenFilter is what GET /tokens asks for.
+// tokenFilter is the filter of GET /tokens.
 type tokenFilter struct {
 	statuses    []string
 	description string // in lower case
@@ -206,8 +206,8 @@ type tokenFilter struct {
 	authorType  string
 }
 
-// newTokenFilter reads the query. Values of enums are taken in any case: ksef2's tests send them to
-// TEST in lower case.
+// newTokenFilter reads the query. Enum values match in any case: ksef2's tests send them to TEST in
+// lower case.
 func newTokenFilter(query url.Values) (tokenFilter, *apiError) {
 	filter := tokenFilter{
 		description: strings.ToLower(query.Get("description")),
@@ -254,7 +254,7 @@ type tokenList struct {
 	Tokens            []tokenItem `json:"tokens"`
 }
 
-// listTokens is GET /tokens: what the caller may see of its context, newest first.
+// listTokens serves GET /tokens: what the caller may see in its context, newest first.
 func (s *Simulator) listTokens(req *request) response {
 	filter, refused := newTokenFilter(req.URL.Query())
 	if refused != nil {
@@ -277,7 +277,7 @@ func (s *Simulator) listTokens(req *request) response {
 	return ok(list)
 }
 
-// revokeToken is DELETE /tokens/{referenceNumber}.
+// revokeToken serves DELETE /tokens/{referenceNumber}.
 func (s *Simulator) revokeToken(req *request) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,12 +301,12 @@ func (s *Simulator) revokeToken(req *request) response {
 		return req.deleteResponse(s.options.DeletePendingToken, notNow)
 	}
 	found.Revoked, found.RevocationEnds = req.now, req.now.Add(s.options.RevocationDelay)
-	s.store.ScheduleDecision(req.now) // of logins with it
+	s.store.ScheduleDecision(req.now) // decides logins with it
 	return noContent()
 }
 
-func (req *request) deleteResponse(answer DeleteAnswer, refused *apiError) response {
-	switch answer {
+func (req *request) deleteResponse(chosen DeleteAnswer, refused *apiError) response {
+	switch chosen {
 	case AnswerNoContent:
 		return noContent()
 	case AnswerForbidden:

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// TokenMode is what KSeF does with KSeF tokens from 1 January 2027 on, Polish time. Until then
-// tokens may be used by law (Dz.U. 2025 poz. 1815, § 13); what follows is not decided (ksef-api
-// issue 834). The answers of the modes are guesses.
+// TokenMode is how KSeF treats KSeF tokens from 1 January 2027 on, Polish time. By law tokens may
+// be used until then (Dz.U. 2025 poz. 1815, § 13). What follows is not decided (ksef-api issue
+// 834), so the responses of the modes are guesses.
 type TokenMode string
 
 // The modes.
 const (
-	// TokensAccepted goes on as before.
+	// TokensAccepted changes nothing.
 	TokensAccepted TokenMode = "accepted"
 	// TokensRefused makes no new tokens (400, code 26003), and logins with tokens end with status
-	// 450. Sessions that were opened before live on.
+	// 450. Existing sessions continue.
 	TokensRefused TokenMode = "refused"
-	// TokensExpiring gives each token a validity in days, from its making but not before 2027. One
-	// that has expired is Revoked; logins with it end with status 450, and its sessions cannot be
-	// refreshed.
+	// TokensExpiring makes tokens valid for a number of days, from their creation but not before
+	// 2027. An expired token is Revoked. Logins with it end with status 450, and its sessions
+	// cannot be refreshed.
 	TokensExpiring TokenMode = "expiring"
 )
 
@@ -36,7 +36,7 @@ const day = 24 * time.Hour
 // tokenCutoff is 1 January 2027, 00:00, Polish time.
 func tokenCutoff() time.Time { return time.Date(2026, time.December, 31, 23, 0, 0, 0, time.UTC) }
 
-// tokenRules is the mode with the validity of tokens.
+// tokenRules are the mode and the validity of tokens.
 type tokenRules struct {
 	mode TokenMode
 	days int
@@ -52,12 +52,12 @@ func (p tokenRules) check() error {
 	return nil
 }
 
-// refuses tells whether tokens are of no use any more.
+// refuses reports whether tokens are refused at a time.
 func (p tokenRules) refuses(at time.Time) bool {
 	return p.mode == TokensRefused && !at.Before(tokenCutoff())
 }
 
-// expires returns when a token runs out; zero when it does not.
+// expires returns when a token expires, or zero.
 func (p tokenRules) expires(created time.Time) time.Time {
 	if p.mode != TokensExpiring {
 		return time.Time{}
@@ -69,8 +69,7 @@ func (p tokenRules) expires(created time.Time) time.Time {
 	return begin.Add(time.Duration(p.days) * day)
 }
 
-// SetTokens changes the mode, for tokens that are there already too. Zero days keep the validity as
-// it is.
+// SetTokens changes the mode, also for existing tokens. Zero days keep the validity.
 func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +88,7 @@ func (s *Simulator) SetTokens(mode TokenMode, days int) error {
 	return nil
 }
 
-// newTokenRefusal returns the refusal of new tokens; nil when they are made. KSeF's code is not known.
+// newTokenRefusal returns the refusal of new tokens, or nil. KSeF's code is not known.
 func (s *Simulator) newTokenRefusal(now time.Time) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// newYear is when 2027 begins in Poland, as the control request that sets the clock has it.
+// newYear is the start of 2027 in Poland, as the control request takes it.
 const newYear = "2027-01-01T00:00:00+01:00"
 
 // onNewYearsEve runs a test in a bubble, an hour before 2027 begins in Poland.
@@ -40,7 +40,7 @@ func (a *api) setClock(to string) {
 	require.Equal(a.t, http.StatusNoContent, status, body)
 }
 
-// loginEnds logs in with a token and demands a status.
+// loginEnds logs in with a token and checks the final status.
 func (a *api) loginEnds(token string, want int, detail string) {
 	a.t.Helper()
 	code, got := a.status(a.beginWithToken(token))
@@ -117,8 +117,8 @@ func TestTokenModeChangesAtRunTime(t *testing.T) {
 		_, token := a.issue(login(), "InvoiceRead")
 		decided := a.beginWithToken(token)
 		set := func(body string) {
-			status, answer := a.control("POST", "tokens", body)
-			require.Equal(a.t, http.StatusNoContent, status, answer)
+			status, text := a.control("POST", "tokens", body)
+			require.Equal(a.t, http.StatusNoContent, status, text)
 		}
 		set(`{"tokens": "refused"}`)
 		a.loginEnds(token, 450, "2027")
@@ -140,7 +140,7 @@ func TestTokenModeChangesAtRunTime(t *testing.T) {
 	})
 }
 
-// Nobody has asked for the status of the login between its decision and the change.
+// The status of the login is not read between its decision and the change.
 func TestTokenModeChangeAfterDecision(t *testing.T) {
 	for late, want := range map[bool]int{true: 200, false: 450} {
 		onNewYearsEve(t, simulator.Options{LoginDelay: time.Second}, func(a *api, login func() session) {

@@ -40,12 +40,12 @@ func TestTokenActivationFails(t *testing.T) {
 	s := a.login(seal(t), nipXML)
 	require.NoError(t, a.sim.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultFailActivation}))
 	failing, _ := a.issue(s, "InvoiceRead")
-	good, _ := a.issue(s, "InvoiceRead")
+	active, _ := a.issue(s, "InvoiceRead")
 	require.Equal(t, "Pending", a.tokenStatus(s, failing))
 	a.sim.Advance(time.Hour)
 	s.access = a.want(http.StatusOK, "POST", "/auth/token/refresh", s.refresh, nil).text("accessToken.token")
 	require.Equal(t, "Failed", a.tokenStatus(s, failing))
-	require.Equal(t, "Active", a.tokenStatus(s, good))
+	require.Equal(t, "Active", a.tokenStatus(s, active))
 }
 
 func TestTokenRefusalCodes(t *testing.T) {
@@ -115,10 +115,10 @@ func TestTokenOwnOnlyWithoutCredentialsPermissions(t *testing.T) {
 
 func TestSwitchDelete(t *testing.T) {
 	const unknown = "20250625-EC-20F5EE4000-DA48AE4124-46"
-	answers := map[simulator.DeleteAnswer]int{"": 0, simulator.AnswerNoContent: 204, simulator.AnswerBadRequest: 400,
+	responses := map[simulator.DeleteAnswer]int{"": 0, simulator.AnswerNoContent: 204, simulator.AnswerBadRequest: 400,
 		simulator.AnswerForbidden: 403}
-	for chosen, want := range answers {
-		t.Run("answer "+string(chosen), func(t *testing.T) {
+	for chosen, want := range responses {
+		t.Run("response "+string(chosen), func(t *testing.T) {
 			a := newAPI(t, simulator.Options{DeleteUnknownToken: chosen, DeleteDeadToken: chosen,
 				DeletePendingToken: chosen, ActivationDelay: time.Minute})
 			s := a.login(seal(t), nipXML)
@@ -219,8 +219,8 @@ func TestTokenListPagesWithoutGaps(t *testing.T) {
 	a.refused(a.do("GET", "/tokens", s.access, nil), 21418, "")
 }
 
-// BenchmarkHundredThousandTokens shows that one more token, a look at one and a search are
-// cheap in a full context.
+// BenchmarkHundredThousandTokens shows that issuing, reading and searching tokens is cheap in a
+// full context.
 func BenchmarkHundredThousandTokens(b *testing.B) {
 	const many = 100_000
 	a := newAPI(b, simulator.Options{Limits: unlimited(), ActivationDelay: time.Hour})

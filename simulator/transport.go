@@ -15,10 +15,9 @@ import (
 
 // NewTransport makes a RoundTripper that runs a handler in the calling goroutine, without sockets,
 // so that clients can be tested in a testing/synctest bubble. The handler sees the address
-// 127.0.0.1 and the request's context. What a server on a socket does is done here too:
-// http.ErrAbortHandler becomes io.EOF, a body shorter than its Content-Length ends with
-// io.ErrUnexpectedEOF, and a request whose context has ended gets the error of the context even if
-// it took effect.
+// 127.0.0.1 and the request's context. It behaves as a server on a socket: http.ErrAbortHandler
+// becomes io.EOF, a body shorter than its Content-Length ends with io.ErrUnexpectedEOF, and a
+// request whose context has ended gets the error of the context even if it took effect.
 func NewTransport(h http.Handler) http.RoundTripper {
 	return NewTransportFrom(h, "127.0.0.1")
 }
@@ -33,7 +32,7 @@ type transport struct {
 	remote  string // the client's address and port
 }
 
-// RoundTrip answers one request.
+// RoundTrip returns the response to one request.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer func() { _ = r.Body.Close() }() // nothing was written, so nothing can be lost
@@ -47,13 +46,13 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if aborted && recorder.status == 0 {
-		return nil, fmt.Errorf("the connection was closed without an answer: %w", io.EOF)
+		return nil, fmt.Errorf("the connection was closed without a response: %w", io.EOF)
 	}
 	return recorder.response(r, aborted), nil
 }
 
-// run calls the handler and tells whether it aborted the connection. Any other panic is a fault of
-// the handler and goes on.
+// run calls the handler and reports whether it aborted the connection. It passes on any other
+// panic.
 func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -68,7 +67,7 @@ func (t transport) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
 	return false
 }
 
-// serverRequest makes of a client's request what a server would see.
+// serverRequest turns a client's request into what a server would see.
 func (t transport) serverRequest(r *http.Request) *http.Request {
 	server := r.Clone(r.Context())
 	server.RequestURI = r.URL.RequestURI()
@@ -106,8 +105,8 @@ func (r *recorder) Write(data []byte) (int, error) {
 	return r.body.Write(data)
 }
 
-// response is what the client gets. The body ends with an error where a connection would have been
-// closed too early.
+// response returns what the client gets. The body ends with an error where a socket would be closed
+// too early.
 func (r *recorder) response(to *http.Request, aborted bool) *http.Response {
 	r.WriteHeader(http.StatusOK)
 	written := r.body.Len()
@@ -128,4 +127,5 @@ func (r *recorder) response(to *http.Request, aborted bool) *http.Response {
 
 type brokenReader struct{}
 
+// Read always fails.
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

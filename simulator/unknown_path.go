@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// unknownPath answers requests under /v2/ that no endpoint takes: 405 where the path has an
-// endpoint for another method, else 404. They are in KSeF's error format. The texts and the code
-// are not documented.
+// unknownPath responds to requests under /v2/ that match no endpoint, in KSeF's error format: 405
+// where the path has an endpoint for another method, otherwise 404. The texts and the code are not
+// documented.
 func (s *Simulator) unknownPath(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		req := &request{Request: r, now: s.now()}
@@ -23,11 +23,11 @@ func (s *Simulator) unknownPath(mux *http.ServeMux) http.HandlerFunc {
 		body := resp.encode()
 		w.Header().Set("Date", req.now.Format(http.TimeFormat))
 		resp.writeHeader(w, len(body))
-		_, _ = w.Write(body) // the other side may have gone; nobody is left to tell
+		_, _ = w.Write(body) // the client may have disconnected
 	}
 }
 
-// allowedMethods returns the methods that the path of a request has endpoints for.
+// allowedMethods returns the methods with an endpoint for the path of a request.
 func (s *Simulator) allowedMethods(mux *http.ServeMux, r *http.Request) []string {
 	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
 	return slices.DeleteFunc(methods, func(method string) bool {

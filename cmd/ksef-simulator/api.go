@@ -20,10 +20,10 @@ import (
 	"time"
 )
 
-// Bounds of one request: the time it may take and the size of an answer.
+// Bounds of one request: its duration and the size of a response.
 const (
 	requestTimeout = 30 * time.Second
-	maxAnswer      = 1 << 20
+	maxResponse    = 1 << 20
 )
 
 // api is a small client of KSeF's API.
@@ -49,8 +49,8 @@ func newAPI(url, caFile string) (*api, error) {
 	return a, nil
 }
 
-// call sends a request, with a JSON body unless it is nil, and reads the answer into a value unless
-// that is nil.
+// call sends a request with body as JSON, unless nil, and decodes the response into a value, unless
+// nil.
 func (a *api) call(ctx context.Context, method, path, bearer string, body, into any) error {
 	var reader io.Reader
 	if body != nil {
@@ -61,7 +61,7 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 		reader = bytes.NewReader(data)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, a.url+path,
-		reader) //nolint:gosec // whose address this is, the user says
+		reader) //nolint:gosec // the user chooses the address
 	if err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}
@@ -75,31 +75,31 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 	if err != nil {
 		return err
 	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return &answerError{method + " " + path, response.StatusCode, data}
+		return &statusError{method + " " + path, response.StatusCode, data}
 	}
 	if into == nil {
 		return nil
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s %s: the answer cannot be read: %w", method, path, err)
+		return fmt.Errorf("%s %s: the response is not valid: %w", method, path, err)
 	}
 	return nil
 }
 
-// answerError is an answer that is no success.
-type answerError struct {
+// statusError is a response without success.
+type statusError struct {
 	request string
 	status  int
 	body    []byte
 }
 
-func (e *answerError) Error() string {
-	return fmt.Sprintf("%s was answered with %d %s: %s", e.request, e.status, http.StatusText(e.status), e.body)
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s returned %d %s: %s", e.request, e.status, http.StatusText(e.status), e.body)
 }
 
 // publicKey is PublicKeyCertificate.
@@ -110,7 +110,7 @@ type publicKey struct {
 	Usage       []string
 }
 
-// publicKey fetches the key of a usage, and its identifier: of several the one that is the newest.
+// publicKey fetches the newest key of a usage, and its identifier.
 func (a *api) publicKey(ctx context.Context, usage string) (*rsa.PublicKey, string, error) {
 	var keys []publicKey
 	if err := a.call(ctx, "GET", "/security/public-key-certificates", "", nil, &keys); err != nil {

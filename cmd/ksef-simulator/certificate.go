@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// certificate makes a certificate and its key, and writes them to files that must not exist yet.
+// certificate makes a certificate and its key, and writes them to new files.
 func certificate(arguments []string, out, log io.Writer) error {
 	var options simulator.CertificateOptions
 	flags := flag.NewFlagSet("certificate", flag.ContinueOnError)
@@ -59,7 +59,7 @@ func certificate(arguments []string, out, log io.Writer) error {
 	return err
 }
 
-// given counts a flag that has a value.
+// given returns 1 for a flag with a value.
 func given(value string) int {
 	if value == "" {
 		return 0

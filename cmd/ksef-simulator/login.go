@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// How often the status of a login is asked for, and how long.
+// The polling of a login: interval and timeout.
 const (
 	pollInterval = 500 * time.Millisecond
 	pollTimeout  = time.Minute
@@ -30,7 +30,7 @@ type statusInfo struct {
 	Details     []string `json:"details"`
 }
 
-// login logs in with a KSeF token and says whether KSeF has accepted it.
+// login logs in with a KSeF token and prints whether KSeF has accepted it.
 func login(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) error {
 	_, opened, err := logInWithToken(ctx, "login", arguments, in, out, log)
 	if err != nil {
@@ -40,11 +40,11 @@ func login(ctx context.Context, arguments []string, in io.Reader, out, log io.Wr
 	return err
 }
 
-// session is a login that has succeeded.
+// session is a successful login.
 type session struct{ reference, access string }
 
-// logInWithToken reads the flags of a command that logs in with a KSeF token, and does so. Where
-// KSeF refuses the login, it says so and returns errRefused.
+// logInWithToken parses the flags of a command that logs in with a KSeF token, and logs in. When
+// KSeF refuses the login, it prints why and returns errRefused.
 func logInWithToken(ctx context.Context, command string, arguments []string, in io.Reader, out, log io.Writer) (*api,
 	session, error) {
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
@@ -82,13 +82,13 @@ func logInWithToken(ctx context.Context, command string, arguments []string, in 
 	return api, opened, nil
 }
 
-// contextIdentifier is the context that a login asks for.
+// contextIdentifier is the context of a login.
 type contextIdentifier struct {
 	Type  string `json:"type"`
 	Value string `json:"value"`
 }
 
-// contextOf reads the context out of a token: <reference number>|nip-<NIP>|<secret>.
+// contextOf reads the context from a token: <reference number>|nip-<NIP>|<secret>.
 func contextOf(token string) (contextIdentifier, error) {
 	if parts := strings.Split(token, "|"); len(parts) == 3 {
 		if nip, ok := strings.CutPrefix(parts[1], "nip-"); ok {
@@ -98,11 +98,12 @@ func contextOf(token string) (contextIdentifier, error) {
 			return contextIdentifier{"InternalId", id}, nil
 		}
 	}
-	return contextIdentifier{}, errors.New("this is not a KSeF token: it has the form <reference number>|nip-<NIP>|<secret>")
+	return contextIdentifier{}, errors.New("this is not a KSeF token: " +
+		"it has the form <reference number>|nip-<NIP>|<secret>")
 }
 
-// logIn goes all the way: public key, challenge, encrypted token, status, and the access token at
-// the end. It returns the last status too.
+// logIn fetches the public key and a challenge, sends the encrypted token, waits for the status,
+// and fetches the access token. It also returns the last status.
 func (a *api) logIn(ctx context.Context, token string, identifier contextIdentifier) (session, statusInfo, error) {
 	key, keyID, err := a.publicKey(ctx, "KsefTokenEncryption")
 	if err != nil {
@@ -140,7 +141,7 @@ func (a *api) logIn(ctx context.Context, token string, identifier contextIdentif
 	return session{begun.ReferenceNumber, redeemed.AccessToken.Token}, status, err
 }
 
-// waitFor asks for the status of a login until it is decided.
+// waitFor polls the status of a login until it is decided.
 func (a *api) waitFor(ctx context.Context, reference, bearer string) (statusInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()

@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and works with a KSeF
-// token as an application does.
+// Command ksef-simulator serves a simulated KSeF, makes certificates for it, and uses a KSeF token
+// as an application does.
 package main
 
 import (
@@ -20,12 +20,12 @@ import (
 const (
 	exitDone    = 0
 	exitRefused = 1 // KSeF has refused the login or the invoice session
-	exitFailed  = 2 // the command could not be carried out
+	exitFailed  = 2 // the command failed
 )
 
 const usage = `ksef-simulator is KSeF (Poland's e-invoice system) in a process, for tests.
 
-  ksef-simulator serve        answer requests: the API under /v2, its control under /simulator/
+  ksef-simulator serve        serve the API under /v2 and its control under /simulator/
   ksef-simulator certificate  make a self-signed certificate as KSeF's TEST environment accepts it
   ksef-simulator login        log in with a KSeF token, as an application would
   ksef-simulator open-session log in with a KSeF token and open an invoice session
@@ -33,7 +33,7 @@ const usage = `ksef-simulator is KSeF (Poland's e-invoice system) in a process, 
 Each command explains its flags with -h.
 `
 
-// errRefused ends a command that KSeF has refused; everything is printed by then.
+// errRefused ends a command that KSeF has refused. Its output is already printed.
 var errRefused = errors.New("refused")
 
 func main() {
@@ -43,7 +43,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out one command line and returns the exit code.
+// run runs one command line and returns the exit code.
 func run(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) int {
 	err := dispatch(ctx, arguments, in, out, log)
 	switch {
@@ -52,7 +52,7 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, log io.Writ
 	case errors.Is(err, errRefused):
 		return exitRefused
 	}
-	_, _ = fmt.Fprintln(log, "ksef-simulator:", err) // where this cannot be said, the exit code still says it
+	_, _ = fmt.Fprintln(log, "ksef-simulator:", err) // if this fails, the exit code remains
 	return exitFailed
 }
 
@@ -76,7 +76,7 @@ func dispatch(ctx context.Context, arguments []string, in io.Reader, out, log io
 	return fmt.Errorf("the command %q is not known: use serve, certificate, login or open-session", arguments[0])
 }
 
-// parse reads the flags of a command, which takes no other arguments.
+// parse parses the flags of a command, which has no other arguments.
 func parse(flags *flag.FlagSet, arguments []string, log io.Writer) error {
 	flags.SetOutput(log)
 	if err := flags.Parse(arguments); err != nil {

@@ -27,7 +27,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 )
 
-// command runs a command line and returns its exit code and what it has printed.
+// command runs a command line and returns its exit code and output.
 func command(t *testing.T, in string, arguments ...string) (code int, out, log string) {
 	t.Helper()
 	var outBuffer, logBuffer bytes.Buffer
@@ -48,7 +48,7 @@ func startServer(t *testing.T, arguments ...string) string {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		stop()
-		require.Equal(t, exitDone, <-ended, "the server must stop in good order")
+		require.Equal(t, exitDone, <-ended, "the server must stop without an error")
 	})
 	url := regexp.MustCompile(`https?://[0-9.:]+/v2`).FindString(line)
 	require.NotEmpty(t, url, line)
@@ -86,7 +86,8 @@ func TestLoginUntilTokenRevoked(t *testing.T) {
 	require.NoError(t, client.call(t.Context(), "DELETE", "/tokens/"+issued.ReferenceNumber, access, nil, nil))
 	code, out, _ = command(t, "", "login", "--url", url, "--ca", caFile, "--token", issued.Token)
 	require.Equal(t, exitRefused, code)
-	require.Equal(t, "login refused: 450 Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu: Token unieważniony\n", out)
+	require.Equal(t, "login refused: 450 Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu: "+
+		"Token unieważniony\n", out)
 }
 
 func logInWithSignature(t *testing.T, client *api, pair tls.Certificate) string {

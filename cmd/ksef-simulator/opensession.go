@@ -16,21 +16,21 @@ import (
 	"strings"
 )
 
-// Sizes of what invoices are encrypted with, in bytes: AES-256-CBC (OpenAPI, EncryptionInfo).
+// Sizes of the key and vector of invoice encryption, in bytes: AES-256-CBC (OpenAPI,
+// EncryptionInfo).
 const (
 	symmetricKeySize = 32
 	vectorSize       = 16
 )
 
-// openSession logs in with a KSeF token and opens an invoice session, which it closes again at
-// once.
+// openSession logs in with a KSeF token, opens an invoice session and closes it.
 func openSession(ctx context.Context, arguments []string, in io.Reader, out, log io.Writer) error {
 	api, opened, err := logInWithToken(ctx, "open-session", arguments, in, out, log)
 	if err != nil {
 		return err
 	}
 	reference, err := api.openInvoiceSession(ctx, opened.access)
-	var refused *answerError
+	var refused *statusError
 	if errors.As(err, &refused) && refused.status == http.StatusForbidden {
 		_, err := fmt.Fprintf(out, "invoice session refused: %s\n", refused.missing())
 		return errors.Join(errRefused, err)
@@ -69,8 +69,8 @@ func (a *api) openInvoiceSession(ctx context.Context, access string) (string, er
 	return begun.ReferenceNumber, err
 }
 
-// missing says what a refusal for want of permissions asks for (OpenAPI, ForbiddenProblemDetails).
-func (e *answerError) missing() string {
+// missing returns the permissions that a refusal names (OpenAPI, ForbiddenProblemDetails).
+func (e *statusError) missing() string {
 	var problem struct {
 		Detail   string
 		Security struct{ RequiredAnyOfPermissions, PresentPermissions []string }

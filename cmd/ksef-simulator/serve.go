@@ -19,8 +19,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// Timeouts of the server: for a request's header, and for the requests under way when it is told to
-// stop.
+// Timeouts of the server: for a request's header, and for unfinished requests at shutdown.
 const (
 	headerTimeout   = 10 * time.Second
 	shutdownTimeout = 5 * time.Second
@@ -53,13 +52,14 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.GrantDelay, "grant-delay", time.Second,
 		"how long granting permissions, or taking one away, is in progress")
 	flags.DurationVar(&f.options.CertificateLifetime, "certificate-lifetime", 0,
-		"how long a certificate of KSeF's is good; 0 is two years")
+		"how long a certificate of KSeF is valid; 0 is two years")
 	flags.DurationVar(&f.options.CertificateAcceptanceDelay, "certificate-acceptance-delay", 0,
-		"how long KSeF holds a new certificate of its own for not yet valid")
+		"how long a new certificate of KSeF counts as not yet valid")
 	flags.DurationVar(&f.options.ClockOffset, "clock-offset", 0,
 		"how far the clock is ahead of this machine's; a negative one is behind")
 	flags.BoolVar(&f.options.RequireGrants, "require-grants", false,
-		"turn away persons (PESEL) to whom nothing was ever granted in a context, who may otherwise do everything in it")
+		"refuse logins of persons (PESEL) who have never had a grant in the context;\n"+
+			"by default they have all permissions there")
 	flags.BoolVar(&f.options.TokensMayIssueTokens, "tokens-may-issue-tokens", false,
 		"allow POST /tokens after a login with a token")
 	flags.BoolVar(&f.options.TokensReadOthers, "tokens-read-others", false,
@@ -67,21 +67,22 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.BoolVar(&f.options.TokensMayNotQueryCertificates, "tokens-may-not-query-certificates", false,
 		"refuse POST /certificates/query after a login with a token (403)")
 	flags.BoolVar(&f.options.OmitAuthenticationMethod, "omit-authentication-method", false,
-		"leave the deprecated authenticationMethod out of answers")
+		"leave the deprecated authenticationMethod out of responses")
 	flags.BoolVar(&f.options.ForbidOtherJWTs, "forbid-other-jwts", false,
-		"answer a JWT of another kind with 403 and no body instead of 401")
+		"respond to a JWT of the wrong kind with 403 and no body instead of 401")
 	flags.StringVar((*string)(&f.options.Tokens), "tokens", "accepted",
 		"what becomes of KSeF tokens from 1 January 2027 on: accepted, refused or expiring")
 	flags.IntVar(&f.options.TokenValidity, "token-validity", 365,
-		"how many `days` a token is good with --tokens expiring: 1 to 365")
+		"how many `days` a token is valid with --tokens expiring: 1 to 365")
 	flags.StringVar((*string)(&f.options.DeleteUnknownToken), "delete-unknown", "400",
-		"answer to DELETE of an unknown token: 204, 400 or 403")
+		"response to DELETE of an unknown token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeleteDeadToken), "delete-dead", "400",
-		"answer to DELETE of a revoked or failed token: 204, 400 or 403")
+		"response to DELETE of a revoked or failed token: 204, 400 or 403")
 	flags.StringVar((*string)(&f.options.DeletePendingToken), "delete-pending", "204",
-		"answer to DELETE of a pending token: 204, 400 or 403")
+		"response to DELETE of a pending token: 204, 400 or 403")
 	flags.Func("global-limit",
-		"most requests of one source address in any `second,minute,hour`, over all contexts; -1 is none", func(text string) (err error) {
+		"most requests of one source address in any `second,minute,hour`, over all contexts; -1 is none",
+		func(text string) (err error) {
 			f.options.Limits.Global, err = parseWindows(text)
 			return err
 		})
@@ -111,8 +112,8 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	return f, nil
 }
 
-// noneWhenZero turns "no delay" of the command line into that of simulator.Options, where zero is
-// the default.
+// noneWhenZero turns "no delay" of the command line into the negative value of simulator.Options,
+// where zero is the default.
 func noneWhenZero(delay time.Duration) time.Duration {
 	if delay == 0 {
 		return -1
@@ -153,7 +154,7 @@ func (f serveFlags) newListener(ctx context.Context) (net.Listener, error) {
 	}
 	caPEM, certificate, err := simulator.NewServerCertificate(strings.Split(f.hosts, ",")...)
 	if err == nil {
-		err = os.WriteFile(f.caOut, caPEM, 0o644) //nolint:gosec // a certificate is for everybody to read
+		err = os.WriteFile(f.caOut, caPEM, 0o644) //nolint:gosec // a certificate is public
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--tls: %w", err), listener.Close())
@@ -162,7 +163,7 @@ func (f serveFlags) newListener(ctx context.Context) (net.Listener, error) {
 		&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
 }
 
-// serveUntil serves until the context ends, and then lets the requests under way finish.
+// serveUntil serves until the context ends, and then waits for unfinished requests.
 func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
 	ended := make(chan error, 1)

@@ -34,7 +34,7 @@ func TestServeSwitches(t *testing.T) {
 	}
 }
 
-// An application's clock is not the simulator's: its keys have begun by both.
+// The clocks of an application and of the simulator may differ: the public keys are valid by both.
 func TestLoginServerClockAhead(t *testing.T) {
 	certPEM, keyPEM, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: "5265877635"})
 	require.NoError(t, err)

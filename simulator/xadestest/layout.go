@@ -1,16 +1,16 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xadestest signs login requests for tests, in the layouts of the programs that KSeF is
-// known to accept.
+// Package xadestest signs login requests for tests, in the layouts of programs whose signatures
+// KSeF accepts.
 //
-// It writes every canonical form by hand, as text, so that it shares nothing with a canonicalizer
-// or a verifier.
+// It writes every canonical form as text, so that it shares nothing with a canonicalizer or a
+// verifier.
 package xadestest
 
 import "strings"
 
-// Names of the namespaces and algorithms that the layouts use.
+// The namespaces and algorithms of the layouts.
 const (
 	DSig  = "http://www.w3.org/2000/09/xmldsig#"
 	XAdES = "http://uri.etsi.org/01903/v1.3.2#"
@@ -24,7 +24,7 @@ const (
 type Layout struct {
 	Prefix     string // of ds elements, with the colon; "" for the default namespace
 	Inclusive  bool   // canonical form of SignedInfo: inclusive, else exclusive
-	Transform  string // the transform that takes the signature out of the content; empty for an enveloping one
+	Transform  string // the transform that removes the signature; empty for an enveloping one
 	RootXMLNS  string // more namespace declarations on the root, in canonical order
 	V2         bool   // SigningCertificateV2, else the legacy form
 	Formats    bool   // SignedDataObjectProperties with a DataObjectFormat
@@ -37,7 +37,8 @@ func CSharp() Layout {
 	return Layout{
 		Inclusive: true,
 		Transform: `<Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"></Transform>`,
-		RootXMLNS: ` xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"`,
+		RootXMLNS: ` xmlns:xsd="http://www.w3.org/2001/XMLSchema"` +
+			` xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"`,
 	}
 }
 
@@ -76,21 +77,20 @@ func Enveloping() Layout {
 	return Layout{Prefix: "ds:", Enveloping: true}
 }
 
-// EnvelopingBase64 is how DSS writes an enveloping signature: the request as base64 text in the
-// Object.
+// EnvelopingBase64 is DSS's enveloping signature: the request as base64 text in the Object.
 func EnvelopingBase64() Layout {
 	return Layout{Prefix: "ds:", Enveloping: true, Base64: true}
 }
 
-// writer writes ds and xades elements, either as they stand in the document or as exclusive
-// canonicalization has them at the top of SignedInfo or SignedProperties.
+// writer writes ds and xades elements, either as in the document or as in the exclusive canonical
+// form with SignedInfo or SignedProperties as the root.
 type writer struct {
 	Layout
 	canonical bool
 }
 
-// ds writes an element of the signature namespace. At the top of a canonical form, and within xades
-// elements where the namespace is the default one, the canonical form declares it.
+// ds writes an element of the signature namespace. The canonical form declares it on the root, and
+// within xades elements where the namespace is the default one.
 func (w writer) ds(declare bool, name, attributes, content string) string {
 	namespace := ""
 	if declare && w.canonical {

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// qualifying writes the xades:QualifyingProperties as it stands in the document.
+// qualifying writes the xades:QualifyingProperties as in the document.
 func (r Request) qualifying(w writer) string {
-	return `<xades:QualifyingProperties xmlns:xades="` + XAdES + `" Target="#Signature">` + r.properties(w) + `</xades:QualifyingProperties>`
+	return `<xades:QualifyingProperties xmlns:xades="` + XAdES + `" Target="#Signature">` + r.properties(w) +
+		`</xades:QualifyingProperties>`
 }
 
 func (r Request) properties(w writer) string {

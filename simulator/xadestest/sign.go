@@ -19,12 +19,12 @@ import (
 	"time"
 )
 
-// Request is what to sign and how.
+// Request is the content of a login request and how it is signed.
 type Request struct {
 	Challenge   string
 	Context     string // inside ContextIdentifier, as <Nip>5265877635</Nip>
 	SubjectType string // "" is certificateSubject
-	Inner       string // if not empty, all that stands inside AuthTokenRequest, instead of the three above
+	Inner       string // if not empty, the whole content of AuthTokenRequest, instead of the three above
 	Namespace   string // "" is Auth
 	Layout      Layout
 	Key         crypto.Signer
@@ -34,8 +34,8 @@ type Request struct {
 	DigestHash  crypto.Hash // of the references and the certificate; 0 is SHA-256
 	PSS         bool        // with an RSA key, PSS instead of PKCS#1 v1.5
 
-	// Edits change parts before they are digested and signed: the result is well signed, but says
-	// something else.
+	// Edits change parts before they are digested and signed, so that the signature of the changed
+	// document is valid.
 	EditProperties func(string) string // xades:SignedProperties, in both its forms
 	EditSignedInfo func(string) string // ds:SignedInfo, in both its forms
 	EncodeECDSA    func(r, s []byte) []byte
@@ -89,7 +89,7 @@ func (r Request) content() string {
 	return `<AuthTokenRequest xmlns="` + namespace + `"` + r.Layout.RootXMLNS + ">" + inner + "</AuthTokenRequest>"
 }
 
-// digested is what the first reference covers.
+// digested returns what the first reference covers.
 func (r Request) digested(content string) string {
 	if r.Layout.Base64 || !r.Layout.Enveloping {
 		if r.Layout.RootXMLNS != "" {
@@ -159,7 +159,7 @@ func hashNames() map[crypto.Hash]string {
 	}
 }
 
-// digestMethod is the identifier of the algorithm of digests, by RFC 9231 and XML Encryption.
+// digestMethod returns the algorithm identifier of a digest, by RFC 9231 and XML Encryption.
 func (r Request) digestMethod() string {
 	switch hash := r.digestHash(); hash {
 	case crypto.SHA256, crypto.SHA512:

@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// Sizes of keys that are accepted, in bits. KSeF sets no upper bound for RSA; this one bounds the
-// work of a verification.
+// Accepted key sizes, in bits. KSeF has no upper bound for RSA; this one bounds the work of a
+// verification.
 const (
 	minRSABits   = 2048
 	maxRSABits   = 8192
@@ -24,8 +24,8 @@ const (
 )
 
 // digestAlgorithm reads the algorithm of a digest. KSeF's list (podpis-xades.md) also has SHA-1,
-// which is refused here, as production has been seen to refuse it (ksef-client-csharp issue 215).
-// SHA-224 and SHA3-224 are not on the list.
+// which is refused here because production refuses it (ksef-client-csharp issue 215). SHA-224 and
+// SHA3-224 are not on the list.
 func digestAlgorithm(uri string) (crypto.Hash, *Error) {
 	switch uri {
 	case "http://www.w3.org/2001/04/xmlenc#sha256":
@@ -132,8 +132,8 @@ func (a signatureAlgorithm) verifyRSA(key *rsa.PublicKey, sum, value []byte) *Er
 	return nil
 }
 
-// verifyECDSA takes r||s, each as long as the order of the curve, as RFC 4050 and XMLDSIG ask; DER
-// is refused.
+// verifyECDSA accepts r||s, each as long as the order of the curve, as RFC 4050 and XMLDSIG
+// require. It refuses DER.
 func (a signatureAlgorithm) verifyECDSA(key *ecdsa.PublicKey, sum, value []byte) *Error {
 	if a.scheme != ecdsaRaw {
 		return badAlgorithm("Algorytm podpisu nie pasuje do klucza ECDSA certyfikatu.")
@@ -154,7 +154,7 @@ func (a signatureAlgorithm) verifyECDSA(key *ecdsa.PublicKey, sum, value []byte)
 	return nil
 }
 
-// decodeBase64 reads base64 as XML Schema has it, with white space anywhere.
+// decodeBase64 reads base64 as in XML Schema, with white space anywhere.
 func decodeBase64(text string) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(strings.Join(strings.Fields(text), ""))
 }

@@ -70,8 +70,8 @@ func inclusivePrefixes(method *etree.Element) (string, *Error) {
 	return prefixes, nil
 }
 
-// canonicalize returns the canonical form of an element in its place in the document. The element
-// stays as it is.
+// canonicalize returns the canonical form of an element in its place in the document. It does not
+// change the element.
 func (c canonicalizer) canonicalize(element *etree.Element) ([]byte, *Error) {
 	octets, err := c.Canonicalize(xmltree.Detach(element))
 	if err != nil {
@@ -80,8 +80,8 @@ func (c canonicalizer) canonicalize(element *etree.Element) ([]byte, *Error) {
 	return octets, nil
 }
 
-// implicitCanonicalizer is what XMLDSIG applies when the transforms leave a node set (section
-// 4.4.3.2).
+// implicitCanonicalizer returns the algorithm that XMLDSIG applies when the transforms leave a node
+// set (section 4.4.3.2).
 func implicitCanonicalizer() canonicalizer {
 	return canonicalizer{dsig.MakeC14N10RecCanonicalizer()}
 }

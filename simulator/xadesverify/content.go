@@ -9,9 +9,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
-// verifyReferences checks the digests of all references and returns the content that is signed:
-// what exactly one of them covers. Another one, with the type of XAdES, covers the signed
-// properties.
+// verifyReferences checks the digests of all references and returns the signed content: what
+// exactly one of them covers. Another one, with the type of XAdES, covers the signed properties.
 func (s *signature) verifyReferences(properties *etree.Element) (*etree.Element, *Error) {
 	var content *etree.Element
 	contents, propertySets := 0, 0
@@ -58,9 +57,9 @@ func (r reference) onlyCanonicalizes() bool {
 	return true
 }
 
-// isContent tells whether an element is the document that is signed: the root around the signature,
-// or an Object in the enveloping signature (other than the one of the properties), or the only
-// element in such an Object.
+// isContent reports whether an element is the signed document: the root around the signature, or an
+// Object in the enveloping signature (other than that of the properties), or the only element in
+// such an Object.
 func (s *signature) isContent(target, properties *etree.Element) bool {
 	if s.element != s.root {
 		return target == s.root
@@ -77,9 +76,9 @@ func (s *signature) isContent(target, properties *etree.Element) bool {
 	return false
 }
 
-// contentOf returns the signed document itself, as the digest saw it. Only an enveloping signature
-// can have it in base64, as the text of its Object: anywhere else the digest of decoded text would
-// not cover the elements that are read.
+// contentOf returns the signed document as the digest covers it. Only an enveloping signature can
+// have it in base64, as the text of its Object. Elsewhere the digest of decoded text would not
+// cover the elements that are read.
 func (s *signature) contentOf(target *etree.Element, data covered) (*etree.Element, *Error) {
 	children := data.element.ChildElements()
 	inObject := s.element == s.root && xmltree.Is(target, dsigNamespace, "Object")

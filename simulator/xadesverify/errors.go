@@ -14,11 +14,11 @@ const (
 	CodeNotXML           = 9101  // not an XML document, or one beyond the bounds
 	CodeNoSignature      = 9102  // no ds:Signature in it
 	CodeManySignatures   = 9103  // more than one ds:Signature in it
-	CodeInvalidSignature = 9105  // a signature that is wrong, or not of an accepted profile
-	CodeCertificate      = 21115 // a certificate that cannot be read
+	CodeInvalidSignature = 9105  // a wrong signature, or not an accepted profile
+	CodeCertificate      = 21115 // an unreadable certificate
 )
 
-// Error is a refusal. Details are Polish sentences, as KSeF writes them: the kind first, then the
+// Error is a refusal. Details are Polish sentences in KSeF's form: the kind first, then the
 // technical reason.
 type Error struct {
 	Code    int
@@ -38,17 +38,17 @@ func invalid(kind, format string, arguments ...any) *Error {
 	return &Error{Code: CodeInvalidSignature, Details: []string{kind, fmt.Sprintf(format, arguments...)}}
 }
 
-// negative is a signature or digest that does not match what it stands for.
+// negative is the error for a signature or digest that does not match.
 func negative(format string, arguments ...any) *Error {
 	return invalid("Podpis zweryfikowany negatywnie.", format, arguments...)
 }
 
-// badProfile is a signature that is not built as the accepted XAdES profiles ask.
+// badProfile is the error for a signature outside the accepted XAdES profiles.
 func badProfile(format string, arguments ...any) *Error {
 	return invalid("Format podpisu niezgodny z akceptowanymi profilami XAdES.", format, arguments...)
 }
 
-// badAlgorithm is an algorithm or a key that is not on the list.
+// badAlgorithm is the error for an algorithm or a key that is not on the list.
 func badAlgorithm(format string, arguments ...any) *Error {
 	return invalid("Podpis złożony z użyciem niewspieranego algorytmu kryptograficznego.", format, arguments...)
 }

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator/xadesverify"
 )
 
-// FuzzVerify holds the verifier to its promise: on any input it returns either a document or an
-// *Error with a code.
+// FuzzVerify checks that any input gives either a document or an *Error with a code.
 func FuzzVerify(f *testing.F) {
 	for _, layout := range layouts() {
 		document := signed(f, request(f, layout, "ec"))

@@ -148,8 +148,7 @@ func TestVerifyRefusesWeakKeys(t *testing.T) {
 	refusedAs(t, signed(t, r), 9105, "224 bitów")
 }
 
-// Signature wrapping: the signed element is kept somewhere, and another one stands where it is
-// read.
+// Signature wrapping: the signed element is moved, and another one stands in its place.
 func TestVerifyRefusesWrappedContent(t *testing.T) {
 	document := signed(t, request(t, xadestest.DSS(), "ec"))
 	start, end := strings.Index(document, "<ds:Signature"), strings.Index(document, "</AuthTokenRequest>")
@@ -180,7 +179,7 @@ func TestVerifyRefusesMovedContent(t *testing.T) {
 	refusedAs(t, replaceOnce(t, document, object, evil+hidden), 9105, "0 referencji do podpisywanego dokumentu")
 }
 
-// A base64 transform digests text only; on anything but an Object's text it would let elements
+// A base64 transform digests text only. On anything but an Object's text it would let elements
 // change.
 func TestVerifyRefusesBase64OverElements(t *testing.T) {
 	r := request(t, xadestest.Enveloping(), "ec")

@@ -18,10 +18,10 @@ import (
 
 const xadesNamespace = "http://uri.etsi.org/01903/v1.3.2#"
 
-// maxSerialDigits is more than a serial number of RFC 5280 (20 octets) can have.
+// maxSerialDigits is more than the digits of a serial number of RFC 5280 (20 octets).
 const maxSerialDigits = 64
 
-// properties are the signed properties of XAdES, taken apart.
+// properties are the parsed signed properties of XAdES.
 type properties struct {
 	element     *etree.Element
 	signingTime time.Time
@@ -80,7 +80,7 @@ func (p *properties) parse(s *signature) *Error {
 	return checkSigningCertificates(append(signed["SigningCertificate"], signed["SigningCertificateV2"]...), s.leaf)
 }
 
-// parseTime reads an xsd:dateTime; one without a zone is taken as UTC.
+// parseTime reads an xsd:dateTime. Without a zone it is UTC.
 func parseTime(element *etree.Element) (time.Time, *Error) {
 	text, err := xmltree.Text(element)
 	if err != nil {
@@ -95,8 +95,8 @@ func parseTime(element *etree.Element) (time.Time, *Error) {
 	return time.Time{}, badProfile("Nieprawidłowy czas podpisu %q.", text)
 }
 
-// checkSigningCertificates demands at least one of the two forms; each has the signer's certificate
-// first.
+// checkSigningCertificates requires at least one of the two forms, each with the signer's
+// certificate first.
 func checkSigningCertificates(forms []*etree.Element, leaf *x509.Certificate) *Error {
 	if len(forms) == 0 {
 		return badProfile("Brak elementu SigningCertificate albo SigningCertificateV2.")
@@ -143,8 +143,8 @@ func checkCert(cert *etree.Element, legacy bool, leaf *x509.Certificate) *Error 
 	return nil
 }
 
-// checkSerial compares the serial number. The issuer's name is not compared: KSeF takes any textual
-// form of it.
+// checkSerial compares the serial number. It does not compare the issuer's name, because KSeF
+// accepts any textual form of it.
 func checkSerial(element *etree.Element, legacy bool, leaf *x509.Certificate) *Error {
 	read := serialOfV2
 	if legacy {
@@ -198,7 +198,7 @@ func serialOfV2(element *etree.Element) (*big.Int, *Error) {
 	return issuerSerial.Serial, nil
 }
 
-// checkDataObjectFormats demands that each xades:DataObjectFormat describes one of the references.
+// checkDataObjectFormats requires that each xades:DataObjectFormat describes one of the references.
 func checkDataObjectFormats(s *signature, element *etree.Element) *Error {
 	for _, format := range xmltree.Find(element, xadesNamespace, "DataObjectFormat") {
 		id, local := strings.CutPrefix(xmltree.Attribute(format, "ObjectReference"), "#")

@@ -15,7 +15,7 @@ import (
 
 const signedPropertiesType = "http://uri.etsi.org/01903#SignedProperties"
 
-// Bounds of the work that a signature can ask for.
+// Bounds of the work for one signature.
 const (
 	maxReferences = 8
 	maxTransforms = 6
@@ -71,15 +71,16 @@ func digestOf(method, value *etree.Element) (crypto.Hash, []byte, *Error) {
 	return hash, sum, nil
 }
 
-// resolve returns the element that the reference points at. Only same-document references exist: ""
-// is the root, "#id" is an element; anything else would be a detached signature.
+// resolve returns the element of the reference. Only same-document references are accepted: "" is
+// the root, "#id" an element. Anything else would be a detached signature.
 func (r reference) resolve(s *signature) (*etree.Element, *Error) {
 	if r.uri == "" {
 		return s.root, nil
 	}
 	id, local := strings.CutPrefix(r.uri, "#")
 	if !local || strings.ContainsAny(id, "()") {
-		return nil, badProfile("Referencja %q wskazuje poza dokument: podpis zewnętrzny (detached) nie jest akceptowany.", r.uri)
+		return nil, badProfile("Referencja %q wskazuje poza dokument: "+
+			"podpis zewnętrzny (detached) nie jest akceptowany.", r.uri)
 	}
 	target, ok := s.ids[id]
 	if !ok {
@@ -88,7 +89,7 @@ func (r reference) resolve(s *signature) (*etree.Element, *Error) {
 	return target, nil
 }
 
-// check computes the digest over what the reference covers, and returns what that is.
+// check verifies the digest of the reference, and returns what it covers.
 func (r reference) check(s *signature) (covered, *Error) {
 	target, refused := r.resolve(s)
 	if refused != nil {

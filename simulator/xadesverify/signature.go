@@ -14,7 +14,7 @@ import (
 
 const dsigNamespace = "http://www.w3.org/2000/09/xmldsig#"
 
-// signature is the ds:Signature of a document, taken apart.
+// signature is the parsed ds:Signature of a document.
 type signature struct {
 	root, element *etree.Element
 	ids           map[string]*etree.Element
@@ -50,8 +50,8 @@ func newSignature(root *etree.Element) (*signature, *Error) {
 	return s, s.parse()
 }
 
-// collectIDs maps Ids to elements. Two elements with one Id would let a signature cover one and the
-// reader read the other.
+// collectIDs maps Ids to elements. It refuses a repeated Id, because the signature could cover one
+// element and the reader read the other.
 func collectIDs(root *etree.Element) (map[string]*etree.Element, *Error) {
 	ids := map[string]*etree.Element{}
 	var refused *Error
@@ -126,8 +126,8 @@ func (s *signature) parseSignedInfo(element *etree.Element) *Error {
 	return nil
 }
 
-// leafCertificate reads the first ds:X509Certificate of a ds:KeyInfo: the certificate of the
-// signer. More of its chain may follow.
+// leafCertificate reads the first ds:X509Certificate of a ds:KeyInfo, the signer's. The rest of its
+// chain may follow.
 func leafCertificate(keyInfo *etree.Element) (*x509.Certificate, *Error) {
 	certificates := xmltree.Find(keyInfo, dsigNamespace, "X509Certificate")
 	if len(certificates) == 0 {

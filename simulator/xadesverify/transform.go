@@ -19,8 +19,7 @@ var (
 	allSignatures = regexp.MustCompile(`^/descendant::([A-Za-z_][\w.-]*):Signature$`)
 )
 
-// covered is what a reference covers: an element while it is a node set, octets after a transform
-// has made it such.
+// covered is what a reference covers: an element while it is a node set, octets after a transform.
 type covered struct {
 	element         *etree.Element
 	octets          []byte
@@ -29,8 +28,8 @@ type covered struct {
 	insideSignature bool
 }
 
-// dereference makes the node set of a same-document reference: a copy of the element, in the
-// namespaces of its place, without comments (XMLDSIG, section 4.4.3.3).
+// dereference makes the node set of a same-document reference: a copy of the element with the
+// namespaces in scope, without comments (XMLDSIG, section 4.4.3.3).
 func dereference(target *etree.Element, s *signature) covered {
 	inside := false
 	for e := target; e != nil; e = e.Parent() {
@@ -41,7 +40,7 @@ func dereference(target *etree.Element, s *signature) covered {
 	return covered{element: element, insideSignature: inside}
 }
 
-// apply carries out one ds:Transform.
+// apply applies one ds:Transform.
 func (c *covered) apply(transform *etree.Element) *Error {
 	switch algorithm := xmltree.Attribute(transform, "Algorithm"); algorithm {
 	case "http://www.w3.org/2000/09/xmldsig#enveloped-signature":
@@ -70,8 +69,8 @@ func (c *covered) apply(transform *etree.Element) *Error {
 	}
 }
 
-// isSignatureFilter tells whether the only parameter of a transform is an XPath that takes
-// signatures away.
+// isSignatureFilter reports whether the only parameter of a transform is an XPath that removes
+// signatures.
 func isSignatureFilter(transform *etree.Element, namespace, filter string, expression *regexp.Regexp) bool {
 	found, err := xmltree.Sequence(transform, namespace, xmltree.Item{Tag: "XPath", Min: 1, Max: 1})
 	if err != nil {
@@ -97,9 +96,9 @@ func namespaceOf(element *etree.Element, prefix string) string {
 	return ""
 }
 
-// removeSignature takes the signature out of the node set. The document has one signature only, so
-// the transforms that take away the enclosing signature, every signature or every signature's
-// content all do the same.
+// removeSignature removes the signature from the node set. The document has only one, so the
+// transforms that remove the enclosing signature, every signature or every signature's content have
+// the same result.
 func (c *covered) removeSignature() *Error {
 	if c.isOctets || c.insideSignature {
 		return badProfile("Transformacja usuwająca podpis nie ma czego usunąć.")
@@ -110,7 +109,7 @@ func (c *covered) removeSignature() *Error {
 	return nil
 }
 
-// decode is the base64 transform: the text of the node set, without tags, is base64 of the octets.
+// decode is the base64 transform: the text of the node set, without tags, is the octets in base64.
 func (c *covered) decode() *Error {
 	text := string(c.octets)
 	if !c.isOctets {

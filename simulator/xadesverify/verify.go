@@ -1,13 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xadesverify verifies XAdES signatures the way KSeF does, and more strictly where KSeF's
-// rules are not known.
+// Package xadesverify verifies XAdES signatures as KSeF does, and more strictly where KSeF's rules
+// are not known.
 //
-// It shares no code with any signer. Enveloped and enveloping signatures are accepted, detached
-// ones are not. Two references are demanded: exactly one to the signed document, and exactly one of
-// the type SignedProperties to the properties of this signature. What is returned as content is
-// what the digest covered, and nothing else.
+// It shares no code with any signer. It accepts enveloped and enveloping signatures, not detached
+// ones. It requires two references: exactly one to the signed document, and exactly one of the type
+// SignedProperties to the properties of this signature. The returned content is exactly what the
+// digest covers.
 //
 // Beyond KSeF's documented rules it refuses SHA-1, RSA keys above 8192 bits, XPointer references,
 // InclusiveNamespaces with #default, and what package xmltree does not read.
@@ -24,14 +24,14 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/xmltree"
 )
 
-// Document is a signed document whose signature holds.
+// Document is a signed document with a verified signature.
 type Document struct {
-	Content     *etree.Element    // the signed root element without its signature; it has no parent
-	Certificate *x509.Certificate // the signer's, neither checked for validity nor for trust
+	Content     *etree.Element    // the signed root element without its signature and without a parent
+	Certificate *x509.Certificate // the signer's, checked neither for validity nor for trust
 	SigningTime time.Time         // as the signer says
 }
 
-// Verify reads a signed document and verifies its signature. The SigningTime may lie at most
+// Verify reads a signed document and verifies its signature. The SigningTime may be at most
 // tolerance after now. Every error is an *Error.
 func Verify(data []byte, now time.Time, tolerance time.Duration) (*Document, error) {
 	document, refused := verify(data, now.Add(tolerance))

@@ -134,7 +134,10 @@ func selfSigned(t *testing.T, key crypto.Signer) *x509.Certificate {
 
 // The documents have no comments, so the algorithms of one kind give the same octets for them.
 func TestVerifyCanonicalizations(t *testing.T) {
-	const inclusive, exclusive = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315", "http://www.w3.org/2001/10/xml-exc-c14n#"
+	const (
+		inclusive = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
+		exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#"
+	)
 	tests := map[string]struct {
 		layout   xadestest.Layout
 		old, new string
@@ -145,10 +148,12 @@ func TestVerifyCanonicalizations(t *testing.T) {
 		"exclusive with comments": {xadestest.DSS(), exclusive, exclusive + "WithComments"},
 		"a list of prefixes": {
 			xadestest.DSS(), `CanonicalizationMethod Algorithm="` + exclusive + `">`,
-			`CanonicalizationMethod Algorithm="` + exclusive + `"><InclusiveNamespaces xmlns="` + exclusive + `" PrefixList="ds xs"></InclusiveNamespaces>`,
+			`CanonicalizationMethod Algorithm="` + exclusive + `"><InclusiveNamespaces xmlns="` + exclusive +
+				`" PrefixList="ds xs"></InclusiveNamespaces>`,
 		},
 		"none, which is 1.0": {
-			xadestest.Enveloping(), `<ds:Transforms><ds:Transform Algorithm="` + exclusive + `"></ds:Transform></ds:Transforms><ds:DigestMethod`,
+			xadestest.Enveloping(), `<ds:Transforms><ds:Transform Algorithm="` + exclusive +
+				`"></ds:Transform></ds:Transforms><ds:DigestMethod`,
 			`<ds:DigestMethod`,
 		},
 	}
@@ -158,7 +163,7 @@ func TestVerifyCanonicalizations(t *testing.T) {
 			count := 0
 			r.EditSignedInfo = func(part string) string {
 				count = strings.Count(part, test.old)
-				if name == "none, which is 1.0" { // the properties lie deeper, where more namespaces are in scope
+				if name == "none, which is 1.0" { // the properties are nested deeper, with more namespaces in scope
 					return strings.Replace(part, test.old, test.new, 1)
 				}
 				return strings.ReplaceAll(part, test.old, test.new)
@@ -170,7 +175,7 @@ func TestVerifyCanonicalizations(t *testing.T) {
 	}
 }
 
-// refusedAs asserts that a document is refused with a code and a detail that has this text in it.
+// refusedAs asserts that a document is refused with a code and a detail that contains the text.
 func refusedAs(t *testing.T, document string, code int, detail string) {
 	t.Helper()
 	_, err := verify(document)

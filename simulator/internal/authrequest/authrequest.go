@@ -38,8 +38,8 @@ type Request struct {
 	IPPolicy    ippolicy.Policy
 }
 
-// Read reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or
-// schemat_auth_v2-1.xsd. For IP addresses it takes the patterns of 2.1 with both.
+// Read reads an AuthTokenRequest that is valid to schemat_auth_v2-0.xsd or schemat_auth_v2-1.xsd.
+// For IP addresses it uses the patterns of 2.1 with both.
 func Read(root *etree.Element) (Request, error) {
 	namespace := root.NamespaceURI()
 	if root.Tag != "AuthTokenRequest" || (namespace != authNamespace20 && namespace != authNamespace21) {
@@ -79,8 +79,8 @@ func Read(root *etree.Element) (Request, error) {
 	return read, nil
 }
 
-// onlySchemaAttributes refuses attributes that the schema does not know. It has none, so only those
-// of XML Schema itself can occur.
+// onlySchemaAttributes refuses attributes that are not in the schema. The schema has none, so only
+// those of XML Schema itself can occur.
 func onlySchemaAttributes(root *etree.Element) error {
 	var err error
 	xmltree.Walk(root, func(element *etree.Element) {
@@ -102,7 +102,8 @@ func readContext(element *etree.Element, namespace string) (ksef.Identifier, err
 		return ksef.Identifier{}, err
 	}
 	if len(parts) != 1 {
-		return ksef.Identifier{}, fmt.Errorf("ContextIdentifier must have exactly one of Nip, InternalId, NipVatUe, PeppolId")
+		return ksef.Identifier{}, fmt.Errorf("ContextIdentifier must have exactly one of " +
+			"Nip, InternalId, NipVatUe, PeppolId")
 	}
 	var context ksef.Identifier
 	for kind, found := range parts {

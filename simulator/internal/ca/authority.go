@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ca is the certificate authority of KSeF: it issues the certificates that subjects ask for,
-// and has the public keys for which clients encrypt. It also makes the certificate of the server.
+// Package ca is KSeF's certificate authority: it issues the certificates that subjects request, and
+// has the key pairs for which clients encrypt. It also makes the certificate of an HTTPS server.
 package ca
 
 import (
@@ -21,52 +21,19 @@ import (
 	"time"
 )
 
-// authorityYears is how long KSeF's own authority is good.
+// authorityYears is how long the authority's certificate is valid.
 const authorityYears = 50
 
-// certificateYears is how long KSeF's certificates are good, unless told otherwise.
+// certificateYears is how long KSeF's certificates are valid by default.
 const certificateYears = 2
 
-// Authority is KSeF's own: it issues the certificates that subjects ask for.
+// Authority issues certificates to subjects.
 type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// Issue makes a certificate. One of the type Authentication is for digitalSignature, one of the
-// type Offline for nonRepudiation (certyfikaty-KSeF.md). It is good for the lifetime, two years
-// when that is zero.
-func (a Authority) Issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
-	from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
-	to := from.AddDate(certificateYears, 0, 0)
-	if lifetime > 0 {
-		to = from.Add(lifetime)
-	}
-	octets := make([]byte, 8)
-	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
-	octets[0] = 1            // so that the number is positive and has 16 digits, as real ones
-	template := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(octets), Subject: pkix.Name{ExtraNames: subject},
-		NotBefore: from, NotAfter: to, KeyUsage: usage,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
-	if err != nil {
-		return nil, fmt.Errorf("issue a certificate: %w", err)
-	}
-	return x509.ParseCertificate(der)
-}
-
-// Issued tells whether a certificate names this authority as its issuer, and whether it is right.
-func (a Authority) Issued(leaf *x509.Certificate) (named, issued bool) {
-	named = bytes.Equal(leaf.RawIssuer, a.certificate.RawSubject)
-	return named, named && leaf.CheckSignatureFrom(a.certificate) == nil
-}
-
-// NotAfter is when the authority's certificate expires.
-func (a Authority) NotAfter() time.Time { return a.certificate.NotAfter }
-
-// NewAuthority makes an authority with the name that the one of KSeF's TEST environment
-// has.
+// NewAuthority makes an authority with the name of the one of KSeF's TEST environment.
 func NewAuthority(now time.Time) (Authority, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -84,13 +51,43 @@ func NewAuthority(now time.Time) (Authority, error) {
 	return Authority{certificate, key}, nil
 }
 
-// SerialNumber writes the number of a certificate of this authority as 16 upper-case hexadecimal
-// digits.
+// Issue makes a certificate that is valid for the lifetime, or for two years when that is zero.
+func (a Authority) Issue(usage x509.KeyUsage, subject []pkix.AttributeTypeAndValue, key any,
+	from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+	to := from.AddDate(certificateYears, 0, 0)
+	if lifetime > 0 {
+		to = from.Add(lifetime)
+	}
+	octets := make([]byte, 8)
+	_, _ = rand.Read(octets) // crypto/rand.Read never returns an error
+	octets[0] = 1            // a positive number with 16 digits, as real ones
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(octets), Subject: pkix.Name{ExtraNames: subject},
+		NotBefore: from, NotAfter: to, KeyUsage: usage,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue a certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// Issued reports whether a certificate names this authority as its issuer, and whether this
+// authority has issued it.
+func (a Authority) Issued(leaf *x509.Certificate) (named, issued bool) {
+	named = bytes.Equal(leaf.RawIssuer, a.certificate.RawSubject)
+	return named, named && leaf.CheckSignatureFrom(a.certificate) == nil
+}
+
+// NotAfter is when the authority's certificate expires.
+func (a Authority) NotAfter() time.Time { return a.certificate.NotAfter }
+
+// SerialNumber returns a certificate's serial number as 16 upper-case hexadecimal digits.
 func SerialNumber(certificate *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(certificate.SerialNumber.FillBytes(make([]byte, 8))))
 }
 
-// signCertificate makes a key and a certificate for it; a nil issuer makes it self-signed.
+// signCertificate makes a key and a certificate for it. Without an issuer it is self-signed.
 func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer) (*x509.Certificate, crypto.Signer,
 	error) {
 	key, err := NewKey("ec")
@@ -111,6 +108,7 @@ func signCertificate(template, issuer *x509.Certificate, issuerKey crypto.Signer
 	return certificate, key, nil
 }
 
+// NewKey makes a private key of a kind: ec (P-256), which is the default, or rsa (2048 bits).
 func NewKey(kind string) (crypto.Signer, error) {
 	switch kind {
 	case "", "ec":

@@ -16,20 +16,22 @@ import (
 )
 
 // PublicKeys are the two key pairs of the Ministry: one for tokens, one for the keys of invoices.
-// They are made when first asked for.
 type PublicKeys struct {
 	Token, Invoices KeyPair
 }
 
+// KeyPair is a private key with a certificate of its public key.
 type KeyPair struct {
 	Private     *rsa.PrivateKey
 	Certificate *x509.Certificate
 }
 
+// PublicKeyID returns KSeF's identifier of the public key.
 func (k KeyPair) PublicKeyID() string {
 	return Digest(k.Certificate.RawSubjectPublicKeyInfo)
 }
 
+// NewPublicKeys makes both key pairs.
 func NewPublicKeys(now time.Time) (PublicKeys, error) {
 	token, err := newKeyPair(1, now)
 	if err != nil {
@@ -39,9 +41,9 @@ func NewPublicKeys(now time.Time) (PublicKeys, error) {
 	return PublicKeys{token, invoices}, err
 }
 
-// newKeyPair makes a key pair that has begun by the simulator's clock and by that of its clients,
-// and is good as long as the authority of certificates: KSeF puts new keys in the place of old
-// ones, the simulator does not.
+// newKeyPair makes a key pair whose certificate is already valid by the simulator's clock and by
+// that of its clients, and as long as the authority. KSeF replaces its keys, the simulator does
+// not.
 func newKeyPair(serial int64, now time.Time) (KeyPair, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -66,6 +68,7 @@ func newKeyPair(serial int64, now time.Time) (KeyPair, error) {
 	return KeyPair{key, certificate}, err
 }
 
+// Digest returns a SHA-256 in base64, as KSeF identifies keys and certificates.
 func Digest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return base64.StdEncoding.EncodeToString(sum[:])

@@ -12,16 +12,16 @@ import (
 	"slices"
 )
 
-// What can be wrong with a request for a certificate.
+// The reasons to refuse a request for a certificate.
 var (
 	ErrRequest          = errors.New("the request is malformed or its signature is wrong")
 	ErrRequestKey       = errors.New("the key of the request has another type or length")
 	ErrRequestAlgorithm = errors.New("the request is signed with another algorithm")
 )
 
-// ReadRequest reads a PKCS#10 request: its key must be RSA with 2048 bits or P-256, its signature
-// PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2, and it must hold. PSS with SHA-1, which KSeF lists
-// too, is not supported by package x509.
+// ReadRequest reads a PKCS#10 request and verifies its signature. The key must be RSA with 2048
+// bits or P-256, the signature PKCS#1 v1.5, PSS or ECDSA with SHA-1 or SHA-2. PSS with SHA-1, which
+// KSeF lists too, is not supported by package x509.
 func ReadRequest(der []byte) (*x509.CertificateRequest, error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	switch {

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// serverLifetime is how long the certificates of NewServerCertificate are good.
+// serverLifetime is how long the certificates of NewServerCertificate are valid.
 const serverLifetime = 365 * 24 * time.Hour
 
-// NewServerCertificate makes a certificate authority and, under it, a certificate for the given
-// host names and IP addresses, both good for a year. caPEM is what a client has to trust. The key
-// of the authority is thrown away.
+// NewServerCertificate makes a certificate authority and a server certificate under it for the
+// given host names and IP addresses, both valid for a year. Clients must trust caPEM. The
+// authority's key is discarded.
 func NewServerCertificate(hosts ...string) (caPEM []byte, server tls.Certificate, err error) {
 	if len(hosts) == 0 {
 		return nil, tls.Certificate{}, errors.New("a server certificate needs at least one host name or IP address")

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ippolicy reads the IP addresses from which a login allows its access tokens to be used.
+// Package ippolicy restricts the IP addresses that may use the access tokens of a login.
 package ippolicy
 
 import (
@@ -10,10 +10,13 @@ import (
 	"strings"
 )
 
-// MaxEntries is how many addresses, ranges and masks each a policy may have.
+// MaxEntries is how many addresses, ranges and masks a policy may have, of each.
 const MaxEntries = 10
 
-const ip4Pattern = `((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
+const (
+	octetPattern = `(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])`
+	ip4Pattern   = `(` + octetPattern + `\.){3}` + octetPattern
+)
 
 var (
 	ip4Address = regexp.MustCompile("^" + ip4Pattern + "$")
@@ -28,7 +31,7 @@ type AllowedIPs struct {
 	Masks     []string `json:"ip4Masks"`
 }
 
-// Policy reads the list; the error text says which entry is wrong.
+// Policy reads the list. The error text names the invalid entry.
 func (a AllowedIPs) Policy() (Policy, string) {
 	for _, list := range [][]string{a.Addresses, a.Ranges, a.Masks} {
 		if len(list) > MaxEntries {
@@ -61,10 +64,11 @@ func (a AllowedIPs) Policy() (Policy, string) {
 	return allowed, ""
 }
 
-// Policy says from where the access tokens of a login can be used. The empty one allows all
-// addresses.
+// Policy restricts the addresses that may use the access tokens of a login. An empty one allows
+// all.
 type Policy []func(netip.Addr) bool
 
+// Allows reports whether a client's address may use the access tokens.
 func (p Policy) Allows(client string) bool {
 	if len(p) == 0 {
 		return true

@@ -23,22 +23,23 @@ type Claims struct {
 	Audience string `json:"aud"`
 }
 
-// AccessClaims are the claims that access tokens have only. KSeF documents none of them (ksef-api
-// issue 665). Real ones (issues 125, 482 and 838) have each as a string of JSON; a list is never
-// null. What pec, rol and iop would hold is not known, nor what a login with a token has; the
+// AccessClaims are the additional claims of access tokens. KSeF documents none of them (ksef-api
+// issue 665). In real ones (issues 125, 482 and 838) each is a string of JSON, and a list is never
+// null. What pec, rol and iop contain is not known, nor the claims of a login with a token. The
 // official C# client names per the permissions, pec those excluded, pep those in effect.
 type AccessClaims struct {
 	Subject     string `json:"sud,omitempty"` // subjectDetails
-	Permissions List   `json:"per,omitempty"` // what the subject may do in the context
+	Permissions List   `json:"per,omitempty"` // the subject's permissions in the context
 	Excluded    List   `json:"pec,omitempty"`
 	Roles       List   `json:"rol,omitempty"`
 	Effective   List   `json:"pep,omitempty"` // what a token limits its login to
 	Other       List   `json:"iop,omitempty"`
 }
 
-// List is a list as a string of JSON; "" where the claim is left out.
+// List is a list as a string of JSON, or "" when the claim is left out.
 type List string
 
+// Values returns the list, or nil when the claim is left out.
 func (l List) Values() []string {
 	var values []string
 	if err := json.Unmarshal([]byte(l), &values); err != nil {
@@ -47,11 +48,12 @@ func (l List) Values() []string {
 	return values
 }
 
+// NewList encodes a list.
 func NewList(list []string) List {
 	return List(marshalClaim(append([]string{}, list...)))
 }
 
-// SubjectDetails is the claim sud: who has logged in, as the certificate names them.
+// SubjectDetails is the claim sud: the subject as its certificate names it.
 type SubjectDetails struct {
 	Identifier             ksef.Identifier `json:"subjectIdentifier"`
 	GivenName              string          `json:"givenName,omitempty"`
@@ -66,5 +68,5 @@ type SubjectDetails struct {
 // Claim writes the details as a string of JSON.
 func (d SubjectDetails) Claim() string { return string(marshalClaim(d)) }
 
-// OwnerPermission stands for all permissions in the access token of the owner of a context.
+// OwnerPermission stands for all permissions in the access token of a context's owner.
 const OwnerPermission = "Owner"

@@ -35,7 +35,7 @@ var (
 	ErrExpired = errors.New("the token has expired")
 )
 
-// Key signs the JWTs of one simulator and recognizes them.
+// Key signs and verifies the JWTs of one simulator.
 type Key []byte
 
 // Sign writes claims as a JWT.
@@ -45,8 +45,7 @@ func (k Key) Sign(c Claims) string {
 	return signed + "." + encode(k.mac(signed))
 }
 
-// Parse returns the claims of a JWT that this simulator has made, with errExpiredJWT when its time
-// is over.
+// Parse returns the claims of a JWT of this simulator, with ErrExpired when it has expired.
 func (k Key) Parse(jwt string, now time.Time) (Claims, error) {
 	end := strings.LastIndexByte(jwt, '.')
 	start := strings.IndexByte(jwt, '.')

@@ -29,6 +29,7 @@ func NewReference(kind string, now time.Time) string {
 	return strings.Join([]string{now.Format("20060102"), kind, digits[:10], digits[10:20], digits[20:]}, "-")
 }
 
+// ReferencePattern is the form of reference numbers.
 var ReferencePattern = regexp.MustCompile(`^\d{8}-[A-Z]{2}-[0-9A-F]{10}-[0-9A-F]{10}-[0-9A-F]{2}$`)
 
 // RandomHex returns n random hexadecimal digits; n must be even.

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Limits are the rate limits that can be chosen. Those of invoice sessions are KSeF's.
+// Limits are the configurable rate limits. Those of invoice sessions are KSeF's.
 type Limits struct {
-	// Context bounds each endpoint per login context and source address; KSeF has 10/s, 30/min and
-	// 120/h (group "other"). A window that it lifts is lifted for invoice sessions too.
+	// Context bounds each endpoint per login context and source address. KSeF has 10/s, 30/min and
+	// 120/h (group "other"). A window without a limit here has none for invoice sessions either.
 	Context Windows
-	// Client bounds each endpoint that needs no context per source address; KSeF has 60/s (group
+	// Client bounds each endpoint that needs no context per source address. KSeF has 60/s (group
 	// "anonymous").
 	Client Windows
-	// Global bounds all requests of a source address, over all endpoints and contexts; KSeF has no
+	// Global bounds all requests of a source address, over all endpoints and contexts. KSeF has no
 	// such limit so far (group "global").
 	Global Windows
 }
@@ -34,8 +34,8 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// groups are production's limits with those of the options in their places. A window that the
-// options lift for contexts is lifted in every group.
+// groups are production's limits with those of the options in place. A window without a limit for
+// contexts has none in any group.
 func (l Limits) groups() Groups {
 	all := Production()
 	for i := range all {
@@ -47,13 +47,13 @@ func (l Limits) groups() Groups {
 	return all
 }
 
-// Windows are the most requests in any second, minute and hour. Zero is KSeF's value, a negative
-// number lifts the limit.
+// Windows are the most requests in any second, minute and hour. Zero is KSeF's value. A negative
+// number removes the limit.
 type Windows struct {
 	PerSecond, PerMinute, PerHour int
 }
 
-// or returns the windows with the standard's in place of zeros, and -1 for each that is lifted.
+// or replaces zeros by the standard's values, and negative numbers by -1.
 func (w Windows) or(standard Windows) Windows {
 	return Windows{
 		max(cmp.Or(w.PerSecond, standard.PerSecond), -1),
@@ -71,7 +71,7 @@ func (w Windows) list() []window {
 		{time.Hour, w.PerHour, "godzinę"}}
 }
 
-// withoutLimitsOf returns the windows without those that the others lift.
+// withoutLimitsOf removes the limits of the windows that have none in others.
 func (w Windows) withoutLimitsOf(others Windows) Windows {
 	lifted := func(own, other int) int {
 		if other < 0 {
@@ -84,9 +84,9 @@ func (w Windows) withoutLimitsOf(others Windows) Windows {
 	}
 }
 
-// The groups of endpoints that share values of rate limits. Each endpoint still has a counter of
-// its own (limity-api.md). anonymous and global are no groups of endpoints of a context: the first
-// is for those that need no login, the second for all requests of a source address.
+// The groups of endpoints with common values of rate limits. Each endpoint still has its own
+// counter (limity-api.md). anonymous is for endpoints that need no login, global for all requests
+// of a source address.
 const (
 	GroupOnlineSession      = "onlineSession"
 	GroupOnlineSessionClose = "onlineSessionClose"
@@ -104,7 +104,7 @@ const (
 type GroupWindows struct {
 	Group string
 	Windows
-	Optional bool // may be left out of POST /testdata/rate-limits
+	Optional bool // optional in POST /testdata/rate-limits
 }
 
 // Groups are the limits of all groups. Its JSON form is EffectiveApiRateLimits.
@@ -139,9 +139,9 @@ func (g Groups) MarshalJSON() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Production are those of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
-// came with 2.8 (*Close, anonymous, global) are not in it: their values are those that public
-// clients were seen to read.
+// Production are the limits of KSeF's production, in the order of OpenAPI 2.7.0. The groups that
+// came with 2.8 (*Close, anonymous, global) are not in it. Their values are those that public
+// clients have read.
 func Production() Groups {
 	return Groups{
 		{Group: GroupOnlineSession, Windows: Windows{10, 30, 120}},

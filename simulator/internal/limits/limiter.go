@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package limits counts requests as KSeF does: in sliding windows, with blocks that grow, and with
-// the seconds to wait in a refusal.
+// Retry-After in seconds.
 package limits
 
 import (
@@ -14,28 +14,36 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// A request during a block lengthens the block by blockExtension, up to longestBlock from that
-// moment. KSeF says that blocks grow on repetition (limity-api.md), but not how.
+// A request during a block extends the block by blockExtension, up to longestBlock from then. KSeF
+// documents that blocks grow on repetition (limity-api.md), but not how.
 const (
 	blockExtension = 10 * time.Second
 	longestBlock   = time.Hour
 )
 
-// window is one sliding window: at most limit requests in any stretch of this length.
+// window is one sliding window: at most limit requests in any period of this length.
 type window struct {
 	length time.Duration
 	limit  int // 0 or less: no limit
 	name   string
 }
 
-// Limiter counts requests in sliding windows and blocks whoever exceeds one.
+// Limiter counts requests in sliding windows and blocks a counter that exceeds one.
 type Limiter struct {
 	defaults  Groups
 	overrides map[ksef.Identifier]Groups // of contexts, set by POST /testdata/rate-limits
 	counters  map[string]*counter
 }
 
-// Of returns the limits that a context has.
+// New makes a limiter with the limits of the options.
+func New(limits Limits) *Limiter {
+	return &Limiter{
+		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{},
+		counters: map[string]*counter{},
+	}
+}
+
+// Of returns the limits of a context.
 func (l *Limiter) Of(context ksef.Identifier) Groups {
 	if own, changed := l.overrides[context]; changed {
 		return own
@@ -43,7 +51,7 @@ func (l *Limiter) Of(context ksef.Identifier) Groups {
 	return l.defaults
 }
 
-// Override changes the limits of a context. anonymous and global do not belong to one, and stay.
+// Override changes the limits of a context, except anonymous and global, which are not per context.
 func (l *Limiter) Override(context ksef.Identifier, limits Groups) {
 	for _, group := range []string{GroupAnonymous, GroupGlobal} {
 		limits.set(group, l.defaults.Of(group))
@@ -51,10 +59,10 @@ func (l *Limiter) Override(context ksef.Identifier, limits Groups) {
 	l.overrides[context] = limits
 }
 
-// Reset gives a context the default limits again.
+// Reset restores the default limits of a context.
 func (l *Limiter) Reset(context ksef.Identifier) { delete(l.overrides, context) }
 
-// Admit counts a request, or refuses it and returns how many seconds to wait and why.
+// Admit counts a request, or refuses it and returns the seconds to wait and the reason.
 func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter int, detail string, admitted bool) {
 	if windows.unlimited() {
 		return 0, "", true
@@ -81,14 +89,14 @@ func (l *Limiter) Admit(key string, windows Windows, now time.Time) (retryAfter 
 	return 0, "", true
 }
 
-// counter is one counter: the times of the admitted requests, oldest first, and the block that is on.
+// counter has the times of the admitted requests, oldest first, and the current block.
 type counter struct {
 	admitted     []time.Time
 	blockedUntil time.Time
 	exceeded     window
 }
 
-// freeAt returns when a window has room for one more request; the zero time when it has.
+// freeAt returns when a window admits one more request, or the zero time when it does now.
 func (c *counter) freeAt(w window, now time.Time) time.Time {
 	within := len(c.admitted) - c.count(now.Add(-w.length))
 	if w.limit <= 0 || within < w.limit {
@@ -111,13 +119,6 @@ func (c *counter) refusal(now time.Time) (int, string, bool) {
 	detail := fmt.Sprintf("Przekroczono limit %d żądań na %s. Spróbuj ponownie po %d sekundach.", c.exceeded.limit,
 		c.exceeded.name, seconds)
 	return seconds, detail, false
-}
-
-func New(limits Limits) *Limiter {
-	return &Limiter{
-		defaults: limits.withDefaults().groups(), overrides: map[ksef.Identifier]Groups{},
-		counters: map[string]*counter{},
-	}
 }
 
 func earlier(a, b time.Time) time.Time {

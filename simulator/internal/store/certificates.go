@@ -24,8 +24,7 @@ const (
 	CertificateExpired = "Expired"
 )
 
-// Enrollment is a request for a certificate. It belongs to the subject, whatever the context it was
-// made in.
+// Enrollment is a request for a certificate. It belongs to the subject in every context.
 type Enrollment struct {
 	Reference   string
 	Subject     ksef.Identifier
@@ -35,6 +34,7 @@ type Enrollment struct {
 	Certificate *Certificate // nil when it fails
 }
 
+// Status returns the status at a time.
 func (e *Enrollment) Status(now time.Time) StatusInfo {
 	switch {
 	case now.Before(e.Decided):
@@ -45,8 +45,7 @@ func (e *Enrollment) Status(now time.Time) StatusInfo {
 	return StatusInfo{Code: 200, Description: "Wniosek obsłużony (certyfikat wygenerowany)"}
 }
 
-// Issued returns the certificate of an enrollment that has succeeded by now; nil before, and for
-// all others.
+// Issued returns the certificate of an enrollment that has succeeded by now, or nil.
 func (e *Enrollment) Issued(now time.Time) *Certificate {
 	if now.Before(e.Decided) {
 		return nil
@@ -62,14 +61,15 @@ type Certificate struct {
 	CommonName     string // of the subject, without what the authority appends
 	Subject        ksef.Identifier
 	Requested      time.Time
-	Accepted       time.Time // when logins with it begin to be accepted
+	Accepted       time.Time // when logins with it are first accepted
 	Leaf           *x509.Certificate
-	ValidTo        time.Time // the end that the certificate names, or an earlier one
+	ValidTo        time.Time // may be earlier than the certificate's own
 	Revoked        time.Time // when it was revoked; zero if it was not
 	RevocationEnds time.Time // when it stops being Blocked
 	LastUse        time.Time
 }
 
+// Status returns the status at a time.
 func (k *Certificate) Status(now time.Time) string {
 	switch {
 	case !k.Revoked.IsZero() && now.Before(k.RevocationEnds):
@@ -82,15 +82,16 @@ func (k *Certificate) Status(now time.Time) string {
 	return CertificateActive
 }
 
-// Certificates is what KSeF remembers of certificates.
+// Certificates are all enrollments and their certificates.
 type Certificates struct {
 	ByReference map[string]*Enrollment
 	BySubject   map[ksef.Identifier][]*Enrollment // per subject, oldest first
 	All         []*Enrollment
 	BySerial    map[string]*Enrollment     // by the serial number of the certificate
-	KeyOwners   map[string]ksef.Identifier // whose a certified public key is
+	KeyOwners   map[string]ksef.Identifier // the subject of each certified public key
 }
 
+// Add records an enrollment.
 func (s *Certificates) Add(e *Enrollment) {
 	s.ByReference[e.Reference] = e
 	s.BySubject[e.Subject] = append(s.BySubject[e.Subject], e)
@@ -101,7 +102,7 @@ func (s *Certificates) Add(e *Enrollment) {
 	}
 }
 
-// Find returns the certificate of a subject by its serial number; nil when there is none by now.
+// Find returns a subject's certificate by its serial number, or nil when it is not issued by now.
 func (s *Certificates) Find(serial string, subject ksef.Identifier, now time.Time) *Certificate {
 	found := s.BySerial[serial]
 	if found == nil || found.Subject != subject {

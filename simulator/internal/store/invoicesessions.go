@@ -23,9 +23,10 @@ type InvoiceSession struct {
 	Failure   *StatusInfo // nil when the key could be read
 }
 
+// ValidUntil returns when an open session expires.
 func (i *InvoiceSession) ValidUntil() time.Time { return i.Created.Add(invoiceSessionLifetime) }
 
-// Ended returns when a session was closed, by a request or by its time; zero while it is open.
+// Ended returns when a session was closed or expired, or zero while it is open.
 func (i *InvoiceSession) Ended(now time.Time) time.Time {
 	switch {
 	case i.Failure != nil:
@@ -36,6 +37,7 @@ func (i *InvoiceSession) Ended(now time.Time) time.Time {
 	return i.Closed
 }
 
+// Updated returns when the session last changed.
 func (i *InvoiceSession) Updated(now time.Time) time.Time {
 	if ended := i.Ended(now); !ended.IsZero() {
 		return ended
@@ -43,7 +45,7 @@ func (i *InvoiceSession) Updated(now time.Time) time.Time {
 	return i.Created
 }
 
-// Status is that of a session without invoices: there are no others here.
+// Status returns the status of a session without invoices. There are no others here.
 func (i *InvoiceSession) Status(now time.Time) StatusInfo {
 	switch {
 	case i.Failure != nil:
@@ -54,13 +56,14 @@ func (i *InvoiceSession) Status(now time.Time) StatusInfo {
 	return StatusInfo{InvoiceSessionCancelled, "Sesja anulowana", []string{"Nie przesłano faktur"}}
 }
 
-// InvoiceSessions is what KSeF remembers of online sessions.
+// InvoiceSessions are all online sessions.
 type InvoiceSessions struct {
 	ByReference map[string]*InvoiceSession
 	ByContext   map[ksef.Identifier][]*InvoiceSession // per context, oldest first
 	All         []*InvoiceSession
 }
 
+// Add records a session.
 func (s *InvoiceSessions) Add(opened *InvoiceSession) {
 	s.ByReference[opened.Reference] = opened
 	s.ByContext[opened.Context] = append(s.ByContext[opened.Context], opened)

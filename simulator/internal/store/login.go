@@ -12,32 +12,32 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// Owner is whose a login is: sessions are listed and ended by the same one only. A login with a
-// token belongs to that token.
+// Owner is the owner of a login, who alone lists and ends its sessions. A login with a token
+// belongs to that token.
 type Owner struct {
 	Context, Identifier ksef.Identifier
 	Token               string
 }
 
-// Login is an authentication operation, and the session that grows out of it.
+// Login is an authentication operation, and the session that follows from it.
 type Login struct {
 	Owner
 	Reference string
 	Method    AuthenticationMethod
 	IPPolicy  ippolicy.Policy
-	Signed    *x509.Certificate // that it was signed with; nil after a login with a token
-	Issued    *Certificate      // what is known of that certificate if KSeF has issued it
+	Signed    *x509.Certificate // nil after a login with a token
+	Issued    *Certificate      // the record of that certificate if KSeF has issued it
 	Chain     bool              // the certificate's chain must be trusted
 	Started   time.Time
 	Due       time.Time // when the login delay is over
 	Decided   bool
-	Failure   *StatusInfo // nil when it succeeds; one known before it is decided shows then only
-	Redeemed  time.Time   // zero while its tokens have not been fetched
+	Failure   *StatusInfo // nil when it succeeds; hidden until the login is decided
+	Redeemed  time.Time   // zero until its tokens are fetched
 	Refreshed time.Time
 	Revoked   bool
 }
 
-// Status is right at the time that the logins were settled at last.
+// Status returns the status as of the last decision.
 func (l *Login) Status() StatusInfo {
 	switch {
 	case l.Revoked:
@@ -51,7 +51,7 @@ func (l *Login) Status() StatusInfo {
 	return StatusInfo{Code: 200, Description: "Uwierzytelnianie zakończone sukcesem"}
 }
 
-// Active tells whether the session belongs in the list of sessions.
+// Active reports whether the list of sessions has the session.
 func (l *Login) Active(now time.Time) bool {
 	if l.Status().Code != 200 {
 		return false
@@ -69,7 +69,7 @@ type StatusInfo struct {
 	Details     []string `json:"details,omitempty"`
 }
 
-// AuthenticationMethod is how a login was made, in the older form (AuthenticationMethod) and the
+// AuthenticationMethod is the method of a login, in the older form (AuthenticationMethod) and the
 // newer one.
 type AuthenticationMethod struct {
 	Legacy string

@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 )
 
-// PermissionOperation grants permissions or takes one away. How it ends is decided when it is asked
-// for, and takes effect when it ends.
+// PermissionOperation grants or revokes permissions. Its outcome is decided at the request, and
+// takes effect when it ends.
 type PermissionOperation struct {
 	Reference string
 	Context   ksef.Identifier
@@ -19,6 +19,7 @@ type PermissionOperation struct {
 	Failure   *StatusInfo // nil when it succeeds
 }
 
+// Status returns the status at a time.
 func (o *PermissionOperation) Status(now time.Time) StatusInfo {
 	switch {
 	case now.Before(o.Decided):

@@ -21,13 +21,13 @@ type Grant struct {
 	Description string
 	Author      ksef.Identifier
 	CanDelegate bool
-	Person      *PersonDetails // whom it was granted to, as the request described them
+	Person      *PersonDetails // the grantee, as the request described them
 	Entity      *EntityDetails // the same of a company that may handle invoices
 	Starts      time.Time
-	Ends        time.Time // when it was taken away; zero if it was not
+	Ends        time.Time // when it was revoked, or zero
 }
 
-// InForce tells whether the grant counts at a time.
+// InForce reports whether the grant is in force at a time.
 func (g *Grant) InForce(now time.Time) bool {
 	return !now.Before(g.Starts) && (g.Ends.IsZero() || now.Before(g.Ends))
 }
@@ -35,23 +35,28 @@ func (g *Grant) InForce(now time.Time) bool {
 // HolderInContext is a subject in a context.
 type HolderInContext struct{ Holder, Context ksef.Identifier }
 
-// Rights are the permissions that have been granted. What an owner may do is not among them.
+// Rights are the granted permissions. The permissions of an owner are not among them.
 type Rights struct {
 	ByID       map[string]*Grant
-	Grants     []*Grant // oldest first, those taken away too
+	Grants     []*Grant // oldest first, also those revoked
 	ByHolder   map[HolderInContext][]*Grant
-	restricted map[HolderInContext]bool // those without all permissions, though nothing was granted
+	restricted map[HolderInContext]bool // no longer with all permissions by default
 }
 
-// Restrict records that the holder has had rights in the context, whatever is left of them.
+func newRights() Rights {
+	return Rights{ByID: map[string]*Grant{}, ByHolder: map[HolderInContext][]*Grant{},
+		restricted: map[HolderInContext]bool{}}
+}
+
+// Restrict records that the holder has had grants in the context. Without a grant it then has no
+// permissions there.
 func (r *Rights) Restrict(holder, context ksef.Identifier) {
 	r.restricted[HolderInContext{holder, context}] = true
 }
 
-// Add records a grant unless the holder has that permission in the context already, or is about to
-// have it: then it begins no later than this one. What KSeF does with a permission that is granted
-// twice is not documented. What a company was granted for invoices, and the same granted as to a
-// person, are two.
+// Add records a grant, unless the holder already has that permission in the context or is about to:
+// then the earlier start counts. What KSeF does with a repeated grant is not documented. A grant to
+// a company for invoices and the same grant to a person are two.
 func (r *Rights) Add(g *Grant) {
 	key := HolderInContext{g.Holder, g.Context}
 	known := slices.IndexFunc(r.ByHolder[key], func(other *Grant) bool {
@@ -69,7 +74,7 @@ func (r *Rights) Add(g *Grant) {
 	r.ByHolder[key] = append(r.ByHolder[key], g)
 }
 
-// End takes away grants at a time, unless they end before.
+// End ends grants at a time, unless they end earlier.
 func (r *Rights) End(grants []*Grant, at time.Time) {
 	for _, g := range grants {
 		if g.Ends.IsZero() || at.Before(g.Ends) {
@@ -78,7 +83,7 @@ func (r *Rights) End(grants []*Grant, at time.Time) {
 	}
 }
 
-// EndAll takes away at a time all that a subject has been granted in any context.
+// EndAll ends all grants of a subject in every context at a time.
 func (r *Rights) EndAll(holder ksef.Identifier, at time.Time) {
 	for key, grants := range r.ByHolder {
 		if key.Holder == holder {
@@ -87,8 +92,8 @@ func (r *Rights) EndAll(holder ksef.Identifier, at time.Time) {
 	}
 }
 
-// Of returns what a subject has been granted in a context by now, in the order of allPermissions,
-// and whether anything ever was.
+// Of returns the permissions granted to a subject in a context by now, in the order of
+// AllPermissions, and whether it ever had a grant.
 func (r *Rights) Of(holder, context ksef.Identifier, now time.Time) (permissions []string, ever bool) {
 	key := HolderInContext{holder, context}
 	ever = r.restricted[key]
@@ -98,11 +103,6 @@ func (r *Rights) Of(holder, context ksef.Identifier, now time.Time) (permissions
 		ever = ever || !now.Before(g.Starts)
 	}
 	return slices.DeleteFunc(ksef.AllPermissions(), func(permission string) bool { return !granted[permission] }), ever
-}
-
-func newRights() Rights {
-	return Rights{ByID: map[string]*Grant{}, ByHolder: map[HolderInContext][]*Grant{},
-		restricted: map[HolderInContext]bool{}}
 }
 
 func newGrantID() string {

@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package store is what KSeF remembers: logins, tokens, grants, certificates, invoice sessions and
-// test data. The status of each follows from its times. Callers hold a lock of their own.
+// Package store has what KSeF remembers: logins, tokens, grants, certificates, invoice sessions and
+// test data. The status of each follows from its times. It has no lock: the simulator locks.
 package store
 
 import (
@@ -14,13 +14,16 @@ import (
 // maxSignedRequests bounds the memory that signed login documents take.
 const maxSignedRequests = 1000
 
-// Store is everything that KSeF remembers.
+// challengeLifetime is how long a challenge is valid.
+const challengeLifetime = 10 * time.Minute
+
+// Store is all that KSeF remembers.
 type Store struct {
-	challenges      map[string]time.Time // those not yet used, with the time of their making
+	challenges      map[string]time.Time // when each unused challenge was made
 	Logins          map[string]*Login
 	AllLogins       []*Login
 	Undecided       []*Login           // oldest first
-	NextDecision    time.Time          // no undecided login is decided before
+	NextDecision    time.Time          // no undecided login is decided earlier
 	LoginsByOwner   map[Owner][]*Login // oldest first
 	Tokens          map[string]*Token
 	TokensByContext map[ksef.Identifier][]*Token // per context, oldest first
@@ -35,43 +38,7 @@ type Store struct {
 	InvoiceSessions InvoiceSessions
 }
 
-func (s *Store) AddChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
-
-// UseChallenge spends a challenge and returns when it was made. It has to be known, not yet used,
-// and not too old.
-func (s *Store) UseChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
-	made, valid = s.challenges[challenge]
-	delete(s.challenges, challenge)
-	return made, valid && now.Before(made.Add(challengeLifetime))
-}
-
-func (s *Store) AddLogin(l *Login) {
-	s.Logins[l.Reference] = l
-	s.AllLogins = append(s.AllLogins, l)
-	s.Undecided = append(s.Undecided, l)
-	s.LoginsByOwner[l.Owner] = append(s.LoginsByOwner[l.Owner], l)
-}
-
-// ScheduleDecision tells that a login may be decided as soon as at a time.
-func (s *Store) ScheduleDecision(at time.Time) {
-	if len(s.Undecided) == 1 || at.Before(s.NextDecision) {
-		s.NextDecision = at
-	}
-}
-
-func (s *Store) AddToken(t *Token) {
-	s.Tokens[t.Reference] = t
-	s.TokensByContext[t.Context] = append(s.TokensByContext[t.Context], t)
-	s.AllTokens = append(s.AllTokens, t)
-}
-
-func (s *Store) AddSigned(document []byte) {
-	if len(s.SignedDocuments) == maxSignedRequests {
-		s.SignedDocuments = s.SignedDocuments[1:]
-	}
-	s.SignedDocuments = append(s.SignedDocuments, document)
-}
-
+// New makes an empty store.
 func New() *Store {
 	return &Store{
 		challenges:      map[string]time.Time{},
@@ -89,5 +56,43 @@ func New() *Store {
 	}
 }
 
-// challengeLifetime is how long a challenge can be used.
-const challengeLifetime = 10 * time.Minute
+// AddChallenge records a new challenge.
+func (s *Store) AddChallenge(challenge string, now time.Time) { s.challenges[challenge] = now }
+
+// UseChallenge removes a challenge and returns when it was made. A challenge is valid if it is
+// known, unused and not too old.
+func (s *Store) UseChallenge(challenge string, now time.Time) (made time.Time, valid bool) {
+	made, valid = s.challenges[challenge]
+	delete(s.challenges, challenge)
+	return made, valid && now.Before(made.Add(challengeLifetime))
+}
+
+// AddLogin records a new login.
+func (s *Store) AddLogin(l *Login) {
+	s.Logins[l.Reference] = l
+	s.AllLogins = append(s.AllLogins, l)
+	s.Undecided = append(s.Undecided, l)
+	s.LoginsByOwner[l.Owner] = append(s.LoginsByOwner[l.Owner], l)
+}
+
+// ScheduleDecision records that a login may be decided at a time.
+func (s *Store) ScheduleDecision(at time.Time) {
+	if len(s.Undecided) == 1 || at.Before(s.NextDecision) {
+		s.NextDecision = at
+	}
+}
+
+// AddToken records a new token.
+func (s *Store) AddToken(t *Token) {
+	s.Tokens[t.Reference] = t
+	s.TokensByContext[t.Context] = append(s.TokensByContext[t.Context], t)
+	s.AllTokens = append(s.AllTokens, t)
+}
+
+// AddSigned records a signed login document, and drops the oldest beyond the maximum.
+func (s *Store) AddSigned(document []byte) {
+	if len(s.SignedDocuments) == maxSignedRequests {
+		s.SignedDocuments = s.SignedDocuments[1:]
+	}
+	s.SignedDocuments = append(s.SignedDocuments, document)
+}

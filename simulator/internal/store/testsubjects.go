@@ -17,14 +17,14 @@ const (
 	LocalGovernment      = "JST"
 )
 
-// TestSubject is a taxpayer that the test data describe. Only the role of an enforcement authority
-// has an effect here.
+// TestSubject is a taxpayer of the test data. Only the role of an enforcement authority has an
+// effect here.
 type TestSubject struct {
 	Kind     string // "" for a subunit
 	Subunits []string
 }
 
-// TestPerson is a person who has a NIP, and so owns the context of that NIP.
+// TestPerson is a person with a NIP, who owns the context of that NIP.
 type TestPerson struct {
 	PESEL    string
 	Bailiff  bool
@@ -35,11 +35,11 @@ type TestPerson struct {
 type TestSubjects struct {
 	companies map[string]*TestSubject
 	Persons   map[string]*TestPerson
-	Created   map[string]time.Time     // the last createdDate of a NIP, kept when it is removed
+	Created   map[string]time.Time     // the last createdDate of each NIP, also after removal
 	Blocked   map[ksef.Identifier]bool // contexts in which logins end with 480
 }
 
-// HasCompany tells whether the subject or one of its subunits exists.
+// HasCompany reports whether the subject or one of its subunits exists.
 func (s *TestSubjects) HasCompany(nip string, made *TestSubject) bool {
 	return slices.ContainsFunc(append([]string{nip}, made.Subunits...),
 		func(each string) bool { return s.companies[each] != nil })
@@ -53,7 +53,7 @@ func (s *TestSubjects) AddCompany(nip string, made *TestSubject) {
 	}
 }
 
-// RemoveCompany forgets a subject and its subunits.
+// RemoveCompany removes a subject and its subunits.
 func (s *TestSubjects) RemoveCompany(nip string) {
 	removed := s.companies[nip]
 	if removed == nil {
@@ -65,7 +65,7 @@ func (s *TestSubjects) RemoveCompany(nip string) {
 	}
 }
 
-// HasPerson tells whether the NIP or the PESEL belongs to a person.
+// HasPerson reports whether the NIP or the PESEL belongs to a person.
 func (s *TestSubjects) HasPerson(nip, pesel string) bool {
 	for known, person := range s.Persons {
 		if known == nip || person.PESEL == pesel {
@@ -75,7 +75,7 @@ func (s *TestSubjects) HasPerson(nip, pesel string) bool {
 	return false
 }
 
-// Deceased tells whether a subject is a person who has died.
+// Deceased reports whether a subject is a person who has died.
 func (s *TestSubjects) Deceased(subject ksef.Identifier) bool {
 	if subject.Type == ksef.TypeNIP {
 		person := s.Persons[subject.Value]
@@ -89,7 +89,7 @@ func (s *TestSubjects) Deceased(subject ksef.Identifier) bool {
 	return false
 }
 
-// Enforces tells whether a context has the role EnforcementAuthority or CourtBailiff.
+// Enforces reports whether a context has the role EnforcementAuthority or CourtBailiff.
 func (s *TestSubjects) Enforces(context ksef.Identifier) bool {
 	company, person := s.companies[context.NIP()], s.Persons[context.NIP()]
 	return company != nil && company.Kind == EnforcementAuthority || person != nil && person.Bailiff

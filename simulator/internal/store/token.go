@@ -22,12 +22,13 @@ type Token struct {
 	Created        time.Time
 	Decided        time.Time // when it stops being Pending
 	Fails          bool
-	Revoked        time.Time // when it was revoked; zero if it was not
+	Revoked        time.Time // when revocation was requested, or zero
 	RevocationEnds time.Time // when it stops being Revoking
-	Expires        time.Time // when it runs out; zero if it does not
+	Expires        time.Time // zero for a token that does not expire
 	LastUse        time.Time
 }
 
+// Status returns the status at a time.
 func (t *Token) Status(now time.Time) string {
 	switch {
 	case !t.Revoked.IsZero() && now.Before(t.RevocationEnds):
@@ -44,6 +45,7 @@ func (t *Token) Status(now time.Time) string {
 	return StatusActive
 }
 
+// Expired reports whether the token has expired.
 func (t *Token) Expired(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xmltree reads small XML documents that come from outside, and helps to walk them.
+// Package xmltree reads small XML documents from untrusted sources, and walks them.
 package xmltree
 
 import (
@@ -33,11 +33,11 @@ const xmlNamespace = "http://www.w3.org/XML/1998/namespace"
 
 // Parse reads a document and returns its root element.
 //
-// It takes less than XML allows, so that what is verified has one reading only. It refuses a
+// It accepts less than XML allows, so that a verified document has one reading only. It refuses a
 // DOCTYPE, processing instructions, duplicate attributes, undeclared prefixes, attributes of the
 // xml namespace, line breaks and tabs in attribute values, attributes of two foreign namespaces on
-// one element, and whatever goes beyond the bounds. A byte order mark is accepted. The error wraps
-// ErrEncoding where the document is not UTF-8 or says that it is not.
+// one element, and everything beyond the bounds. It accepts a byte order mark. The error wraps
+// ErrEncoding when the document is not UTF-8 or declares another encoding.
 func Parse(data []byte) (*etree.Element, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("the document has %d bytes, at most %d are allowed", len(data), MaxSize)
@@ -185,8 +185,8 @@ func checkNames(element *etree.Element, scope map[string]string) error {
 	return nil
 }
 
-// DeclaredPrefix returns the prefix that a namespace declaration declares ("" for the default
-// namespace), and whether the attribute is such a declaration at all.
+// DeclaredPrefix returns the prefix of a namespace declaration ("" for the default namespace), and
+// whether the attribute is one.
 func DeclaredPrefix(attribute etree.Attr) (string, bool) {
 	if attribute.Space == "xmlns" {
 		return attribute.Key, true

@@ -11,12 +11,12 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Is tells whether an element has this namespace and local name.
+// Is reports whether an element has this namespace and local name.
 func Is(element *etree.Element, namespace, tag string) bool {
 	return element.Tag == tag && element.NamespaceURI() == namespace
 }
 
-// Text returns the text of an element that has no child elements: all of it, also around comments.
+// Text returns the whole text of an element without child elements, also around comments.
 func Text(element *etree.Element) (string, error) {
 	var text strings.Builder
 	for _, child := range element.Child {
@@ -30,7 +30,7 @@ func Text(element *etree.Element) (string, error) {
 	return text.String(), nil
 }
 
-// Collapse trims white space and joins what is left by single blanks, as xsd:token does.
+// Collapse trims white space and joins the rest by single blanks, as xsd:token does.
 func Collapse(text string) string {
 	return strings.Join(strings.Fields(text), " ")
 }
@@ -75,15 +75,15 @@ func Walk(element *etree.Element, visit func(*etree.Element)) {
 	}
 }
 
-// Item is one step of a sequence: the child elements of one name, at least Min and at most Max (0 =
-// any number) of them.
+// Item is one step of a sequence: at least Min and at most Max (0 = any number) child elements of
+// one name.
 type Item struct {
 	Tag      string
 	Min, Max int
 }
 
 // Sequence checks that the children of an element are those of a sequence in one namespace, in this
-// order and number, with no text between them, and returns them by name.
+// order and number, without text between them, and returns them by name.
 func Sequence(element *etree.Element, namespace string, items ...Item) (map[string][]*etree.Element, error) {
 	if strings.TrimSpace(directText(element)) != "" {
 		return nil, fmt.Errorf("the element %s cannot have text", element.Tag)
@@ -132,7 +132,7 @@ func Detach(element *etree.Element) *etree.Element {
 			}
 		}
 	}
-	// At the top, xmlns="" says nothing and is no part of any canonical form.
+	// At the top, xmlns="" has no effect and is not part of the canonical form.
 	detached.Attr = slices.DeleteFunc(detached.Attr, func(attribute etree.Attr) bool {
 		prefix, declaration := DeclaredPrefix(attribute)
 		return declaration && prefix == "" && attribute.Value == ""
