@@ -197,7 +197,7 @@ func (s *Simulator) refresh(req *request) response {
 }
 
 // accessTokenRefusal returns why a successful login gets no further access token: its KSeF token
-// has ended, or its subject has died. The caller holds the lock.
+// has ended, or its subject is deceased. The caller holds the lock.
 func (s *Simulator) accessTokenRefusal(l *store.Login, now time.Time) *apiError {
 	t := s.store.Tokens[l.Token]
 	switch {

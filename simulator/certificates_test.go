@@ -193,7 +193,7 @@ func TestCertificateRevocation(t *testing.T) {
 	require.Equal(t, "Certyfikat odwołany", detail)
 }
 
-func TestCertificateLoginOutsideValidity(t *testing.T) {
+func TestCertificateLoginNotValid(t *testing.T) {
 	failed := func(a *api, c credential) {
 		a.t.Helper()
 		code, detail := a.status(a.begin(c, nipXML))

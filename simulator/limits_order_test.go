@@ -32,9 +32,9 @@ func TestRateLimitCountsOnAdmission(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		require.Nil(t, s.admit(arrive(), "GET /tokens", limits.GroupOther, ksef.Identifier{}))
 		time.Sleep(490 * time.Millisecond)
-		heldUp := arrive()
+		delayed := arrive()
 		time.Sleep(20 * time.Millisecond) // the first has left the second
 		require.Nil(t, s.admit(arrive(), "GET /tokens", limits.GroupOther, ksef.Identifier{}))
-		require.Nil(t, s.admit(heldUp, "GET /tokens", limits.GroupOther, ksef.Identifier{}))
+		require.Nil(t, s.admit(delayed, "GET /tokens", limits.GroupOther, ksef.Identifier{}))
 	})
 }

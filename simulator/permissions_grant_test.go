@@ -43,7 +43,7 @@ func TestPermissionGrantPersonInvalid(t *testing.T) {
 		"permissions ma nieprawidłowy typ":     {"permissions": "InvoiceRead"},
 		"description":                          {"description": "abcd"},
 		"subjectDetails jest wymagane":         {"subjectDetails": nil},
-		"subjectDetailsType":                   {"subjectDetails": object{"subjectDetailsType": "Somebody"}},
+		"subjectDetailsType":                   {"subjectDetails": object{"subjectDetailsType": "Unknown"}},
 		"subjectDetails.personById jest":       {"subjectDetails": object{"subjectDetailsType": byID}},
 		"personById.firstName": {"subjectDetails": details(byID, "personById",
 			object{"firstName": "A"})},

@@ -149,7 +149,7 @@ func TestPermissionQueryInvalid(t *testing.T) {
 		"queryType":                 "All",
 		"permissionTypes":           []string{"VatUeManage", "Everything"},
 		"permissionState":           "active?",
-		"authorIdentifier.type":     identifier("Nobody", nip),
+		"authorIdentifier.type":     identifier("Unknown", nip),
 		"authorIdentifier.value":    identifier("Nip", "1"),
 		"authorizedIdentifier.type": identifier("System", ""),
 		"contextIdentifier.type":    identifier("NipVatUe", nip),

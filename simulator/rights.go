@@ -54,7 +54,7 @@ func (s *Simulator) effectivePermissions(l *store.Login, at time.Time) []string 
 }
 
 // rightsFailure returns why a login fails for lack of rights at a time, or nil. A token fails too
-// once the person who made it has died, which is a guess.
+// once the person who made it is deceased, which is a guess.
 func (s *Simulator) rightsFailure(l *store.Login, at time.Time) *store.StatusInfo {
 	switch {
 	case s.store.Subjects.Blocked[l.Context]:

@@ -219,7 +219,7 @@ func TestTokenListPagesWithoutGaps(t *testing.T) {
 	a.refused(a.do("GET", "/tokens", s.access, nil), 21418, "")
 }
 
-// BenchmarkHundredThousandTokens shows that issuing, reading and searching tokens is cheap in a
+// BenchmarkHundredThousandTokens shows that issuing, reading and listing tokens is cheap in a
 // full context.
 func BenchmarkHundredThousandTokens(b *testing.B) {
 	const many = 100_000

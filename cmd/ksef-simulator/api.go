@@ -60,8 +60,8 @@ func (a *api) call(ctx context.Context, method, path, bearer string, body, into 
 		}
 		reader = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, a.url+path,
-		reader) //nolint:gosec // the user chooses the address
+	//nolint:gosec // the user chooses the address
+	request, err := http.NewRequestWithContext(ctx, method, a.url+path, reader)
 	if err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}

@@ -73,7 +73,7 @@ func inclusivePrefixes(method *etree.Element) (string, *Error) {
 // canonicalize returns the canonical form of an element in its place in the document. It does not
 // change the element.
 func (c canonicalizer) canonicalize(element *etree.Element) ([]byte, *Error) {
-	octets, err := c.Canonicalize(xmltree.Detach(element))
+	octets, err := c.Canonicalize(xmltree.Standalone(element))
 	if err != nil {
 		return nil, badProfile("Kanonikalizacja nie powiodła się: %v.", err)
 	}

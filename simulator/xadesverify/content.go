@@ -88,11 +88,11 @@ func (s *signature) contentOf(target *etree.Element, data covered) (*etree.Eleme
 		if err != nil {
 			return nil, refusal(CodeNotXML, "Podpisana treść nie jest akceptowanym dokumentem XML: %v.", err)
 		}
-		return xmltree.Detach(root), nil
+		return xmltree.Standalone(root), nil
 	case data.decoded:
 		return nil, badProfile("Transformacja base64 jest akceptowana tylko dla tekstu w ds:Object.")
 	case inObject && len(children) == 1:
-		return xmltree.Detach(children[0]), nil
+		return xmltree.Standalone(children[0]), nil
 	case inObject:
 		return nil, badProfile("Element ds:Object musi zawierać dokładnie jeden element.")
 	}

@@ -35,7 +35,7 @@ func dereference(target *etree.Element, s *signature) covered {
 	for e := target; e != nil; e = e.Parent() {
 		inside = inside || e == s.element
 	}
-	element := xmltree.Detach(target)
+	element := xmltree.Standalone(target)
 	xmltree.RemoveComments(element)
 	return covered{element: element, insideSignature: inside}
 }

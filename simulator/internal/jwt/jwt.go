@@ -30,6 +30,7 @@ const (
 	Refresh   = "RefreshToken"
 )
 
+// The reasons to refuse a JWT.
 var (
 	ErrInvalid = errors.New("not a token of this simulator")
 	ErrExpired = errors.New("the token has expired")

@@ -75,7 +75,7 @@ func (s *TestSubjects) HasPerson(nip, pesel string) bool {
 	return false
 }
 
-// Deceased reports whether a subject is a person who has died.
+// Deceased reports whether a subject is a deceased person.
 func (s *TestSubjects) Deceased(subject ksef.Identifier) bool {
 	if subject.Type == ksef.TypeNIP {
 		person := s.Persons[subject.Value]

@@ -67,11 +67,11 @@ func Find(element *etree.Element, namespace, tag string) []*etree.Element {
 	return found
 }
 
-// Walk visits an element and all its descendants in document order.
-func Walk(element *etree.Element, visit func(*etree.Element)) {
-	visit(element)
+// Walk calls a function for an element and all its descendants, in document order.
+func Walk(element *etree.Element, do func(*etree.Element)) {
+	do(element)
 	for _, child := range element.ChildElements() {
-		Walk(child, visit)
+		Walk(child, do)
 	}
 }
 
@@ -120,24 +120,24 @@ func directText(element *etree.Element) string {
 	return text.String()
 }
 
-// Detach returns a copy of an element without a parent on which all namespaces in scope are
+// Standalone returns a copy of an element without a parent on which all namespaces in scope are
 // declared, so that it canonicalizes as it would in its place.
-func Detach(element *etree.Element) *etree.Element {
-	detached := element.Copy()
+func Standalone(element *etree.Element) *etree.Element {
+	copied := element.Copy()
 	for parent := element.Parent(); parent != nil; parent = parent.Parent() {
 		for _, attribute := range parent.Attr {
 			_, declaration := DeclaredPrefix(attribute)
-			if _, own := lookup(detached, attribute.Space, attribute.Key); declaration && !own {
-				detached.CreateAttr(attribute.FullKey(), attribute.Value)
+			if _, own := lookup(copied, attribute.Space, attribute.Key); declaration && !own {
+				copied.CreateAttr(attribute.FullKey(), attribute.Value)
 			}
 		}
 	}
 	// At the top, xmlns="" has no effect and is not part of the canonical form.
-	detached.Attr = slices.DeleteFunc(detached.Attr, func(attribute etree.Attr) bool {
+	copied.Attr = slices.DeleteFunc(copied.Attr, func(attribute etree.Attr) bool {
 		prefix, declaration := DeclaredPrefix(attribute)
 		return declaration && prefix == "" && attribute.Value == ""
 	})
-	return detached
+	return copied
 }
 
 // RemoveComments removes all comments below an element.
