@@ -169,7 +169,7 @@ func TestASignedRequestIsTakenOnce(t *testing.T) {
 		signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
 		pending := m.Must(m.CompleteLogin(signed))
 		require.Equal(t, "pending", pending.Data["status"])
-		require.Contains(t, m.Refused(m.CompleteLogin(signed)), "was already brought, as the login "+pending.Data["reference_number"].(string))
+		require.Contains(t, m.Refused(m.CompleteLogin(signed)), "was already submitted, as the login "+pending.Data["reference_number"].(string))
 		m.Elapse(10 * time.Minute)
 		require.Contains(t, m.Refused(m.CompleteLogin(signed)), "whose login is over")
 		require.Equal(t, 1, m.Requests("POST /auth/xades-signature"))

@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// The pause between two questions for a login grows from the first to the longest: KSeF asks
-	// the issuer of a qualified certificate, which has been seen to take half an hour.
+	// The pause between two polls grows from the first to the longest. KSeF asks the issuer of a
+	// qualified certificate, which has been seen to take half an hour.
 	firstPoll   = time.Second
 	longestPoll = 30 * time.Second
-	// redeemMaxWait is how long a login that KSeF calls done may not be redeemable yet (21301).
+	// redeemMaxWait bounds how long a successful login may not be redeemable yet (21301).
 	redeemMaxWait = time.Minute
 
 	notRedeemable  = 21301
@@ -28,24 +28,24 @@ const (
 	invalidSession = 21308
 )
 
-// pace is when a login is looked at next, in this process.
-type pace struct {
-	due   time.Time
+// pollState is what this process knows of a login beyond its record.
+type pollState struct {
+	next  time.Time
 	err   error
-	polls int
-	// done is when KSeF first said that the login has succeeded.
-	done time.Time
-	// lost says that KSeF may have given out the session, and that its answer was lost.
-	lost bool
+	count int
+	// succeeded is when KSeF first reported success.
+	succeeded time.Time
+	// responseLost is set once KSeF may have given out the session in a lost response.
+	responseLost bool
 }
 
-// FailedError is how a login ended that somebody else has carried on.
+// FailedError is returned for a login that another caller has seen fail.
 type FailedError struct{ Text string }
 
 func (e *FailedError) Error() string { return e.Text }
 
-// Await carries a submitted login on until it has ended or ctx does. It returns false where KSeF
-// has not decided by then; Advance goes on. The error is why it came to nothing.
+// Await advances a submitted login until it has ended or ctx has. ended is false where KSeF has not
+// decided by then; Advance continues. The error is why the login failed.
 func (l *Logins) Await(ctx context.Context, challenge string) (ended bool, err error) {
 	for {
 		next, err := l.advanceOne(ctx, challenge)
@@ -58,8 +58,8 @@ func (l *Logins) Await(ctx context.Context, challenge string) (ended bool, err e
 	}
 }
 
-// Advance carries all submitted logins on as far as they go now. next is when it wants to be called
-// again; zero says that none is in progress. Errors of single logins stand in their State.
+// Advance advances all submitted logins. next is when to call it again; zero if no login is in
+// progress. Errors of single logins are in their State.
 func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 	logins, err := l.all(ctx)
 	if err != nil {
@@ -69,9 +69,9 @@ func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 		if !login.isPending() {
 			continue
 		}
-		due, _ := l.advanceOne(ctx, login.Challenge)
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
+		nextPoll, _ := l.advanceOne(ctx, login.Challenge)
+		if !nextPoll.IsZero() && (next.IsZero() || nextPoll.Before(next)) {
+			next = nextPoll
 		}
 	}
 	return next, nil
@@ -83,12 +83,12 @@ func (l *Logins) advanceOne(ctx context.Context, challenge string) (next time.Ti
 		return time.Now().Add(longestPoll), fmt.Errorf("waiting for another login: %w", err)
 	}
 	defer l.lock.Release(1)
-	if due := l.pace(challenge).due; due.After(time.Now()) {
-		return due, nil
+	if nextPoll := l.pollState(challenge).next; nextPoll.After(time.Now()) {
+		return nextPoll, nil
 	}
 	login, err := l.load(ctx, challenge)
 	if err != nil {
-		return l.later(challenge, err), err
+		return l.pollLater(challenge, err), err
 	}
 	switch {
 	case login == nil:
@@ -105,24 +105,24 @@ func (l *Logins) step(ctx context.Context, login *record) (next time.Time, err e
 	upstream, err := l.Open(ctx)
 	switch {
 	case err != nil:
-		return l.later(login.Challenge, err), err
+		return l.pollLater(login.Challenge, err), err
 	case upstream.API != login.API:
-		return time.Time{}, l.fail(ctx, login, errors.New("the configuration leads to another KSeF than the login was begun for"))
+		return time.Time{}, l.fail(ctx, login, errors.New("config leads to another KSeF than the login was begun for"))
 	case time.Now().After(login.OperationUntil):
-		return time.Time{}, l.fail(ctx, login, errors.New("KSeF has not decided while it could be asked"))
+		return time.Time{}, l.fail(ctx, login, errors.New("KSeF did not decide in the time in which it can be asked"))
 	}
 	state, err := upstream.Client.LoginStatus(ctx, login.operation())
 	switch {
 	case isGone(err):
 		return time.Time{}, l.fail(ctx, login, err)
 	case err != nil:
-		return l.later(login.Challenge, err), err
+		return l.pollLater(login.Challenge, err), err
 	case state.Code == client.LoginPending:
-		return l.later(login.Challenge, nil), nil
+		return l.pollLater(login.Challenge, nil), nil
 	case state.Code != client.LoginDone:
 		return time.Time{}, l.fail(ctx, login, &client.LoginError{ReferenceNumber: login.ReferenceNumber, Status: state.Status})
 	case state.Redeemed:
-		return l.abandonRedeem(ctx, upstream, login)
+		return l.endRedeemed(ctx, upstream, login)
 	}
 	return l.redeem(ctx, upstream, login)
 }
@@ -134,36 +134,35 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	tokens, err := upstream.Client.Redeem(ctx, login.operation())
 	switch {
 	case client.MayHaveActed(err, client.EndpointRedeem):
-		return l.lose(login.Challenge, err), err
-	case client.HasCode(err, notRedeemable) && l.pace(login.Challenge).lost:
-		return l.abandonRedeem(ctx, upstream, login)
-	case client.HasCode(err, notRedeemable) && l.sinceDone(login.Challenge) < redeemMaxWait:
-		return l.later(login.Challenge, err), err
+		return l.setResponseLost(login.Challenge, err), err
+	case client.HasCode(err, notRedeemable) && l.pollState(login.Challenge).responseLost:
+		return l.endRedeemed(ctx, upstream, login)
+	case client.HasCode(err, notRedeemable) && l.sinceSucceeded(login.Challenge) < redeemMaxWait:
+		return l.pollLater(login.Challenge, err), err
 	case client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsAddressRefused(err):
 		return time.Time{}, l.fail(ctx, login, fmt.Errorf("KSeF does not give out the session of the login: %w", err))
 	case err != nil:
-		return l.later(login.Challenge, err), err
+		return l.pollLater(login.Challenge, err), err
 	}
 	return time.Time{}, l.keep(ctx, upstream, login, tokens)
 }
 
-// abandonRedeem ends a login whose session KSeF has given out, as it does once: it was kept, or
-// nobody has it.
-func (l *Logins) abandonRedeem(ctx context.Context, upstream *Upstream, login *record) (next time.Time, err error) {
+// endRedeemed ends a login whose session KSeF has given out already: it was kept, or it is lost.
+func (l *Logins) endRedeemed(ctx context.Context, upstream *Upstream, login *record) (next time.Time, err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	kept, err := upstream.Lost(ctx, login.session())
 	switch {
 	case err != nil:
-		return l.later(login.Challenge, err), err
+		return l.pollLater(login.Challenge, err), err
 	case kept:
 		return time.Time{}, l.drop(ctx, login)
 	}
-	return time.Time{}, l.fail(ctx, login, &FailedError{Text: "KSeF has given out the session of the login " + login.ReferenceNumber + " once, as it does, and its answer was lost: " +
-		"the login is over; begin again with login/begin, and have its answer signed"})
+	return time.Time{}, l.fail(ctx, login, &FailedError{Text: "KSeF gives out the session of a login once, and its response for " + login.ReferenceNumber + " was lost: " +
+		"begin again with login/begin, and have its answer signed"})
 }
 
-// keep hands the session on, and ends it where nobody can keep it: nobody could use it.
+// keep passes the session on, and ends a session that cannot be kept.
 func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, tokens *client.Tokens) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -178,42 +177,41 @@ func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, to
 		_, lost := upstream.Lost(ctx, made)
 		ended = errors.Join(ended, lost)
 	}
-	return l.fail(ctx, login, errors.Join(fmt.Errorf("the session could not be kept, and must be signed for again: %w", err), ended))
+	return l.fail(ctx, login, errors.Join(fmt.Errorf("the session could not be kept, and the login must be signed again: %w", err), ended))
 }
 
-// isGone says that KSeF can no longer be asked for a login.
+// isGone reports whether KSeF can no longer be asked for a login.
 func isGone(err error) bool {
 	var refused *client.APIError
 	return errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Status == http.StatusUnauthorized ||
 		refused.Has(unknownLogin) || refused.Has(invalidSession))
 }
 
-// fail remembers why a login came to nothing, and returns that.
+// fail records why a login failed, and returns that.
 func (l *Logins) fail(ctx context.Context, login *record, cause error) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	login.Failed, login.Failure, login.Operation = time.Now().UTC(), cause.Error(), ""
-	l.forget(login.Challenge)
+	l.forgetPolls(login.Challenge)
 	l.OnFail(login.Context, cause)
 	return errors.Join(cause, l.save(ctx, login))
 }
 
-// State is what can be shown of a login in progress.
+// State describes a login in progress.
 type State struct {
 	Context client.ContextIdentifier
 	Began   time.Time
-	// ReferenceNumber is "" until the signed request has been brought; ValidUntil is when that must
-	// have happened.
+	// ReferenceNumber is empty until the signed request is submitted, by ValidUntil at the latest.
 	ReferenceNumber string
 	ValidUntil      time.Time
-	// Next and Err are when and why this process asks KSeF again.
+	// Next is when this process asks KSeF again, Err why it has to.
 	Next time.Time
 	Err  error
-	// Failure is why it came to nothing; "" while it has not.
+	// Failure is why the login failed, or empty.
 	Failure string
 }
 
-// States are the logins in progress, and those that came to nothing in the last day.
+// States returns the logins in progress, and those that failed in the last day.
 func (l *Logins) States(ctx context.Context) ([]State, error) {
 	logins, err := l.all(ctx)
 	if err != nil {
@@ -221,64 +219,64 @@ func (l *Logins) States(ctx context.Context) ([]State, error) {
 	}
 	var states []State
 	for _, login := range logins {
-		if login.isOver(time.Now()) {
+		if login.isObsolete(time.Now()) {
 			continue
 		}
-		pace := l.pace(login.Challenge)
+		poll := l.pollState(login.Challenge)
 		states = append(states, State{
 			Context: login.Context, Began: login.Began, ReferenceNumber: login.ReferenceNumber, ValidUntil: login.ValidUntil,
-			Next: pace.due, Err: pace.err, Failure: login.Failure,
+			Next: poll.next, Err: poll.err, Failure: login.Failure,
 		})
 	}
 	return states, nil
 }
 
-func (l *Logins) pace(challenge string) pace {
+func (l *Logins) pollState(challenge string) pollState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.paces[challenge]
+	return l.polls[challenge]
 }
 
-func (l *Logins) forget(challenge string) {
+func (l *Logins) forgetPolls(challenge string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.paces, challenge)
+	delete(l.polls, challenge)
 }
 
-// later lets time pass before the next step; err is why, nil where KSeF is only not done.
-func (l *Logins) later(challenge string, err error) time.Time {
+// pollLater schedules the next step. err is why, or nil where KSeF has not decided yet.
+func (l *Logins) pollLater(challenge string, err error) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	pace := l.paces[challenge]
+	poll := l.polls[challenge]
 	wait := longestPoll
-	if pace.polls < 5 {
-		wait = min(longestPoll, firstPoll<<pace.polls)
+	if poll.count < 5 {
+		wait = min(longestPoll, firstPoll<<poll.count)
 	}
-	pace.polls++
-	pace.due, pace.err = time.Now().Add(wait), err
-	l.paces[challenge] = pace
-	return pace.due
+	poll.count++
+	poll.next, poll.err = time.Now().Add(wait), err
+	l.polls[challenge] = poll
+	return poll.next
 }
 
-// lose notes that the answer with the session was lost, and has KSeF asked soon what became of it.
-func (l *Logins) lose(challenge string, err error) time.Time {
+// setResponseLost records that the response with the session was lost, and schedules a step soon.
+func (l *Logins) setResponseLost(challenge string, err error) time.Time {
 	l.mu.Lock()
-	if pace := l.paces[challenge]; !pace.lost {
-		pace.lost, pace.polls = true, 0
-		l.paces[challenge] = pace
+	if poll := l.polls[challenge]; !poll.responseLost {
+		poll.responseLost, poll.count = true, 0
+		l.polls[challenge] = poll
 	}
 	l.mu.Unlock()
-	return l.later(challenge, err)
+	return l.pollLater(challenge, err)
 }
 
-// sinceDone is how long ago KSeF first said that the login has succeeded.
-func (l *Logins) sinceDone(challenge string) time.Duration {
+// sinceSucceeded returns how long ago KSeF first reported success.
+func (l *Logins) sinceSucceeded(challenge string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	pace := l.paces[challenge]
-	if pace.done.IsZero() {
-		pace.done = time.Now()
-		l.paces[challenge] = pace
+	poll := l.polls[challenge]
+	if poll.succeeded.IsZero() {
+		poll.succeeded = time.Now()
+		l.polls[challenge] = poll
 	}
-	return time.Since(pace.done)
+	return time.Since(poll.succeeded)
 }

@@ -18,14 +18,14 @@ import (
 	"vault-plugin-secrets-ksef/client/xades"
 )
 
-// Bounds of a signed request. Vault lets no longer text through, unless it is told to; the fullest
+// Bounds of a signed request. Vault's default request size lets no more through, and the fullest
 // profiles have some hundred elements.
 const (
 	// MaxDocument is in bytes.
 	MaxDocument = 1 << 20
-	// maxGiven is that of base64 with blanks and line ends: what is longer is not even decoded.
+	// maxGiven bounds base64 with blanks and line ends. Longer text is not even decoded.
 	maxGiven = 2 * MaxDocument
-	// maxMarkup bounds the tags, and the attributes.
+	// maxMarkup bounds the number of tags, and of attributes.
 	maxMarkup = 8000
 	maxDepth  = 64
 )
@@ -37,37 +37,37 @@ const (
 	requestNS21 = "http://ksef.mf.gov.pl/auth/token/2.1"
 )
 
-// signed is what a signed request says. Whether its signature holds is for KSeF to judge, which
-// knows more profiles than could be checked here.
+// signed is the content of a signed request. The signature is verified by KSeF alone, which knows
+// more profiles than could be checked here.
 type signed struct {
 	challenge   string
 	context     client.ContextIdentifier
 	subjectType string
 	allowedIPs  xades.AllowedIPs
-	// signer is nil where the signature does not name one certificate that it carries.
+	// signer is nil where the signature does not name exactly one of its certificates.
 	signer *x509.Certificate
 }
 
-// Decode returns the document of a signed request that was given as XML or as base64 of it. Errors
-// are a *client.InputError.
+// Decode returns the document of a signed request given as XML, or as base64 of it. Errors are a
+// *client.InputError.
 func Decode(given string) ([]byte, error) {
 	text := strings.TrimPrefix(strings.TrimSpace(given), "\ufeff")
 	switch {
 	case len(given) > maxGiven:
 		return nil, errTooLarge
 	case text == "":
-		return nil, fault("is empty", "give the signed XML, or base64 of it: signed_request=@signed.xml")
+		return nil, invalid("is empty", "give the signed XML, or base64 of it: signed_request=@signed.xml")
 	case text[0] == '<':
 		return bounded([]byte(given))
 	}
 	decoded, err := decodeBase64(text)
 	if err != nil {
-		return nil, fault("is neither XML nor base64", "give the signed XML, or base64 of it: signed_request=@signed.xml")
+		return nil, invalid("is neither XML nor base64", "give the signed XML, or base64 of it: signed_request=@signed.xml")
 	}
 	return bounded(decoded)
 }
 
-var errTooLarge = fault(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
+var errTooLarge = invalid(fmt.Sprintf("is larger than %d MiB", MaxDocument>>20), "sign without embedded revocation lists")
 
 func bounded(document []byte) ([]byte, error) {
 	if len(document) > MaxDocument {
@@ -76,7 +76,7 @@ func bounded(document []byte) ([]byte, error) {
 	return document, nil
 }
 
-// decodeBase64 decodes text that blanks and line ends may interrupt.
+// decodeBase64 ignores blanks and line ends.
 func decodeBase64(text string) ([]byte, error) {
 	dense := strings.Map(func(r rune) rune {
 		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
@@ -87,14 +87,14 @@ func decodeBase64(text string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(dense)
 }
 
-func fault(what, remedy string) *client.InputError {
+func invalid(what, remedy string) *client.InputError {
 	return &client.InputError{Field: "signed_request", Fault: what, Remedy: remedy}
 }
 
 const signAgain = "sign the auth_token_request of login/begin as it is, as XAdES, enveloped or enveloping"
 
 // read checks that a document is one request with one signature, enveloped or enveloping, and
-// nothing besides what login/begin has given out.
+// nothing besides what login/begin returned.
 func read(document []byte) (*signed, error) {
 	root, err := parse(document)
 	if err != nil {
@@ -103,17 +103,17 @@ func read(document []byte) (*signed, error) {
 	signatures := root.all(isSignature)
 	switch len(signatures) {
 	case 0:
-		return nil, fault("carries no signature", signAgain)
+		return nil, invalid("carries no signature", signAgain)
 	case 1:
 	default:
-		return nil, fault("carries more than one signature", "have one person sign, once")
+		return nil, invalid("carries more than one signature", "have one person sign, once")
 	}
 	request, err := root.request()
 	if err != nil {
 		return nil, err
 	}
 	if isSignature(root.name) == isSignature(request.name) && !slices.ContainsFunc(request.nodes, func(n *node) bool { return isSignature(n.name) }) {
-		return nil, fault("has its signature beside the request", signAgain)
+		return nil, invalid("has its signature beside the request", signAgain)
 	}
 	read, err := request.content()
 	if err != nil {
@@ -126,7 +126,7 @@ func read(document []byte) (*signed, error) {
 // node is an element.
 type node struct {
 	name xml.Name
-	// algorithm is the attribute of that name.
+	// algorithm is the attribute Algorithm.
 	algorithm string
 	text      []byte
 	nodes     []*node
@@ -140,12 +140,12 @@ func isRequest(name xml.Name) bool {
 	return name.Local == "AuthTokenRequest" && (name.Space == requestNS20 || name.Space == requestNS21)
 }
 
-// parse reads a document to its end. It refuses one that has more in it than a signed request can
-// have before it takes memory: every tag has a "<" of its own, and every attribute a "=". A
-// document type definition has no place in a request.
+// parse parses a document. It refuses one with more in it than a signed request can have before it
+// takes memory: every tag has a "<" of its own, and every attribute a "=". A request has no
+// document type definition.
 func parse(document []byte) (*node, error) {
 	if bytes.Count(document, []byte("<")) > maxMarkup || bytes.Count(document, []byte("=")) > maxMarkup {
-		return nil, fault(fmt.Sprintf("has more than %d tags or attributes", maxMarkup), signAgain)
+		return nil, invalid(fmt.Sprintf("has more than %d tags or attributes", maxMarkup), signAgain)
 	}
 	decoder := xml.NewDecoder(bytes.NewReader(document))
 	above := &node{}
@@ -161,10 +161,10 @@ func parse(document []byte) (*node, error) {
 		last := open[len(open)-1]
 		switch token := token.(type) {
 		case xml.Directive:
-			return nil, fault("has a document type definition", signAgain)
+			return nil, invalid("has a document type definition", signAgain)
 		case xml.StartElement:
 			if len(open) > maxDepth {
-				return nil, fault(fmt.Sprintf("is nested more than %d deep", maxDepth), signAgain)
+				return nil, invalid(fmt.Sprintf("is nested more than %d deep", maxDepth), signAgain)
 			}
 			inner := &node{name: token.Name, algorithm: algorithmOf(token)}
 			last.nodes = append(last.nodes, inner)
@@ -176,15 +176,15 @@ func parse(document []byte) (*node, error) {
 		}
 	}
 	if len(above.nodes) != 1 {
-		return nil, fault("is not well-formed XML in UTF-8: it has more than one root, or none", signAgain)
+		return nil, invalid("is not well-formed XML in UTF-8: it has more than one root, or none", signAgain)
 	}
 	return above.nodes[0], nil
 }
 
-// malformed names a place alone: the decoder's own words quote the document.
+// malformed names the place alone: the decoder's own text quotes the document.
 func malformed(decoder *xml.Decoder) error {
 	line, column := decoder.InputPos()
-	return fault(fmt.Sprintf("is not well-formed XML in UTF-8, at line %d, column %d", line, column), signAgain)
+	return invalid(fmt.Sprintf("is not well-formed XML in UTF-8, at line %d, column %d", line, column), signAgain)
 }
 
 func algorithmOf(element xml.StartElement) string {
@@ -196,7 +196,7 @@ func algorithmOf(element xml.StartElement) string {
 	return ""
 }
 
-// all finds the elements of a kind, wherever they stand.
+// all returns the elements of a kind at any depth, n included.
 func (n *node) all(kind func(xml.Name) bool) []*node {
 	var found []*node
 	if kind(n.name) {
@@ -208,20 +208,20 @@ func (n *node) all(kind func(xml.Name) bool) []*node {
 	return found
 }
 
-// request finds the signed request: the root, or what an enveloping signature holds, as XML or as
-// base64.
+// request returns the signed request: the root, or the content of an enveloping signature, as XML
+// or base64.
 func (n *node) request() (*node, error) {
 	found := n.all(isRequest)
 	if len(found) == 0 && isSignature(n.name) {
 		found = n.encoded()
 	}
 	if len(found) != 1 {
-		return nil, fault("holds no AuthTokenRequest of KSeF's, or more than one", signAgain)
+		return nil, invalid("holds no AuthTokenRequest of KSeF's, or more than one", signAgain)
 	}
 	return found[0], nil
 }
 
-// encoded reads the Object whose content is base64, if there is one such.
+// encoded returns the request in the only Object with base64 content.
 func (n *node) encoded() []*node {
 	var objects []*node
 	for _, inner := range n.nodes {
@@ -245,7 +245,7 @@ func (n *node) encoded() []*node {
 
 func (n *node) trimmed() string { return string(bytes.TrimSpace(n.text)) }
 
-// readAllowedIPs reads the addresses of an AuthorizationPolicy. It returns false where it has none,
+// readAllowedIPs reads the addresses of an AuthorizationPolicy. It returns false if there are none,
 // or anything else.
 func (n *node) readAllowedIPs(into *xades.AllowedIPs) bool {
 	if len(n.nodes) != 1 || n.nodes[0].name.Local != "AllowedIps" {
@@ -262,7 +262,7 @@ func (n *node) readAllowedIPs(into *xades.AllowedIPs) bool {
 	return !into.IsZero()
 }
 
-// content reads the request's elements, each of which it has once.
+// content reads the elements of the request, each of which must occur once.
 func (n *node) content() (*signed, error) {
 	var read signed
 	for _, child := range n.nodes {
@@ -278,13 +278,13 @@ func (n *node) content() (*signed, error) {
 			read.context = client.ContextIdentifier{Type: client.ContextType(inner.name.Local), Value: inner.trimmed()}
 		case child.name.Local == "AuthorizationPolicy" && read.allowedIPs.IsZero() && child.readAllowedIPs(&read.allowedIPs):
 		case slices.Contains([]string{"Challenge", "SubjectIdentifierType", "ContextIdentifier", "AuthorizationPolicy"}, child.name.Local):
-			return nil, fault(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.name.Local), signAgain)
+			return nil, invalid(fmt.Sprintf("was altered: it has an element %s that login/begin did not give out", child.name.Local), signAgain)
 		default:
-			return nil, fault("was altered: it has an element that login/begin did not give out", signAgain)
+			return nil, invalid("was altered: it has an element that login/begin did not give out", signAgain)
 		}
 	}
 	if read.challenge == "" || read.subjectType == "" || read.context.IsZero() {
-		return nil, fault("was altered: an element of the request is missing", signAgain)
+		return nil, invalid("was altered: an element of the request is missing", signAgain)
 	}
 	return &read, nil
 }

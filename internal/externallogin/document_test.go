@@ -18,7 +18,7 @@ const (
 	request   = `<AuthTokenRequest xmlns="http://ksef.mf.gov.pl/auth/token/2.0"><Challenge>` + challenge + `</Challenge>` +
 		`<ContextIdentifier><Nip>5265877635</Nip></ContextIdentifier><SubjectIdentifierType>certificateSubject</SubjectIdentifierType>`
 	requestEnd = `</AuthTokenRequest>`
-	// emptySignature is one in form alone: whether it holds is KSeF's to judge.
+	// emptySignature has the form of one; KSeF alone verifies signatures.
 	emptySignature = `<Signature xmlns="http://www.w3.org/2000/09/xmldsig#"></Signature>`
 )
 
@@ -26,7 +26,7 @@ func enveloping(object string) string {
 	return `<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#">` + object + `</ds:Signature>`
 }
 
-func TestSignedRequestsAreReadInAllForms(t *testing.T) {
+func TestReadAllForms(t *testing.T) {
 	enveloped := request + emptySignature + requestEnd
 	for name, document := range map[string]string{
 		"enveloped":         enveloped,
@@ -47,7 +47,7 @@ func TestSignedRequestsAreReadInAllForms(t *testing.T) {
 	}
 }
 
-func TestARequestThatIsNotSignedAsAWholeIsRefused(t *testing.T) {
+func TestReadRefusesWhatIsNotSignedAsAWhole(t *testing.T) {
 	twice := strings.Replace(request, "<ContextIdentifier>", "<Challenge>x</Challenge><ContextIdentifier>", 1)
 	for name, test := range map[string]struct{ document, text string }{
 		"two challenges":   {twice + emptySignature + requestEnd, "an element Challenge"},
@@ -66,7 +66,7 @@ func TestARequestThatIsNotSignedAsAWholeIsRefused(t *testing.T) {
 	}
 }
 
-func TestARefusalQuotesNothing(t *testing.T) {
+func TestReadQuotesNothing(t *testing.T) {
 	const canary = "canary-0123456789"
 	for name, document := range map[string]string{
 		"entity":    `<x>&` + canary + `;</x>`,
@@ -82,8 +82,8 @@ func TestARefusalQuotesNothing(t *testing.T) {
 	}
 }
 
-// FuzzSignedRequest holds that whatever is brought is either refused as a user's mistake or says
-// all that is compared with what was given out.
+// FuzzSignedRequest checks that any input is either refused as a user's mistake or has all that is
+// compared with what Begin returned.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{
 		request + emptySignature + requestEnd,

@@ -1,9 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package externallogin carries logins that a person signs outside of Vault, with a card or a cloud
-// signature, from the request that is to be signed to the session. What KSeF takes minutes to
-// decide goes on without the caller, in whatever process.
+// Package externallogin runs logins that a person signs outside of Vault, with a card or a cloud
+// signature, from the request to be signed to the session. Where KSeF takes minutes to decide, the
+// login continues without its caller, in any process.
 package externallogin
 
 import (
@@ -24,55 +24,55 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// challengeLasts is how long KSeF takes the signature of a challenge.
+// challengeLasts is how long KSeF accepts the signature of a challenge.
 const challengeLasts = 10 * time.Minute
 
-// Upstream is KSeF as the configuration leads to it.
+// Upstream is the KSeF of the current configuration.
 type Upstream struct {
-	// API identifies it: a login is completed where it was begun, or not at all.
+	// API identifies it: a login can be completed only where it was begun.
 	API string
-	// AllowedIPs are the addresses that logins are bound to, as config has them.
+	// AllowedIPs are the addresses that config binds logins to.
 	AllowedIPs []string
-	// Client sends the requests of logins.
+	// Client sends the requests.
 	Client *client.Client
-	// Keep keeps the session of a login. It fails with session.ErrNotStored where only memory holds
-	// it, and otherwise only where nothing does.
+	// Keep keeps the session of a login. session.ErrNotStored means that only memory has it; after
+	// any other error nothing has it.
 	Keep func(context.Context, *session.Session) error
-	// Discard ends a session that nobody keeps.
+	// Discard ends a session that was not kept.
 	Discard func(context.Context, *session.Session) error
-	// Lost notes that nobody holds the session of a login, so that it is ended by its number. kept
-	// says that it is the one that was kept last.
+	// Lost records that the session of a login is lost, so that it is ended by its number. kept
+	// reports that it was in fact the last one kept.
 	Lost func(context.Context, *session.Session) (kept bool, err error)
 }
 
-// Options are what Logins work with.
+// Options are the dependencies of Logins. All but Storage and Open may be nil.
 type Options struct {
 	Storage logical.Storage
 	Open    func(ctx context.Context) (*Upstream, error)
-	// Admit may refuse a signer before anything is sent; nil is allowed. The signer is nil where
-	// the signature carries no certificate.
+	// Admit may refuse a signer before anything is sent. The signer is nil where the signature has
+	// no certificate.
 	Admit func(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error
-	// OnFail is told of a submitted login that came to nothing; nil is allowed.
+	// OnFail is called once for each submitted login that fails.
 	OnFail func(client.ContextIdentifier, error)
-	// OnUnreadable is called with each record that cannot be read and is skipped; nil is allowed.
+	// OnUnreadable is called for each record that cannot be read and is skipped.
 	OnUnreadable func(entry *logical.StorageEntry, err error)
 	Logger       hclog.Logger
 }
 
-// Logins are those of one mount. They are safe for concurrent use and have no goroutine of their
-// own.
+// Logins are the external logins of one mount. They are safe for concurrent use and start no
+// goroutine.
 type Logins struct {
 	Options
-	// turn is held by whoever takes a step.
+	// lock serializes the steps of all logins.
 	lock *semaphore.Weighted
-	// reading is held by whoever reads a signed request.
+	// reading serializes the parsing of signed requests.
 	reading *semaphore.Weighted
 
 	mu    sync.Mutex
-	paces map[string]pace
+	polls map[string]pollState
 }
 
-// New returns the logins that lie in the storage. It reads nothing yet.
+// New returns the logins in the storage. It does not read them yet.
 func New(options Options) *Logins {
 	if options.OnFail == nil {
 		options.OnFail = func(client.ContextIdentifier, error) {}
@@ -88,24 +88,24 @@ func New(options Options) *Logins {
 	}
 	return &Logins{
 		Options: options, lock: semaphore.NewWeighted(1), reading: semaphore.NewWeighted(1),
-		paces: make(map[string]pace),
+		polls: make(map[string]pollState),
 	}
 }
 
 // Begun is a login that waits for its signature.
 type Begun struct {
-	// Document is the request to be signed, as it is.
+	// Document is the request, to be signed without any change.
 	Document    []byte
 	Challenge   string
 	Context     client.ContextIdentifier
 	SubjectType string
 	ValidUntil  time.Time
-	// ClientIP is the address from which KSeF sees us.
+	// ClientIP is the address from which KSeF sees this Vault.
 	ClientIP string
 }
 
-// Begin asks KSeF for a challenge and makes the request that is to be signed. subjectType is one of
-// the xades package's.
+// Begin asks KSeF for a challenge and makes the request to be signed. subjectType is one of the
+// xades package's.
 func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, subjectType string) (*Begun, error) {
 	if err := l.lock.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("waiting for another login: %w", err)
@@ -115,7 +115,7 @@ func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, s
 	if err != nil {
 		return nil, err
 	}
-	if err := l.tidy(ctx, taxpayer); err != nil {
+	if err := l.dropObsolete(ctx, taxpayer); err != nil {
 		return nil, err
 	}
 	challenge, err := upstream.Client.Challenge(ctx)
@@ -146,9 +146,9 @@ func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, s
 	}, nil
 }
 
-// tidy drops what nobody needs any more, what came to nothing in a context where somebody begins
-// again, and what cannot be read.
-func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) error {
+// dropObsolete deletes logins that are of no use: obsolete or unreadable ones, and failed ones of a
+// taxpayer whose login begins anew.
+func (l *Logins) dropObsolete(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	if err := l.dropUnreadable(ctx); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) er
 		return err
 	}
 	for _, login := range logins {
-		if !login.isOver(time.Now()) && (login.Context != taxpayer || login.Failed.IsZero()) {
+		if !login.isObsolete(time.Now()) && (login.Context != taxpayer || login.Failed.IsZero()) {
 			continue
 		}
 		if err := l.drop(ctx, login); err != nil {
@@ -167,16 +167,15 @@ func (l *Logins) tidy(ctx context.Context, taxpayer client.ContextIdentifier) er
 	return nil
 }
 
-// Submitted is a login that KSeF has taken.
+// Submitted is a login that KSeF has accepted for processing.
 type Submitted struct {
 	Challenge, ReferenceNumber string
 	Context                    client.ContextIdentifier
-	// Signer is whose certificate the signature carries; nil where it carries none.
+	// Signer is the holder of the certificate in the signature; nil where it has none.
 	Signer *credential.Identity
 }
 
-// Submit checks a signed request and sends it to KSeF. A *client.InputError says what is wrong with
-// it; then nothing was sent.
+// Submit checks a signed request and sends it to KSeF. After a *client.InputError nothing was sent.
 func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error) {
 	found, err := l.readDocument(ctx, document)
 	if err != nil {
@@ -194,7 +193,7 @@ func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error
 	if err != nil {
 		return nil, err
 	}
-	if err := login.fits(found, upstream, time.Now()); err != nil {
+	if err := login.check(found, upstream, time.Now()); err != nil {
 		return nil, err
 	}
 	submitted := &Submitted{Challenge: login.Challenge, Context: login.Context}
@@ -217,7 +216,7 @@ func (l *Logins) Submit(ctx context.Context, document []byte) (*Submitted, error
 	return submitted, l.save(ctx, login)
 }
 
-// readDocument is read for one request at a time: it takes some times the document's size.
+// readDocument parses one request at a time, since that takes several times the document's size.
 func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, error) {
 	if err := l.reading.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("waiting for another signed request that is being read: %w", err)
@@ -226,34 +225,34 @@ func (l *Logins) readDocument(ctx context.Context, document []byte) (*signed, er
 	return read(document)
 }
 
-// fits says whether a signed request is one that was given out and can still be sent. The record is
-// nil where nothing is known of its challenge.
-func (r *record) fits(found *signed, upstream *Upstream, now time.Time) error {
-	const beginAgain = "begin again with login/begin, and bring its answer signed within ten minutes"
+// check compares a signed request with what Begin returned. The record is nil if the challenge is
+// unknown.
+func (r *record) check(found *signed, upstream *Upstream, now time.Time) error {
+	const beginAgain = "begin again with login/begin, and submit its answer signed within ten minutes"
 	switch {
 	case r == nil:
-		return fault("carries a challenge that this mount has not given out, or whose login is over", beginAgain)
+		return invalid("carries a challenge that this mount has not given out, or whose login is over", beginAgain)
 	case r.ReferenceNumber != "":
-		return fault("was already brought, as the login "+r.ReferenceNumber, "look at status for what became of it, or begin again with login/begin")
+		return invalid("was already submitted, as the login "+r.ReferenceNumber, "look at status for what became of it, or begin again with login/begin")
 	case r.API != upstream.API:
-		return fault("was begun for "+r.API+", and config leads to "+upstream.API, beginAgain)
+		return invalid("was begun for "+r.API+", and config leads to "+upstream.API, beginAgain)
 	case !slices.Equal(r.AllowedIPs, upstream.AllowedIPs):
-		return fault("was begun for other addresses than "+session.FieldAllowedIPs+" of config has now", beginAgain)
+		return invalid("was begun for other addresses than "+session.FieldAllowedIPs+" of config has now", beginAgain)
 	case now.After(r.ValidUntil):
-		return fault("came too late: its challenge ended at "+r.ValidUntil.Format(time.RFC3339), beginAgain)
+		return invalid("came too late: its challenge ended at "+r.ValidUntil.Format(time.RFC3339), beginAgain)
 	case found.context != r.Context:
-		return fault("was altered: it is for the context "+found.context.String()+", and was begun for "+r.Context.String(), signAgain)
+		return invalid("was altered: it is for the context "+found.context.String()+", and was begun for "+r.Context.String(), signAgain)
 	case found.subjectType != r.SubjectType:
-		return fault("was altered: its SubjectIdentifierType is "+found.subjectType+", and was begun as "+r.SubjectType, signAgain)
+		return invalid("was altered: its SubjectIdentifierType is "+found.subjectType+", and was begun as "+r.SubjectType, signAgain)
 	}
 	bound, err := xades.ParseAllowedIPs(r.AllowedIPs)
 	if err == nil && !found.allowedIPs.Equal(bound) {
-		return fault("was altered: its AuthorizationPolicy has other addresses than it was begun with", signAgain)
+		return invalid("was altered: its AuthorizationPolicy has other addresses than it was begun with", signAgain)
 	}
 	return err
 }
 
-// Abandon forgets all logins in progress.
+// Abandon deletes all logins in progress.
 func (l *Logins) Abandon(ctx context.Context) error {
 	if err := l.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for another login: %w", err)

@@ -26,13 +26,12 @@ import (
 
 var taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
 
-// submitted is a login that a person has signed and KSeF has taken, with what became of its
-// session.
+// submitted is a login that KSeF has accepted, and what happened to its session.
 type submitted struct {
 	logins    *externallogin.Logins
 	challenge string
 	ksef      *simulator.Simulator
-	wire      *wire
+	transport *transport
 	options   externallogin.Options
 	failures  []error
 	discarded []*session.Session
@@ -40,17 +39,17 @@ type submitted struct {
 	kept      bool
 }
 
-// inBubble submits a login whose session adopt is to keep.
-func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Session) error, test func(t *testing.T, s *submitted)) {
+// inBubble submits a login and lets keep receive its session.
+func inBubble(t *testing.T, options simulator.Options, keep func(*session.Session) error, test func(t *testing.T, s *submitted)) {
 	synctest.Test(t, func(t *testing.T) {
 		ksef, err := simulator.New(options)
 		require.NoError(t, err)
-		s := &submitted{ksef: ksef, wire: &wire{ksef.Transport()}}
-		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: s.wire})
+		s := &submitted{ksef: ksef, transport: &transport{ksef.Transport()}}
+		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: s.transport})
 		require.NoError(t, err)
 		upstream := &externallogin.Upstream{
 			Client: api,
-			Keep:   func(_ context.Context, made *session.Session) error { return adopt(made) },
+			Keep:   func(_ context.Context, made *session.Session) error { return keep(made) },
 			Discard: func(ctx context.Context, made *session.Session) error {
 				s.discarded = append(s.discarded, made)
 				return api.EndSession(ctx, made.Refresh.Token)
@@ -75,15 +74,15 @@ func inBubble(t *testing.T, options simulator.Options, adopt func(*session.Sessi
 	})
 }
 
-// wire is the way to KSeF, which a test may replace.
-type wire struct{ http.RoundTripper }
+// transport is the connection to KSeF, which a test may replace.
+type transport struct{ http.RoundTripper }
 
-// over puts something in the way to KSeF.
-func (s *submitted) over(change func(http.RoundTripper) http.RoundTripper) {
-	s.wire.RoundTripper = change(s.wire.RoundTripper)
+// replaceTransport wraps the connection to KSeF.
+func (s *submitted) replaceTransport(change func(http.RoundTripper) http.RoundTripper) {
+	s.transport.RoundTripper = change(s.transport.RoundTripper)
 }
 
-// restart forgets what is not in storage.
+// restart drops what is not in storage.
 func (s *submitted) restart() { s.logins = externallogin.New(s.options) }
 
 func (s *submitted) count(endpoint string) int {
@@ -108,13 +107,13 @@ func sign(t *testing.T, begun *externallogin.Begun) []byte {
 	return document
 }
 
-func TestASessionThatNobodyCanKeepIsEnded(t *testing.T) {
+func TestKeepFailsAndSessionIsEnded(t *testing.T) {
 	gone := errors.New("there is no configuration")
 	inBubble(t, simulator.Options{}, func(*session.Session) error { return gone }, func(t *testing.T, s *submitted) {
 		ended, err := s.logins.Await(t.Context(), s.challenge)
 		require.True(t, ended)
 		require.ErrorIs(t, err, gone)
-		require.ErrorContains(t, err, "must be signed for again")
+		require.ErrorContains(t, err, "must be signed again")
 		require.Len(t, s.discarded, 1)
 		require.Len(t, s.failures, 1)
 		states, err := s.logins.States(t.Context())
@@ -123,7 +122,7 @@ func TestASessionThatNobodyCanKeepIsEnded(t *testing.T) {
 	})
 }
 
-func TestASessionThatIsNotStoredIsToldAndKept(t *testing.T) {
+func TestKeepInMemoryAlone(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(*session.Session) error { return session.ErrNotStored }, func(t *testing.T, s *submitted) {
 		ended, err := s.logins.Await(t.Context(), s.challenge)
 		require.True(t, ended)
@@ -135,8 +134,8 @@ func TestASessionThatIsNotStoredIsToldAndKept(t *testing.T) {
 	})
 }
 
-// Whoever waits learns how a login ended, also where another took the last step.
-func TestWhoeverWaitsLearnsWhatAnotherHasFoundOut(t *testing.T) {
+// Await returns the failure also where Advance has taken the last step.
+func TestAwaitReturnsFailureFoundByAdvance(t *testing.T) {
 	none := simulator.Options{LoginDelay: 10 * time.Second, OwnerPermissions: []string{}}
 	inBubble(t, none, func(*session.Session) error { return nil }, func(t *testing.T, s *submitted) {
 		stop := make(chan struct{})
@@ -158,7 +157,7 @@ func TestWhoeverWaitsLearnsWhatAnotherHasFoundOut(t *testing.T) {
 	})
 }
 
-func TestALoginThatKSeFNeverDecidesIsGivenUp(t *testing.T) {
+func TestAdvanceFailsLoginThatKSeFNeverDecides(t *testing.T) {
 	inBubble(t, simulator.Options{LoginDelay: 2 * time.Hour}, nil, func(t *testing.T, s *submitted) {
 		for next := time.Now(); !next.IsZero(); {
 			<-time.After(time.Until(next))

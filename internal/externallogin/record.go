@@ -15,14 +15,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StoragePrefix is where logins in progress lie. They hold bearer tokens: the prefix belongs among
-// the seal-wrapped paths.
+// StoragePrefix is the prefix of logins in progress. They contain bearer tokens, so it must be
+// seal-wrapped.
 const StoragePrefix = "logins/"
 
 const storedVersion = 1
 
-// record is a login between its beginning and its end. Its challenge, which nobody else has, names
-// it. It is never printed.
+// record is a login in progress, stored under its challenge, which is unique. It is never printed.
 type record struct {
 	Version     int                      `json:"version"`
 	API         string                   `json:"api"`
@@ -30,20 +29,21 @@ type record struct {
 	SubjectType string                   `json:"subject_identifier_type"`
 	Challenge   string                   `json:"challenge"`
 	Began       time.Time                `json:"began"`
-	// ValidUntil is when KSeF no longer takes the signed request.
+	// ValidUntil is when KSeF stops accepting the signed request.
 	ValidUntil time.Time `json:"valid_until"`
 
-	// AllowedIPs are the addresses that the session will be bound to, as config had them.
+	// AllowedIPs are the addresses that the session will be bound to, as config had them at the
+	// beginning.
 	AllowedIPs []string `json:"allowed_ips,omitempty"`
 
-	// Submitted is when KSeF has taken it; what follows is empty before.
+	// Submitted is when KSeF accepted the request. The fields below are empty before.
 	Submitted       time.Time `json:"submitted,omitzero"`
 	Subject         string    `json:"author,omitempty"`
 	ReferenceNumber string    `json:"reference_number,omitempty"`
 	Operation       string    `json:"operation,omitempty"`
 	OperationUntil  time.Time `json:"operation_until,omitzero"`
 
-	// Failed is when it came to nothing, Failure why.
+	// Failed is when the login failed, Failure why.
 	Failed  time.Time `json:"failed,omitzero"`
 	Failure string    `json:"failure,omitempty"`
 }
@@ -57,23 +57,23 @@ func (r *record) operation() *client.Operation {
 	}
 }
 
-// session is what the login leads to, without its tokens.
+// session returns the login's session, without tokens.
 func (r *record) session() *session.Session {
 	return &session.Session{ReferenceNumber: r.ReferenceNumber, Context: r.Context, API: r.API, Subject: r.Subject, External: true, AllowedIPs: r.AllowedIPs}
 }
 
-// failuresShown is how long status tells of a login that came to nothing.
+// failuresShown is how long status shows a failed login.
 const failuresShown = 24 * time.Hour
 
-// isOver says that nobody needs the record any more.
-func (r *record) isOver(now time.Time) bool {
+// isObsolete reports whether the record is of no more use.
+func (r *record) isObsolete(now time.Time) bool {
 	if !r.Failed.IsZero() {
 		return now.Sub(r.Failed) > failuresShown
 	}
 	return r.ReferenceNumber == "" && now.After(r.ValidUntil)
 }
 
-// load returns nil where there is no record, or none that can be read.
+// load returns nil where there is no readable record.
 func (l *Logins) load(ctx context.Context, challenge string) (*record, error) {
 	found, err := l.read(ctx, challenge)
 	if errors.Is(err, errUnreadable) {
@@ -101,7 +101,7 @@ func (l *Logins) read(ctx context.Context, challenge string) (*record, error) {
 	return &found, nil
 }
 
-// dropUnreadable deletes the records that cannot be read: nobody could go on with such a login.
+// dropUnreadable deletes records that cannot be read: such a login cannot continue.
 func (l *Logins) dropUnreadable(ctx context.Context) error {
 	challenges, err := l.Storage.List(ctx, StoragePrefix)
 	if err != nil {
@@ -134,11 +134,11 @@ func (l *Logins) drop(ctx context.Context, login *record) error {
 	if err := l.Storage.Delete(ctx, StoragePrefix+login.Challenge); err != nil {
 		return fmt.Errorf("dropping the login in progress: %w", err)
 	}
-	l.forget(login.Challenge)
+	l.forgetPolls(login.Challenge)
 	return nil
 }
 
-// all reads the records, oldest first: challenges begin with their date.
+// all returns the records, oldest first: a challenge begins with its date.
 func (l *Logins) all(ctx context.Context) ([]*record, error) {
 	challenges, err := l.Storage.List(ctx, StoragePrefix)
 	if err != nil {

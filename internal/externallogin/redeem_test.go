@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secretive is a KSeF that does not tell whether a login has been redeemed: the field may be null.
+// secretive is a KSeF that does not report whether a login has been redeemed: the field may be
+// null.
 type secretive struct{ http.RoundTripper }
 
 func (s secretive) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -42,7 +43,7 @@ func TestRedeem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, simulator.Options{LoginDelay: time.Minute}, keep, func(t *testing.T, s *submitted) {
-				s.over(over)
+				s.replaceTransport(over)
 				require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropReply}))
 				<-time.After(time.Minute)
 				began := time.Now()

@@ -5,7 +5,7 @@ package externallogin
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // some programs name certificates so; two that fit are refused
+	"crypto/sha1" //nolint:gosec // some programs name certificates by it; two that match are refused
 	"crypto/sha256"
 	"crypto/sha3"
 	"crypto/sha512"
@@ -17,59 +17,59 @@ const xadesNS = "http://uri.etsi.org/01903/v1.3.2#"
 
 func xadesName(local string) xml.Name { return xml.Name{Space: xadesNS, Local: local} }
 
-// signer is the certificate of whoever has signed: the one among those that the signature carries
-// whose digest its signed properties name. It is nil where none or more than one fits: KeyInfo need
-// not be signed, and can carry any number.
+// signer returns the signer's certificate: the one in KeyInfo whose digest is in the signed
+// properties. It is nil where none or more than one matches, since KeyInfo need not be signed and
+// can have any number.
 func (n *node) signer() *x509.Certificate {
-	var fitting []byte
+	var matching []byte
 	named, first := n.namedDigests()
-	for _, carried := range n.carried() {
+	for _, carried := range n.carriedCertificates() {
 		der, err := decodeBase64(string(carried.text))
 		if err != nil {
 			return nil
 		}
 		switch {
-		case !named.fit(der) || bytes.Equal(fitting, der):
-		case fitting != nil:
+		case !named.match(der) || bytes.Equal(matching, der):
+		case matching != nil:
 			return nil
 		default:
-			fitting = der
+			matching = der
 		}
 	}
-	if !first.fit(fitting) {
+	if !first.match(matching) {
 		return nil
 	}
-	certificate, err := x509.ParseCertificate(fitting)
+	certificate, err := x509.ParseCertificate(matching)
 	if err != nil {
 		return nil
 	}
 	return certificate
 }
 
-func (n *node) carried() []*node {
+func (n *node) carriedCertificates() []*node {
 	var found []*node
-	for _, info := range n.along(dsig("KeyInfo")) {
+	for _, info := range n.descendants(dsig("KeyInfo")) {
 		found = append(found, info.all(func(name xml.Name) bool { return name == dsig("X509Certificate") })...)
 	}
 	return found
 }
 
-// digests are the values that are named, by their algorithms.
+// digests are certificate digests by algorithm.
 type digests map[string][][]byte
 
-// namedDigests reads SigningCertificate and SigningCertificateV2. There is one set of signed
-// properties: in another there could stand what nobody has signed. first are those of the signer,
-// whom the first Cert names; the others are its issuers (ETSI EN 319 132-1, 5.2.2).
+// namedDigests reads SigningCertificate and SigningCertificateV2, in the only set of signed
+// properties: another set could be unsigned. first are the digests of the first Cert, the signer's;
+// the others are its issuers' (ETSI EN 319 132-1, 5.2.2).
 func (n *node) namedDigests() (named, first digests) {
 	named, first = make(digests), make(digests)
-	properties := n.along(dsig("Object"), xadesName("QualifyingProperties"), xadesName("SignedProperties"))
+	properties := n.descendants(dsig("Object"), xadesName("QualifyingProperties"), xadesName("SignedProperties"))
 	if len(properties) != 1 {
 		return named, first
 	}
 	for _, kind := range []string{"SigningCertificate", "SigningCertificateV2"} {
-		certs := properties[0].along(xadesName("SignedSignatureProperties"), xadesName(kind), xadesName("Cert"))
+		certs := properties[0].descendants(xadesName("SignedSignatureProperties"), xadesName(kind), xadesName("Cert"))
 		for i, cert := range certs {
-			for _, one := range cert.along(xadesName("CertDigest")) {
+			for _, one := range cert.descendants(xadesName("CertDigest")) {
 				named.add(one)
 				if i == 0 {
 					first.add(one)
@@ -81,7 +81,7 @@ func (n *node) namedDigests() (named, first digests) {
 }
 
 func (d digests) add(certDigest *node) {
-	methods, values := certDigest.along(dsig("DigestMethod")), certDigest.along(dsig("DigestValue"))
+	methods, values := certDigest.descendants(dsig("DigestMethod")), certDigest.descendants(dsig("DigestValue"))
 	if len(methods) != 1 || len(values) != 1 {
 		return
 	}
@@ -92,7 +92,7 @@ func (d digests) add(certDigest *node) {
 	}
 }
 
-func (d digests) fit(der []byte) bool {
+func (d digests) match(der []byte) bool {
 	for algorithm, values := range d {
 		own := digest(algorithm, der)
 		for _, value := range values {
@@ -104,7 +104,7 @@ func (d digests) fit(der []byte) bool {
 	return false
 }
 
-// digest is nil for an algorithm that no document may use.
+// digest returns nil for an algorithm that no document may use.
 func digest(algorithm string, data []byte) []byte {
 	switch algorithm {
 	case "http://www.w3.org/2000/09/xmldsig#sha1":
@@ -135,8 +135,8 @@ func digest(algorithm string, data []byte) []byte {
 	return nil
 }
 
-// along follows the names down from an element.
-func (n *node) along(names ...xml.Name) []*node {
+// descendants returns the elements reached by following the names down from n.
+func (n *node) descendants(names ...xml.Name) []*node {
 	found := []*node{n}
 	for _, name := range names {
 		var next []*node

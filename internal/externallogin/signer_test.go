@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// certificateOf makes a certificate of a NIP, in DER.
+// certificateOf makes a certificate for a NIP, in DER.
 func certificateOf(t testing.TB, nip string) []byte {
 	t.Helper()
 	certificate, _, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: nip})
@@ -36,7 +36,7 @@ func carrying(certificates ...[]byte) string {
 	return `<KeyInfo>` + data + `</KeyInfo>`
 }
 
-// reference names a certificate by its digest.
+// reference is a Cert element with this digest.
 func reference(algorithm string, value []byte) string {
 	return `<x:Cert><x:CertDigest><DigestMethod Algorithm="` + algorithm + `"/><DigestValue>` + encoded(value) + `</DigestValue></x:CertDigest></x:Cert>`
 }
@@ -103,7 +103,7 @@ func TestSigner(t *testing.T) {
 	}
 }
 
-// costly are documents of the size that Vault lets through as base64.
+// costly are documents of the largest size that Vault lets through as base64.
 func costly() map[string]string {
 	const size = 786 << 10
 	fill := func(part string) string { return strings.Repeat(part, size/len(part)) }
@@ -124,7 +124,7 @@ func costly() map[string]string {
 	}
 }
 
-// allocated is what is allocated meanwhile, whether it is collected or not.
+// allocated returns the memory that do allocates, collected or not.
 func allocated(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -133,7 +133,7 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Ten at once hold ten decoded documents, and one of them is read.
+// Ten requests at once have ten decoded documents, one of which is parsed.
 func TestSignedRequestCost(t *testing.T) {
 	const whole = 32 << 20
 	for name, document := range costly() {
@@ -167,7 +167,7 @@ func TestSignedRequestCost(t *testing.T) {
 	})
 }
 
-// Fuzzing wants the same seeds in every process.
+// Fuzzing needs the same seeds in every process.
 const (
 	fuzzedLeaf = "MIIBbjCCARWgAwIBAgIUKOvS+DN3WMAKZSdWVIAgDjQN/XYwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAgFw0yNjExMjUwMTEx" +
 		"MDVaGA8yMDgxMDgyODAxMTEwNVowDDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLtOlcGavrJGpDL2gmSI" +
@@ -181,7 +181,7 @@ const (
 		"MEYCIQDREp2UMXNJpFrmOhj8hGNc+1QAR47RPAPAa3YuljocIwIhAN2sQJwnJycL46yXRPLAHp8M3yhOL2IdLMfe6/QHtQKY"
 )
 
-// FuzzSigner holds that whoever counts as the signer is carried and named.
+// FuzzSigner checks that the signer's certificate is both carried and named.
 func FuzzSigner(f *testing.F) {
 	leaf, err := decodeBase64(fuzzedLeaf)
 	require.NoError(f, err)
