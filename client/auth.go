@@ -49,13 +49,6 @@ type Operation struct {
 	Token           Bearer `json:"authenticationToken"`
 }
 
-// LoginPending is the status code of a login that KSeF has not decided yet; LoginDone that of one
-// that has succeeded. All others are final refusals.
-const (
-	LoginPending = 100
-	LoginDone    = 200
-)
-
 // Status is where something stands that KSeF decides in its own time: a login, a request for a
 // certificate.
 type Status struct {
@@ -84,22 +77,21 @@ func (e *LoginError) Error() string {
 	return appendSentence(text, e.explain())
 }
 
-// explain speaks of the status codes that KSeF's OpenAPI lists for a login.
 func (e *LoginError) explain() string {
 	switch e.Status.Code {
-	case 415:
+	case LoginWithoutPermission:
 		return "The subject has no permission in this context: grant it one in KSeF first."
-	case 425:
+	case statusLoginRevoked:
 		return "The login has been revoked."
-	case 450:
+	case statusLoginToken:
 		return "The KSeF token was not accepted."
-	case 460:
+	case statusLoginCertificate:
 		return "The certificate was not accepted; one that was just issued may need an hour or two."
-	case 470:
+	case statusLoginDeceased:
 		return deceasedSentence
-	case 480:
+	case statusLoginBlocked:
 		return "KSeF has blocked this subject after a security incident."
-	case 500, 550:
+	case statusLoginFailed, statusLoginInterrupted:
 		return "KSeF could not finish the login; try again."
 	}
 	return ""
@@ -124,21 +116,29 @@ func (c *Client) SubmitXAdES(ctx context.Context, signed []byte) (*Operation, er
 	})
 }
 
-// LoginState is where a submitted login stands.
+// LoginState is where a login stands that KSeF has not refused.
 type LoginState struct {
-	Status `json:"status"`
+	// Done says that the login has succeeded and can be redeemed; otherwise KSeF has not decided.
+	Done bool
 	// Redeemed says that KSeF has given out its tokens. KSeF may leave it out.
-	Redeemed bool `json:"isTokenRedeemed"`
+	Redeemed bool
 }
 
-// LoginStatus asks where a submitted login stands.
+// LoginStatus asks where a submitted login stands. It fails with a *LoginError where KSeF has
+// refused the login.
 func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginState, error) {
-	var out LoginState
+	var out struct {
+		Status   Status `json:"status"`
+		Redeemed bool   `json:"isTokenRedeemed"`
+	}
 	err := c.do(ctx, call{
 		endpoint: EndpointLoginStatus, path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK,
 		bearer: operation.Token.Token,
 	}, &out)
-	return out, err
+	if err == nil && out.Status.Code != LoginDone && out.Status.Code != statusLoginPending {
+		err = &LoginError{ReferenceNumber: operation.ReferenceNumber, Status: out.Status}
+	}
+	return LoginState{Done: out.Status.Code == LoginDone, Redeemed: out.Redeemed}, err
 }
 
 // Redeem exchanges a login that has succeeded for its tokens. KSeF allows it once: where the answer
@@ -147,8 +147,8 @@ func (c *Client) Redeem(ctx context.Context, operation *Operation) (*Tokens, err
 	return fetch[Tokens](ctx, c, call{endpoint: EndpointRedeem, success: http.StatusOK, bearer: operation.Token.Token})
 }
 
-// Refresh gets a new access token. A refresh token that has ended is a 400 with 21301, 21304 or
-// 21308, not a 401.
+// Refresh gets a new access token. A refresh token that has ended is a 400 with CodeNotRedeemable,
+// CodeUnknownLogin or CodeDeceased, not a 401.
 func (c *Client) Refresh(ctx context.Context, refresh Secret) (*Bearer, error) {
 	out, err := fetch[refreshed](ctx, c, call{endpoint: EndpointRefresh, success: http.StatusOK, bearer: refresh})
 	if err != nil {

@@ -68,12 +68,6 @@ type EnrollmentRequest struct {
 	CSR []byte
 }
 
-// The status codes of a request for a certificate. All others are final refusals.
-const (
-	EnrollmentPending = 100
-	EnrollmentDone    = 200
-)
-
 // Enrollment is where a request for a certificate stands.
 type Enrollment struct {
 	Status Status `json:"status"`
@@ -93,12 +87,11 @@ func (e *EnrollmentError) Error() string {
 	return appendSentence(text, e.explain())
 }
 
-// explain speaks of the status codes that KSeF's OpenAPI lists for a request for a certificate.
 func (e *EnrollmentError) explain() string {
 	switch e.Status.Code {
-	case http.StatusBadRequest:
+	case statusEnrollmentRefused:
 		return "The subject has as many certificates as it may have, or the key belongs to another."
-	case http.StatusInternalServerError, 550:
+	case statusEnrollmentFailed, statusEnrollmentInterrupted:
 		return "KSeF could not finish it; rotate again later."
 	}
 	return ""

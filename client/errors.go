@@ -176,7 +176,7 @@ func IsUnauthorized(err error) bool { return hasStatus(err, http.StatusUnauthori
 // request (403 ip-not-allowed). It says nothing of rights.
 func IsAddressRefused(err error) bool {
 	var refused *APIError
-	return errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.ReasonCode == addressRefused
+	return errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.ReasonCode == reasonAddress
 }
 
 // IsRateLimited says that KSeF answered 429.

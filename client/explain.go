@@ -56,80 +56,75 @@ func NextPermit(at time.Time) string {
 	return text
 }
 
-// explainCode speaks of the codes in KSeF's OpenAPI 2.7.0 that a login, a token or a certificate
-// can meet.
+// explainCode explains the exception codes of logins, tokens and certificates.
 func explainCode(code int) string {
 	switch code {
-	case 9101, 9102, 9103:
+	case codeInvalidDocument, codeNoSignature, codeTooManySignatures:
 		return "The signed document is not XML with exactly one signature."
-	case 9105:
+	case codeInvalidSignature:
 		return "The signature did not verify, or its format is not an accepted XAdES profile."
-	case 21001:
+	case codeUnreadableContent:
 		return "KSeF could not read the content of the request."
-	case 21111:
+	case codeInvalidChallenge:
 		return "The challenge is unknown, older than ten minutes or already used."
-	case 21115:
+	case codeInvalidCertificate:
 		return "KSeF does not accept the certificate: check its subject, its validity and that it belongs to this environment."
-	case 21117:
+	case codeInvalidContext:
 		return "The context identifier is not valid for its type: check the NIP or the internal id."
-	case 21217:
+	case codeInvalidEncoding:
 		return "The document is not UTF-8."
-	case 21301, 21304:
+	case CodeNotRedeemable, CodeUnknownLogin:
 		return "The login can no longer be used; a new one is needed."
-	case 21308:
+	case CodeDeceased:
 		return deceasedSentence
-	case 21401:
+	case codeInvalidSchema:
 		return "The document does not follow KSeF's schema."
-	case 21405:
+	case CodeInvalidValue:
 		return "KSeF found a value in the request invalid."
-	case 21406:
+	case codeWrongSubjectType:
 		return "The kind of certificate does not fit subject_identifier_type."
-	case 21418:
+	case codeInvalidContinuation:
 		return "The continuation token is not valid: it belongs to another query, or is too old."
-	case unknownPublicKey:
+	case codeUnknownPublicKey:
 		return "KSeF does not know the public key that the token was encrypted with, or has withdrawn it: log in again with the newest key."
-	case 25001, 25002:
+	case codeNoEnrollmentData, codeMayNotEnroll:
 		return "KSeF certifies a key only for whoever has logged in with a certificate."
-	case 25003:
+	case codeOtherSubject:
 		return "The request for a certificate does not name the subject as KSeF wants it."
-	case 25004, 25010, 25011:
+	case codeInvalidCSR, codeInvalidKey, codeInvalidCSRSignature:
 		return "KSeF does not accept the request for a certificate or its key."
-	case 25005:
+	case CodeUnknownEnrollment:
 		return "KSeF does not know this request for a certificate."
-	case 25006:
+	case codeEnrollmentLimit:
 		return "The subject has made as many requests for certificates as KSeF allows in 30 days."
-	case 25007:
+	case codeCertificateLimit:
 		return "The subject has as many active certificates as KSeF allows: revoke one that is no longer used."
-	case 25008, 25009:
+	case CodeUnknownCertificate, CodeCertificateEnded:
 		return "KSeF does not know the certificate, or it has already been revoked."
-	case 26001:
+	case codePermissionNotHeld:
 		return "The signing subject cannot grant a permission that it does not hold in this context."
-	case 26002:
+	case codeContextWithoutToken:
 		return "KSeF makes tokens only in the context of a NIP or an internal id."
 	}
 	return ""
 }
 
-// deceasedSentence is for 21308 of a request and 470 of a login.
+// deceasedSentence is for requests and for logins.
 const deceasedSentence = "KSeF accepts no login by means of a person who has died."
 
-// addressRefused is the reason code of a 403 for the address of the request.
-const addressRefused = "ip-not-allowed"
-
-// explainReason speaks of the reason codes that KSeF documents for a 403.
 func (e *APIError) explainReason() string {
 	switch e.ReasonCode {
-	case "missing-permissions":
+	case reasonMissingPermissions:
 		return e.explainPermissions()
-	case addressRefused:
+	case reasonAddress:
 		return "The session is bound to other IP addresses."
-	case "insufficient-resource-access":
+	case reasonNoAccess:
 		return "The signing subject has no access to this resource."
-	case "auth-method-not-allowed":
+	case reasonLoginMethod:
 		return "KSeF asks for another way of logging in: tokens are made under a XAdES signature only."
-	case "security-service-blocked":
+	case reasonBlocked:
 		return "KSeF has blocked this subject for security reasons."
-	case "context-type-not-allowed":
+	case reasonContextType:
 		return "This type of context cannot do that."
 	}
 	return "The signing subject may not do this."

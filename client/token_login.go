@@ -18,23 +18,19 @@ import (
 	"time"
 )
 
-const (
-	publicKeyUsageTokens = "KsefTokenEncryption"
-	// unknownPublicKey is KSeF's code for a publicKeyId that it does not know or has withdrawn.
-	unknownPublicKey = 21470
-)
+const publicKeyUsageTokens = "KsefTokenEncryption"
 
 // BeginTokenLogin begins a login with a KSeF token. Where KSeF has withdrawn the key since it was
-// fetched (21470), the keys are fetched again and the login is submitted once more.
+// fetched, the keys are fetched again and the login is submitted once more.
 func (c *Client) BeginTokenLogin(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
 	operation, err := c.submitTokenOnce(ctx, taxpayer, token)
-	if HasCode(err, unknownPublicKey) {
+	if HasCode(err, codeUnknownPublicKey) {
 		return c.submitTokenOnce(ctx, taxpayer, token)
 	}
 	return operation, err
 }
 
-// submitTokenOnce takes a challenge of its own: whether a refusal with 21470 spends the challenge
+// submitTokenOnce takes a challenge of its own: whether a refusal for the key spends the challenge
 // is not documented.
 func (c *Client) submitTokenOnce(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
 	key, err := c.TokenKey(ctx)

@@ -20,12 +20,8 @@ const (
 	// qualified certificate, which has been seen to take half an hour.
 	firstPoll   = time.Second
 	longestPoll = 30 * time.Second
-	// redeemMaxWait bounds how long a successful login may not be redeemable yet (21301).
+	// redeemMaxWait is how long a login that KSeF calls done may not be redeemable yet.
 	redeemMaxWait = time.Minute
-
-	notRedeemable  = 21301
-	unknownLogin   = 21304
-	invalidSession = 21308
 )
 
 // pollState is what this process knows of a login beyond its record.
@@ -113,14 +109,10 @@ func (l *Logins) step(ctx context.Context, login *record) (next time.Time, err e
 	}
 	state, err := upstream.Client.LoginStatus(ctx, login.operation())
 	switch {
-	case isGone(err):
+	case isFinal(err):
 		return time.Time{}, l.fail(ctx, login, err)
-	case err != nil:
+	case err != nil || !state.Done:
 		return l.pollLater(login.Challenge, err), err
-	case state.Code == client.LoginPending:
-		return l.pollLater(login.Challenge, nil), nil
-	case state.Code != client.LoginDone:
-		return time.Time{}, l.fail(ctx, login, &client.LoginError{ReferenceNumber: login.ReferenceNumber, Status: state.Status})
 	case state.Redeemed:
 		return l.endRedeemed(ctx, upstream, login)
 	}
@@ -135,9 +127,9 @@ func (l *Logins) redeem(ctx context.Context, upstream *Upstream, login *record) 
 	switch {
 	case client.MayHaveActed(err, client.EndpointRedeem):
 		return l.setResponseLost(login.Challenge, err), err
-	case client.HasCode(err, notRedeemable) && l.pollState(login.Challenge).responseLost:
+	case client.HasCode(err, client.CodeNotRedeemable) && l.pollState(login.Challenge).responseLost:
 		return l.endRedeemed(ctx, upstream, login)
-	case client.HasCode(err, notRedeemable) && l.sinceSucceeded(login.Challenge) < redeemMaxWait:
+	case client.HasCode(err, client.CodeNotRedeemable) && l.sinceSucceeded(login.Challenge) < redeemMaxWait:
 		return l.pollLater(login.Challenge, err), err
 	case client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsAddressRefused(err):
 		return time.Time{}, l.fail(ctx, login, fmt.Errorf("KSeF does not give out the session of the login: %w", err))
@@ -180,11 +172,12 @@ func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, to
 	return l.fail(ctx, login, errors.Join(fmt.Errorf("the session could not be kept, and the login must be signed again: %w", err), ended))
 }
 
-// isGone reports whether KSeF can no longer be asked for a login.
-func isGone(err error) bool {
+// isFinal says that KSeF has refused the login, or can no longer be asked for it.
+func isFinal(err error) bool {
+	var login *client.LoginError
 	var refused *client.APIError
-	return errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Status == http.StatusUnauthorized ||
-		refused.Has(unknownLogin) || refused.Has(invalidSession))
+	return errors.As(err, &login) || (errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Status == http.StatusUnauthorized ||
+		refused.Has(client.CodeUnknownLogin) || refused.Has(client.CodeDeceased)))
 }
 
 // fail records why a login failed, and returns that.

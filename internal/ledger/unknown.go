@@ -68,10 +68,6 @@ func IsUnknownToken(err error) bool {
 	return errors.As(err, &unknown)
 }
 
-// invalidValue is KSeF's code for a value that it cannot use, such as a number that it does not
-// know.
-const invalidValue = 21405
-
 // isUnknown says that KSeF, asked for a token by its number, knows none. 401 and 403 do not say
 // that.
 func isUnknown(err error) bool {
@@ -80,7 +76,7 @@ func isUnknown(err error) bool {
 		return false
 	}
 	return refused.Status == http.StatusNotFound || refused.Status == http.StatusGone ||
-		(refused.Status == http.StatusBadRequest && refused.Has(invalidValue))
+		(refused.Status == http.StatusBadRequest && refused.Has(client.CodeInvalidValue))
 }
 
 // settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as

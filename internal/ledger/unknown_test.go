@@ -71,7 +71,7 @@ func TestUnknown(t *testing.T) {
 }
 
 func TestIsUnknown(t *testing.T) {
-	invalid := []client.Problem{{Code: invalidValue}}
+	invalid := []client.Problem{{Code: client.CodeInvalidValue}}
 	for _, test := range []struct {
 		refused client.APIError
 		want    bool

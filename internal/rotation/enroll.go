@@ -254,7 +254,7 @@ func (r *Rotation) await(ctx context.Context, state *stored) (wait time.Duration
 	enrollment, err := api.Enrollment(ctx, current.ReferenceNumber)
 	var refused *client.APIError
 	switch {
-	case errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Has(unknownEnrollment)):
+	case errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Has(client.CodeUnknownEnrollment)):
 		// KSeF keeps the answer for 30 days; the certificate's name is for ever.
 		current.Step, current.ReferenceNumber = StepEnroll, ""
 		return 0, r.save(ctx, state)
@@ -267,9 +267,6 @@ func (r *Rotation) await(ctx context.Context, state *stored) (wait time.Duration
 	}
 	return 0, r.fetch(ctx, api, state, enrollment.SerialNumber)
 }
-
-// unknownEnrollment is KSeF's code for a reference number that it does not know.
-const unknownEnrollment = 25005
 
 // fetch stores the certificate beside the one in force.
 func (r *Rotation) fetch(ctx context.Context, api Upstream, state *stored, serial string) error {

@@ -111,15 +111,9 @@ func isKSeFs(ctx context.Context, api Upstream, current *record) (bool, error) {
 	return digest(found) == current.PreviousDigest, nil
 }
 
-// KSeF's codes for a certificate that it does not know, and one that has been revoked or has ended.
-const (
-	unknownCertificate = 25008
-	endedCertificate   = 25009
-)
-
 func revoke(ctx context.Context, api Upstream, serial string) error {
 	err := api.RevokeCertificate(ctx, serial, client.RevokedSuperseded)
-	if err == nil || client.HasCode(err, unknownCertificate) || client.HasCode(err, endedCertificate) {
+	if err == nil || client.HasCode(err, client.CodeUnknownCertificate) || client.HasCode(err, client.CodeCertificateEnded) {
 		return nil
 	}
 	return fmt.Errorf("revoking the certificate %s: %w", serial, err)

@@ -23,9 +23,6 @@ const (
 	failureLasts  = 3 * time.Second
 	refusalLasts  = 30 * time.Second
 	noRightsLasts = time.Hour
-
-	// noRights is the status of a login whose subject has no permission in the context.
-	noRights = 415
 )
 
 // entry holds the session of one context. turn is held by whoever reads, refreshes or logs in; the
@@ -114,7 +111,7 @@ func (s *entry) fail(ctx context.Context, err error) {
 	var nobody *client.InputError
 	var address *AddressError
 	switch {
-	case errors.As(err, &login) && login.Status.Code == noRights:
+	case errors.As(err, &login) && login.Status.Code == client.LoginWithoutPermission:
 		lasts = noRightsLasts
 		err = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))

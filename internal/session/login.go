@@ -24,9 +24,8 @@ const (
 	longestPoll = 5 * time.Second
 
 	// redeemAttempts covers the moment in which a login is done but not yet known everywhere in
-	// KSeF (21301).
+	// KSeF.
 	redeemAttempts = 3
-	notYetRedeem   = 21301
 )
 
 // login signs a challenge and sees the login through to its tokens.
@@ -103,15 +102,11 @@ func Finish(ctx context.Context, api *client.Client, operation *client.Operation
 	poll := firstPoll
 	for {
 		state, err := api.LoginStatus(ctx, operation)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		switch state.Code {
-		case client.LoginDone:
+		case state.Done:
 			return redeem(ctx, api, operation)
-		case client.LoginPending:
-		default:
-			return nil, &client.LoginError{ReferenceNumber: operation.ReferenceNumber, Status: state.Status}
 		}
 		if !background.Sleep(ctx, poll) {
 			return nil, fmt.Errorf("KSeF has not decided the login %s yet: %w", operation.ReferenceNumber, ctx.Err())
@@ -123,8 +118,7 @@ func Finish(ctx context.Context, api *client.Client, operation *client.Operation
 func redeem(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
 	for attempt := 1; ; attempt++ {
 		tokens, err := api.Redeem(ctx, operation)
-		var refused *client.APIError
-		if err == nil || attempt == redeemAttempts || !errors.As(err, &refused) || !refused.Has(notYetRedeem) {
+		if attempt == redeemAttempts || !client.HasCode(err, client.CodeNotRedeemable) {
 			return tokens, err
 		}
 		if !background.Sleep(ctx, firstPoll) {
