@@ -13,18 +13,29 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/store"
 )
 
-func signatureMethod(who subject, issued *store.Certificate) store.AuthenticationMethod {
+func (s *Simulator) authEndpoints() []endpoint {
+	return []endpoint{
+		{name: "POST /auth/challenge", scope: perClient, serve: s.newChallenge},
+		{name: "POST /auth/xades-signature", scope: perClient, serve: s.loginBySignature},
+		{name: "POST /auth/ksef-token", scope: perClient, serve: s.loginByToken},
+		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{jwt.Operation}, serve: s.loginStatus},
+		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{jwt.Operation}, serve: s.redeem},
+		{name: "POST /auth/token/refresh", scope: perClient, serve: s.refresh},
+	}
+}
+
+func signatureMethod(signedBy subject, issued *store.Certificate) store.AuthenticationMethod {
 	if issued != nil {
 		return store.AuthenticationMethod{Legacy: "InternalCertificate",
 			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.internal-certificate",
 				DisplayName: "Certyfikat KSeF"}}
 	}
-	if who.identifier.Type == ksef.TypePeppolID {
+	if signedBy.identifier.Type == ksef.TypePeppolID {
 		return store.AuthenticationMethod{Legacy: "PeppolSignature",
 			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.peppol-signature",
 				DisplayName: "Podpis dostawcy usług Peppol"}}
 	}
-	if who.person {
+	if signedBy.person {
 		return store.AuthenticationMethod{Legacy: "QualifiedSignature",
 			Info: store.MethodInfo{Category: "XadesSignature", Code: "xades.qualified-signature",
 				DisplayName: "Podpis kwalifikowany"}}
@@ -37,16 +48,6 @@ func signatureMethod(who subject, issued *store.Certificate) store.Authenticatio
 func tokenMethod() store.AuthenticationMethod {
 	return store.AuthenticationMethod{Legacy: "Token",
 		Info: store.MethodInfo{Category: "Token", Code: "token.ksef", DisplayName: "Token KSeF"}}
-}
-
-func (s *Simulator) loginEndpoints() []endpoint {
-	return []endpoint{
-		{name: "POST /auth/xades-signature", scope: perClient, serve: s.loginBySignature},
-		{name: "POST /auth/ksef-token", scope: perClient, serve: s.loginByToken},
-		{name: "GET /auth/{referenceNumber}", scope: perClient, bearer: []string{jwt.Operation}, serve: s.loginStatus},
-		{name: "POST /auth/token/redeem", scope: perClient, bearer: []string{jwt.Operation}, serve: s.redeem},
-		{name: "POST /auth/token/refresh", scope: perClient, serve: s.refresh},
-	}
 }
 
 // initResponse is AuthenticationInitResponse.
@@ -109,10 +110,6 @@ func (s *Simulator) loginStatus(req *request) response {
 func unknownLogin(reference string) *apiError {
 	return &apiError{21304, "Brak uwierzytelnienia.",
 		[]string{"Operacja uwierzytelniania o numerze referencyjnym " + reference + " nie została znaleziona."}}
-}
-
-func (s *Simulator) challengeEndpoints() []endpoint {
-	return []endpoint{{name: "POST /auth/challenge", scope: perClient, serve: s.newChallenge}}
 }
 
 // challengeResponse is AuthenticationChallengeResponse.

@@ -37,12 +37,12 @@ func (s *Simulator) decisionTime(l *store.Login) time.Time {
 	if token == nil || l.Failure != nil {
 		return l.Due
 	}
-	settled := token.Decided
-	if !token.Revoked.IsZero() && token.Revoked.Before(settled) {
-		settled = token.Revoked
+	decided := token.Decided
+	if !token.Revoked.IsZero() && token.Revoked.Before(decided) {
+		decided = token.Revoked
 	}
-	if settled.After(l.Due) {
-		return settled
+	if decided.After(l.Due) {
+		return decided
 	}
 	return l.Due
 }

@@ -11,13 +11,19 @@ import (
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
 
-func (s *Simulator) rateLimitEndpoints() []endpoint {
+func (s *Simulator) limitEndpoints() []endpoint {
 	access := []string{jwt.Access}
 	return []endpoint{
 		{name: "GET /rate-limits", bearer: access, serve: s.rateLimits},
 		{name: "POST /testdata/rate-limits", bearer: access, serve: s.setRateLimits},
 		{name: "DELETE /testdata/rate-limits", bearer: access, serve: s.resetRateLimits},
 		{name: "POST /testdata/rate-limits/production", bearer: access, serve: s.setProductionRateLimits},
+		{name: "GET /limits/context", bearer: access, serve: s.contextLimits},
+		{name: "POST /testdata/limits/context/session", bearer: access, serve: s.setContextLimits},
+		{name: "DELETE /testdata/limits/context/session", bearer: access, serve: s.resetContextLimits},
+		{name: "GET /limits/subject", bearer: access, serve: s.subjectLimits},
+		{name: "POST /testdata/limits/subject/certificate", bearer: access, serve: s.setSubjectLimits},
+		{name: "DELETE /testdata/limits/subject/certificate", bearer: access, serve: s.resetSubjectLimits},
 	}
 }
 
@@ -124,15 +130,6 @@ func (r rateLimitsRequest) apply(current limits.Groups) limits.Groups {
 	return changed
 }
 
-func (s *Simulator) contextLimitEndpoints() []endpoint {
-	access := []string{jwt.Access}
-	return []endpoint{
-		{name: "GET /limits/context", bearer: access, serve: s.contextLimits},
-		{name: "POST /testdata/limits/context/session", bearer: access, serve: s.setContextLimits},
-		{name: "DELETE /testdata/limits/context/session", bearer: access, serve: s.resetContextLimits},
-	}
-}
-
 // contextLimits is EffectiveContextLimits and SetSessionLimitsRequest. They have no effect, because
 // there are no invoices. collectiveIdentifier came after OpenAPI 2.7.0 (official
 // ContextLimitIntegrationTest).
@@ -218,15 +215,6 @@ func (s *Simulator) resetContextLimits(req *request) response {
 	defer s.mu.Unlock()
 	delete(s.limitChanges.contexts, req.login.Context)
 	return done()
-}
-
-func (s *Simulator) subjectLimitEndpoints() []endpoint {
-	access := []string{jwt.Access}
-	return []endpoint{
-		{name: "GET /limits/subject", bearer: access, serve: s.subjectLimits},
-		{name: "POST /testdata/limits/subject/certificate", bearer: access, serve: s.setSubjectLimits},
-		{name: "DELETE /testdata/limits/subject/certificate", bearer: access, serve: s.resetSubjectLimits},
-	}
 }
 
 // limitChanges are the limits of contexts and subjects that test data have changed.

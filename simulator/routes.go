@@ -34,8 +34,7 @@ type endpoint struct {
 // endpoints lists the API, one group for each file.
 func (s *Simulator) endpoints() []endpoint {
 	return slices.Concat(
-		s.challengeEndpoints(),
-		s.loginEndpoints(),
+		s.authEndpoints(),
 		s.sessionEndpoints(),
 		s.tokenEndpoints(),
 		s.certificateEndpoints(),
@@ -43,9 +42,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.testSubjectEndpoints(),
 		s.securityEndpoints(),
 		s.invoiceSessionEndpoints(),
-		s.rateLimitEndpoints(),
-		s.contextLimitEndpoints(),
-		s.subjectLimitEndpoints(),
+		s.limitEndpoints(),
 	)
 }
 
