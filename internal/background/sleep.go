@@ -1,8 +1,6 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package background holds what work without a caller is made of: a sleep that ends with its
-// context, and a context that outlives its caller.
 package background
 
 import (
@@ -11,13 +9,16 @@ import (
 )
 
 // Sleep waits for d. It returns false where ctx ends first.
-func Sleep(ctx context.Context, d time.Duration) bool {
+func Sleep(ctx context.Context, d time.Duration) bool { return SleepOrWake(ctx, d, nil) }
+
+// SleepOrWake is Sleep that returns early once wake is filled or closed.
+func SleepOrWake(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+	case <-wake:
 	case <-ctx.Done():
-		return false
 	}
+	return ctx.Err() == nil
 }
