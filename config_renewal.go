@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -140,7 +141,7 @@ func (c *config) certificateRequest() (rotation.Request, error) {
 }
 
 func (c *config) fillCertificateName() (string, error) {
-	name, err := fillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
+	name, err := description.FillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
 	return strings.TrimSpace(name), err
 }
 

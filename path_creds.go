@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/description"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -56,13 +57,13 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	description, err := describe(stored.Description, name, req)
+	text, err := description.Fill(stored.Description, name, req)
 	if err != nil {
 		return errorResponse(err)
 	}
 	return b.issue(ctx, tokenRequest{
 		role: name, permissions: stored.Permissions, context: stored.Context,
-		description: description, ttl: ttl, maxTTL: stored.MaxTTL,
+		description: text, ttl: ttl, maxTTL: stored.MaxTTL,
 	})
 }
 

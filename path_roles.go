@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/description"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -29,8 +30,8 @@ func (b *backend) pathRoles() []*framework.Path {
 				"permissions": permissionsField(),
 				"description": {
 					Type:        framework.TypeString,
-					Default:     defaultDescription,
-					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, optionally through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + defaultDescription + ".",
+					Default:     description.Default,
+					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, optionally through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + description.Default + ".",
 				},
 				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token where its request gives none; 0 takes the mount's, often 768h. Default: 0."},
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's. Default: 0."},
@@ -188,7 +189,7 @@ func (r *role) store(ctx context.Context, storage logical.Storage, name string) 
 // applyRole returns what a role becomes when the fields are written to it: those that are not given
 // stay as they are, and those that are unset become as if they had never been given.
 func applyRole(name string, current *role, data *framework.FieldData, unset []string) (*role, error) {
-	next := role{Description: defaultDescription}
+	next := role{Description: description.Default}
 	if current != nil {
 		next = *current
 	}
@@ -211,7 +212,7 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	if template, given := data.GetOk("description"); given {
 		next.Description = template.(string)
 	}
-	if err := checkDescriptionTemplate(next.Description, name); err != nil {
+	if err := description.CheckTemplate(next.Description, name); err != nil {
 		return nil, err
 	}
 	if next.TTL, next.MaxTTL, err = ttlsFrom(data, next.TTL, next.MaxTTL); err != nil {
@@ -226,7 +227,7 @@ func (r *role) unset(field string) {
 	case "permissions":
 		r.Permissions = nil
 	case "description":
-		r.Description = defaultDescription
+		r.Description = description.Default
 	case "nip":
 		r.Context = withoutType(r.Context, client.ContextNIP)
 	case "internal_id":

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -66,8 +67,8 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	description := data.Get("description").(string)
-	if err := checkDescription(description); err != nil {
+	text := data.Get("description").(string)
+	if err := description.Check(text); err != nil {
 		return errorResponse(err)
 	}
 	ttl, maxTTL, err := uncheckedTTLs(data, 0, 0)
@@ -79,7 +80,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: description, ttl: ttl, maxTTL: maxTTL})
+	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: text, ttl: ttl, maxTTL: maxTTL})
 }
 
 // refuseFields answers a write with fields that the path has for its reads.

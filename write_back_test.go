@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -169,7 +170,7 @@ func TestRoleWrittenAndRead(t *testing.T) {
 
 		m.Must(m.Write("roles/invoices", map[string]any{"internal_id": nil, "description": "", "ttl": "", "max_ttl": nil}))
 		require.Equal(t, map[string]any{
-			"permissions": order, "description": defaultDescription, "ttl": int64(0), "max_ttl": int64(0),
+			"permissions": order, "description": description.Default, "ttl": int64(0), "max_ttl": int64(0),
 		}, m.Must(m.Read("roles/invoices", nil)).Data)
 		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
 		for _, token := range m.KSeF.State().Tokens {

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package description
 
 import (
 	"crypto/sha256"
@@ -17,15 +17,15 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Bounds of a template's text and of what it gives, in bytes. KSeF's longest field that is filled
-// in has 256 characters.
+// Bounds of a template and of its result, in bytes. The longest field of KSeF's that is filled in
+// has 256 characters.
 const (
 	maxTemplate = 1 << 10
 	maxFilled   = 4 << 10
 )
 
-// templateFunctions are those of Vault's own templates whose output is never much longer than their
-// input.
+// templateFunctions are the functions of Vault's own templates whose output is never much longer
+// than their input.
 func templateFunctions() map[string]any {
 	return map[string]any{
 		"truncate": truncate, "truncate_sha256": truncateSHA256,
@@ -41,8 +41,8 @@ func truncate(length int, value string) (string, error) {
 	return kept, nil
 }
 
-// cutAfter cuts a text after so many characters, and never in the middle of one: KSeF takes no
-// halves, and names have Polish letters.
+// cutAfter cuts a text after so many characters, never within one: KSeF takes no halves, and names
+// have Polish letters.
 func cutAfter(length int, value string) (kept, rest string) {
 	for i := range value {
 		if length == 0 {
@@ -53,7 +53,7 @@ func cutAfter(length int, value string) (kept, rest string) {
 	return value, ""
 }
 
-// hashKept is how much of the hash truncate_sha256 puts in the place of what it cuts off.
+// hashKept is how much of the hash replaces what truncate_sha256 cuts off.
 const hashKept = 8
 
 func truncateSHA256(length int, value string) (string, error) {
@@ -72,10 +72,10 @@ func hexSHA256(value string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// fillTemplate fills in a template of Go's syntax that consists of text and values alone. Anything
-// else, such as a loop or a definition, is a *client.InputError that says what is allowed. Whoever
-// may write a template may not run a program by it: so it is never executed, only read once.
-func fillTemplate(field, text string, values map[string]string) (string, error) {
+// FillTemplate fills in a template in Go's syntax that consists of text and values alone. Anything
+// else, such as a loop or a definition, is a *client.InputError that says what is allowed. The
+// template is only parsed, never executed: the right to write one is no right to run a program.
+func FillTemplate(field, text string, values map[string]string) (string, error) {
 	filled, err := fill(text, values)
 	if err != nil {
 		return "", &client.InputError{
@@ -127,7 +127,7 @@ func fillNode(node parse.Node, values map[string]string) (string, error) {
 	return "", errors.New("it has an instruction besides values")
 }
 
-// fillAction takes a value through the functions that follow it.
+// fillAction passes a value through the functions that follow it.
 func fillAction(pipe *parse.PipeNode, values map[string]string) (string, error) {
 	if len(pipe.Decl) > 0 {
 		return "", errors.New("it has a variable")
@@ -159,7 +159,7 @@ func valueOf(node parse.Node, values map[string]string) (string, error) {
 	return "", errors.New("it names what is no value")
 }
 
-// applyFunction applies a function with the arguments before its last, which is the value.
+// applyFunction calls a function with the arguments before its last, which is the value.
 func applyFunction(args []parse.Node, value string) (string, error) {
 	switch function := templateFunctions()[args[0].String()].(type) {
 	case func(string) string:
