@@ -16,6 +16,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
@@ -41,10 +42,10 @@ func NewFactory(version string) logical.Factory {
 }
 
 // newFactory also takes the transport for KSeF, which tests replace.
-func newFactory(version string, limiters *ratelimit.Registry, transport http.RoundTripper) logical.Factory {
+func newFactory(version string, registry *ratelimit.Registry, transport http.RoundTripper) logical.Factory {
 	loaded := newLoadedMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(version, readable(conf.StorageView), limiters, transport)
+		b := newBackend(version, readable(conf.StorageView), registry, transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
@@ -62,7 +63,7 @@ type backend struct {
 	storage    logical.Storage
 	userAgent  string
 	transport  http.RoundTripper
-	limiters   *limiters
+	limiters   *limiters.Set
 	ledger     *ledger.Ledger
 	connection connections
 	// parsing is held while a written credential is read.
@@ -81,14 +82,12 @@ type backend struct {
 
 func newBackend(version string, storage logical.Storage, registry *ratelimit.Registry, transport http.RoundTripper) *backend {
 	b := &backend{
-		storage:   storage,
-		userAgent: "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
-		transport: transport,
-		limiters:  newLimiters(registry, storage),
-
+		storage:    storage,
+		userAgent:  "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
+		transport:  transport,
 		unreadable: newUnreadable(storage),
 	}
-	b.limiters.onUnreadable = b.onUnreadable
+	b.limiters = limiters.New(registry, storage, b.onUnreadable)
 	b.connection.lock = semaphore.NewWeighted(1)
 	b.parsing = semaphore.NewWeighted(1)
 	b.openTargets.lock = semaphore.NewWeighted(1)
@@ -156,7 +155,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	}
 	stored, err := readConfig(ctx, b.storage)
 	if err == nil && stored != nil {
-		err = errors.Join(b.limiters.openStored(ctx, stored.URL), b.openOwnLimits(ctx, stored))
+		err = errors.Join(b.limiters.OpenStored(ctx, stored.URL), b.limiters.OpenOwn(ctx, stored.URL, stored.Context))
 	}
 	if err != nil {
 		b.Logger().Error("the state of KSeF's request limits could not be read at the start", "error", err)
@@ -199,7 +198,7 @@ func (b *backend) clean(ctx context.Context) {
 	// The time for writing begins when nothing else goes on, however long that has taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := b.limiters.close(ctx); err != nil {
+	if err := b.limiters.Close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
 	b.connection.replace(nil)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -99,12 +100,12 @@ func (f *issuance) renew(mounts ...*Mount) {
 	ctx := f.T.Context()
 	for _, m := range mounts {
 		m.Stop()
-		require.NoError(f.T, logical.ClearView(ctx, logical.NewStorageView(m.Storage, rateLimitPrefix)))
+		require.NoError(f.T, logical.ClearView(ctx, logical.NewStorageView(m.Storage, limiters.StoragePrefix)))
 		m.Registry = ratelimit.NewRegistry()
 		m.Start()
 		taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}
 		const lifted = 1 << 30
-		require.NoError(f.T, m.Backend.limiters.setLimits(ctx, ratelimit.Key{API: f.url, Context: taxpayer.String()},
+		require.NoError(f.T, m.Backend.limiters.SetLimits(ctx, f.url, taxpayer,
 			client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}))
 		f.issue(m)
 	}

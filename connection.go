@@ -31,6 +31,9 @@ var errNotConfigured = &client.InputError{
 // errOtherAPI is what a token or login of another environment meets.
 var errOtherAPI = errors.New("the configuration leads to another KSeF environment")
 
+// authMaxWait is how long a request of a login waits for KSeF's limits.
+const authMaxWait = 20 * time.Second
+
 // connection is a configuration in force with all that hangs on it.
 type connection struct {
 	config   *config
@@ -127,7 +130,7 @@ func (b *backend) build(c *config) (*connection, error) {
 	built.sessions = session.NewManager(session.Options{
 		Client: api,
 		Limiter: func(taxpayer client.ContextIdentifier) client.Limiter {
-			return b.limiters.forContext(c.URL, taxpayer, ratelimit.Wait{AtMost: authMaxWait})
+			return b.limiters.For(c.URL, taxpayer, ratelimit.Wait{AtMost: authMaxWait})
 		},
 		Signer:              signer,
 		Storage:             b.storage,
@@ -228,20 +231,27 @@ type upstream struct {
 // upstream returns KSeF for the taxpayer, each request waiting for the limits as wait says.
 func (c *connection) upstream(b *backend, taxpayer client.ContextIdentifier, wait ratelimit.Wait) upstream {
 	tokens := c.sessions.TokenSource(taxpayer)
-	return upstream{c.client.WithTokenSource(tokens).WithLimiter(b.limiters.forContext(c.config.URL, taxpayer, wait)), tokens}
+	return upstream{c.client.WithTokenSource(tokens).WithLimiter(b.limiters.For(c.config.URL, taxpayer, wait)), tokens}
 }
 
-// nextPermit tells when a request that has others before it could go.
+// nextPermit returns when a request with so many others before it could go.
 func (b *backend) nextPermit(target ledger.Target, endpoint string, ahead int) time.Time {
-	limiter := b.limiters.opened(ratelimit.Key{API: target.API, Context: target.Context.String()})
-	if limiter == nil {
-		return time.Now()
+	return b.limiters.NextPermit(target.API, target.Context, endpoint, ahead)
+}
+
+// dropIdleLimits closes the limiters that nobody has used for an hour, except that of config.
+func (b *backend) dropIdleLimits(ctx context.Context) {
+	dropped, err := b.limiters.DropIdle(ctx)
+	if dropped {
+		stored, readErr := readConfig(ctx, b.storage)
+		if readErr == nil && stored != nil {
+			readErr = b.limiters.OpenOwn(ctx, stored.URL, stored.Context)
+		}
+		err = errors.Join(err, readErr)
 	}
-	next := limiter.NextPermit(endpoint, ahead)
-	if address := b.limiters.opened(ratelimit.Key{API: target.API}); address != nil {
-		return later(next, address.NextPermit(ratelimit.AllRequests, ahead))
+	if err != nil {
+		b.Logger().Warn("the idle state of KSeF's request limits could not be dropped; the next minute tries again", "error", err)
 	}
-	return next
 }
 
 func later(a, b time.Time) time.Time {
@@ -283,10 +293,10 @@ func (s *loginSigner) SignLogin(challenge *client.Challenge, taxpayer client.Con
 // learnLimits asks KSeF once per login what limits hold for the context and for this address. Where
 // it does not answer, those that are known go on.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer client.ContextIdentifier, access client.Secret) {
-	limiter := b.limiters.forContext(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})
+	limiter := b.limiters.For(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})
 	limits, err := api.WithTokenSource(access).WithLimiter(limiter).RateLimits(ctx)
 	if err == nil {
-		err = b.limiters.setLimits(ctx, ratelimit.Key{API: api.URL(), Context: taxpayer.String()}, limits)
+		err = b.limiters.SetLimits(ctx, api.URL(), taxpayer, limits)
 	}
 	if err != nil {
 		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", taxpayer.String(), "error", err)

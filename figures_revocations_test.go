@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -71,7 +72,7 @@ func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)
 		}
 		m.Elapse(time.Minute)
 		m.Stop()
-		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, rateLimitPrefix)))
+		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, limiters.StoragePrefix)))
 		m.KSeF.SetLimits(simulator.Limits{})
 		r.ended = &lastRevocation{next: m.Transport}
 		m.Registry, m.Transport = ratelimit.NewRegistry(), r.ended

@@ -85,7 +85,7 @@ func TestIssueInOutageOfSilence(t *testing.T) {
 func (s *Cluster) spentOnIssuing() (used int) {
 	s.OnMount(0, func(m *Mount) {
 		key := ratelimit.Key{API: URL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}.String()}
-		for _, usage := range m.Backend.limiters.usage()[key] {
+		for _, usage := range m.Backend.limiters.Usage()[key] {
 			if usage.Endpoint == IssueEndpoint {
 				used = usage.Hour.Used
 			}

@@ -6,12 +6,10 @@ package ksef
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -23,16 +21,6 @@ type slowDisk struct {
 	logical.Storage
 	// slow says how long an operation such as "put ledger/ending/" takes; it heeds no context.
 	slow func(operation string) time.Duration
-	// blocked keeps the first read of limits until its context ends.
-	blocked atomic.Bool
-}
-
-func (d *slowDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if strings.HasPrefix(key, "budget/") && d.blocked.CompareAndSwap(true, false) {
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
-	}
-	return d.Storage.Get(ctx, key)
 }
 
 func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
@@ -43,32 +31,6 @@ func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
 		return context.Cause(ctx)
 	}
 	return d.Storage.Put(ctx, entry)
-}
-
-// TestLimits_firstCallerGone gives nobody the end of another's request.
-func TestLimits_firstCallerGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk := &slowDisk{Storage: &logical.InmemStorage{}}
-		disk.blocked.Store(true)
-		limits := newLimiters(ratelimit.NewRegistry(), disk)
-		key := ratelimit.Key{API: URL, Context: "Nip:" + NIP}
-		open := func(ctx context.Context) <-chan error {
-			done := make(chan error, 1)
-			go func() {
-				_, err := limits.limiter(ctx, key)
-				done <- err
-			}()
-			synctest.Wait()
-			return done
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		first := open(ctx)
-		second := open(t.Context())
-		cancel()
-		require.ErrorIs(t, <-first, context.Canceled)
-		require.NoError(t, <-second)
-		require.NoError(t, limits.close(t.Context()))
-	})
 }
 
 // TestClean_afterSlowStop stores the exact limits although what was in progress took longer than

@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -20,31 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// limited is two mounts of one process, each with a storage of its own.
+// limited is two mounts.
 type limited struct {
 	t      *testing.T
-	disks  []logical.Storage
-	mounts []*limiters
-}
-
-func newLimited(t *testing.T) *limited {
-	l := &limited{t: t, disks: []logical.Storage{&logical.InmemStorage{}, &logical.InmemStorage{}}}
-	l.start()
-	return l
-}
-
-// start is a new process: the one before is not stopped.
-func (l *limited) start() {
-	registry := ratelimit.NewRegistry()
-	l.mounts = nil
-	for _, disk := range l.disks {
-		l.mounts = append(l.mounts, newLimiters(registry, disk))
-	}
+	mounts []*limiters.Set
 }
 
 func (l *limited) setLimits(groups client.RateLimitGroups) {
 	l.t.Helper()
-	require.NoError(l.t, l.mounts[0].setLimits(l.t.Context(), ratelimit.Key{API: URL, Context: "Nip:" + NIP}, groups))
+	require.NoError(l.t, l.mounts[0].SetLimits(l.t.Context(), URL, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, groups))
 }
 
 func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) client.Permit {
@@ -53,7 +37,7 @@ func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) cl
 	if nip != "" {
 		taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: nip}
 	}
-	permit, err := l.mounts[mount].forContext(URL, taxpayer, wait).Admit(l.t.Context(), endpoint)
+	permit, err := l.mounts[mount].For(URL, taxpayer, wait).Admit(l.t.Context(), endpoint)
 	require.NoError(l.t, err)
 	return permit
 }
@@ -64,7 +48,7 @@ func (l *limited) usage(mount int, taxpayer, endpoint string) ratelimit.Usage {
 	if taxpayer != "" {
 		key.Context = "Nip:" + taxpayer
 	}
-	for _, usage := range l.mounts[mount].usage()[key] {
+	for _, usage := range l.mounts[mount].Usage()[key] {
 		if usage.Endpoint == endpoint {
 			return usage
 		}
@@ -80,9 +64,6 @@ func (l *limited) limits(taxpayer, endpoint string) []int {
 const otherNIP = "1111111111"
 
 func TestGlobalLimit(t *testing.T) {
-	in := func(t *testing.T, test func(t *testing.T, l *limited)) {
-		synctest.Test(t, func(t *testing.T) { test(t, newLimited(t)) })
-	}
 	// spend sends three requests: of two contexts, two mounts and a login.
 	spend := func(l *limited) {
 		for _, permit := range []client.Permit{
@@ -95,70 +76,6 @@ func TestGlobalLimit(t *testing.T) {
 		}
 	}
 
-	t.Run("counts all contexts, mounts and logins", func(t *testing.T) {
-		in(t, func(t *testing.T, l *limited) {
-			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 3, PerHour: -1}})
-			spend(l)
-			permit := l.admit(1, otherNIP, client.EndpointToken, ratelimit.Wait{AtMost: time.Second})
-			var exhausted *ratelimit.ExhaustedError
-			require.ErrorAs(t, permit.Begin(t.Context()), &exhausted)
-			require.Equal(t, ratelimit.AllRequests, exhausted.Endpoint)
-			permit.Cancel()
-			require.Zero(t, l.usage(1, otherNIP, client.EndpointToken).Hour.Used, "the endpoint's slot is given back")
-
-			began := time.Now()
-			permit = l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Minute})
-			require.NoError(t, permit.Begin(t.Context()))
-			require.Greater(t, time.Since(began), time.Minute-time.Second)
-			permit.Done(0)
-		})
-	})
-	t.Run("is not awaited until an access token has ended", func(t *testing.T) {
-		in(t, func(t *testing.T, l *limited) {
-			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 3}})
-			spend(l)
-			permit := l.admit(0, NIP, client.EndpointRevokeToken, ratelimit.Wait{AtMost: 24 * time.Hour})
-			began := time.Now()
-			var exhausted *ratelimit.ExhaustedError
-			require.ErrorAs(t, permit.Begin(t.Context()), &exhausted)
-			require.Less(t, time.Since(began), 90*time.Second)
-			permit.Cancel()
-		})
-	})
-	t.Run("is none unless told", func(t *testing.T) {
-		in(t, func(t *testing.T, l *limited) {
-			none := &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: -1}
-			for _, global := range []*client.RateLimits{none, nil} {
-				l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerMinute: 1}})
-				l.setLimits(client.RateLimitGroups{Global: global})
-				spend(l)
-				require.Equal(t, []int{0, 0, 0}, l.limits("", ratelimit.AllRequests))
-			}
-		})
-	})
-	t.Run("is not taken before a login that the request needs", func(t *testing.T) {
-		in(t, func(t *testing.T, l *limited) {
-			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: 1}})
-			request := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 5 * time.Second})
-			login := l.admit(0, "", client.EndpointChallenge, ratelimit.Wait{})
-			require.NoError(t, login.Begin(t.Context()))
-			login.Done(0)
-			require.NoError(t, request.Begin(t.Context()))
-			request.Done(0)
-		})
-	})
-	t.Run("survives a crash in each mount", func(t *testing.T) {
-		in(t, func(t *testing.T, l *limited) {
-			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 4}})
-			spend(l)
-			l.start()
-			for i, mount := range l.mounts {
-				require.NoError(t, mount.openStored(t.Context(), URL))
-				require.Equal(t, 4, l.usage(i, "", ratelimit.AllRequests).Hour.Limit)
-			}
-			require.GreaterOrEqual(t, l.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
-		})
-	})
 	t.Run("is counted by a mount that sends nothing", func(t *testing.T) {
 		InClusterOf(t, 2, simulator.Options{}, func(t *testing.T, s *Cluster) {
 			s.Elapse(2 * time.Hour)
@@ -166,14 +83,14 @@ func TestGlobalLimit(t *testing.T) {
 			var idle *Mount
 			s.OnMount(1, func(m *Mount) { idle = m })
 			s.OnMount(0, func(m *Mount) {
-				l := &limited{t: t, mounts: []*limiters{m.Backend.limiters, m.Backend.limiters}}
+				l := &limited{t: t, mounts: []*limiters.Set{m.Backend.limiters, m.Backend.limiters}}
 				l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
 				_, err := idle.Request(logical.RollbackOperation, "", nil)
 				require.NoError(t, err)
 				spend(l)
 			})
-			alone := &limited{t: t, mounts: []*limiters{newLimiters(ratelimit.NewRegistry(), s.Disks[1])}}
-			require.NoError(t, alone.mounts[0].openStored(t.Context(), URL))
+			alone := &limited{t: t, mounts: []*limiters.Set{limiters.New(ratelimit.NewRegistry(), s.Disks[1], func(*logical.StorageEntry, error) {})}}
+			require.NoError(t, alone.mounts[0].OpenStored(t.Context(), URL))
 			require.Equal(t, []int{0, 0, 9}, alone.limits("", ratelimit.AllRequests))
 			require.GreaterOrEqual(t, alone.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
 		})
@@ -199,51 +116,12 @@ func TestGlobalLimit(t *testing.T) {
 			s.OnMount(0, func(m *Mount) {
 				m.Must(m.Read("tokens", nil))
 				limits := m.Backend.limiters
-				require.NoError(t, limits.setLimits(t.Context(), ratelimit.Key{API: URL, Context: "Nip:" + NIP},
+				require.NoError(t, limits.SetLimits(t.Context(), URL, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP},
 					client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 1, PerHour: -1}}))
 				require.Greater(t, time.Until(m.Backend.lastRevocation(1)), 50*time.Second)
 			})
 		})
 	})
-}
-
-func TestLimitsAsTold(t *testing.T) {
-	const none = -1
-	standard := []int{10, 30, 120}
-	for name, test := range map[string]struct {
-		told             client.RateLimitGroups
-		other, anonymous []int
-	}{
-		"nothing":         {client.RateLimitGroups{}, standard, []int{60, 0, 0}},
-		"before 2.8":      {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 1, PerMinute: 2, PerHour: 3}}, []int{1, 2, 3}, []int{60, 0, 0}},
-		"each window":     {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: 2, PerHour: none}}, []int{0, 2, 0}, []int{60, 0, 0}},
-		"no limit":        {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: none, PerHour: none}}, []int{0, 0, 0}, []int{60, 0, 0}},
-		"a window untold": {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 5}}, []int{5, 30, 120}, []int{60, 0, 0}},
-		"anonymous": {
-			client.RateLimitGroups{Anonymous: &client.RateLimits{PerSecond: 6, PerMinute: 7, PerHour: none}}, standard, []int{6, 7, 0},
-		},
-		"anonymous as it is": {
-			client.RateLimitGroups{Anonymous: &client.RateLimits{PerSecond: 60, PerMinute: none, PerHour: none}}, standard, []int{60, 0, 0},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := newLimited(t)
-				for _, endpoint := range []string{client.EndpointRevokeToken, client.EndpointQuerySessions} {
-					l.admit(0, NIP, endpoint, ratelimit.Wait{}).Cancel()
-				}
-				for _, endpoint := range loginEndpoints() {
-					l.admit(0, "", endpoint, ratelimit.Wait{}).Cancel()
-				}
-				l.setLimits(test.told)
-				require.Equal(t, test.other, l.limits(NIP, client.EndpointRevokeToken))
-				require.Equal(t, test.other, l.limits(NIP, client.EndpointQuerySessions))
-				for _, endpoint := range loginEndpoints() {
-					require.Equal(t, test.anonymous, l.limits("", endpoint), endpoint)
-				}
-			})
-		})
-	}
 }
 
 // answers is a KSeF that gives one answer to everything.
@@ -262,7 +140,7 @@ func TestLearnLimits(t *testing.T) {
 				api, err := client.New(client.Config{URL: URL, Transport: answers(answer)})
 				require.NoError(t, err)
 				m.Backend.learnLimits(context.Background(), api, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, "access")
-				return &limited{t: t, mounts: []*limiters{m.Backend.limiters}}
+				return &limited{t: t, mounts: []*limiters.Set{m.Backend.limiters}}
 			}
 			l := learn(`{"other":{"perSecond":-1,"perMinute":20,"perHour":-1},"anonymous":{"perSecond":50,"perMinute":-1,"perHour":-1},
 				"global":{"perSecond":-1,"perMinute":-1,"perHour":900}}`)
@@ -276,26 +154,5 @@ func TestLearnLimits(t *testing.T) {
 			require.Equal(t, []int{0, 20, 0}, l.limits(NIP, client.EndpointGenerateToken), "what is known goes on")
 			require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
 		})
-	})
-}
-
-// A request whose bearer token cannot be had, or whose turn does not come, costs nothing.
-func TestPassCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLimited(t)
-		l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerHour: 1}})
-		for range 3 {
-			permit := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{})
-			require.NoError(t, permit.Begin(t.Context()))
-			permit.Cancel()
-		}
-		permit := l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{})
-		require.NoError(t, permit.Begin(t.Context()))
-		permit.GiveUp(time.Now())
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		permit = l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Hour})
-		require.ErrorIs(t, permit.Begin(ended), context.Canceled)
-		permit.Cancel()
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -32,12 +33,12 @@ func TestIdleLimits(t *testing.T) {
 		}
 	}
 	budgetEntries := func(s *Cluster) []string {
-		keys, err := logical.CollectKeysWithPrefix(s.T.Context(), s.Disks[0], rateLimitPrefix)
+		keys, err := logical.CollectKeysWithPrefix(s.T.Context(), s.Disks[0], limiters.StoragePrefix)
 		require.NoError(s.T, err)
 		return keys
 	}
 	opened := func(s *Cluster) (count int) {
-		s.OnMount(0, func(m *Mount) { count = len(m.Backend.limiters.usage()) })
+		s.OnMount(0, func(m *Mount) { count = len(m.Backend.limiters.Usage()) })
 		return count
 	}
 

@@ -254,7 +254,7 @@ func (b *backend) commitConfig(ctx context.Context, current *config, built *conn
 		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
 	}
 	b.connection.replace(built)
-	if err := b.openOwnLimits(ctx, built.config); err != nil {
+	if err := b.limiters.OpenOwn(ctx, built.config.URL, built.config.Context); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
 	b.ledger.Retry()

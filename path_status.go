@@ -44,7 +44,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	b.addUnmountStatus(ctx, open, report.response)
 	report.addOutages(b.ledger.Outages())
 	report.addUnsettled(b.ledger.UnsettledRequests())
-	report.addLimits(b.limiters.usage())
+	report.addLimits(b.limiters.Usage())
 	report.addNotices(b.notices.last())
 	switch {
 	case unreadable != nil:

@@ -11,7 +11,6 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -40,9 +39,9 @@ func (s *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 func (s *Cluster) lift() {
 	const lifted = 1 << 30
 	s.OnMount(0, func(m *Mount) {
-		key := ratelimit.Key{API: URL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}.String()}
+		taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}
 		limits := client.RateLimitGroups{Other: &client.RateLimits{PerSecond: lifted, PerMinute: lifted, PerHour: lifted}}
-		require.NoError(s.T, m.Backend.limiters.setLimits(context.Background(), key, limits))
+		require.NoError(s.T, m.Backend.limiters.SetLimits(context.Background(), URL, taxpayer, limits))
 	})
 }
 

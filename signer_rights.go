@@ -174,7 +174,7 @@ func (b *backend) queryRights(ctx context.Context, current *connection, taxpayer
 	if atHand == nil {
 		return nil, errNoSessionAtHand
 	}
-	api := current.client.WithLimiter(b.limiters.forContext(current.config.URL, taxpayer, ratelimit.Wait{AtMost: rightsMaxWait}))
+	api := current.client.WithLimiter(b.limiters.For(current.config.URL, taxpayer, ratelimit.Wait{AtMost: rightsMaxWait}))
 	return api.WithTokenSource(atHand.Access.Token).PersonalGrants(ctx, taxpayer)
 }
 

@@ -157,17 +157,7 @@ func (b *backend) endTokens(ctx context.Context) {
 		b.Logger().Error("not every token of the mount could be read", "mount_id", b.mountID(ctx), "error", err)
 	}
 	b.logUnconfirmed(ctx, b.ledger.AwaitRevocations(ctx))
-	b.limiters.outliveStorage()
-}
-
-// outliveStorage keeps what was sent in the memory of the process, for the next mount of the same
-// contexts.
-func (b *limiters) outliveStorage() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, limiter := range b.byKey {
-		limiter.KeepWindows()
-	}
+	b.limiters.OutliveStorage()
 }
 
 // logUnconfirmed names what the mount may leave in KSeF: where its storage goes nothing else does.

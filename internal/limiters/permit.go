@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package limiters
 
 import (
 	"context"
@@ -12,42 +12,39 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// forContext admits requests in one context. The zero context is that of logins, which KSeF counts
-// per address.
-func (b *limiters) forContext(api string, taxpayer client.ContextIdentifier, wait ratelimit.Wait) client.Limiter {
-	key := ratelimit.Key{API: api}
-	if !taxpayer.IsZero() {
-		key.Context = taxpayer.String()
-	}
-	return contextLimiter{limiters: b, key: key, wait: wait}
+// For returns the limiter of a taxpayer's requests; the zero taxpayer stands for logins, which KSeF
+// counts per source address.
+func (s *Set) For(api string, taxpayer client.ContextIdentifier, wait ratelimit.Wait) client.Limiter {
+	return keyLimiter{set: s, key: keyOf(api, taxpayer), wait: wait}
 }
 
-type contextLimiter struct {
-	limiters *limiters
-	key      ratelimit.Key
-	wait     ratelimit.Wait
+// keyLimiter admits the requests of one key.
+type keyLimiter struct {
+	set  *Set
+	key  ratelimit.Key
+	wait ratelimit.Wait
 }
 
 // Admit waits for the limits of the endpoint.
-func (g contextLimiter) Admit(ctx context.Context, endpoint string) (client.Permit, error) {
-	asked := time.Now()
-	limiter, permit, err := g.limiters.acquire(ctx, g.key, endpoint, g.wait)
+func (l keyLimiter) Admit(ctx context.Context, endpoint string) (client.Permit, error) {
+	began := time.Now()
+	limiter, permit, err := l.set.acquire(ctx, l.key, endpoint, l.wait)
 	if err != nil {
 		return nil, err
 	}
-	left := g.wait
-	left.AtMost -= time.Since(asked)
-	return &requestPermit{limiters: g.limiters, key: g.key, endpoint: endpoint, left: left, limiter: limiter, permit: permit}, nil
+	left := l.wait
+	left.AtMost -= time.Since(began)
+	return &requestPermit{set: l.set, api: l.key.API, endpoint: endpoint, left: left, limiter: limiter, permit: permit}, nil
 }
 
-func (b *limiters) acquire(ctx context.Context, key ratelimit.Key, endpoint string, wait ratelimit.Wait) (*ratelimit.Limiter, *ratelimit.Permit, error) {
+func (s *Set) acquire(ctx context.Context, key ratelimit.Key, endpoint string, wait ratelimit.Wait) (*ratelimit.Limiter, *ratelimit.Permit, error) {
 	for {
-		limiter, err := b.limiter(ctx, key)
+		limiter, err := s.limiter(ctx, key)
 		if err != nil {
 			return nil, nil, err
 		}
 		permit, err := limiter.Acquire(ctx, endpoint, wait)
-		if errors.Is(err, ratelimit.ErrClosed) && b.forget(key, limiter) {
+		if errors.Is(err, ratelimit.ErrClosed) && s.forget(key, limiter) {
 			continue // it was idle until this moment
 		}
 		return limiter, permit, err
@@ -57,10 +54,10 @@ func (b *limiters) acquire(ctx context.Context, key ratelimit.Key, endpoint stri
 // requestPermit is a permit of the endpoint and, once it has begun, one of all requests of this
 // address.
 type requestPermit struct {
-	limiters *limiters
-	key      ratelimit.Key
+	set      *Set
+	api      string
 	endpoint string
-	left     ratelimit.Wait
+	left     ratelimit.Wait // what the first wait has left of the caller's
 	limiter  *ratelimit.Limiter
 	permit   *ratelimit.Permit
 	overall  *ratelimit.Permit
@@ -71,19 +68,18 @@ type requestPermit struct {
 // s).
 const beginMaxWait = 75 * time.Second
 
-// Begin waits for the limits of all requests together, for what is left of the time that the gate
-// allows and for beginMaxWait at most.
+// Begin waits for the limit of all requests together, beginMaxWait at most.
 func (p *requestPermit) Begin(ctx context.Context) error {
 	wait := p.left
 	wait.AtMost = min(wait.AtMost, beginMaxWait)
-	_, permit, err := p.limiters.acquire(ctx, ratelimit.Key{API: p.key.API}, ratelimit.AllRequests, wait)
+	_, permit, err := p.set.acquire(ctx, ratelimit.Key{API: p.api}, ratelimit.AllRequests, wait)
 	if err == nil {
 		p.overall = permit
 	}
 	return err
 }
 
-// Cancel gives the permits back as never used.
+// Cancel returns the permits as never used.
 func (p *requestPermit) Cancel() {
 	p.permit.Cancel()
 	if p.overall != nil {
@@ -91,11 +87,14 @@ func (p *requestPermit) Cancel() {
 	}
 }
 
-// GiveUp ends the permits, too.
+// GiveUp ends the permits of a request whose response is no longer awaited.
 func (p *requestPermit) GiveUp(sent time.Time) {
 	p.permit.GiveUp(sent)
 	p.overall.GiveUp(sent)
 }
+
+// blockTimeout bounds how long a block is written.
+const blockTimeout = 5 * time.Second
 
 // Done ends the permits, after the block is set: no request goes in between. The block is one of
 // the endpoint: a 429 does not tell which limit was exceeded.
@@ -105,7 +104,7 @@ func (p *requestPermit) Done(retryAfter time.Duration) {
 	if retryAfter <= 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), blockTimeout)
 	defer cancel()
 	// In memory the block holds whatever becomes of the write.
 	_ = p.limiter.Block(ctx, p.endpoint, time.Now().Add(ratelimit.KeptRetryAfter(retryAfter)))
