@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
@@ -70,7 +71,7 @@ type backend struct {
 	parsing      *semaphore.Weighted
 	rotation     *rotation.Rotation
 	logins       *externallogin.Logins
-	maintenance  *maintenance
+	maintenance  *background.Loop
 	unreadable   *unreadable
 	notices      notices
 	unmounting   unmounting
@@ -144,7 +145,7 @@ func (b *backend) openSigning() {
 		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed, Logger: b.Logger().Named("login"),
 		OnUnreadable: b.onUnreadable,
 	})
-	b.maintenance = newMaintenance(b)
+	b.maintenance = b.newMaintenance()
 }
 
 // initialize starts the reconciler and the maintenance where this node may write. What cannot be
@@ -162,7 +163,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	}
 	b.Logger().Info("the mount has been loaded", "mount_id", b.mountID(ctx))
 	b.ledger.Start()
-	b.maintenance.start()
+	b.maintenance.Start()
 	return nil
 }
 
@@ -173,8 +174,8 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.followTaint(ctx)
 		b.ledger.Start()
 		b.ledger.Wake()
-		b.maintenance.start()
-		b.maintenance.wakeIfLate()
+		b.maintenance.Start()
+		b.maintenance.WakeIfLate()
 		b.dropIdleLimits(ctx)
 	}
 	return nil
@@ -193,7 +194,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // clean stops the reconciler and the maintenance, and writes what must survive.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
-	b.maintenance.close()
+	b.maintenance.Stop()
 	b.ledger.Stop()
 	// The time for writing begins when nothing else goes on, however long that has taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)

@@ -10,135 +10,53 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
 const (
-	// maintenanceInterval is how often the mount looks after itself where nothing is due and nobody
-	// wakes it.
 	maintenanceInterval = 12 * time.Hour
-	// maintenanceTimeout bounds one look.
-	maintenanceTimeout = 5 * time.Minute
-	// maintenancePause is the shortest pause between two looks.
-	maintenancePause = time.Second
+	maintenanceTimeout  = 5 * time.Minute
 )
 
-// maintenance is the goroutine that goes on with what a request has begun and could not await, a
-// login or a rotation, and renews the certificate in time.
-type maintenance struct {
-	backend *backend
-	wake    chan struct{}
-	ctx     context.Context
-	stop    context.CancelFunc
-
-	mu      sync.Mutex
-	started bool
-	next    time.Time // when it looks again by itself
-	work    sync.WaitGroup
+// newMaintenance returns the loop that finishes the logins and rotations that a request has begun
+// and could not await, and renews the certificate in time.
+func (b *backend) newMaintenance() *background.Loop {
+	return background.NewLoop(background.LoopOptions{
+		Name: "maintenance", Logger: b.Logger(), Interval: maintenanceInterval, Timeout: maintenanceTimeout, RunOnce: b.maintain,
+	})
 }
 
-func newMaintenance(b *backend) *maintenance {
-	u := &maintenance{backend: b, wake: make(chan struct{}, 1)}
-	u.ctx, u.stop = context.WithCancel(context.Background())
-	return u
-}
-
-// start is called where storage can be written, and does nothing the second time.
-func (u *maintenance) start() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.started || u.ctx.Err() != nil {
-		return
-	}
-	u.started = true
-	u.work.Go(u.run)
-}
-
-// close stops what is in progress and waits for that. The next start goes on.
-func (u *maintenance) close() {
-	u.mu.Lock()
-	u.stop()
-	u.mu.Unlock()
-	u.work.Wait()
-}
-
-func (u *maintenance) wakeUp() {
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
-}
-
-// wakeIfLate wakes the maintenance where it should have looked already: timers stand still while a
-// machine sleeps.
-func (u *maintenance) wakeIfLate() {
-	u.mu.Lock()
-	late := time.Now().Round(0).After(u.next)
-	u.mu.Unlock()
-	if late {
-		u.wakeUp()
-	}
-}
-
-func (u *maintenance) run() {
-	for {
-		next := u.runOnce()
-		u.mu.Lock()
-		u.next = next.Round(0) // by the clock on the wall
-		u.mu.Unlock()
-		timer := time.NewTimer(max(time.Until(next), maintenancePause))
-		select {
-		case <-timer.C:
-		case <-u.wake:
-		case <-u.ctx.Done():
-			timer.Stop()
-			return
-		}
-		timer.Stop()
-	}
-}
-
-// runOnce does what is due and tells when something is due next.
-func (u *maintenance) runOnce() (next time.Time) {
-	next = time.Now().Add(maintenanceInterval)
-	defer func() {
-		if cause := recover(); cause != nil {
-			u.backend.Logger().Error("the upkeep panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-		}
-	}()
-	ctx, cancel := context.WithTimeout(u.ctx, maintenanceTimeout)
-	defer cancel()
-	b := u.backend
+// maintain does what is due, and returns when something is due next; zero for nothing.
+func (b *backend) maintain(ctx context.Context) (next time.Time) {
 	for _, task := range []struct {
 		name string
 		do   func(context.Context) (time.Time, error)
 	}{
-		{"the logins that a person has signed", b.logins.Advance},
-		{"the rotation of the certificate", b.rotation.Advance},
-		{"the renewal of the certificate", b.renewCertificate},
-		{"the end of the logins", b.watchLogins},
-		{"the sessions that have ended by themselves", b.dropUnstored},
+		{"external logins", b.logins.Advance},
+		{"rotation of the certificate", b.rotation.Advance},
+		{"renewal of the certificate", b.renewCertificate},
+		{"notices of ending logins", b.warnOfLoginEnds},
+		{"removal of ended sessions", b.dropSessions},
 	} {
 		due, err := task.do(ctx)
 		if err != nil && ctx.Err() == nil {
-			b.Logger().Warn("the upkeep has to try again", "task", task.name, "error", err)
+			b.Logger().Warn("maintenance failed and will be repeated", "task", task.name, "error", err)
 		}
-		if !due.IsZero() && due.Before(next) {
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
 		}
 	}
 	return next
 }
 
-// renewCertificate begins a rotation when the certificate's end comes near. due is when it wants to
-// be called again; zero where there is nothing to renew.
+// renewCertificate begins a rotation when the certificate's end comes near. due is when to call it
+// again; zero where there is nothing to renew.
 func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err error) {
 	stored, err := readConfig(ctx, b.storage)
 	if err != nil || stored == nil || stored.RenewBefore == 0 {
@@ -170,7 +88,7 @@ func (b *backend) renewCertificate(ctx context.Context) (due time.Time, err erro
 	return b.rotation.Advance(ctx)
 }
 
-// renewalDue is the certificate's own moment ahead of its end: spread by a tenth, so that the
+// renewalDue is when to renew a certificate ahead of its end: spread by a tenth, so that the
 // certificates of one day are not renewed in one minute, and not before half its life is over.
 // After a failure it is later each time.
 func renewalDue(certificate *x509.Certificate, before time.Duration, last *rotation.Outcome) time.Time {
@@ -191,34 +109,34 @@ func renewalDue(certificate *x509.Certificate, before time.Duration, last *rotat
 // limit, of as few as 12 in 30 days. Towards the end it is shorter, since little is left to be
 // lost.
 func renewalPause(failures int, left time.Duration) time.Duration {
-	const shortest, longest, least = 6 * time.Hour, 72 * time.Hour, 15 * time.Minute
-	pause := min(longest, shortest<<min(max(failures-1, 0), 4))
+	const least = 15 * time.Minute
+	pause := background.Backoff{Shortest: 6 * time.Hour, Longest: 72 * time.Hour}.Exact(failures - 1)
 	return max(least, min(pause, left/8))
 }
 
-// loginNotice is how long before the end of a login that only a person can repeat the engine tells
-// of it; KSeF's last for seven days.
+// loginNotice is how long before the end of an external login its notices begin; KSeF's logins last
+// for seven days.
 const loginNotice = 3 * 24 * time.Hour
 
-// watchLogins tells once a day of logins that only a person can repeat and that end soon.
-func (b *backend) watchLogins(ctx context.Context) (time.Time, error) {
+// warnOfLoginEnds sends a daily notice of each external login that ends soon.
+func (b *backend) warnOfLoginEnds(ctx context.Context) (time.Time, error) {
 	sessions, err := b.externalSessions(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	for _, one := range sessions {
-		left := time.Until(one.Refresh.ValidUntil)
-		if left > loginNotice || !b.notices.daily(one.Context.String()) {
+	for _, external := range sessions {
+		taxpayer := external.Context.String()
+		if time.Until(external.Refresh.ValidUntil) > loginNotice || !b.notices.daily(taxpayer) {
 			continue
 		}
-		until := one.Refresh.ValidUntil.UTC().Format(time.RFC3339)
-		b.Logger().Warn("a login that a person has signed ends soon", "context", one.Context.String(), "until", until)
-		b.sendBackgroundEvent("login-expiring", "config", "context", one.Context.String(), "until", until)
+		until := external.Refresh.ValidUntil.UTC().Format(time.RFC3339)
+		b.Logger().Warn("an external login ends soon", "context", taxpayer, "until", until)
+		b.sendBackgroundEvent("login-expiring", "config", "context", taxpayer, "until", until)
 	}
 	return time.Time{}, nil
 }
 
-// externalSessions are those that nobody but a person can repeat.
+// externalSessions are those that the engine cannot renew by a login of its own.
 func (b *backend) externalSessions(ctx context.Context) ([]session.Session, error) {
 	connected, err := b.connect(ctx)
 	var none *client.InputError
@@ -229,9 +147,9 @@ func (b *backend) externalSessions(ctx context.Context) ([]session.Session, erro
 		return nil, err
 	}
 	all, err := connected.sessions.All(ctx)
-	return slices.DeleteFunc(all, func(one session.Session) bool { return !one.External }), err
+	return slices.DeleteFunc(all, func(s session.Session) bool { return !s.External }), err
 }
 
-func (b *backend) dropUnstored(ctx context.Context) (time.Time, error) {
+func (b *backend) dropSessions(ctx context.Context) (time.Time, error) {
 	return time.Time{}, errors.Join(session.DropUnstored(ctx, b.storage), session.DropEnded(ctx, b.storage))
 }

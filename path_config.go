@@ -258,7 +258,7 @@ func (b *backend) commitConfig(ctx context.Context, current *config, built *conn
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
 	b.ledger.Retry()
-	b.maintenance.wakeUp()
+	b.maintenance.Wake()
 	response.Data = built.config.toResponse()
 	return response, nil
 }

@@ -114,7 +114,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 	}
 	bounded, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
-	defer b.maintenance.wakeUp()
+	defer b.maintenance.Wake()
 	ended, err := b.logins.Await(bounded, submitted.Challenge)
 	if err != nil {
 		return errorResponse(err)

@@ -165,7 +165,7 @@ func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined 
 	if joined {
 		b.rotation.RetryNow()
 	}
-	defer b.maintenance.wakeUp()
+	defer b.maintenance.Wake()
 	ctx, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
 	_, err = b.rotation.Await(ctx)
