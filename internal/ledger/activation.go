@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
@@ -92,15 +93,11 @@ func (l *Ledger) poll(target Target, w *watch) {
 		if !waits {
 			return
 		}
-		timer := time.NewTimer(time.Until(next))
-		select {
-		case <-timer.C:
-		case <-w.wake:
-			timer.Stop()
+		if wait := time.Until(next); wait > 0 {
+			if !background.SleepOrWake(l.ctx, wait, w.wake) {
+				return
+			}
 			continue
-		case <-l.ctx.Done():
-			timer.Stop()
-			return
 		}
 		waiting := l.stillWaiting(w)
 		tokens, err := l.pollOnce(target, waiting)
@@ -137,13 +134,13 @@ type failedPolls struct {
 
 // recordPoll sets the pause after a look. The caller holds the lock.
 func (l *Ledger) recordPoll(target Target, err error, now time.Time) {
-	maps.DeleteFunc(l.failedPolls, func(_ Target, lost failedPolls) bool { return now.Sub(lost.next) > longestLostPause })
+	maps.DeleteFunc(l.failedPolls, func(_ Target, lost failedPolls) bool { return now.Sub(lost.next) > lostBackoff.Longest })
 	if !client.MayHaveActed(err, client.EndpointToken) && !client.MayHaveActed(err, client.EndpointQueryTokens) {
 		delete(l.failedPolls, target)
 		return
 	}
 	count := l.failedPolls[target].count
-	l.failedPolls[target] = failedPolls{count + 1, now.Add(min(shortestPause<<min(count, 10), longestLostPause))}
+	l.failedPolls[target] = failedPolls{count + 1, now.Add(lostBackoff.Exact(count))}
 }
 
 func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
@@ -189,7 +186,7 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 // pollOnce asks for one token by its number and for many by pages of the list, newest first, until
 // all have been seen.
 func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
-	defer l.contain(&err)
+	defer background.Recover(l.Logger, "the wait for Active", &err)
 	if len(waiting) == 0 {
 		return nil, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 const (
@@ -19,9 +20,10 @@ const (
 	shortestPause = 500 * time.Millisecond
 	longestPause  = 3 * time.Second
 	sharedPause   = time.Second
-	// longestLostPause bounds that after looks whose answers were lost.
-	longestLostPause = 30 * time.Second
 )
+
+// lostBackoff is the pause after polls whose replies were lost.
+var lostBackoff = background.Backoff{Shortest: shortestPause, Longest: 30 * time.Second}
 
 // waiter is a caller that waits until its token is Active.
 type waiter struct {

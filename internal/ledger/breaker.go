@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 const (
@@ -19,10 +21,10 @@ const (
 	// probeEvery and probeTimeout bound how late the return of KSeF is noticed.
 	probeEvery   = 5 * time.Second
 	probeTimeout = 5 * time.Second
-	// longestTrialPause bounds the pause after a trial that was lost although the probe was
-	// answered.
-	longestTrialPause = 4 * time.Minute
 )
+
+// trialBackoff is the pause after a trial that was lost although the probe was answered.
+var trialBackoff = background.Backoff{Shortest: probeEvery, Longest: 4 * time.Minute}
 
 // OutageError refuses a token while KSeF leaves requests for tokens without an answer. Nothing was
 // sent or recorded.
@@ -253,7 +255,7 @@ func (b *breaker) lose(trial bool, err error) (opened bool) {
 	case trial:
 		b.lostTrials++
 		b.state = open
-		b.next = time.Now().Add(min(longestTrialPause, probeEvery<<min(b.lostTrials, 10)))
+		b.next = time.Now().Add(trialBackoff.Exact(b.lostTrials))
 	case b.state == closed && b.lost >= breakerOpensAfter:
 		b.state, b.next = open, time.Now().Add(probeEvery)
 		return true
@@ -307,7 +309,7 @@ func (b *breaker) describe() string {
 
 // probe belongs to no caller: all that wait for KSeF share its result.
 func (l *Ledger) probe(api string) (err error) {
-	defer l.contain(&err)
+	defer background.Recover(l.Logger, "the probe of KSeF", &err)
 	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
 	defer cancel()
 	return l.Probe(ctx, api)

@@ -12,12 +12,12 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,7 +96,6 @@ type Ledger struct {
 	failedPolls map[Target]failedPolls
 	// breakers are those of the APIs at which tokens were asked for.
 	breakers map[string]*breaker
-	started  bool
 	issues   issueCount
 	issuing  issuing
 }
@@ -125,7 +124,10 @@ func New(options Options) *Ledger {
 		failedPolls: make(map[Target]failedPolls),
 		breakers:    make(map[string]*breaker), issuing: newIssuing(),
 	}
-	ledger.OnEvent = ledger.containEvents(options.OnEvent)
+	// A panic in the receiver must not end what the ledger is in the middle of.
+	ledger.OnEvent = func(event Event) {
+		_ = background.Contain(ledger.Logger, "the receiver of events", func() { options.OnEvent(event) })
+	}
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
 	ledger.reconciler = newReconciler(ledger)
 	return ledger
@@ -133,15 +135,7 @@ func New(options Options) *Ledger {
 
 // Start lets the reconciler take up what is pending and due. It is called where storage can be
 // written, and does nothing the second time.
-func (l *Ledger) Start() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.started || l.ctx.Err() != nil {
-		return
-	}
-	l.started = true
-	l.keepRunning(l.reconciler.run)
-}
+func (l *Ledger) Start() { l.reconciler.loop.Start() }
 
 // Stop ends the reconciler and all that it has begun, and waits for that. What is not finished is
 // taken up by the next Start on the same storage.
@@ -151,11 +145,17 @@ func (l *Ledger) Stop() {
 	l.stop()
 	l.reconciler.mu.Unlock()
 	l.mu.Unlock()
+	l.reconciler.loop.Stop()
 	l.work.Wait()
 }
 
-// Wake lets the reconciler look at once for work that is due.
-func (l *Ledger) Wake() { l.reconciler.wakeUp() }
+// keepRunning runs f in a goroutine of the ledger until it returns.
+func (l *Ledger) keepRunning(f func()) {
+	l.work.Go(func() { background.KeepRunning(l.ctx, l.Logger, "the ledger", f) })
+}
+
+// Wake makes the reconciler look for work that is due.
+func (l *Ledger) Wake() { l.reconciler.loop.Wake() }
 
 // Retry lets what has failed be tried again at once: what it failed for may be mended.
 func (l *Ledger) Retry() {
@@ -165,7 +165,7 @@ func (l *Ledger) Retry() {
 	}
 	l.mu.Unlock()
 	l.reconciler.retry()
-	l.reconciler.wakeUp()
+	l.Wake()
 }
 
 // MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where none
@@ -195,13 +195,4 @@ func (l *Ledger) id(ctx context.Context) (string, error) {
 		l.Logger.Info("the mount issues tokens with its id", "mount_id", id)
 	}
 	return id, err
-}
-
-// contain turns a panic into an error: the process serves other mounts too. The value of the panic
-// stays out of it, since it may hold anything.
-func (l *Ledger) contain(err *error) {
-	if cause := recover(); cause != nil {
-		l.Logger.Error("the ledger panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-		*err = &taskError{fmt.Errorf("the engine failed (%T); its log has the stack", cause)}
-	}
 }

@@ -184,7 +184,7 @@ func (l *Ledger) Pending() Pending {
 	p := l.reconciler
 	p.mu.Lock()
 	pending := Pending{
-		Revoking: len(p.revoking), Searching: len(p.lost),
+		Revoking: len(p.revoking), Searching: len(p.lost), Alive: p.loop.Running(),
 		Reviewed: p.review.at, ReviewErr: p.review.err,
 	}
 	var oldest *task
@@ -194,9 +194,6 @@ func (l *Ledger) Pending() Pending {
 		}
 	}
 	p.mu.Unlock()
-	l.mu.Lock()
-	pending.Alive = l.started && l.ctx.Err() == nil
-	l.mu.Unlock()
 	if oldest != nil {
 		pending.Oldest, pending.OldestSince = p.describe(oldest), oldest.since
 	}

@@ -4,7 +4,6 @@
 package ledger
 
 import (
-	"math/rand/v2"
 	"slices"
 	"sort"
 	"time"
@@ -36,13 +35,6 @@ func (k kind) workers() int {
 // queueWorkers is how many tasks of a queue are in progress at once. It covers KSeF's 10 requests a
 // second while one takes less than 400 ms.
 const queueWorkers = 4
-
-// The pause after a failure that concerns the whole queue (KSeF out of reach, no login) doubles
-// from the shortest to the longest.
-const (
-	shortestBackoff = 5 * time.Second
-	longestBackoff  = 4 * time.Minute
-)
 
 // queue is the queue of one kind of task in one context, oldest first. Its fields belong to the
 // reconciler's lock.
@@ -87,7 +79,7 @@ func (l *queue) next(now time.Time) (*task, time.Duration) {
 	}
 	if l.failures > 0 && l.running > 0 {
 		// One task finds out whether things work again; it nudges the others.
-		return nil, longestBackoff
+		return nil, queueBackoff.Longest
 	}
 	best, shortest := -1, time.Duration(0)
 	for i, candidate := range l.tasks {
@@ -156,7 +148,7 @@ func (l *queue) failed(now time.Time, err error) {
 		return
 	}
 	l.lastErr = err
-	l.retryAt = now.Add(backoff(l.failures))
+	l.retryAt = now.Add(queueBackoff.Jittered(l.failures))
 	l.failures++
 }
 
@@ -164,14 +156,4 @@ func (l *queue) succeeded() {
 	l.failures, l.lastErr = 0, nil
 	l.retryAt = time.Time{}
 	l.wakeWorkers()
-}
-
-// backoff doubles with each failure and is spread over its upper half, so that mounts that failed
-// together do not come back together.
-func backoff(failures int) time.Duration {
-	whole := longestBackoff
-	if failures < 6 {
-		whole = min(longestBackoff, shortestBackoff<<failures)
-	}
-	return whole/2 + rand.N(whole/2+1) //nolint:gosec // spreads load, guards nothing
 }

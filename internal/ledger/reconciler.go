@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
@@ -20,19 +21,25 @@ const (
 	// reviewEvery is how often the reconciler looks at the ledger's folders for what nobody has
 	// told it about.
 	reviewEvery = time.Hour
-	// longestReviewRetry bounds the pause after a review that failed, which begins with taskRetry.
-	longestReviewRetry = 10 * time.Minute
-	// taskRetry and longestTaskRetry bound the pause of one task that KSeF has answered and not
-	// granted.
-	taskRetry        = time.Minute
-	longestTaskRetry = time.Hour
+)
+
+// The pauses after failures: of a whole queue (KSeF out of reach, no login), of a task that KSeF
+// refuses, of a task that KSeF fails at, and of a reading of the ledger.
+var (
+	queueBackoff   = background.Backoff{Shortest: 5 * time.Second, Longest: 4 * time.Minute}
+	refusedBackoff = background.Backoff{Shortest: time.Minute, Longest: time.Hour}
+	serviceBackoff = background.Backoff{Shortest: time.Minute, Longest: 4 * time.Minute}
+	reviewBackoff  = background.Backoff{Shortest: time.Minute, Longest: 10 * time.Minute}
 )
 
 // reconciler finishes what was begun. One goroutine reviews the ledger; each queue with work has a
 // few workers, which end with the work.
 type reconciler struct {
 	ledger *Ledger
-	wake   chan struct{}
+	loop   *background.Loop
+	// nextReview and failedReviews belong to the loop.
+	nextReview    time.Time
+	failedReviews int
 
 	mu       sync.Mutex
 	queues   map[queueKey]*queue
@@ -53,61 +60,36 @@ type reviewState struct {
 }
 
 func newReconciler(l *Ledger) *reconciler {
-	return &reconciler{
-		ledger: l, wake: make(chan struct{}, 1),
+	p := &reconciler{
+		ledger: l,
 		queues: make(map[queueKey]*queue), revoking: make(map[string]*task), lost: make(map[string]*task),
 		schedule: newSchedule(), overdue: make(map[string]time.Time), failedChecks: make(map[string]int),
 	}
+	p.loop = background.NewLoop(background.LoopOptions{
+		Name: "the reconciler", Logger: l.Logger, Interval: reviewEvery, RunOnce: p.runOnce,
+	})
+	return p
 }
 
-func (p *reconciler) wakeUp() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run reviews the ledger at once, each hour, when a deadline comes and when poked. It ends with the
-// ledger.
-func (p *reconciler) run() {
-	ctx := p.ledger.ctx
-	next, failed := time.Now(), 0
-	for {
-		now := time.Now()
-		if !next.After(now) {
-			next = now.Add(reviewEvery)
-			if err := p.reviewPending(ctx); err != nil && ctx.Err() == nil {
-				p.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
-				next = now.Add(growing(failed, longestReviewRetry))
-				failed++
-			} else {
-				failed = 0
-			}
-		}
-		if err := p.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
-			p.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
-		}
-		if !p.pause(ctx, next) {
-			return
+// runOnce reads the records of what is pending where that is due, and revokes what is overdue.
+func (p *reconciler) runOnce(ctx context.Context) (next time.Time) {
+	now := time.Now()
+	if !p.nextReview.After(now) {
+		p.nextReview = now.Add(reviewEvery)
+		if err := p.reviewPending(ctx); err != nil && ctx.Err() == nil {
+			p.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
+			p.nextReview = now.Add(reviewBackoff.Exact(p.failedReviews))
+			p.failedReviews++
+		} else {
+			p.failedReviews = 0
 		}
 	}
-}
-
-func (p *reconciler) pause(ctx context.Context, next time.Time) bool {
+	if err := p.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
+		p.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
+	}
 	p.mu.Lock()
-	if due := p.schedule.earliest(); !due.IsZero() && due.Before(next) {
-		next = due
-	}
-	p.mu.Unlock()
-	timer := time.NewTimer(max(time.Until(next), time.Millisecond))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.wake:
-	case <-ctx.Done():
-		return false
-	}
-	return true
+	defer p.mu.Unlock()
+	return earlierEnd(p.schedule.earliest(), p.nextReview)
 }
 
 // revoke takes up a token's revocation, or joins the one in progress.
@@ -190,13 +172,7 @@ func (p *reconciler) serve(queue *queue) {
 		if wait == 0 {
 			return
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-queue.wake:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		background.SleepOrWake(ctx, wait, queue.wake)
 	}
 }
 
@@ -255,14 +231,14 @@ func (p *reconciler) decide(ctx context.Context, queue *queue, task *task, finis
 	attempts, _ := task.failure()
 	switch scopeOf(err) {
 	case ofTask:
-		due := now.Add(growing(attempts, longestTaskRetry))
+		due := now.Add(refusedBackoff.Exact(attempts))
 		if unknown := new(*unknownError); errors.As(err, unknown) {
 			due = unknownDue(task.snapshot().Unknown, now)
 		}
 		task.fail(err, due)
 		p.requeue(queue, task)
 	case ofService:
-		p.queueFailed(queue, task, err, now.Add(growing(attempts, longestBackoff)))
+		p.queueFailed(queue, task, err, now.Add(serviceBackoff.Exact(attempts)))
 	default:
 		p.queueFailed(queue, task, err, now)
 	}
@@ -280,13 +256,8 @@ func (p *reconciler) retry() {
 	}
 }
 
-// growing doubles a task's own pause with each of its attempts, to a limit.
-func growing(attempts int, most time.Duration) time.Duration {
-	return min(most, taskRetry<<min(attempts, 10))
-}
-
 func (p *reconciler) work(ctx context.Context, key queueKey, task *task) (err error) {
-	defer p.ledger.contain(&err)
+	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
 	api, err := p.ledger.Open(ctx, key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
 	if err != nil {
 		return err

@@ -38,16 +38,16 @@ func TestADescriptionAlwaysFitsKSeFsLimit(t *testing.T) {
 	require.Len(t, whole, client.MaxDescription)
 }
 
-func TestBackoffGrowsToItsLimitAndIsSpread(t *testing.T) {
-	require.LessOrEqual(t, backoff(0), shortestBackoff)
+func TestQueue_backoff(t *testing.T) {
+	require.LessOrEqual(t, queueBackoff.Jittered(0), queueBackoff.Shortest)
 	for failures := range 200 {
-		pause := backoff(failures)
-		require.GreaterOrEqual(t, pause, shortestBackoff/2)
-		require.LessOrEqual(t, pause, longestBackoff)
+		pause := queueBackoff.Jittered(failures)
+		require.GreaterOrEqual(t, pause, queueBackoff.Shortest/2)
+		require.LessOrEqual(t, pause, queueBackoff.Longest)
 	}
 	seen := map[time.Duration]bool{}
 	for range 50 {
-		seen[backoff(10)] = true
+		seen[queueBackoff.Jittered(10)] = true
 	}
 	require.Greater(t, len(seen), 40)
 }

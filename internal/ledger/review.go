@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // deadRetention is how long the record of a dead token waits for its lease. Vault tries irrevocable
@@ -30,7 +32,7 @@ func (r *Record) askedUntil() time.Time {
 // reviewPending takes up what the folders of pending records hold and nobody works on, and notes
 // when live records may be due. It reads pending records only, not live ones.
 func (p *reconciler) reviewPending(ctx context.Context) (err error) {
-	defer p.ledger.contain(&err)
+	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
 	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +121,7 @@ func (p *reconciler) isScheduled(bucket string) bool {
 
 // checkDueBuckets looks into the folders in which a deadline has passed.
 func (p *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
-	defer p.ledger.contain(&err)
+	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
 	p.mu.Lock()
 	buckets := p.schedule.due(now)
 	p.mu.Unlock()
@@ -143,7 +145,7 @@ func (p *reconciler) checkBucket(ctx context.Context, bucket string, now time.Ti
 	})
 	p.mu.Lock()
 	if err != nil {
-		p.schedule.add(bucket, now.Add(growing(p.failedChecks[bucket], longestReviewRetry)))
+		p.schedule.add(bucket, now.Add(reviewBackoff.Exact(p.failedChecks[bucket])))
 		p.failedChecks[bucket]++
 	} else {
 		delete(p.failedChecks, bucket)

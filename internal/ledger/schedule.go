@@ -64,6 +64,6 @@ func (p *reconciler) scheduleCheck(record *Record) {
 	earlier := p.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
 	p.mu.Unlock()
 	if earlier {
-		p.wakeUp()
+		p.loop.Wake()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // scope is what an error in the reconciler speaks of.
@@ -19,15 +20,14 @@ const (
 	ofQueue scope = iota
 	// ofService is a fault of KSeF's, which may be this token's or everybody's.
 	ofService
-	// ofTask is KSeF's answer about this token.
+	// ofTask is KSeF's answer about this token, or a panic at it.
 	ofTask
 )
 
 // scopeOf decides by the endpoint and KSeF's answer. 401, 429 and a 403 for the address concern the
 // session; another 403 may concern this token alone, as when another subject made it.
 func scopeOf(err error) scope {
-	var own *taskError
-	if errors.As(err, &own) {
+	if errors.As(err, new(*taskError)) || errors.As(err, new(*background.PanicError)) {
 		return ofTask
 	}
 	var refused *client.APIError

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
@@ -96,7 +97,7 @@ type search struct {
 
 // search reads KSeF's list as far back as the tokens of the requests may lie.
 func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *search, err error) {
-	defer l.contain(&err)
+	defer background.Recover(l.Logger, "the reconciler", &err)
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func oldestOf(wanted []Record, absent time.Duration) time.Time {
 // settle has the request's token revoked if it was found: nobody has received it. finished means
 // that nothing is left to look for.
 func (s *search) settle(ctx context.Context, record *Record) (finished bool, err error) {
-	defer s.ledger.contain(&err)
+	defer background.Recover(s.ledger.Logger, "the reconciler", &err)
 	tokens := s.found[record.Nonce]
 	if len(tokens) == 0 && time.Since(record.Created) < s.absent {
 		return false, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // ErrUnmounting refuses a token, or takes one back that has not been returned yet, because the
@@ -151,13 +152,7 @@ func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
 		if task == nil || ctx.Err() != nil {
 			return l.reconciler.unconfirmed()
 		}
-		timer := time.NewTimer(awaitPoll)
-		select {
-		case <-task.done:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		background.SleepOrWake(ctx, awaitPoll, task.done)
 	}
 }
 
