@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -164,6 +165,46 @@ func (o *Open) add(folder string, record *Record) {
 	}
 }
 
+// OpenTargets returns where there are records that are not dead. It reads them all; unreadable ones
+// are left out.
+func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
+	open := make(map[Target]struct{})
+	err := l.eachOpen(ctx, func(record *Record) { open[record.Target] = struct{}{} })
+	return open, err
+}
+
+// eachOpen visits the records that are not dead. Unreadable ones are left out.
+func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
+	return l.eachRecord(ctx, func(_ string, record *Record, _ error) {
+		if record != nil && record.State != Dead {
+			visit(record)
+		}
+	})
+}
+
+// eachRecord visits every record, in the order in which records move. One that cannot be read is
+// nil, with the reason; nil without one is gone by now.
+func (l *Ledger) eachRecord(ctx context.Context, visit func(folder string, record *Record, unreadable error)) error {
+	folders, err := l.store.openFolders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		names, err := l.store.names(ctx, folder)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			record, err := l.store.get(ctx, folder+name)
+			if err != nil && !errors.Is(err, errUnreadableRecord) {
+				return err
+			}
+			visit(folder, record, err)
+		}
+	}
+	return nil
+}
+
 // Pending tells of the reconciler's work.
 type Pending struct {
 	// Revoking and Searching count the tasks in hand.
@@ -217,4 +258,26 @@ func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Toke
 		Permissions: token.Permissions, Description: token.Description,
 		Created: token.Created, Deadline: token.Created,
 	}, nil
+}
+
+// Subjects are those whose logins have made tokens that may be alive.
+type Subjects map[client.ContextIdentifier][]string
+
+// Subjects reads the records of tokens of an API that may be alive. "" stands for one whom no
+// record names. Unreadable records name neither context nor author.
+func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
+	subjects := make(Subjects)
+	err := l.eachOpen(ctx, func(record *Record) {
+		if record.Target.API == api {
+			subjects.add(record)
+		}
+	})
+	return subjects, err
+}
+
+func (a Subjects) add(record *Record) {
+	known := a[record.Target.Context]
+	if !slices.Contains(known, record.Subject) {
+		a[record.Target.Context] = append(known, record.Subject)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
@@ -315,33 +314,83 @@ type taskError struct{ err error }
 func (e *taskError) Error() string { return e.err.Error() }
 func (e *taskError) Unwrap() error { return e.err }
 
-// forecast tells when the task will be tried about.
-func (p *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
-	p.mu.Lock()
-	position, pending = task.queue.position(task)
-	retryAt, queueErr := task.queue.retryAt, task.queue.lastErr
-	target := task.queue.key.target
-	p.mu.Unlock()
-	next = p.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
-	due, _ := task.status()
-	for _, later := range []time.Time{retryAt, due} {
-		if later.After(next) {
-			next = later
-		}
+// deadRetention is how long the record of a dead token waits for its lease. Vault tries irrevocable
+// leases once a day, which covers two tries; a lease that comes later still is answered after
+// asking KSeF.
+const deadRetention = 2 * 24 * time.Hour
+
+// askedUntil is when nobody asks for a dead token any more. Its lease asks from its own end on,
+// which has come where it has asked before. Whether a lease was ended by force, or there is a
+// configuration, changes nothing: neither can be known, or keeps a lease from asking.
+func (r *Record) askedUntil() time.Time {
+	switch {
+	case r.NoLease:
+		return r.Ended
+	case r.LeaseEnded:
+		return r.Ended.Add(deadRetention)
 	}
-	_, err = task.failure()
-	if err == nil {
-		err = queueErr
-	}
-	return position, pending, next, err
+	return later(r.Ended, r.Deadline).Add(deadRetention)
 }
 
-// describe says to a waiting caller where his revocation stands.
-func (p *reconciler) describe(task *task) *PendingError {
-	record := task.snapshot()
-	position, pending, next, err := p.forecast(task)
-	return &PendingError{
-		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
-		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
+// reviewPending takes up what the folders of pending records hold and nobody works on, and notes
+// when live records may be due. It reads pending records only, not live ones.
+func (p *reconciler) reviewPending(ctx context.Context) (err error) {
+	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
+	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.review = reviewState{at: time.Now(), err: err}
+	return err
+}
+
+func (p *reconciler) reviewIssuing(ctx context.Context) error {
+	taken := func(nonce string) bool { return p.ledger.isInFlight(nonce) || p.isSearched(nonce) }
+	return p.each(ctx, issuingPrefix, taken, func(record *Record) error {
+		p.searchFor(record)
+		return nil
+	})
+}
+
+func (p *reconciler) reviewEnding(ctx context.Context) error {
+	return p.each(ctx, endingPrefix, p.isEnding, func(record *Record) error {
+		return p.resumeEnding(ctx, record)
+	})
+}
+
+// each goes through a folder's records, but those that somebody works on. That is asked before
+// reading: who has finished with a record has also written it. Unreadable records are skipped and
+// reported; an error is a fault of storage.
+func (p *reconciler) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
+	names, err := p.ledger.store.names(ctx, folder)
+	if err != nil {
+		return err
 	}
+	var failures []error
+	for _, name := range names {
+		if taken(name) {
+			continue
+		}
+		record, err := p.ledger.store.get(ctx, folder+name)
+		if err == nil && record != nil {
+			err = do(record)
+		}
+		if err != nil && !errors.Is(err, errUnreadableRecord) {
+			failures = append(failures, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (p *reconciler) resumeEnding(ctx context.Context, record *Record) error {
+	switch {
+	case record.State == Revoking:
+		p.revoke(record, record.Cause, false)
+		return nil
+	case time.Now().After(record.askedUntil()):
+		return p.ledger.store.remove(ctx, record.key())
+	}
+	return nil
 }

@@ -6,6 +6,8 @@ package ledger
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -135,6 +137,10 @@ const MaxDescription = client.MaxDescription - markerLength
 // marker ties a token in KSeF to its record, whatever else was lost.
 func marker(mountID, nonce string) string { return fmt.Sprintf("[vault:%s:%s]", mountID, nonce) }
 
+// mountMark is how the mark of each of the mount's tokens begins. KSeF's list can be filtered by
+// it.
+func mountMark(mountID string) string { return "[vault:" + mountID + ":" }
+
 var markerPattern = regexp.MustCompile(`\[vault:([0-9a-f]{12}):([0-9a-f]{22})\]$`)
 
 // parseMarker returns the mount and the nonce that a description ends with.
@@ -144,4 +150,59 @@ func parseMarker(description string) (mountID, nonce string, ok bool) {
 		return "", "", false
 	}
 	return found[1], found[2], true
+}
+
+var errUnreadableRecord = errors.New("is not a record that this version can read")
+
+// decodeRecord reads an entry and refuses one that could lead to the wrong token: the ledger would
+// rather stop and say so.
+func decodeRecord(key string, data []byte) (*Record, error) {
+	var record Record
+	if err := json.Unmarshal(data, &record); err != nil {
+		return nil, fmt.Errorf("the ledger's %s %w: %w", key, errUnreadableRecord, err)
+	}
+	if record.Version != recordVersion || !record.State.known() || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
+		(record.State != Issuing && record.ReferenceNumber == "") || record.key() != key {
+		return nil, fmt.Errorf("the ledger's %s %w", key, errUnreadableRecord)
+	}
+	return &record, nil
+}
+
+// leaseMargin is how much later than it was answered Vault may date a lease.
+const leaseMargin = 2 * time.Second
+
+// sameValidity is how much two answers about one token may differ: KSeF's clock is known to the
+// second only.
+const sameValidity = time.Minute
+
+// LeaseLeft returns the longest lease in whole seconds that ends before a moment, even if Vault
+// dates it a little later than now.
+func LeaseLeft(until, now time.Time) time.Duration {
+	return until.Add(-leaseMargin).Sub(now).Truncate(time.Second)
+}
+
+// learnValidity notes when KSeF ends the token by itself. It returns true where that changes the
+// record. A token that ends before it is made does not exist, so that such an answer says nothing.
+func (r *Record) learnValidity(until time.Time) bool {
+	if !until.After(r.Created) || until.Sub(r.ValidUntil).Abs() < sameValidity {
+		return false
+	}
+	r.ValidUntil = until.UTC().Truncate(time.Second)
+	r.Deadline = earlierEnd(r.Deadline, r.ValidUntil)
+	return true
+}
+
+// earlierEnd returns the earlier of two moments, of which zero is none.
+func earlierEnd(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

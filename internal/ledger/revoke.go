@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -58,6 +59,37 @@ func (e *PendingError) Error() string {
 		text += formerRemedy(e.FormerAPI, e.Context)
 	}
 	return text
+}
+
+// forecast tells when the task will be tried about.
+func (p *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
+	p.mu.Lock()
+	position, pending = task.queue.position(task)
+	retryAt, queueErr := task.queue.retryAt, task.queue.lastErr
+	target := task.queue.key.target
+	p.mu.Unlock()
+	next = p.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
+	due, _ := task.status()
+	for _, later := range []time.Time{retryAt, due} {
+		if later.After(next) {
+			next = later
+		}
+	}
+	_, err = task.failure()
+	if err == nil {
+		err = queueErr
+	}
+	return position, pending, next, err
+}
+
+// describe says to a waiting caller where his revocation stands.
+func (p *reconciler) describe(task *task) *PendingError {
+	record := task.snapshot()
+	position, pending, next, err := p.forecast(task)
+	return &PendingError{
+		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
+		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
+	}
 }
 
 // leasePath is where Vault keeps the leases of a role's tokens.
@@ -208,4 +240,120 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	}
 	l.reconciler.scheduleCheck(record)
 	return nil
+}
+
+// revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it, by a 204 or
+// by the token's status, and that the ledger says so.
+func (p *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
+	record := task.snapshot()
+	err := p.revokeUpstream(ctx, api, &record)
+	var unknown *unknownError
+	switch {
+	case errors.As(err, &unknown):
+		err = p.settleUnknown(ctx, api, task, unknown)
+	case err != nil && scopeOf(err) == ofTask:
+		err = errors.Join(err, p.rememberUnknown(ctx, task, Unknown{}))
+	}
+	if err != nil {
+		return err
+	}
+	p.markDead(ctx, task)
+	return nil
+}
+
+// revokeUpstream has KSeF revoke a token. nil means that KSeF has confirmed it.
+func (p *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *Record) error {
+	err := api.RevokeToken(ctx, record.ReferenceNumber)
+	if err == nil || scopeOf(err) != ofTask && !isUnclear(err) {
+		return err
+	}
+	return p.confirm(ctx, api, record, err)
+}
+
+// confirm decides by the token's status after a DELETE that was refused or whose reply was lost:
+// KSeF has no answer that would say "already revoked".
+func (p *reconciler) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
+	token, err := api.Token(ctx, record.ReferenceNumber)
+	switch {
+	case err == nil && token.Status.Dead():
+		return nil
+	case err == nil && scopeOf(cause) == ofTask:
+		return &taskError{fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
+	case err == nil:
+		return cause
+	case isUnknown(err):
+		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
+	case scopeOf(err) == ofTask && scopeOf(cause) == ofTask:
+		return &taskError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
+	case scopeOf(err) == ofTask:
+		return cause
+	}
+	// What KSeF said of the DELETE decides nothing: the token may be dead. So cause is text alone.
+	return fmt.Errorf("%s, and the token's status could not be asked for: %w", cause.Error(), err)
+}
+
+// markDead records that a token is dead. With its lease waiting no record is needed; otherwise one
+// stays, so that the lease can end without asking KSeF again. A failure here leaves a record that
+// leads to the same end later.
+func (p *reconciler) markDead(ctx context.Context, task *task) {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	record, collected := task.markDead()
+	live := liveKey(record.Nonce, record.ReferenceNumber)
+	var err error
+	if collected {
+		err = p.ledger.store.remove(ctx, live, endingKey(record.ReferenceNumber))
+	} else if err = p.ledger.store.put(ctx, &record); err == nil {
+		err = p.ledger.store.remove(ctx, live)
+	}
+	if err != nil {
+		p.ledger.Logger.Warn("a dead token's record could not be brought up to date", "reference_number", record.ReferenceNumber, "error", err)
+	}
+	p.ledger.OnEvent(Event{Kind: EventRevoke, Record: record})
+}
+
+// scope is what an error in the reconciler speaks of.
+type scope int
+
+const (
+	// ofQueue is our login, our limits, our configuration, KSeF's reach: what failed for this task
+	// would fail for the next.
+	ofQueue scope = iota
+	// ofService is a fault of KSeF's, which may be this token's or everybody's.
+	ofService
+	// ofTask is KSeF's answer about this token, or a panic at it.
+	ofTask
+)
+
+// scopeOf decides by the endpoint and KSeF's answer. 401, 429 and a 403 for the address concern the
+// session; another 403 may concern this token alone, as when another subject made it.
+func scopeOf(err error) scope {
+	if errors.As(err, new(*taskError)) || errors.As(err, new(*background.PanicError)) {
+		return ofTask
+	}
+	var refused *client.APIError
+	if !errors.As(err, &refused) {
+		return ofQueue
+	}
+	switch refused.Endpoint {
+	case client.EndpointRevokeToken, client.EndpointToken, client.EndpointQueryTokens:
+	default:
+		return ofQueue
+	}
+	switch {
+	case client.IsAddressRefused(err), refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
+		return ofQueue
+	case client.IsRefusal(err):
+		return ofTask
+	}
+	return ofService
+}
+
+// isUnclear says that KSeF may have acted on a DELETE, whose reply told nothing.
+func isUnclear(err error) bool {
+	var lost *client.TransportError
+	if errors.As(err, &lost) {
+		return lost.Sent && lost.Endpoint == client.EndpointRevokeToken
+	}
+	return scopeOf(err) == ofService
 }

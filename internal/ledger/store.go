@@ -5,9 +5,14 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -120,4 +125,148 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 		names[i] = strings.TrimSuffix(name, "/")
 	}
 	return names, nil
+}
+
+// openFolders are in the order in which records move, so that one that moves in the meantime is
+// met.
+func (s store) openFolders(ctx context.Context) ([]string, error) {
+	buckets, err := s.buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	folders := []string{issuingPrefix}
+	for _, bucket := range buckets {
+		folders = append(folders, livePrefix+bucket+"/")
+	}
+	return append(folders, endingPrefix), nil
+}
+
+const mountIDKey = "mount-id"
+
+var (
+	mountIDPattern    = regexp.MustCompile(`^[0-9a-f]{12}$`)
+	errInvalidMountID = errors.New("the mount's id is not one; it is taken from the ledger's records")
+)
+
+// knownMountID returns the mount's identifier, or "" where none has been made yet. It fails with
+// errInvalidMountID where it is damaged.
+func (s store) knownMountID(ctx context.Context) (string, error) {
+	entry, err := s.Get(ctx, mountIDKey)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("reading the mount's id: %w", err)
+	case entry == nil:
+		return "", nil
+	case !mountIDPattern.Match(entry.Value):
+		s.unreadable(entry, errInvalidMountID)
+		return "", errInvalidMountID
+	}
+	return string(entry.Value), nil
+}
+
+// mountID returns the mount's identifier, made once. One that is damaged is restored from the
+// records: another would disown the tokens that are looked for by it.
+func (s store) mountID(ctx context.Context) (string, error) {
+	id, err := s.knownMountID(ctx)
+	if errors.Is(err, errInvalidMountID) {
+		id, err = s.mountIDOfRecords(ctx)
+	} else if id != "" {
+		return id, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if id == "" {
+		random := make([]byte, mountIDBytes)
+		if _, err := rand.Read(random); err != nil {
+			return "", fmt.Errorf("making the mount's id: %w", err)
+		}
+		id = hex.EncodeToString(random)
+	}
+	if err := s.Put(ctx, &logical.StorageEntry{Key: mountIDKey, Value: []byte(id)}); err != nil {
+		return "", fmt.Errorf("writing the mount's id: %w", err)
+	}
+	return id, nil
+}
+
+// mountIDOfRecords returns the mount that the first readable record names; "" without any.
+func (s store) mountIDOfRecords(ctx context.Context) (string, error) {
+	folders, err := s.openFolders(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, folder := range folders {
+		names, err := s.names(ctx, folder)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range names {
+			record, err := s.get(ctx, folder+name)
+			if err != nil && !errors.Is(err, errUnreadableRecord) {
+				return "", err
+			}
+			if record == nil {
+				continue
+			}
+			if id, _, marked := parseMarker(record.Description); marked {
+				return id, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// nextCheckPrefix keeps when a folder of live records must be looked at next, where that is later
+// than its own name says: renewals move deadlines, and a start must not read every renewed record
+// to learn that.
+const nextCheckPrefix = "visits/"
+
+// nextCheck returns when a bucket must be looked at.
+func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) {
+	named := bucketStart(bucket).Add(overdueNotice)
+	if named.After(time.Now()) {
+		return named, nil
+	}
+	entry, err := s.Get(ctx, nextCheckPrefix+bucket)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading the next visit of %s: %w", bucket, err)
+	}
+	if entry == nil {
+		return named, nil
+	}
+	noted, err := time.Parse(time.RFC3339, string(entry.Value))
+	if err != nil {
+		return named, nil //nolint:nilerr // a note that cannot be read costs one early visit
+	}
+	return noted, nil
+}
+
+func (s store) putNextCheck(ctx context.Context, bucket string, next time.Time) error {
+	err := s.Put(ctx, &logical.StorageEntry{Key: nextCheckPrefix + bucket, Value: []byte(next.UTC().Format(time.RFC3339))})
+	if err != nil {
+		return fmt.Errorf("noting the next visit of %s: %w", bucket, err)
+	}
+	return nil
+}
+
+func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
+	return s.remove(ctx, nextCheckPrefix+bucket)
+}
+
+// pruneNextChecks forgets the notes of all buckets but these: one whose records have gone is not
+// visited again.
+func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
+	noted, err := s.names(ctx, nextCheckPrefix)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range noted {
+		if slices.Contains(buckets, bucket) {
+			continue
+		}
+		if err := s.deleteNextCheck(ctx, bucket); err != nil {
+			return err
+		}
+	}
+	return nil
 }

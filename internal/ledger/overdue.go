@@ -11,85 +11,67 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// deadRetention is how long the record of a dead token waits for its lease. Vault tries irrevocable
-// leases once a day, which covers two tries; a lease that comes later still is answered after
-// asking KSeF.
-const deadRetention = 2 * 24 * time.Hour
+// After its lease's end a token may live for an hour before the reconciler revokes it by itself:
+// Vault's own six attempts take about ten minutes, and clocks differ. It is noticed some time
+// before that and must still be overdue then.
+const (
+	overdueNotice  = 50 * time.Minute
+	overdueConfirm = 10 * time.Minute
+	deadlineGrace  = overdueNotice + overdueConfirm
+)
 
-// askedUntil is when nobody asks for a dead token any more. Its lease asks from its own end on,
-// which has come where it has asked before. Whether a lease was ended by force, or there is a
-// configuration, changes nothing: neither can be known, or keeps a lease from asking.
-func (r *Record) askedUntil() time.Time {
-	switch {
-	case r.NoLease:
-		return r.Ended
-	case r.LeaseEnded:
-		return r.Ended.Add(deadRetention)
+// schedule says when each folder of live records must be looked at next: not before the first
+// deadline in it, and its grace, have passed.
+type schedule map[string]time.Time
+
+func newSchedule() schedule { return make(schedule) }
+
+// add makes sure that the bucket is visited no later than the time given.
+func (a schedule) add(bucket string, visit time.Time) (earlier bool) {
+	known, noted := a[bucket]
+	if noted && !visit.Before(known) {
+		return false
 	}
-	return later(r.Ended, r.Deadline).Add(deadRetention)
+	a[bucket] = visit
+	return true
 }
 
-// reviewPending takes up what the folders of pending records hold and nobody works on, and notes
-// when live records may be due. It reads pending records only, not live ones.
-func (p *reconciler) reviewPending(ctx context.Context) (err error) {
-	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
-	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
+func (a schedule) due(now time.Time) []string {
+	var buckets []string
+	for bucket, visit := range a {
+		if !visit.After(now) {
+			buckets = append(buckets, bucket)
+		}
+	}
+	return buckets
+}
+
+// earliest returns the zero time where nothing is noted.
+func (a schedule) earliest() time.Time {
+	var visit time.Time
+	for _, candidate := range a {
+		if visit.IsZero() || candidate.Before(visit) {
+			visit = candidate
+		}
+	}
+	return visit
+}
+
+func (p *reconciler) forgetOverdue(referenceNumber string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.review = reviewState{at: time.Now(), err: err}
-	return err
+	delete(p.overdue, referenceNumber)
 }
 
-func (p *reconciler) reviewIssuing(ctx context.Context) error {
-	taken := func(nonce string) bool { return p.ledger.isInFlight(nonce) || p.isSearched(nonce) }
-	return p.each(ctx, issuingPrefix, taken, func(record *Record) error {
-		p.searchFor(record)
-		return nil
-	})
-}
-
-func (p *reconciler) reviewEnding(ctx context.Context) error {
-	return p.each(ctx, endingPrefix, p.isEnding, func(record *Record) error {
-		return p.resumeEnding(ctx, record)
-	})
-}
-
-// each goes through a folder's records, but those that somebody works on. That is asked before
-// reading: who has finished with a record has also written it. Unreadable records are skipped and
-// reported; an error is a fault of storage.
-func (p *reconciler) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
-	names, err := p.ledger.store.names(ctx, folder)
-	if err != nil {
-		return err
+// scheduleCheck notes a live record's deadline.
+func (p *reconciler) scheduleCheck(record *Record) {
+	p.mu.Lock()
+	delete(p.overdue, record.ReferenceNumber)
+	earlier := p.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
+	p.mu.Unlock()
+	if earlier {
+		p.loop.Wake()
 	}
-	var failures []error
-	for _, name := range names {
-		if taken(name) {
-			continue
-		}
-		record, err := p.ledger.store.get(ctx, folder+name)
-		if err == nil && record != nil {
-			err = do(record)
-		}
-		if err != nil && !errors.Is(err, errUnreadableRecord) {
-			failures = append(failures, err)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return errors.Join(failures...)
-}
-
-func (p *reconciler) resumeEnding(ctx context.Context, record *Record) error {
-	switch {
-	case record.State == Revoking:
-		p.revoke(record, record.Cause, false)
-		return nil
-	case time.Now().After(record.askedUntil()):
-		return p.ledger.store.remove(ctx, record.key())
-	}
-	return nil
 }
 
 func (p *reconciler) scheduleBuckets(ctx context.Context) error {
@@ -184,11 +166,4 @@ func (p *reconciler) checkOverdue(record *Record, now time.Time) {
 	if confirmed {
 		p.revoke(record, "its lease has ended and Vault has not revoked it", false)
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
