@@ -16,6 +16,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/externallogin"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -216,7 +217,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = nil, fmt.Errorf("the KSeF secrets engine failed at %s; its log has the stack", req.Path)
 		}
 	}()
-	known, warnings, err := b.checkFields(req)
+	known, warnings, err := fields.Check(b.Route(req.Path), req)
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
@@ -224,7 +225,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	readableRequest.Data, readableRequest.Storage = known, readable(req.Storage)
 	resp, err = b.Backend.HandleRequest(ctx, &readableRequest)
 	if err == nil && resp != nil && !resp.IsError() {
-		addWarnings(resp, warnings...)
+		fields.AddWarnings(resp, warnings...)
 	}
 	return nameMount(req.MountPoint, resp, err)
 }
@@ -243,3 +244,18 @@ to config once and never comes out again; or a person signs one login
 
 Begin with config, then write a role, then read creds/<role>.
 `
+
+// HandleExistenceCheck finds out whether a request creates something, by its path alone: what the
+// request carries is looked at once, by HandleRequest, and can be quoted by no error here.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			b.Logger().Error("an existence check panicked", "path", req.Path, "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+			checked, exists, err = false, false, errors.New("the KSeF secrets engine failed; its log tells where")
+		}
+	}()
+	bare := *req
+	bare.Data = nil
+	bare.Storage = readable(req.Storage)
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -38,7 +39,7 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 	if err != nil {
 		return err
 	}
-	addWarnings(response, warning)
+	fields.AddWarnings(response, warning)
 	if stored.signing() == signingCertificate {
 		return nil
 	}
@@ -55,13 +56,13 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 		if pending == "" {
 			pending = nobodyLoggedIn
 		}
-		addWarnings(response, pending)
+		fields.AddWarnings(response, pending)
 		return err
 	}
 	end := known.Refresh.ValidUntil
 	shown["session_until"] = end.UTC().Format(time.RFC3339)
 	if time.Until(end) < loginNotice {
-		addWarnings(response, fmt.Sprintf("The login that a person has signed ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
+		fields.AddWarnings(response, fmt.Sprintf("The login that a person has signed ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (c *config) toResponse() map[string]any {
 		fieldCertificateName:      c.CertificateName,
 	}
 	c.PopulateSetAutomatedRotationData(answer)
-	addContext(answer, c.Context)
+	fields.AddTaxpayer(answer, c.Context)
 	if cred, err := c.credential(); err == nil && cred != nil {
 		answer["signer_kind"] = string(cred.Identity.Kind)
 		answer["signer_identifier_type"] = cred.Identity.IdentifierType
@@ -175,7 +176,7 @@ func daysLeft(end, now time.Time) int64 {
 }
 
 func configSchema() map[int][]framework.Response {
-	fields := withRenewalFields(withContextFields(map[string]*framework.FieldSchema{
+	fields := withRenewalFields(fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
 		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},
 		"ca_certificate":          {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},

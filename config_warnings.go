@@ -6,6 +6,8 @@ package ksef
 import (
 	"context"
 
+	"vault-plugin-secrets-ksef/internal/fields"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -22,11 +24,11 @@ func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Reque
 	if err != nil {
 		b.Logger().Warn("the session in force could not be read", "error", err)
 	}
-	addWarnings(response, bound)
-	if given, _ := withoutUnset(data); !given.Get("verify").(bool) {
+	fields.AddWarnings(response, bound)
+	if given, _ := fields.WithoutUnset(data); !given.Get("verify").(bool) {
 		return response, nil
 	}
 	named := func() []rolePermissions { return b.rolesIn(ctx, current.config.Context, current.config.Context) }
-	addWarnings(response, b.rightsWarnings(ctx, current, current.config.Context, named)...)
+	fields.AddWarnings(response, b.rightsWarnings(ctx, current, current.config.Context, named)...)
 	return response, nil
 }

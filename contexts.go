@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -38,7 +39,7 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 	if !given {
 		return nil
 	}
-	allowed := distinct(raw.([]string))
+	allowed := fields.Distinct(raw.([]string))
 	for i, value := range allowed {
 		if value == everyContext {
 			continue

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -49,9 +50,9 @@ func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response,
 	if !issued.Until.IsZero() {
 		warnings = capLease(response.Secret, issued, warnings)
 	}
-	addWarnings(response, warnings...)
+	fields.AddWarnings(response, warnings...)
 	if issued.Waited != nil {
-		addWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
+		fields.AddWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
 	}
 	return response, nil
 }
@@ -106,13 +107,13 @@ func tokenResponse(issued *ledger.Issued) map[string]any {
 		"status":           string(issued.Status),
 		"issued_at":        issued.Record.Created.Format(time.RFC3339),
 	}
-	addContext(answer, issued.Record.Target.Context)
+	fields.AddTaxpayer(answer, issued.Record.Target.Context)
 	return answer
 }
 
 // tokenFields are what an answer with a token holds.
 func tokenFields() map[string]*framework.FieldSchema {
-	return withContextFields(map[string]*framework.FieldSchema{
+	return fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"token": {
 			Type: framework.TypeString, Description: "The KSeF token. KSeF shows it once, and so does Vault.",
 			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},

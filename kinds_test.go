@@ -4,7 +4,6 @@
 package ksef
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -108,62 +107,6 @@ func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
 		require.Contains(t, text, ", nip, ")
 		for _, ignored := range []string{"certificate_days_left", "session_until", "signer_name", fieldTokensNotice} {
 			require.NotContains(t, text, ignored)
-		}
-	})
-}
-
-// What Vault takes in other forms than its field's kind is taken here too.
-func TestFieldKindsLegitimate(t *testing.T) {
-	fields := map[string]*framework.FieldSchema{
-		"bool": {Type: framework.TypeBool}, "int": {Type: framework.TypeInt}, "duration": {Type: framework.TypeDurationSecond},
-		"list": {Type: framework.TypeCommaStringSlice}, "text": {Type: framework.TypeString},
-	}
-	for field, values := range map[string][]any{
-		"bool":     {true, "true", "false", "1", 1, json.Number("0"), "", nil},
-		"int":      {20, "20", json.Number("20"), float64(20), "", nil},
-		"duration": {30, "30", "30s", "1h30m", json.Number("30"), float64(30), "0", "", "2d", nil},
-		"list":     {"a,b", []any{"a", "b"}, []string{"a"}, []any{}, "", nil},
-		"text":     {"a", "", json.Number("5265877635"), 5265877635, nil},
-	} {
-		for _, value := range values {
-			require.NoError(t, checkKinds(fields, map[string]any{field: value}), "%s: %#v", field, value)
-		}
-	}
-}
-
-// FuzzFieldKinds holds that every value is refused in words that do not depend on it, or can be
-// read without an error.
-func FuzzFieldKinds(f *testing.F) {
-	for _, seed := range []string{
-		`"text"`, `""`, `"30s"`, `30`, `-1`, `1e999`, `true`, `null`, `[]`, `["a","b"]`, `[["a"]]`, `[{"a":1}]`, `{}`, `{"a":{"b":[1]}}`,
-		`"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----"`, `[null]`, `"1,2"`, `99999999999999999999`, `"9223372036854775807h"`,
-	} {
-		f.Add([]byte(seed))
-	}
-	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)
-	f.Fuzz(func(t *testing.T, text []byte) {
-		decoder := json.NewDecoder(bytes.NewReader(text))
-		decoder.UseNumber()
-		var value any
-		if decoder.Decode(&value) != nil {
-			return
-		}
-		for _, path := range b.Paths {
-			for field, schema := range path.Fields {
-				given := map[string]any{field: value}
-				err := checkKinds(path.Fields, given)
-				if err == nil {
-					data := &framework.FieldData{Raw: given, Schema: path.Fields}
-					require.NoError(t, data.Validate())
-					require.NotPanics(t, func() { data.Get(field) })
-					continue
-				}
-				fault, remedy := kindOf(schema.Type)
-				require.Contains(t, []string{
-					field + ": " + fault + "; " + remedy,
-					field + ": holds a private key; give a private key in private_key of config, and nowhere else",
-				}, err.Error())
-			}
 		}
 	})
 }

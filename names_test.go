@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,7 +21,7 @@ func TestNames(t *testing.T) {
 		sent, stored := m.AllRequests(), m.Keys("")
 		for _, name := range []string{
 			"ADMIN", "Admin", "admiN", "0..0", "..", "a..b", "-admin", "admin-", ".admin", "admin.", "ad min", "admin ", "a/b", "admin/",
-			"ąę", "ad%min", "ad\nmin", "ad\x00min", strings.Repeat("a", longestName+1), "{{.RoleName}}",
+			"ąę", "ad%min", "ad\nmin", "ad\x00min", strings.Repeat("a", fields.MaxName+1), "{{.RoleName}}",
 		} {
 			for path, operations := range map[string][]logical.Operation{
 				"roles/": {logical.ReadOperation, logical.UpdateOperation, logical.DeleteOperation},
@@ -45,7 +46,7 @@ func TestNames(t *testing.T) {
 	})
 	t.Run("lawful", func(t *testing.T) {
 		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			for _, name := range []string{"a", "_", "7", "a.b", "a-b", "a_b.c-d", strings.Repeat("a", longestName)} {
+			for _, name := range []string{"a", "_", "7", "a.b", "a-b", "a_b.c-d", strings.Repeat("a", fields.MaxName)} {
 				m.Must(m.Write("roles/"+name, map[string]any{"permissions": "InvoiceRead", "description": "Role of ours"}))
 				require.NotNil(t, m.Must(m.Read("roles/"+name, nil)), name)
 				m.Must(m.Delete("roles/" + name))

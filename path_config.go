@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/session"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -21,7 +22,7 @@ func (b *backend) pathConfig() []*framework.Path {
 	path := &framework.Path{
 		Pattern:      "config",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration"},
-		Fields: withRenewalFields(withContextDefault("that of the certificate", map[string]*framework.FieldSchema{
+		Fields: withRenewalFields(fields.WithTaxpayerDefault("that of the certificate", map[string]*framework.FieldSchema{
 			"environment": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{"test", "demo", "production"},
@@ -86,15 +87,15 @@ func (b *backend) pathConfig() []*framework.Path {
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
-			logical.UpdateOperation: forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
-			logical.ReadOperation:   readOperation(readingOnly(b.pathConfigRead), "read", configSchema()),
-			logical.DeleteOperation: forwarded(b.pathConfigDelete, "delete", noContentOrWarnings()),
+			logical.CreateOperation: fields.Forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
+			logical.ReadOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathConfigRead), "read", configSchema()),
+			logical.DeleteOperation: fields.Forwarded(b.pathConfigDelete, "delete", fields.NoContentOrWarnings()),
 		},
 		HelpSynopsis:    "Configure the KSeF environment and the credential that signs logins.",
 		HelpDescription: strings.TrimSpace(helpConfig),
 	}
-	maps.Copy(path.Fields, readOnly(configComputed()))
+	maps.Copy(path.Fields, fields.ReadOnly(configComputed()))
 	return []*framework.Path{path}
 }
 
@@ -104,7 +105,7 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	data, unset := withoutUnset(data)
+	data, unset := fields.WithoutUnset(data)
 	forced, err := consentsFrom(data)
 	if err != nil {
 		return errorResponse(err)
@@ -177,9 +178,9 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	b.logConfigured(current, next, unproven)
 	if next.signing() == signingCertificate && unproven == "" {
 		// What a person has signed for the same subject is no longer needed.
-		addWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
+		fields.AddWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
 	}
-	addWarnings(response, warning, replaced, left, unproven, b.notices.freshWarning())
+	fields.AddWarnings(response, warning, replaced, left, unproven, b.notices.freshWarning())
 	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	return response, nil
 }
@@ -248,10 +249,10 @@ func (b *backend) commitConfig(ctx context.Context, current *config, built *conn
 	}
 	response := &logical.Response{}
 	if replaces(current, built.config) {
-		addWarnings(response, maybeOpen(b.endSessions(ctx, current, current.api() != built.config.api())))
+		fields.AddWarnings(response, maybeOpen(b.endSessions(ctx, current, current.api() != built.config.api())))
 	}
 	if err := built.sessions.Save(ctx, built.config.Context); err != nil {
-		addWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
+		fields.AddWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
 	}
 	b.connection.replace(built)
 	if err := b.limiters.OpenOwn(ctx, built.config.URL, built.config.Context); err != nil {
@@ -286,7 +287,7 @@ func (b *backend) endSessions(ctx context.Context, current *config, all bool) er
 }
 
 func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	data, _ = withoutUnset(data)
+	data, _ = fields.WithoutUnset(data)
 	forced, err := consentsFrom(data)
 	if err != nil {
 		return errorResponse(err)
@@ -319,7 +320,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced
 	var unreadable *unreadableConfigError
 	if errors.As(err, &unreadable) {
 		left, err := b.deleteUnreadableConfig(ctx, req.Storage, unreadable, forced)
-		addWarnings(response, left)
+		fields.AddWarnings(response, left)
 		return response, err
 	}
 	if err != nil || current == nil {
@@ -353,7 +354,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced
 	ended := b.endSessions(ctx, current, true)
 	b.connection.replace(nil)
 	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
-	addWarnings(response, warning, replaced, left, maybeOpen(ended))
+	fields.AddWarnings(response, warning, replaced, left, maybeOpen(ended))
 	return response, nil
 }
 

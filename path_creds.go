@@ -10,6 +10,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,15 +18,15 @@ import (
 
 func (b *backend) pathCreds() []*framework.Path {
 	return []*framework.Path{{
-		Pattern:      "creds/" + anyName("role"),
+		Pattern:      "creds/" + fields.AnyName("role"),
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields: map[string]*framework.FieldSchema{
-			"role": nameField("role"),
+			"role": fields.NameSchema("role"),
 			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped. Default: the role's ttl."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   forwarded(b.pathCredsRead, "generate", issueSchema()),
-			logical.UpdateOperation: forwarded(b.pathCredsRead, "generate-with-parameters", issueSchema()),
+			logical.ReadOperation:   fields.Forwarded(b.pathCredsRead, "generate", issueSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathCredsRead, "generate-with-parameters", issueSchema()),
 		},
 		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
 		HelpDescription: strings.TrimSpace(helpCreds),
@@ -39,7 +40,7 @@ func (b *backend) pathCreds() []*framework.Path {
 }
 
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name, err := nameFrom(data, "role")
+	name, err := fields.ReadName(data, "role")
 	if err != nil {
 		return errorResponse(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
 	"vault-plugin-secrets-ksef/internal/externallogin"
+	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -21,7 +22,7 @@ func (b *backend) pathLogin() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "login/begin",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "begin", OperationSuffix: "login"},
-		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
 			"subject_identifier_type": {
 				Type:          framework.TypeString,
 				AllowedValues: []any{xades.CertificateSubject, xades.CertificateFingerprint},
@@ -29,7 +30,7 @@ func (b *backend) pathLogin() []*framework.Path {
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathLoginBegin, "begin", loginBeginSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathLoginBegin, "begin", loginBeginSchema()),
 		},
 		HelpSynopsis:    "Get the request that a person signs to log in to KSeF.",
 		HelpDescription: strings.TrimSpace(helpLoginBegin),
@@ -44,7 +45,7 @@ func (b *backend) pathLogin() []*framework.Path {
 			},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathLoginComplete, "complete", loginCompleteSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathLoginComplete, "complete", loginCompleteSchema()),
 		},
 		HelpSynopsis:    "Log in to KSeF with a request that a person has signed.",
 		HelpDescription: strings.TrimSpace(helpLoginComplete),
@@ -93,9 +94,9 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 		"auth_token_request": string(begun.Document), "challenge": begun.Challenge,
 		"subject_identifier_type": begun.SubjectType, "valid_until": begun.ValidUntil.Format(time.RFC3339), "client_ip": begun.ClientIP,
 	}
-	addContext(answer, taxpayer)
+	fields.AddTaxpayer(answer, taxpayer)
 	response := &logical.Response{Data: answer}
-	addWarnings(response, warning)
+	fields.AddWarnings(response, warning)
 	return response, nil
 }
 
@@ -120,12 +121,12 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 		return errorResponse(err)
 	}
 	response := &logical.Response{Data: map[string]any{"status": "pending", "reference_number": submitted.ReferenceNumber}}
-	addContext(response.Data, submitted.Context)
+	fields.AddTaxpayer(response.Data, submitted.Context)
 	if signer := submitted.Signer; signer != nil {
 		response.Data["signer_identifier_type"], response.Data["signer_identifier"] = signer.IdentifierType, signer.Identifier
 		response.Data["signer_name"] = signer.Name
 	}
-	addWarnings(response, warning, b.notices.freshWarning())
+	fields.AddWarnings(response, warning, b.notices.freshWarning())
 	if !ended {
 		response.AddWarning("KSeF has not decided yet; with a qualified certificate it asks the issuer first, which can take minutes. The engine finishes the login by itself; status shows what becomes of it.")
 		return response, nil
@@ -183,7 +184,7 @@ func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
 	shown := make([]map[string]any, 0, len(states))
 	for _, state := range states {
 		one := map[string]any{"status": "begun", "since": state.Began.Format(time.RFC3339)}
-		addContext(one, state.Context)
+		fields.AddTaxpayer(one, state.Context)
 		switch {
 		case state.Failure != "":
 			one["status"], one["reference_number"], one["error"] = "failed", state.ReferenceNumber, state.Failure
@@ -235,7 +236,7 @@ func (b *backend) pendingReference(ctx context.Context, taxpayer client.ContextI
 func loginBeginSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
 			"auth_token_request":      {Type: framework.TypeString, Description: "The XML that is to be signed, as it is."},
 			"challenge":               {Type: framework.TypeString, Description: "KSeF's challenge in it."},
 			"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF is to identify the signer."},
@@ -248,7 +249,7 @@ func loginBeginSchema() map[int][]framework.Response {
 func loginCompleteSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
 			"status":                 {Type: framework.TypeString, Description: "active, or pending where the engine goes on by itself."},
 			"reference_number":       {Type: framework.TypeString, Description: "KSeF's number of the login."},
 			"session_until":          {Type: framework.TypeTime, Description: "When the login ends; only a person can repeat it."},

@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -23,11 +24,11 @@ const rolesPrefix = "roles/"
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern:      rolesPrefix + anyName("name"),
+			Pattern:      rolesPrefix + fields.AnyName("name"),
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
-				"name":        nameField("role"),
-				"permissions": permissionsField(),
+			Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
+				"name":        fields.NameSchema("role"),
+				"permissions": fields.PermissionsSchema(),
 				"description": {
 					Type:        framework.TypeString,
 					Default:     description.Default,
@@ -38,10 +39,10 @@ func (b *backend) pathRoles() []*framework.Path {
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: forwarded(b.pathRoleWrite, "write", noContentOrWarnings()),
-				logical.UpdateOperation: forwarded(b.pathRoleWrite, "write", noContentOrWarnings()),
-				logical.ReadOperation:   readOperation(readingOnly(b.pathRoleRead, "name"), "read", roleSchema()),
-				logical.DeleteOperation: deleteOperation(b.pathRoleDelete, "delete"),
+				logical.CreateOperation: fields.Forwarded(b.pathRoleWrite, "write", fields.NoContentOrWarnings()),
+				logical.UpdateOperation: fields.Forwarded(b.pathRoleWrite, "write", fields.NoContentOrWarnings()),
+				logical.ReadOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathRoleRead, "name"), "read", roleSchema()),
+				logical.DeleteOperation: fields.DeleteOperation(b.pathRoleDelete, "delete"),
 			},
 			HelpSynopsis:    "Configure what tokens an application may have, and for how long.",
 			HelpDescription: strings.TrimSpace(helpRole),
@@ -50,7 +51,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			Pattern:      rolesPrefix + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: readOperation(b.pathRoleList, "list", listSchema("Names of the roles.")),
+				logical.ListOperation: fields.ReadOperation(b.pathRoleList, "list", fields.ListSchema("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
 			HelpDescription: strings.TrimSpace(helpRoles),
@@ -59,7 +60,7 @@ func (b *backend) pathRoles() []*framework.Path {
 }
 
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *framework.FieldData) (bool, error) {
-	name, err := nameFrom(data, "name")
+	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return false, nil //nolint:nilerr // the request itself says so
 	}
@@ -71,7 +72,7 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *fr
 }
 
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name, err := nameFrom(data, "name")
+	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -80,7 +81,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err != nil && !errors.Is(err, errUnreadableRole) {
 		return nil, err
 	}
-	data, unset := withoutUnset(data)
+	data, unset := fields.WithoutUnset(data)
 	next, err := applyRole(name, current, data, unset)
 	if err != nil {
 		return errorResponse(err)
@@ -94,9 +95,9 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
-	addWarnings(response, b.ttlWarnings(current, next)...)
-	addWarnings(response, stranger)
-	addWarnings(response, b.roleRightsWarnings(ctx, name, next)...)
+	fields.AddWarnings(response, b.ttlWarnings(current, next)...)
+	fields.AddWarnings(response, stranger)
+	fields.AddWarnings(response, b.roleRightsWarnings(ctx, name, next)...)
 	if len(response.Warnings) == 0 {
 		return nil, nil
 	}
@@ -104,7 +105,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 }
 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name, err := nameFrom(data, "name")
+	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -118,12 +119,12 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 		"ttl":         int64(role.TTL / time.Second),
 		"max_ttl":     int64(role.MaxTTL / time.Second),
 	}
-	addContext(answer, role.Context)
+	fields.AddTaxpayer(answer, role.Context)
 	return &logical.Response{Data: answer}, nil
 }
 
 func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name, err := nameFrom(data, "name")
+	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -198,7 +199,7 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	}
 	var err error
 	if _, given := data.GetOk("permissions"); given || len(next.Permissions) == 0 {
-		if next.Permissions, err = permissionsFrom(data); err != nil {
+		if next.Permissions, err = fields.ReadPermissions(data); err != nil {
 			return nil, err
 		}
 	}
@@ -279,7 +280,7 @@ func checkTTL(ttl, maxTTL time.Duration) error {
 func roleSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
 			"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
 			"description": {Type: framework.TypeString, Description: "Template of a token's description."},
 			"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -24,9 +25,9 @@ func (b *backend) pathRotateRoot() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "config/rotate-root",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "root"},
-		Fields:       withRequestFields(map[string]*framework.FieldSchema{}, contextOfConfig, contextOfConfig),
+		Fields:       withRequestFields(map[string]*framework.FieldSchema{}, fields.TaxpayerOfConfig, fields.TaxpayerOfConfig),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathRotateRootWrite, "rotate", rotateRootSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathRotateRootWrite, "rotate", rotateRootSchema()),
 		},
 		HelpSynopsis:    "Replace the signing credential by a KSeF certificate whose key is made in Vault.",
 		HelpDescription: strings.TrimSpace(helpRotateRoot),
@@ -94,7 +95,7 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 			"certificate_serial_number": state.Last.SerialNumber, "retired_serial_number": state.Last.Retired,
 		}
 		addSigner(response.Data, state.Last.Subject, state.Last.SubjectName)
-		addWarnings(response, state.Last.Warning)
+		fields.AddWarnings(response, state.Last.Warning)
 	}
 	return response, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -22,7 +23,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		Pattern:      "status",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: forwarded(b.pathStatusRead, "read", statusSchema()),
+			logical.ReadOperation: fields.Forwarded(b.pathStatusRead, "read", statusSchema()),
 		},
 		HelpSynopsis:    "Read whether all is well, and what to do where it is not.",
 		HelpDescription: strings.TrimSpace(helpStatus),
@@ -112,7 +113,7 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 			"signer":           session.Subject,
 			"signed_outside":   session.External,
 		}
-		addContext(one, session.Context)
+		fields.AddTaxpayer(one, session.Context)
 		shown = append(shown, one)
 	}
 	return shown, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -24,11 +25,11 @@ func (b *backend) pathTidy() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tidy",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy"},
-		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
 			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done. Default: true."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathTidyWrite, "tidy", tidyResponse()),
+			logical.UpdateOperation: fields.Forwarded(b.pathTidyWrite, "tidy", tidyResponse()),
 		},
 		HelpSynopsis:    "Reconcile this mount's records with KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidy),
@@ -71,7 +72,7 @@ func tidyReportSchema(report *ledger.TidyReport, taxpayer client.ContextIdentifi
 		"revoking":      report.Revoking,
 		"closed":        report.Closed,
 	}
-	addContext(answer, taxpayer)
+	fields.AddTaxpayer(answer, taxpayer)
 	return answer
 }
 
@@ -85,7 +86,7 @@ func orEmpty(list []string) []string {
 func tidyResponse() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
 			"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
 			"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
 			"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},

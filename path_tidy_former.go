@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -23,12 +24,12 @@ func (b *backend) pathTidyFormer() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      tidyFormerPath,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "former-mount"},
-		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
 			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the mount that is gone: the 12 digits after \"vault:\" in the description of its tokens."},
 			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked. Default: none; nothing is revoked."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathTidyFormerWrite, "tidy", tidyFormerSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathTidyFormerWrite, "tidy", tidyFormerSchema()),
 		},
 		HelpSynopsis:    "Find and revoke the tokens that a removed mount has left in KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidyFormer),
@@ -135,14 +136,14 @@ func formerResponse(request formerRequest, found []client.Token, revoked []strin
 		"revoked":  orEmpty(revoked),
 		"left":     len(found) - len(revoked),
 	}
-	addContext(answer, request.context)
+	fields.AddTaxpayer(answer, request.context)
 	return answer
 }
 
 func tidyFormerSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
-		Fields: withContextFields(map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
 			"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
 			"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
 			"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},

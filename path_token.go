@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -21,9 +22,9 @@ import (
 
 func (b *backend) pathToken() []*framework.Path {
 	return []*framework.Path{{
-		Pattern:      "tokens/" + anyName("reference_number"),
+		Pattern:      "tokens/" + fields.AnyName("reference_number"),
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "token"},
-		Fields: withContextDefault("that of the token's record, otherwise that of config", map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayerDefault("that of the token's record, otherwise that of config", map[string]*framework.FieldSchema{
 			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},
 			"unknown_to_ksef": {
 				Type:        framework.TypeBool,
@@ -31,8 +32,8 @@ func (b *backend) pathToken() []*framework.Path {
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   forwarded(readingOnly(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenSchema()),
-			logical.DeleteOperation: forwarded(b.pathTokenDelete, "revoke", noContentOrWarnings()),
+			logical.ReadOperation:   fields.Forwarded(fields.WarnOfUnused(b.pathTokenRead, "reference_number", "nip", "internal_id"), "read", tokenSchema()),
+			logical.DeleteOperation: fields.Forwarded(b.pathTokenDelete, "revoke", fields.NoContentOrWarnings()),
 		},
 		HelpSynopsis:    "Read or revoke a KSeF token.",
 		HelpDescription: strings.TrimSpace(helpToken),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -124,7 +125,7 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 	}
 	response := &logical.Response{Secret: req.Secret}
 	response.Secret.TTL, response.Secret.MaxTTL = renewed.ttl, renewed.maxTTL
-	addWarnings(response, renewed.warning)
+	fields.AddWarnings(response, renewed.warning)
 	return response, nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -27,8 +28,8 @@ func (b *backend) pathTokens() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tokens/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "tokens"},
-		Fields: withContextDefault(contextOfConfig, map[string]*framework.FieldSchema{
-			"permissions": permissionsField(),
+		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
+			"permissions": fields.PermissionsSchema(),
 			"description": {
 				Type:        framework.TypeString,
 				Description: "Write: the new token's description in KSeF, required. Read: part of the description to look for, 3 characters or more. Default: any.",
@@ -45,9 +46,9 @@ func (b *backend) pathTokens() []*framework.Path {
 			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page. Default: the first page."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(b.pathTokensWrite, "generate", issueSchema()),
-			logical.ReadOperation:   forwarded(readingOnly(b.pathTokensRead, tokensFilters()...), "query", tokensSchema()),
-			logical.ListOperation:   readOperation(readingOnly(b.pathTokensList), "list", listSchema("Reference numbers of this mount's tokens.")),
+			logical.UpdateOperation: fields.Forwarded(b.pathTokensWrite, "generate", issueSchema()),
+			logical.ReadOperation:   fields.Forwarded(fields.WarnOfUnused(b.pathTokensRead, tokensFilters()...), "query", tokensSchema()),
+			logical.ListOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathTokensList), "list", fields.ListSchema("Reference numbers of this mount's tokens.")),
 		},
 		HelpSynopsis:    "Issue a token with given permissions, or read KSeF's list of tokens.",
 		HelpDescription: strings.TrimSpace(helpTokens),
@@ -63,7 +64,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
 		return errorResponse(err)
 	}
-	permissions, err := permissionsFrom(data)
+	permissions, err := fields.ReadPermissions(data)
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -164,7 +165,7 @@ func metadataSchema(token *client.Token) map[string]any {
 		"status":           string(token.Status),
 		"issued_at":        token.Created.UTC().Format(time.RFC3339),
 	}
-	addContext(answer, client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
+	fields.AddTaxpayer(answer, client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
 	if token.LastUsed != nil {
 		answer["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
 	}
@@ -186,7 +187,7 @@ func (b *backend) pathTokensList(ctx context.Context, _ *logical.Request, _ *fra
 }
 
 func metadataFields() map[string]*framework.FieldSchema {
-	return withContextFields(map[string]*framework.FieldSchema{
+	return fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"reference_number": {Type: framework.TypeString, Description: "KSeF's number of the token."},
 		"author":           {Type: framework.TypeString, Description: "Who made the token."},
 		"author_type":      {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -183,7 +184,7 @@ func normal(t *rapid.T, field string, value any) any {
 		require.NoError(t, err)
 		return address
 	case "permissions", fieldAllowedContexts:
-		return distinct(value.([]string))
+		return fields.Distinct(value.([]string))
 	case "certificate":
 		certificates, err := credential.ReadCertificates(value.(string))
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -67,7 +68,7 @@ func (r *statusReport) revocationQueue(open ledger.Open, pending ledger.Pending)
 		one := map[string]any{
 			"reference_number": oldest.ReferenceNumber, "since": inUTC(pending.OldestSince), "next_attempt": inUTC(oldest.Next),
 		}
-		addContext(one, oldest.Context)
+		fields.AddTaxpayer(one, oldest.Context)
 		if oldest.Err != nil {
 			one["last_error"] = oldest.Err.Error()
 		}
@@ -93,7 +94,7 @@ func (r *statusReport) addLimits(all map[ratelimit.Key][]ratelimit.Usage) {
 
 func (r *statusReport) addConfig(stored *config, shown map[string]any) {
 	r.flat["url"], r.flat["signing"] = stored.URL, shown["signing"]
-	addContext(r.flat, stored.Context)
+	fields.AddTaxpayer(r.flat, stored.Context)
 	if end := shown["certificate_not_after"]; end != nil {
 		r.flat["certificate_not_after"] = end
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -52,7 +53,7 @@ func (r *statusReport) warn(urgency urgency, sentence string, warnings ...string
 		return
 	}
 	r.troubles = append(r.troubles, statusTrouble{urgency, sentence, true})
-	addWarnings(r.response, warnings...)
+	fields.AddWarnings(r.response, warnings...)
 }
 
 // summary is one sentence for the most important trouble.

@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -263,7 +264,7 @@ func (b *backend) addUnmountStatus(ctx context.Context, open ledger.Open, respon
 	case id != "":
 		response.Data["mount_id"] = id
 	}
-	addWarnings(response, b.unmountWarning(open))
+	fields.AddWarnings(response, b.unmountWarning(open))
 }
 
 func (b *backend) warnOfUnmount(ctx context.Context, response *logical.Response) error {
@@ -271,6 +272,6 @@ func (b *backend) warnOfUnmount(ctx context.Context, response *logical.Response)
 	if err != nil {
 		return err
 	}
-	addWarnings(response, b.unmountWarning(open))
+	fields.AddWarnings(response, b.unmountWarning(open))
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -236,7 +237,7 @@ func panicking() *framework.Path {
 	return &framework.Path{
 		Pattern: "panics",
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: readOperation(func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+			logical.ReadOperation: fields.ReadOperation(func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				panic("the-secret-in-the-panic")
 			}, "panic", nil),
 		},
