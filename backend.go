@@ -22,6 +22,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/unreadable"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -47,7 +48,7 @@ func NewFactory(version string) logical.Factory {
 func newFactory(version string, registry *ratelimit.Registry, transport http.RoundTripper) logical.Factory {
 	loaded := newLoadedMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(version, readable(conf.StorageView), registry, transport)
+		b := newBackend(version, unreadable.Storage(conf.StorageView), registry, transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
@@ -73,7 +74,7 @@ type backend struct {
 	rotation     *rotation.Rotation
 	logins       *externallogin.Logins
 	maintenance  *background.Loop
-	unreadable   *unreadable
+	unreadable   *unreadable.Entries
 	notices      notices
 	unmounting   unmounting
 	loadedMounts *loadedMounts
@@ -87,7 +88,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 		storage:    storage,
 		userAgent:  "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
 		transport:  transport,
-		unreadable: newUnreadable(storage),
+		unreadable: unreadable.New(storage),
 	}
 	b.limiters = limiters.New(registry, storage, b.onUnreadable)
 	b.connection.lock = semaphore.NewWeighted(1)
@@ -222,7 +223,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	readableRequest := *req
-	readableRequest.Data, readableRequest.Storage = known, readable(req.Storage)
+	readableRequest.Data, readableRequest.Storage = known, unreadable.Storage(req.Storage)
 	resp, err = b.Backend.HandleRequest(ctx, &readableRequest)
 	if err == nil && resp != nil && !resp.IsError() {
 		fields.AddWarnings(resp, warnings...)
@@ -256,6 +257,6 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	}()
 	bare := *req
 	bare.Data = nil
-	bare.Storage = readable(req.Storage)
+	bare.Storage = unreadable.Storage(req.Storage)
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }

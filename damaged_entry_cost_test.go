@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/unreadable"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -27,7 +28,7 @@ type countingDisk struct {
 	undecryptable atomic.Value
 }
 
-var errUndecryptable = fmt.Errorf("%s", undecryptable)
+var errUndecryptable = fmt.Errorf("%s", unreadable.Undecryptable)
 
 func (d *countingDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	d.reads.Add(1)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/unreadable"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -91,7 +92,7 @@ func (m *Mount) RememberSessions() {
 		if strings.HasPrefix(key, "ledger/") {
 			continue // records hold none, and a benchmark has 100,000
 		}
-		entry, err := readable(m.Storage).Get(ctx, key)
+		entry, err := unreadable.Storage(m.Storage).Get(ctx, key)
 		require.NoError(m.T, err)
 		if entry != nil {
 			m.Remember(secretsIn(entry.Value)...)

@@ -6,13 +6,18 @@ package ksef
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"path"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -212,3 +217,61 @@ trouble and what to do. Everything that needs attention is a warning besides.
 The other fields have one value each. verbose has the details, and is read best
 with: vault read -format=yaml ksef/status
 `
+
+// maxUnreadableShown bounds the unreadable entries that status names.
+const maxUnreadableShown = 20
+
+// onUnreadable logs an entry once. Its value stays out of the log.
+func (b *backend) onUnreadable(entry *logical.StorageEntry, err error) {
+	if b.unreadable.Add(entry) {
+		b.Logger().Error("a storage entry cannot be read and is skipped", "key", entry.Key, "error", err)
+	}
+}
+
+// addUnreadable shows in status which entries are skipped.
+func (b *backend) addUnreadable(ctx context.Context, report *statusReport) error {
+	keys, err := b.unreadable.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	count, shown := len(keys), keys[:min(len(keys), maxUnreadableShown)]
+	report.flat["unreadable_entries"] = count
+	report.details["unreadable"] = map[string]any{"count": count, "keys": shown}
+	if count == 0 {
+		return nil
+	}
+	more := ""
+	if count > len(shown) {
+		more = fmt.Sprintf(" and %d more", count-len(shown))
+	}
+	noun := "storage entries"
+	if count == 1 {
+		noun = "storage entry"
+	}
+	report.warn(troubleUnreadable, "Storage entries cannot be read and are skipped: find out who wrote them, and delete or write anew those that the warning names.",
+		fmt.Sprintf("%d %s that cannot be read, and skipped: %s%s.%s", count, noun, strings.Join(shown, ", "), more, unreadableRemedies(shown)))
+	return nil
+}
+
+// unreadableRemedies says what to do with each kind of entry among keys, by the first of its kind.
+func unreadableRemedies(keys []string) string {
+	kinds := []struct{ prefix, remedy string }{
+		{ledger.StoragePrefix + "live/", " The token of a live record is revoked with: vault delete <mount>/tokens/%s"},
+		{ledger.StoragePrefix + "ending/", " The token of an ending record is revoked with: vault delete <mount>/tokens/%s"},
+		{rolesPrefix, " Write the role anew with all its fields, or: vault delete <mount>/roles/%s"},
+		{rotation.StorageKey, " The rotation is given up with: vault write <mount>/config force=rotation"},
+	}
+	var all strings.Builder
+	for _, kind := range kinds {
+		i := slices.IndexFunc(keys, func(key string) bool { return strings.HasPrefix(key, kind.prefix) })
+		if i < 0 {
+			continue
+		}
+		remedy := kind.remedy
+		if strings.Contains(remedy, "%s") {
+			remedy = fmt.Sprintf(remedy, path.Base(keys[i]))
+		}
+		all.WriteString(remedy)
+	}
+	return all.String()
+}

@@ -166,7 +166,7 @@ func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
 	const text = "the mount is being unloaded while it is disabled or moved, and KSeF has not confirmed that these tokens are revoked: " +
 		"if the mount goes, another mount's tidy/former finds and revokes them by mount_id"
 	id := b.mountID(ctx)
-	unreadable, err := b.unreadable.keys(ctx)
+	unreadable, err := b.unreadable.Keys(ctx)
 	if err != nil {
 		b.Logger().Error("records of tokens that cannot be read could not be looked for", "mount_id", id, "error", err)
 	}

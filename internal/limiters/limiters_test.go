@@ -52,16 +52,16 @@ func (m *mounts) setLimits(groups client.RateLimitGroups) {
 	require.NoError(m.t, m.sets[0].SetLimits(m.t.Context(), testURL, taxpayer, groups))
 }
 
-func (m *mounts) admit(mount int, in client.ContextIdentifier, endpoint string, wait ratelimit.Wait) client.Permit {
+func (m *mounts) admit(mount int, taxpayer client.ContextIdentifier, endpoint string, wait ratelimit.Wait) client.Permit {
 	m.t.Helper()
-	permit, err := m.sets[mount].For(testURL, in, wait).Admit(m.t.Context(), endpoint)
+	permit, err := m.sets[mount].For(testURL, taxpayer, wait).Admit(m.t.Context(), endpoint)
 	require.NoError(m.t, err)
 	return permit
 }
 
 // usage is what a mount knows of an endpoint.
-func (m *mounts) usage(mount int, in client.ContextIdentifier, endpoint string) ratelimit.Usage {
-	for _, usage := range m.sets[mount].Usage()[keyOf(testURL, in)] {
+func (m *mounts) usage(mount int, taxpayer client.ContextIdentifier, endpoint string) ratelimit.Usage {
+	for _, usage := range m.sets[mount].Usage()[keyOf(testURL, taxpayer)] {
 		if usage.Endpoint == endpoint {
 			return usage
 		}
@@ -69,8 +69,8 @@ func (m *mounts) usage(mount int, in client.ContextIdentifier, endpoint string) 
 	return ratelimit.Usage{}
 }
 
-func (m *mounts) limits(in client.ContextIdentifier, endpoint string) []int {
-	usage := m.usage(0, in, endpoint)
+func (m *mounts) limits(taxpayer client.ContextIdentifier, endpoint string) []int {
+	usage := m.usage(0, taxpayer, endpoint)
 	return []int{usage.Second.Limit, usage.Minute.Limit, usage.Hour.Limit}
 }
 
