@@ -19,6 +19,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
+	"vault-plugin-secrets-ksef/internal/mountpath"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
@@ -228,7 +229,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if err == nil && resp != nil && !resp.IsError() {
 		fields.AddWarnings(resp, warnings...)
 	}
-	return nameMount(req.MountPoint, resp, err)
+	return mountpath.Name(req.MountPoint, resp, err)
 }
 
 const helpMount = `

@@ -4,7 +4,6 @@
 package ksef
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -44,14 +43,6 @@ func TestAnswerNamesTheMount(t *testing.T) {
 			require.Contains(t, m.Must(m.Read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
 		})
 	})
-	t.Run("and keeps the status", func(t *testing.T) {
-		inner := &statusError{error: errors.New("see vault list <mount>/roles"), status: http.StatusTooManyRequests}
-		_, err := nameMount("team/ksef/", nil, inner)
-		require.EqualError(t, err, "see vault list team/ksef/roles")
-		require.Equal(t, http.StatusTooManyRequests, statusOf(nil, err))
-		_, err = nameMount("ksef/", nil, logical.ErrUnsupportedOperation)
-		require.Equal(t, logical.ErrUnsupportedOperation, err)
-	})
 	t.Run("in the details of status", func(t *testing.T) {
 		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 			require.Error(t, m.Revoke(m.Lease(issued)))
@@ -59,12 +50,6 @@ func TestAnswerNamesTheMount(t *testing.T) {
 			require.Contains(t, details, "vault delete ksef/tokens/"+issued.Data["reference_number"].(string))
 			require.NotContains(t, details, "<mount>")
 		})
-	})
-	t.Run("and leaves what users have stored", func(t *testing.T) {
-		response := &logical.Response{Data: map[string]any{"description": "<mount>/x", "error": "<mount>/y", "more": ""}}
-		named, err := nameMount("ksef/", response, nil)
-		require.NoError(t, err)
-		require.Equal(t, "<mount>/x", named.Data["description"])
 	})
 }
 
