@@ -9,7 +9,6 @@ import (
 	"net/http"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -71,8 +70,7 @@ func saysNothing(err error) bool {
 // isInputError says that an error is the user's mistake.
 func isInputError(err error) bool {
 	var input *client.InputError
-	var held *credential.InputError
-	return errors.As(err, &input) || errors.As(err, &held)
+	return errors.As(err, &input)
 }
 
 // needsOperator says that an error lasts until somebody mends its cause.

@@ -11,7 +11,6 @@ package client
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -193,15 +192,4 @@ func rootPool(caCertificate string) (*x509.CertPool, error) {
 		}
 	}
 	return pool, nil
-}
-
-// InputError is a user's mistake: which field, what is wrong with it, and what would be right.
-type InputError struct {
-	Field  string
-	Fault  string
-	Remedy string
-}
-
-func (e *InputError) Error() string {
-	return fmt.Sprintf("%s: %s; %s", e.Field, e.Fault, e.Remedy)
 }

@@ -12,6 +12,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+
+	"vault-plugin-secrets-ksef/client"
 )
 
 // Source is a credential as its holder gives it: either Certificate with PrivateKey, or PKCS12.
@@ -41,7 +43,7 @@ type Credential struct {
 }
 
 // Read reads a credential; whether its certificate is valid now, CheckValidity says. What is wrong
-// with it comes as an *InputError.
+// with it comes as an *client.InputError.
 func Read(source Source) (*Credential, error) {
 	m, err := source.read()
 	if err != nil {
@@ -56,7 +58,7 @@ func Read(source Source) (*Credential, error) {
 		credential.Chain = append(credential.Chain, certificate)
 	}
 	if credential.Certificate == nil {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: m.keyField, Fault: "does not belong to the certificate",
 			Remedy: "give the key that the certificate was issued for",
 		}

@@ -18,20 +18,3 @@ const (
 // two hours late, since their start was local time marked as UTC (KSeF issue 160), so waiting may
 // be the right answer.
 var ErrNotYetValid = errors.New("the certificate is not valid yet")
-
-// InputError is a credential that cannot be used as it was given. It holds nothing secret.
-type InputError struct {
-	// Field is the one that should be changed.
-	Field string
-	// Fault says what is wrong with it, and Remedy what would be right.
-	Fault, Remedy string
-	// Cause is ErrNotYetValid or nil. It is no part of the text.
-	Cause error
-}
-
-// Error reads "field: fault; remedy".
-func (e *InputError) Error() string {
-	return e.Field + ": " + e.Fault + "; " + e.Remedy
-}
-
-func (e *InputError) Unwrap() error { return e.Cause }

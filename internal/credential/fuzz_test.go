@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"testing"
 
+	"vault-plugin-secrets-ksef/client"
+
 	"github.com/stretchr/testify/require"
 	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
@@ -37,7 +39,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, certificate, privateKey, keyPassword string, file []byte, filePassword string) {
 		got, err := parse(Source{certificate, privateKey, keyPassword, file, filePassword}, noon)
 		if err != nil {
-			var refused *InputError
+			var refused *client.InputError
 			require.ErrorAs(t, err, &refused)
 			require.NotEmpty(t, refused.Field)
 			require.NotEmpty(t, refused.Fault)

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"vault-plugin-secrets-ksef/client"
 )
 
 // The types of PEM block that are read.
@@ -36,10 +38,10 @@ func blocks(field, text, remedy string) ([]*pem.Block, error) {
 	}
 	begun := strings.Count(text, "-----BEGIN ")
 	if begun == 0 {
-		return nil, &InputError{Field: field, Fault: "is not PEM", Remedy: remedy}
+		return nil, &client.InputError{Field: field, Fault: "is not PEM", Remedy: remedy}
 	}
 	if begun != len(found) {
-		return nil, &InputError{Field: field, Fault: "has a PEM block that is damaged or cut off", Remedy: remedy}
+		return nil, &client.InputError{Field: field, Fault: "has a PEM block that is damaged or cut off", Remedy: remedy}
 	}
 	return found, nil
 }
@@ -52,14 +54,14 @@ func readCertificates(text string) ([]*x509.Certificate, error) {
 	var certificates []*x509.Certificate
 	for _, block := range found {
 		if strings.Contains(block.Type, blockPKCS8) {
-			return nil, &InputError{Field: FieldCertificate, Fault: "holds a private key", Remedy: "give the key as private_key"}
+			return nil, &client.InputError{Field: FieldCertificate, Fault: "holds a private key", Remedy: "give the key as private_key"}
 		}
 		if block.Type != blockCertificate {
-			return nil, &InputError{Field: FieldCertificate, Fault: fmt.Sprintf("holds a PEM block of type %q", block.Type), Remedy: remedyCertificatePEM}
+			return nil, &client.InputError{Field: FieldCertificate, Fault: fmt.Sprintf("holds a PEM block of type %q", block.Type), Remedy: remedyCertificatePEM}
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, &InputError{Field: FieldCertificate, Fault: fmt.Sprintf("cannot be read (%v)", err), Remedy: remedyCertificatePEM}
+			return nil, &client.InputError{Field: FieldCertificate, Fault: fmt.Sprintf("cannot be read (%v)", err), Remedy: remedyCertificatePEM}
 		}
 		certificates = append(certificates, certificate)
 	}
@@ -72,13 +74,13 @@ func readPrivateKey(text, password string) (crypto.Signer, error) {
 		return nil, err
 	}
 	if block.Headers["DEK-Info"] != "" {
-		return nil, &InputError{Field: FieldPrivateKey, Fault: "is encrypted in the old format of OpenSSL, which is unsafe", Remedy: remedyEncryption}
+		return nil, &client.InputError{Field: FieldPrivateKey, Fault: "is encrypted in the old format of OpenSSL, which is unsafe", Remedy: remedyEncryption}
 	}
 	if block.Type == blockEncryptedPKCS8 {
 		return readEncryptedKey(block.Bytes, password)
 	}
 	if password != "" {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldPrivateKeyPassword, Fault: "is given, but the private key is not encrypted",
 			Remedy: "leave it out, or give the encrypted key",
 		}
@@ -102,15 +104,15 @@ func keyBlock(text string) (*pem.Block, error) {
 		case blockECParameters:
 		case blockPKCS8, blockEncryptedPKCS8, blockPKCS1, blockSEC1:
 			if key != nil {
-				return nil, &InputError{Field: FieldPrivateKey, Fault: "holds more than one private key", Remedy: remedyKeyPEM}
+				return nil, &client.InputError{Field: FieldPrivateKey, Fault: "holds more than one private key", Remedy: remedyKeyPEM}
 			}
 			key = block
 		default:
-			return nil, &InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("holds a PEM block of type %q", block.Type), Remedy: remedyKeyPEM}
+			return nil, &client.InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("holds a PEM block of type %q", block.Type), Remedy: remedyKeyPEM}
 		}
 	}
 	if key == nil {
-		return nil, &InputError{Field: FieldPrivateKey, Fault: "holds no private key", Remedy: remedyKeyPEM}
+		return nil, &client.InputError{Field: FieldPrivateKey, Fault: "holds no private key", Remedy: remedyKeyPEM}
 	}
 	return key, nil
 }
@@ -123,7 +125,7 @@ var errLongKey = fmt.Errorf("its private key is longer than %d bytes", maxKey)
 
 func parseKey(block *pem.Block) (key any, err error) {
 	if len(block.Bytes) > maxKey {
-		return nil, &InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("is longer than %d bytes", maxKey), Remedy: remedyKind}
+		return nil, &client.InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("is longer than %d bytes", maxKey), Remedy: remedyKind}
 	}
 	switch block.Type {
 	case blockPKCS1:
@@ -134,27 +136,27 @@ func parseKey(block *pem.Block) (key any, err error) {
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	}
 	if err != nil {
-		return nil, &InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("cannot be read (%v)", err), Remedy: remedyKeyPEM}
+		return nil, &client.InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("cannot be read (%v)", err), Remedy: remedyKeyPEM}
 	}
 	return key, nil
 }
 
 func readEncryptedKey(der []byte, password string) (crypto.Signer, error) {
 	if password == "" {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldPrivateKeyPassword, Fault: "is missing, and the private key is encrypted",
 			Remedy: "give the password that was set when the key was saved",
 		}
 	}
 	plain, err := decryptPKCS8(der, password)
 	if errors.Is(err, errWrongPassword) {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldPrivateKeyPassword, Fault: "does not decrypt the private key",
 			Remedy: "give the password that was set when the key was saved",
 		}
 	}
 	if err != nil {
-		return nil, &InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("cannot be decrypted (%v)", err), Remedy: remedyEncryption}
+		return nil, &client.InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("cannot be decrypted (%v)", err), Remedy: remedyEncryption}
 	}
 	key, err := parseKey(&pem.Block{Type: blockPKCS8, Bytes: plain})
 	if err != nil {

@@ -6,6 +6,8 @@ package credential
 import (
 	"crypto"
 	"crypto/x509"
+
+	"vault-plugin-secrets-ksef/client"
 )
 
 // material is what a source holds, with the fields to name when it is unfit.
@@ -20,7 +22,7 @@ func (s Source) read() (*material, error) {
 	hasPKCS12 := len(s.PKCS12) > 0 || s.PKCS12Password != ""
 	switch {
 	case hasPEM && hasPKCS12:
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldPKCS12, Fault: "is given together with certificate and private_key",
 			Remedy: "give either pkcs12, or certificate with private_key",
 		}
@@ -33,13 +35,13 @@ func (s Source) read() (*material, error) {
 
 func (s Source) readPEM() (*material, error) {
 	if s.Certificate == "" {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldCertificate, Fault: "is missing",
 			Remedy: "give it together with private_key, or give both as pkcs12",
 		}
 	}
 	if s.PrivateKey == "" {
-		return nil, &InputError{
+		return nil, &client.InputError{
 			Field: FieldPrivateKey, Fault: "is missing",
 			Remedy: "give the key that the certificate was issued for, as PEM",
 		}
@@ -59,7 +61,7 @@ func (s Source) readPEM() (*material, error) {
 func asSigner(field string, key any) (crypto.Signer, error) {
 	signer, can := key.(crypto.Signer)
 	if !can {
-		return nil, &InputError{Field: field, Fault: "holds a private key that cannot sign", Remedy: remedyKind}
+		return nil, &client.InputError{Field: field, Fault: "holds a private key that cannot sign", Remedy: remedyKind}
 	}
 	return signer, nil
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/client"
+
 	"github.com/stretchr/testify/require"
 	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
@@ -26,7 +28,7 @@ import (
 func requireRefused(t *testing.T, source Source, want string) {
 	t.Helper()
 	_, err := parse(source, noon)
-	var refused *InputError
+	var refused *client.InputError
 	require.ErrorAs(t, err, &refused)
 	require.NotEmpty(t, refused.Remedy)
 	require.Contains(t, err.Error(), want)

@@ -10,6 +10,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-ksef/client"
 )
 
 // minRSABits is the shortest RSA key that KSeF accepts.
@@ -21,16 +23,16 @@ const (
 )
 
 // CheckValidity refuses a certificate that has expired or whose time has not come, with an
-// *InputError; in the latter case its cause is ErrNotYetValid.
+// *client.InputError; in the latter case its cause is ErrNotYetValid.
 func (c *Credential) CheckValidity(now time.Time) error {
 	switch {
 	case now.Before(c.Certificate.NotBefore):
-		return &InputError{
+		return &client.InputError{
 			Field: c.field, Fault: "is not valid before " + c.Certificate.NotBefore.UTC().Format(time.RFC3339),
 			Remedy: "wait until then, or use a certificate that is valid now", Cause: ErrNotYetValid,
 		}
 	case now.After(c.Certificate.NotAfter):
-		return &InputError{
+		return &client.InputError{
 			Field: c.field, Fault: "expired at " + c.Certificate.NotAfter.UTC().Format(time.RFC3339),
 			Remedy: "use a certificate that is valid now",
 		}
@@ -41,10 +43,10 @@ func (c *Credential) CheckValidity(now time.Time) error {
 // checkUse refuses certificates with which KSeF lets nobody log in.
 func (c *Credential) checkUse() error {
 	if fault := kindFault(c.Certificate); fault != "" {
-		return &InputError{Field: c.field, Fault: fault, Remedy: remedyKind}
+		return &client.InputError{Field: c.field, Fault: fault, Remedy: remedyKind}
 	}
 	if c.Certificate.IsCA {
-		return &InputError{
+		return &client.InputError{
 			Field: c.field, Fault: "is the certificate of a certification authority",
 			Remedy: "use one made for a person or company (openssl req -x509 needs -addext basicConstraints=critical,CA:FALSE)",
 		}
@@ -54,9 +56,9 @@ func (c *Credential) checkUse() error {
 	case usage == 0 || usage&x509.KeyUsageDigitalSignature != 0:
 		return nil
 	case usage&x509.KeyUsageContentCommitment != 0:
-		return &InputError{Field: c.field, Fault: "has the key usage nonRepudiation alone, as KSeF's certificates of the type Offline have, and cannot log in", Remedy: remedyUse}
+		return &client.InputError{Field: c.field, Fault: "has the key usage nonRepudiation alone, as KSeF's certificates of the type Offline have, and cannot log in", Remedy: remedyUse}
 	default:
-		return &InputError{Field: c.field, Fault: "lacks the key usage digitalSignature and cannot log in", Remedy: remedyUse}
+		return &client.InputError{Field: c.field, Fault: "lacks the key usage digitalSignature and cannot log in", Remedy: remedyUse}
 	}
 }
 
