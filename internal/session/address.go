@@ -90,28 +90,6 @@ func notIPv4(seenFrom string) error {
 	return &client.InputError{Field: FieldAllowedIPs, Fault: fault, Remedy: remedy}
 }
 
-// rebind returns a session that is bound to the present address of this node, after KSeF has
-// refused a request under the given one for its address: that of a new login, as another node may
-// have made the one before.
-func (m *Manager) rebind(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session, cause error) (*Session, error) {
-	if refused.External {
-		return nil, m.addressError(ctx, refused, cause)
-	}
-	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
-			return session, nil
-		}
-		if err := s.recentFailure(); err != nil {
-			return nil, err
-		}
-		return m.loginAgain(ctx, s, taxpayer)
-	})
-	if successor := m.successor(err); successor != nil {
-		return successor.rebind(ctx, taxpayer, refused, cause)
-	}
-	return session, err
-}
-
 // addressError asks KSeF from where it sees this node, for the text of an error.
 func (m *Manager) addressError(ctx context.Context, session *Session, cause error) error {
 	refused := &AddressError{Allowed: session.AllowedIPs, External: true, Err: cause}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -136,6 +137,18 @@ func (m *Manager) Discard(ctx context.Context, session *Session) error {
 	}
 	m.forgetUnstored(ctx, m.entry(session.Context), session.Context, session.ReferenceNumber)
 	return nil
+}
+
+// endUpstreamContained is tell for a goroutine: a panic becomes an error, since the process serves
+// other mounts too. The value of the panic stays out of it, since it may hold anything.
+func (m *Manager) endUpstreamContained(ctx context.Context, session *Session) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			m.Logger.Error("ending a session panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+			err = fmt.Errorf("ending the KSeF session of %s failed (%T); the log has the stack", session.Context, cause)
+		}
+	}()
+	return m.endUpstream(ctx, session)
 }
 
 func (m *Manager) endUpstream(ctx context.Context, session *Session) error {

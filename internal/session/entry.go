@@ -58,6 +58,11 @@ func (s *entry) set(session *Session) {
 	s.current, s.loaded, s.failure = session, true, nil
 }
 
+func (s *entry) isAlive() bool {
+	session := s.get()
+	return session != nil && time.Now().Before(session.Refresh.ValidUntil)
+}
+
 // refuse notes that KSeF no longer accepts a session.
 func (s *entry) refuse(session *Session) {
 	s.mu.Lock()
@@ -128,26 +133,6 @@ func (s *entry) recentFailure() error {
 		return s.failure
 	}
 	return nil
-}
-
-func (s *Session) fresh() bool {
-	return s != nil && time.Until(s.Access.ValidUntil) > refreshMargin
-}
-
-func (s *Session) withAccess(access client.Bearer) *Session {
-	next := *s
-	next.Access, next.replaced, next.renewal = access, false, &renewal{}
-	return &next
-}
-
-// renewal tells access tokens apart. Their text does not: KSeF gives the same one twice within a
-// second (ksef-api issue 385).
-type renewal struct{ _ byte }
-
-// hasAccessOf says that the access token is the one that KSeF has refused, and not the same text
-// that KSeF has given anew since.
-func (s *Session) hasAccessOf(refused *Session) bool {
-	return s.Access.Token == refused.Access.Token && (s.renewal == nil || s.renewal == refused.renewal)
 }
 
 // addUnstored returns the numbers that there is no room for any more.

@@ -77,14 +77,6 @@ func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 	}
 }
 
-// SubjectIn tells who is logged in in a context, or would be, as far as memory knows.
-func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
-	if session := m.entry(taxpayer).get(); session != nil && session.External {
-		return session.Subject
-	}
-	return m.Subject
-}
-
 // newerExternal is a stored login that is newer than the one in memory, and that KSeF has not
 // refused yet; nil for none.
 func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {

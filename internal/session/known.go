@@ -20,6 +20,82 @@ func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) 
 	return m.stored(ctx, taxpayer)
 }
 
+// inMemory is the session of a context as memory has it, nil for none.
+func (m *Manager) inMemory(taxpayer client.ContextIdentifier) *Session {
+	s := m.existingEntry(taxpayer)
+	if s == nil {
+		return nil
+	}
+	return s.get()
+}
+
+func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
+	if err != nil {
+		return nil, err
+	}
+	external, err := load(ctx, m.Storage, m.ExternalFingerprint, taxpayer)
+	if err != nil {
+		return nil, err
+	}
+	return newest(own, external), nil
+}
+
+// newest prefers the login that was made last among those that live.
+func newest(own, external *Session) *Session {
+	switch {
+	case external == nil || time.Now().After(external.Refresh.ValidUntil):
+		return own
+	case own == nil || own.Since.Before(external.Since):
+		return external
+	}
+	return own
+}
+
+// All returns the sessions of all contexts that have not ended, as memory or storage has them,
+// without secrets that print. It asks nothing of KSeF.
+func (m *Manager) All(ctx context.Context) ([]Session, error) {
+	known := make(map[client.ContextIdentifier]*Session)
+	for _, folder := range []string{folder(m.ConfigFingerprint), folder(m.ExternalFingerprint)} {
+		stored, err := list(ctx, m.Storage, folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, session := range stored {
+			known[session.Context] = newest(known[session.Context], session)
+		}
+	}
+	for _, session := range m.Sessions() {
+		known[session.Context] = &session
+	}
+	sessions := make([]Session, 0, len(known))
+	for _, session := range known {
+		if session != nil && time.Now().Before(session.Refresh.ValidUntil) {
+			sessions = append(sessions, *session)
+		}
+	}
+	return sessions, nil
+}
+
+// Sessions returns what is in memory, without secrets that print.
+func (m *Manager) Sessions() []Session {
+	var sessions []Session
+	for _, s := range m.entries() {
+		if session := s.get(); session != nil {
+			sessions = append(sessions, *session)
+		}
+	}
+	return sessions
+}
+
+// SubjectIn tells who is logged in in a context, or would be, as far as memory knows.
+func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
+	if session := m.entry(taxpayer).get(); session != nil && session.External {
+		return session.Subject
+	}
+	return m.Subject
+}
+
 // RemembersFailure says that a request in the context would be answered by a failure of before,
 // without asking KSeF.
 func (m *Manager) RemembersFailure(taxpayer client.ContextIdentifier) bool {
@@ -50,89 +126,4 @@ func (m *Manager) Refusals() []error {
 		}
 	}
 	return refusals
-}
-
-// inMemory is the session of a context as memory has it, nil for none.
-func (m *Manager) inMemory(taxpayer client.ContextIdentifier) *Session {
-	s := m.existingEntry(taxpayer)
-	if s == nil {
-		return nil
-	}
-	return s.get()
-}
-
-// existingEntry is nil for a context that has none, and makes none.
-func (m *Manager) existingEntry(taxpayer client.ContextIdentifier) *entry {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.contexts[taxpayer]
-}
-
-// All returns the sessions of all contexts that have not ended, as memory or storage has them,
-// without secrets that print. It asks nothing of KSeF.
-func (m *Manager) All(ctx context.Context) ([]Session, error) {
-	known := make(map[client.ContextIdentifier]*Session)
-	for _, folder := range []string{folder(m.ConfigFingerprint), folder(m.ExternalFingerprint)} {
-		stored, err := list(ctx, m.Storage, folder)
-		if err != nil {
-			return nil, err
-		}
-		for _, session := range stored {
-			known[session.Context] = newest(known[session.Context], session)
-		}
-	}
-	for _, session := range m.Sessions() {
-		known[session.Context] = &session
-	}
-	sessions := make([]Session, 0, len(known))
-	for _, session := range known {
-		if session != nil && time.Now().Before(session.Refresh.ValidUntil) {
-			sessions = append(sessions, *session)
-		}
-	}
-	return sessions, nil
-}
-
-func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
-	if err != nil {
-		return nil, err
-	}
-	external, err := load(ctx, m.Storage, m.ExternalFingerprint, taxpayer)
-	if err != nil {
-		return nil, err
-	}
-	return newest(own, external), nil
-}
-
-// newest prefers the login that was made last among those that live.
-func newest(own, external *Session) *Session {
-	switch {
-	case external == nil || time.Now().After(external.Refresh.ValidUntil):
-		return own
-	case own == nil || own.Since.Before(external.Since):
-		return external
-	}
-	return own
-}
-
-// AtHand returns the session that there is, with an access token that is valid now: by a refresh at
-// most, never by a login. It is nil where only a login would help.
-func (m *Manager) AtHand(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	if session := m.inMemory(taxpayer); session.fresh() {
-		return session, nil
-	}
-	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() {
-			return session, nil
-		}
-		if err := s.recentFailure(); err != nil {
-			return nil, err
-		}
-		return m.refresh(ctx, s, s.get())
-	})
-	if errors.Is(err, errOver) {
-		return nil, nil
-	}
-	return session, err
 }

@@ -28,6 +28,54 @@ const (
 	redeemAttempts = 3
 )
 
+// learnTimeout bounds what is asked besides a login, which does not depend on it.
+const learnTimeout = 5 * time.Second
+
+// Login makes a new login, whatever there is, and keeps it in memory. It writes nothing: Save does,
+// once the configuration has been stored.
+func (m *Manager) Login(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.login(ctx, s, taxpayer) })
+	return err
+}
+
+// Verify proves that the session can be used: by a refresh, or by a login where there is none.
+func (m *Manager) Verify(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
+	return err
+}
+
+// Prove makes sure that the manager's own signer can log in, whoever else has: by a login, or by a
+// refresh of one that it has stored before. It stores the login at once, so that none is made twice
+// and none is left behind.
+func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
+		own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
+		if err != nil {
+			return nil, err
+		}
+		if own != nil {
+			s.set(own)
+			return m.renew(ctx, s, taxpayer)
+		}
+		session, err := m.login(ctx, s, taxpayer)
+		if err != nil {
+			return nil, err
+		}
+		return session, m.store(ctx, m.ConfigFingerprint, session)
+	})
+	return err
+}
+
+// Save stores the context's session, unless a person has signed it: then it has been stored, and
+// may have been replaced since.
+func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) error {
+	session := m.entry(taxpayer).get()
+	if session == nil || session.External {
+		return nil
+	}
+	return m.store(ctx, m.ConfigFingerprint, session)
+}
+
 // login signs a challenge and sees the login through to its tokens.
 func (m *Manager) login(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)

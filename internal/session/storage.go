@@ -18,6 +18,10 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
+// StoragePrefix is where sessions lie. They hold bearer tokens: the prefix belongs among the
+// seal-wrapped paths.
+const StoragePrefix = "sessions/"
+
 // stored is a session as it lies in storage. It is the one place where its tokens are written out.
 type stored struct {
 	Version         int                      `json:"version"`

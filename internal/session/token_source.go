@@ -53,9 +53,6 @@ func (t *TokenSource) AddressRefused(token client.AccessToken, cause error) erro
 	return refused
 }
 
-// Reveal returns the access token itself.
-func (s *Session) Reveal() string { return s.Access.Token.Reveal() }
-
 // sessionOf returns the session that a TokenSource has given to the client as an access token.
 func sessionOf(token client.AccessToken) *Session {
 	session, _ := token.(*Session)

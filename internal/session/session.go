@@ -1,0 +1,62 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package session
+
+import (
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+)
+
+// Session is a login that lives.
+type Session struct {
+	// ReferenceNumber is KSeF's number of the login.
+	ReferenceNumber string
+	Context         client.ContextIdentifier
+	Access          client.Bearer
+	Refresh         client.Bearer
+	Since           time.Time
+	// API identifies the KSeF that has opened it.
+	API string
+	// Subject is who has signed the login, as KSeF knows him; "" where the signature does not tell.
+	Subject string
+	// External says that a person has signed the login outside of Vault: it cannot be repeated
+	// without him.
+	External bool
+	// AllowedIPs are the addresses that the login of a person was signed for, as config had them.
+	AllowedIPs []string
+
+	// seenFrom is the address from which KSeF has seen the login begin; "" where it is not known.
+	seenFrom string
+	// replaced says that the access token stands for one that KSeF refused.
+	replaced bool
+	// renewal is the login or refresh that gave the access token; nil for one that came from
+	// storage or from an external login.
+	renewal *renewal
+	// key is where the session was read from; "" for one in memory alone.
+	key string
+}
+
+func (s *Session) fresh() bool {
+	return s != nil && time.Until(s.Access.ValidUntil) > refreshMargin
+}
+
+func (s *Session) withAccess(access client.Bearer) *Session {
+	next := *s
+	next.Access, next.replaced, next.renewal = access, false, &renewal{}
+	return &next
+}
+
+// renewal tells access tokens apart. Their text does not: KSeF gives the same one twice within a
+// second (ksef-api issue 385).
+type renewal struct{ _ byte }
+
+// hasAccessOf says that the access token is the one that KSeF has refused, and not the same text
+// that KSeF has given anew since.
+func (s *Session) hasAccessOf(refused *Session) bool {
+	return s.Access.Token == refused.Access.Token && (s.renewal == nil || s.renewal == refused.renewal)
+}
+
+// Reveal returns the access token itself.
+func (s *Session) Reveal() string { return s.Access.Token.Reveal() }
