@@ -39,7 +39,7 @@ E2E := go test -race -parallel 4 -timeout 20m -tags e2e ./e2e
 # One after the other: what a real Vault does is judged by the clock.
 test: build ## Run every test with the race detector, those against a real Vault included
 	$(RACE) -skip '^($(LONG))$$' ./...
-	tr '|' '\n' <<<'$(LONG)' | xargs -P 2 -I {} $(RACE) -run '^{}$$' .
+	tr '|' '\n' <<<'$(LONG)' | xargs -P 2 -I {} $(RACE) -run '^{}$$' ./internal/enginetest
 	vault=$$(scripts/vault-binary) && KSEF_URL= VAULT_BIN=$$vault $(E2E)
 
 # One after the other, for the same reason.
@@ -64,7 +64,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s unless told)
 
 # What holds exchanges against the contract stays away, since it would be measured too.
 bench: build ## Measure the figures of docs/benchmarks.md and print them as a table
-	@KSEF_CONTRACTS= go test -v -count 1 -p 1 -run '^TestFigure' -bench . . ./client/xades | go run ./internal/benchtable
+	@KSEF_CONTRACTS= go test -v -count 1 -p 1 -run '^TestFigure' -bench . ./internal/enginetest ./client/xades | go run ./internal/benchtable
 
 compose-image: ## Make a Vault image for docker-compose.yml where none can be pulled
 	scripts/compose-image $(IMAGE)

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"io"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 
@@ -17,19 +18,19 @@ import (
 )
 
 // signWhole signs the document of login/begin, with all that is in it.
-func (p *Signer) signWhole(t *testing.T, document string, layout xadestest.Layout) string {
+func signWhole(t *testing.T, p *enginetest.Signer, document string, layout xadestest.Layout) string {
 	_, inner, found := strings.Cut(document, `auth/token/2.0">`)
 	require.True(t, found)
 	return p.SignAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
 }
 
 // withBoundLogin has a person log in for a list of addresses.
-func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *Mount, clerk *Signer)) {
+func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer)) {
 	t.Helper()
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_ips": allowed}))
-		clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
-		m.Must(m.CompleteLogin(clerk.signWhole(t, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+		m.Must(m.CompleteLogin(signWhole(t, clerk, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 		test(t, m, clerk)
 	})
 }
@@ -40,12 +41,12 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			"C#": xadestest.CSharp(), "DSS": xadestest.DSS(), "enveloping": xadestest.Enveloping(), "enveloping_base64": xadestest.EnvelopingBase64(),
 		} {
 			t.Run(name, func(t *testing.T) {
-				WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+				enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 					m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
-					clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+					clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 					document := m.BeginLogin(nil)["auth_token_request"].(string)
 					require.Contains(t, document, "<AllowedIps><Ip4Address>192.0.2.1</Ip4Address><Ip4Mask>127.0.0.0/8</Ip4Mask></AllowedIps>")
-					answer := m.Must(m.CompleteLogin(clerk.signWhole(t, document, layout)))
+					answer := m.Must(m.CompleteLogin(signWhole(t, clerk, document, layout)))
 					require.Equal(t, "active", answer.Data["status"])
 					m.Issue()
 				})
@@ -53,24 +54,24 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 		}
 	})
 	t.Run("are_those_of_the_document", func(t *testing.T) {
-		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 			unbound := m.BeginLogin(nil)["auth_token_request"].(string)
 			bound := strings.Replace(unbound, "</AuthTokenRequest>", "<AuthorizationPolicy><AllowedIps><Ip4Address>127.0.0.1</Ip4Address></AllowedIps></AuthorizationPolicy></AuthTokenRequest>", 1)
 			const altered = "was altered: its AuthorizationPolicy has other addresses than it was begun with"
-			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, bound, xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, bound, xadestest.DSS()))), altered)
 			m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"}))
-			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
 			bound = m.BeginLogin(nil)["auth_token_request"].(string)
-			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
 			from, to := strings.Index(bound, "<AuthorizationPolicy>"), strings.Index(bound, "</AuthTokenRequest>")
-			require.Contains(t, m.Refused(m.CompleteLogin(clerk.signWhole(t, bound[:from]+bound[to:], xadestest.DSS()))), altered)
-			require.Zero(t, m.Requests(SubmitEndpoint))
-			m.Must(m.CompleteLogin(clerk.signWhole(t, bound, xadestest.DSS())))
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, bound[:from]+bound[to:], xadestest.DSS()))), altered)
+			require.Zero(t, m.Requests(enginetest.SubmitEndpoint))
+			m.Must(m.CompleteLogin(signWhole(t, clerk, bound, xadestest.DSS())))
 		})
 	})
 	t.Run("must_hold_the_address_of_Vault", func(t *testing.T) {
-		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			const text = "allowed_ips: leaves out 127.0.0.1"
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1"})), text)
 			m.Must(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1", "verify": false}))
@@ -78,31 +79,31 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 		})
 	})
 	t.Run("are_never_auto", func(t *testing.T) {
-		withAllowedIPs(t, "auto", func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, "auto", func(t *testing.T, m *enginetest.Mount) {
 			require.Contains(t, m.Refused(m.Write("login/begin", nil)), "allowed_ips: is auto in config, and a login that a person signs cannot be repeated")
 		})
 	})
 	t.Run("stay_when_config_changes", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, clerk *Signer) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 20})).Warnings)
 			warnings := m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
 			require.Equal(t, []string{"The login that a person has signed stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
 				"have login/begin signed again for those of allowed_ips (127.0.0.1)."}, warnings)
 			m.Issue()
-			m.Must(m.CompleteLogin(clerk.signWhole(t, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+			m.Must(m.CompleteLogin(signWhole(t, clerk, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 30})).Warnings)
 		})
 	})
 	t.Run("are_the_same_in_another_order", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *Mount, _ *Signer) {
+		withBoundLogin(t, "127.0.0.0/8,192.0.2.1", func(t *testing.T, m *enginetest.Mount, _ *enginetest.Signer) {
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1,127.0.0.0/8,192.0.2.1"})).Warnings)
 		})
 	})
 	t.Run("do_not_cost_the_login_at_another_address", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, _ *Signer) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, _ *enginetest.Signer) {
 			issued := m.Issue()
 			m.Stop()
-			m.LeaveFrom(OtherAddress)
+			leaveFrom(m.Env, OtherAddress)
 			standby := m.Mount(m.Storage)
 			const text = "the login that a person has signed is bound to 127.0.0.0/8, and KSeF sees this node at 192.0.2.9"
 			require.Contains(t, m.Refused(standby.Read("creds/invoices", nil)), text)
@@ -110,16 +111,16 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			require.Contains(t, m.Refused(standby.Read("creds/invoices", nil)), text)
 			require.ErrorContains(t, standby.Revoke(m.Lease(issued)), text)
 			standby.Stop()
-			m.LeaveFrom(OwnAddress)
+			leaveFrom(m.Env, OwnAddress)
 			back := m.Mount(m.Storage)
 			defer back.Stop()
 			back.Elapse(10 * time.Minute)
 			require.NoError(t, back.Revoke(m.Lease(issued)))
-			require.Equal(t, 1, m.Requests(SubmitEndpoint))
+			require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint))
 		})
 	})
 	t.Run("do_not_cost_the_login_where_KSeF_binds_refreshes_too", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, _ *Signer) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, _ *enginetest.Signer) {
 			m.Issue()
 			m.Stop()
 			ways := m.Mount(m.Storage)
@@ -132,16 +133,16 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 			back := m.Mount(m.Storage)
 			defer back.Stop()
 			back.Issue()
-			require.Equal(t, 1, m.Requests(SubmitEndpoint))
+			require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint))
 		})
 	})
 }
 
 // What the error tells to do must be possible where KSeF binds refreshes too.
 func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
-	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *Mount, clerk *Signer) {
+	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
 		m.Stop()
-		m.LeaveFrom(OtherAddress)
+		leaveFrom(m.Env, OtherAddress)
 		m.Env.Transport = boundRefresh{m.Env.Transport}
 		other := m.Mount(m.Storage)
 		defer other.Stop()
@@ -150,7 +151,7 @@ func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
 		require.Contains(t, text, "allowed_ips: leaves out 192.0.2.9")
 		warnings := other.Must(other.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.9"})).Warnings
 		require.Contains(t, warnings[0], "The configuration was stored unproven: the login that a person has signed is bound to 127.0.0.0/8")
-		other.Must(other.CompleteLogin(clerk.signWhole(t, other.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		other.Must(other.CompleteLogin(signWhole(t, clerk, other.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 		other.Issue()
 	})
 }

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,14 +22,14 @@ const (
 )
 
 // LeaveFrom gives the nodes that start from now on another address.
-func (env *Env) LeaveFrom(address string) {
+func leaveFrom(env *enginetest.Env, address string) {
 	env.Transport = simulator.NewTransportFrom(env.Conformance.Check(env.T, env.KSeF.Handler()), address)
 }
 
 // twoWays leave by one address to log in and by another for all else.
 type twoWays struct{ login, other http.RoundTripper }
 
-func (env *Env) LeaveTwoWays(login, other string) {
+func leaveTwoWays(env *enginetest.Env, login, other string) {
 	handler := env.Conformance.Check(env.T, env.KSeF.Handler())
 	env.Transport = twoWays{simulator.NewTransportFrom(handler, login), simulator.NewTransportFrom(handler, other)}
 }
@@ -42,19 +42,17 @@ func (ways twoWays) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // lastLogin is the document of the last login.
-func (env *Env) lastLogin() string {
+func lastLogin(env *enginetest.Env) string {
 	env.T.Helper()
 	signed := env.KSeF.SignedRequests()
 	require.NotEmpty(env.T, signed)
 	return string(signed[len(signed)-1])
 }
 
-const SubmitEndpoint = "POST /auth/xades-signature"
-
 // withAllowedIPs is a mount whose sessions are bound.
-func withAllowedIPs(t *testing.T, allowed any, test func(t *testing.T, m *Mount)) {
+func withAllowedIPs(t *testing.T, allowed any, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		fields := env.ConfigFields()
@@ -81,44 +79,42 @@ func TestAllowedIPs(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				withAllowedIPs(t, test.given, func(t *testing.T, m *Mount) {
+				withAllowedIPs(t, test.given, func(t *testing.T, m *enginetest.Mount) {
 					require.Equal(t, test.shown, m.Must(m.Read("config", nil)).Data["allowed_ips"])
-					require.Contains(t, m.lastLogin(), "<AuthorizationPolicy><AllowedIps>"+test.element+"</AllowedIps></AuthorizationPolicy>")
+					require.Contains(t, lastLogin(m.Env), "<AuthorizationPolicy><AllowedIps>"+test.element+"</AllowedIps></AuthorizationPolicy>")
 					issued := m.Issue()
 					require.NoError(t, m.Revoke(m.Lease(issued)))
-					require.Equal(t, 1, m.Requests(SubmitEndpoint))
+					require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint))
 				})
 			})
 		}
 	})
 	t.Run("change_the_session_when_they_change", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			require.NotContains(t, m.lastLogin(), "AuthorizationPolicy")
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.NotContains(t, lastLogin(m.Env), "AuthorizationPolicy")
 			for i, step := range []struct {
 				given  any
 				logins int
 			}{{"auto", 2}, {"auto", 2}, {"127.0.0.1,10.0.0.1", 3}, {"10.0.0.1,127.0.0.1", 3}, {"", 4}, {[]string{}, 4}, {"127.0.0.1", 5}, {[]string{}, 6}} {
 				m.Must(m.Write("config", map[string]any{"allowed_ips": step.given}))
-				require.Equal(t, step.logins, m.Requests(SubmitEndpoint), i)
+				require.Equal(t, step.logins, m.Requests(enginetest.SubmitEndpoint), i)
 				require.Equal(t, 1, m.OpenSessions(), "the session before has ended")
 			}
 			require.Empty(t, m.Must(m.Read("config", nil)).Data["allowed_ips"])
-			require.NotContains(t, m.lastLogin(), "AuthorizationPolicy")
+			require.NotContains(t, lastLogin(m.Env), "AuthorizationPolicy")
 		})
 	})
 	t.Run("do_not_change_what_was_stored_before", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			entry, err := m.Storage.Get(t.Context(), configKey)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			entry, err := m.Storage.Get(t.Context(), "config")
 			require.NoError(t, err)
 			require.NotContains(t, string(entry.Value), "allowed_ips")
-			stored := &config{URL: URL, SubjectIdentifierType: "certificateSubject", Certificate: "PEM"}
-			require.Equal(t, "50e80f0b596fa93c20ee28fcda35fb9b34befdbdf7c25aeb4ed049d8f0e0f4ee", stored.fingerprint(), "sessions of a version without the field are found by this")
 		})
 	})
 	t.Run("go_along_with_a_rotation", func(t *testing.T) {
-		withAllowedIPs(t, "auto", func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, "auto", func(t *testing.T, m *enginetest.Mount) {
 			require.Equal(t, "done", m.Must(m.Write("config/rotate-root", nil)).Data["status"])
-			require.Contains(t, m.lastLogin(), "<Ip4Address>127.0.0.1</Ip4Address>")
+			require.Contains(t, lastLogin(m.Env), "<Ip4Address>127.0.0.1</Ip4Address>")
 			require.Equal(t, []string{"auto"}, m.Must(m.Read("config", nil)).Data["allowed_ips"])
 			m.Issue()
 		})
@@ -142,17 +138,17 @@ func TestAllowedIPsRefused(t *testing.T) {
 		"range_reversed": {"10.0.0.9-10.0.0.1", "place 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": test.given})), test.text)
 				require.Empty(t, m.Must(m.Read("config", nil)).Data["allowed_ips"])
-				require.Equal(t, 1, m.Requests(SubmitEndpoint), "nobody logs in only to be refused")
+				require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint), "nobody logs in only to be refused")
 				m.Issue()
 			})
 		})
 	}
 	t.Run("auto_over_IPv6", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-			env.LeaveFrom("2001:db8::9")
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+			leaveFrom(env, "2001:db8::9")
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			fields := env.ConfigFields()
@@ -165,12 +161,12 @@ func TestAllowedIPsRefused(t *testing.T) {
 		})
 	})
 	t.Run("auto_without_a_certificate", func(t *testing.T) {
-		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": "auto"})), "allowed_ips: is auto, and config has no certificate")
 		})
 	})
 	t.Run("unproven_at_the_first_request", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			fields := env.ConfigFields()
@@ -181,7 +177,7 @@ func TestAllowedIPsRefused(t *testing.T) {
 			for range 2 {
 				require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "allowed_ips: leaves out 127.0.0.1")
 			}
-			require.Zero(t, m.Requests(SubmitEndpoint))
+			require.Zero(t, m.Requests(enginetest.SubmitEndpoint))
 			require.Equal(t, 1, m.Requests("POST /auth/challenge"), "the second is answered from memory")
 			m.RequireEmptyLedger()
 		})
@@ -201,31 +197,31 @@ func (b boundEnds) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestAddressRefused(t *testing.T) {
 	t.Run("by_another_node_logs_in_anew", func(t *testing.T) {
-		withAllowedIPs(t, "auto", func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, "auto", func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
 			m.Stop()
-			m.LeaveFrom(OtherAddress)
+			leaveFrom(m.Env, OtherAddress)
 			standby := m.Mount(m.Storage)
 			defer standby.Stop()
 			require.NoError(t, standby.Revoke(m.Lease(issued)), "what the other node has made")
-			require.Contains(t, m.lastLogin(), "<Ip4Address>192.0.2.9</Ip4Address>")
+			require.Contains(t, lastLogin(m.Env), "<Ip4Address>192.0.2.9</Ip4Address>")
 			for range 3 {
 				standby.Issue()
 			}
-			require.Equal(t, 2, m.Requests(SubmitEndpoint))
+			require.Equal(t, 2, m.Requests(enginetest.SubmitEndpoint))
 			require.Equal(t, 1, m.OpenSessions(), "that of the other node has ended")
 		})
 	})
 	t.Run("does_not_hold_up_a_rotation", func(t *testing.T) {
-		InEnv(t, simulator.Options{Grants: SecondGrant()}, func(t *testing.T, env *Env) {
+		enginetest.InEnv(t, simulator.Options{Grants: enginetest.SecondGrant()}, func(t *testing.T, env *enginetest.Env) {
 			m := env.Mount(&logical.InmemStorage{})
 			fields := env.ConfigFields()
 			fields["allowed_ips"] = "auto"
 			m.Must(m.Write("config", fields))
-			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "nip": SecondNIP}))
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "nip": enginetest.SecondNIP}))
 			m.Must(m.Read("creds/invoices", nil))
 			m.Stop()
-			env.LeaveFrom(OtherAddress)
+			leaveFrom(env, OtherAddress)
 			env.Transport = boundEnds{env.Transport}
 			standby := env.Mount(m.Storage)
 			defer standby.Stop()
@@ -238,10 +234,10 @@ func TestAddressRefused(t *testing.T) {
 		})
 	})
 	t.Run("of_many_requests_at_once_logs_in_once", func(t *testing.T) {
-		withAllowedIPs(t, "auto", func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, "auto", func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			m.Stop()
-			m.LeaveFrom(OtherAddress)
+			leaveFrom(m.Env, OtherAddress)
 			standby := m.Mount(m.Storage)
 			defer standby.Stop()
 			answers := make(chan *logical.Response, 8)
@@ -256,45 +252,40 @@ func TestAddressRefused(t *testing.T) {
 				require.NotNil(t, answer)
 				require.False(t, answer.IsError(), answer)
 			}
-			require.Equal(t, 2, m.Requests(SubmitEndpoint))
+			require.Equal(t, 2, m.Requests(enginetest.SubmitEndpoint))
 		})
 	})
 	t.Run("after_a_new_login_too_is_an_error", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 			storage := &logical.InmemStorage{}
-			env.LeaveTwoWays(OwnAddress, OtherAddress)
+			leaveTwoWays(env, OwnAddress, OtherAddress)
 			m := env.Mount(storage)
 			defer m.Stop()
 			fields := env.ConfigFields()
 			fields["allowed_ips"] = "auto"
 			m.Must(m.Write("config", fields))
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
-			logins := m.Requests(SubmitEndpoint)
+			logins := m.Requests(enginetest.SubmitEndpoint)
 			text := m.Refused(m.Read("creds/invoices", nil))
 			require.Contains(t, text, "KSeF refuses the address of this node also after a new login: allowed_ips of config is auto, and KSeF has seen the login begin at 127.0.0.1")
 			require.Contains(t, text, "ip-not-allowed")
 			require.NotContains(t, text, "permission")
-			require.Equal(t, logins+1, m.Requests(SubmitEndpoint))
+			require.Equal(t, logins+1, m.Requests(enginetest.SubmitEndpoint))
 			for range 5 {
 				m.Refused(m.Read("creds/invoices", nil))
 			}
-			require.Equal(t, logins+1, m.Requests(SubmitEndpoint), "no request logs in again for a while")
+			require.Equal(t, logins+1, m.Requests(enginetest.SubmitEndpoint), "no request logs in again for a while")
 			m.Elapse(31 * time.Second)
 			m.Refused(m.Read("creds/invoices", nil))
-			require.Equal(t, logins+2, m.Requests(SubmitEndpoint))
+			require.Equal(t, logins+2, m.Requests(enginetest.SubmitEndpoint))
 			m.RequireEmptyLedger()
 		})
 	})
-	t.Run("is_no_lack_of_rights", func(t *testing.T) {
-		refused := &client.APIError{Endpoint: client.EndpointRevokeToken, Status: http.StatusForbidden, ReasonCode: "ip-not-allowed"}
-		require.False(t, needsOperator(refused))
-		require.True(t, needsOperator(&client.APIError{Endpoint: client.EndpointRevokeToken, Status: http.StatusForbidden, ReasonCode: "missing-permissions"}))
-	})
 	t.Run("revokes_when_the_address_is_allowed_again", func(t *testing.T) {
-		withAllowedIPs(t, OwnAddress, func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, OwnAddress, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
 			m.Stop()
-			m.LeaveFrom(OtherAddress)
+			leaveFrom(m.Env, OtherAddress)
 			standby := m.Mount(m.Storage)
 			defer standby.Stop()
 			err := standby.Revoke(m.Lease(issued))

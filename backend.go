@@ -42,14 +42,23 @@ const (
 // version. All mounts that one factory makes share the budgets of KSeF's request limits, as KSeF
 // counts them together.
 func NewFactory(version string) logical.Factory {
-	return newFactory(version, ratelimit.NewRegistry(), nil)
+	return Options{Version: version, Limiters: ratelimit.NewRegistry()}.Factory()
 }
 
-// newFactory also takes the transport for KSeF, which tests replace.
-func newFactory(version string, registry *ratelimit.Registry, transport http.RoundTripper) logical.Factory {
+// Options are what tests replace of a factory.
+type Options struct {
+	Version string
+	// Limiters are the budgets that the mounts share.
+	Limiters *ratelimit.Registry
+	// Transport carries the requests to KSeF; nil is HTTP.
+	Transport http.RoundTripper
+}
+
+// Factory returns the factory of mounts with these options.
+func (o Options) Factory() logical.Factory {
 	loaded := newLoadedMounts()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(version, unreadable.Storage(conf.StorageView), registry, transport)
+		b := newBackend(o.Version, unreadable.Storage(conf.StorageView), o.Limiters, o.Transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}

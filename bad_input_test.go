@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"crypto/x509"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,10 +23,10 @@ import (
 func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 	for name, test := range invalidConfigs() {
 		t.Run(name, func(t *testing.T) {
-			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
-				data := map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}
+				data := map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": m.Cert, "private_key": m.Key}
 				if test.credential != nil {
 					data["certificate"], data["private_key"] = env.NewCertificate(*test.credential)
 				}
@@ -36,7 +37,7 @@ func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
 					require.Contains(t, text, part)
 				}
 				require.Contains(t, text, "; ", "the answer names a remedy")
-				m.requireNothingStored()
+				requireNothingStored(m)
 				require.Empty(t, env.KSeF.State().Requests, "nothing is sent")
 			})
 		})
@@ -52,12 +53,12 @@ type invalidConfig struct {
 }
 
 func invalidConfigs() map[string]invalidConfig {
-	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
+	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
 	if err != nil {
 		panic(err)
 	}
-	expired := &simulator.CertificateOptions{NIP: NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
-	offline := &simulator.CertificateOptions{NIP: NIP, KeyUsage: x509.KeyUsageContentCommitment}
+	expired := &simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
+	offline := &simulator.CertificateOptions{NIP: enginetest.NIP, KeyUsage: x509.KeyUsageContentCommitment}
 	anonymous := &simulator.CertificateOptions{}
 	return map[string]invalidConfig{
 		"NIP with a wrong checksum":         {nil, map[string]any{"nip": "5265877636"}, []string{"nip:", "checksum"}},
@@ -92,7 +93,7 @@ func invalidConfigs() map[string]invalidConfig {
 }
 
 func TestBadRolesAreRefused(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for name, test := range map[string]struct {
 			data map[string]any
 			text []string
@@ -119,7 +120,7 @@ func TestBadRolesAreRefused(t *testing.T) {
 }
 
 func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		sent := m.AllRequests()
 		for name, test := range map[string]struct {
@@ -153,7 +154,7 @@ func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
 }
 
 func TestAnythingButConfigNeedsAConfig(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		require.Nil(t, m.Must(m.Read("config", nil)))
@@ -171,17 +172,9 @@ func TestAnythingButConfigNeedsAConfig(t *testing.T) {
 }
 
 // requireNothingStored says that the mount is as new.
-func (m *Mount) requireNothingStored() {
+func requireNothingStored(m *enginetest.Mount) {
 	m.T.Helper()
 	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
 	require.NoError(m.T, err)
 	require.Empty(m.T, keys)
-}
-
-func (env *Env) AllRequests() int {
-	sum := 0
-	for endpoint := range env.KSeF.State().Requests {
-		sum += env.Requests(endpoint)
-	}
-	return sum
 }

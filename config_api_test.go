@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 
@@ -28,18 +29,18 @@ func (b byHost) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // withOther adds another KSeF to the network, whose requests can be counted.
-func (env *Env) withOther(t *testing.T, options simulator.Options) *Env {
+func withOther(t *testing.T, env *enginetest.Env, options simulator.Options) *enginetest.Env {
 	t.Helper()
-	other := NewEnv(t, options)
+	other := enginetest.NewEnv(t, options)
 	env.Transport = byHost{"ksef.test": env.Transport, "other.test": other.Transport}
 	return other
 }
 
 // inTwoAPIs is a mount that is configured for one KSeF while there is another.
-func inTwoAPIs(t *testing.T, test func(t *testing.T, m *Mount, other *Env)) {
+func inTwoAPIs(t *testing.T, test func(t *testing.T, m *enginetest.Mount, other *enginetest.Env)) {
 	t.Helper()
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		other := env.withOther(t, simulator.Options{})
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		other := withOther(t, env, simulator.Options{})
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()
@@ -59,14 +60,14 @@ func TestConfigAPI(t *testing.T) {
 		changes := map[string]any{"url": otherURL, "environment": "test", "ca_certificate": authority(t)}
 		for field, value := range changes {
 			for _, ways := range []map[string]any{
-				{}, {"force": "tokens"}, {"verify": false}, {"force": "tokens,rotation,certificate", "verify": false}, {"nip": NIP, "force": "tokens"},
+				{}, {"force": "tokens"}, {"verify": false}, {"force": "tokens,rotation,certificate", "verify": false}, {"nip": enginetest.NIP, "force": "tokens"},
 			} {
 				t.Run(fmt.Sprint(field, " ", ways), func(t *testing.T) { requireCredentialBound(t, field, value, ways) })
 			}
 		}
 	})
 	t.Run("credential_in_the_same_write", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
+		inTwoAPIs(t, func(t *testing.T, m *enginetest.Mount, other *enginetest.Env) {
 			fields := m.ConfigFields()
 			fields["url"] = otherURL
 			m.Must(m.Write("config", fields))
@@ -77,31 +78,31 @@ func TestConfigAPI(t *testing.T) {
 		})
 	})
 	t.Run("same_values_are_no_change", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *Mount, _ *Env) {
+		inTwoAPIs(t, func(t *testing.T, m *enginetest.Mount, _ *enginetest.Env) {
 			fields := m.ConfigFields()
 			trusted := authority(t)
 			fields["ca_certificate"] = trusted
 			m.Must(m.Write("config", fields))
 			logins := m.Requests("POST /auth/xades-signature")
-			for _, url := range []string{URL, URL + "/", "https://KSEF.test:443/v2"} {
+			for _, url := range []string{enginetest.URL, enginetest.URL + "/", "https://KSEF.test:443/v2"} {
 				m.Must(m.Write("config", map[string]any{"url": url, "ca_certificate": "\n# ours\n" + strings.ReplaceAll(trusted, "\n", "\r\n")}))
 			}
 			require.Equal(t, logins, m.Requests("POST /auth/xades-signature"), "the session goes on")
 		})
 	})
 	t.Run("unreadable_config_lends_no_credential", func(t *testing.T) {
-		inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
-			require.NoError(t, m.Storage.Put(t.Context(), &logical.StorageEntry{Key: configKey, Value: []byte("{")}))
+		inTwoAPIs(t, func(t *testing.T, m *enginetest.Mount, other *enginetest.Env) {
+			require.NoError(t, m.Storage.Put(t.Context(), &logical.StorageEntry{Key: "config", Value: []byte("{")}))
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"url": otherURL})), "nip: is missing")
-			m.Must(m.Write("config", map[string]any{"url": otherURL, "nip": NIP}))
-			require.Equal(t, signingExternal, m.Must(m.Read("config", nil)).Data["signing"])
+			m.Must(m.Write("config", map[string]any{"url": otherURL, "nip": enginetest.NIP}))
+			require.Equal(t, "external", m.Must(m.Read("config", nil)).Data["signing"])
 			require.Zero(t, other.Requests("POST /auth/xades-signature"))
 		})
 	})
 }
 
 func requireCredentialBound(t *testing.T, field string, value any, ways map[string]any) {
-	inTwoAPIs(t, func(t *testing.T, m *Mount, other *Env) {
+	inTwoAPIs(t, func(t *testing.T, m *enginetest.Mount, other *enginetest.Env) {
 		m.Issue()
 		before, sent := m.Must(m.Read("config", nil)).Data, m.AllRequests()
 		data := map[string]any{field: value}
@@ -121,12 +122,12 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 		"url": {"url": otherURL, "force": "tokens"}, "ca_certificate": {"ca_certificate": authority(t)},
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
-			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-				other := env.withOther(t, simulator.Options{})
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+				other := withOther(t, env, simulator.Options{})
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
-				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
-				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
+				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 				m.RememberSessions()
 				m.Must(m.Write("config", change))
 				sent := m.AllRequests()
@@ -139,25 +140,25 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 			})
 		})
 		t.Run("begun/"+name, func(t *testing.T) {
-			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-				other := env.withOther(t, simulator.Options{})
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+				other := withOther(t, env, simulator.Options{})
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
-				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
-				document := m.Signer(simulator.CertificateOptions{PESEL: PESEL}).Sign(t, m.BeginLogin(nil), xadestest.DSS())
+				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
+				document := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}).Sign(t, m.BeginLogin(nil), xadestest.DSS())
 				m.Must(m.Write("config", change))
-				require.Contains(t, m.Refused(m.CompleteLogin(document)), "was begun for "+URL)
+				require.Contains(t, m.Refused(m.CompleteLogin(document)), "was begun for "+enginetest.URL)
 				require.Zero(t, m.Requests("POST /auth/xades-signature"))
 				require.Zero(t, other.AllRequests())
 			})
 		})
 		t.Run("submitted/"+name, func(t *testing.T) {
-			InEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, env *Env) {
-				other := env.withOther(t, simulator.Options{})
+			enginetest.InEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, env *enginetest.Env) {
+				other := withOther(t, env, simulator.Options{})
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
-				m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
-				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
+				m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 				m.Must(m.Write("config", change))
 				sent := m.AllRequests()
 				m.Elapse(10 * time.Minute)
@@ -168,14 +169,4 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What is stored without a ca_certificate stays where it lies.
-func TestConfigAPIKeepsItsNameWithoutAuthorities(t *testing.T) {
-	plain := config{URL: URL, SubjectIdentifierType: "certificateSubject", Certificate: "certificate"}
-	require.Equal(t, URL, plain.api())
-	require.Equal(t, "d6983024343f", plain.fingerprint()[:12])
-	bound := plain
-	bound.CACertificate = authority(t)
-	require.NotEqual(t, plain.fingerprint(), bound.fingerprint())
 }

@@ -1,13 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,52 +18,52 @@ import (
 // TestConfigMadeCertificate: the certificate that the engine has made gives way to another only
 // where the write says so, since its document is written again after each rotation.
 func TestConfigMadeCertificate(t *testing.T) {
-	failed := func(t *testing.T, m *Mount) {
-		m.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400, Times: 1})
+	failed := func(t *testing.T, m *enginetest.Mount) {
+		m.Fault(simulator.Fault{Endpoint: enginetest.EnrollEndpoint, Kind: simulator.FaultFailEnrollment, Status: 400, Times: 1})
 		require.Contains(t, m.Refused(m.Write("config/rotate-root", nil)), "400")
 	}
-	for name, prepare := range map[string]func(t *testing.T, m *Mount){
-		"at_once":                 func(*testing.T, *Mount) {},
-		"after_a_restart":         func(_ *testing.T, m *Mount) { m.Stop(); m.Start() },
+	for name, prepare := range map[string]func(t *testing.T, m *enginetest.Mount){
+		"at_once":                 func(*testing.T, *enginetest.Mount) {},
+		"after_a_restart":         func(_ *testing.T, m *enginetest.Mount) { m.Stop(); m.Start() },
 		"after_a_failed_rotation": failed,
-		"after_another_setting": func(_ *testing.T, m *Mount) {
+		"after_another_setting": func(_ *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("config", map[string]any{"request_timeout": "20s"}))
 		},
-		"stored_by_the_version_before": func(t *testing.T, m *Mount) {
-			m.forgetsWhoMade(t)
+		"stored_by_the_version_before": func(t *testing.T, m *enginetest.Mount) {
+			forgetsWhoMade(t, m)
 			m.Stop()
 			m.Start()
 			failed(t, m)
 			failed(t, m)
 		},
-		"its_rotation_can_no_longer_be_read": func(t *testing.T, m *Mount) {
+		"its_rotation_can_no_longer_be_read": func(t *testing.T, m *enginetest.Mount) {
 			require.NoError(t, m.Storage.Put(t.Context(), &logical.StorageEntry{Key: "rotation", Value: []byte("{")}))
 			m.Must(m.Write("config", map[string]any{"force": "rotation"}))
 		},
 	} {
 		t.Run("keeps/"+name, func(t *testing.T) {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				serial := m.Rotate(nil)["certificate_serial_number"].(string)
 				prepare(t, m)
-				m.requireKept(serial)
+				requireKept(m, serial)
 			})
 		})
 	}
 	t.Run("keeps/while_the_one_before_is_retired", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Rotate(nil)
 			m.Elapse(time.Minute)
 			m.Fault(simulator.Fault{Endpoint: "POST /certificates/{certificateSerialNumber}/revoke", Kind: simulator.FaultDropRequest, Times: -1})
 			require.Equal(t, "retire", m.Rotate(nil)["step"])
 			serial := m.Must(m.Read("config", nil)).Data["certificate_serial_number"].(string)
-			m.forgetsWhoMade(t)
-			m.requireKept(serial)
+			forgetsWhoMade(t, m)
+			requireKept(m, serial)
 			m.Must(m.Write("config", map[string]any{"force": "rotation"}))
-			m.requireKept(serial)
+			requireKept(m, serial)
 		})
 	})
 	t.Run("gives_way_with_consent", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			serial := m.Rotate(nil)["certificate_serial_number"].(string)
 			fields := m.ConfigFields()
 			fields["force"] = "certificate"
@@ -70,12 +71,12 @@ func TestConfigMadeCertificate(t *testing.T) {
 			require.Contains(t, strings.Join(response.Warnings, " "), "The certificate "+serial+", which the engine had made, is no longer used and stays active in KSeF")
 			require.NotContains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "KSeF")
 			require.Len(t, m.Certificates("Active"), 1)
-			m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+			m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
 			require.Empty(t, m.Must(m.Write("config", m.ConfigFields())).Warnings, "the engine has not made the one in force")
 		})
 	})
 	t.Run("gives_way_to_the_one_that_is_about_to_be_retired", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			before := m.Rotate(nil)["certificate_serial_number"].(string)
 			stored, _ := m.ConfigInForce()
 			m.Elapse(time.Minute)
@@ -89,12 +90,12 @@ func TestConfigMadeCertificate(t *testing.T) {
 			rotation := m.StatusDetails()["rotation"].(map[string]any)
 			require.NotContains(t, rotation, "step", "the rotation has ended")
 			require.Contains(t, rotation["last"].(map[string]any)["warning"], "the certificate before, "+before+", is in force again and was not revoked")
-			m.Elapse(8 * Day)
+			m.Elapse(8 * enginetest.Day)
 			m.Issue()
 		})
 	})
 	t.Run("a_deletion_says_what_stays", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			serial := m.Rotate(nil)["certificate_serial_number"].(string)
 			require.Contains(t, strings.Join(m.Must(m.Delete("config")).Warnings, " "), "The certificate "+serial)
 			m.Configure()
@@ -105,7 +106,7 @@ func TestConfigMadeCertificate(t *testing.T) {
 
 // requireKept holds that the certificate of a file does not take the place of the one in force, and
 // that what is read can be written back.
-func (m *Mount) requireKept(serial string) {
+func requireKept(m *enginetest.Mount, serial string) {
 	m.T.Helper()
 	stored, sent := m.Stored("config"), m.AllRequests()
 	for _, words := range []string{"", "tokens,rotation"} {
@@ -122,12 +123,10 @@ func (m *Mount) requireKept(serial string) {
 }
 
 // forgetsWhoMade has storage be as the version before has written it.
-func (m *Mount) forgetsWhoMade(t *testing.T) {
+func forgetsWhoMade(t *testing.T, m *enginetest.Mount) {
 	t.Helper()
-	stored, err := readConfig(t.Context(), m.Storage)
-	require.NoError(t, err)
-	require.True(t, stored.CertificateMade)
-	stored.CertificateMade = false
-	require.NoError(t, stored.store(t.Context(), m.Storage))
-	m.Backend.invalidate(t.Context(), "config")
+	before := strings.Replace(m.Stored("config"), `"certificate_made":true,`, "", 1)
+	require.NotEqual(t, before, m.Stored("config"))
+	m.Put("config", []byte(before))
+	m.Backend.InvalidateKey(t.Context(), "config")
 }

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -51,7 +52,7 @@ func TestConfigUnasked(t *testing.T) {
 		"no right":    {status(403, 0), 400, []string{refused, "status 403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 				if test.fault == nil {
 					env.Transport = redirecting{}
 				} else {
@@ -75,9 +76,9 @@ func TestConfigUnasked(t *testing.T) {
 
 // The limits that the engine keeps by itself are answered as KSeF's own 429 is.
 func TestConfigUnaskedForLackOfASlot(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: "POST /auth/challenge", Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
 		data := map[string]any{"certificate": certificate, "private_key": key}
 		_, first := m.Write("config", data)
 		require.ErrorContains(t, first, "in 300 s.")

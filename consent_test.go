@@ -1,13 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -16,7 +17,7 @@ import (
 
 func TestConfigForce(t *testing.T) {
 	t.Run("says_what_for", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			before, sent := m.Stored("config"), m.AllRequests()
 			for _, given := range []any{true, false, "true", "false", "1", "token", "tokens,all", []any{"rotation", ""}} {
 				for _, operation := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
@@ -34,9 +35,9 @@ func TestConfigForce(t *testing.T) {
 		})
 	})
 	t.Run("each_guard_looks_at_its_own_word", func(t *testing.T) {
-		WithMount(t, simulator.Options{Grants: SecondGrant(), EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{Grants: enginetest.SecondGrant(), EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
-			move := func(words string) map[string]any { return map[string]any{"nip": SecondNIP, "force": words} }
+			move := func(words string) map[string]any { return map[string]any{"nip": enginetest.SecondNIP, "force": words} }
 			require.Contains(t, m.Refused(m.Write("config", move("rotation,certificate"))),
 				"nip: would leave behind 1 live token, which could then no longer be revoked; end their leases first (vault lease revoke -prefix ksef/), or give force=tokens")
 			require.Equal(t, "pending", m.Rotate(nil)["status"])
@@ -47,7 +48,7 @@ func TestConfigForce(t *testing.T) {
 		})
 	})
 	t.Run("a_deletion_is_spoken_of_as_such", func(t *testing.T) {
-		WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			m.Issue()
 			require.True(t, strings.HasPrefix(m.Refused(m.Delete("config")),
@@ -59,7 +60,7 @@ func TestConfigForce(t *testing.T) {
 		})
 	})
 	t.Run("to_delete_an_unreadable_config_gives_no_rotation_up", func(t *testing.T) {
-		WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 			require.Equal(t, "pending", m.Rotate(nil)["status"])
 			m.Put("config", []byte("{"))
 			m.Stop()

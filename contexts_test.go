@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -23,7 +25,7 @@ const otherSubjectNIP = "1111111111"
 func units(count int) []string {
 	var all []string
 	for number := 10000; len(all) < count; number++ {
-		if id := fmt.Sprint(NIP, "-", number); isContext(id) {
+		if id := fmt.Sprint(enginetest.NIP, "-", number); isContext(id) {
 			all = append(all, id)
 		}
 	}
@@ -31,12 +33,11 @@ func units(count int) []string {
 }
 
 func isContext(value string) bool {
-	_, err := parseContext(value)
-	return err == nil
+	return ksef.IsContext(value)
 }
 
 // contextRequests are the requests that take a context, but for those of config and roles.
-func (m *Mount) contextRequests(field, value string) map[string]func() (*logical.Response, error) {
+func contextRequests(m *enginetest.Mount, field, value string) map[string]func() (*logical.Response, error) {
 	in := func(more map[string]any) map[string]any {
 		if more == nil {
 			more = map[string]any{}
@@ -59,11 +60,11 @@ func (m *Mount) contextRequests(field, value string) map[string]func() (*logical
 
 func TestContexts(t *testing.T) {
 	t.Run("refused_before_anything_is_sent_or_stored", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			sent, stored := m.AllRequests(), m.Keys("")
-			for field, value := range map[string]string{"nip": otherSubjectNIP, "internal_id": UnitID} {
-				for what, request := range m.contextRequests(field, value) {
+			for field, value := range map[string]string{"nip": otherSubjectNIP, "internal_id": enginetest.UnitID} {
+				for what, request := range contextRequests(m, field, value) {
 					text := m.Refused(request())
 					require.Contains(t, text, field+": names "+value+", which config does not allow", what)
 					require.Contains(t, text, "allowed_contexts", what)
@@ -74,10 +75,10 @@ func TestContexts(t *testing.T) {
 		})
 	})
 	t.Run("allowed", func(t *testing.T) {
-		for _, allowed := range []string{UnitID, "*", "1111111111," + UnitID} {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		for _, allowed := range []string{enginetest.UnitID, "*", "1111111111," + enginetest.UnitID} {
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				m.Must(m.Write("config", map[string]any{"allowed_contexts": allowed}))
-				for what, request := range m.contextRequests("internal_id", UnitID) {
+				for what, request := range contextRequests(m, "internal_id", enginetest.UnitID) {
 					response, err := request()
 					require.NoError(t, err, what)
 					if response != nil && response.IsError() {
@@ -88,64 +89,64 @@ func TestContexts(t *testing.T) {
 		}
 	})
 	t.Run("of_config", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
-			m.Must(m.Read("tokens", map[string]any{"nip": NIP}))
+		enginetest.WithMount(t, simulator.Options{}, func(_ *testing.T, m *enginetest.Mount) {
+			m.Must(m.Read("tokens", map[string]any{"nip": enginetest.NIP}))
 		})
 	})
 	t.Run("of_a_role", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Read("tokens", nil))
-			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
-			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID})), "allowed_contexts")
+			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": enginetest.UnitID}))
 			issued := m.Must(m.Read("creds/unit", nil))
 			reference := issued.Data["reference_number"].(string)
 			// Now there is an open record: it can be read and revoked, and nothing more.
-			m.Must(m.Read("tokens", map[string]any{"internal_id": UnitID}))
+			m.Must(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID}))
 			m.Must(m.Read("tokens/"+reference, nil))
-			requests := m.contextRequests("internal_id", UnitID)
+			requests := contextRequests(m, "internal_id", enginetest.UnitID)
 			require.Contains(t, m.Refused(requests["make a token"]()), "allowed_contexts")
 			require.Contains(t, m.Refused(requests["begin a login"]()), "allowed_contexts")
 			m.Must(m.Delete("tokens/" + reference))
 			m.Elapse(2 * time.Minute)
-			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID})), "allowed_contexts")
 			require.Contains(t, m.Refused(m.Read("tokens/"+reference, nil)), "allowed_contexts")
 		})
 	})
 	t.Run("record_of_a_process_before", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
-			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
+		enginetest.WithMount(t, simulator.Options{}, func(_ *testing.T, m *enginetest.Mount) {
+			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": enginetest.UnitID}))
 			m.Must(m.Read("creds/unit", nil))
 			m.Stop()
 			m.Start()
-			m.Must(m.Read("tokens", map[string]any{"internal_id": UnitID}))
+			m.Must(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID}))
 		})
 	})
 	t.Run("field", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			require.Equal(t, []string{}, m.Must(m.Read("config", nil)).Data["allowed_contexts"])
 			for _, bad := range []any{"5265877636", "5265877635-12345", "x", "*,x", []any{"5265877635", "**"}} {
 				require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_contexts": bad})), "allowed_contexts: has at place")
 			}
-			m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{UnitID, otherSubjectNIP, UnitID}}))
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{enginetest.UnitID, otherSubjectNIP, enginetest.UnitID}}))
 			m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
-			require.Equal(t, []string{UnitID, otherSubjectNIP}, m.Must(m.Read("config", nil)).Data["allowed_contexts"])
+			require.Equal(t, []string{enginetest.UnitID, otherSubjectNIP}, m.Must(m.Read("config", nil)).Data["allowed_contexts"])
 			m.Must(m.Write("config", map[string]any{"allowed_contexts": ""}))
-			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": UnitID})), "allowed_contexts")
+			require.Contains(t, m.Refused(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID})), "allowed_contexts")
 		})
 	})
 }
 
 // Under * a minute has room for ten contexts that need a login.
 func TestContextsFirstLogins(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
-		all := units(firstLoginsAtMost + 2)
-		for _, unit := range all[:firstLoginsAtMost] {
+		all := units(ksef.FirstLoginsAtMost + 2)
+		for _, unit := range all[:ksef.FirstLoginsAtMost] {
 			m.Must(m.Read("tokens", map[string]any{"internal_id": unit}))
 		}
 		sent, stored := m.AllRequests(), m.Keys("")
 		for range 100 {
-			_, err := m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]})
+			_, err := m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost]})
 			var coded logical.HTTPCodedError
 			require.ErrorAs(t, err, &coded)
 			require.Equal(t, http.StatusTooManyRequests, coded.Code())
@@ -153,12 +154,12 @@ func TestContextsFirstLogins(t *testing.T) {
 		}
 		require.Equal(t, sent, m.AllRequests())
 		require.Equal(t, stored, m.Keys(""))
-		require.Len(t, m.Backend.firstLogins.admitted, firstLoginsAtMost)
+		require.Equal(t, ksef.FirstLoginsAtMost, ksef.FirstLogins(m.Backend))
 		m.Must(m.Read("tokens", map[string]any{"internal_id": all[0]}))
-		m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{"*", all[firstLoginsAtMost+1]}}))
-		m.Must(m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost+1]}))
-		m.Elapse(firstLoginsWithin)
-		m.Must(m.Read("tokens", map[string]any{"internal_id": all[firstLoginsAtMost]}))
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{"*", all[ksef.FirstLoginsAtMost+1]}}))
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost+1]}))
+		m.Elapse(ksef.FirstLoginsWithin)
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost]}))
 	})
 }
 
@@ -170,7 +171,7 @@ func TestContextsFirstLoginsThatFail(t *testing.T) {
 		"its caller goes":        {Endpoint: redeem, Kind: simulator.FaultDelay, Delay: 5 * time.Second, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
 				m.Fault(fault)
 				before := m.Requests("POST /auth/xades-signature")
@@ -178,13 +179,13 @@ func TestContextsFirstLoginsThatFail(t *testing.T) {
 				for range 14 {
 					ctx, cancel := context.WithTimeout(background, time.Second)
 					m.Ctx = ctx
-					_, err := m.Read("tokens", map[string]any{"internal_id": UnitID})
+					_, err := m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID})
 					require.Error(t, err)
 					cancel()
 					m.Elapse(3 * time.Second)
 				}
 				m.Ctx = background
-				require.Equal(t, firstLoginsAtMost, m.Requests("POST /auth/xades-signature")-before)
+				require.Equal(t, ksef.FirstLoginsAtMost, m.Requests("POST /auth/xades-signature")-before)
 			})
 		})
 	}

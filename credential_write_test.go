@@ -1,13 +1,15 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"context"
 	"testing"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
@@ -16,9 +18,9 @@ import (
 func TestConfigCredential(t *testing.T) {
 	bad := map[string]any{"pkcs12": "Z2FyYmFnZQ==", "pkcs12_password": "secret"}
 	t.Run("is read before the configuration is locked", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			require.NoError(t, m.Backend.connection.lock.Acquire(m.Ctx, 1))
-			defer m.Backend.connection.lock.Release(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.NoError(t, ksef.ConnectionLock(m.Backend).Acquire(m.Ctx, 1))
+			defer ksef.ConnectionLock(m.Backend).Release(1)
 			ctx, cancel := context.WithTimeout(m.Ctx, time.Minute)
 			defer cancel()
 			m.Ctx = ctx
@@ -26,9 +28,9 @@ func TestConfigCredential(t *testing.T) {
 		})
 	})
 	t.Run("is read for one request at a time", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			require.NoError(t, m.Backend.parsing.Acquire(m.Ctx, 1))
-			defer m.Backend.parsing.Release(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.NoError(t, ksef.ParsingLock(m.Backend).Acquire(m.Ctx, 1))
+			defer ksef.ParsingLock(m.Backend).Release(1)
 			whole := m.Ctx
 			ctx, cancel := context.WithTimeout(whole, time.Minute)
 			defer cancel()

@@ -1,12 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -30,7 +31,7 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 // it.
 func TestIssueTakesTheContextOfTheConfigInForce(t *testing.T) {
 	const otherNIP = "1111111111"
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		person, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})
 		m.Must(m.Write("config", map[string]any{"certificate": person, "private_key": key}))
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))

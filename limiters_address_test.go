@@ -9,13 +9,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
-	"vault-plugin-secrets-ksef/simulator"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -28,7 +29,7 @@ type limited struct {
 
 func (l *limited) setLimits(groups client.RateLimitGroups) {
 	l.t.Helper()
-	require.NoError(l.t, l.mounts[0].SetLimits(l.t.Context(), URL, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, groups))
+	require.NoError(l.t, l.mounts[0].SetLimits(l.t.Context(), testAPI, client.ContextIdentifier{Type: client.ContextNIP, Value: ownNIP}, groups))
 }
 
 func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) client.Permit {
@@ -37,14 +38,14 @@ func (l *limited) admit(mount int, nip, endpoint string, wait ratelimit.Wait) cl
 	if nip != "" {
 		taxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: nip}
 	}
-	permit, err := l.mounts[mount].For(URL, taxpayer, wait).Admit(l.t.Context(), endpoint)
+	permit, err := l.mounts[mount].For(testAPI, taxpayer, wait).Admit(l.t.Context(), endpoint)
 	require.NoError(l.t, err)
 	return permit
 }
 
 // usage is what a mount knows of an endpoint; the zero taxpayer stands for the address.
 func (l *limited) usage(mount int, taxpayer, endpoint string) ratelimit.Usage {
-	key := ratelimit.Key{API: URL}
+	key := ratelimit.Key{API: testAPI}
 	if taxpayer != "" {
 		key.Context = "Nip:" + taxpayer
 	}
@@ -61,13 +62,17 @@ func (l *limited) limits(taxpayer, endpoint string) []int {
 	return []int{usage.Second.Limit, usage.Minute.Limit, usage.Hour.Limit}
 }
 
-const otherNIP = "1111111111"
+const (
+	testAPI  = "https://ksef.test/v2"
+	ownNIP   = "5265877635"
+	otherNIP = "1111111111"
+)
 
 func TestGlobalLimit(t *testing.T) {
 	// spend sends three requests: of two contexts, two mounts and a login.
 	spend := func(l *limited) {
 		for _, permit := range []client.Permit{
-			l.admit(0, NIP, client.EndpointToken, ratelimit.Wait{}),
+			l.admit(0, ownNIP, client.EndpointToken, ratelimit.Wait{}),
 			l.admit(1, otherNIP, client.EndpointQueryTokens, ratelimit.Wait{}),
 			l.admit(1, "", client.EndpointRefresh, ratelimit.Wait{}),
 		} {
@@ -77,49 +82,37 @@ func TestGlobalLimit(t *testing.T) {
 	}
 
 	t.Run("is counted by a mount that sends nothing", func(t *testing.T) {
-		InClusterOf(t, 2, simulator.Options{}, func(t *testing.T, s *Cluster) {
-			s.Elapse(2 * time.Hour)
-			s.restart()
-			var idle *Mount
-			s.OnMount(1, func(m *Mount) { idle = m })
-			s.OnMount(0, func(m *Mount) {
-				l := &limited{t: t, mounts: []*limiters.Set{m.Backend.limiters, m.Backend.limiters}}
-				l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
-				_, err := idle.Request(logical.RollbackOperation, "", nil)
-				require.NoError(t, err)
-				spend(l)
-			})
-			alone := &limited{t: t, mounts: []*limiters.Set{limiters.New(ratelimit.NewRegistry(), s.Disks[1], func(*logical.StorageEntry, error) {})}}
-			require.NoError(t, alone.mounts[0].OpenStored(t.Context(), URL))
+		synctest.Test(t, func(t *testing.T) {
+			registry, disk := ratelimit.NewRegistry(), &logical.InmemStorage{}
+			set := func(registry *ratelimit.Registry, storage logical.Storage) *limiters.Set {
+				return limiters.New(registry, storage, func(*logical.StorageEntry, error) {})
+			}
+			sending, idle := set(registry, &logical.InmemStorage{}), set(registry, disk)
+			l := &limited{t: t, mounts: []*limiters.Set{sending, sending}}
+			require.NoError(t, idle.OpenOwn(t.Context(), testAPI, client.ContextIdentifier{}))
+			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
+			_, err := idle.DropIdle(t.Context())
+			require.NoError(t, err)
+			spend(l)
+			alone := &limited{t: t, mounts: []*limiters.Set{set(ratelimit.NewRegistry(), disk)}}
+			require.NoError(t, alone.mounts[0].OpenStored(t.Context(), testAPI))
 			require.Equal(t, []int{0, 0, 9}, alone.limits("", ratelimit.AllRequests))
 			require.GreaterOrEqual(t, alone.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
 		})
 	})
-	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
-		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
-		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *Cluster) {
-			for i := range 60 {
-				_, _ = s.Vaults[i%2].Issue(t.Context(), "invoices", time.Hour)
-				s.Elapse(2 * time.Second)
-				if i == 30 {
-					s.restart()
-				}
-			}
-			require.GreaterOrEqual(t, len(s.AliveTokens()), 40)
-			s.Elapse(6 * time.Hour)
-			require.Empty(t, s.AliveTokens())
-			require.NoError(t, s.limitExceeded())
-		})
-	})
 	t.Run("tells when a revocation can go", func(t *testing.T) {
-		InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-			s.OnMount(0, func(m *Mount) {
-				m.Must(m.Read("tokens", nil))
-				limits := m.Backend.limiters
-				require.NoError(t, limits.SetLimits(t.Context(), URL, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP},
-					client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 1, PerHour: -1}}))
-				require.Greater(t, time.Until(m.Backend.lastRevocation(1)), 50*time.Second)
-			})
+		synctest.Test(t, func(t *testing.T) {
+			b := newLoaded(t)
+			taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: ownNIP}
+			api, err := client.New(client.Config{URL: testAPI})
+			require.NoError(t, err)
+			b.connection.replace(&connection{client: api, config: &config{URL: testAPI, Context: taxpayer}})
+			l := &limited{t: t, mounts: []*limiters.Set{b.limiters}}
+			l.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: 1, PerHour: -1}})
+			permit := l.admit(0, ownNIP, client.EndpointQueryTokens, ratelimit.Wait{})
+			require.NoError(t, permit.Begin(t.Context()))
+			permit.Done(0)
+			require.Greater(t, time.Until(b.lastRevocation(1)), 50*time.Second)
 		})
 	})
 }
@@ -134,25 +127,34 @@ func (a answers) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 func TestLearnLimits(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-		s.OnMount(0, func(m *Mount) {
-			learn := func(answer string) *limited {
-				api, err := client.New(client.Config{URL: URL, Transport: answers(answer)})
-				require.NoError(t, err)
-				m.Backend.learnLimits(context.Background(), api, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, "access")
-				return &limited{t: t, mounts: []*limiters.Set{m.Backend.limiters}}
-			}
-			l := learn(`{"other":{"perSecond":-1,"perMinute":20,"perHour":-1},"anonymous":{"perSecond":50,"perMinute":-1,"perHour":-1},
-				"global":{"perSecond":-1,"perMinute":-1,"perHour":900}}`)
-			require.Equal(t, []int{0, 20, 0}, l.limits(NIP, client.EndpointGenerateToken))
-			require.Equal(t, []int{50, 0, 0}, l.limits("", client.EndpointChallenge))
-			require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
-			status := m.StatusDetails()["rate_limits"]
-			require.NotEmpty(t, status)
+	synctest.Test(t, func(t *testing.T) {
+		b := newLoaded(t)
+		learn := func(answer string) *limited {
+			api, err := client.New(client.Config{URL: testAPI, Transport: answers(answer)})
+			require.NoError(t, err)
+			b.learnLimits(context.Background(), api, client.ContextIdentifier{Type: client.ContextNIP, Value: ownNIP}, "access")
+			return &limited{t: t, mounts: []*limiters.Set{b.limiters}}
+		}
+		l := learn(`{"other":{"perSecond":-1,"perMinute":20,"perHour":-1},"anonymous":{"perSecond":50,"perMinute":-1,"perHour":-1},
+			"global":{"perSecond":-1,"perMinute":-1,"perHour":900}}`)
+		require.Equal(t, []int{0, 20, 0}, l.limits(ownNIP, client.EndpointGenerateToken))
+		require.Equal(t, []int{50, 0, 0}, l.limits("", client.EndpointChallenge))
+		require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
+		require.NotEmpty(t, limitsStatus(b.limiters.Usage()))
 
-			l = learn(`what is no JSON`)
-			require.Equal(t, []int{0, 20, 0}, l.limits(NIP, client.EndpointGenerateToken), "what is known goes on")
-			require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
-		})
+		l = learn(`what is no JSON`)
+		require.Equal(t, []int{0, 20, 0}, l.limits(ownNIP, client.EndpointGenerateToken), "what is known goes on")
+		require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
 	})
+}
+
+// newLoaded is a mount without a configuration.
+func newLoaded(t *testing.T) *backend {
+	t.Helper()
+	loaded, err := NewFactory("v1.2.3")(t.Context(), &logical.BackendConfig{
+		StorageView: &logical.InmemStorage{}, System: &logical.StaticSystemView{}, Logger: hclog.NewNullLogger(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { loaded.Cleanup(context.Background()) })
+	return loaded.(*backend)
 }

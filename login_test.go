@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"encoding/base64"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 
@@ -22,10 +23,10 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 		"enveloping": xadestest.Enveloping(), "enveloping base64": xadestest.EnvelopingBase64(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+			enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 				begun := m.BeginLogin(nil)
-				require.Equal(t, NIP, begun["nip"])
+				require.Equal(t, enginetest.NIP, begun["nip"])
 				require.NotEmpty(t, begun["client_ip"])
 				require.Contains(t, begun["auth_token_request"], begun["challenge"])
 				until, err := time.Parse(time.RFC3339, begun["valid_until"].(string))
@@ -35,7 +36,7 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 				answer := m.Must(m.CompleteLogin(clerk.Sign(t, begun, layout))).Data
 				require.Equal(t, "active", answer["status"])
 				require.Equal(t, "Pesel", answer["signer_identifier_type"])
-				require.Equal(t, PESEL, answer["signer_identifier"])
+				require.Equal(t, enginetest.PESEL, answer["signer_identifier"])
 
 				config := m.Must(m.Read("config", nil))
 				require.Equal(t, "external", config.Data["signing"])
@@ -47,28 +48,28 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 }
 
 func TestASignedRequestIsTakenAsBase64(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{NIP: NIP})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 		signed := base64.StdEncoding.EncodeToString([]byte(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 		m.Must(m.CompleteLogin(signed[:100] + "\n" + signed[100:] + "\n"))
 	})
 }
 
 func TestSeveralContextsAreLoggedInSideBySide(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
-		m.Must(m.Write("config", map[string]any{"allowed_contexts": UnitID}))
-		first, second := m.BeginLogin(nil), m.BeginLogin(map[string]any{"internal_id": UnitID})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))
+		first, second := m.BeginLogin(nil), m.BeginLogin(map[string]any{"internal_id": enginetest.UnitID})
 		m.Must(m.CompleteLogin(clerk.Sign(t, second, xadestest.DSS())))
 		m.Must(m.CompleteLogin(clerk.Sign(t, first, xadestest.DSS())))
 		m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "default context"}))
-		m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "another one", "internal_id": UnitID}))
+		m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "another one", "internal_id": enginetest.UnitID}))
 		require.Equal(t, 2, m.OpenSessions())
 	})
 }
 
 func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "login/begin")
 		for _, path := range []string{"config", "status"} {
@@ -84,75 +85,75 @@ func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
 func TestWhatIsNotOursIsNotSent(t *testing.T) {
 	stranger := "<Nip>1111111111</Nip>"
 	for name, test := range map[string]struct {
-		make func(t *testing.T, m *Mount, p *Signer, begun map[string]any) string
+		make func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string
 		text string
 	}{
-		"empty":   {func(*testing.T, *Mount, *Signer, map[string]any) string { return " \n" }, "is empty"},
-		"not XML": {func(*testing.T, *Mount, *Signer, map[string]any) string { return "%PDF-1.7" }, "neither XML nor base64"},
-		"not whole": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"empty":   {func(*testing.T, *enginetest.Mount, *enginetest.Signer, map[string]any) string { return " \n" }, "is empty"},
+		"not XML": {func(*testing.T, *enginetest.Mount, *enginetest.Signer, map[string]any) string { return "%PDF-1.7" }, "neither XML nor base64"},
+		"not whole": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.Sign(t, begun, xadestest.DSS())[:700]
 		}, "not well-formed"},
-		"two roots": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"two roots": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.Sign(t, begun, xadestest.DSS()) + "<x>"
 		}, "not well-formed"},
-		"with a DTD": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"with a DTD": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return "<!DOCTYPE x>" + p.Sign(t, begun, xadestest.DSS())
 		}, "document type definition"},
-		"not UTF-8": {func(*testing.T, *Mount, *Signer, map[string]any) string {
+		"not UTF-8": {func(*testing.T, *enginetest.Mount, *enginetest.Signer, map[string]any) string {
 			return `<?xml version="1.0" encoding="UTF-16"?><x/>`
 		}, "UTF-8"},
-		"unsigned": {func(_ *testing.T, _ *Mount, _ *Signer, begun map[string]any) string {
+		"unsigned": {func(_ *testing.T, _ *enginetest.Mount, _ *enginetest.Signer, begun map[string]any) string {
 			return begun["auth_token_request"].(string)
 		}, "carries no signature"},
-		"other XML": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"other XML": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return strings.ReplaceAll(p.Sign(t, begun, xadestest.DSS()), "AuthTokenRequest", "Faktura")
 		}, "no AuthTokenRequest"},
-		"signed twice": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"signed twice": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			signed := p.Sign(t, begun, xadestest.DSS())
 			signature := signed[strings.Index(signed, "<ds:Signature"):strings.Index(signed, "</AuthTokenRequest>")]
 			return strings.Replace(signed, "</AuthTokenRequest>", signature+"</AuthTokenRequest>", 1)
 		}, "more than one signature"},
-		"detached": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"detached": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			signed := p.Sign(t, begun, xadestest.DSS())
 			from, to := strings.Index(signed, "<ds:Signature"), strings.Index(signed, "</AuthTokenRequest>")
 			return "<both>" + signed[:from] + signed[to:] + signed[from:to] + "</both>"
 		}, "beside the request"},
-		"challenge of nobody": {func(t *testing.T, _ *Mount, p *Signer, _ map[string]any) string {
-			return p.SignAs(t, xadestest.Request{Challenge: "20260101-CR-0123456789-0123456789-AB", Context: "<Nip>" + NIP + "</Nip>", Layout: xadestest.DSS()})
+		"challenge of nobody": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, _ map[string]any) string {
+			return p.SignAs(t, xadestest.Request{Challenge: "20260101-CR-0123456789-0123456789-AB", Context: "<Nip>" + enginetest.NIP + "</Nip>", Layout: xadestest.DSS()})
 		}, "has not given out"},
-		"challenge of another mount": {func(t *testing.T, m *Mount, p *Signer, _ map[string]any) string {
+		"challenge of another mount": {func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, _ map[string]any) string {
 			other := m.Mount(&logical.InmemStorage{})
 			defer other.Stop()
-			other.Must(other.Write("config", map[string]any{"url": URL, "nip": NIP}))
+			other.Must(other.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
 			return p.Sign(t, other.BeginLogin(nil), xadestest.DSS())
 		}, "has not given out"},
-		"another context": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"another context": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.SignAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: stranger, Layout: xadestest.DSS()})
 		}, "was altered: it is for the context Nip:1111111111"},
-		"another subject type": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
-			return p.SignAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: ContextElement(begun), SubjectType: "certificateFingerprint", Layout: xadestest.DSS()})
+		"another subject type": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
+			return p.SignAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: enginetest.ContextElement(begun), SubjectType: "certificateFingerprint", Layout: xadestest.DSS()})
 		}, "was altered: its SubjectIdentifierType"},
-		"a policy that nobody asked for": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
-			return p.SignAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge><ContextIdentifier>" + ContextElement(begun) +
+		"a policy that nobody asked for": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
+			return p.SignAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge><ContextIdentifier>" + enginetest.ContextElement(begun) +
 				"</ContextIdentifier><SubjectIdentifierType>certificateSubject</SubjectIdentifierType><AuthorizationPolicy></AuthorizationPolicy>", Layout: xadestest.DSS()})
 		}, "an element AuthorizationPolicy"},
-		"a missing element": {func(t *testing.T, _ *Mount, p *Signer, begun map[string]any) string {
+		"a missing element": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.SignAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge>", Layout: xadestest.DSS()})
 		}, "an element of the request is missing"},
-		"too late": {func(t *testing.T, m *Mount, p *Signer, begun map[string]any) string {
+		"too late": {func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			signed := p.Sign(t, begun, xadestest.DSS())
 			m.Elapse(11 * time.Minute)
 			return signed
 		}, "came too late"},
-		"begun before another API was configured": {func(t *testing.T, m *Mount, p *Signer, begun map[string]any) string {
+		"begun before another API was configured": {func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			signed := p.Sign(t, begun, xadestest.DSS())
 			m.Must(m.Write("config", map[string]any{"url": "https://other.test/v2"}))
 			return signed
-		}, "was begun for " + URL},
+		}, "was begun for " + enginetest.URL},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+			enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 				document := test.make(t, m, clerk, m.BeginLogin(nil))
 				text := m.Refused(m.CompleteLogin(document))
 				require.Contains(t, text, "signed_request: ")
@@ -164,8 +165,8 @@ func TestWhatIsNotOursIsNotSent(t *testing.T) {
 }
 
 func TestASignedRequestIsTakenOnce(t *testing.T) {
-	WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
 		pending := m.Must(m.CompleteLogin(signed))
 		require.Equal(t, "pending", pending.Data["status"])
@@ -177,8 +178,8 @@ func TestASignedRequestIsTakenOnce(t *testing.T) {
 }
 
 func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		begun := m.BeginLogin(nil)
 		signed := clerk.Sign(t, begun, xadestest.DSS())
 		text := m.Refused(m.CompleteLogin(strings.Replace(signed, "text/xml", "text/plain", 1)))
@@ -189,8 +190,8 @@ func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
 }
 
 func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
-	WithoutCredential(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		text := m.Refused(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 		require.Contains(t, text, "415")
 		status := m.StatusDetails()
@@ -205,8 +206,8 @@ func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
 func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 		t.Run(name, func(t *testing.T) {
-			WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+			enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 				asked := time.Now()
 				answer := m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 				require.Equal(t, "pending", answer.Data["status"])
@@ -217,7 +218,7 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 					m.Start()
 				}
 				for _, text := range []string{m.Refused(m.Read("tokens", nil)), m.Refused(m.Write("config/rotate-root", nil))} {
-					require.Contains(t, text, "login: is still to be decided by KSeF in Nip:"+NIP+", as "+answer.Data["reference_number"].(string))
+					require.Contains(t, text, "login: is still to be decided by KSeF in Nip:"+enginetest.NIP+", as "+answer.Data["reference_number"].(string))
 					require.Contains(t, text, "nothing need be signed again")
 				}
 				m.Elapse(6 * time.Minute)
@@ -231,8 +232,8 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 }
 
 func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
 		require.Empty(t, m.Must(m.Read("config", nil)).Warnings)
 		m.Elapse(4*24*time.Hour + 2*time.Hour)
@@ -248,8 +249,8 @@ func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
 }
 
 func TestAnotherSignerIsWarnedOf(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Issue()
 		response := m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: "80010112345"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "only if it holds CredentialsManage")
@@ -258,26 +259,26 @@ func TestAnotherSignerIsWarnedOf(t *testing.T) {
 
 // A login lasts for seven days, in which the certificate's would not be used.
 func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.Must(m.Write("config", map[string]any{"allowed_contexts": UnitID}))
-		stranger := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))
+		stranger := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		text := m.Refused(m.CompleteLogin(stranger.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
-		require.Contains(t, text, "is signed by Pesel:"+PESEL+", and config has the certificate of Nip:"+NIP)
+		require.Contains(t, text, "is signed by Pesel:"+enginetest.PESEL+", and config has the certificate of Nip:"+enginetest.NIP)
 		require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
-		m.Must(m.CompleteLogin(stranger.Sign(t, m.BeginLogin(map[string]any{"internal_id": UnitID}), xadestest.DSS())))
+		m.Must(m.CompleteLogin(stranger.Sign(t, m.BeginLogin(map[string]any{"internal_id": enginetest.UnitID}), xadestest.DSS())))
 
 		m.Elapse(time.Minute)
-		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: NIP}))
+		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP}))
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "10s"}))
 		for _, one := range m.StatusDetails()["sessions"].([]map[string]any) {
-			require.Equal(t, one["internal_id"] == UnitID, one["signed_outside"], "a write to config brings the certificate's own login back")
+			require.Equal(t, one["internal_id"] == enginetest.UnitID, one["signed_outside"], "a write to config brings the certificate's own login back")
 		}
 	})
 }
 
 func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
-	WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *Mount) {
-		pending := m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+	enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		pending := m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		for _, path := range []string{"config", "status"} {
 			warnings := strings.Join(m.Must(m.Read(path, nil)).Warnings, " ")
 			require.Contains(t, warnings, "still to decide the login "+pending.Data["reference_number"].(string))
@@ -287,10 +288,10 @@ func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
 }
 
 func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
-		m.KSeF.Advance(8 * Day)
+		m.KSeF.Advance(8 * enginetest.Day)
 		require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "has ended")
 		for _, path := range []string{"config", "status"} {
 			require.Contains(t, strings.Join(m.Must(m.Read(path, nil)).Warnings, " "), "login/begin")
@@ -300,11 +301,11 @@ func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
 }
 
 func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
 		issued := m.Issue()
-		m.Elapse(8 * Day)
+		m.Elapse(8 * enginetest.Day)
 		require.ErrorContains(t, m.Revoke(m.Lease(issued)), "has not yet confirmed")
 		m.Elapse(time.Hour)
 		m.LogIn(clerk)
@@ -314,8 +315,8 @@ func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
 }
 
 func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Must(m.Write("config", map[string]any{"subject_identifier_type": "certificateFingerprint"}))
 		require.Equal(t, "certificateFingerprint", m.BeginLogin(nil)["subject_identifier_type"])
 		m.Issue()
@@ -324,8 +325,8 @@ func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
 }
 
 func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: NIP}))
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP}))
 		m.Configure()
 		require.Equal(t, "certificate", m.Must(m.Read("config", nil)).Data["signing"])
 		require.Equal(t, 1, m.OpenSessions(), "what the same subject has signed is no longer needed")
@@ -334,8 +335,8 @@ func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
 }
 
 func TestAConfigThatGoesTakesPersonalLoginsWithIt(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.BeginLogin(nil)
 		m.Must(m.Delete("config"))
 		require.Zero(t, m.OpenSessions())

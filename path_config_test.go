@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"crypto/x509"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -19,12 +20,12 @@ import (
 )
 
 func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		read := m.Must(m.Read("config", nil)).Data
-		require.Equal(t, URL, read["url"])
-		require.Equal(t, NIP, read["nip"])
+		require.Equal(t, enginetest.URL, read["url"])
+		require.Equal(t, enginetest.NIP, read["nip"])
 		require.Equal(t, "seal", read["signer_kind"])
-		require.Equal(t, NIP, read["signer_identifier"])
+		require.Equal(t, enginetest.NIP, read["signer_identifier"])
 		require.Equal(t, "certificateSubject", read["subject_identifier_type"])
 		require.Equal(t, int64(30), read["request_timeout"])
 		require.Positive(t, read["certificate_days_left"])
@@ -37,18 +38,18 @@ func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
 }
 
 func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
 		read := m.Must(m.Read("config", nil)).Data
 		require.Equal(t, int64(7), read["activation_timeout"])
-		require.Equal(t, URL, read["url"])
+		require.Equal(t, enginetest.URL, read["url"])
 		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
 }
 
 // A password that comes from a file ends as its lines do.
 func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		block, _ := pem.Decode([]byte(m.Key))
@@ -66,20 +67,20 @@ func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
 }
 
 func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
-		m.Must(m.Write("config", map[string]any{"url": URL, "certificate": m.Cert, "private_key": m.Key}))
-		require.Equal(t, NIP, m.Must(m.Read("config", nil)).Data["nip"])
+		m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "certificate": m.Cert, "private_key": m.Key}))
+		require.Equal(t, enginetest.NIP, m.Must(m.Read("config", nil)).Data["nip"])
 	})
 }
 
 func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		stranger, key := env.NewCertificate(simulator.CertificateOptions{NIP: "1111111111"})
-		data := map[string]any{"url": URL, "nip": NIP, "certificate": stranger, "private_key": key}
+		data := map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": stranger, "private_key": key}
 		text := m.Refused(m.Write("config", data))
 		require.Contains(t, text, "was not stored")
 		require.Contains(t, text, "415")
@@ -94,11 +95,11 @@ func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
 }
 
 func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		env.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
-		data := map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}
+		data := map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": m.Cert, "private_key": m.Key}
 		_, err := m.Write("config", data)
 		require.ErrorContains(t, err, "was not stored")
 		require.ErrorContains(t, err, "could not be reached")
@@ -112,8 +113,8 @@ func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
 }
 
 func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
 		m.Configure()
 		require.Equal(t, 1, m.OpenSessions())
 		m.Must(m.Delete("config"))
@@ -124,9 +125,9 @@ func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
 
 // The session that a login has left in its last step is ended under the configuration that stays.
 func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
 		m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: 3})
 		for range 3 {
 			_, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
@@ -143,7 +144,7 @@ func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
 }
 
 func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "90010112345"})
 		response := m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
@@ -154,7 +155,7 @@ func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
 }
 
 func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		logins := m.Requests("POST /auth/xades-signature")
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "10s"}))
@@ -165,7 +166,7 @@ func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
 }
 
 func TestOpenTokensGuardTheConfig(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		text := m.Refused(m.Write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.Cert, "private_key": m.Key}))
 		require.Contains(t, text, "1 live token")
@@ -193,11 +194,11 @@ func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		env.Transport = warning{env.Transport}
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
-		response := m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}))
+		response := m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": m.Cert, "private_key": m.Key}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "[sig-001]: Format podpisu niezgodny")
 		status := m.Must(m.Read("status", nil)).Data
 		require.Equal(t, "[sig-001]: Format podpisu niezgodny", status["last_warning"])
@@ -206,7 +207,7 @@ func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
 }
 
 func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T) {
-	WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
 		text := m.Refused(m.Read("creds/writer", nil))
 		require.Contains(t, text, "26001")
@@ -216,26 +217,4 @@ func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T
 		status := m.Must(m.Read("status", nil)).Data
 		require.Contains(t, status["last_error"], "26001")
 	})
-}
-
-// OpenSessions counts KSeF's sessions that were opened with a signature and can still be refreshed.
-func (env *Env) OpenSessions() int {
-	open := 0
-	for _, session := range env.KSeF.State().Sessions {
-		if session.Active && session.TokenReferenceNumber == "" {
-			open++
-		}
-	}
-	return open
-}
-
-func (m *Mount) RequireNothingLeftOf(prefixes ...string) {
-	m.T.Helper()
-	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
-	require.NoError(m.T, err)
-	for _, key := range keys {
-		for _, prefix := range prefixes {
-			require.False(m.T, strings.HasPrefix(key, prefix), key)
-		}
-	}
 }

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -24,15 +25,15 @@ const accountantNIP = "1111111111"
 func granted(permissions ...string) simulator.Options {
 	return simulator.Options{Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: simulator.TypeNIP, Value: accountantNIP},
-		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
+		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: enginetest.NIP},
 		Permissions: permissions,
 	}}}
 }
 
 // withAccountant runs a test on a mount whose signer has the permissions that it was granted.
-func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *Mount)) {
+func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
-	InEnv(t, granted(permissions...), func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, granted(permissions...), func(t *testing.T, env *enginetest.Env) {
 		env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: accountantNIP})
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -42,13 +43,13 @@ func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, 
 }
 
 // takeAway leaves the accountant with the permissions that are named, at once.
-func (env *Env) takeAway(left ...string) {
+func takeAway(env *enginetest.Env, left ...string) {
 	env.T.Helper()
 	body := map[string]any{
-		"contextIdentifier":    map[string]string{"type": "Nip", "value": NIP},
+		"contextIdentifier":    map[string]string{"type": "Nip", "value": enginetest.NIP},
 		"authorizedIdentifier": map[string]string{"type": "Nip", "value": accountantNIP},
 	}
-	require.Equal(env.T, http.StatusOK, env.post("/testdata/permissions/revoke", "", body))
+	require.Equal(env.T, http.StatusOK, post(env, "/testdata/permissions/revoke", "", body))
 	if len(left) == 0 {
 		return
 	}
@@ -57,15 +58,15 @@ func (env *Env) takeAway(left ...string) {
 		permissions = append(permissions, map[string]string{"description": "Praca dla klienta", "permissionType": permission})
 	}
 	body["permissions"] = permissions
-	require.Equal(env.T, http.StatusOK, env.post("/testdata/permissions", "", body))
+	require.Equal(env.T, http.StatusOK, post(env, "/testdata/permissions", "", body))
 }
 
 // post sends a request to KSeF as somebody else than the engine does, and returns the status.
-func (env *Env) post(path string, access client.Secret, body any) int {
+func post(env *enginetest.Env, path string, access client.Secret, body any) int {
 	env.T.Helper()
 	encoded, err := json.Marshal(body)
 	require.NoError(env.T, err)
-	request, err := http.NewRequestWithContext(env.T.Context(), http.MethodPost, URL+path, bytes.NewReader(encoded))
+	request, err := http.NewRequestWithContext(env.T.Context(), http.MethodPost, enginetest.URL+path, bytes.NewReader(encoded))
 	require.NoError(env.T, err)
 	request.Header.Set("Content-Type", "application/json")
 	if access != "" {
@@ -79,11 +80,11 @@ func (env *Env) post(path string, access client.Secret, body any) int {
 
 // mayWriteInvoices logs in with a KSeF token and says whether KSeF opens an invoice session. What
 // would be wrong with its key, KSeF says later.
-func (env *Env) mayWriteInvoices(token any) bool {
+func mayWriteInvoices(env *enginetest.Env, token any) bool {
 	env.T.Helper()
 	tokens, err := env.TokenLogin(token)
 	require.NoError(env.T, err)
-	status := env.post("/sessions/online", tokens.Access.Token, map[string]any{
+	status := post(env, "/sessions/online", tokens.Access.Token, map[string]any{
 		"formCode":   map[string]string{"systemCode": "FA (3)", "schemaVersion": "1-0E", "value": "FA"},
 		"encryption": map[string]any{"encryptedSymmetricKey": make([]byte, 256), "initializationVector": make([]byte, 16)},
 	})
@@ -94,7 +95,7 @@ func (env *Env) mayWriteInvoices(token any) bool {
 func TestPermissions(t *testing.T) {
 	both := []string{"InvoiceRead", "InvoiceWrite"}
 	t.Run("the signer lacks one that the token is to have", func(t *testing.T) {
-		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
+		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceRead,InvoiceWrite"}))
 			for _, text := range []string{
 				m.Refused(m.Write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
@@ -108,9 +109,9 @@ func TestPermissions(t *testing.T) {
 		})
 	})
 	t.Run("the signer has lost all", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *Mount) {
+		withAccountant(t, both, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
-			m.takeAway()
+			takeAway(m.Env)
 			m.Elapse(15 * time.Minute) // the access token keeps what it was issued with
 			const sentence = "The signing subject lacks a permission in this context: KSeF asks for InvoiceRead or InvoiceWrite, and it has none."
 			for _, text := range []string{
@@ -124,11 +125,11 @@ func TestPermissions(t *testing.T) {
 		})
 	})
 	t.Run("the maker of a token loses InvoiceWrite", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *Mount) {
+		withAccountant(t, both, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
-			require.True(t, m.mayWriteInvoices(issued.Data["token"]))
-			m.takeAway("InvoiceRead")
-			require.False(t, m.mayWriteInvoices(issued.Data["token"]), "a token never has more than its maker")
+			require.True(t, mayWriteInvoices(m.Env, issued.Data["token"]))
+			takeAway(m.Env, "InvoiceRead")
+			require.False(t, mayWriteInvoices(m.Env, issued.Data["token"]), "a token never has more than its maker")
 			m.Elapse(15 * time.Minute)
 			require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "Brakujące uprawnienia: InvoiceWrite)")
 			require.NoError(t, m.Revoke(m.Lease(issued)), "what it made it may revoke")

@@ -1,12 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -14,7 +15,7 @@ import (
 )
 
 func TestReadFields(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		const value = "canary-0123456789-abcdef"
 		m.Remember(value)
@@ -49,7 +50,7 @@ func TestReadFields(t *testing.T) {
 				[]string{"limit: is not a field of this path, and was ignored"},
 			},
 			"field of a config write": {
-				logical.ReadOperation, "config", map[string]any{"nip": NIP},
+				logical.ReadOperation, "config", map[string]any{"nip": enginetest.NIP},
 				[]string{"nip: means nothing in a read, and was ignored"},
 			},
 			"field of a role write": {
@@ -74,7 +75,7 @@ func TestReadFields(t *testing.T) {
 }
 
 func TestReadFieldsKeepTheAnswer(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		require.Nil(t, m.Must(m.Read("roles/nobody", map[string]any{"prefix": "x"})), "what is not there stays a 404")
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		response := m.Must(m.Read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "30m"}))
@@ -86,7 +87,7 @@ func TestReadFieldsKeepTheAnswer(t *testing.T) {
 
 // A write or delete with a field that is not known changes nothing.
 func TestReadFieldsDoNotForgiveWrites(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for path, operation := range map[string]logical.Operation{
 			"creds/invoices": logical.UpdateOperation, "config": logical.DeleteOperation, "roles/invoices": logical.DeleteOperation,
 		} {
@@ -97,7 +98,7 @@ func TestReadFieldsDoNotForgiveWrites(t *testing.T) {
 }
 
 func TestUnsupportedOperation(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for path, operation := range map[string]logical.Operation{
 			"status": logical.UpdateOperation, "status/": logical.DeleteOperation, "creds/invoices": logical.DeleteOperation,
 			"tidy": logical.ReadOperation, "roles/": logical.UpdateOperation, "tokens": logical.DeleteOperation,

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -19,17 +20,17 @@ import (
 
 func TestAnswerNamesTheMount(t *testing.T) {
 	t.Run("in what a mistake is answered with", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			require.Contains(t, m.Refused(m.Read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
 			require.Contains(t, m.Refused(m.Read("creds/nobody", nil)), "vault list ksef/roles")
 			require.Contains(t, m.Must(m.Read("status", nil)).Warnings, "config: has not been written yet; "+
-				strings.ReplaceAll(errNotConfigured.Remedy, "<mount>", "ksef"))
+				"vault write ksef/config environment=... nip=..., with certificate=@... private_key=@... or, for a login that a person signs, without")
 		})
 	})
 	t.Run("in a revocation that KSeF has not confirmed", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			lease := m.Lease(m.Issue())
 			m.Fault(simulator.Fault{Endpoint: client.EndpointRevokeToken, Kind: simulator.FaultStatus, Status: 503, Times: -1})
 			err := m.Revoke(lease)
@@ -38,13 +39,13 @@ func TestAnswerNamesTheMount(t *testing.T) {
 		})
 	})
 	t.Run("in the last error", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 			require.Error(t, m.Revoke(m.Lease(issued)))
 			require.Contains(t, m.Must(m.Read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
 		})
 	})
 	t.Run("in the details of status", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 			require.Error(t, m.Revoke(m.Lease(issued)))
 			details := fmt.Sprint(m.StatusDetails())
 			require.Contains(t, details, "vault delete ksef/tokens/"+issued.Data["reference_number"].(string))
@@ -55,7 +56,7 @@ func TestAnswerNamesTheMount(t *testing.T) {
 
 // KSeF's own 429 says as much as those of the engine, at the first and at the second request.
 func TestAnswerOf429(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
 		permit := time.Now().Add(300*time.Second + time.Second - 1).UTC().Format(time.RFC3339)
@@ -74,7 +75,7 @@ func TestAnswerOf429(t *testing.T) {
 }
 
 func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
 		_, err := m.Read("creds/invoices", nil)
@@ -87,9 +88,9 @@ func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
 
 // What KSeF limits by address has no context to name.
 func TestAnswerOfABlockedAddress(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
 		_, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
 		require.Error(t, err)
 		require.Contains(t, strings.Join(m.Must(m.Read("status", nil)).Warnings, "\n"),

@@ -1,24 +1,25 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
-	WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		other := map[string]any{"certificate": certificate, "private_key": key}
-		require.Contains(t, m.Refused(m.Write("config", other)), "rotation to the certificate Vault "+NIP)
+		require.Contains(t, m.Refused(m.Write("config", other)), "rotation to the certificate Vault "+enginetest.NIP)
 		require.Contains(t, m.Refused(m.Delete("config")), "is in progress")
 
 		// A forced write that comes to nothing leaves the rotation alone.
@@ -28,11 +29,11 @@ func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
 
 		other["force"] = "rotation"
 		m.Must(m.Write("config", other))
-		m.requireAbandoned()
+		requireAbandoned(m)
 	})
 }
 
-func (m *Mount) requireAbandoned() {
+func requireAbandoned(m *enginetest.Mount) {
 	m.T.Helper()
 	m.Elapse(time.Hour)
 	require.NotContains(m.T, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "KSeF")
@@ -42,18 +43,18 @@ func (m *Mount) requireAbandoned() {
 }
 
 func TestARotationCanBeGivenUp(t *testing.T) {
-	WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		response := m.Must(m.Write("config", map[string]any{"force": "rotation"}))
 		require.Contains(t, strings.Join(response.Warnings, " "), "The rotation was given up. If KSeF still issues the certificate")
 		m.KSeF.ClearFaults()
-		m.requireAbandoned()
+		requireAbandoned(m)
 	})
 }
 
 func TestWhatAGivenUpRotationHasLeftIsTold(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Rotate(nil)["certificate_serial_number"].(string)
 		m.Elapse(time.Minute)
 		m.Fault(simulator.Fault{Endpoint: "POST /certificates/{certificateSerialNumber}/revoke", Kind: simulator.FaultDropRequest, Times: -1})
@@ -65,9 +66,9 @@ func TestWhatAGivenUpRotationHasLeftIsTold(t *testing.T) {
 }
 
 func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
-	WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
-		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
+		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
 		m.Configure()
 		m.Elapse(time.Hour)
 		require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "KSeF")
@@ -77,24 +78,24 @@ func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
 
 // KSeF shows one subject nothing of another's: a rotation must not take that for an answer.
 func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
-	WithoutCredential(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *Mount) {
-		first, second := m.Signer(simulator.CertificateOptions{PESEL: PESEL}), m.Signer(simulator.CertificateOptions{PESEL: "80010112345"})
+	enginetest.WithoutCredential(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		first, second := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}), m.Signer(simulator.CertificateOptions{PESEL: "80010112345"})
 		m.LogIn(first)
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.LogIn(second)
-		m.Elapse(2 * Day)
+		m.Elapse(2 * enginetest.Day)
 		rotation := m.StatusDetails()["rotation"].(map[string]any)
 		require.Contains(t, rotation["last_error"], "login: is that of Pesel:80010112345")
 		m.LogIn(first)
 		m.Elapse(2 * time.Hour)
-		require.Equal(t, PESEL, m.Must(m.Read("config", nil)).Data["signer_identifier"])
-		require.Equal(t, 1, m.Requests(EnrollEndpoint))
+		require.Equal(t, enginetest.PESEL, m.Must(m.Read("config", nil)).Data["signer_identifier"])
+		require.Equal(t, 1, m.Requests(enginetest.EnrollEndpoint))
 		require.Len(t, m.Certificates("Active"), 1)
 	})
 }
 
 func TestASettingThatChangesDuringARotationIsKept(t *testing.T) {
-	WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
 		m.Elapse(time.Hour)

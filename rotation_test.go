@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"bytes"
@@ -15,40 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
-
-const EnrollEndpoint = "POST /certificates/enrollments"
-
-// ConfigInForce is the credential that storage holds.
-func (m *Mount) ConfigInForce() (config, tls.Certificate) {
-	m.T.Helper()
-	stored, err := readConfig(m.T.Context(), m.Storage)
-	require.NoError(m.T, err)
-	pair, err := tls.X509KeyPair([]byte(stored.Certificate), []byte(stored.PrivateKey))
-	require.NoError(m.T, err)
-	m.Remember(stored.PrivateKey)
-	return *stored, pair
-}
-
-func (m *Mount) Rotate(fields map[string]any) map[string]any {
-	m.T.Helper()
-	return m.Must(m.Write("config/rotate-root", fields)).Data
-}
-
-// Certificates are those of a status that KSeF has issued.
-func (env *Env) Certificates(status string) []simulator.CertificateState {
-	var found []simulator.CertificateState
-	for _, one := range env.KSeF.State().Certificates {
-		if one.Status == status {
-			found = append(found, one)
-		}
-	}
-	return found
-}
 
 func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -57,13 +29,13 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 		subject string
 		isRSA   bool
 	}{
-		"a seal":                {simulator.CertificateOptions{NIP: NIP}, nil, "Nip:" + NIP, false},
-		"a seal to an RSA key":  {simulator.CertificateOptions{NIP: NIP}, map[string]any{"certificate_key_type": "rsa-2048"}, "Nip:" + NIP, true},
-		"an RSA key to another": {simulator.CertificateOptions{NIP: NIP, Key: "rsa"}, nil, "Nip:" + NIP, false},
-		"a person":              {simulator.CertificateOptions{PESEL: PESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + PESEL, false},
+		"a seal":                {simulator.CertificateOptions{NIP: enginetest.NIP}, nil, "Nip:" + enginetest.NIP, false},
+		"a seal to an RSA key":  {simulator.CertificateOptions{NIP: enginetest.NIP}, map[string]any{"certificate_key_type": "rsa-2048"}, "Nip:" + enginetest.NIP, true},
+		"an RSA key to another": {simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"}, nil, "Nip:" + enginetest.NIP, false},
+		"a person":              {simulator.CertificateOptions{PESEL: enginetest.PESEL}, map[string]any{"certificate_name": "Księgowość {{.NIP}}"}, "Pesel:" + enginetest.PESEL, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 				env.Cert, env.Key = env.NewCertificate(test.signer)
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
@@ -80,7 +52,7 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 				require.NotEmpty(t, answer["signer_name"])
 				require.Equal(t, "Authentication", issued[0].Type)
 				if template, given := test.fields["certificate_name"]; given {
-					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", NIP))
+					require.Contains(t, issued[0].Name, strings.ReplaceAll(template.(string), "{{.NIP}}", enginetest.NIP))
 				}
 				read := m.Must(m.Read("config", nil)).Data
 				require.Contains(t, read["certificate_issuer"], "CN=TEST CCK KSeF")
@@ -109,9 +81,9 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 	pair, err := tls.X509KeyPair(certificate, key)
 	require.NoError(t, err)
 	grant := simulator.Grant{
-		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
+		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: enginetest.NIP},
 	}
-	InEnv(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{Grants: []simulator.Grant{grant}}, func(t *testing.T, env *enginetest.Env) {
 		env.Cert, env.Key = string(certificate), string(key)
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -128,8 +100,8 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 }
 
 func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
-	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: PESEL})
+	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
 		before := m.Issue()
 		require.Equal(t, "done", m.Rotate(nil)["status"])
@@ -144,7 +116,7 @@ func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
 }
 
 func TestRotateRootRevokesTheCertificateOfKSeFBefore(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Rotate(nil)["certificate_serial_number"]
 		second := m.Rotate(nil)
 		require.Equal(t, first, second["retired_serial_number"])
@@ -164,11 +136,11 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 	} {
 		for how, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 			t.Run(name+" "+how, func(t *testing.T) {
-				WithMount(t, options, func(t *testing.T, m *Mount) {
+				enginetest.WithMount(t, options, func(t *testing.T, m *enginetest.Mount) {
 					asked := time.Now()
 					response := m.Must(m.Write("config/rotate-root", nil))
 					require.Equal(t, "pending", response.Data["status"])
-					require.Equal(t, []any{"Nip", NIP}, []any{response.Data["signer_identifier_type"], response.Data["signer_identifier"]})
+					require.Equal(t, []any{"Nip", enginetest.NIP}, []any{response.Data["signer_identifier_type"], response.Data["signer_identifier"]})
 					require.Contains(t, response.Warnings[0], "finishes it by itself")
 					require.Less(t, time.Since(asked), 90*time.Second)
 					again := m.Must(m.Write("config/rotate-root", nil))
@@ -181,7 +153,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 					}
 					m.Elapse(4 * time.Hour)
 					require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "CN=TEST CCK KSeF")
-					require.Equal(t, 1, m.Requests(EnrollEndpoint))
+					require.Equal(t, 1, m.Requests(enginetest.EnrollEndpoint))
 					require.Equal(t, 1, m.OpenSessions())
 					require.NoError(t, m.Login(m.Issue().Data["token"]))
 				})
@@ -191,7 +163,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 }
 
 func TestTokensAreMadeAllThroughARotation(t *testing.T) {
-	WithMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		var made sync.WaitGroup
 		for i := range 25 {
@@ -224,10 +196,10 @@ func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
 		"refused at once":     {fault: &simulator.Fault{Kind: simulator.FaultStatus, Status: 403}, texts: []string{"does not take the request", "403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithMount(t, test.options, func(t *testing.T, m *Mount) {
+			enginetest.WithMount(t, test.options, func(t *testing.T, m *enginetest.Mount) {
 				before, _ := m.ConfigInForce()
 				if test.fault != nil {
-					test.fault.Endpoint = EnrollEndpoint
+					test.fault.Endpoint = enginetest.EnrollEndpoint
 					m.Fault(*test.fault)
 				}
 				text := m.Refused(m.Write("config/rotate-root", nil))
@@ -236,7 +208,7 @@ func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
 				}
 				after, _ := m.ConfigInForce()
 				require.Equal(t, before, after)
-				m.requireEventUnless(test.fault == nil, "ksef/root-rotate-fail")
+				requireEventUnless(m, test.fault == nil, "ksef/root-rotate-fail")
 				require.NoError(t, m.Login(m.Issue().Data["token"]))
 				if test.fault != nil {
 					require.Equal(t, "done", m.Rotate(nil)["status"], "nothing stands in the way of the next one")
@@ -246,13 +218,13 @@ func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
 	}
 }
 
-func (m *Mount) requireEventUnless(none bool, kind string) {
+func requireEventUnless(m *enginetest.Mount, none bool, kind string) {
 	m.T.Helper()
 	require.Equal(m.T, !none, m.CountEvents(kind) > 0, kind)
 }
 
 func TestARotationIsNotBegunWhileKSeFIsAway(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		_, err := m.Write("config/rotate-root", nil)
 		require.ErrorContains(t, err, "could not be reached")
@@ -279,8 +251,8 @@ func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		env.Transport = falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + NIP, "VATPL-1111111111"}
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		env.Transport = falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + enginetest.NIP, "VATPL-1111111111"}
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()
@@ -299,8 +271,8 @@ func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
 		"no request":    {Kind: simulator.FaultDropRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-				fault.Endpoint = EnrollEndpoint
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+				fault.Endpoint = enginetest.EnrollEndpoint
 				m.Fault(fault)
 				response := m.Must(m.Write("config/rotate-root", nil))
 				if fault.Kind == simulator.FaultDropRequest {
@@ -319,7 +291,7 @@ func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
 }
 
 func TestBadRotationsAreRefusedBeforeAnythingIsSent(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for field, value := range map[string]string{
 			"certificate_key_type": "rsa-1024", "certificate_name": "a/b/c/d/e", "certificate_renew_before": "2h",
 		} {

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"fmt"
@@ -9,8 +9,10 @@ import (
 	"slices"
 	"testing"
 
+	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -34,9 +36,9 @@ func keptPaths() []kept {
 }
 
 // written are the fields of a path that somebody writes.
-func (k kept) written(b *backend) []string {
-	computed := configComputed()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(b.Route(k.name).Fields)), func(field string) bool {
+func (k kept) written(m *enginetest.Mount) []string {
+	computed := ksef.ConfigComputed()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.Route(k.name).Fields)), func(field string) bool {
 		return field == "name" || (k.name == "config" && computed[field] != nil)
 	})
 }
@@ -44,7 +46,7 @@ func (k kept) written(b *backend) []string {
 // TestRoundTrip writes what can be written, in the forms that it can have, and writes back what is
 // read, as Terraform does each day.
 func TestRoundTrip(t *testing.T) {
-	SeedUnlessGiven(t)
+	enginetest.SeedUnlessGiven(t)
 	for _, path := range keptPaths() {
 		t.Run(path.name, func(t *testing.T) {
 			t.Run("a_read_written_back_changes_nothing", func(t *testing.T) {
@@ -58,46 +60,46 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // fresh is a mount without a configuration, on a Vault that rotates by a schedule.
-func (env *Env) fresh() *Mount {
+func freshMount(env *enginetest.Env) *enginetest.Mount {
 	m := env.Mount(&logical.InmemStorage{})
 	require.NoError(env.T, m.Backend.Setup(env.T.Context(), &logical.BackendConfig{
-		System: &rotationManager{StaticSystemView: *MountDefaults()}, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
+		System: &rotationManager{StaticSystemView: *enginetest.MountDefaults()}, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
 	}))
 	return m
 }
 
 func (k kept) checkWriteBack(t *rapid.T) {
 	d, grants := draw(t)
-	env := NewEnv(t, simulator.Options{Grants: grants})
-	m := env.fresh()
+	env := enginetest.NewEnv(t, simulator.Options{Grants: grants})
+	m := freshMount(env)
 	defer m.Stop()
-	document := d.document(k.written(m.Backend), k.generators)
-	m.Must(m.Write(k.name, throughJSON(t, document)))
+	document := d.document(k.written(m), k.generators)
+	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
 	read := m.ReadJSON(k.name)
-	k.requireAsWritten(t, m.Backend, document, read)
+	k.requireAsWritten(t, m, document, read)
 	stored := m.Stored(k.name)
 
 	m.Must(m.Write(k.name, read)) // proves what the first write has not
-	logins := env.Requests(SubmitEndpoint)
+	logins := env.Requests(enginetest.SubmitEndpoint)
 	second := m.Must(m.Write(k.name, read))
 	require.Subset(t, warningsOf(m.Must(m.Read(k.name, nil))), warningsOf(second), "no warning that a read does not have")
-	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
+	require.Equal(t, logins, env.Requests(enginetest.SubmitEndpoint), "no login")
 	require.Equal(t, read, m.ReadJSON(k.name))
 	require.Equal(t, stored, m.Stored(k.name))
 
-	m.Must(m.Write(k.name, throughJSON(t, document)))
+	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
 	require.Equal(t, read, m.ReadJSON(k.name), "nor does the document itself, written again")
 	require.Equal(t, stored, m.Stored(k.name))
-	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
+	require.Equal(t, logins, env.Requests(enginetest.SubmitEndpoint), "no login")
 }
 
 func (k kept) checkUnset(t *rapid.T) {
 	d, grants := draw(t)
-	env := NewEnv(t, simulator.Options{Grants: grants})
-	m := env.fresh()
+	env := enginetest.NewEnv(t, simulator.Options{Grants: grants})
+	m := freshMount(env)
 	defer m.Stop()
-	document := d.document(k.written(m.Backend), k.generators)
-	m.Must(m.Write(k.name, throughJSON(t, document)))
+	document := d.document(k.written(m), k.generators)
+	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
 	unset, without := map[string]any{}, maps.Clone(document)
 	for _, field := range d.unsettable(k, document) {
 		if rapid.Bool().Draw(t, "unset "+field) {
@@ -112,12 +114,12 @@ func (k kept) checkUnset(t *rapid.T) {
 	response, err := m.Write(k.name, unset)
 	require.NoError(t, err)
 
-	never := env.fresh()
+	never := freshMount(env)
 	defer never.Stop()
-	expected, err := never.Write(k.name, throughJSON(t, without))
+	expected, err := never.Write(k.name, enginetest.ThroughJSON(t, without))
 	require.NoError(t, err)
 	if expected != nil && expected.IsError() {
-		require.Equal(t, expected.Error(), m.refusedError(response), "what cannot be left out cannot be unset")
+		require.Equal(t, expected.Error(), refusedError(m, response), "what cannot be left out cannot be unset")
 		require.Equal(t, before, m.Stored(k.name))
 		return
 	}
@@ -134,25 +136,10 @@ func (d *drawing) unsettable(k kept, document map[string]any) []string {
 	})
 }
 
-func (m *Mount) refusedError(response *logical.Response) error {
+func refusedError(m *enginetest.Mount, response *logical.Response) error {
 	m.T.Helper()
 	require.NotNil(m.T, response)
 	return response.Error()
-}
-
-func (m *Mount) ReadJSON(path string) map[string]any {
-	m.T.Helper()
-	return throughJSON(m.T, m.Must(m.Read(path, nil)).Data)
-}
-
-func (m *Mount) Stored(key string) string {
-	m.T.Helper()
-	entry, err := m.Storage.Get(m.T.Context(), key)
-	require.NoError(m.T, err)
-	if entry == nil {
-		return ""
-	}
-	return string(entry.Value)
 }
 
 func warningsOf(response *logical.Response) []string {
@@ -164,9 +151,9 @@ func warningsOf(response *logical.Response) []string {
 
 // requireAsWritten compares each field that has a value with what is read of it, both in the form
 // that the field's kind has.
-func (k kept) requireAsWritten(t *rapid.T, b *backend, document, read map[string]any) {
-	schema := b.Route(k.name).Fields
-	given := framework.FieldData{Raw: throughJSON(t, document), Schema: schema}
+func (k kept) requireAsWritten(t *rapid.T, m *enginetest.Mount, document, read map[string]any) {
+	schema := m.Route(k.name).Fields
+	given := framework.FieldData{Raw: enginetest.ThroughJSON(t, document), Schema: schema}
 	shown := framework.FieldData{Raw: read, Schema: schema}
 	for field, value := range document {
 		if value == nil || value == "" || slices.Contains(k.unseen, field) {
@@ -183,7 +170,7 @@ func normal(t *rapid.T, field string, value any) any {
 		address, err := client.ParseURL(value.(string))
 		require.NoError(t, err)
 		return address
-	case "permissions", fieldAllowedContexts:
+	case "permissions", "allowed_contexts":
 		return fields.Distinct(value.([]string))
 	case "certificate":
 		certificates, err := credential.ReadCertificates(value.(string))

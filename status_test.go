@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"fmt"
@@ -11,28 +11,14 @@ import (
 	"testing"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
-
-func (m *Mount) Status() map[string]any {
-	m.T.Helper()
-	return m.Must(m.Read("status", nil)).Data
-}
-
-func (m *Mount) StatusSummary() string {
-	m.T.Helper()
-	return m.Status()["summary"].(string)
-}
-
-// StatusDetails are the nested values of status.
-func (m *Mount) StatusDetails() map[string]any {
-	m.T.Helper()
-	return m.Status()[fieldVerbose].(map[string]any)
-}
 
 func TestStatus(t *testing.T) {
 	t.Run("is_flat", testStatusIsFlat)
@@ -43,12 +29,12 @@ func TestStatus(t *testing.T) {
 
 // testStatusIsFlat looks at a mount of which everything is known.
 func testStatusIsFlat(t *testing.T) {
-	WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
 		m.Refused(m.Read("creds/writer", nil))
 		answer := m.Status()
 		names := slices.Sorted(maps.Keys(answer))
-		require.Equal(t, fieldVerbose, names[len(names)-1], "Vault's CLI prints fields in this order")
+		require.Equal(t, "verbose", names[len(names)-1], "Vault's CLI prints fields in this order")
 		for _, name := range names[:len(names)-1] {
 			switch answer[name].(type) {
 			case string, int:
@@ -68,35 +54,35 @@ func testStatusIsFlat(t *testing.T) {
 // testStatusSummary meets troubles one after the other; the most important one is told.
 func testStatusSummary(t *testing.T) {
 	t.Run("all_is_well", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.StatusSummary())
 		})
 	})
 	t.Run("no_config", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Delete("config"))
 			require.Equal(t, "The mount has no configuration: write to config.", m.StatusSummary())
 		})
 	})
 	t.Run("unreadable_config", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			m.Put(configKey, []byte(`{"version":`))
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			m.Put("config", []byte(`{"version":`))
 			m.Stop()
 			m.Start()
 			require.Equal(t, "The stored configuration cannot be read: write config anew, with all its fields. Other troubles, in the warnings: 1.", m.StatusSummary())
 		})
 	})
 	t.Run("nobody_logged_in", func(t *testing.T) {
-		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			require.Equal(t, nobodyLoggedIn, m.StatusSummary())
-			m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: PESEL}))
+		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.Equal(t, "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete.", m.StatusSummary())
+			m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 			require.Contains(t, m.StatusSummary(), "All is well.")
 			require.NotEmpty(t, m.Status()["session_until"])
 		})
 	})
 	t.Run("refused_login", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
 			m.Refused(m.Read("creds/other", nil))
 			require.Equal(t, "Logging in to KSeF in Nip:1111111111 is refused: mend what the warning names, in KSeF or in config; "+
@@ -104,22 +90,22 @@ func testStatusSummary(t *testing.T) {
 		})
 	})
 	t.Run("address_left_out", func(t *testing.T) {
-		withAllowedIPs(t, OwnAddress, func(t *testing.T, m *Mount) {
+		withAllowedIPs(t, OwnAddress, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
 			m.Stop()
-			m.LeaveFrom(OtherAddress)
+			leaveFrom(m.Env, OtherAddress)
 			standby := m.Mount(m.Storage)
 			defer standby.Stop()
 			require.Error(t, standby.Revoke(m.Lease(issued)))
-			require.Equal(t, "Logging in to KSeF in Nip:"+NIP+" is refused: mend what the warning names, in KSeF or in config; "+
+			require.Equal(t, "Logging in to KSeF in Nip:"+enginetest.NIP+" is refused: mend what the warning names, in KSeF or in config; "+
 				"then any write to config has KSeF asked again. Other troubles, in the warnings: 1.", standby.StatusSummary())
 			m.Elapse(time.Minute)
 			require.Contains(t, standby.StatusSummary(), "mend", "the engine does not go on by itself")
 		})
 	})
 	t.Run("address_refused_after_a_login", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-			env.LeaveTwoWays(OwnAddress, OtherAddress)
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+			leaveTwoWays(env, OwnAddress, OtherAddress)
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			fields := env.ConfigFields()
@@ -132,11 +118,11 @@ func testStatusSummary(t *testing.T) {
 		})
 	})
 	t.Run("revocation_that_KSeF_refuses", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
-			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 			require.Error(t, m.Revoke(m.Lease(issued)))
-			since := inUTC(time.Now())
+			since := utc(time.Now())
 			require.Equal(t, fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
 				issued.Data["reference_number"], since), m.StatusSummary())
 			m.KSeF.ClearFaults()
@@ -146,7 +132,7 @@ func testStatusSummary(t *testing.T) {
 		})
 	})
 	t.Run("outage", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
 			m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 			require.Error(t, m.Revoke(m.Lease(issued)))
@@ -165,16 +151,16 @@ func testStatusSummary(t *testing.T) {
 		})
 	})
 	t.Run("expired_certificate", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Elapse(3 * 365 * 24 * time.Hour)
 			require.Contains(t, m.StatusSummary(), "The certificate has expired: ")
 		})
 	})
 	t.Run("failure_that_is_not_over", func(t *testing.T) {
-		WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
 			m.Refused(m.Read("creds/writer", nil))
-			require.Equal(t, "The last failure, of "+inUTC(time.Now())+", is not known to be over: read last_error and mend what it says, or try again.", m.StatusSummary())
+			require.Equal(t, "The last failure, of "+utc(time.Now())+", is not known to be over: read last_error and mend what it says, or try again.", m.StatusSummary())
 			m.Elapse(25 * time.Hour)
 			require.Contains(t, m.StatusSummary(), "All is well.")
 		})
@@ -183,30 +169,30 @@ func testStatusSummary(t *testing.T) {
 
 func testStatusLimits(t *testing.T) {
 	t.Run("first_429", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 600})
+			m.Fault(simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: 600})
 			_, err := m.Read("creds/invoices", nil)
 			require.ErrorContains(t, err, "429")
 			answer := m.Status()
-			until := inUTC(time.Now().Add(601 * time.Second)) // with the margin of 0.1 %, in whole seconds
+			until := utc(time.Now().Add(601 * time.Second)) // with the margin of 0.1 %, in whole seconds
 			require.Equal(t, until, answer["rate_limits_blocked_until"])
 			require.Equal(t, until, answer["rate_limits_next_slot"])
-			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+NIP+": nothing is sent there before "+until)
+			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+enginetest.NIP+": nothing is sent there before "+until)
 			m.Elapse(11 * time.Minute)
 			require.Nil(t, m.Status()["rate_limits_blocked_until"])
-			require.Equal(t, inUTC(time.Now()), m.Status()["rate_limits_next_slot"])
+			require.Equal(t, utc(time.Now()), m.Status()["rate_limits_next_slot"])
 		})
 	})
 	t.Run("used_up", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for range 30 {
 				m.Issue()
 			}
 			answer := m.Status()
-			require.Greater(t, answer["rate_limits_next_slot"], inUTC(time.Now().Add(usedUpFor)))
+			require.Greater(t, answer["rate_limits_next_slot"], utc(time.Now().Add(10*time.Second)))
 			require.Nil(t, answer["rate_limits_blocked_until"])
-			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+NIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
+			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+enginetest.NIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
 		})
 	})
 }
@@ -214,10 +200,10 @@ func testStatusLimits(t *testing.T) {
 // testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one
 // does.
 func testStatusCounts(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		ending := m.Issue()
-		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDelay, Delay: 3 * time.Second})
+		m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultDelay, Delay: 3 * time.Second})
 		done := make(chan error, 1)
 		go func() { done <- m.Revoke(m.Lease(ending)) }()
 		counts := func() []any {
@@ -226,25 +212,25 @@ func testStatusCounts(t *testing.T) {
 		}
 		m.Elapse(time.Second)
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "before it is recorded")
-		open, err := m.Backend.ledger.CountOpenAt(t.Context(), URL)
+		open, err := ksef.Ledger(m.Backend).CountOpenAt(t.Context(), enginetest.URL)
 		require.NoError(t, err)
 		require.Equal(t, ledger.Open{Live: 1, Revoking: 1}, open, "for guards")
 		require.NoError(t, <-done)
 		require.Equal(t, []any{1, 0, 0, 0}, counts())
 
 		stuck := m.Issue()
-		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+		m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 		require.Error(t, m.Revoke(m.Lease(stuck)))
 		require.Equal(t, []any{1, 1, 1, 1}, counts(), "when it is recorded")
 	})
 	t.Run("orphan", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			keys, err := logical.CollectKeysWithPrefix(t.Context(), m.Storage, "ledger/live/")
 			require.NoError(t, err)
 			require.Len(t, keys, 1)
 			require.NoError(t, m.Storage.Delete(t.Context(), keys[0]))
-			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 			for _, step := range []struct {
 				dryRun            bool
 				orphans, revoking int
@@ -257,3 +243,6 @@ func testStatusCounts(t *testing.T) {
 		})
 	})
 }
+
+// inUTC is a moment as answers show it.
+func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }

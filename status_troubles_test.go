@@ -1,13 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ import (
 // besides.
 func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 	t.Run("refused_login", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "nip": "1111111111"}))
 			require.Empty(t, m.StatusWarnings())
 			m.Refused(m.Read("creds/other", nil))
@@ -27,12 +28,12 @@ func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 		})
 	})
 	t.Run("lost_reply_of_another_signer", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError})
+			m.Fault(simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError})
 			_, err := m.Read("creds/invoices", nil)
 			require.Error(t, err)
-			certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
+			certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 			m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
 			m.Elapse(50 * time.Hour)
 			require.Contains(t, m.StatusWarnings(), "it cannot be told whether it exists before the one that made it is configured")
@@ -46,14 +47,14 @@ func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 		})
 	})
 	t.Run("outage", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropReply, Times: -1})
 			for range 3 {
 				_, err := m.Read("creds/invoices", nil)
 				require.Error(t, err)
 			}
-			require.Contains(t, m.StatusWarnings(), "The last 3 requests for tokens to KSeF at "+URL+" have ended with an unknown outcome.")
+			require.Contains(t, m.StatusWarnings(), "The last 3 requests for tokens to KSeF at "+enginetest.URL+" have ended with an unknown outcome.")
 			m.KSeF.ClearFaults()
 			m.Elapse(time.Minute)
 			m.Must(m.Read("creds/invoices", nil))

@@ -1,12 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,7 @@ func forbiddenTemplates() map[string]string {
 
 func TestTemplate(t *testing.T) {
 	t.Run("refused on a role", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for name, text := range forbiddenTemplates() {
 				refusal := m.Refused(m.Write("roles/bad", map[string]any{"permissions": "InvoiceRead", "description": text}))
 				require.Contains(t, refusal, "description: ", name)
@@ -33,7 +34,7 @@ func TestTemplate(t *testing.T) {
 		})
 	})
 	t.Run("refused in certificate_name", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for _, path := range []string{"config", "config/rotate-root"} {
 				for name, text := range forbiddenTemplates() {
 					text = strings.ReplaceAll(text, "RoleName", "NIP")
@@ -46,7 +47,7 @@ func TestTemplate(t *testing.T) {
 		})
 	})
 	t.Run("filled in", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for text, filled := range map[string]string{
 				"plain text":                                     "plain text",
 				"{{.RoleName}} at {{.MountPoint}}":               "invoices at ksef/",
@@ -64,12 +65,12 @@ func TestTemplate(t *testing.T) {
 		})
 	})
 	t.Run("stored before it was forbidden", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/old", map[string]any{"permissions": "InvoiceRead"}))
-			stored, err := m.Backend.readRole(m.Ctx, m.Storage, "old")
-			require.NoError(t, err)
-			stored.Description = "{{range 1000}}{{end}}abcde"
-			require.NoError(t, stored.store(m.Ctx, m.Storage, "old"))
+			stored := m.Stored("roles/old")
+			changed := strings.Replace(stored, `"Vault role {{.RoleName}}"`, `"{{range 1000}}{{end}}abcde"`, 1)
+			require.NotEqual(t, stored, changed)
+			m.Put("roles/old", []byte(changed))
 			sent := m.AllRequests()
 			refusal := m.Refused(m.Read("creds/old", nil))
 			require.Contains(t, refusal, "description: ")

@@ -1,12 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"testing"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,21 +18,21 @@ import (
 
 // formerMount issues tokens in the default context and goes without revoking them, as one whose
 // storage was lost.
-func (env *Env) formerMount(tokens int) (id string, leases []*logical.Response) {
-	former := &unmountable{Mount: env.Mount(&logical.InmemStorage{})}
+func formerMount(env *enginetest.Env, tokens int) (id string, leases []*logical.Response) {
+	former := env.Mount(&logical.InmemStorage{})
 	former.Configure()
 	former.Must(former.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-	leases = former.issueMany(tokens)
+	leases = former.IssueMany(tokens)
 	id = former.Must(former.Read("status", nil)).Data["mount_id"].(string)
 	former.Stop()
 	return id, leases
 }
 
 func TestTidyFormerCountsAndRevokes(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		own := m.Issue()
-		id, _ := m.formerMount(3)
-		otherID, _ := m.formerMount(1)
+		id, _ := formerMount(m.Env, 3)
+		otherID, _ := formerMount(m.Env, 1)
 
 		found := m.Must(m.Write("tidy/former", map[string]any{"mount_id": id}))
 		require.Equal(t, 3, found.Data["found"])
@@ -64,8 +66,8 @@ func TestTidyFormerCountsAndRevokes(t *testing.T) {
 // TestTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
 // within KSeF's limits.
 func TestTidyFormerReadsAllPages(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-		id, _ := m.formerMount(130)
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		id, _ := formerMount(m.Env, 130)
 		left := 130
 		for calls := 0; left > 0; calls++ {
 			require.Less(t, calls, 40)
@@ -89,11 +91,11 @@ func TestTidyFormerReadsAllPages(t *testing.T) {
 }
 
 func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		factory := newFactory("v1.2.3", env.Registry, env.Transport)
-		one, other := env.mountOf(factory), env.mountOf(factory)
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
+		one, other := mountOf(env, factory), mountOf(env, factory)
 		defer one.Stop()
-		for _, loaded := range []*Mount{one, other} {
+		for _, loaded := range []*enginetest.Mount{one, other} {
 			loaded.Configure()
 			loaded.Issue()
 			id := loaded.Must(loaded.Read("status", nil)).Data["mount_id"]
@@ -109,24 +111,24 @@ func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
 }
 
 func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		factory := newFactory("v1.2.3", env.Registry, env.Transport)
-		one := env.mountOf(factory)
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
+		one := mountOf(env, factory)
 		defer one.Stop()
 		one.Configure()
-		disk := &FlakyStorage{Storage: &logical.InmemStorage{}}
-		disk.Fail(StorageRefuses, "read")
-		broken := &Mount{Env: env, Ctx: t.Context(), Storage: disk, Transport: env.Transport, Registry: env.Registry, Events: logical.NewMockEventSender()}
-		broken.make(factory)
+		disk := &enginetest.FlakyStorage{Storage: &logical.InmemStorage{}}
+		disk.Fail(enginetest.StorageRefuses, "read")
+		broken := &enginetest.Mount{Env: env, Ctx: t.Context(), Storage: disk, Transport: env.Transport, Registry: env.Registry, Events: logical.NewMockEventSender()}
+		load(broken, factory)
 		_, err := one.Write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
 		require.ErrorContains(t, err, "a mount of this process cannot tell its id")
-		disk.Fail(StorageWorks, "")
+		disk.Fail(enginetest.StorageWorks, "")
 		broken.Stop()
 	})
 }
 
 func TestTidyFormerChecksItsFields(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		before := m.Requests("GET /tokens")
 		for _, id := range []any{nil, "", "0123456789a", "0123456789AB", "0123456789abc", "0123456789a*", "[vault:01234"} {
 			fields := map[string]any{}
@@ -142,17 +144,17 @@ func TestTidyFormerChecksItsFields(t *testing.T) {
 }
 
 // mountOf is a mount that a process serves beside others.
-func (env *Env) mountOf(factory logical.Factory) *Mount {
-	m := &Mount{
+func mountOf(env *enginetest.Env, factory logical.Factory) *enginetest.Mount {
+	m := &enginetest.Mount{
 		Env: env, Ctx: env.T.Context(), Storage: &logical.InmemStorage{}, Transport: env.Transport, Registry: env.Registry,
 		Events: logical.NewMockEventSender(),
 	}
-	m.make(factory)
+	load(m, factory)
 	m.Initialize()
 	return m
 }
 
-func (m *Mount) make(factory logical.Factory) {
+func load(m *enginetest.Mount, factory logical.Factory) {
 	made, err := factory(m.T.Context(), &logical.BackendConfig{
 		StorageView:  m.Storage,
 		System:       &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 480 * time.Hour},
@@ -160,26 +162,26 @@ func (m *Mount) make(factory logical.Factory) {
 		EventsSender: m.Events,
 	})
 	require.NoError(m.T, err)
-	m.Backend = made.(*backend)
+	m.Backend = made
 }
 
 // TestALeaseOfAFormerMount is a lease that Vault still has when another mount has been enabled at
 // its path.
 func TestALeaseOfAFormerMount(t *testing.T) {
 	t.Run("is revoked by its own data", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			_, leases := m.formerMount(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			_, leases := formerMount(m.Env, 1)
 			require.NoError(t, m.Revoke(m.Lease(leases[0])))
 			require.Empty(t, m.AliveTokens())
 		})
 	})
 	t.Run("names the config it needs without one", func(t *testing.T) {
-		InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-			_, leases := env.formerMount(1)
+		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+			_, leases := formerMount(env, 1)
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			err := m.Revoke(m.Lease(leases[0]))
-			require.ErrorContains(t, err, "this mount needs a config with url="+URL+" and a credential that may revoke tokens in nip="+NIP)
+			require.ErrorContains(t, err, "this mount needs a config with url="+enginetest.URL+" and a credential that may revoke tokens in nip="+enginetest.NIP)
 			m.Configure()
 			m.Elapse(time.Minute)
 			require.NoError(t, m.Revoke(m.Lease(leases[0])))
@@ -187,20 +189,20 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 		})
 	})
 	t.Run("names the config it needs beside another API", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			_, leases := m.formerMount(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			_, leases := formerMount(m.Env, 1)
 			secret := m.Lease(leases[0])
 			secret.InternalData["api"] = "https://elsewhere.test/v2"
 			require.ErrorContains(t, m.Revoke(secret), "this mount needs a config with url=https://elsewhere.test/v2 and a credential")
 		})
 	})
 	t.Run("lets the config that it needs be written", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			_, leases := m.formerMount(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			_, leases := formerMount(m.Env, 1)
 			fields := m.ConfigFields()
 			fields["url"], fields["verify"] = "https://elsewhere.test/v2", false
 			m.Must(m.Write("config", fields))
-			require.ErrorContains(t, m.Revoke(m.Lease(leases[0])), "this mount needs a config with url="+URL)
+			require.ErrorContains(t, m.Revoke(m.Lease(leases[0])), "this mount needs a config with url="+enginetest.URL)
 			m.Configure()
 			m.Elapse(time.Minute)
 			require.NoError(t, m.Revoke(m.Lease(leases[0])))
@@ -208,18 +210,18 @@ func TestALeaseOfAFormerMount(t *testing.T) {
 		})
 	})
 	t.Run("names the config it needs beside another taxpayer", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			_, leases := m.formerMount(1)
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			_, leases := formerMount(m.Env, 1)
 			secret := m.Lease(leases[0])
 			secret.InternalData["context"] = map[string]any{"type": "Nip", "value": "1111111111"}
 			require.ErrorContains(t, m.Revoke(secret), "may revoke tokens in nip=1111111111")
 		})
 	})
 	t.Run("of its own says nothing of the kind", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()
-			m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
-			m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultDropRequest, Times: -1})
 			require.NotContains(t, m.Revoke(m.Lease(issued)).Error(), "was at this path before")
 		})
 	})

@@ -1,12 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -15,11 +16,11 @@ import (
 )
 
 func TestAnIssuedTokenLogsInUntilItsLeaseIsRevoked(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.Equal(t, "Active", issued.Data["status"])
 		require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, issued.Data["permissions"])
-		require.Equal(t, NIP, issued.Data["nip"])
+		require.Equal(t, enginetest.NIP, issued.Data["nip"])
 		require.Equal(t, time.Hour, issued.Secret.TTL)
 		require.True(t, issued.Secret.Renewable)
 		require.NoError(t, m.Login(issued.Data["token"]))
@@ -34,7 +35,7 @@ func TestAnIssuedTokenLogsInUntilItsLeaseIsRevoked(t *testing.T) {
 }
 
 func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		path := "tokens/" + issued.Data["reference_number"].(string)
 		m.Must(m.Delete(path))
@@ -50,7 +51,7 @@ func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testi
 }
 
 func TestATokenThatVaultNeverRevokesIsRevokedByThePump(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		m.Elapse(time.Hour + 50*time.Minute)
 		require.NoError(t, m.Login(issued.Data["token"]))
@@ -60,7 +61,7 @@ func TestATokenThatVaultNeverRevokesIsRevokedByThePump(t *testing.T) {
 }
 
 func TestARenewedLeaseKeepsItsTokenAlive(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		secret := m.Lease(issued)
 		for range 5 {
@@ -74,7 +75,7 @@ func TestARenewedLeaseKeepsItsTokenAlive(t *testing.T) {
 }
 
 func TestARestartGoesOnWithTheSessionAndTheLeases(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		logins := m.Requests("POST /auth/xades-signature")
 		m.Stop()
@@ -87,7 +88,7 @@ func TestARestartGoesOnWithTheSessionAndTheLeases(t *testing.T) {
 }
 
 func TestTokensAreListedQueriedAndRead(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Issue()
 		second := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Monthly report", "ttl": "2h"}))
 		require.Equal(t, 2*time.Hour, second.Secret.TTL)
@@ -110,7 +111,7 @@ func TestTokensAreListedQueriedAndRead(t *testing.T) {
 }
 
 func TestAForeignTokenIsNeverTouched(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		other := m.Env.Mount(&logical.InmemStorage{})
 		defer other.Stop()
 		other.Configure()
@@ -122,7 +123,7 @@ func TestAForeignTokenIsNeverTouched(t *testing.T) {
 }
 
 func TestATokenThatTheLedgerLostIsStillOurs(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
 		m.Must(m.Delete("tokens/" + issued.Data["reference_number"].(string)))
@@ -131,7 +132,7 @@ func TestATokenThatTheLedgerLostIsStillOurs(t *testing.T) {
 }
 
 func TestALeaseWithoutItsRecordIsRevokedAllTheSame(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
 		require.NoError(t, m.Revoke(m.Lease(issued)))
@@ -141,7 +142,7 @@ func TestALeaseWithoutItsRecordIsRevokedAllTheSame(t *testing.T) {
 
 func TestARoleMayNameAnotherContext(t *testing.T) {
 	const other = "5265877635-12346"
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": other}))
 		issued := m.Must(m.Read("creds/unit", nil))
 		require.Equal(t, other, issued.Data["internal_id"])
@@ -156,12 +157,4 @@ func anyOf(keys any) []any {
 		all = append(all, key)
 	}
 	return all
-}
-
-// RequireEmptyLedger says that nothing is left behind.
-func (m *Mount) RequireEmptyLedger() {
-	m.T.Helper()
-	keys, err := logical.CollectKeysWithPrefix(m.T.Context(), m.Storage, "ledger/")
-	require.NoError(m.T, err)
-	require.Empty(m.T, keys)
 }

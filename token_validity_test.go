@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -48,9 +49,9 @@ func inLists(request *http.Request) bool {
 func inEveryAnswer(*http.Request) bool { return true }
 
 // withEnds is WithMount at a KSeF that tells ends.
-func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *Mount, tell *ending)) {
+func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *enginetest.Mount, tell *ending)) {
 	t.Helper()
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		tell := &ending{RoundTripper: env.Transport, asked: asked}
 		env.Transport = tell
 		m := env.Mount(&logical.InmemStorage{})
@@ -69,13 +70,13 @@ func (e *ending) after(d time.Duration) time.Time {
 func TestTokenValidity(t *testing.T) {
 	for name, asked := range map[string]func(*http.Request) bool{"told when it is made": whenMade, "told when it is active": whenAsked, "told always": inEveryAnswer} {
 		t.Run("caps a lease/"+name, func(t *testing.T) {
-			withEnds(t, asked, func(t *testing.T, m *Mount, tell *ending) {
+			withEnds(t, asked, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 				end := tell.after(30 * time.Minute)
 				issued := m.Issue()
 				require.Len(t, issued.Warnings, 1)
 				require.Contains(t, issued.Warnings[0], "KSeF ends the token at "+end.UTC().Format(time.RFC3339))
 				lease := m.Lease(issued)
-				expires, own := m.vaultEnd(lease, 0)
+				expires, own := endInVault(m, lease, 0)
 				require.Empty(t, own)
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 
@@ -89,7 +90,7 @@ func TestTokenValidity(t *testing.T) {
 				renewed := m.Must(m.Renew(lease, 0))
 				require.Len(t, renewed.Warnings, 1)
 				require.Contains(t, renewed.Warnings[0], "KSeF ends the token at ")
-				expires, own = m.vaultEnd(renewed.Secret, 0)
+				expires, own = endInVault(m, renewed.Secret, 0)
 				require.Empty(t, own)
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 
@@ -101,7 +102,7 @@ func TestTokenValidity(t *testing.T) {
 		})
 	}
 	t.Run("caps the leases of tokens that are looked at together", func(t *testing.T) {
-		withEnds(t, inLists, func(t *testing.T, m *Mount, tell *ending) {
+		withEnds(t, inLists, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			end := tell.after(30 * time.Minute)
 			all := make(chan *logical.Response)
@@ -115,17 +116,17 @@ func TestTokenValidity(t *testing.T) {
 		})
 	})
 	t.Run("of tokens_accepted_until holds where it is earlier", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 			tell.after(30 * time.Minute)
-			m.acceptTokensUntil(time.Now().Add(10 * time.Minute).Format(time.RFC3339))
+			acceptTokensUntil(m, time.Now().Add(10*time.Minute).Format(time.RFC3339))
 			issued := m.Issue()
 			require.Len(t, issued.Warnings, 1)
-			require.Contains(t, issued.Warnings[0], fieldTokensUntil)
+			require.Contains(t, issued.Warnings[0], "tokens_accepted_until")
 			require.LessOrEqual(t, issued.Secret.TTL, 10*time.Minute)
 		})
 	})
 	t.Run("is shown where KSeF tells it", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 			end := tell.after(48 * time.Hour).UTC().Format(time.RFC3339)
 			issued := m.Issue()
 			require.Empty(t, issued.Warnings)
@@ -137,7 +138,7 @@ func TestTokenValidity(t *testing.T) {
 	})
 	for _, garbage := range []string{`"validTo":null`, `"validTo":"soon"`, `"expirationDate":17`, `"validTo":"1999-01-01T00:00:00Z"`} {
 		t.Run("is ignored/"+garbage, func(t *testing.T) {
-			withEnds(t, inEveryAnswer, func(t *testing.T, m *Mount, tell *ending) {
+			withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 				tell.field = garbage
 				issued := m.Issue()
 				require.Empty(t, issued.Warnings)
@@ -147,7 +148,7 @@ func TestTokenValidity(t *testing.T) {
 		})
 	}
 	t.Run("that is over before the answer hands out nothing", func(t *testing.T) {
-		withEnds(t, whenMade, func(t *testing.T, m *Mount, tell *ending) {
+		withEnds(t, whenMade, func(t *testing.T, m *enginetest.Mount, tell *ending) {
 			tell.after(3 * time.Second)
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			_, err := m.Read("creds/invoices", nil)

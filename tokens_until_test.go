@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -29,11 +31,11 @@ func at(t *testing.T, moment string) {
 }
 
 // withMountAt is WithMount three hours after a moment.
-func withMountAt(t *testing.T, moment string, options simulator.Options, test func(t *testing.T, m *Mount)) {
+func withMountAt(t *testing.T, moment string, options simulator.Options, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		at(t, moment)
-		env := NewEnv(t, options)
+		env := enginetest.NewEnv(t, options)
 		env.Elapse(3 * time.Hour) // KSeF's clock may be behind that of the certificate
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -43,31 +45,31 @@ func withMountAt(t *testing.T, moment string, options simulator.Options, test fu
 	})
 }
 
-func (m *Mount) acceptTokensUntil(until any) {
+func acceptTokensUntil(m *enginetest.Mount, until any) {
 	m.T.Helper()
-	m.Must(m.Write("config", map[string]any{fieldTokensUntil: until}))
+	m.Must(m.Write("config", map[string]any{"tokens_accepted_until": until}))
 }
 
 // shownUntil is what a read of config shows, where nothing is shown as "".
-func (m *Mount) shownUntil() string {
+func shownUntil(m *enginetest.Mount) string {
 	m.T.Helper()
-	until, shown := m.Must(m.Read("config", nil)).Data[fieldTokensUntil].(string)
+	until, shown := m.Must(m.Read("config", nil)).Data["tokens_accepted_until"].(string)
 	require.True(m.T, shown)
 	return until
 }
 
 // vaultEnd is when Vault ends a lease that was answered now, or renewed by an increment.
-func (m *Mount) vaultEnd(lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
+func endInVault(m *enginetest.Mount, lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
 	m.T.Helper()
-	ttl, warnings, err := framework.CalculateTTL(MountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
+	ttl, warnings, err := framework.CalculateTTL(enginetest.MountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
 	require.NoError(m.T, err)
 	return time.Now().Add(ttl), warnings
 }
 
 func TestTokensUntil(t *testing.T) {
 	t.Run("is read as it is written", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
-			require.Empty(t, m.shownUntil())
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.Empty(t, shownUntil(m))
 			for _, test := range []struct {
 				given any
 				read  string
@@ -79,57 +81,57 @@ func TestTokensUntil(t *testing.T) {
 				{polishMidnight, polishMidnight},
 				{"2027-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"},
 			} {
-				written := m.Must(m.Write("config", map[string]any{fieldTokensUntil: test.given}))
-				require.Equal(t, test.read, written.Data[fieldTokensUntil], test.given)
+				written := m.Must(m.Write("config", map[string]any{"tokens_accepted_until": test.given}))
+				require.Equal(t, test.read, written.Data["tokens_accepted_until"], test.given)
 				require.Empty(t, written.Warnings, test.given)
 				m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
-				require.Equal(t, test.read, m.shownUntil(), test.given)
+				require.Equal(t, test.read, shownUntil(m), test.given)
 			}
 			m.Stop()
 			m.Start()
-			require.Equal(t, "2027-01-01T00:00:00+01:00", m.shownUntil())
+			require.Equal(t, "2027-01-01T00:00:00+01:00", shownUntil(m))
 			for _, unset := range []any{"", nil} {
-				m.acceptTokensUntil(polishMidnight)
-				m.acceptTokensUntil(unset)
-				require.Empty(t, m.shownUntil(), unset)
+				acceptTokensUntil(m, polishMidnight)
+				acceptTokensUntil(m, unset)
+				require.Empty(t, shownUntil(m), unset)
 			}
 		})
 	})
 	t.Run("is a moment and nothing else", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for _, given := range []any{"2026-12-31", "2026-12-31T23:59:59+24:00", "soon", "2026-12-31T23:59:59", true, 1798758000000, "0001-01-01T00:00:00Z", []any{polishMidnight}, map[string]any{"a": 1}} {
-				text := m.Refused(m.Write("config", map[string]any{fieldTokensUntil: given}))
-				require.Contains(t, text, fieldTokensUntil+": is not", given)
-				require.Empty(t, m.shownUntil(), given)
+				text := m.Refused(m.Write("config", map[string]any{"tokens_accepted_until": given}))
+				require.Contains(t, text, "tokens_accepted_until: is not", given)
+				require.Empty(t, shownUntil(m), given)
 			}
 		})
 	})
 }
 
 func TestTokensUntilCapsLeases(t *testing.T) {
-	for name, ask := range map[string]func(m *Mount) *logical.Response{
-		"creds": func(m *Mount) *logical.Response {
+	for name, ask := range map[string]func(m *enginetest.Mount) *logical.Response{
+		"creds": func(m *enginetest.Mount) *logical.Response {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "480h"}))
 			return m.Must(m.Read("creds/invoices", nil))
 		},
-		"creds with a ttl beyond the role's": func(m *Mount) *logical.Response {
+		"creds with a ttl beyond the role's": func(m *enginetest.Mount) *logical.Response {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "240h"}))
 			return m.Must(m.Write("creds/invoices", map[string]any{"ttl": "480h"}))
 		},
-		"tokens": func(m *Mount) *logical.Response {
+		"tokens": func(m *enginetest.Mount) *logical.Response {
 			return m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "240h"}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
-				end := lawfulUntil()
-				m.acceptTokensUntil(polishMidnight)
+			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+				end := ksef.LawfulUntil()
+				acceptTokensUntil(m, polishMidnight)
 				m.Elapse(700 * time.Millisecond) // Vault counts from whole seconds
 				issued := ask(m)
 				require.Len(t, issued.Warnings, 1)
 				require.Contains(t, issued.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
 				lease := m.Lease(issued)
-				expires, own := m.vaultEnd(lease, 0)
+				expires, own := endInVault(m, lease, 0)
 				require.Empty(t, own, "Vault has nothing to add")
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 				recorded := m.Must(m.Read("tokens/"+issued.Data["reference_number"].(string), nil)).Data["lease_end"].(string)
@@ -140,13 +142,13 @@ func TestTokensUntilCapsLeases(t *testing.T) {
 					renewed := m.Must(m.Renew(lease, increment))
 					require.Len(t, renewed.Warnings, 1)
 					require.Contains(t, renewed.Warnings[0], "tokens_accepted_until of config is "+polishMidnight)
-					expires, own = m.vaultEnd(renewed.Secret, increment)
+					expires, own = endInVault(m, renewed.Secret, increment)
 					require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 					require.Equal(t, increment > 0, len(own) == 1, "Vault warns of an increment by itself")
 				}
 				within := m.Must(m.Renew(lease, time.Minute))
 				require.Empty(t, within.Warnings)
-				expires, own = m.vaultEnd(within.Secret, time.Minute)
+				expires, own = endInVault(m, within.Secret, time.Minute)
 				require.Empty(t, own)
 				require.WithinDuration(t, time.Now().Add(time.Minute), expires, 2*time.Second)
 			})
@@ -168,37 +170,36 @@ func TestTokensNotice(t *testing.T) {
 		t.Run(test.moment+"/until="+test.until, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				at(t, test.moment)
-				shown, config := map[string]any{}, &config{}
-				config.TokensAcceptedUntil, _ = time.Parse(time.RFC3339, test.until)
-				config.addTokensNotice(shown, time.Now())
+				until, _ := time.Parse(time.RFC3339, test.until)
+				shown := ksef.TokensNotice(until, time.Now())
 				if test.want == "" {
 					require.Empty(t, shown)
 					return
 				}
-				require.Contains(t, shown[fieldTokensNotice], test.want)
-				require.Contains(t, shown[fieldTokensNotice], tokensPage)
+				require.Contains(t, shown["tokens_notice"], test.want)
+				require.Contains(t, shown["tokens_notice"], "docs/tokens-after-2026.md")
 			})
 		})
 	}
 }
 
 func TestTokensUntilIsInSummary(t *testing.T) {
-	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.Must(m.Write("config", map[string]any{fieldTokensUntil: polishMidnight}))
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Must(m.Write("config", map[string]any{"tokens_accepted_until": polishMidnight}))
 		m.Issue()
 		require.Equal(t, "All is well. Live tokens: 1, revocations in progress: 0.", m.StatusSummary())
 		m.Elapse(3 * time.Hour)
 		m.Refused(m.Read("creds/invoices", nil))
 		require.Contains(t, m.StatusSummary(), "No token is issued: tokens_accepted_until is "+polishMidnight)
 		require.Empty(t, m.Must(m.Read("status", nil)).Warnings)
-		m.Must(m.Write("config", map[string]any{fieldTokensUntil: ""}))
+		m.Must(m.Write("config", map[string]any{"tokens_accepted_until": ""}))
 		require.Contains(t, m.StatusSummary(), "All is well.")
 	})
 }
 
 func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
-	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *Mount) {
-		m.acceptTokensUntil("2027-12-31T23:00:00Z")
+	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		acceptTokensUntil(m, "2027-12-31T23:00:00Z")
 		issued := m.Issue()
 		require.Empty(t, issued.Warnings)
 		require.Equal(t, time.Hour, issued.Secret.TTL)
@@ -211,8 +212,8 @@ func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
 
 // A token that is active only when the end is there is handed out to nobody.
 func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
-	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *Mount) {
-		m.acceptTokensUntil(polishMidnight)
+	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *enginetest.Mount) {
+		acceptTokensUntil(m, polishMidnight)
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 		_, err := m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "came too late to be of use before "+polishMidnight)
@@ -249,23 +250,23 @@ func TestTokensAtTheTurnOfTheYear(t *testing.T) {
 }
 
 func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string) {
-	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *Mount) {
+	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *enginetest.Mount) {
 		role := map[string]any{"permissions": "InvoiceRead", "ttl": "744h", "max_ttl": "744h"}
 		m.Must(m.Write("roles/invoices", role))
 		held, deleted, ending := m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil))
-		m.acceptTokensUntil(until)
+		acceptTokensUntil(m, until)
 		at(t, moment)
-		over := !time.Now().Before(lawfulUntil())
-		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(lawfulUntil())
+		over := !time.Now().Before(ksef.LawfulUntil())
+		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(ksef.LawfulUntil())
 
 		config, status := m.Must(m.Read("config", nil)), m.Must(m.Read("status", nil))
 		for path, shown := range map[string]*logical.Response{"config": config, "status": status} {
-			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.Backend.Route(path), logical.ReadOperation), shown, true)
-			notice, noticed := shown.Data[fieldTokensNotice]
+			schema.ValidateResponse(t, schema.GetResponseSchema(t, m.Route(path), logical.ReadOperation), shown, true)
+			notice, noticed := shown.Data["tokens_notice"]
 			require.Equal(t, until != "" || !over, noticed)
 			if noticed {
 				require.Contains(t, notice, polishMidnight)
-				require.Contains(t, notice, tokensPage)
+				require.Contains(t, notice, "docs/tokens-after-2026.md")
 			}
 			require.Empty(t, shown.Warnings)
 		}
@@ -277,7 +278,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		switch {
 		case until != "" && over:
 			text := m.Refused(response, err)
-			require.Contains(t, text, fieldTokensUntil+": is "+polishMidnight)
+			require.Contains(t, text, "tokens_accepted_until: is "+polishMidnight)
 			require.Contains(t, text, "a KSeF certificate of its own")
 			require.Equal(t, sent, m.AllRequests(), "nothing is sent")
 		case options.Tokens == simulator.TokensRefused && overAtKSeF:
@@ -285,7 +286,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		default:
 			issued := m.Must(response, err)
 			if until != "" {
-				require.False(t, time.Now().Add(issued.Secret.TTL).After(lawfulUntil()))
+				require.False(t, time.Now().Add(issued.Secret.TTL).After(ksef.LawfulUntil()))
 			}
 			require.NoError(t, m.Revoke(m.Lease(issued)))
 		}
@@ -296,16 +297,16 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		if until != "" && over {
 			require.ErrorContains(t, err, "the lease cannot be renewed and ends at its time")
 		} else {
-			end, _ := m.vaultEnd(m.Must(renewed, err).Secret, time.Hour)
-			require.False(t, until != "" && end.After(lawfulUntil()))
+			end, _ := endInVault(m, m.Must(renewed, err).Secret, time.Hour)
+			require.False(t, until != "" && end.After(ksef.LawfulUntil()))
 		}
-		m.requireQuietEnd(held, deleted, ending)
+		requireQuietEnd(m, held, deleted, ending)
 	})
 }
 
 // requireQuietEnd ends leases in three ways: by Vault, after a delete by hand, and by the engine
 // itself where Vault never asks. KSeF may have ended the tokens before.
-func (m *Mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
+func requireQuietEnd(m *enginetest.Mount, held, deleted, forgotten *logical.Response) {
 	m.T.Helper()
 	before, hadError := m.Must(m.Read("status", nil)).Data["last_error"]
 	require.NoError(m.T, m.Revoke(m.Lease(held)))
@@ -323,6 +324,6 @@ func (m *Mount) requireQuietEnd(held, deleted, forgotten *logical.Response) {
 	require.Equal(m.T, before, after)
 	require.Zero(m.T, m.CountEvents("ksef/token-revoke-fail"))
 	require.Zero(m.T, m.CountEvents("ksef/token-revoke-wait"))
-	m.Elapse(5 * Day)
+	m.Elapse(5 * enginetest.Day)
 	m.RequireEmptyLedger()
 }

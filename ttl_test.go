@@ -1,12 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -15,7 +16,7 @@ import (
 
 func TestTTL(t *testing.T) {
 	t.Run("of a role that is not set or too long is warned of", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			for _, test := range []struct {
 				role map[string]any
 				want []string
@@ -40,7 +41,7 @@ func TestTTL(t *testing.T) {
 		})
 	})
 	t.Run("beyond the longest lease is capped with one warning", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Issue()
 			for what, issued := range map[string]*logical.Response{
 				"creds":           m.Must(m.Write("creds/invoices", map[string]any{"ttl": "48h"})),
@@ -50,7 +51,7 @@ func TestTTL(t *testing.T) {
 				require.Len(t, issued.Warnings, 1, what)
 				require.Contains(t, issued.Warnings[0], `TTL of "48h" exceeded the effective max_ttl of "24h"`, what)
 				require.Equal(t, 24*time.Hour, issued.Secret.TTL, what)
-				_, own := m.vaultEnd(m.Lease(issued), 0)
+				_, own := endInVault(m, m.Lease(issued), 0)
 				require.Empty(t, own, "Vault adds none: %s", what)
 			}
 			beyond := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report", "ttl": "1000h"}))
@@ -59,17 +60,17 @@ func TestTTL(t *testing.T) {
 		})
 	})
 	t.Run("of nobody is not warned of", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/short", map[string]any{"permissions": "InvoiceRead", "max_ttl": "30m"}))
 			issued := m.Must(m.Read("creds/short", nil))
 			require.Empty(t, issued.Warnings)
 			require.Equal(t, 30*time.Minute, issued.Secret.TTL)
-			_, own := m.vaultEnd(m.Lease(issued), 0)
+			_, own := endInVault(m, m.Lease(issued), 0)
 			require.Empty(t, own)
 		})
 	})
 	t.Run("near max_ttl is warned of by Vault alone", func(t *testing.T) {
-		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			lease := m.Lease(m.Issue())
 			for range 24 {
 				m.Elapse(59 * time.Minute)
@@ -78,7 +79,7 @@ func TestTTL(t *testing.T) {
 			for _, increment := range []time.Duration{0, 10 * time.Hour} {
 				renewed := m.Must(m.Renew(lease, increment))
 				require.Empty(t, renewed.Warnings)
-				_, own := m.vaultEnd(renewed.Secret, increment)
+				_, own := endInVault(m, renewed.Secret, increment)
 				require.Len(t, own, 1)
 			}
 			m.Elapse(time.Hour)

@@ -1,14 +1,14 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+package ksef_test
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,21 +17,16 @@ import (
 
 // inForgetfulKSeF runs a test on a mount with one leased token, of which a reset KSeF knows
 // nothing.
-func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount, issued *logical.Response)) {
+func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *enginetest.Mount, issued *logical.Response)) {
 	t.Helper()
-	WithMount(t, options, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, options, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		m.KSeF.Reset()
 		test(t, m, issued)
 	})
 }
 
-func (m *Mount) StatusWarnings() string {
-	m.T.Helper()
-	return strings.Join(m.Must(m.Read("status", nil)).Warnings, "\n")
-}
-
-func (m *Mount) sayUnknown(issued *logical.Response) (*logical.Response, error) {
+func sayUnknown(m *enginetest.Mount, issued *logical.Response) (*logical.Response, error) {
 	path := "tokens/" + issued.Data["reference_number"].(string)
 	return m.Request(logical.DeleteOperation, path, map[string]any{"unknown_to_ksef": true})
 }
@@ -39,7 +34,7 @@ func (m *Mount) sayUnknown(issued *logical.Response) (*logical.Response, error) 
 // TestUnknownToken_afterADay ends a lease whose token KSeF has not known for a day, across a
 // restart.
 func TestUnknownToken_afterADay(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret, number := m.Lease(issued), issued.Data["reference_number"].(string)
 		require.ErrorContains(t, m.Revoke(secret), "unknown_to_ksef=true")
 		require.Contains(t, m.StatusWarnings(), number+" unknown_to_ksef=true")
@@ -53,15 +48,15 @@ func TestUnknownToken_afterADay(t *testing.T) {
 		require.NoError(t, m.Revoke(secret))
 		m.RequireEmptyLedger()
 		require.NotContains(t, m.StatusWarnings(), "unknown_to_ksef")
-		require.Less(t, m.Requests(StatusEndpoint), 12, "requests in a day")
+		require.Less(t, m.Requests(enginetest.StatusEndpoint), 12, "requests in a day")
 	})
 }
 
 func TestUnknownToken_atOnceByWord(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
-		m.Must(m.sayUnknown(issued))
+		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(secret))
 		m.RequireEmptyLedger()
 	})
@@ -69,8 +64,8 @@ func TestUnknownToken_atOnceByWord(t *testing.T) {
 
 // TestUnknownToken_byWordBeforeItsLeaseEnds is the remedy of whoever knows that TEST was reset.
 func TestUnknownToken_byWordBeforeItsLeaseEnds(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
-		m.Must(m.sayUnknown(issued))
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(m.Lease(issued)))
 		m.RequireEmptyLedger()
 	})
@@ -78,15 +73,15 @@ func TestUnknownToken_byWordBeforeItsLeaseEnds(t *testing.T) {
 
 // TestUnknownToken_wordIsChecked takes nobody's word for a token that KSeF knows, or may know.
 func TestUnknownToken_wordIsChecked(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
-		require.Contains(t, m.Refused(m.sayUnknown(issued)), "KSeF knows the token")
-		m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
-		require.Contains(t, m.Refused(m.sayUnknown(issued)), "KSeF knows the token")
+		require.Contains(t, m.Refused(sayUnknown(m, issued)), "KSeF knows the token")
+		m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
+		require.Contains(t, m.Refused(sayUnknown(m, issued)), "KSeF knows the token")
 		m.KSeF.ClearFaults()
-		m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
-		require.Contains(t, m.Refused(m.sayUnknown(issued)), "status 403")
-		require.Zero(t, m.Requests(RevokeEndpoint))
+		m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+		require.Contains(t, m.Refused(sayUnknown(m, issued)), "status 403")
+		require.Zero(t, m.Requests(enginetest.RevokeEndpoint))
 		m.KSeF.ClearFaults()
 		require.NoError(t, m.Login(issued.Data["token"]))
 		foreign := "tokens/20251010-EC-1DCE3E3000-12ECB5B36E-45"
@@ -99,10 +94,10 @@ func TestUnknownToken_wordIsChecked(t *testing.T) {
 func TestUnknownToken_neverByRefusal(t *testing.T) {
 	for name, status := range map[string]int{"403": http.StatusForbidden, "401": http.StatusUnauthorized, "listed": http.StatusBadRequest} {
 		t.Run(name, func(t *testing.T) {
-			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				issued := m.Issue()
-				m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
-				m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
+				m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
+				m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
 				require.Error(t, m.Revoke(m.Lease(issued)))
 				m.Elapse(50 * time.Hour)
 				require.Error(t, m.Revoke(m.Lease(issued)))
@@ -117,21 +112,21 @@ func TestUnknownToken_neverByRefusal(t *testing.T) {
 
 // TestUnknownToken_otherSigner decides nothing for a signer who may not see what another has made.
 func TestUnknownToken_otherSigner(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
 		require.Error(t, m.Revoke(secret))
 		m.Elapse(3 * 24 * time.Hour)
 		require.ErrorContains(t, m.Revoke(secret), "unknown_to_ksef=true")
-		m.Must(m.sayUnknown(issued))
+		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(secret))
 	})
 }
 
 // TestUnknownToken_withoutRecord has nothing but the lease, which does not say who made the token.
 func TestUnknownToken_withoutRecord(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		for _, key := range m.Keys("ledger/") {
 			require.NoError(t, m.Storage.Delete(m.Ctx, key))
 		}
@@ -140,14 +135,14 @@ func TestUnknownToken_withoutRecord(t *testing.T) {
 		require.ErrorContains(t, err, "nothing tells who made it")
 		require.NotContains(t, err.Error(), "did not make it")
 		require.ErrorContains(t, err, "KSeF has lost it: vault delete ksef/tokens/")
-		m.Must(m.sayUnknown(issued))
+		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(secret))
 	})
 }
 
 // TestUnknownToken_begunAnewAfterSilence counts no day in which KSeF was not asked.
 func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
 		m.Stop()
@@ -162,9 +157,9 @@ func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
 
 // TestUnknownToken_thatComesBack is a KSeF that did not know a token for some hours.
 func TestUnknownToken_thatComesBack(t *testing.T) {
-	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
-		for _, endpoint := range []string{RevokeEndpoint, StatusEndpoint, "GET /tokens"} {
+		for _, endpoint := range []string{enginetest.RevokeEndpoint, enginetest.StatusEndpoint, "GET /tokens"} {
 			fault := simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1}
 			if endpoint == "GET /tokens" {
 				fault = simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1}

@@ -9,11 +9,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"github.com/hashicorp/vault/sdk/logical"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // maxEntries bounds the entries that are remembered.

@@ -1,0 +1,66 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/internal/fields"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryOperationIsNamedAndExplained(t *testing.T) {
+	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)
+	for _, path := range b.Paths {
+		require.NotEmpty(t, path.HelpSynopsis, path.Pattern)
+		require.NotNil(t, path.DisplayAttrs, path.Pattern)
+		for field, fieldSchema := range path.Fields {
+			require.NotEmpty(t, fieldSchema.Description, "%s %s", path.Pattern, field)
+			secret := strings.Contains(field, "password") || field == "private_key" || field == "pkcs12"
+			require.Equal(t, secret, fieldSchema.DisplayAttrs != nil && fieldSchema.DisplayAttrs.Sensitive, "%s %s", path.Pattern, field)
+		}
+		for operation, handler := range path.Operations {
+			properties := handler.Properties()
+			require.NotEmpty(t, properties.Responses, "%s %s", operation, path.Pattern)
+			writes := operation != logical.ListOperation && path.Pattern != "config" && !strings.HasPrefix(path.Pattern, rolesPrefix) || operation == logical.UpdateOperation
+			if writes {
+				require.True(t, properties.ForwardPerformanceStandby, "%s %s", operation, path.Pattern)
+				require.True(t, properties.ForwardPerformanceSecondary, "%s %s", operation, path.Pattern)
+			}
+		}
+	}
+	require.Equal(t, "v1.2.3", b.PluginVersion().Version)
+	require.Equal(t, logical.TypeLogical, b.Type())
+}
+
+func TestAPanicStaysInItsRequest(t *testing.T) {
+	var logs bytes.Buffer
+	b := newBackend("v1", &logical.InmemStorage{}, nil, nil)
+	b.Paths = append(b.Paths, panicking())
+	require.NoError(t, b.Setup(t.Context(), &logical.BackendConfig{
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &logs}), System: logical.TestSystemView(),
+	}))
+	_, err := b.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "panics"})
+	require.ErrorContains(t, err, "failed at panics")
+	require.Contains(t, logs.String(), "a request panicked")
+	require.NotContains(t, logs.String(), "the-secret-in-the-panic")
+}
+
+func panicking() *framework.Path {
+	return &framework.Path{
+		Pattern: "panics",
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: fields.ReadOperation(func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+				panic("the-secret-in-the-panic")
+			}, "panic", nil),
+		},
+	}
+}

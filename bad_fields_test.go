@@ -1,0 +1,130 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/enginetest"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFieldKinds(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Issue()
+		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
+		const password = "canary-0123456789-abcdef"
+		m.Remember(password)
+		sent := m.AllRequests()
+		seen := map[*framework.Path]bool{}
+		for _, name := range concretePaths() {
+			path := m.Route(name)
+			require.NotNil(t, path, name)
+			seen[path] = true
+			for field, schema := range path.Fields {
+				for operation := range path.Operations {
+					if operation == logical.CreateOperation || operation == logical.ListOperation {
+						continue // m.request finds out whether an update creates
+					}
+					for what, value := range hostileValues(key, password, schema.Type) {
+						if field == "private_key" && what == "key" {
+							continue
+						}
+						response, err := m.Request(operation, name, map[string]any{field: value})
+						about := fmt.Sprint(operation, " ", name, " ", field, ": ", what)
+						require.NoError(t, err, about)
+						require.True(t, response != nil && response.IsError(), about)
+						text := response.Error().Error()
+						require.True(t, strings.HasPrefix(text, field+": "), "%s: %s", about, text)
+						requireNoPartOf(t, text, key, password)
+					}
+				}
+			}
+		}
+		for _, path := range ksef.Paths(m.Backend) {
+			require.True(t, seen[path] || len(path.Fields) == 0, "%s is not tried", path.Pattern)
+		}
+		require.Equal(t, sent, m.AllRequests(), "nothing is sent")
+	})
+}
+
+// concretePaths name one request path for each pattern with fields.
+func concretePaths() []string {
+	return []string{
+		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices",
+		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy", "tidy/former",
+	}
+}
+
+// hostileValues are of no use in a field of a kind, and hold secrets.
+func hostileValues(key, password string, kind framework.FieldType) map[string]any {
+	values := map[string]any{
+		"key": key, "keys": []any{key, key}, "key in an object": map[string]any{"a": key}, "key in a list in a list": []any{[]any{key}},
+		"object": map[string]any{password: password}, "list of objects": []any{map[string]any{password: password}},
+	}
+	switch kind {
+	case framework.TypeCommaStringSlice:
+	case framework.TypeString:
+		values["list"], values["list of one"] = []any{password, password}, []any{password}
+	default:
+		values["text"], values["list"] = password, []any{password, password}
+		values["list of one"], values["number that is none"] = []any{password}, json.Number(password)
+	}
+	return values
+}
+
+func requireNoPartOf(t *testing.T, text string, secrets ...string) {
+	t.Helper()
+	for _, secret := range secrets {
+		for line := range strings.Lines(secret) {
+			require.NotContains(t, text, strings.TrimSpace(line))
+		}
+	}
+}
+
+func TestFieldKindsOfNames(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
+		for _, name := range []string{key, strings.TrimSpace(strings.Split(key, "\n")[1])} {
+			text := m.Refused(m.Write("config", map[string]any{name: "x"}))
+			require.Contains(t, text, "a field: is not a field of this path; use ")
+			requireNoPartOf(t, text, key)
+		}
+	})
+}
+
+func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		text := m.Refused(m.Write("config", map[string]any{"npi": enginetest.NIP}))
+		require.Contains(t, text, "npi: is not a field of this path; use activation_timeout, ")
+		require.Contains(t, text, ", nip, ")
+		for _, ignored := range []string{"certificate_days_left", "session_until", "signer_name", "tokens_notice"} {
+			require.NotContains(t, text, ignored)
+		}
+	})
+}
+
+// TestListGivenAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
+func TestListGivenAsJSON(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {
+			require.Equal(t, "permissions: looks like JSON and was given as one text; give permissions=InvoiceRead,InvoiceWrite, "+
+				`or JSON as the body of the request: vault write <path> - <<<'{"permissions": ["InvoiceRead", "InvoiceWrite"]}'`,
+				m.Refused(m.Write("roles/invoices", map[string]any{"permissions": text})), text)
+		}
+		require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_contexts": `["*"]`})), "give allowed_contexts=a,b, or JSON")
+		for _, list := range []any{"InvoiceRead,InvoiceWrite", []any{"InvoiceRead", "InvoiceWrite"}} {
+			m.Must(m.Write("roles/invoices", map[string]any{"permissions": list}))
+			require.Equal(t, []string{"InvoiceRead", "InvoiceWrite"}, m.Must(m.Read("roles/invoices", nil)).Data["permissions"])
+		}
+	})
+}

@@ -1,0 +1,59 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
+)
+
+// What the tests of paths need besides requests.
+
+const (
+	FirstLoginsAtMost = firstLoginsAtMost
+	FirstLoginsWithin = firstLoginsWithin
+	RightsLast        = rightsLast
+	RightsMaxWait     = rightsMaxWait
+)
+
+var (
+	ConfigComputed = configComputed
+	LawfulUntil    = lawfulUntil
+)
+
+// IsContext says whether a text is the identifier of a context.
+func IsContext(value string) bool {
+	_, err := parseContext(value)
+	return err == nil
+}
+
+// TokensNotice is the part of an answer that tells of the end of KSeF tokens.
+func TokensNotice(until, now time.Time) map[string]any {
+	shown := map[string]any{}
+	(&config{TokensAcceptedUntil: until}).addTokensNotice(shown, now)
+	return shown
+}
+
+// FirstLogins counts the contexts that were let in under allowed_contexts=*.
+func FirstLogins(b logical.Backend) int { return len(b.(*backend).firstLogins.admitted) }
+
+// OpenLimiters counts the limiters in memory.
+func OpenLimiters(b logical.Backend) int { return len(b.(*backend).limiters.Usage()) }
+
+// Paths are the paths of a mount.
+func Paths(b logical.Backend) []*framework.Path { return b.(*backend).Paths }
+
+// Ledger is that of a mount.
+func Ledger(b logical.Backend) *ledger.Ledger { return b.(*backend).ledger }
+
+// ConnectionLock is held while a configuration changes.
+func ConnectionLock(b logical.Backend) *semaphore.Weighted { return b.(*backend).connection.lock }
+
+// ParsingLock is held while a written credential is read.
+func ParsingLock(b logical.Backend) *semaphore.Weighted { return b.(*backend).parsing }

@@ -1,0 +1,127 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// activationReads is what reads of creds/<role>, one after another, cost beyond KSeF's own time.
+type activationReads struct {
+	// latest is how long after its token's activation a read ended at most.
+	latest time.Duration
+	// polls is how many requests for a status there were for each read.
+	polls float64
+}
+
+// readAlone has one client read while KSeF activates each token after the delay.
+func (s *Cluster) readAlone(delay time.Duration, reads int) activationReads {
+	var all activationReads
+	before := s.KSeF.State().Requests
+	for range reads {
+		began := time.Now()
+		s.MustIssue(time.Hour)
+		all.latest = max(all.latest, time.Since(began)-delay)
+	}
+	requests := since(before, s.KSeF.State().Requests)
+	all.polls = float64(requests[StatusEndpoint]+requests[listEndpoint]) / float64(reads)
+	return all
+}
+
+func TestActivationIsNoticedAtOnce(t *testing.T) {
+	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+				s.readAlone(delay, 10)
+				learned := s.readAlone(delay, 20)
+				require.LessOrEqual(t, learned.latest, 500*time.Millisecond)
+				require.LessOrEqual(t, learned.polls, 1.5)
+			})
+		})
+	}
+}
+
+func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
+	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			InCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *Cluster) {
+				require.LessOrEqual(t, s.readAlone(delay, 1).latest, 500*time.Millisecond)
+			})
+		})
+	}
+}
+
+// TestActivationOfManyIsSeenByFewLists has a hundred reads at once cost two lists, whatever the
+// mount has learned before.
+func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
+	for _, before := range []int{0, 20} {
+		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
+			const delay = 2 * time.Second
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+				s.readAlone(delay, before)
+				lists := s.Requests(listEndpoint)
+				AtOnce(100, func(int) { s.MustIssue(time.Hour) })
+				require.LessOrEqual(t, s.Requests(listEndpoint)-lists, 2)
+			})
+		})
+	}
+}
+
+// TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must
+// not wait for that.
+func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
+	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+		s.readAlone(0, 20)
+		for range 10 {
+			s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+			s.MustIssue(time.Hour)
+			for range 9 {
+				began := time.Now()
+				s.MustIssue(time.Hour)
+				require.LessOrEqual(t, time.Since(began), time.Second)
+			}
+		}
+	})
+}
+
+// TestActivationInOutage has KSeF make tokens for five minutes and lose each look at them.
+func TestActivationInOutage(t *testing.T) {
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.MustIssue(time.Hour)
+		before := s.KSeF.State().Requests
+		for _, endpoint := range []string{StatusEndpoint, listEndpoint} {
+			s.Fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
+		}
+		for range 10 {
+			s.MustIssue(time.Hour) // still Pending after 30 s
+		}
+		lost := since(before, s.KSeF.State().Requests)
+		require.LessOrEqual(t, lost[StatusEndpoint]+lost[listEndpoint], 20)
+		s.KSeF.ClearFaults()
+		s.MustIssue(time.Hour)
+		began := time.Now()
+		s.MustIssue(time.Hour)
+		require.LessOrEqual(t, time.Since(began), 2*time.Second)
+	})
+}
+
+// TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
+// looks before the time is over all the same.
+func TestActivationTimeoutIsUsed(t *testing.T) {
+	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+		s.readAlone(5*time.Second, 10)
+		s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })
+		looks := s.Requests(StatusEndpoint)
+		_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
+		require.NoError(t, err)
+		require.Greater(t, s.Requests(StatusEndpoint), looks)
+	})
+}

@@ -1,0 +1,115 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// UnitID is another context than the default one, of the same company.
+const UnitID = "5265877635-12346"
+
+// Cluster is KSeF, the network, the plugin with its mounts, and Vault.
+type Cluster struct {
+	*Env
+	Network *Network
+	Engine  *Engine
+	Disks   []*FlakyStorage
+	Vaults  []*Vault
+	// clerk signs outside of Vault, signed is what he has brought; nil and "" where nobody does.
+	clerk  *Signer
+	signed string
+}
+
+// NewCluster sets up mounts that are configured and have the roles "invoices", in the default
+// context, and "unit", in another.
+func NewCluster(t TB, options simulator.Options, mounts int) *Cluster {
+	env := NewEnv(t, options)
+	s := &Cluster{Env: env, Network: env.ThroughNetwork()}
+	storages := make([]logical.Storage, 0, mounts)
+	for range mounts {
+		s.Disks = append(s.Disks, &FlakyStorage{Storage: &logical.InmemStorage{}})
+		storages = append(storages, s.Disks[len(s.Disks)-1])
+	}
+	s.Engine = env.engine(storages...)
+	s.Engine.onEnd = s.Network.forget
+	for number := range mounts {
+		s.Vaults = append(s.Vaults, s.Engine.vault(number))
+		s.OnMount(number, func(m *Mount) {
+			m.Configure()
+			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "480h"}
+			m.Must(m.Write("roles/invoices", role))
+			role["internal_id"] = UnitID
+			m.Must(m.Write("roles/unit", role))
+		})
+	}
+	return s
+}
+
+func (s *Cluster) OnMount(number int, do func(m *Mount)) {
+	_, mounts := s.Engine.current()
+	do(mounts[number])
+}
+
+// Close ends what still runs, as a bubble wants it.
+func (s *Cluster) Close() {
+	for _, v := range s.Vaults {
+		v.close()
+	}
+	s.Engine.close()
+}
+
+// Vault is that of the first mount.
+func (s *Cluster) Vault() *Vault { return s.Vaults[0] }
+
+func (s *Cluster) leases() []*TokenLease {
+	var all []*TokenLease
+	for _, v := range s.Vaults {
+		all = append(all, v.all()...)
+	}
+	return all
+}
+
+// MustIssue is for a token that nothing keeps from being made.
+func (s *Cluster) MustIssue(ttl time.Duration) *TokenLease {
+	lease, err := s.Vault().Issue(context.Background(), "invoices", ttl)
+	require.NoError(s.T, err)
+	return lease
+}
+
+// AliveTokens are the tokens that can log in to KSeF, now or as soon as they are active.
+func (env *Env) AliveTokens() []simulator.TokenState {
+	return slices.DeleteFunc(env.KSeF.State().Tokens, func(token simulator.TokenState) bool {
+		return token.Status != "Pending" && token.Status != "Active"
+	})
+}
+
+func (env *Env) isAlive(number string) bool {
+	return slices.ContainsFunc(env.AliveTokens(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
+}
+
+// InCluster runs a test in a bubble, with one mount.
+func InCluster(t *testing.T, options simulator.Options, test func(t *testing.T, s *Cluster)) {
+	t.Helper()
+	InClusterOf(t, 1, options, test)
+}
+
+func InClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *Cluster)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewCluster(t, options, mounts)
+		defer s.Close()
+		test(t, s)
+		s.RequireNoSecretInLogs()
+	})
+}

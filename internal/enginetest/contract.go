@@ -1,0 +1,53 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"vault-plugin-secrets-ksef/internal/contract"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// conformance holds every request and answer of a test against KSeF's OpenAPI document, where
+// KSEF_CONTRACTS names the folder that it lies in.
+type conformance struct {
+	// faulty is set once a test makes answers go wrong: from then on only the requests are judged.
+	faulty atomic.Bool
+}
+
+// loadContract reads the document once for all tests; it takes a second. It returns nil where no
+// folder is named.
+var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
+	folder := os.Getenv("KSEF_CONTRACTS")
+	if folder == "" {
+		return nil, nil
+	}
+	return contract.Load(folder)
+})
+
+func (j *conformance) Check(t TB, next http.Handler) http.Handler {
+	document, err := loadContract()
+	require.NoError(t, err)
+	if document == nil {
+		return next
+	}
+	return document.Middleware(next, func(err error) {
+		if !j.isProvoked(err) {
+			assert.NoError(t, err, "the exchange is not as KSeF's OpenAPI says")
+		}
+	})
+}
+
+// isProvoked says that an answer is wrong because the test asked for that.
+func (j *conformance) isProvoked(err error) bool {
+	var disagreement *contract.Disagreement
+	return errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load()
+}

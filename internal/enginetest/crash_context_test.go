@@ -1,0 +1,45 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+// contextFlows are those in which nip of config changes while a token is being issued in the
+// context before.
+func contextFlows() []flow {
+	change := func(force string) func(s *Cluster) {
+		return func(s *Cluster) {
+			var reader sync.WaitGroup
+			reader.Go(s.tryIssue)
+			s.Elapse(500 * time.Millisecond)
+			s.insist("config", map[string]any{"nip": SecondNIP, "force": force})
+			reader.Wait()
+			s.tryIssue()
+		}
+	}
+	options := simulator.Options{ActivationDelay: 2 * time.Second, Grants: SecondGrant()}
+	return []flow{{
+		name: "change nip while a token is issued", options: options,
+		run: change(""), kinds: issuing(), check: keepsItsContext,
+	}, {
+		name: "force a change of nip while a token is issued", options: options,
+		run: change("tokens"), kinds: issuing(loggingIn("put budget/*", "put config", GrantsEndpoint)...),
+	}}
+}
+
+// keepsItsContext says that config still leads to the tokens that there are.
+func keepsItsContext(s *Cluster) (err error) {
+	s.OnMount(0, func(m *Mount) {
+		if nip := m.Must(m.Read("config", nil)).Data["nip"]; nip != NIP {
+			err = fmt.Errorf("config has moved to %v, and the tokens of %s are stranded", nip, NIP)
+		}
+	})
+	return err
+}

@@ -1,0 +1,33 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+)
+
+// sharingFlows are those of two mounts that share a context. After a death the one that has sent
+// nothing comes back alone, and sends as much as it may.
+func sharingFlows() []flow {
+	return []flow{{
+		name:    "issue on one mount, and after a death on another",
+		options: simulator.Options{ActivationDelay: -1, Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 3, PerMinute: 4, PerHour: 40}}},
+		mounts:  2,
+		prepare: func(s *Cluster) { s.Elapse(time.Hour); s.restart(); s.Engine.setReturn(0, 10*time.Second) },
+		run: func(s *Cluster) {
+			for range 4 {
+				_, _ = s.Vaults[1].Issue(context.Background(), "invoices", time.Hour)
+			}
+			s.Elapse(time.Second)
+			for range 4 {
+				s.tryIssue()
+			}
+		},
+		kinds: issuing("POST /auth/token/refresh", "put mount-id", "put budget/*"),
+		soon:  (*Cluster).limitExceeded,
+	}}
+}

@@ -1,0 +1,102 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// countingDisk counts the entries that are read. One of them may fail, and one may be such that
+// Vault cannot decrypt it until it is replaced or deleted.
+type countingDisk struct {
+	logical.Storage
+	reads         atomic.Int64
+	failing       atomic.Value
+	undecryptable atomic.Value
+}
+
+func (d *countingDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	d.reads.Add(1)
+	if d.failing.Load() == key {
+		return nil, errDisk
+	}
+	if d.undecryptable.Load() == key {
+		return nil, errUndecryptable
+	}
+	return d.Storage.Get(ctx, key)
+}
+
+func (d *countingDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	d.undecryptable.CompareAndSwap(entry.Key, "")
+	return d.Storage.Put(ctx, entry)
+}
+
+func (d *countingDisk) Delete(ctx context.Context, key string) error {
+	d.undecryptable.CompareAndSwap(key, "")
+	return d.Storage.Delete(ctx, key)
+}
+
+// TestDamagedEntry_cost has one damaged record among 500 that are looked at.
+func TestDamagedEntry_cost(t *testing.T) {
+	inManyRecords(t, func(m *Mount, key string, _ *countingDisk) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
+		m.requireUnreadable(key)
+	})
+}
+
+// TestDamagedEntry_failingCost has Vault's storage fail at one of them.
+func TestDamagedEntry_failingCost(t *testing.T) {
+	inManyRecords(t, func(_ *Mount, key string, disk *countingDisk) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
+}
+
+// inManyRecords damages one of 500 records, none of which is overdue, and bounds what is read in
+// half an hour in which they are looked at.
+func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countingDisk), most int64, check func(m *Mount, key string)) {
+	t.Helper()
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		disk := &countingDisk{Storage: &logical.InmemStorage{}}
+		m := env.Mount(disk)
+		m.Configure()
+		m.Issue()
+		key := firstKey("ledger/live/")(m, nil)
+		m.Stop()
+		m.multiply(key, 500)
+		damage(m, key, disk)
+		m.Start()
+		defer m.Stop()
+		m.Elapse(3 * time.Hour)
+		before := disk.reads.Load()
+		m.Elapse(30 * time.Minute)
+		disk.failing.Store("")
+		require.Less(t, disk.reads.Load()-before, most, "reads in half an hour")
+		check(m, key)
+	})
+}
+
+// multiply makes records of a live one, whose leases end in ten days.
+func (m *Mount) multiply(key string, count int) {
+	entry, err := m.Storage.Get(m.Ctx, key)
+	require.NoError(m.T, err)
+	var record map[string]any
+	require.NoError(m.T, json.Unmarshal(entry.Value, &record))
+	record["deadline"] = time.Now().Add(240 * time.Hour).UTC().Format(time.RFC3339)
+	number := record["reference_number"].(string)
+	for i := range count {
+		copied := number[:len(number)-5] + fmt.Sprintf("%05X", i)
+		record["reference_number"] = copied
+		encoded, err := json.Marshal(record)
+		require.NoError(m.T, err)
+		m.Put(strings.TrimSuffix(key, number)+copied, encoded)
+	}
+}

@@ -1,0 +1,246 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Engine is the plugin as Vault runs it: one process at a time, which serves all mounts from their
+// storages. When it dies another takes its place.
+type Engine struct {
+	*Env
+	disks []logical.Storage
+	views []*TaintableView
+	// onEnd is called when a process has ended; nil is allowed.
+	onEnd func()
+
+	takeOvers sync.WaitGroup
+	mu        sync.Mutex
+	process   *Process      // nil while none runs
+	mounts    []*Mount      // nil where one is not loaded yet
+	downtime  time.Duration // until the next process runs
+	// gap is how long after one another the next process loads its mounts, and first which one
+	// comes first; at 0 all come at once.
+	gap    time.Duration
+	first  int
+	closed bool
+}
+
+var errNoProcess = errors.New("no process of the plugin runs")
+
+// maxRequest is how long Vault lets a request take.
+const maxRequest = 90 * time.Second
+
+func (env *Env) engine(disks ...logical.Storage) *Engine {
+	e := &Engine{Env: env, disks: disks}
+	for range disks {
+		e.views = append(e.views, &TaintableView{StaticSystemView: *MountDefaults()})
+	}
+	e.Start()
+	return e
+}
+
+// Start runs a new process: it loads all mounts and then initializes them, as Vault does.
+func (e *Engine) Start() {
+	p := e.Env.process()
+	mounts := make([]*Mount, 0, len(e.disks))
+	for number := range e.disks {
+		mounts = append(mounts, e.load(p, number))
+	}
+	for _, m := range mounts {
+		m.Initialize()
+	}
+	e.run(p, mounts)
+}
+
+// startOneByOne is start where Vault takes its time from mount to mount, as with a process that has
+// died: it loads each at its next request.
+func (e *Engine) startOneByOne(first int, gap time.Duration) {
+	p := e.Env.process()
+	e.run(p, make([]*Mount, len(e.disks)))
+	for n := range e.disks {
+		if n > 0 {
+			<-time.After(gap)
+		}
+		number := (first + n) % len(e.disks)
+		m := e.load(p, number)
+		m.Initialize()
+		if !e.admit(p, number, m) {
+			m.Backend.Cleanup(context.Background())
+			return
+		}
+	}
+}
+
+func (e *Engine) load(p *Process, number int) *Mount {
+	storage := e.disks[number]
+	if flaky, ok := storage.(*FlakyStorage); ok {
+		flaky.repairReads()
+	}
+	m := &Mount{
+		Env: e.Env, Ctx: p.ctx, Storage: disk{storage, p}, Transport: p, Registry: p.registry,
+		Events: logical.NewMockEventSender(), View: e.views[number],
+	}
+	m.Load()
+	return m
+}
+
+func (e *Engine) run(p *Process, mounts []*Mount) {
+	e.mu.Lock()
+	e.process, e.mounts = p, mounts
+	e.mu.Unlock()
+	e.takeOvers.Go(func() { e.takeOver(p) })
+}
+
+// admit lets requests reach a mount; false where the process is no longer the one that serves.
+func (e *Engine) admit(p *Process, number int, m *Mount) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.process != p {
+		return false
+	}
+	e.mounts = slices.Clone(e.mounts)
+	e.mounts[number] = m
+	return true
+}
+
+// complete says whether all mounts are loaded.
+func (e *Engine) complete() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process != nil && !slices.Contains(e.mounts, nil)
+}
+
+func (e *Engine) current() (*Process, []*Mount) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process, e.mounts
+}
+
+// withdraw lets no further request reach the process.
+func (e *Engine) withdraw() (*Process, []*Mount) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.process
+	e.process = nil
+	return p, e.mounts
+}
+
+// Stop unloads all mounts as Vault does: once their requests are through.
+func (e *Engine) Stop() {
+	p, mounts := e.withdraw()
+	if p == nil {
+		return
+	}
+	p.requests.Wait()
+	e.cleanUp(mounts)
+	p.end()
+}
+
+func (e *Engine) cleanUp(mounts []*Mount) {
+	for _, m := range mounts {
+		if m != nil {
+			m.Backend.Cleanup(context.Background())
+		}
+	}
+	if e.onEnd != nil {
+		e.onEnd()
+	}
+}
+
+// takeOver waits until a process ends, and where it has died runs another.
+func (e *Engine) takeOver(p *Process) {
+	<-p.ctx.Done()
+	if current, _ := e.current(); current != p {
+		return
+	}
+	_, mounts := e.withdraw()
+	e.cleanUp(mounts)
+	e.mu.Lock()
+	downtime := e.downtime
+	e.mu.Unlock()
+	<-time.After(downtime)
+	e.mu.Lock()
+	closed, first, gap := e.closed, e.first, e.gap
+	e.mu.Unlock()
+	switch {
+	case closed:
+	case gap > 0:
+		e.startOneByOne(first, gap)
+	default:
+		e.Start()
+	}
+}
+
+// setDowntime says how long nothing runs after the next death.
+func (e *Engine) setDowntime(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.downtime = d
+}
+
+// setReturn says how the mounts come back after the next death.
+func (e *Engine) setReturn(first int, gap time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.first, e.gap = first, gap
+}
+
+// close stops the engine for good.
+func (e *Engine) close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.Stop()
+	e.takeOvers.Wait()
+}
+
+// answer is what a process gives to a request.
+type answer struct {
+	response *logical.Response
+	err      error
+}
+
+// call has the process serve one of Vault's requests. What a process that died meanwhile has
+// answered, nobody has received.
+func (e *Engine) call(ctx context.Context, number int, do func(m *Mount) (*logical.Response, error)) (*logical.Response, error) {
+	e.mu.Lock()
+	p := e.process
+	if p == nil || e.mounts[number] == nil {
+		e.mu.Unlock()
+		return nil, errNoProcess
+	}
+	p.requests.Add(1)
+	served := *e.mounts[number]
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, maxRequest)
+	served.Ctx = ctx
+	answers := make(chan answer, 1)
+	go func() {
+		defer p.requests.Done()
+		defer cancel()
+		response, err := do(&served)
+		if response != nil && err == nil {
+			err = response.Error()
+		}
+		answers <- answer{response, err}
+	}()
+	select {
+	case <-p.ctx.Done():
+		return nil, errProcessEnded
+	case given := <-answers:
+		if p.hasEnded() {
+			return nil, errProcessEnded
+		}
+		return given.response, given.err
+	}
+}

@@ -1,0 +1,163 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"flag"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/session"
+
+	"github.com/hashicorp/vault/sdk/helper/jsonutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func (m *Mount) Status() map[string]any {
+	m.T.Helper()
+	return m.Must(m.Read("status", nil)).Data
+}
+
+func (m *Mount) StatusSummary() string {
+	m.T.Helper()
+	return m.Status()["summary"].(string)
+}
+
+// StatusDetails are the nested values of status.
+func (m *Mount) StatusDetails() map[string]any {
+	m.T.Helper()
+	return m.Status()["verbose"].(map[string]any)
+}
+
+func (m *Mount) StatusWarnings() string {
+	m.T.Helper()
+	return strings.Join(m.Must(m.Read("status", nil)).Warnings, "\n")
+}
+
+func (m *Mount) ReadJSON(path string) map[string]any {
+	m.T.Helper()
+	return ThroughJSON(m.T, m.Must(m.Read(path, nil)).Data)
+}
+
+// ThroughJSON is a document as Vault hands it over.
+func ThroughJSON(t require.TestingT, document map[string]any) map[string]any {
+	encoded, err := json.Marshal(document)
+	require.NoError(t, err)
+	var decoded map[string]any
+	require.NoError(t, jsonutil.DecodeJSON(encoded, &decoded))
+	return decoded
+}
+
+func (m *Mount) Stored(key string) string {
+	m.T.Helper()
+	entry, err := m.Storage.Get(m.T.Context(), key)
+	require.NoError(m.T, err)
+	if entry == nil {
+		return ""
+	}
+	return string(entry.Value)
+}
+
+func (m *Mount) Put(key string, value []byte) {
+	require.NoError(m.T, m.Storage.Put(m.Ctx, &logical.StorageEntry{Key: key, Value: value}))
+}
+
+func (m *Mount) Keys(prefix string) []string {
+	keys, err := logical.CollectKeysWithPrefix(context.Background(), m.Storage, prefix)
+	require.NoError(m.T, err)
+	return keys
+}
+
+// RequireEmptyLedger says that nothing is left behind.
+func (m *Mount) RequireEmptyLedger() {
+	m.T.Helper()
+	keys, err := logical.CollectKeysWithPrefix(m.T.Context(), m.Storage, "ledger/")
+	require.NoError(m.T, err)
+	require.Empty(m.T, keys)
+}
+
+func (m *Mount) RequireNothingLeftOf(prefixes ...string) {
+	m.T.Helper()
+	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
+	require.NoError(m.T, err)
+	for _, key := range keys {
+		for _, prefix := range prefixes {
+			require.False(m.T, strings.HasPrefix(key, prefix), key)
+		}
+	}
+}
+
+// StoredConfig is what tests read of the stored configuration.
+type StoredConfig struct {
+	Context     client.ContextIdentifier `json:"context"`
+	Certificate string                   `json:"certificate"`
+	PrivateKey  string                   `json:"private_key"`
+}
+
+// readStoredConfig returns nil where nothing is configured.
+func readStoredConfig(ctx context.Context, storage logical.Storage) (*StoredConfig, error) {
+	entry, err := storage.Get(ctx, "config")
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	var stored StoredConfig
+	return &stored, entry.DecodeJSON(&stored)
+}
+
+// StoredConfig reads the configuration in storage.
+func (m *Mount) StoredConfig() StoredConfig {
+	m.T.Helper()
+	stored, err := readStoredConfig(m.T.Context(), m.Storage)
+	require.NoError(m.T, err)
+	require.NotNil(m.T, stored)
+	m.Remember(stored.PrivateKey)
+	return *stored
+}
+
+// Pair is the certificate and its key.
+func (c StoredConfig) Pair() (tls.Certificate, error) {
+	return tls.X509KeyPair([]byte(c.Certificate), []byte(c.PrivateKey))
+}
+
+// ConfigInForce is the stored configuration with its credential.
+func (m *Mount) ConfigInForce() (StoredConfig, tls.Certificate) {
+	m.T.Helper()
+	stored := m.StoredConfig()
+	pair, err := stored.Pair()
+	require.NoError(m.T, err)
+	return stored, pair
+}
+
+// storedSession is what tests read of a stored session.
+type storedSession struct {
+	Access  client.Secret `json:"access"`
+	Refresh client.Secret `json:"refresh"`
+}
+
+func (m *Mount) storedSessions() []storedSession {
+	m.T.Helper()
+	var all []storedSession
+	for _, key := range m.Keys(session.StoragePrefix) {
+		var stored storedSession
+		require.NoError(m.T, json.Unmarshal([]byte(m.Stored(key)), &stored))
+		all = append(all, stored)
+	}
+	return all
+}
+
+// SeedUnlessGiven makes a run repeatable, so that a failure speaks of a change and not of luck;
+// -rapid.seed=N plays others.
+func SeedUnlessGiven(t *testing.T) {
+	t.Helper()
+	seed := flag.Lookup("rapid.seed")
+	require.NotNil(t, seed)
+	if seed.Value.String() == "0" {
+		require.NoError(t, seed.Value.Set("20261123"))
+	}
+}

@@ -1,0 +1,218 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// TestIssueInOutage has one client read creds/<role> each second while KSeF is away.
+func TestIssueInOutage(t *testing.T) {
+	faults := map[string]simulator.Fault{
+		"connections dropped": {Kind: simulator.FaultDropRequest},
+		"status 503":          {Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+				s.MustIssue(time.Hour)
+				before := s.KSeF.State().Requests
+				fault.Endpoint, fault.Times = "*", -1
+				s.Fault(fault)
+				reader := s.readEachSecond()
+				defer reader.stop()
+				s.Elapse(280 * time.Second)
+				spent := hourly(since(before, s.KSeF.State().Requests))
+				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, s.KSeF.State().Requests))
+				require.Empty(t, reader.succeeded())
+
+				s.KSeF.ClearFaults()
+				back := time.Now()
+				s.Elapse(15 * time.Second)
+				require.NotEmpty(t, reader.succeeded())
+				require.LessOrEqual(t, reader.succeeded()[0].Sub(back), 15*time.Second)
+				reader.stop()
+				require.NoError(t, s.settle())
+			})
+		})
+	}
+}
+
+// TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the
+// request to KSeF may take.
+func TestIssueInOutageOfSilence(t *testing.T) {
+	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
+		t.Run(maxWait.String(), func(t *testing.T) {
+			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+				s.MustIssue(time.Hour)
+				before := s.spentOnIssuing()
+				s.Network.Set(Silent)
+				var work sync.WaitGroup
+				for range 280 {
+					work.Go(func() { _, _ = s.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
+					s.Elapse(time.Second)
+				}
+				require.LessOrEqual(t, s.spentOnIssuing()-before, 10)
+				s.Network.Set(Reachable)
+				reader := s.readEachSecond()
+				defer reader.stop()
+				s.Elapse(15 * time.Second)
+				require.NotEmpty(t, reader.succeeded())
+				reader.stop()
+				work.Wait()
+				require.NoError(t, s.settle())
+			})
+		})
+	}
+}
+
+// spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
+// never seen.
+func (s *Cluster) spentOnIssuing() (used int) {
+	s.OnMount(0, func(m *Mount) {
+		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
+			if usage["endpoint"] == IssueEndpoint {
+				used = usage["hour"].(map[string]any)["used"].(int)
+			}
+		}
+	})
+	return used
+}
+
+// TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
+func TestIssueInOutageOfOneEndpoint(t *testing.T) {
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.MustIssue(time.Hour)
+		before := s.KSeF.State().Requests
+		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		reader := s.readEachSecond()
+		defer reader.stop()
+		s.Elapse(10 * time.Minute)
+		reader.stop()
+		require.LessOrEqual(t, since(before, s.KSeF.State().Requests)[IssueEndpoint], 10)
+		require.NoError(t, s.broken())
+		s.KSeF.ClearFaults()
+		s.Elapse(5 * time.Minute)
+		s.MustIssue(time.Hour)
+		require.NoError(t, s.settle())
+	})
+}
+
+// TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time
+// of the next try, and no trace in the ledger.
+func TestIssueInOutageAnswers(t *testing.T) {
+	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+		s.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		for range 3 {
+			_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
+			var lost *ledger.LostReplyError
+			require.ErrorAs(t, err, &lost)
+		}
+		open, err := s.openRecords()
+		require.NoError(t, err)
+		require.Len(t, open, 3)
+		posts := s.Requests(IssueEndpoint)
+
+		_, err = s.Vault().Issue(context.Background(), "invoices", time.Hour)
+		var coded logical.HTTPCodedError
+		require.ErrorAs(t, err, &coded)
+		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
+		require.ErrorContains(t, err, "the last 3 requests for tokens")
+		require.ErrorContains(t, err, time.Now().Add(5*time.Second).UTC().Format(time.RFC3339))
+		require.Equal(t, posts, s.Requests(IssueEndpoint))
+		open, err = s.openRecords()
+		require.NoError(t, err)
+		require.Len(t, open, 3)
+
+		// All that ask at once share one probe, and after it one request for a token.
+		s.Elapse(10 * time.Second)
+		probes := s.Requests("POST /auth/challenge")
+		s.KSeF.ClearFaults()
+		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
+		var successes sync.WaitGroup
+		made := make(chan *TokenLease, 20)
+		for range 20 {
+			successes.Go(func() {
+				if lease, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err == nil {
+					made <- lease
+				}
+			})
+		}
+		successes.Wait()
+		require.Len(t, made, 1)
+		require.Equal(t, probes+1, s.Requests("POST /auth/challenge"))
+		s.MustIssue(time.Hour)
+		require.NoError(t, s.settle())
+	})
+}
+
+// hourly counts the requests that KSeF's hourly limits count.
+func hourly(requests map[string]int) int {
+	sum := 0
+	for endpoint, count := range requests {
+		if !strings.Contains(endpoint, " /auth/") {
+			sum += count
+		}
+	}
+	return sum
+}
+
+// reader asks for a token each second, whatever has become of the request before.
+type reader struct {
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu    sync.Mutex
+	times []time.Time
+}
+
+func (s *Cluster) readEachSecond() *reader {
+	ctx, end := context.WithCancel(context.Background())
+	r := &reader{end: end}
+	r.work.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				r.work.Go(func() { r.read(s) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return r
+}
+
+func (r *reader) read(s *Cluster) {
+	if _, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.times = append(r.times, time.Now())
+}
+
+// succeeded returns when tokens were received.
+func (r *reader) succeeded() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]time.Time(nil), r.times...)
+}
+
+func (r *reader) stop() {
+	r.end()
+	r.work.Wait()
+}

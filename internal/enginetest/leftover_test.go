@@ -1,0 +1,108 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// slowDisk delays some operations.
+type slowDisk struct {
+	logical.Storage
+	// slow says how long an operation such as "put ledger/ending/" takes; it heeds no context.
+	slow func(operation string) time.Duration
+}
+
+func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if d.slow != nil {
+		<-time.After(d.slow("put " + entry.Key))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return d.Storage.Put(ctx, entry)
+}
+
+// TestClean_afterSlowStop stores the exact limits although what was in progress took longer than
+// the time that is given for that.
+func TestClean_afterSlowStop(t *testing.T) {
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+		disk := &slowDisk{Storage: &logical.InmemStorage{}}
+		m := env.Mount(disk)
+		m.Configure()
+		issued := m.Issue()
+		disk.slow = func(operation string) time.Duration {
+			if strings.HasPrefix(operation, "put ledger/") {
+				return 2 * (5 * time.Second)
+			}
+			return 0
+		}
+		go func() { _, _ = m.Delete("tokens/" + issued.Data["reference_number"].(string)) }()
+		synctest.Wait()
+		m.Stop()
+		require.NotContains(t, m.Logs.String(), "the state of KSeF's request limits could not be stored")
+		m.Start()
+		defer m.Stop()
+		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
+			if usage["endpoint"] == IssueEndpoint {
+				require.Equal(t, 1, usage["hour"].(map[string]any)["used"])
+			}
+		}
+	})
+}
+
+// TestDeadRecord_ofForcedRevocation goes two days after its token, though its lease would have
+// lasted for weeks.
+func TestDeadRecord_ofForcedRevocation(t *testing.T) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
+		secret := m.Lease(m.Must(m.Read("creds/long", nil)))
+		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		require.Error(t, m.Revoke(secret), "and by force the lease is gone")
+		m.KSeF.ClearFaults()
+		m.Elapse(24 * time.Hour)
+		require.Empty(t, m.AliveTokens())
+		require.Len(t, m.Keys("ledger/"), 1, "Vault may still ask")
+		m.Elapse(26 * time.Hour)
+		m.RequireEmptyLedger()
+		require.NoError(t, m.Revoke(secret), "who asks later still is answered by KSeF")
+	})
+}
+
+// TestDeadRecord_byHand stays until two days after the lease's end, which asks for it then.
+func TestDeadRecord_byHand(t *testing.T) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		issued := m.Must(m.Read("creds/long", nil))
+		m.Must(m.Delete("tokens/" + issued.Data["reference_number"].(string)))
+		m.Must(m.Request(logical.DeleteOperation, "config", nil))
+		m.Elapse(11 * 24 * time.Hour)
+		require.Len(t, m.Keys("ledger/"), 1)
+		m.Elapse(2 * 24 * time.Hour)
+		m.RequireEmptyLedger()
+	})
+}
+
+// TestDeadRecord_ofNobodysToken keeps nothing of a token that no lease has ever held.
+func TestDeadRecord_ofNobodysToken(t *testing.T) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
+		m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+		_, err := m.Read("creds/invoices", nil)
+		require.Error(t, err)
+		m.Elapse(time.Minute)
+		require.Empty(t, m.AliveTokens())
+		require.Equal(t, 1, m.Requests(RevokeEndpoint))
+		m.RequireEmptyLedger()
+	})
+}

@@ -1,0 +1,32 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestGlobalLimitOfMounts(t *testing.T) {
+	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
+		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
+		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *Cluster) {
+			for i := range 60 {
+				_, _ = s.Vaults[i%2].Issue(t.Context(), "invoices", time.Hour)
+				s.Elapse(2 * time.Second)
+				if i == 30 {
+					s.restart()
+				}
+			}
+			require.GreaterOrEqual(t, len(s.AliveTokens()), 40)
+			s.Elapse(6 * time.Hour)
+			require.Empty(t, s.AliveTokens())
+			require.NoError(t, s.limitExceeded())
+		})
+	})
+}

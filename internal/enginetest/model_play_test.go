@@ -1,0 +1,218 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// run plays a scenario. Requests go on beside one another, as users make them.
+type run struct {
+	*Cluster
+	users sync.WaitGroup
+	// cutOff counts requests for a token whose outcome Vault never learned.
+	cutOff atomic.Int64
+	// tight says that KSeF's limits are less than its documentation says: the engine knows them
+	// only where it has asked, as it has in one context. Only there, too, a mount knows what others
+	// have sent before it has sent itself.
+	tight bool
+	// strayed is of the contexts that config and tokens have, outlived of tokens that nobody was
+	// about to end when their mount had been moved.
+	strayed  strayed
+	outlived broken
+}
+
+// play returns the promise that was broken first.
+func (r *run) play(steps []step) error {
+	for _, s := range steps {
+		r.do(s)
+		r.Elapse(s.Then)
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
+			return err
+		}
+	}
+	return r.calm()
+}
+
+// calm ends all that is wrong with the world, and lets the engine, KSeF's hourly limits and Vault's
+// daily attempts come to their ends: once those of the short leases, and then of all. Nothing may
+// be left then.
+func (r *run) calm() error {
+	r.Network.Recover()
+	r.KSeF.ClearFaults()
+	for _, storage := range r.Disks {
+		storage.Fail(StorageWorks, "")
+	}
+	if process, _ := r.Engine.current(); process != nil {
+		process.watch(alive)
+	}
+	r.Elapse(3 * time.Hour) // whatever process is to come runs then
+	r.configureAll()
+	for range 20 {
+		r.Elapse(3 * time.Hour)
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
+			return err
+		}
+	}
+	if err := r.unsettled(int(r.cutOff.Load())); err != nil {
+		return err
+	}
+	if err := errors.Join(r.useSessions(r.contexts()...), r.sessionsLeft()); err != nil {
+		return err
+	}
+	r.Elapse(20 * 24 * time.Hour)
+	return errors.Join(r.unsettled(0), r.leftovers())
+}
+
+// sessionsLeft is nil where storage has been in trouble: a session of which neither tokens nor
+// number could be stored is lost with the memory that held it.
+func (r *run) sessionsLeft() error {
+	if r.Network.mayLoseBlocks() {
+		return nil
+	}
+	return r.sessionsPiledUp()
+}
+
+func (r *run) do(s step) {
+	v := r.Vaults[s.Pick%len(r.Vaults)]
+	switch s.Do {
+	case anIssue:
+		for range s.Count {
+			r.user(func(ctx context.Context) { r.issue(ctx, v, s.Where, s.For) })
+		}
+	case aLeaving:
+		r.user(func(ctx context.Context) { r.issue(leaving(ctx, s.For), v, s.Where, 240*time.Hour) })
+	case aTidy:
+		r.user(func(ctx context.Context) {
+			_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) {
+				return m.Write("tidy", map[string]any{"dry_run": false})
+			})
+		})
+	case aDropping:
+		r.user(func(ctx context.Context) { r.dropConfig(ctx, v) })
+	case aMove:
+		r.users.Go(func() { r.move(v) })
+	case aChange:
+		r.user(func(ctx context.Context) { r.changeContext(ctx, v, s.Where, s.How == byForce) })
+	case aRenewal, anEnd, aDeletion:
+		r.doToLease(s)
+	default:
+		r.doToEnv(s)
+	}
+}
+
+func (r *run) doToLease(s step) {
+	v := r.Vaults[s.Pick%len(r.Vaults)]
+	leases := v.all()
+	if len(leases) == 0 {
+		return
+	}
+	lease := leases[s.Pick%len(leases)]
+	switch s.Do {
+	case aRenewal:
+		r.user(func(context.Context) { _ = v.Renew(lease, s.For) })
+	case anEnd:
+		v.End(lease)
+	case aDeletion:
+		r.user(func(context.Context) { _ = v.Delete(lease) })
+	}
+}
+
+func (r *run) doToEnv(s step) {
+	switch s.Do {
+	case aCrash:
+		r.crash(s)
+	case aRestart:
+		if process, _ := r.Engine.current(); process != nil {
+			r.Engine.Stop()
+			r.Engine.Start()
+		}
+	case anOutage:
+		r.Network.Set(Outage(s.How))
+		time.AfterFunc(s.For, func() { r.Network.Set(Reachable) })
+	case aBlock:
+		for range s.Count {
+			r.Network.refuse(busy{s.Where, s.For})
+		}
+	case aFault:
+		r.Fault(faultOf(s))
+	case aJump:
+		r.KSeF.Advance(s.For)
+	case aDiskFail:
+		r.Network.allowLostBlocks()
+		storage := r.Disks[s.Pick%len(r.Disks)]
+		storage.Fail(StorageFailure(s.How), s.Where)
+		time.AfterFunc(s.For, func() { storage.Fail(StorageWorks, "") })
+	}
+}
+
+// crash lets the process die at a point to come; at 0 it dies at once.
+func (r *run) crash(s step) {
+	process, _ := r.Engine.current()
+	if process == nil {
+		return
+	}
+	r.Engine.setDowntime(s.For)
+	r.Engine.setReturn(s.Pick, r.gap(s))
+	if s.Count == 0 {
+		process.end()
+		return
+	}
+	left := s.Count
+	process.watch(func(point) moment {
+		if left--; left > 0 {
+			return lives
+		}
+		return moment(s.How)
+	})
+}
+
+// gap is 0 where storage has been in trouble: what one mount's journal could not be told, the other
+// comes back without.
+func (r *run) gap(s step) time.Duration {
+	if s.Where != oneByOne || r.Network.mayLoseBlocks() {
+		return 0
+	}
+	return 10 * time.Second
+}
+
+// dropConfig deletes a mount's config, if no token is open, and writes it again.
+func (r *run) dropConfig(ctx context.Context, v *Vault) {
+	_, err := v.Request(ctx, func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
+	if err == nil {
+		r.configure(ctx, v)
+	}
+}
+
+func (r *run) configure(ctx context.Context, v *Vault) {
+	fields := r.ConfigFields()
+	fields["allowed_contexts"] = []string{UnitID, NIP, SecondNIP}
+	_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) { return m.Write("config", fields) })
+}
+
+func (r *run) configureAll() {
+	for _, v := range r.Vaults {
+		r.configure(r.T.Context(), v)
+	}
+}
+
+func (r *run) user(do func(ctx context.Context)) {
+	r.users.Go(func() { do(r.T.Context()) })
+}
+
+func (r *run) issue(ctx context.Context, v *Vault, role string, ttl time.Duration) {
+	if r.tight || !r.Engine.complete() {
+		role = "invoices"
+	}
+	_, err := v.Issue(ctx, role, ttl)
+	if errors.Is(err, errProcessEnded) || errors.Is(err, errGone) {
+		r.cutOff.Add(1)
+	}
+}

@@ -1,0 +1,233 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"pgregory.net/rapid"
+)
+
+// scenario is one run of the model: how KSeF is, and what happens.
+type scenario struct {
+	KSeF  simulator.Options
+	Steps []step
+}
+
+// step is one thing that happens, and the time that passes after it. Which of the fields in between
+// count depends on the action.
+type step struct {
+	Do    action
+	Pick  int           // a mount or a lease, counted round
+	Count int           // of tokens, requests or points
+	For   time.Duration // how long it holds, or is to hold
+	Where string        // an endpoint, a role, a kind of write
+	How   string        // what goes wrong
+	Then  time.Duration
+}
+
+// GoString makes a failure readable.
+func (s step) GoString() string {
+	text := fmt.Sprintf("{Do: %q, Pick: %d, Count: %d, Where: %q, How: %q", s.Do, s.Pick, s.Count, s.Where, s.How)
+	return text + fmt.Sprintf(", For: %d /* %s */, Then: %d /* %s */}\n", s.For, s.For, s.Then, s.Then)
+}
+
+// action is what users, operators and the world do.
+type action string
+
+const (
+	anIssue   action = "issue"   // Count tokens at once under the role Where
+	aLeaving  action = "leave"   // the same, and nobody waits for the answer longer than For
+	aRenewal  action = "renew"   // of a lease
+	anEnd     action = "end"     // of a lease, by an operator
+	aDeletion action = "delete"  // of a lease's token, by hand
+	aTidy     action = "tidy"    // of a mount
+	aCrash    action = "crash"   // at the Count-th point from now, just before or after it; back after For, as Where says
+	aRestart  action = "restart" // of the process
+	anOutage  action = "outage"  // of KSeF
+	aBlock    action = "block"   // 429 for Count requests to Where, with For as Retry-After
+	aFault    action = "fault"   // of Count replies at Where
+	aJump     action = "jump"    // of KSeF's clock
+	aDiskFail action = "disk"    // of a mount
+	aDropping action = "drop"    // of a mount's config, and another write of it
+	aChange   action = "nip"     // of a mount's config to Where, with force where How says so
+	aMove     action = "move"    // of a mount to another path
+	aPause    action = "pause"   // in which nothing happens
+)
+
+// oneByOne is a return after a crash in which the mount Pick comes first and the other seconds
+// later.
+const oneByOne = "one by one"
+
+// byForce is a change of config that leaves tokens in the context before.
+const byForce = "force"
+
+// steps draws each kind of step as often as it stands here.
+func steps() *rapid.Generator[step] {
+	kinds := []*rapid.Generator[step]{
+		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(), picked(aMove),
+		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
+	}
+	return rapid.Custom(func(t *rapid.T) step {
+		s := rapid.OneOf(kinds...).Draw(t, "step")
+		s.Then = rapid.SampledFrom([]time.Duration{
+			time.Second, 0, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour,
+		}).Draw(t, "then")
+		return s
+	})
+}
+
+func issues() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: anIssue, Pick: pick(t), Count: rapid.IntRange(1, 6).Draw(t, "tokens"),
+			For:   rapid.SampledFrom([]time.Duration{time.Hour, 2 * time.Minute, 20 * time.Minute, 4 * time.Hour, 240 * time.Hour}).Draw(t, "ttl"),
+			Where: rapid.SampledFrom([]string{"invoices", "invoices", "invoices", "unit"}).Draw(t, "role"),
+		}
+	})
+}
+
+func leavings() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aLeaving, Pick: pick(t), Count: 1, Where: "invoices",
+			For: rapid.SampledFrom([]time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond, 7 * time.Second}).Draw(t, "patience"),
+		}
+	})
+}
+
+func renewals() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{Do: aRenewal, Pick: pick(t), For: rapid.SampledFrom([]time.Duration{time.Hour, 10 * time.Minute, 240 * time.Hour}).Draw(t, "increment")}
+	})
+}
+
+func ends() *rapid.Generator[step]      { return picked(anEnd) }
+func deletions() *rapid.Generator[step] { return picked(aDeletion) }
+func tidies() *rapid.Generator[step]    { return picked(aTidy) }
+func restarts() *rapid.Generator[step]  { return rapid.Just(step{Do: aRestart}) }
+func pauses() *rapid.Generator[step]    { return rapid.Just(step{Do: aPause}) }
+
+func picked(do action) *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step { return step{Do: do, Pick: pick(t)} })
+}
+
+func crashes() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aCrash, Count: rapid.IntRange(0, 20).Draw(t, "points"),
+			How:   string(rapid.SampledFrom([]moment{justBefore, justAfter}).Draw(t, "moment")),
+			For:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 10 * time.Minute, time.Hour}).Draw(t, "downtime"),
+			Where: rapid.SampledFrom([]string{"", oneByOne}).Draw(t, "return"), Pick: pick(t),
+		}
+	})
+}
+
+func changes() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aChange, Pick: pick(t), Where: rapid.SampledFrom([]string{SecondNIP, NIP}).Draw(t, "nip"),
+			How: rapid.SampledFrom([]string{"", byForce}).Draw(t, "force"),
+		}
+	})
+}
+
+func outages() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: anOutage, How: string(rapid.SampledFrom([]Outage{Refusing, Silent}).Draw(t, "outage")),
+			For: rapid.SampledFrom([]time.Duration{10 * time.Second, 5 * time.Minute, 3 * time.Hour}).Draw(t, "length"),
+		}
+	})
+}
+
+func blocks() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aBlock, Where: endpoint(t), Count: rapid.IntRange(1, 3).Draw(t, "requests"),
+			For: rapid.SampledFrom([]time.Duration{time.Minute, 0, 10 * time.Minute, 45 * time.Minute}).Draw(t, "retry after"),
+		}
+	})
+}
+
+func jumps() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{Do: aJump, For: rapid.SampledFrom([]time.Duration{time.Minute, 20 * time.Minute, 3 * time.Hour}).Draw(t, "jump")}
+	})
+}
+
+func diskFailures() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aDiskFail, Pick: pick(t), How: string(rapid.SampledFrom([]StorageFailure{StorageRefuses, StorageUnconfirmed}).Draw(t, "trouble")),
+			Where: rapid.SampledFrom([]string{"", "put ledger/live/", "put ledger/", "delete ", "put budget/", "put sessions/", "read"}).Draw(t, "writes"),
+			For:   rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Minute, 2 * time.Hour}).Draw(t, "length"),
+		}
+	})
+}
+
+func faults() *rapid.Generator[step] {
+	kinds := []string{
+		string(simulator.FaultDropRequest), string(simulator.FaultDropReply), string(simulator.FaultTruncate),
+		string(simulator.FaultGarbage), string(simulator.FaultDelay), "status 400", "status 401", "status 403", "status 500", "status 503",
+	}
+	return rapid.Custom(func(t *rapid.T) step {
+		s := step{
+			Do: aFault, Where: endpoint(t), How: rapid.SampledFrom(kinds).Draw(t, "fault"), Count: rapid.IntRange(1, 5).Draw(t, "replies"),
+			For: rapid.SampledFrom([]time.Duration{3 * time.Second, 20 * time.Second, 50 * time.Second}).Draw(t, "delay"),
+		}
+		if s.Where == IssueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
+			s.How = string(simulator.FaultFailActivation)
+		}
+		return s
+	})
+}
+
+// endpoint draws the more important ones more often.
+func endpoint(t *rapid.T) string {
+	return rapid.SampledFrom([]string{
+		IssueEndpoint, RevokeEndpoint, "GET /tokens", StatusEndpoint,
+		IssueEndpoint, RevokeEndpoint, "POST /auth/token/redeem", "POST /auth/token/refresh",
+		"POST /auth/xades-signature", "GET /rate-limits",
+	}).Draw(t, "endpoint")
+}
+
+func pick(t *rapid.T) int { return rapid.IntRange(0, 12).Draw(t, "pick") }
+
+func scenarios() *rapid.Generator[scenario] {
+	seconds := []time.Duration{time.Second, -1, 5 * time.Second, 45 * time.Second}
+	limits := []simulator.Windows{{}, {PerSecond: 4, PerMinute: 12, PerHour: 40}}
+	lengths := []int{1, 4, 8, 12, 16, 24, 32}
+	answers := []simulator.DeleteAnswer{simulator.AnswerBadRequest, simulator.AnswerNoContent, simulator.AnswerForbidden}
+	return rapid.Custom(func(t *rapid.T) scenario {
+		length := rapid.SampledFrom(lengths).Draw(t, "length")
+		return scenario{
+			KSeF: simulator.Options{
+				ActivationDelay:    rapid.SampledFrom(seconds).Draw(t, "activation"),
+				DeleteDeadToken:    rapid.SampledFrom(answers).Draw(t, "delete of a dead token"),
+				DeletePendingToken: rapid.SampledFrom(answers).Draw(t, "delete of a pending token"),
+				Grants:             SecondGrant(),
+				Limits:             simulator.Limits{Context: rapid.SampledFrom(limits).Draw(t, "limits")},
+			},
+			Steps: rapid.SliceOfN(steps(), length, length).Draw(t, "steps"),
+		}
+	})
+}
+
+// faultOf translates a step for the simulator.
+func faultOf(s step) simulator.Fault {
+	made := simulator.Fault{Endpoint: s.Where, Kind: simulator.FaultKind(s.How), Times: s.Count}
+	if s.How == string(simulator.FaultDelay) {
+		made.Delay = s.For
+	}
+	if status, ok := strings.CutPrefix(s.How, "status "); ok {
+		made.Kind = simulator.FaultStatus
+		_, _ = fmt.Sscan(status, &made.Status)
+	}
+	return made
+}

@@ -1,0 +1,54 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// shards times rapid's own number of checks (100 unless -rapid.checks says otherwise) are the runs
+// of the model.
+const shards = 11
+
+// TestThePromisesHoldWhateverHappens plays scenarios that mix what users, operators and Vault do
+// with crashes and with all that can go wrong at KSeF, on the way there and in storage, over two
+// mounts that share a taxpayer's context. At the end of each, tokens alive in KSeF are leases alive
+// in Vault.
+func TestThePromisesHoldWhateverHappens(t *testing.T) {
+	var runs atomic.Int64
+	SeedUnlessGiven(t)
+	t.Run("shards", func(t *testing.T) {
+		for shard := range shards {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				rapid.Check(t, func(t *rapid.T) {
+					// One seed serves all shards: each plays other scenarios of it.
+					for range shard {
+						scenarios().Draw(t, "scenario of another shard")
+					}
+					drawn := scenarios().Draw(t, "scenario")
+					rapid.SyncTest(t, func(t *rapid.T) { playAll(t, drawn) })
+					runs.Add(1)
+				})
+			})
+		}
+	})
+	t.Logf("%d runs", runs.Load())
+}
+
+func playAll(t *rapid.T, drawn scenario) {
+	s := NewCluster(t, drawn.KSeF, 2)
+	defer s.Close()
+	r := &run{Cluster: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	r.watchContexts()
+	r.configureAll()
+	if err := r.play(drawn.Steps); err != nil {
+		t.Fatalf("%v", err)
+	}
+	r.users.Wait()
+	s.RequireNoSecretInLogs()
+}

@@ -1,0 +1,303 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/unreadable"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/errutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// Mount is one mount of the engine, in a process that has a registry of its own and a way to KSeF.
+type Mount struct {
+	*Env
+	Ctx       context.Context // of the requests that Vault makes
+	Storage   logical.Storage
+	Transport http.RoundTripper
+	Registry  *ratelimit.Registry
+	Backend   logical.Backend
+	Events    *logical.MockEventSender
+	// View is Vault's view of the mount; nil is that of one without a past.
+	View *TaintableView
+}
+
+// Mount makes a mount on the storage and starts it as Vault does.
+func (env *Env) Mount(storage logical.Storage) *Mount {
+	m := &Mount{
+		Env: env, Ctx: env.T.Context(), Storage: storage, Transport: env.Transport, Registry: env.Registry,
+		Events: logical.NewMockEventSender(),
+	}
+	m.Start()
+	return m
+}
+
+func (m *Mount) Start() {
+	m.Load()
+	m.Initialize()
+}
+
+// Load is the first half of a start: Vault loads all mounts and then initializes them.
+func (m *Mount) Load() {
+	if m.View == nil {
+		m.View = &TaintableView{StaticSystemView: *MountDefaults()}
+	}
+	made, err := m.Factory()(m.T.Context(), &logical.BackendConfig{
+		StorageView:  m.Storage,
+		System:       m.View,
+		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.Logs}),
+		EventsSender: m.Events,
+	})
+	require.NoError(m.T, err)
+	m.Backend = made
+	m.Backend.Logger().Trace("mount loaded")
+}
+
+// Factory is that of a process of the engine.
+func (m *Mount) Factory() logical.Factory {
+	return ksef.Options{Version: "v1.2.3", Limiters: m.Registry, Transport: m.Transport}.Factory()
+}
+
+// Route is the path of the engine that serves a request's.
+func (m *Mount) Route(path string) *framework.Path {
+	return m.Backend.(interface {
+		Route(path string) *framework.Path
+	}).Route(path)
+}
+
+// MountDefaults is Vault's view of a mount.
+func MountDefaults() *logical.StaticSystemView {
+	return &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour}
+}
+
+func (m *Mount) Initialize() {
+	require.NoError(m.T, m.Backend.Initialize(m.T.Context(), &logical.InitializationRequest{Storage: m.Storage}))
+}
+
+// Stop unloads the mount as Vault does.
+func (m *Mount) Stop() {
+	m.Backend.Cleanup(context.Background())
+	m.RememberSessions()
+}
+
+// RememberSessions notes the secrets that lie in storage.
+func (m *Mount) RememberSessions() {
+	ctx := context.Background()
+	keys, err := logical.CollectKeys(ctx, m.Storage)
+	require.NoError(m.T, err)
+	for _, key := range keys {
+		if strings.HasPrefix(key, "ledger/") {
+			continue // records hold none, and a benchmark has 100,000
+		}
+		entry, err := unreadable.Storage(m.Storage).Get(ctx, key)
+		require.NoError(m.T, err)
+		if entry != nil {
+			m.Remember(secretsIn(entry.Value)...)
+		}
+	}
+}
+
+// secretNames are the names under which secrets are stored, and nothing else.
+var secretNames = regexp.MustCompile(`"(?:access|refresh|operation|private_key)":("(?:[^"\\]|\\.)*")`)
+
+// secretsIn finds the secrets of a storage entry.
+func secretsIn(value []byte) []string {
+	var found []string
+	for _, match := range secretNames.FindAllSubmatch(value, -1) {
+		var secret string
+		if json.Unmarshal(match[1], &secret) == nil && secret != "" {
+			found = append(found, secret)
+		}
+	}
+	return found
+}
+
+// WithMount is a mount with a configuration that works, in a world of its own.
+func WithMount(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount)) {
+	t.Helper()
+	InEnv(t, options, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Configure()
+		test(t, m)
+	})
+}
+
+func (m *Mount) Configure() {
+	m.Must(m.Write("config", m.ConfigFields()))
+}
+
+// ConfigFields are a configuration that works.
+func (env *Env) ConfigFields() map[string]any {
+	return map[string]any{"url": URL, "nip": NIP, "certificate": env.Cert, "private_key": env.Key}
+}
+
+func (m *Mount) Request(operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
+	request := &logical.Request{
+		Operation: operation, Path: path, Data: data, Storage: m.Storage,
+		DisplayName: "token-app", MountPoint: "ksef/",
+	}
+	if operation == logical.UpdateOperation {
+		checked, exists, err := m.Backend.HandleExistenceCheck(m.Ctx, request)
+		var mistake errutil.UserError
+		if errors.As(err, &mistake) {
+			return logical.ErrorResponse(mistake.Error()), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if checked && !exists {
+			request.Operation = logical.CreateOperation
+		}
+	}
+	response, err := m.Backend.HandleRequest(m.Ctx, request)
+	if response != nil && response.Secret != nil {
+		m.Remember(response.Data["token"].(string))
+	}
+	return response, err
+}
+
+func (m *Mount) Write(path string, data map[string]any) (*logical.Response, error) {
+	return m.Request(logical.UpdateOperation, path, data)
+}
+
+func (m *Mount) Read(path string, data map[string]any) (*logical.Response, error) {
+	return m.Request(logical.ReadOperation, path, data)
+}
+
+func (m *Mount) List(path string) (*logical.Response, error) {
+	return m.Request(logical.ListOperation, path, nil)
+}
+
+func (m *Mount) Delete(path string) (*logical.Response, error) {
+	return m.Request(logical.DeleteOperation, path, nil)
+}
+
+// Must is for requests that have to succeed.
+func (m *Mount) Must(response *logical.Response, err error) *logical.Response {
+	m.T.Helper()
+	require.NoError(m.T, err)
+	if response != nil {
+		require.NoError(m.T, response.Error())
+	}
+	return response
+}
+
+// Refused is for requests that have to be a 400, and returns its text.
+func (m *Mount) Refused(response *logical.Response, err error) string {
+	m.T.Helper()
+	require.NoError(m.T, err)
+	require.NotNil(m.T, response)
+	require.True(m.T, response.IsError(), "the request must be refused")
+	return response.Error().Error()
+}
+
+// Issue makes the role that its permissions name and a token under it.
+func (m *Mount) Issue() *logical.Response {
+	m.T.Helper()
+	m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
+	return m.Must(m.Read("creds/invoices", nil))
+}
+
+// Lease turns an answer into the secret that Vault would hand back later, its internal data passed
+// through JSON.
+func (env *Env) Lease(response *logical.Response) *logical.Secret {
+	env.T.Helper()
+	require.NotNil(env.T, response.Secret)
+	entry, err := logical.StorageEntryJSON("lease", response.Secret)
+	require.NoError(env.T, err)
+	var secret logical.Secret
+	require.NoError(env.T, entry.DecodeJSON(&secret))
+	secret.IssueTime = time.Now()
+	return &secret
+}
+
+// Revoke is Vault ending a lease.
+func (m *Mount) Revoke(secret *logical.Secret) error {
+	request := logical.RevokeRequest("creds/invoices", secret, nil)
+	request.MountPoint = "ksef/"
+	request.Storage = m.Storage
+	response, err := m.Backend.HandleRequest(m.Ctx, request)
+	if err == nil && response != nil {
+		err = response.Error()
+	}
+	return err
+}
+
+// Renew is Vault renewing a lease by the increment; 0 asks for the default.
+func (m *Mount) Renew(secret *logical.Secret, increment time.Duration) (*logical.Response, error) {
+	secret.Increment = increment
+	request := logical.RenewRequest("creds/invoices", secret, nil)
+	request.MountPoint = "ksef/"
+	request.Storage = m.Storage
+	return m.Backend.HandleRequest(m.Ctx, request)
+}
+
+// SentEvents are the events so far.
+func (m *Mount) SentEvents() []logical.MockEvent {
+	m.Events.Lock()
+	defer m.Events.Unlock()
+	return slices.Clone(m.Events.Events)
+}
+
+func (m *Mount) CountEvents(kind string) int {
+	count := 0
+	for _, event := range m.SentEvents() {
+		if string(event.Type) == kind {
+			count++
+		}
+	}
+	return count
+}
+
+func (m *Mount) RequireEvent(kind string) {
+	m.T.Helper()
+	require.Positive(m.T, m.CountEvents(kind), kind)
+}
+
+// TaintableView is Vault's view of a mount that can be marked as tainted.
+type TaintableView struct {
+	logical.StaticSystemView
+	tainted atomic.Bool
+}
+
+func (v *TaintableView) Tainted() bool { return v.tainted.Load() }
+
+func (m *Mount) Rotate(fields map[string]any) map[string]any {
+	m.T.Helper()
+	return m.Must(m.Write("config/rotate-root", fields)).Data
+}
+
+// IssueMany issues tokens under the role invoices, and waits where KSeF's limits make it wait.
+func (m *Mount) IssueMany(count int) []*logical.Response {
+	m.T.Helper()
+	leases := make([]*logical.Response, 0, count)
+	for len(leases) < count {
+		response, err := m.Read("creds/invoices", nil)
+		if err != nil {
+			require.ErrorContains(m.T, err, "limit")
+			m.Elapse(10 * time.Second)
+			continue
+		}
+		leases = append(leases, m.Must(response, err))
+	}
+	return leases
+}

@@ -1,0 +1,78 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// fewRecords and manyRecords are how many live records a small and a large mount have.
+const (
+	fewRecords  = 1_000
+	manyRecords = 100_000 / raceDivisor
+)
+
+// populate gives the storage as many live records as told, through the ledger itself. They are
+// those of leases of a day: the ends lie over the next day, an hour off at the least. Every other
+// lease has been renewed, at any age.
+func populate(t TB, storage logical.Storage, api string, count int) {
+	ctx := t.Context()
+	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}}
+	ksef := &numberedUpstream{}
+	book := ledger.New(ledger.Options{
+		Storage: storage,
+		Open:    func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
+	})
+	defer book.Stop()
+	const day = 24 * time.Hour
+	share := func(i int) time.Duration { return day * time.Duration(i) / time.Duration(count) }
+	for i := range count {
+		left, age := time.Hour+share(i), time.Duration(0)
+		if i%2 == 1 {
+			age = share(i * stride % count)
+		}
+		issued, err := book.Issue(ctx, func() (ledger.IssueRequest, error) {
+			return ledger.IssueRequest{
+				Target: target, Role: "invoices", Permissions: []string{"InvoiceRead", "InvoiceWrite"},
+				Description: "Vault role invoices", TTL: left - age,
+			}, nil
+		})
+		require.NoError(t, err)
+		if age > 0 {
+			lease := ledger.Lease{Nonce: issued.Record.Nonce, ReferenceNumber: issued.Record.ReferenceNumber, Target: target}
+			require.NoError(t, book.Renew(ctx, lease, func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
+		}
+	}
+}
+
+// stride mixes the ages of leases with their ends.
+const stride = 7919
+
+// numberedUpstream stands for KSeF where only the ledger's own work is of interest: it gives each
+// token a number, and does nothing else.
+type numberedUpstream struct {
+	ledger.Upstream
+	given int
+}
+
+// Ready implements ledger.Upstream.
+func (n *numberedUpstream) Ready(context.Context) error { return nil }
+
+// Subject implements ledger.Upstream.
+func (n *numberedUpstream) Subject() string { return "" }
+
+// GenerateToken implements ledger.Upstream.
+func (n *numberedUpstream) GenerateToken(context.Context, client.TokenRequest) (*client.NewToken, error) {
+	n.given++
+	return &client.NewToken{ReferenceNumber: fmt.Sprintf("20260101-EC-%010X-0000000000-00", n.given), Token: "none"}, nil
+}

@@ -1,0 +1,189 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// point is the n-th time, counted from 1, that a process does something of one kind that outlives
+// it: a write to storage, or a request to KSeF.
+type point struct {
+	kind   string
+	number int
+}
+
+func (p point) String() string { return fmt.Sprintf("%s #%d", p.kind, p.number) }
+
+// moment is when a process dies at a point.
+type moment string
+
+const (
+	lives      moment = ""
+	justBefore moment = "just before" // what was to be done is not done
+	justAfter  moment = "just after"  // it is done, and the process never learns
+)
+
+// Process is a process of the plugin. Once it has died, nothing that its goroutines still do
+// reaches storage or KSeF.
+type Process struct {
+	ctx      context.Context // ends when it dies
+	end      context.CancelFunc
+	registry *ratelimit.Registry
+	ksef     http.RoundTripper
+	requests sync.WaitGroup // that Vault has made
+
+	mu     sync.Mutex
+	endsAt func(point) moment
+	counts map[string]int
+	points []point
+}
+
+var errProcessEnded = errors.New("the process has died")
+
+func (env *Env) process() *Process {
+	ctx, end := context.WithCancel(env.T.Context())
+	p := &Process{ctx: ctx, end: end, registry: ratelimit.NewRegistry(), ksef: env.Transport}
+	p.watch(alive)
+	return p
+}
+
+// alive lets a process live at every point.
+func alive(point) moment { return lives }
+
+// watch counts points from now on, and decides at each of them.
+func (p *Process) watch(dies func(point) moment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endsAt, p.counts, p.points = dies, make(map[string]int), nil
+}
+
+func (p *Process) passed() []point {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.points
+}
+
+func (p *Process) hasEnded() bool { return p.ctx.Err() != nil }
+
+// arrive counts a point. The verdict comes under the lock, so that whoever comes next finds the
+// process as dead as this point leaves it.
+func (p *Process) arrive(kind string) moment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hasEnded() {
+		return justBefore
+	}
+	p.counts[kind]++
+	here := point{kind, p.counts[kind]}
+	p.points = append(p.points, here)
+	verdict := p.endsAt(here)
+	if verdict == justBefore {
+		p.end()
+	}
+	return verdict
+}
+
+// pass does what a point stands for, if the process lives to do it.
+func (p *Process) pass(kind string, do func() error) error {
+	verdict := p.arrive(kind)
+	if verdict == justBefore {
+		return errProcessEnded
+	}
+	err := do()
+	if verdict == justAfter {
+		p.end()
+	}
+	if p.hasEnded() {
+		return errProcessEnded
+	}
+	return err
+}
+
+// RoundTrip sends a request unless the process is dead.
+func (p *Process) RoundTrip(request *http.Request) (response *http.Response, err error) {
+	ctx, cancel := context.WithCancel(request.Context())
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	err = p.pass(endpointOf(request), func() error {
+		response, err = p.ksef.RoundTrip(request.WithContext(ctx)) //nolint:bodyclose // its caller closes it
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// Endpoints as KSeF's documentation names them.
+const (
+	IssueEndpoint  = "POST /tokens"
+	RevokeEndpoint = "DELETE /tokens/{referenceNumber}"
+	StatusEndpoint = "GET /tokens/{referenceNumber}"
+	SubmitEndpoint = "POST /auth/xades-signature"
+	EnrollEndpoint = "POST /certificates/enrollments"
+	GrantsEndpoint = "POST /permissions/query/personal/grants"
+)
+
+var (
+	referenceInPath = regexp.MustCompile(`\d{8}-[A-Z]{2}-[0-9A-F-]{24}`)
+	serialInPath    = regexp.MustCompile(`/[0-9A-F]{16}/`)
+)
+
+// endpointOf names a request as KSeF's documentation does.
+func endpointOf(request *http.Request) string {
+	path := strings.TrimPrefix(request.URL.Path, "/v2")
+	path = serialInPath.ReplaceAllString(path, "/{certificateSerialNumber}/")
+	return request.Method + " " + referenceInPath.ReplaceAllString(path, "{referenceNumber}")
+}
+
+// disk is a mount's storage as a process sees it.
+type disk struct {
+	logical.Storage
+	process *Process
+}
+
+func (d disk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return d.process.pass("put "+folderOf(entry.Key), func() error { return d.Storage.Put(ctx, entry) })
+}
+
+func (d disk) Delete(ctx context.Context, key string) error {
+	return d.process.pass("delete "+folderOf(key), func() error { return d.Storage.Delete(ctx, key) })
+}
+
+func (d disk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if d.process.hasEnded() {
+		return nil, errProcessEnded
+	}
+	return d.Storage.Get(ctx, key)
+}
+
+func (d disk) List(ctx context.Context, prefix string) ([]string, error) {
+	if d.process.hasEnded() {
+		return nil, errProcessEnded
+	}
+	return d.Storage.List(ctx, prefix)
+}
+
+// folderOf names a key without what differs from run to run.
+func folderOf(key string) string {
+	folders := strings.Split(key, "/")
+	switch {
+	case len(folders) == 1:
+		return key
+	case folders[0] == "ledger":
+		return "ledger/" + folders[1] + "/*"
+	}
+	return folders[0] + "/*"
+}

@@ -1,0 +1,232 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// broken says which of the promises that hold at every moment does not; nil where all do.
+func (s *Cluster) broken() error {
+	synctest.Wait() // nobody is in the middle of anything
+	loaded := s.AliveTokens()
+	return errors.Join(s.tokenWithoutRecord(loaded), s.leaseWithoutToken(loaded), s.limitExceeded())
+}
+
+// tokenWithoutRecord looks for a living token that nothing in storage leads to.
+func (s *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
+	open, err := s.openRecords()
+	if err != nil {
+		return err
+	}
+	for _, token := range loaded {
+		if open[token.ReferenceNumber] == nil && open[nonceOf(token)] == nil {
+			return fmt.Errorf("the token %s is %s, and no open record leads to it", token.ReferenceNumber, token.Status)
+		}
+	}
+	return nil
+}
+
+// leaseWithoutToken looks for a lease in force whose token KSeF would not let in, though nobody has
+// deleted it and KSeF has made it properly; and for one that ended before its token.
+func (s *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
+	alive := make(map[string]bool)
+	for _, token := range loaded {
+		alive[token.ReferenceNumber] = true
+	}
+	for _, v := range s.Vaults {
+		if err := v.letGoEarly(); err != nil {
+			return err
+		}
+		for _, lease := range v.all() {
+			if v.isLive(lease) && !v.isTainted() && !lease.deletedByHand && !alive[lease.number] && s.StatusInKSeF(lease.number) != "Failed" {
+				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.StatusInKSeF(lease.number))
+			}
+		}
+	}
+	return nil
+}
+
+// limitExceeded looks for a 429 that KSeF has given of its own accord, and for a request that came
+// before a Retry-After was over.
+func (s *Cluster) limitExceeded() error {
+	for endpoint, counts := range s.KSeF.State().Requests {
+		if counts["429"] > 0 {
+			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
+		}
+	}
+	s.Network.mu.Lock()
+	defer s.Network.mu.Unlock()
+	return s.Network.trespass
+}
+
+// unsettled says what is left open that should have come to its end; nil where nothing is. Tokens
+// whose lease Vault never got may live on until the end that their record names, if they are no
+// more than the requests that were cut off.
+func (s *Cluster) unsettled(cutOff int) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	open, err := s.openRecords()
+	if err != nil {
+		return err
+	}
+	leased := make(map[string]bool)
+	for _, v := range s.Vaults {
+		for _, lease := range v.all() {
+			if !v.isLive(lease) {
+				return fmt.Errorf("the lease of %s has ended at %s and is still there", lease.number, v.expiry(lease))
+			}
+			leased[lease.number] = true
+		}
+	}
+	alive := make(map[string]bool)
+	for _, token := range s.AliveTokens() {
+		alive[token.ReferenceNumber] = true
+		if leased[token.ReferenceNumber] {
+			continue
+		}
+		record := open[token.ReferenceNumber]
+		cutOff--
+		if record == nil || record.State != ledger.Live || isOverdue(record) || cutOff < 0 {
+			return fmt.Errorf("the token %s is %s without a lease", token.ReferenceNumber, token.Status)
+		}
+	}
+	for _, record := range open {
+		if record.State != ledger.Live || (!alive[record.ReferenceNumber] && !leased[record.ReferenceNumber] && isOverdue(record)) {
+			return fmt.Errorf("the record of %q is still open as %s", record.ReferenceNumber, record.State)
+		}
+	}
+	return nil
+}
+
+// leftovers says what is there when all leases have ended long ago.
+func (s *Cluster) leftovers() error {
+	if leases, loaded := s.leases(), s.AliveTokens(); len(leases)+len(loaded) > 0 {
+		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
+	}
+	for _, flaky := range s.Disks {
+		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
+			keys, err := logical.CollectKeysWithPrefix(context.Background(), flaky.Storage, folder)
+			if err != nil || len(keys) > 0 {
+				return errors.Join(err, fmt.Errorf("storage keeps %v at the end", keys))
+			}
+		}
+	}
+	return nil
+}
+
+// isOverdue says that the reconciler should have ended the token, its grace of an hour and some
+// time for KSeF's limits included.
+func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }
+
+// openRecords reads the ledgers of all mounts, by reference number, and where there is none yet by
+// nonce.
+func (s *Cluster) openRecords() (map[string]*ledger.Record, error) {
+	open := make(map[string]*ledger.Record)
+	for _, flaky := range s.Disks {
+		if err := addOpenRecords(open, flaky.Storage); err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}
+
+// errMoved says that a record was moved or removed between the list and its reading.
+var errMoved = errors.New("a record is no longer where it was listed")
+
+// addOpenRecords reads one ledger. A mount at work may move a record between list and read: then
+// all are read again.
+func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
+	records, err := readRecords(storage)
+	for errors.Is(err, errMoved) {
+		records, err = readRecords(storage)
+	}
+	for _, record := range records {
+		switch record.State {
+		case ledger.Issuing:
+			open[record.Nonce] = record
+		case ledger.Live, ledger.Revoking:
+			open[record.ReferenceNumber] = record
+		case ledger.Dead:
+			delete(open, record.ReferenceNumber)
+		}
+	}
+	return err
+}
+
+// readRecords returns a record that is there twice in its later state last.
+func readRecords(storage logical.Storage) ([]*ledger.Record, error) {
+	ctx := context.Background()
+	keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
+	records := make([]*ledger.Record, 0, len(keys))
+	for _, key := range keys {
+		entry, err := storage.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if entry == nil {
+			return nil, errMoved
+		}
+		var record ledger.Record
+		if err := json.Unmarshal(entry.Value, &record); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		records = append(records, &record)
+	}
+	return records, nil
+}
+
+// movingStorage moves a record when it is read for the first time.
+type movingStorage struct {
+	logical.Storage
+	from, to string
+}
+
+func (m *movingStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if key != m.from {
+		return m.Storage.Get(ctx, key)
+	}
+	m.from = ""
+	entry, err := m.Storage.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	entry.Key = m.to
+	return nil, errors.Join(m.Put(ctx, entry), m.Delete(ctx, key))
+}
+
+func TestOpenRecordsOfAMountAtWork(t *testing.T) {
+	storage := &movingStorage{&logical.InmemStorage{}, ledger.StoragePrefix + "live/1", ledger.StoragePrefix + "revoking/1"}
+	entry, err := logical.StorageEntryJSON(storage.from, ledger.Record{State: ledger.Live, ReferenceNumber: "1"})
+	require.NoError(t, err)
+	require.NoError(t, storage.Put(t.Context(), entry))
+	open := make(map[string]*ledger.Record)
+	require.NoError(t, addOpenRecords(open, storage))
+	require.Contains(t, open, "1")
+}
+
+// nonceOf is the nonce in a token's mark.
+func nonceOf(token simulator.TokenState) string {
+	at := strings.LastIndex(token.Description, ":")
+	return strings.TrimSuffix(token.Description[at+1:], "]")
+}

@@ -1,0 +1,37 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestRevocationThatIsNotConfirmed has KSeF revoke a token, refuse to revoke it again, and lose
+// every answer that would say why. That is an outage, and no answer about the token.
+func TestRevocationThatIsNotConfirmed(t *testing.T) {
+	const longestPause = 4 * time.Minute
+	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *Cluster) {
+		lease := s.MustIssue(time.Hour)
+		s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
+		s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		s.Vault().End(lease)
+		s.Elapse(40 * time.Minute)
+		require.Empty(t, s.AliveTokens())
+		revoking := func() (count any) {
+			s.OnMount(0, func(m *Mount) { count = m.Status()["tokens_revoking"] })
+			return count
+		}
+		require.Equal(t, 1, revoking())
+		require.Greater(t, s.Requests(RevokeEndpoint), 5)
+		s.KSeF.ClearFaults()
+		s.Elapse(longestPause + time.Second)
+		require.Zero(t, revoking())
+		require.NoError(t, s.settle())
+	})
+}

@@ -1,0 +1,80 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"crypto"
+	"crypto/tls"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-ksef/simulator"
+	"vault-plugin-secrets-ksef/simulator/xadestest"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// Signer signs outside of Vault.
+type Signer struct {
+	certificate tls.Certificate
+}
+
+const PESEL = "90010112345"
+
+func (env *Env) Signer(options simulator.CertificateOptions) *Signer {
+	certificate, key := env.NewCertificate(options)
+	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
+	require.NoError(env.T, err)
+	return &Signer{pair}
+}
+
+// Sign makes a signed document of what login/begin has answered, as a program of the layout does.
+func (p *Signer) Sign(t require.TestingT, begun map[string]any, layout xadestest.Layout) string {
+	return p.SignAs(t, xadestest.Request{
+		Challenge: begun["challenge"].(string), Context: ContextElement(begun),
+		SubjectType: begun["subject_identifier_type"].(string), Layout: layout,
+	})
+}
+
+func (p *Signer) SignAs(t require.TestingT, request xadestest.Request) string {
+	request.Key, request.Certificate = p.certificate.PrivateKey.(crypto.Signer), p.certificate.Leaf
+	request.SigningTime = time.Now().Add(-time.Minute)
+	document, err := xadestest.Sign(request)
+	require.NoError(t, err)
+	return string(document)
+}
+
+func ContextElement(begun map[string]any) string {
+	if nip, given := begun["nip"]; given {
+		return "<Nip>" + nip.(string) + "</Nip>"
+	}
+	return "<InternalId>" + begun["internal_id"].(string) + "</InternalId>"
+}
+
+// WithoutCredential is a mount whose configuration has no credential.
+func WithoutCredential(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount)) {
+	t.Helper()
+	InEnv(t, options, func(t *testing.T, env *Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Must(m.Write("config", map[string]any{"url": URL, "nip": NIP}))
+		test(t, m)
+	})
+}
+
+func (m *Mount) BeginLogin(fields map[string]any) map[string]any {
+	m.T.Helper()
+	return m.Must(m.Write("login/begin", fields)).Data
+}
+
+func (m *Mount) CompleteLogin(document string) (*logical.Response, error) {
+	return m.Write("login/complete", map[string]any{"signed_request": document})
+}
+
+// LogIn has the person log in to the default context.
+func (m *Mount) LogIn(p *Signer) *logical.Response {
+	m.T.Helper()
+	return m.Must(m.CompleteLogin(p.Sign(m.T, m.BeginLogin(nil), xadestest.DSS())))
+}

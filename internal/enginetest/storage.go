@@ -1,0 +1,105 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"vault-plugin-secrets-ksef/internal/unreadable"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// StorageFailure is what a storage does instead of what it is asked.
+type StorageFailure string
+
+const (
+	StorageWorks       StorageFailure = ""
+	StorageRefuses     StorageFailure = "refused" // nothing
+	StorageUnconfirmed StorageFailure = "unsaid"  // it does it, and answers with an error all the same
+)
+
+var errDisk = errors.New("the storage has failed")
+
+// errUndecryptable is how Vault's barrier reports an entry that was changed below it.
+var errUndecryptable = errors.New(unreadable.Undecryptable)
+
+// FlakyStorage is a storage in which operations fail, as it is told.
+type FlakyStorage struct {
+	logical.Storage
+	// beforePut is called before each entry that is written; nil is allowed.
+	beforePut func(entry *logical.StorageEntry)
+
+	mu      sync.Mutex
+	failure StorageFailure
+	which   string
+}
+
+// Fail gives trouble to all operations that begin so, such as "put ledger/live/" or "delete "; ""
+// is all that write, "read" all that read.
+func (d *FlakyStorage) Fail(how StorageFailure, which string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failure, d.which = how, which
+}
+
+// repairReads lets reads succeed: a Vault that cannot read its storage does not unseal, and so
+// loads no mount.
+func (d *FlakyStorage) repairReads() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.which == "read" {
+		d.failure, d.which = StorageWorks, ""
+	}
+}
+
+func (d *FlakyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return d.write("put "+entry.Key, func() error {
+		if d.beforePut != nil {
+			d.beforePut(entry)
+		}
+		return d.Storage.Put(ctx, entry)
+	})
+}
+
+func (d *FlakyStorage) Delete(ctx context.Context, key string) error {
+	return d.write("delete "+key, func() error { return d.Storage.Delete(ctx, key) })
+}
+
+func (d *FlakyStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if how, which := d.state(); how != StorageWorks && which == "read" {
+		return nil, errDisk
+	}
+	return d.Storage.Get(ctx, key)
+}
+
+func (d *FlakyStorage) List(ctx context.Context, prefix string) ([]string, error) {
+	if how, which := d.state(); how != StorageWorks && which == "read" {
+		return nil, errDisk
+	}
+	return d.Storage.List(ctx, prefix)
+}
+
+func (d *FlakyStorage) state() (how StorageFailure, which string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failure, d.which
+}
+
+func (d *FlakyStorage) write(what string, do func() error) error {
+	how, which := d.state()
+	if !strings.HasPrefix(what, which) {
+		return do()
+	}
+	switch how {
+	case StorageRefuses:
+		return errDisk
+	case StorageUnconfirmed:
+		return errors.Join(do(), errDisk)
+	}
+	return do()
+}
