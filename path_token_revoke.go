@@ -30,17 +30,12 @@ func (b *backend) secretToken() *framework.Secret {
 	}
 }
 
-// lease is what a lease keeps of its token: enough to revoke it without its role, and without its
-// record.
+// lease is what Vault stores with a lease.
 type lease struct {
-	Version         int                      `json:"version"`
-	Nonce           string                   `json:"nonce"`
-	ReferenceNumber string                   `json:"reference_number"`
-	API             string                   `json:"api"`
-	Context         client.ContextIdentifier `json:"context"`
-	Role            string                   `json:"role"`
-	TTL             time.Duration            `json:"ttl"`
-	MaxTTL          time.Duration            `json:"max_ttl"`
+	Version int `json:"version"`
+	ledger.Lease
+	TTL    time.Duration `json:"ttl"`
+	MaxTTL time.Duration `json:"max_ttl"`
 }
 
 const leaseVersion = 1
@@ -48,10 +43,7 @@ const leaseVersion = 1
 var errUnknownLease = errors.New("the lease was written by another version of this plugin, which this one cannot read; run that version, or a newer one")
 
 func leaseData(record *ledger.Record, o tokenRequest) lease {
-	return lease{
-		Version: leaseVersion, Nonce: record.Nonce, ReferenceNumber: record.ReferenceNumber,
-		API: record.Target.API, Context: record.Target.Context, Role: record.Role, TTL: o.ttl, MaxTTL: o.maxTTL,
-	}
+	return lease{Version: leaseVersion, Lease: record.Lease(), TTL: o.ttl, MaxTTL: o.maxTTL}
 }
 
 // internal is the lease as Vault stores it: flat, of types that survive JSON.
@@ -63,8 +55,8 @@ func (l lease) internal() map[string]any {
 	}
 }
 
-// decodeLease reads what Vault hands back, in which numbers and slices have become what JSON makes
-// of them.
+// decodeLease reads what Vault returns, in which numbers and slices have become what JSON makes of
+// them.
 func decodeLease(secret *logical.Secret) (*lease, error) {
 	if secret == nil {
 		return nil, errUnknownLease
@@ -83,31 +75,24 @@ func decodeLease(secret *logical.Secret) (*lease, error) {
 	return &decoded, nil
 }
 
-func (l *lease) forLedger() ledger.Lease {
-	return ledger.Lease{
-		Nonce: l.Nonce, ReferenceNumber: l.ReferenceNumber,
-		Target: ledger.Target{API: l.API, Context: l.Context}, Role: l.Role,
-	}
-}
-
 // tokenRevoke ends a lease. It succeeds only when KSeF has confirmed that the token is dead; until
 // then the ledger goes on by itself.
 func (b *backend) tokenRevoke(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	held, err := decodeLease(req.Secret)
+	stored, err := decodeLease(req.Secret)
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.explainRevocation(ctx, b.ledger.RevokeLease(ctx, held.forLedger()))
+	return nil, b.explainRevocation(ctx, b.ledger.RevokeLease(ctx, stored.Lease))
 }
 
 // tokenRenew moves a lease's end, as far as config and KSeF let the token live. Vault answers 400
 // with the text of an error that is returned; of an error response it would print the Go value.
 func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	held, err := decodeLease(req.Secret)
+	stored, err := decodeLease(req.Secret)
 	if err != nil {
 		return nil, err
 	}
-	ttl, maxTTL, err := b.renewalTTLs(ctx, req.Storage, held)
+	ttl, maxTTL, err := b.renewalTTLs(ctx, req.Storage, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +101,7 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 		return nil, err
 	}
 	var renewed renewal
-	err = b.ledger.Renew(ctx, held.forLedger(), func(validUntil time.Time) (end time.Time, err error) {
+	err = b.ledger.Renew(ctx, stored.Lease, func(validUntil time.Time) (end time.Time, err error) {
 		renewed, err = b.renewal(req.Secret, ttl, maxTTL, endOf(acceptedUntil, validUntil))
 		return time.Now().Add(renewed.granted), err
 	})
@@ -130,17 +115,17 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 }
 
 // renewalTTLs takes a role's lease as it is now; a role that is gone ends its leases at their time.
-func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, held *lease) (ttl, maxTTL time.Duration, err error) {
-	if held.Role == "" {
-		return held.TTL, held.MaxTTL, nil
+func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, stored *lease) (ttl, maxTTL time.Duration, err error) {
+	if stored.Role == "" {
+		return stored.TTL, stored.MaxTTL, nil
 	}
-	current, err := b.readRole(ctx, storage, held.Role)
+	current, err := b.readRole(ctx, storage, stored.Role)
 	if err != nil {
 		return 0, 0, err
 	}
 	if current == nil {
 		return 0, 0, &client.InputError{
-			Field: "role", Fault: fmt.Sprintf("%q no longer exists, so its leases cannot be renewed", held.Role),
+			Field: "role", Fault: fmt.Sprintf("%q no longer exists, so its leases cannot be renewed", stored.Role),
 			Remedy: "write the role again, or ask for a token under another",
 		}
 	}

@@ -52,6 +52,34 @@ func TestQueue_backoff(t *testing.T) {
 	require.Greater(t, len(seen), 40)
 }
 
+// TestRecord_stored_format has a record as the first version wrote it, with every field.
+func TestRecord_stored_format(t *testing.T) {
+	const stored = `{
+		"version": 1, "state": "revoking", "nonce": "079c2f146d2dce40490c25", "reference_number": "20251010-EC-1DCE3E3000-12ECB5B36E-45",
+		"target": {"api": "https://api-test.ksef.mf.gov.pl/v2", "context": {"type": "Nip", "value": "5265877635"}},
+		"role": "invoices", "author": "5265877635", "permissions": ["InvoiceRead"],
+		"description": "for invoices [vault:0123456789ab:079c2f146d2dce40490c25]",
+		"created": "2027-01-15T08:00:00Z", "deadline": "2027-01-15T09:00:00Z", "valid_until": "2027-02-15T08:00:00Z",
+		"ended": "2027-01-15T08:30:00Z", "cause": "the lease has ended", "no_lease": true, "lease_ended": true,
+		"unknown": {"since": "2027-01-15T08:31:00Z", "seen": "2027-01-15T08:32:00Z"}
+	}`
+	at := func(hour, minute int) time.Time { return time.Date(2027, 1, 15, hour, minute, 0, 0, time.UTC) }
+	record, err := decodeRecord("ledger/ending/20251010-EC-1DCE3E3000-12ECB5B36E-45", []byte(stored))
+	require.NoError(t, err)
+	require.Equal(t, &Record{
+		Version: 1, State: Revoking, Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
+		Target: Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
+		Role:   "invoices", Subject: "5265877635", Permissions: []string{"InvoiceRead"},
+		Description: "for invoices [vault:0123456789ab:079c2f146d2dce40490c25]",
+		Created:     at(8, 0), Deadline: at(9, 0), ValidUntil: time.Date(2027, 2, 15, 8, 0, 0, 0, time.UTC),
+		Ended: at(8, 30), Cause: "the lease has ended", NoLease: true, LeaseEnded: true,
+		Unknown: Unknown{Since: at(8, 31), Seen: at(8, 32)},
+	}, record)
+	again, err := json.Marshal(record)
+	require.NoError(t, err)
+	require.JSONEq(t, stored, string(again), "and writes it alike")
+}
+
 // FuzzRecord holds that no entry makes the ledger panic, and that what it takes for a record is one
 // that lies where it belongs.
 func FuzzRecord(f *testing.F) {

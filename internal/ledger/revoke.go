@@ -14,13 +14,18 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// Lease is what a Vault lease knows of its token: enough to find the record, and to revoke the
+// Lease is what a Vault lease stores of its token: enough to find the record, and to revoke the
 // token where the record is gone.
 type Lease struct {
-	Nonce           string
-	ReferenceNumber string
-	Target          Target
-	Role            string
+	Nonce           string `json:"nonce"`
+	ReferenceNumber string `json:"reference_number"`
+	Target
+	Role string `json:"role"`
+}
+
+// Lease returns what the token's lease must store.
+func (r *Record) Lease() Lease {
+	return Lease{Nonce: r.Nonce, ReferenceNumber: r.ReferenceNumber, Target: r.Target, Role: r.Role}
 }
 
 var errInvalidLease = errors.New("the lease does not say which token it holds")
