@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -285,16 +284,9 @@ func (l *Ledger) breaker(api string) *breaker {
 // Outages says, one sentence each, which APIs leave requests for tokens without an answer.
 func (l *Ledger) Outages() []string {
 	l.mu.Lock()
-	breakers := slices.Collect(maps.Values(l.breakers))
+	breakers := maps.Clone(l.breakers)
 	l.mu.Unlock()
-	var sentences []string
-	for _, breaker := range breakers {
-		if sentence := breaker.describe(); sentence != "" {
-			sentences = append(sentences, sentence)
-		}
-	}
-	slices.Sort(sentences)
-	return sentences
+	return sentences(breakers, (*breaker).describe)
 }
 
 func (b *breaker) describe() string {

@@ -14,40 +14,31 @@ import (
 
 // ReferenceNumbers lists the tokens of this mount that are not yet dead.
 func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
-	buckets, err := l.store.buckets(ctx)
+	live, err := l.store.liveFolders(ctx)
 	if err != nil {
 		return nil, err
 	}
 	seen := make(map[string]struct{})
 	var all []string
-	folders := make([]string, 0, len(buckets)+1)
-	for _, bucket := range buckets {
-		folders = append(folders, livePrefix+bucket+"/")
-	}
-	for _, folder := range append(folders, endingPrefix) {
-		names, err := l.store.names(ctx, folder)
-		if err != nil {
-			return nil, err
+	err = l.store.eachName(ctx, append(live, endingPrefix), func(_, referenceNumber string) error {
+		if _, twice := seen[referenceNumber]; !twice {
+			seen[referenceNumber] = struct{}{}
+			all = append(all, referenceNumber)
 		}
-		for _, name := range names {
-			if _, twice := seen[name]; !twice {
-				seen[name] = struct{}{}
-				all = append(all, name)
-			}
-		}
-	}
-	return all, nil
+		return nil
+	})
+	return all, err
 }
 
 // Find returns the record of a token, or nil where this mount has none that can be read.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
-	buckets, err := l.store.buckets(ctx)
+	folders, err := l.store.liveFolders(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var live *Record
-	for _, bucket := range buckets {
-		live, err = l.store.get(ctx, livePrefix+bucket+"/"+referenceNumber)
+	for _, folder := range folders {
+		live, err = l.store.get(ctx, folder+referenceNumber)
 		if err != nil && !errors.Is(err, errUnreadableRecord) {
 			return nil, err
 		}
@@ -75,28 +66,22 @@ type Open struct {
 func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
 
 // CountOpen counts the records that stand for tokens which may be alive.
-func (l *Ledger) CountOpen(ctx context.Context) (Open, error) {
-	var open Open
-	issuing, err := l.store.names(ctx, issuingPrefix)
-	if err != nil {
-		return open, err
-	}
-	open.Issuing = len(issuing)
+func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	revoking := l.reconciler.endings()
-	buckets, err := l.store.buckets(ctx)
+	live, err := l.store.liveFolders(ctx)
 	if err != nil {
 		return open, err
 	}
-	for _, bucket := range buckets {
-		names, err := l.store.names(ctx, livePrefix+bucket+"/")
-		if err != nil {
-			return open, err
+	err = l.store.eachName(ctx, append([]string{issuingPrefix}, live...), func(folder, name string) error {
+		if folder == issuingPrefix {
+			open.Issuing++
+		} else if _, ends := revoking[name]; !ends {
+			open.Live++
 		}
-		for _, referenceNumber := range names {
-			if _, ends := revoking[referenceNumber]; !ends {
-				open.Live++
-			}
-		}
+		return nil
+	})
+	if err != nil {
+		return open, err
 	}
 	open.Unreadable, err = l.addRecordedEndings(ctx, revoking)
 	open.Revoking = len(revoking)
@@ -117,29 +102,26 @@ func (p *reconciler) endings() map[string]Target {
 // addRecordedEndings adds the revocations that are recorded and counts the records that cannot be
 // read.
 func (l *Ledger) addRecordedEndings(ctx context.Context, revoking map[string]Target) (unreadable int, err error) {
-	names, err := l.store.names(ctx, endingPrefix)
-	if err != nil {
-		return 0, err
-	}
-	for _, referenceNumber := range names {
+	err = l.store.eachName(ctx, []string{endingPrefix}, func(_, referenceNumber string) error {
 		record, err := l.store.get(ctx, endingKey(referenceNumber))
 		switch {
 		case errors.Is(err, errUnreadableRecord):
 			unreadable++
 		case err != nil:
-			return unreadable, err
+			return err
 		case record != nil && record.State == Revoking:
 			revoking[referenceNumber] = record.Target
 		}
-	}
-	return unreadable, nil
+		return nil
+	})
+	return unreadable, err
 }
 
 // CountOpenAt is CountOpen of the tokens at one API. It reads all records; one that cannot be read
 // may be of any API.
 func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	var open Open
-	err := l.eachRecord(ctx, func(folder string, record *Record, unreadable error) {
+	err := l.store.eachRecord(ctx, func(folder string, record *Record, unreadable error) error {
 		switch {
 		case record != nil && record.Target.API != api:
 		case record != nil && record.State == Live && l.reconciler.isEnding(record.ReferenceNumber):
@@ -147,6 +129,7 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 		case unreadable != nil || record != nil:
 			open.add(folder, record)
 		}
+		return nil
 	})
 	return open, err
 }
@@ -175,34 +158,12 @@ func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 
 // eachOpen visits the records that are not dead. Unreadable ones are left out.
 func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
-	return l.eachRecord(ctx, func(_ string, record *Record, _ error) {
+	return l.store.eachRecord(ctx, func(_ string, record *Record, _ error) error {
 		if record != nil && record.State != Dead {
 			visit(record)
 		}
+		return nil
 	})
-}
-
-// eachRecord visits every record, in the order in which records move. One that cannot be read is
-// nil, with the reason; nil without one is gone by now.
-func (l *Ledger) eachRecord(ctx context.Context, visit func(folder string, record *Record, unreadable error)) error {
-	folders, err := l.store.openFolders(ctx)
-	if err != nil {
-		return err
-	}
-	for _, folder := range folders {
-		names, err := l.store.names(ctx, folder)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			record, err := l.store.get(ctx, folder+name)
-			if err != nil && !errors.Is(err, errUnreadableRecord) {
-				return err
-			}
-			visit(folder, record, err)
-		}
-	}
-	return nil
 }
 
 // Pending tells of the reconciler's work.

@@ -166,6 +166,8 @@ type task struct {
 	queue *queue
 	// since orders the tasks of a queue.
 	since time.Time
+	// writing is full while the task's record is written, or changed so that it must be written.
+	writing chan struct{}
 	// done is closed when the task is finished, stuck when an attempt has failed and waiting longer
 	// makes no sense.
 	done, stuck chan struct{}
@@ -180,12 +182,10 @@ type task struct {
 	persisted bool
 	// operatorConfirmed is the operator's word that KSeF does not know the token.
 	operatorConfirmed bool
-	// persisting is not nil while somebody writes the task's record.
-	persisting chan struct{}
 }
 
 func newTask(queue *queue, record Record, since time.Time) *task {
-	return &task{queue: queue, since: since, record: record, done: make(chan struct{}), stuck: make(chan struct{})}
+	return &task{queue: queue, since: since, record: record, writing: make(chan struct{}, 1), done: make(chan struct{}), stuck: make(chan struct{})}
 }
 
 func (j *task) snapshot() Record {
@@ -215,46 +215,34 @@ func (j *task) leave(byLease bool) {
 	j.leases--
 }
 
-// claimPersist gives the record to write to one caller. The others wait until it is written; it is
-// false where nothing is left to write.
-func (j *task) claimPersist() (Record, bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.awaitPersist()
-	if j.persisted {
-		return Record{}, false
-	}
-	j.persisting = make(chan struct{})
-	return j.record, true
+// lockWriting waits until the record is not being written. No task.mu may be held.
+func (j *task) lockWriting() (unlock func()) {
+	j.writing <- struct{}{}
+	return func() { <-j.writing }
 }
 
-// awaitPersist waits, without the lock, until nobody writes the record.
-func (j *task) awaitPersist() {
-	for j.persisting != nil {
-		writing := j.persisting
-		j.mu.Unlock()
-		<-writing
-		j.mu.Lock()
-	}
-}
-
-// markDead marks the record dead, so that nobody writes it as revoking any more, and says whether
-// nobody will ask for it: its lease is waiting for that, or none exists.
-func (j *task) markDead() (Record, bool) {
+// unwritten returns the record to write; false where it is written.
+func (j *task) unwritten() (Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.awaitPersist()
+	return j.record, !j.persisted
+}
+
+func (j *task) markWritten() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.persisted = true
+}
+
+// markDead marks the record dead, so that it is not written as revoking any more. collected says
+// that no record is needed: the lease is waiting, or there is none.
+func (j *task) markDead() (record Record, collected bool) {
+	defer j.lockWriting()()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.persisted = true
 	j.record.State, j.record.Ended = Dead, time.Now().UTC()
 	return j.record, j.leases > 0 || j.record.NoLease
-}
-
-func (j *task) endPersist(written bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.persisted = written
-	close(j.persisting)
-	j.persisting = nil
 }
 
 func (j *task) fail(err error, due time.Time) {

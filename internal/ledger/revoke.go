@@ -75,11 +75,7 @@ func (p *reconciler) forecast(task *task) (position, pending int, next time.Time
 	p.mu.Unlock()
 	next = p.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
 	due, _ := task.status()
-	for _, later := range []time.Time{retryAt, due} {
-		if later.After(next) {
-			next = later
-		}
-	}
+	next = later(next, later(retryAt, due))
 	_, err = task.failure()
 	if err == nil {
 		err = queueErr
@@ -150,15 +146,8 @@ func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, 
 	if time.Until(next) > revokeMaxWait {
 		maxWait = 0
 	}
-	timer := time.NewTimer(maxWait)
-	defer timer.Stop()
-	select {
-	case <-task.done:
+	if l.wait(ctx, task, maxWait, task.stuck) {
 		return nil
-	case <-task.stuck:
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-l.ctx.Done():
 	}
 	if err := l.persistEnding(ctx, task); err != nil {
 		return err
@@ -168,19 +157,35 @@ func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, 
 	return pending
 }
 
+// wait waits for a task until stuck is closed, ctx or the ledger ends, or maxWait is over. done says
+// that the task is finished.
+func (l *Ledger) wait(ctx context.Context, task *task, maxWait time.Duration, stuck <-chan struct{}) (done bool) {
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case <-task.done:
+		return true
+	case <-stuck:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.ctx.Done():
+	}
+	return false
+}
+
 // persistEnding writes down that the token must die, once per revocation.
 func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
-	record, claimed := task.claimPersist()
-	if !claimed {
+	defer task.lockWriting()()
+	record, unwritten := task.unwritten()
+	if !unwritten {
 		return nil
 	}
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	err := l.store.put(ctx, &record)
-	task.endPersist(err == nil)
-	if err != nil {
+	if err := l.store.put(ctx, &record); err != nil {
 		return fmt.Errorf("the revocation of %s goes on, but could not be recorded: %w", record.ReferenceNumber, err)
 	}
+	task.markWritten()
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	if err := l.store.remove(ctx, live); err != nil {
 		l.Logger.Warn("a live record is left beside its revocation", "reference_number", record.ReferenceNumber, "error", err)

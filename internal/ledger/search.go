@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -179,15 +178,13 @@ func (e *unsettledError) Unwrap() error { return &taskError{e.err} }
 func (l *Ledger) UnsettledRequests() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
-	var sentences []string
-	for _, task := range l.reconciler.lost {
+	return sentences(l.reconciler.lost, func(task *task) string {
 		var unsettled *unsettledError
 		if _, err := task.failure(); errors.As(err, &unsettled) {
-			sentences = append(sentences, unsettled.Error())
+			return unsettled.Error()
 		}
-	}
-	slices.Sort(sentences)
-	return sentences
+		return ""
+	})
 }
 
 // revokeFound has a token that was found revoked. An intent that still exists means that nobody has
@@ -275,14 +272,8 @@ func (p *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token
 		p.mu.Lock()
 		task := p.revoking[token.ReferenceNumber]
 		p.mu.Unlock()
-		if task == nil {
-			continue
-		}
-		select {
-		case <-task.done:
-		case <-task.stuck:
-		case <-ctx.Done():
-			return
+		if task != nil {
+			p.ledger.wait(ctx, task, settleTimeout, task.stuck)
 		}
 	}
 }

@@ -127,18 +127,52 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// openFolders are in the order in which records move, so that one that moves in the meantime is
-// met.
-func (s store) openFolders(ctx context.Context) ([]string, error) {
+// liveFolders returns the folders that hold live records, earliest deadline first.
+func (s store) liveFolders(ctx context.Context) ([]string, error) {
 	buckets, err := s.buckets(ctx)
+	for i, bucket := range buckets {
+		buckets[i] = livePrefix + bucket + "/"
+	}
+	return buckets, err
+}
+
+// folders are in the order in which records move, so that none is missed that moves during the
+// reading.
+func (s store) folders(ctx context.Context) ([]string, error) {
+	live, err := s.liveFolders(ctx)
+	return slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix}), err
+}
+
+// eachName visits the names in the folders until visit fails.
+func (s store) eachName(ctx context.Context, folders []string, visit func(folder, name string) error) error {
+	for _, folder := range folders {
+		names, err := s.names(ctx, folder)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := visit(folder, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// eachRecord visits the records until visit fails. One that cannot be read is nil, with the reason;
+// nil without one has been removed since.
+func (s store) eachRecord(ctx context.Context, visit func(folder string, record *Record, unreadable error) error) error {
+	folders, err := s.folders(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	folders := []string{issuingPrefix}
-	for _, bucket := range buckets {
-		folders = append(folders, livePrefix+bucket+"/")
-	}
-	return append(folders, endingPrefix), nil
+	return s.eachName(ctx, folders, func(folder, name string) error {
+		record, err := s.get(ctx, folder+name)
+		if err != nil && !errors.Is(err, errUnreadableRecord) {
+			return err
+		}
+		return visit(folder, record, err)
+	})
 }
 
 const mountIDKey = "mount-id"
@@ -190,30 +224,21 @@ func (s store) mountID(ctx context.Context) (string, error) {
 }
 
 // mountIDOfRecords returns the mount that the first readable record names; "" without any.
-func (s store) mountIDOfRecords(ctx context.Context) (string, error) {
-	folders, err := s.openFolders(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, folder := range folders {
-		names, err := s.names(ctx, folder)
-		if err != nil {
-			return "", err
+func (s store) mountIDOfRecords(ctx context.Context) (mountID string, err error) {
+	errFound := errors.New("found")
+	err = s.eachRecord(ctx, func(_ string, record *Record, _ error) error {
+		if record != nil {
+			mountID, _, _ = parseMarker(record.Description)
 		}
-		for _, name := range names {
-			record, err := s.get(ctx, folder+name)
-			if err != nil && !errors.Is(err, errUnreadableRecord) {
-				return "", err
-			}
-			if record == nil {
-				continue
-			}
-			if id, _, marked := parseMarker(record.Description); marked {
-				return id, nil
-			}
+		if mountID != "" {
+			return errFound
 		}
+		return nil
+	})
+	if mountID != "" {
+		return mountID, nil
 	}
-	return "", nil
+	return "", err
 }
 
 // nextCheckPrefix keeps when a folder of live records must be looked at next, where that is later

@@ -180,23 +180,13 @@ func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool
 
 // records goes through the live records that KSeF's list did not hold.
 func (t *tidy) records(ctx context.Context) error {
-	buckets, err := t.ledger.store.buckets(ctx)
+	folders, err := t.ledger.store.liveFolders(ctx)
 	if err != nil {
 		return err
 	}
-	for _, bucket := range buckets {
-		folder := livePrefix + bucket + "/"
-		referenceNumbers, err := t.ledger.store.names(ctx, folder)
-		if err != nil {
-			return err
-		}
-		for _, referenceNumber := range referenceNumbers {
-			if err := t.record(ctx, folder+referenceNumber, referenceNumber); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return t.ledger.store.eachName(ctx, folders, func(folder, referenceNumber string) error {
+		return t.record(ctx, folder+referenceNumber, referenceNumber)
+	})
 }
 
 func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {

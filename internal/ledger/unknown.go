@@ -177,14 +177,8 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	}
 	task := l.reconciler.revoke(record, "KSeF does not know it", false)
 	task.confirmByOperator()
-	timer := time.NewTimer(wordMaxWait)
-	defer timer.Stop()
-	select {
-	case <-task.done:
+	if l.wait(ctx, task, wordMaxWait, nil) {
 		return nil
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-l.ctx.Done():
 	}
 	if err := l.persistEnding(ctx, task); err != nil {
 		return err
@@ -204,21 +198,32 @@ func knownToKSeF(token *client.Token) error {
 func (l *Ledger) UnknownTokens() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
-	var sentences []string
-	for _, task := range l.reconciler.revoking {
-		if record := task.snapshot(); !record.Unknown.Since.IsZero() {
-			sentences = append(sentences, describeUnknown(&record, record.Unknown).Error())
+	return sentences(l.reconciler.revoking, func(task *task) string {
+		record := task.snapshot()
+		if record.Unknown.Since.IsZero() {
+			return ""
+		}
+		return describeUnknown(&record, record.Unknown).Error()
+	})
+}
+
+// sentences returns the sorted descriptions that are not empty.
+func sentences[K comparable, V any](values map[K]V, describe func(V) string) []string {
+	var all []string
+	for _, value := range values {
+		if sentence := describe(value); sentence != "" {
+			all = append(all, sentence)
 		}
 	}
-	slices.Sort(sentences)
-	return sentences
+	slices.Sort(all)
+	return all
 }
 
 // setUnknown returns false where the task knows that already.
 func (j *task) setUnknown(unknown Unknown) bool {
+	defer j.lockWriting()()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.awaitPersist()
 	if j.record.Unknown == unknown {
 		return false
 	}

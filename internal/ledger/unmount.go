@@ -94,13 +94,13 @@ func (l *Ledger) ResumeIssuing() {
 // end of that. It writes nothing: without RecordRevocations the records still say live after a
 // restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
-	buckets, err := l.store.buckets(ctx)
+	folders, err := l.store.liveFolders(ctx)
 	if err != nil {
 		return err
 	}
-	failures := make([]error, 0, len(buckets)+1)
-	for _, bucket := range buckets {
-		err := l.reconciler.each(ctx, livePrefix+bucket+"/", l.reconciler.isEnding, func(record *Record) error {
+	failures := make([]error, 0, len(folders)+1)
+	for _, folder := range folders {
+		err := l.reconciler.each(ctx, folder, l.reconciler.isEnding, func(record *Record) error {
 			l.reconciler.revoke(record, cause, false)
 			return nil
 		})
