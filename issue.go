@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -70,7 +71,7 @@ func (b *backend) issueRequest(o tokenRequest, lease time.Duration) (ledger.Issu
 		return ledger.IssueRequest{}, notAllowed(o.context) // config has changed since the request was checked
 	}
 	until := current.config.TokensAcceptedUntil
-	if err := checkTokensUntil(until, time.Now()); err != nil {
+	if err := leases.CheckUntil(until, time.Now()); err != nil {
 		return ledger.IssueRequest{}, err
 	}
 	if !until.IsZero() {
@@ -94,8 +95,8 @@ func capLease(lease *logical.Secret, issued *ledger.Issued, warnings []string) [
 		return warnings
 	}
 	lease.TTL = left
-	end := leaseEnd{issued.Until, issued.Until.Equal(issued.Record.ValidUntil)}
-	return []string{end.capped(left)}
+	end := leases.End{At: issued.Until, ByKSeF: issued.Until.Equal(issued.Record.ValidUntil)}
+	return []string{end.Capped(left)}
 }
 
 func tokenResponse(issued *ledger.Issued) map[string]any {

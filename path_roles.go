@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -95,7 +97,10 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
-	fields.AddWarnings(response, b.ttlWarnings(current, next)...)
+	// Writing back what was read warns of nothing.
+	if !reflect.DeepEqual(current, next) {
+		fields.AddWarnings(response, leases.TTLWarnings(b.System(), next.TTL, next.MaxTTL)...)
+	}
 	fields.AddWarnings(response, stranger)
 	fields.AddWarnings(response, b.roleRightsWarnings(ctx, name, next)...)
 	if len(response.Warnings) == 0 {

@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -100,17 +101,17 @@ func (b *backend) tokenRenew(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, err
 	}
-	var renewed renewal
+	var renewed leases.Renewal
 	err = b.ledger.Renew(ctx, stored.Lease, func(validUntil time.Time) (end time.Time, err error) {
-		renewed, err = b.renewal(req.Secret, ttl, maxTTL, endOf(acceptedUntil, validUntil))
-		return time.Now().Add(renewed.granted), err
+		renewed, err = leases.Renew(b.System(), req.Secret, ttl, maxTTL, leases.EndOf(acceptedUntil, validUntil))
+		return time.Now().Add(renewed.Granted), err
 	})
 	if err != nil {
 		return nil, err
 	}
 	response := &logical.Response{Secret: req.Secret}
-	response.Secret.TTL, response.Secret.MaxTTL = renewed.ttl, renewed.maxTTL
-	fields.AddWarnings(response, renewed.warning)
+	response.Secret.TTL, response.Secret.MaxTTL = renewed.TTL, renewed.MaxTTL
+	fields.AddWarnings(response, renewed.Warning)
 	return response, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -219,7 +220,7 @@ func signingUrgency(stored *config, shown map[string]any) urgency {
 // addTokensEnd says where no token is issued any more. Only the summary does: tokens_notice has
 // told of it ahead.
 func (r *statusReport) addTokensEnd(until, now time.Time) {
-	if checkTokensUntil(until, now) != nil {
+	if leases.CheckUntil(until, now) != nil {
 		r.troubles = append(r.troubles, statusTrouble{
 			troubleTokensEnd, fmt.Sprintf("No token is issued: %s is %s. See %s; if KSeF does accept tokens for longer, write a later one to config.",
 				fieldTokensUntil, until.Format(time.RFC3339), tokensPage), false,

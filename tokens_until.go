@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/leases"
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 	"github.com/hashicorp/vault/sdk/framework"
@@ -18,10 +18,9 @@ import (
 )
 
 const (
-	fieldTokensUntil  = "tokens_accepted_until"
+	fieldTokensUntil  = leases.FieldUntil
 	fieldTokensNotice = "tokens_notice"
-	// tokensPage is the page of the documentation about the end of KSeF tokens.
-	tokensPage = "docs/tokens-after-2026.md"
+	tokensPage        = leases.TokensPage
 	// tokensNoticeAhead is how long before the end of KSeF tokens reads begin to say so.
 	tokensNoticeAhead = 60 * 24 * time.Hour
 )
@@ -106,21 +105,6 @@ func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
 		shown[fieldTokensNotice] = fmt.Sprintf("KSeF tokens end at %s (%s): no lease goes beyond it, and from then on none is issued. What to do: %s", date, fieldTokensUntil, tokensPage)
 	default:
 		shown[fieldTokensNotice] = fmt.Sprintf("KSeF tokens ended at %s (%s): none is issued. What to do: %s", date, fieldTokensUntil, tokensPage)
-	}
-}
-
-// useInstead is the remedy for tokens that are no longer issued.
-const useInstead = "have the program log in to KSeF with a KSeF certificate of its own, see " + tokensPage +
-	"; if KSeF does accept tokens for longer, write a later " + fieldTokensUntil + " to config"
-
-// checkTokensUntil refuses to issue where no lease of a second would end in time.
-func checkTokensUntil(until, now time.Time) error {
-	if until.IsZero() || ledger.LeaseLeft(until, now) >= time.Second {
-		return nil
-	}
-	return &client.InputError{
-		Field: fieldTokensUntil, Fault: "is " + until.Format(time.RFC3339) + "; from then on no KSeF tokens are issued",
-		Remedy: useInstead,
 	}
 }
 
