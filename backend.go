@@ -20,6 +20,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/mountpath"
+	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
@@ -85,7 +86,7 @@ type backend struct {
 	logins       *externallogin.Logins
 	maintenance  *background.Loop
 	unreadable   *unreadable.Entries
-	notices      notices
+	notices      notices.Notices
 	unmounting   unmounting
 	loadedMounts *loadedMounts
 	// firstLogins bounds what allowed_contexts=* lets in.

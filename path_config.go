@@ -180,7 +180,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		// What a person has signed for the same subject is no longer needed.
 		fields.AddWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
 	}
-	fields.AddWarnings(response, warning, replaced, left, unproven, b.notices.freshWarning())
+	fields.AddWarnings(response, warning, replaced, left, unproven, b.notices.FreshWarning())
 	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	return response, nil
 }

@@ -51,7 +51,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	report.addOutages(b.ledger.Outages())
 	report.addUnsettled(b.ledger.UnsettledRequests())
 	report.addLimits(b.limiters.Usage())
-	report.addNotices(b.notices.last())
+	report.addNotices(b.notices.Last())
 	switch {
 	case unreadable != nil:
 		b.onUnreadable(unreadable.entry, unreadable)

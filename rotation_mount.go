@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 )
@@ -179,7 +180,7 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 		"automatic", fmt.Sprint(event.Automatic),
 	}
 	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
-		b.notices.setOutcome(activity{kind: kindRotation}, event.Err)
+		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, event.Err)
 	}
 	if event.Err != nil {
 		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())

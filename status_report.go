@@ -9,6 +9,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -110,7 +111,7 @@ func (r *statusReport) addLogins(logins []map[string]any) {
 	r.details["logins"], r.flat["logins_pending"] = logins, pending
 }
 
-func (r *statusReport) addNotices(warning *client.Warning, failed *failure) {
+func (r *statusReport) addNotices(warning *client.Warning, failed *notices.Failure) {
 	if warning != nil {
 		r.flat["last_warning"], r.flat["last_warning_at"] = warning.Text, inUTC(warning.At)
 		r.details["last_warning"] = map[string]any{"at": inUTC(warning.At), "endpoint": warning.Endpoint, "text": warning.Text}
@@ -118,9 +119,9 @@ func (r *statusReport) addNotices(warning *client.Warning, failed *failure) {
 	if failed == nil {
 		return
 	}
-	r.flat["last_error"], r.flat["last_error_at"] = failed.err.Error(), inUTC(failed.at)
-	if !failed.resolvedAt.IsZero() {
-		r.flat["last_error_resolved_at"] = inUTC(failed.resolvedAt)
+	r.flat["last_error"], r.flat["last_error_at"] = failed.Err.Error(), inUTC(failed.At)
+	if !failed.ResolvedAt.IsZero() {
+		r.flat["last_error_resolved_at"] = inUTC(failed.ResolvedAt)
 	}
 	r.addFailureTrouble(failed)
 }

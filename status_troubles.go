@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -231,10 +232,10 @@ func (r *statusReport) addTokensEnd(until, now time.Time) {
 // lastErrorMatters is how long a failure that nothing has followed is a trouble.
 const lastErrorMatters = 24 * time.Hour
 
-func (r *statusReport) addFailureTrouble(failed *failure) {
-	if failed.resolvedAt.IsZero() && time.Since(failed.at) < lastErrorMatters {
+func (r *statusReport) addFailureTrouble(failed *notices.Failure) {
+	if failed.ResolvedAt.IsZero() && time.Since(failed.At) < lastErrorMatters {
 		r.troubles = append(r.troubles, statusTrouble{
-			troubleLastError, fmt.Sprintf("The last failure, of %s, is not known to be over: read last_error and mend what it says, or try again.", inUTC(failed.at)), false,
+			troubleLastError, fmt.Sprintf("The last failure, of %s, is not known to be over: read last_error and mend what it says, or try again.", inUTC(failed.At)), false,
 		})
 	}
 }
