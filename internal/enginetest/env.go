@@ -113,7 +113,7 @@ func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
 	ctx := env.T.Context()
 	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, client.Secret(token.(string)))
 	require.NoError(env.T, err)
-	return session.Finish(ctx, api, operation)
+	return session.Complete(ctx, api, operation)
 }
 
 // RequireLoginRefused is the proof that a token is dead: KSeF's status 450.

@@ -12,23 +12,22 @@ import (
 	"vault-plugin-secrets-ksef/client/xades"
 )
 
-// FieldAllowedIPs is the field of config whose addresses logins are bound to, and AutoAddress its
-// value that stands for the address from which KSeF sees the login begin.
+// FieldAllowedIPs is the field of config that binds logins to addresses. Its value AutoAddress
+// stands for the address from which KSeF sees the login begin.
 const (
 	FieldAllowedIPs = "allowed_ips"
 	AutoAddress     = "auto"
 )
 
-// AddressError says that KSeF sees this node at an address from which a session may not be used. A
-// node at another address could use it.
+// AddressError says that a session may not be used from the address at which KSeF sees this node.
 type AddressError struct {
-	// Allowed are the addresses that the session is bound to, as config has them.
+	// Allowed are the addresses to which the session is bound, as config has them.
 	Allowed []string
-	// SeenFrom is where KSeF sees this node; "" where it does not tell.
+	// SeenFrom is where KSeF sees this node; "" where it does not say.
 	SeenFrom string
-	// External says that a person has signed the session.
+	// External says that the login is an external one.
 	External bool
-	// Err is KSeF's refusal; nil where nobody has logged in, since KSeF would refuse all requests.
+	// Err is KSeF's refusal; nil where no login was made, since KSeF would refuse its requests.
 	Err error
 }
 
@@ -55,9 +54,9 @@ func (e *AddressError) Error() string {
 
 func (e *AddressError) Unwrap() error { return e.Err }
 
-// BindTo returns the addresses that a login with the challenge is bound to, where config allows the
-// given ones. It fails with an *AddressError where they leave out that of this node, and with a
-// *client.InputError where AutoAddress cannot stand for an address.
+// BindTo returns the addresses to which config binds a login with the challenge. It fails with an
+// *AddressError where they leave out this node's, and with a *client.InputError where AutoAddress
+// cannot stand for an address.
 func BindTo(allowed []string, challenge *client.Challenge) (xades.AllowedIPs, error) {
 	if len(allowed) == 0 {
 		return xades.AllowedIPs{}, nil
@@ -90,7 +89,7 @@ func notIPv4(seenFrom string) error {
 	return &client.InputError{Field: FieldAllowedIPs, Fault: fault, Remedy: remedy}
 }
 
-// addressError asks KSeF from where it sees this node, for the text of an error.
+// addressError returns the error for an external login. It asks KSeF from where it sees this node.
 func (m *Manager) addressError(ctx context.Context, session *Session, cause error) error {
 	refused := &AddressError{Allowed: session.AllowedIPs, External: true, Err: cause}
 	if challenge, err := m.auth.Challenge(ctx); err == nil {

@@ -17,27 +17,27 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// endTimeout bounds how long KSeF is told about ended sessions. What it does not hear ends by
-// itself after 7 days.
+// endTimeout bounds how long sessions are ended in KSeF. Those that are not end by themselves after
+// 7 days.
 const endTimeout = 10 * time.Second
 
-// End ends the sessions of all contexts, in storage and in KSeF, and the manager with them: whoever
-// still holds it gets ErrEnded. Sessions of other configurations, and logins that were signed
-// outside of Vault, are left for the next configuration of the same API, unless all are to go. The
-// records go even where KSeF cannot be told; those errors are returned together.
+// End ends the manager, which returns ErrEnded from then on, and its sessions, in storage and in
+// KSeF. External ones and those of other configurations are left for the next configuration of the
+// same API, unless all is set. Sessions are deleted from storage even where KSeF does not end them;
+// those errors are returned together.
 func (m *Manager) End(ctx context.Context, all bool) error {
 	m.ended.Store(true)
-	ending, err := m.collect(ctx, all)
+	sessions, err := m.collect(ctx, all)
 	if err != nil {
 		return err
 	}
-	telling, cancel := context.WithTimeout(ctx, endTimeout)
+	bounded, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	failures := make([]error, len(ending))
+	failures := make([]error, len(sessions))
 	var wait sync.WaitGroup
-	for i, session := range ending {
+	for i, session := range sessions {
 		wait.Go(func() {
-			if failures[i] = m.endUpstreamContained(telling, session); failures[i] == nil {
+			if failures[i] = m.endUpstreamContained(bounded, session); failures[i] == nil {
 				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 			}
 		})
@@ -46,7 +46,8 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	return errors.Join(failures...)
 }
 
-// collect takes the sessions out of storage and memory.
+// collect removes the sessions from storage and memory. Their numbers stay in storage, so that they
+// are ended later where the process crashes before.
 func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	stored, err := m.listed(ctx, all)
 	if err != nil {
@@ -55,7 +56,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	byNumber := make(map[string]*Session)
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
-		m.saveUnstored(ctx, nil, session.Context, newUnstored(session)) // so that it is ended also where this process dies meanwhile
+		m.saveUnstored(ctx, nil, session.Context, newUnstored(session))
 		if err := m.Storage.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}
@@ -71,34 +72,34 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	return slices.Collect(maps.Values(byNumber)), nil
 }
 
-// listed are the manager's own sessions in storage, or all that are of its API.
+// listed returns the stored sessions of the manager's configuration, or all of its API.
 func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 	if !all {
-		return list(ctx, m.Storage, folder(m.ConfigFingerprint))
+		return list(ctx, m.Storage, prefixOf(m.ConfigFingerprint))
 	}
 	stored, err := listAll(ctx, m.Storage)
 	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.API }), err
 }
 
-// Supersede ends the sessions that the manager's own logins have taken the place of: those of other
-// credentials, and those that its subject has signed outside of Vault. Each is forgotten once KSeF
-// knows; the others stay for the next call, and their errors are returned together.
+// Supersede ends the sessions that the manager's own logins replace: those of other credentials,
+// and external ones of its subject. Those that KSeF does not end stay for the next call; their
+// errors are returned together.
 func (m *Manager) Supersede(ctx context.Context) error {
 	stored, err := listAll(ctx, m.Storage)
 	if err != nil {
 		return err
 	}
-	telling, cancel := context.WithTimeout(ctx, endTimeout)
+	bounded, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	var failures []error
 	for _, session := range stored {
 		if !m.supersedes(session) {
 			continue
 		}
-		switch err := m.endUpstream(telling, session); {
+		switch err := m.endUpstream(bounded, session); {
 		case client.IsAddressRefused(err):
-			// It stays refused from here. The session that has taken its place may end it by its
-			// number.
+			// Its own token stays refused at this address. The session that replaces it may end it
+			// by its number.
 			m.retire(ctx, m.entry(session.Context), session)
 		case err != nil && !hasEnded(err):
 			failures = append(failures, err)
@@ -112,7 +113,7 @@ func (m *Manager) Supersede(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// hasEnded says that KSeF has refused to end a session since it knows none.
+// hasEnded says that KSeF has refused to end a session because it has ended.
 func hasEnded(err error) bool {
 	var refused *client.APIError
 	return errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusUnauthorized || refused.Status == http.StatusGone)
@@ -121,26 +122,27 @@ func hasEnded(err error) bool {
 func (m *Manager) supersedes(session *Session) bool {
 	switch {
 	case session.API != m.API:
-		return false // another KSeF must not see its tokens
+		return false // its tokens must not reach another KSeF
 	case session.External:
 		return session.Subject == m.Subject
 	}
 	return storageKey(m.ConfigFingerprint, session.Context) != session.key
 }
 
-// Discard ends a session in KSeF that nobody keeps.
+// Discard ends a session in KSeF that is not kept.
 func (m *Manager) Discard(ctx context.Context, session *Session) error {
-	telling, cancel := context.WithTimeout(ctx, endTimeout)
+	bounded, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	if err := m.endUpstream(telling, session); err != nil {
+	if err := m.endUpstream(bounded, session); err != nil {
 		return err
 	}
 	m.forgetUnstored(ctx, m.entry(session.Context), session.Context, session.ReferenceNumber)
 	return nil
 }
 
-// endUpstreamContained is tell for a goroutine: a panic becomes an error, since the process serves
-// other mounts too. The value of the panic stays out of it, since it may hold anything.
+// endUpstreamContained is endUpstream for a goroutine of its own: a panic becomes an error, since
+// the process serves other mounts too. The error leaves out the value of the panic, which may be
+// secret.
 func (m *Manager) endUpstreamContained(ctx context.Context, session *Session) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -155,11 +157,7 @@ func (m *Manager) endUpstream(ctx context.Context, session *Session) error {
 	if time.Now().After(session.Refresh.ValidUntil) {
 		return nil
 	}
-	api := m.Client
-	if m.Limiter != nil {
-		api = api.WithLimiter(m.Limiter(session.Context))
-	}
-	if err := api.EndSession(ctx, session.Refresh.Token); err != nil {
+	if err := m.limitedClient(session.Context).EndSession(ctx, session.Refresh.Token); err != nil {
 		return fmt.Errorf("ending the KSeF session of %s: %w", session.Context, err)
 	}
 	return nil

@@ -16,20 +16,19 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// How long a failure speaks for the requests that come after it: one of KSeF's reach only for those
-// who have waited for it, a refusal for some time more, and one for lack of rights until somebody
-// may have granted them.
+// How long a failure is also the answer to later requests: a fault of the network for those that
+// have waited for it, a refusal for longer, and a lack of permissions until they may have been
+// granted.
 const (
 	failureLasts  = 3 * time.Second
 	refusalLasts  = 30 * time.Second
 	noRightsLasts = time.Hour
 )
 
-// entry holds the session of one context. turn is held by whoever reads, refreshes or logs in; the
-// others wait for it with their own contexts.
+// entry is what memory has of one taxpayer. Its lock is for reading, refreshing and logging in.
 type entry struct {
 	lock *semaphore.Weighted
-	// used is when the manager last looked it up; the manager's lock guards it.
+	// used is when the entry was last asked for; the manager's mutex guards it.
 	used time.Time
 
 	mu          sync.Mutex
@@ -38,10 +37,9 @@ type entry struct {
 	refused     string // the number of the session that KSeF refused last
 	failure     error
 	failureEnds time.Time
-	failedAt    time.Time // also where the caller has gone
+	failedAt    time.Time // also where the caller has left
 
-	// unstored are the sessions in KSeF that storage does not have; the next of them is not ended
-	// before endNext.
+	// unstored are sessions in KSeF that storage does not have. None is ended before endNext.
 	unstored []unstored
 	endNext  time.Time
 }
@@ -63,7 +61,7 @@ func (s *entry) isAlive() bool {
 	return session != nil && time.Now().Before(session.Refresh.ValidUntil)
 }
 
-// refuse notes that KSeF no longer accepts a session.
+// refuse marks a session as one that KSeF no longer accepts.
 func (s *entry) refuse(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +74,7 @@ func (s *entry) isRefused(session *Session) bool {
 	return s.refused == session.ReferenceNumber
 }
 
-// markReplaced notes that the access token stands for one that KSeF refused.
+// markReplaced marks the access token as the replacement of one that KSeF has refused.
 func (s *entry) markReplaced() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +100,7 @@ func (s *entry) finishLoad(session *Session) {
 	}
 }
 
-// fail remembers why there is no session, unless it is only that the caller has gone.
+// fail remembers why there is no session, unless it is because the caller has left.
 func (s *entry) fail(ctx context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,14 +111,14 @@ func (s *entry) fail(ctx context.Context, err error) {
 	}
 	lasts := failureLasts
 	var login *client.LoginError
-	var nobody *client.InputError
+	var input *client.InputError
 	var address *AddressError
 	switch {
 	case errors.As(err, &login) && login.Status.Code == client.LoginWithoutPermission:
 		lasts = noRightsLasts
 		err = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))
-	case errors.As(err, &login) || errors.As(err, &nobody) || errors.As(err, &address) || client.IsRefusal(err):
+	case errors.As(err, &login) || errors.As(err, &input) || errors.As(err, &address) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
 	s.failure, s.failureEnds = err, now.Add(lasts)
@@ -135,7 +133,7 @@ func (s *entry) recentFailure() error {
 	return nil
 }
 
-// addUnstored returns the numbers that there is no room for any more.
+// addUnstored returns the oldest numbers beyond maxUnstored.
 func (s *entry) addUnstored(one unstored) (dropped []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +157,7 @@ func (s *entry) keepUnstored(number string) {
 	}
 }
 
-// dropUnstored is false where the number was not among them.
+// dropUnstored returns false where the number is not among the unstored.
 func (s *entry) dropUnstored(number string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +172,7 @@ func (s *entry) listUnstored() []unstored {
 	return slices.Clone(s.unstored)
 }
 
-// markLost notes that nobody uses a session that is not stored.
+// markLost marks an unstored session as not used.
 func (s *entry) markLost(number string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

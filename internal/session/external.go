@@ -11,12 +11,11 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// ErrNotStored says of a login that it works until the process ends.
+// ErrNotStored says that a login works, but ends with the process.
 var ErrNotStored = errors.New("the login works until the next start, but could not be stored")
 
-// Keep keeps a login that was signed outside of Vault, and ends the one of the same kind that it
-// takes the place of. It fails with ErrNotStored where only memory holds the login, and otherwise
-// only where nothing does.
+// Keep keeps the session of an external login, and ends the one that it replaces. It fails with
+// ErrNotStored where the session is kept in memory only, and otherwise only where it is not kept.
 func (m *Manager) Keep(ctx context.Context, session *Session) error {
 	before, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
 	replaced := err == nil && before != nil && before.ReferenceNumber != session.ReferenceNumber
@@ -30,10 +29,10 @@ func (m *Manager) Keep(ctx context.Context, session *Session) error {
 	if err != nil {
 		m.markUnstored(ctx, s, session)
 	}
-	held := m.keepInMemory(ctx, session)
+	inMemory := m.keepInMemory(ctx, session)
 	switch {
-	case err != nil && held != nil:
-		return errors.Join(err, held)
+	case err != nil && inMemory != nil:
+		return errors.Join(err, inMemory)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotStored, err)
 	}
@@ -48,19 +47,17 @@ func (m *Manager) Keep(ctx context.Context, session *Session) error {
 	return nil
 }
 
-// keepInMemory puts a login in memory, that of the successor where there is one.
 func (m *Manager) keepInMemory(ctx context.Context, session *Session) error {
-	_, err := m.withEntry(ctx, session.Context, func(s *entry) (*Session, error) {
-		s.set(session)
-		return session, nil
+	_, err := m.orSuccessor(func(m *Manager) (*Session, error) {
+		return m.withEntry(ctx, session.Context, func(s *entry) (*Session, error) {
+			s.set(session)
+			return session, nil
+		})
 	})
-	if successor := m.successor(err); successor != nil {
-		return successor.keepInMemory(ctx, session)
-	}
 	return err
 }
 
-// drop forgets a person's login that KSeF no longer knows, so that nobody takes it for one that
+// drop forgets an external login that KSeF no longer accepts, so that it does not pass for one that
 // works.
 func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 	if !session.External {
@@ -73,12 +70,12 @@ func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 		err = m.Storage.Delete(ctx, stored.key)
 	}
 	if err != nil {
-		m.Logger.Warn("a login that KSeF no longer knows could not be forgotten", "context", session.Context, "error", err)
+		m.Logger.Warn("a login that KSeF no longer accepts could not be deleted from storage", "context", session.Context, "error", err)
 	}
 }
 
-// newerExternal is a stored login that is newer than the one in memory, and that KSeF has not
-// refused yet; nil for none.
+// newerExternal returns a stored external login that is newer than the session in memory and that
+// KSeF has not refused, nil for none.
 func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.Signer != nil {
 		return nil, nil

@@ -30,7 +30,7 @@ func (f *fixture) own(identity, subject string) *session.Manager {
 	return session.NewManager(options)
 }
 
-// signed is a login that somebody has signed elsewhere.
+// signed is a login that was signed outside of Vault.
 func (f *fixture) signed(subject string) *session.Session {
 	f.t.Helper()
 	elsewhere := session.NewManager(f.options)

@@ -11,8 +11,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Known returns the session of a context as memory or storage has it, nil for none. It asks nothing
-// of KSeF.
+// Known returns the taxpayer's session as memory or storage has it, nil for none. It sends nothing.
 func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	if session := m.inMemory(taxpayer); session != nil {
 		return session, nil
@@ -20,7 +19,7 @@ func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) 
 	return m.stored(ctx, taxpayer)
 }
 
-// inMemory is the session of a context as memory has it, nil for none.
+// inMemory returns the session in memory, nil for none.
 func (m *Manager) inMemory(taxpayer client.ContextIdentifier) *Session {
 	s := m.existingEntry(taxpayer)
 	if s == nil {
@@ -41,7 +40,7 @@ func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier)
 	return newest(own, external), nil
 }
 
-// newest prefers the login that was made last among those that live.
+// newest returns the later of two logins, but an external one only until it expires.
 func newest(own, external *Session) *Session {
 	switch {
 	case external == nil || time.Now().After(external.Refresh.ValidUntil):
@@ -52,12 +51,12 @@ func newest(own, external *Session) *Session {
 	return own
 }
 
-// All returns the sessions of all contexts that have not ended, as memory or storage has them,
-// without secrets that print. It asks nothing of KSeF.
+// All returns the sessions of all taxpayers that have not expired, as memory or storage has them.
+// It sends nothing.
 func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	known := make(map[client.ContextIdentifier]*Session)
-	for _, folder := range []string{folder(m.ConfigFingerprint), folder(m.ExternalFingerprint)} {
-		stored, err := list(ctx, m.Storage, folder)
+	for _, prefix := range []string{prefixOf(m.ConfigFingerprint), prefixOf(m.ExternalFingerprint)} {
+		stored, err := list(ctx, m.Storage, prefix)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +76,7 @@ func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	return sessions, nil
 }
 
-// Sessions returns what is in memory, without secrets that print.
+// Sessions returns the sessions in memory.
 func (m *Manager) Sessions() []Session {
 	var sessions []Session
 	for _, s := range m.entries() {
@@ -88,7 +87,7 @@ func (m *Manager) Sessions() []Session {
 	return sessions
 }
 
-// SubjectIn tells who is logged in in a context, or would be, as far as memory knows.
+// SubjectIn returns the subject that is logged in, or would be, as far as memory knows.
 func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
 	if session := m.entry(taxpayer).get(); session != nil && session.External {
 		return session.Subject
@@ -96,14 +95,14 @@ func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
 	return m.Subject
 }
 
-// RemembersFailure says that a request in the context would be answered by a failure of before,
-// without asking KSeF.
+// RemembersFailure says that a request would be answered by an earlier failure, without asking
+// KSeF.
 func (m *Manager) RemembersFailure(taxpayer client.ContextIdentifier) bool {
 	s := m.existingEntry(taxpayer)
 	return s != nil && s.recentFailure() != nil
 }
 
-// FailedAt is when a login or refresh in the context has failed last, as far as memory knows.
+// FailedAt returns when a login or refresh failed last, as far as memory knows.
 func (m *Manager) FailedAt(taxpayer client.ContextIdentifier) time.Time {
 	s := m.existingEntry(taxpayer)
 	if s == nil {
@@ -114,8 +113,8 @@ func (m *Manager) FailedAt(taxpayer client.ContextIdentifier) time.Time {
 	return s.failedAt
 }
 
-// Refusals are the logins that KSeF, or config by its allowed_ips, has lately refused, one for each
-// context.
+// Refusals returns the logins that KSeF, or allowed_ips of config, has lately refused, one per
+// taxpayer.
 func (m *Manager) Refusals() []error {
 	var refusals []error
 	for _, s := range m.entries() {

@@ -16,37 +16,35 @@ import (
 const (
 	// loginTimeout bounds a whole login; Vault's client gives a request 60 seconds.
 	loginTimeout = 50 * time.Second
-	// signingTimeLead is how far before the challenge a signature is dated: KSeF refuses one from
-	// its future, and its official client leads by as much.
+	// signingTimeLead is how far before its challenge a signature is dated, as by KSeF's official
+	// client: KSeF refuses one from its future.
 	signingTimeLead = time.Minute
 
 	firstPoll   = 500 * time.Millisecond
 	longestPoll = 5 * time.Second
 
-	// redeemAttempts covers the moment in which a login is done but not yet known everywhere in
-	// KSeF.
+	// redeemAttempts covers the moment in which not every part of KSeF knows that a login is done.
 	redeemAttempts = 3
 )
 
-// learnTimeout bounds what is asked besides a login, which does not depend on it.
+// learnTimeout bounds Learn, on which the login does not depend.
 const learnTimeout = 5 * time.Second
 
-// Login makes a new login, whatever there is, and keeps it in memory. It writes nothing: Save does,
-// once the configuration has been stored.
+// Login always logs in anew. It does not store the session; Save does, once the configuration has
+// been stored.
 func (m *Manager) Login(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.login(ctx, s, taxpayer) })
 	return err
 }
 
-// Verify proves that the session can be used: by a refresh, or by a login where there is none.
+// Verify proves that the session can be used: it refreshes it, or logs in where there is none.
 func (m *Manager) Verify(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	return err
 }
 
-// Prove makes sure that the manager's own signer can log in, whoever else has: by a login, or by a
-// refresh of one that it has stored before. It stores the login at once, so that none is made twice
-// and none is left behind.
+// Prove logs in with the manager's own signer and stores the session at once, or refreshes the one
+// that it has stored before.
 func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
@@ -66,8 +64,8 @@ func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) 
 	return err
 }
 
-// Save stores the context's session, unless a person has signed it: then it has been stored, and
-// may have been replaced since.
+// Save stores the session, unless it is an external one: Keep has stored that, and another may have
+// replaced it since.
 func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	session := m.entry(taxpayer).get()
 	if session == nil || session.External {
@@ -76,11 +74,11 @@ func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) e
 	return m.store(ctx, m.ConfigFingerprint, session)
 }
 
-// login signs a challenge and sees the login through to its tokens.
+// login logs in and keeps the session in memory.
 func (m *Manager) login(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
-	session, err := m.beginLogin(ctx, s, taxpayer)
+	session, err := m.newLogin(ctx, s, taxpayer)
 	if err != nil {
 		err = fmt.Errorf("logging in to KSeF in %s: %w", taxpayer, err)
 		m.OnLogin(taxpayer, err)
@@ -98,29 +96,23 @@ func (m *Manager) learn(ctx context.Context, session *Session) {
 	m.Learn(learning, session.Context, session.Access.Token)
 }
 
-func (m *Manager) beginLogin(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
+// newLogin submits a login and completes it. The number of its session is stored until the session
+// is, so that a lost one can be ended.
+func (m *Manager) newLogin(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	if m.Signer == nil {
 		return nil, m.noSigner(ctx, taxpayer)
 	}
-	challenge, err := m.auth.Challenge(ctx)
+	operation, seenFrom, err := m.submit(ctx, taxpayer)
 	if err != nil {
 		return nil, err
 	}
-	signed, err := m.Signer.SignLogin(challenge, taxpayer, challenge.Timestamp.Add(-signingTimeLead))
-	if err != nil {
-		return nil, fmt.Errorf("signing the login: %w", err)
-	}
-	operation, err := m.auth.SubmitXAdES(ctx, signed)
-	if err != nil {
-		return nil, err
-	}
-	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: taxpayer, API: m.API, Subject: m.Subject, seenFrom: challenge.ClientIP}
+	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: taxpayer, API: m.API, Subject: m.Subject, seenFrom: seenFrom}
 	m.markUnstored(ctx, s, session)
-	tokens, err := Finish(ctx, m.auth, operation)
+	tokens, err := Complete(ctx, m.auth, operation)
 	var refused *client.LoginError
 	switch {
 	case errors.As(err, &refused):
-		m.forgetUnstored(ctx, s, taxpayer, session.ReferenceNumber) // there is none
+		m.forgetUnstored(ctx, s, taxpayer, session.ReferenceNumber) // it has no session
 		return nil, err
 	case err != nil:
 		s.markLost(session.ReferenceNumber)
@@ -131,7 +123,22 @@ func (m *Manager) beginLogin(ctx context.Context, s *entry, taxpayer client.Cont
 	return session, nil
 }
 
-// noSigner tells the operator what only a person can do.
+// submit signs a challenge and submits the login. seenFrom is the address from which KSeF has seen
+// the request for the challenge.
+func (m *Manager) submit(ctx context.Context, taxpayer client.ContextIdentifier) (operation *client.Operation, seenFrom string, err error) {
+	challenge, err := m.auth.Challenge(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	signed, err := m.Signer.SignLogin(challenge, taxpayer, challenge.Timestamp.Add(-signingTimeLead))
+	if err != nil {
+		return nil, "", fmt.Errorf("signing the login: %w", err)
+	}
+	operation, err = m.auth.SubmitXAdES(ctx, signed)
+	return operation, challenge.ClientIP, err
+}
+
+// noSigner returns the error where only an external login would help.
 func (m *Manager) noSigner(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	if m.Undecided != nil {
 		if err := m.Undecided(ctx, taxpayer); err != nil {
@@ -144,9 +151,9 @@ func (m *Manager) noSigner(ctx context.Context, taxpayer client.ContextIdentifie
 	}
 }
 
-// Finish waits until KSeF has decided a submitted login and redeems it. A refusal is a
-// *client.LoginError. It ends with ctx.
-func Finish(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
+// Complete polls a login that was submitted with a signature or a KSeF token until KSeF has
+// decided, and redeems it. It fails with a *client.LoginError where KSeF refuses the login.
+func Complete(ctx context.Context, api *client.Client, operation *client.Operation) (*client.Tokens, error) {
 	poll := firstPoll
 	for {
 		state, err := api.LoginStatus(ctx, operation)

@@ -1,9 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package session keeps one live KSeF login per context: it logs in when there is none, refreshes
-// it ahead of its end, stores it so that a restart or a failover does not log in again, and ends it
-// when its configuration goes.
+// Package session keeps one KSeF session per taxpayer: it logs in where there is none, refreshes
+// the session ahead of its end, stores it so that a restart or a failover does not log in again,
+// and ends it with its configuration.
 package session
 
 import (
@@ -23,47 +23,45 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// ErrEnded is the answer of a manager whose configuration has gone.
-var ErrEnded = errors.New("the configuration has changed meanwhile; ask again")
+// ErrEnded is returned by a manager whose configuration is no longer in force.
+var ErrEnded = errors.New("the configuration has changed; ask again")
 
-// Signer makes the signed document of a login.
+// Signer signs logins.
 type Signer interface {
-	// SignLogin returns the AuthTokenRequest for the challenge and context, signed as of the given
-	// time.
+	// SignLogin returns the signed AuthTokenRequest for the challenge and taxpayer.
 	SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error)
 }
 
 // Options are what a Manager works with.
 type Options struct {
 	Client *client.Client
-	// API identifies the KSeF that Client leads to; sessions of another are neither used nor ended
-	// here. "" takes the client's address.
+	// API identifies the KSeF that Client leads to: sessions of another are neither used nor ended.
+	// "" stands for the client's address.
 	API string
-	// Limiter admits the manager's own requests. The zero context is that of logins, which KSeF
-	// counts per address. nil admits all.
+	// Limiter admits the manager's own requests; the zero taxpayer stands for logins, which KSeF
+	// counts per source address. nil admits all.
 	Limiter func(client.ContextIdentifier) client.Limiter
-	// Signer is nil where the configuration has no credential: then there are only the logins that
-	// a person has signed.
+	// Signer is nil where the configuration has no credential: then all logins are external.
 	Signer  Signer
 	Storage logical.Storage
-	// ConfigFingerprint tells apart logins made under different configurations: a stored session
-	// with another identity is not used.
+	// ConfigFingerprint tells the configurations of stored sessions apart: a session of another is
+	// not used.
 	ConfigFingerprint string
-	// ExternalFingerprint is the identity of logins signed outside of Vault, which every
-	// configuration of the same API may use. It differs from Identity.
+	// ExternalFingerprint stands in its place for external logins, which all configurations of the
+	// same API share.
 	ExternalFingerprint string
-	// AllowedIPs are the addresses that the manager's own logins are bound to, as config has them;
-	// they are for the texts of errors.
+	// AllowedIPs are the addresses to which config binds the manager's logins, for the texts of
+	// errors.
 	AllowedIPs []string
-	// Subject identifies who signs, as KSeF knows him.
+	// Subject is as whom Signer signs.
 	Subject string
-	// Undecided returns an error that tells of a login in a context that a person has signed and
-	// KSeF has not decided, nil where there is none; nil is allowed.
+	// Undecided returns an error that describes an external login that KSeF has not decided, nil
+	// for none; nil is allowed.
 	Undecided func(context.Context, client.ContextIdentifier) error
-	// OnLogin is called after each new login and each that failed; nil is allowed.
+	// OnLogin is called after each login, with the error of one that failed; nil is allowed.
 	OnLogin func(client.ContextIdentifier, error)
-	// Learn is called with the access token of each new login, to ask KSeF what holds for it; nil
-	// is allowed.
+	// Learn is called with the access token of each new login, to ask KSeF for its limits; nil is
+	// allowed.
 	Learn  func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret)
 	Logger hclog.Logger
 }
@@ -82,10 +80,8 @@ type Manager struct {
 
 // NewManager returns a manager without any session in memory.
 func NewManager(options Options) *Manager {
-	manager := &Manager{Options: options, auth: options.Client, contexts: make(map[client.ContextIdentifier]*entry)}
-	if options.Limiter != nil {
-		manager.auth = options.Client.WithLimiter(options.Limiter(client.ContextIdentifier{}))
-	}
+	manager := &Manager{Options: options, contexts: make(map[client.ContextIdentifier]*entry)}
+	manager.auth = manager.limitedClient(client.ContextIdentifier{})
 	if manager.API == "" {
 		manager.API = options.Client.URL()
 	}
@@ -101,27 +97,38 @@ func NewManager(options Options) *Manager {
 	return manager
 }
 
-// Auth is KSeF for the requests of logins.
+func (m *Manager) limitedClient(taxpayer client.ContextIdentifier) *client.Client {
+	if m.Limiter == nil {
+		return m.Client
+	}
+	return m.Client.WithLimiter(m.Limiter(taxpayer))
+}
+
+// Auth returns the client for the requests of logins.
 func (m *Manager) Auth() *client.Client { return m.auth }
 
-// ReplaceWith ends the manager without ending its sessions: requests in progress go on under those
-// of its successor, which are of the same subject.
+// ReplaceWith ends the manager without ending its sessions. Requests in progress continue under the
+// sessions of the successor, which has the same subject.
 func (m *Manager) ReplaceWith(successor *Manager) {
 	m.replacedBy.Store(successor)
 	m.ended.Store(true)
 }
 
-// successor is who has taken over where this manager has failed and has ended meanwhile; nil for
-// nobody.
-func (m *Manager) successor(err error) *Manager {
+// orSuccessor calls do with m and, where that fails because m has been replaced, with its
+// successor.
+func (m *Manager) orSuccessor(do func(*Manager) (*Session, error)) (*Session, error) {
+	session, err := do(m)
 	if err == nil || !m.ended.Load() {
-		return nil
+		return session, err
 	}
-	return m.replacedBy.Load()
+	if successor := m.replacedBy.Load(); successor != nil {
+		return successor.orSuccessor(do)
+	}
+	return session, err
 }
 
-// withEntry does something about a context's session while nobody else does, what storage knows of
-// it being loaded.
+// withEntry calls do with the taxpayer's entry, loaded from storage, one caller at a time. After a
+// success it ends the sessions that are no longer used.
 func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifier, do func(*entry) (*Session, error)) (*Session, error) {
 	s := m.entry(taxpayer)
 	if err := s.lock.Acquire(ctx, 1); err != nil {
@@ -141,7 +148,7 @@ func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifi
 	return out, err
 }
 
-// load reads the stored session once per process and context.
+// load reads the stored session once per process and taxpayer.
 func (m *Manager) load(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) error {
 	if s.isLoaded() {
 		return nil
@@ -151,7 +158,7 @@ func (m *Manager) load(ctx context.Context, s *entry, taxpayer client.ContextIde
 		return err
 	}
 	if err := m.loadUnstored(ctx, s, taxpayer); err != nil {
-		m.Logger.Warn("sessions that nobody uses may stay open in KSeF for 7 days", "context", taxpayer, "error", err)
+		m.Logger.Warn("sessions that are no longer used may stay open in KSeF for 7 days", "context", taxpayer, "error", err)
 	}
 	s.finishLoad(session)
 	return nil
@@ -169,7 +176,7 @@ func (m *Manager) entry(taxpayer client.ContextIdentifier) *entry {
 	return s
 }
 
-// existingEntry is nil for a context that has none, and makes none.
+// existingEntry returns nil where entry would make one.
 func (m *Manager) existingEntry(taxpayer client.ContextIdentifier) *entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,23 +189,23 @@ func (m *Manager) entries() []*entry {
 	return slices.Collect(maps.Values(m.contexts))
 }
 
-// Forget drops what is in memory for a context, so that the next use reads storage: another node
-// has changed it.
+// Forget drops a taxpayer's entry from memory, so that the next use reads storage. in is the
+// taxpayer as ContextOf returns it.
 func (m *Manager) Forget(in string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for candidate := range m.contexts {
-		if candidate.String() == in {
-			delete(m.contexts, candidate)
+	for taxpayer := range m.contexts {
+		if taxpayer.String() == in {
+			delete(m.contexts, taxpayer)
 		}
 	}
 }
 
-// idleAfter is how long a context without a session stays in memory after its last use.
+// idleAfter is how long an entry without a session stays in memory after its last use.
 const idleAfter = time.Hour
 
-// DropIdle takes contexts out of memory that have no session and that nobody has used for an hour.
-// Storage keeps what it has of them.
+// DropIdle drops the entries without a session that have not been used for an hour. Storage keeps
+// what it has of them.
 func (m *Manager) DropIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -139,7 +139,7 @@ func TestSameAccessToken(t *testing.T) {
 			m.Forget(taxpayer.String())
 			_, err := m.Replace(t.Context(), taxpayer, &refused)
 			require.NoError(t, err)
-			require.Equal(t, []int{1, 1, 1}, k.made(), "nobody has given it anew")
+			require.Equal(t, []int{1, 1, 1}, k.made(), "KSeF has not given it anew")
 		})
 	})
 }

@@ -15,9 +15,9 @@ import (
 // refreshMargin is how long before its end an access token is replaced; KSeF's live for 15 minutes.
 const refreshMargin = 90 * time.Second
 
-// Access returns an access token for the context that is valid now, logging in or refreshing where
-// needed. A failure is remembered for a while: those who have waited for it share it, and a login
-// that KSeF refuses is not repeated with each request.
+// Access returns an access token that is valid now, by a refresh or a login where needed. Failures
+// are remembered for a while: waiting callers share them, and a login that KSeF refuses is not
+// repeated with each request.
 func (m *Manager) Access(ctx context.Context, taxpayer client.ContextIdentifier) (client.Secret, error) {
 	session, err := m.usable(ctx, taxpayer)
 	if err != nil {
@@ -26,125 +26,102 @@ func (m *Manager) Access(ctx context.Context, taxpayer client.ContextIdentifier)
 	return session.Access.Token, nil
 }
 
-// usable is Access with the session that the access token belongs to.
+// usable returns a session whose access token is valid now.
 func (m *Manager) usable(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	session, err := m.access(ctx, taxpayer)
-	if successor := m.successor(err); successor != nil {
-		return successor.usable(ctx, taxpayer)
-	}
-	return session, err
-}
-
-func (m *Manager) access(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	if m.ended.Load() {
-		return nil, ErrEnded
-	}
-	s := m.entry(taxpayer)
-	if session := s.get(); session.fresh() {
-		return session, nil
-	}
-	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() {
-			return session, nil
-		}
-		if err := s.recentFailure(); err != nil {
-			return nil, err
-		}
-		return m.renew(ctx, s, taxpayer)
+	return m.orSuccessor(func(m *Manager) (*Session, error) {
+		return m.freshOr(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	})
 }
 
-// AtHand returns the session that there is, with an access token that is valid now: by a refresh at
-// most, never by a login. It is nil where only a login would help.
+// AtHand is like Access, but never logs in: it returns nil where only a login would help.
 func (m *Manager) AtHand(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	if session := m.inMemory(taxpayer); session.fresh() {
-		return session, nil
-	}
-	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() {
-			return session, nil
-		}
-		if err := s.recentFailure(); err != nil {
-			return nil, err
-		}
-		return m.refresh(ctx, s, s.get())
-	})
-	if errors.Is(err, errOver) {
+	session, err := m.freshOr(ctx, taxpayer, func(s *entry) (*Session, error) { return m.refresh(ctx, s, s.get()) })
+	if errors.Is(err, errNotRefreshable) {
 		return nil, nil
 	}
 	return session, err
 }
 
-// Replace returns a session with another access token after KSeF has refused that of the given one
-// with a 401: a refreshed one, and where that is refused too, that of a new login.
-func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
-	session, err := m.replace(ctx, taxpayer, refused)
-	if successor := m.successor(err); successor != nil {
-		return successor.Replace(ctx, taxpayer, refused)
+// freshOr returns the session in memory, or what renew returns where its access token is not valid
+// for long enough.
+func (m *Manager) freshOr(ctx context.Context, taxpayer client.ContextIdentifier, renew func(*entry) (*Session, error)) (*Session, error) {
+	if m.ended.Load() {
+		return nil, ErrEnded
 	}
-	return session, err
-}
-
-func (m *Manager) replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
+	if session := m.entry(taxpayer).get(); session.fresh() {
+		return session, nil
+	}
 	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		session := s.get()
-		if session.fresh() && !session.hasAccessOf(refused) {
+		if session := s.get(); session.fresh() {
 			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
 			return nil, err
 		}
-		if session != nil && session.replaced {
-			return m.loginAgain(ctx, s, taxpayer)
-		}
-		renewed, err := m.renew(ctx, s, taxpayer)
-		if err == nil {
-			s.markReplaced()
-		}
-		return renewed, err
+		return renew(s)
 	})
 }
 
-// rebind returns a session that is bound to the present address of this node, after KSeF has
-// refused a request under the given one for its address: that of a new login, as another node may
-// have made the one before.
+// Replace returns a session with another access token after a 401: the token is refreshed, and
+// where a refreshed one is refused too, a new login is made.
+func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
+	return m.orSuccessor(func(m *Manager) (*Session, error) {
+		return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
+			session := s.get()
+			if session.fresh() && !session.hasAccessOf(refused) {
+				return session, nil
+			}
+			if err := s.recentFailure(); err != nil {
+				return nil, err
+			}
+			if session != nil && session.replaced {
+				return m.loginAgain(ctx, s, taxpayer)
+			}
+			renewed, err := m.renew(ctx, s, taxpayer)
+			if err == nil {
+				s.markReplaced()
+			}
+			return renewed, err
+		})
+	})
+}
+
+// rebind returns a session of a new login, after KSeF has refused a request for its address:
+// another node, at another address, may have made the login before.
 func (m *Manager) rebind(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session, cause error) (*Session, error) {
 	if refused.External {
 		return nil, m.addressError(ctx, refused, cause)
 	}
-	session, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
-			return session, nil
-		}
-		if err := s.recentFailure(); err != nil {
-			return nil, err
-		}
-		return m.loginAgain(ctx, s, taxpayer)
+	return m.orSuccessor(func(m *Manager) (*Session, error) {
+		return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
+			if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
+				return session, nil
+			}
+			if err := s.recentFailure(); err != nil {
+				return nil, err
+			}
+			return m.loginAgain(ctx, s, taxpayer)
+		})
 	})
-	if successor := m.successor(err); successor != nil {
-		return successor.rebind(ctx, taxpayer, refused, cause)
-	}
-	return session, err
 }
 
-// renew replaces the session's access token: by a refresh, or where KSeF no longer accepts the
-// session, by one login.
+// renew refreshes the access token, or logs in where KSeF no longer accepts the session.
 func (m *Manager) renew(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	session, err := m.refresh(ctx, s, s.get())
-	if errors.Is(err, errOver) {
+	if errors.Is(err, errNotRefreshable) {
 		return m.loginAgain(ctx, s, taxpayer)
 	}
 	return session, err
 }
 
-// errOver is the answer where only a login helps.
-var errOver = errors.New("KSeF no longer accepts the session")
+// errNotRefreshable is returned where only a login helps.
+var errNotRefreshable = errors.New("KSeF no longer accepts the session")
 
-// refresh gets a new access token for a session, and keeps both. It fails with errOver where there
-// is no session, or none that KSeF accepts.
+// refresh gets a new access token for a session and keeps both. It returns errNotRefreshable where
+// there is no session, or none that KSeF accepts.
 func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Session, error) {
 	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
-		return nil, errOver
+		return nil, errNotRefreshable
 	}
 	access, err := m.auth.Refresh(ctx, session.Refresh.Token)
 	switch {
@@ -153,7 +130,7 @@ func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Ses
 		s.set(refreshed)
 		return refreshed, nil
 	case client.IsAddressRefused(err) && session.External:
-		// Another node may go on with a login that only a person can repeat.
+		// It stays: another node may use it, and only a person can repeat it.
 		err = m.addressError(ctx, session, err)
 		s.fail(ctx, err)
 		return nil, err
@@ -161,22 +138,22 @@ func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Ses
 		m.Logger.Info("KSeF no longer accepts the session", "context", session.Context, "reason", err)
 		s.refuse(session)
 		m.drop(ctx, s, session)
-		return nil, errOver
+		return nil, errNotRefreshable
 	}
 	err = fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err)
 	s.fail(ctx, err)
 	return nil, err
 }
 
-// loginAgain logs in and stores the session. Where only a person can do that, he may have brought a
-// login past this manager.
+// loginAgain logs in and stores the session. Without a signer it looks for an external login that
+// another manager has stored.
 func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	newer, err := m.newerExternal(ctx, s, taxpayer)
 	if err != nil {
 		s.fail(ctx, err)
 		return nil, err
 	}
-	if refreshed, err := m.refresh(ctx, s, newer); !errors.Is(err, errOver) {
+	if refreshed, err := m.refresh(ctx, s, newer); !errors.Is(err, errNotRefreshable) {
 		return refreshed, err
 	}
 	before := s.get()
@@ -192,7 +169,7 @@ func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.Cont
 		m.retire(ctx, s, before)
 	}
 	if err := m.store(ctx, m.ConfigFingerprint, session); err != nil {
-		// The login holds in memory; losing it costs one more login later.
+		// The session stays in memory: without it in storage, the next start logs in again.
 		m.Logger.Warn("the KSeF session could not be stored", "context", taxpayer, "error", err)
 	}
 	return session, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// atMost is a gate that fails the test's requests beyond a number.
+// atMost is a limiter that fails the test's requests beyond a number.
 type atMost struct{ left *int }
 
 func (g atMost) Admit(context.Context, string) (client.Permit, error) {

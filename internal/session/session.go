@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Session is a login that lives.
+// Session is a login that has been redeemed.
 type Session struct {
 	// ReferenceNumber is KSeF's number of the login.
 	ReferenceNumber string
@@ -19,22 +19,21 @@ type Session struct {
 	Since           time.Time
 	// API identifies the KSeF that has opened it.
 	API string
-	// Subject is who has signed the login, as KSeF knows him; "" where the signature does not tell.
+	// Subject is who has signed the login; "" where the signature does not say.
 	Subject string
-	// External says that a person has signed the login outside of Vault: it cannot be repeated
-	// without him.
+	// External says that the login was signed outside of Vault: Vault cannot repeat it.
 	External bool
-	// AllowedIPs are the addresses that the login of a person was signed for, as config had them.
+	// AllowedIPs are the addresses to which an external login is bound, as config had them.
 	AllowedIPs []string
 
-	// seenFrom is the address from which KSeF has seen the login begin; "" where it is not known.
+	// seenFrom is the address from which KSeF has seen the login begin; "" for unknown.
 	seenFrom string
-	// replaced says that the access token stands for one that KSeF refused.
+	// replaced says that the access token is the replacement of one that KSeF has refused.
 	replaced bool
-	// renewal is the login or refresh that gave the access token; nil for one that came from
-	// storage or from an external login.
+	// renewal is the login or refresh that gave the access token; nil for one from storage or from
+	// an external login.
 	renewal *renewal
-	// key is where the session was read from; "" for one in memory alone.
+	// key is where the session was read from; "" for one that was not.
 	key string
 }
 
@@ -48,12 +47,11 @@ func (s *Session) withAccess(access client.Bearer) *Session {
 	return &next
 }
 
-// renewal tells access tokens apart. Their text does not: KSeF gives the same one twice within a
-// second (ksef-api issue 385).
+// renewal tells access tokens apart, since KSeF gives the same text twice within a second (ksef-api
+// issue 385).
 type renewal struct{ _ byte }
 
-// hasAccessOf says that the access token is the one that KSeF has refused, and not the same text
-// that KSeF has given anew since.
+// hasAccessOf says that the access token is the refused one, and not the same text given anew.
 func (s *Session) hasAccessOf(refused *Session) bool {
 	return s.Access.Token == refused.Access.Token && (s.renewal == nil || s.renewal == refused.renewal)
 }

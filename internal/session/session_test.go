@@ -218,14 +218,14 @@ func TestALostRedeemNeedsANewLogin(t *testing.T) {
 
 func TestALoginThatKSeFRefusesSaysWhy(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
-		var told error
-		f.options.OnLogin = func(_ client.ContextIdentifier, err error) { told = err }
+		var reported error
+		f.options.OnLogin = func(_ client.ContextIdentifier, err error) { reported = err }
 		m := session.NewManager(f.options)
 		_, err := m.Access(t.Context(), client.ContextIdentifier{Type: client.ContextNIP, Value: "1111111111"})
 		var refused *client.LoginError
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, 415, refused.Status.Code)
-		require.ErrorIs(t, told, err)
+		require.ErrorIs(t, reported, err)
 	})
 }
 

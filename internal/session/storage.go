@@ -18,11 +18,11 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StoragePrefix is where sessions lie. They hold bearer tokens: the prefix belongs among the
+// StoragePrefix is where sessions lie. They contain bearer tokens: the prefix belongs among the
 // seal-wrapped paths.
 const StoragePrefix = "sessions/"
 
-// stored is a session as it lies in storage. It is the one place where its tokens are written out.
+// stored is a session as it lies in storage. Its tokens are written out nowhere else.
 type stored struct {
 	Version         int                      `json:"version"`
 	Identity        string                   `json:"identity"`
@@ -41,24 +41,24 @@ type stored struct {
 
 const storedVersion = 1
 
-// folder keeps the logins of one configuration apart from those of the next, so that both can be
-// open while one takes the other's place.
-func folder(identity string) string {
-	sum := sha256.Sum256([]byte(identity))
+// prefixOf keeps the sessions of one configuration apart from those of the next, so that both can
+// be open while one replaces the other.
+func prefixOf(fingerprint string) string {
+	sum := sha256.Sum256([]byte(fingerprint))
 	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
 }
 
-func storageKey(identity string, taxpayer client.ContextIdentifier) string {
-	return folder(identity) + taxpayer.String()
+func storageKey(fingerprint string, taxpayer client.ContextIdentifier) string {
+	return prefixOf(fingerprint) + taxpayer.String()
 }
 
-// ContextOf returns the context whose session lies at a key below StoragePrefix, in the form of
-// client.Context.String.
+// ContextOf returns the taxpayer whose session lies at a key below StoragePrefix, in the form of
+// client.ContextIdentifier.String.
 func ContextOf(key string) string { return path.Base(key) }
 
-func save(ctx context.Context, storage logical.Storage, identity string, session *Session) error {
-	entry, err := logical.StorageEntryJSON(storageKey(identity, session.Context), stored{
-		Version: storedVersion, Identity: identity, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
+func save(ctx context.Context, storage logical.Storage, fingerprint string, session *Session) error {
+	entry, err := logical.StorageEntryJSON(storageKey(fingerprint, session.Context), stored{
+		Version: storedVersion, Identity: fingerprint, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
 		Access: session.Access.Token.Reveal(), AccessUntil: session.Access.ValidUntil,
 		Refresh: session.Refresh.Token.Reveal(), RefreshUntil: session.Refresh.ValidUntil,
 		Since: session.Since, API: session.API, Subject: session.Subject, External: session.External, AllowedIPs: session.AllowedIPs,
@@ -72,9 +72,9 @@ func save(ctx context.Context, storage logical.Storage, identity string, session
 	return nil
 }
 
-// load returns nil where nothing that can be read is stored.
-func load(ctx context.Context, storage logical.Storage, identity string, taxpayer client.ContextIdentifier) (*Session, error) {
-	session, err := read(ctx, storage, storageKey(identity, taxpayer))
+// load returns nil where there is no session, or none that can be read.
+func load(ctx context.Context, storage logical.Storage, fingerprint string, taxpayer client.ContextIdentifier) (*Session, error) {
+	session, err := read(ctx, storage, storageKey(fingerprint, taxpayer))
 	if err != nil {
 		return nil, fmt.Errorf("reading the session of %s: %w", taxpayer, err)
 	}
@@ -89,9 +89,9 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 	var found stored
 	err = entry.DecodeJSON(&found)
 	if err != nil || found.Version != storedVersion || storageKey(found.Identity, found.Context) != key {
-		// Nobody can use it. If it cannot be deleted, the next login overwrites it.
+		// If it cannot be deleted, the next login overwrites it.
 		_ = storage.Delete(ctx, key)
-		return nil, nil //nolint:nilerr // a session that cannot be read is one that has ended
+		return nil, nil //nolint:nilerr // an unreadable session counts as one that has ended
 	}
 	return &Session{
 		ReferenceNumber: found.ReferenceNumber, Context: found.Context,
@@ -103,14 +103,14 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 }
 
 // list returns the stored sessions of one configuration.
-func list(ctx context.Context, storage logical.Storage, folder string) ([]*Session, error) {
-	names, err := storage.List(ctx, folder)
+func list(ctx context.Context, storage logical.Storage, prefix string) ([]*Session, error) {
+	names, err := storage.List(ctx, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
 	var sessions []*Session
 	for _, name := range names {
-		session, err := read(ctx, storage, folder+name)
+		session, err := read(ctx, storage, prefix+name)
 		if err != nil {
 			return nil, fmt.Errorf("reading the session of %s: %w", name, err)
 		}
@@ -123,17 +123,17 @@ func list(ctx context.Context, storage logical.Storage, folder string) ([]*Sessi
 
 // listAll returns the stored sessions of all configurations.
 func listAll(ctx context.Context, storage logical.Storage) ([]*Session, error) {
-	folders, err := storage.List(ctx, StoragePrefix)
+	names, err := storage.List(ctx, StoragePrefix)
 	if err != nil {
 		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
 	var sessions []*Session
-	failures := make([]error, 0, len(folders))
-	for _, folder := range folders {
-		if !strings.HasSuffix(folder, "/") {
+	failures := make([]error, 0, len(names))
+	for _, name := range names {
+		if !strings.HasSuffix(name, "/") {
 			continue
 		}
-		found, err := list(ctx, storage, StoragePrefix+folder)
+		found, err := list(ctx, storage, StoragePrefix+name)
 		failures = append(failures, err)
 		sessions = append(sessions, found...)
 	}

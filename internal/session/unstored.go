@@ -17,20 +17,19 @@ import (
 )
 
 // UnstoredPrefix is where the numbers of sessions lie whose tokens are not in storage: those of
-// logins in progress, and those that were lost in the last step. They are no secret.
+// logins in progress, and lost ones. They are no secret.
 const UnstoredPrefix = "unstored-sessions/"
 
 const (
-	// loginsEndWithin is the age from which a session that is not stored belongs to no login in
-	// progress.
+	// loginsEndWithin is the age from which an unstored session belongs to no login in progress.
 	loginsEndWithin = 5 * time.Minute
-	// sessionsLast is longer than KSeF's sessions last: 7 days.
+	// sessionsLast is more than the 7 days of KSeF's sessions.
 	sessionsLast = 8 * 24 * time.Hour
-	// endedShown is how long storage keeps a session that has ended by itself.
+	// endedShown is how long storage keeps a session that has expired.
 	endedShown = 24 * time.Hour
-	// retryEnding is the pause after a session could not be ended.
+	// retryEnding is the pause after a failure to end a session.
 	retryEnding = 10 * time.Minute
-	// maxUnstored bounds what is remembered of one context.
+	// maxUnstored bounds the numbers of one taxpayer.
 	maxUnstored = 20
 )
 
@@ -44,7 +43,7 @@ type unstored struct {
 	number string
 	// kept says that storage has the number.
 	kept bool
-	// lost says that its login has failed: nobody uses it.
+	// lost says that it is not used, as its login has failed or it has been replaced.
 	lost bool
 }
 
@@ -64,7 +63,7 @@ func newUnstored(session *Session) unstored {
 	return unstored{Version: storedVersion, API: session.API, Subject: session.Subject, Since: time.Now().UTC(), number: session.ReferenceNumber}
 }
 
-// saveUnstored is told the slot that remembers the session; nil for none.
+// saveUnstored stores a number. s is the entry that has it; nil for none.
 func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier, one unstored) {
 	entry, err := logical.StorageEntryJSON(unstoredKey(taxpayer, one.number), one)
 	if err == nil {
@@ -80,8 +79,8 @@ func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.Co
 	}
 }
 
-// SaveUnstored stores the numbers that storage did not take before. It is for a manager that is
-// about to be replaced by another of the same storage.
+// SaveUnstored tries again to store the numbers that could not be stored. It is for a manager that
+// is about to be replaced by another of the same storage.
 func (m *Manager) SaveUnstored(ctx context.Context) {
 	m.mu.Lock()
 	contexts := maps.Clone(m.contexts)
@@ -95,8 +94,8 @@ func (m *Manager) SaveUnstored(ctx context.Context) {
 	}
 }
 
-// TakeUnstored remembers the sessions that a manager of the same storage has left which is never
-// put in force. What this one knows of storage it has read before.
+// TakeUnstored takes over the numbers of a manager of the same storage that is never put in force:
+// this manager may have read storage before.
 func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
 	from.mu.Lock()
 	contexts := maps.Clone(from.contexts)
@@ -120,8 +119,8 @@ func (m *Manager) deleteUnstored(ctx context.Context, taxpayer client.ContextIde
 	}
 }
 
-// Lost notes that nobody holds the session of a login, so that it is ended after the next one. kept
-// says that it is the one that is stored, and not lost at all.
+// Lost marks the session of a login as lost, so that it is ended after the next one. kept says that
+// it is the one that is stored, and not lost.
 func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err error) {
 	known, err := m.Known(ctx, session.Context)
 	if err != nil || (known != nil && known.ReferenceNumber == session.ReferenceNumber) {
@@ -133,8 +132,8 @@ func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err er
 	return false, nil
 }
 
-// retire notes that a session is no longer used that may still be open in KSeF, also where KSeF has
-// refused it.
+// retire marks a session as no longer used. It may still be open in KSeF, also where KSeF has
+// refused its tokens.
 func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
 	if before == nil || time.Now().After(before.Refresh.ValidUntil) {
 		return
@@ -143,10 +142,10 @@ func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
 	s.markLost(before.ReferenceNumber)
 }
 
-// store keeps a session under an identity of the manager's, and remembers the number of one that it
-// overwrites, such as a deletion of config that did not come to its end has left.
-func (m *Manager) store(ctx context.Context, identity string, session *Session) error {
-	before, err := load(ctx, m.Storage, identity, session.Context)
+// store stores a session under one of the manager's fingerprints, and marks the one that it
+// overwrites as lost, such as an unfinished deletion of config has left.
+func (m *Manager) store(ctx context.Context, fingerprint string, session *Session) error {
+	before, err := load(ctx, m.Storage, fingerprint, session.Context)
 	if err != nil {
 		return err
 	}
@@ -155,7 +154,7 @@ func (m *Manager) store(ctx context.Context, identity string, session *Session) 
 	if overwrites {
 		m.markUnstored(ctx, s, before)
 	}
-	if err := save(ctx, m.Storage, identity, session); err != nil {
+	if err := save(ctx, m.Storage, fingerprint, session); err != nil {
 		return err
 	}
 	if overwrites {
@@ -189,8 +188,8 @@ func (m *Manager) loadUnstored(ctx context.Context, s *entry, taxpayer client.Co
 	return nil
 }
 
-// endUnstored ends the sessions of a context that nobody holds, under the one that works. What
-// cannot be ended now is tried again later.
+// endUnstored ends the taxpayer's lost sessions under the one that works. Those that cannot be
+// ended are tried again later.
 func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 	session := s.get()
 	if session == nil || !s.mayEnd() {
@@ -201,7 +200,7 @@ func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 	for _, one := range s.listUnstored() {
 		switch ended, err := m.endOne(ctx, session, one); {
 		case err != nil:
-			m.Logger.Warn("a KSeF session that nobody uses could not be ended yet", "context", session.Context, "session", one.number, "error", err)
+			m.Logger.Warn("a KSeF session that is no longer used could not be ended yet", "context", session.Context, "session", one.number, "error", err)
 			s.pauseEnding()
 			return
 		case ended:
@@ -210,7 +209,7 @@ func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 	}
 }
 
-// endOne ends one session that nobody holds, if it is one. ended is false for one that must stay.
+// endOne ends an unstored session if it is lost. ended is false for one that must stay.
 func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (ended bool, err error) {
 	age := time.Since(one.Since)
 	switch {
@@ -224,21 +223,17 @@ func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (e
 	if stored, err := m.isStored(ctx, session.Context, one.number); err != nil || stored {
 		return stored, err // only its number was not forgotten
 	}
-	api := m.Client
-	if m.Limiter != nil {
-		api = api.WithLimiter(m.Limiter(session.Context))
-	}
-	err = api.WithTokenSource(session.Access.Token).EndSessionByNumber(ctx, one.number)
+	err = m.limitedClient(session.Context).WithTokenSource(session.Access.Token).EndSessionByNumber(ctx, one.number)
 	if err != nil && (!hasEnded(err) || client.IsUnauthorized(err)) {
 		return false, err
 	}
-	m.Logger.Info("ended a KSeF session that nobody used", "context", session.Context, "session", one.number)
+	m.Logger.Info("ended a KSeF session that was no longer used", "context", session.Context, "session", one.number)
 	return true, nil
 }
 
 func (m *Manager) isStored(ctx context.Context, taxpayer client.ContextIdentifier, number string) (bool, error) {
-	for _, identity := range []string{m.ConfigFingerprint, m.ExternalFingerprint} {
-		session, err := load(ctx, m.Storage, identity, taxpayer)
+	for _, fingerprint := range []string{m.ConfigFingerprint, m.ExternalFingerprint} {
+		session, err := load(ctx, m.Storage, fingerprint, taxpayer)
 		if err != nil {
 			return false, err
 		}
@@ -249,8 +244,7 @@ func (m *Manager) isStored(ctx context.Context, taxpayer client.ContextIdentifie
 	return false, nil
 }
 
-// DropUnstored forgets the numbers of sessions that have ended by themselves, in contexts that
-// nobody may ever use again.
+// DropUnstored deletes the numbers of expired sessions, whose taxpayers may never be used again.
 func DropUnstored(ctx context.Context, storage logical.Storage) error {
 	// Not CollectKeysWithPrefix, which goes through all of the storage.
 	view := logical.NewStorageView(storage, UnstoredPrefix)
@@ -269,8 +263,8 @@ func DropUnstored(ctx context.Context, storage logical.Storage) error {
 	return errors.Join(failures...)
 }
 
-// DropEnded deletes sessions from storage that have ended by themselves a day ago or earlier, in
-// contexts that nobody may ever use again.
+// DropEnded deletes sessions that expired more than a day ago, whose taxpayers may never be used
+// again.
 func DropEnded(ctx context.Context, storage logical.Storage) error {
 	stored, err := listAll(ctx, storage)
 	failures := []error{err}
@@ -282,8 +276,8 @@ func DropEnded(ctx context.Context, storage logical.Storage) error {
 	return errors.Join(failures...)
 }
 
-// readUnstored takes an entry that cannot be decoded for one of no login in progress: its key says
-// enough.
+// readUnstored takes an entry that cannot be decoded for one of no login in progress: its key has
+// the number.
 func readUnstored(ctx context.Context, storage logical.Storage, key string) (unstored, error) {
 	entry, err := storage.Get(ctx, key)
 	if err != nil {

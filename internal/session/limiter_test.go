@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// open is a gate that admits everything.
+// open is a limiter that admits everything.
 type open struct{}
 
 func (open) Admit(context.Context, string) (client.Permit, error) { return open{}, nil }
