@@ -50,7 +50,7 @@ func (f *fixture) open() int {
 	return open
 }
 
-func TestWithoutASignerOnlyAPersonsLoginWorks(t *testing.T) {
+func TestExternal_isTheOnlyLoginWithoutASigner(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := f.external()
 		_, err := m.Access(t.Context(), taxpayer)
@@ -71,7 +71,7 @@ func TestWithoutASignerOnlyAPersonsLoginWorks(t *testing.T) {
 	})
 }
 
-func TestAPersonsLoginTakesThePlaceOfTheOneBefore(t *testing.T) {
+func TestExternal_replacesTheOneBefore(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := f.external()
 		require.NoError(t, m.Keep(t.Context(), f.signed(clerk)))
@@ -82,7 +82,7 @@ func TestAPersonsLoginTakesThePlaceOfTheOneBefore(t *testing.T) {
 	})
 }
 
-func TestALoginThatWasBroughtPastAManagerIsFound(t *testing.T) {
+func TestExternal_storedByAnotherManagerIsFound(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		other := f.external()
 		_, err := other.Access(t.Context(), taxpayer)
@@ -93,7 +93,7 @@ func TestALoginThatWasBroughtPastAManagerIsFound(t *testing.T) {
 	})
 }
 
-func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
+func TestReplaceWith(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		first, second, third := f.own("first", clerk), f.own("second", clerk), f.own("third", clerk)
 		f.works(first)
@@ -109,7 +109,7 @@ func TestRequestsGoOnUnderTheManagerThatHasTakenOver(t *testing.T) {
 	})
 }
 
-func TestASignerIsProvenByItsOwnLogin(t *testing.T) {
+func TestProve(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		require.NoError(t, f.external().Keep(t.Context(), f.signed(clerk)))
 		require.NoError(t, f.own("next", clerk).Prove(t.Context(), taxpayer))
@@ -123,7 +123,7 @@ func TestASignerIsProvenByItsOwnLogin(t *testing.T) {
 	})
 }
 
-func TestWhatHasBeenSupersededIsEndedAndNothingElse(t *testing.T) {
+func TestSupersede(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		before := f.own("before", clerk)
 		f.works(before)

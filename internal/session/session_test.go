@@ -86,7 +86,7 @@ func apiOf(m *session.Manager) *client.Client {
 
 func elapse(d time.Duration) { <-time.After(d) }
 
-func TestOneLoginServesAllWhoAskAtOnce(t *testing.T) {
+func TestLogin_servesConcurrentRequests(t *testing.T) {
 	inBubble(t, simulator.Options{LoginDelay: 3 * time.Second}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		var wait sync.WaitGroup
@@ -101,7 +101,7 @@ func TestOneLoginServesAllWhoAskAtOnce(t *testing.T) {
 	})
 }
 
-func TestASessionIsRefreshedAheadOfItsEndAndLogsInWhenTheRefreshTokenHasEnded(t *testing.T) {
+func TestRefresh_aheadOfTheEnd(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		for range 24 {
@@ -116,7 +116,7 @@ func TestASessionIsRefreshedAheadOfItsEndAndLogsInWhenTheRefreshTokenHasEnded(t 
 	})
 }
 
-func TestARestartUsesTheStoredSessionButNotThatOfAnotherConfiguration(t *testing.T) {
+func TestRestart_usesTheSessionOfTheSameConfiguration(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		f.works(session.NewManager(f.options))
 		elapse(time.Hour)
@@ -129,7 +129,7 @@ func TestARestartUsesTheStoredSessionButNotThatOfAnotherConfiguration(t *testing
 	})
 }
 
-func TestASessionThatWasEndedElsewhereIsReplacedByOneLogin(t *testing.T) {
+func TestLogin_replacesASessionEndedElsewhere(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -140,7 +140,7 @@ func TestASessionThatWasEndedElsewhereIsReplacedByOneLogin(t *testing.T) {
 	})
 }
 
-func TestA401IsAnsweredWithOneRefreshThenOneLoginAndNeverWithALoop(t *testing.T) {
+func TestUnauthorized_refreshesThenLogsInOnceEach(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -158,7 +158,7 @@ func TestA401IsAnsweredWithOneRefreshThenOneLoginAndNeverWithALoop(t *testing.T)
 	})
 }
 
-func TestAnOutageDoesNotCostALogin(t *testing.T) {
+func TestOutage_costsNoLogin(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -191,7 +191,7 @@ func (e *early) RoundTrip(request *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-func TestARedeemThatIsTooEarlyIsTriedAgainButNotForEver(t *testing.T) {
+func TestRedeem_tooEarlyIsRepeatedTwice(t *testing.T) {
 	for left, ok := range map[int]bool{1: true, 2: true, 3: false} {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: &early{f.ksef.Transport(), left}})
@@ -204,7 +204,7 @@ func TestARedeemThatIsTooEarlyIsTriedAgainButNotForEver(t *testing.T) {
 	}
 }
 
-func TestALostRedeemNeedsANewLogin(t *testing.T) {
+func TestRedeem_lostNeedsALogin(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply}))
@@ -216,7 +216,7 @@ func TestALostRedeemNeedsANewLogin(t *testing.T) {
 	})
 }
 
-func TestALoginThatKSeFRefusesSaysWhy(t *testing.T) {
+func TestLogin_refusedSaysWhy(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		var reported error
 		f.options.OnLogin = func(_ client.ContextIdentifier, err error) { reported = err }
@@ -229,7 +229,7 @@ func TestALoginThatKSeFRefusesSaysWhy(t *testing.T) {
 	})
 }
 
-func TestARefusedLoginIsNotRepeatedWithEachRequest(t *testing.T) {
+func TestLogin_refusedIsNotRepeatedWithEachRequest(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		for range 50 {
@@ -240,7 +240,7 @@ func TestARefusedLoginIsNotRepeatedWithEachRequest(t *testing.T) {
 	})
 }
 
-func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
+func TestEnd_logsInNoMore(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -253,7 +253,7 @@ func TestAManagerThatHasEndedNeverLogsInAgain(t *testing.T) {
 	})
 }
 
-func TestALoginThatNeverEndsIsGivenUpWithinVaultsTime(t *testing.T) {
+func TestLogin_endsWithinVaultsTimeout(t *testing.T) {
 	inBubble(t, simulator.Options{LoginDelay: time.Hour}, func(t *testing.T, f *fixture) {
 		begin := time.Now()
 		_, err := session.NewManager(f.options).Access(t.Context(), taxpayer)
@@ -262,7 +262,7 @@ func TestALoginThatNeverEndsIsGivenUpWithinVaultsTime(t *testing.T) {
 	})
 }
 
-func TestEndEndsEverySessionInStorageAndInKSeF(t *testing.T) {
+func TestEnd_endsSessionsInStorageAndInKSeF(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
 		f.works(m)
@@ -276,7 +276,7 @@ func TestEndEndsEverySessionInStorageAndInKSeF(t *testing.T) {
 	})
 }
 
-func TestAStorageThatFailsDoesNotLoseTheLogin(t *testing.T) {
+func TestLogin_survivesAFailingStorage(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		storage := &logical.InmemStorage{}
 		f.options.Storage = storage
