@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/rights"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -28,7 +29,7 @@ func (b *backend) pathConfigWriteChecked(ctx context.Context, req *logical.Reque
 	if given, _ := fields.WithoutUnset(data); !given.Get("verify").(bool) {
 		return response, nil
 	}
-	named := func() []rolePermissions { return b.rolesIn(ctx, current.config.Context, current.config.Context) }
+	named := func() []rights.Role { return b.rolesIn(ctx, current.config.Context, current.config.Context) }
 	fields.AddWarnings(response, b.rightsWarnings(ctx, current, current.config.Context, named)...)
 	return response, nil
 }

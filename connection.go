@@ -17,6 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/rights"
 	"vault-plugin-secrets-ksef/internal/session"
 
 	"golang.org/x/sync/semaphore"
@@ -39,7 +40,7 @@ type connection struct {
 	config   *config
 	client   *client.Client
 	sessions *session.Manager
-	rights   *signerRights
+	rights   *rights.Signer
 }
 
 // connections holds the connection in force. turn lets one at a time build or replace it.
@@ -126,7 +127,7 @@ func (b *backend) build(c *config) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	built := &connection{config: c, client: api, rights: newSignerRights()}
+	built := &connection{config: c, client: api}
 	built.sessions = session.NewManager(session.Options{
 		Client: api,
 		Limiter: func(taxpayer client.ContextIdentifier) client.Limiter {
@@ -148,6 +149,9 @@ func (b *backend) build(c *config) (*connection, error) {
 		Logger: b.Logger().Named("session"),
 
 		AllowedIPs: c.AllowedIPs,
+	})
+	built.rights = rights.NewSigner(built.sessions, func(taxpayer client.ContextIdentifier) *client.Client {
+		return api.WithLimiter(b.limiters.For(c.URL, taxpayer, ratelimit.Wait{AtMost: rights.MaxWait}))
 	})
 	return built, nil
 }

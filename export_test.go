@@ -18,8 +18,6 @@ import (
 const (
 	FirstLoginsAtMost = firstLoginsAtMost
 	FirstLoginsWithin = firstLoginsWithin
-	RightsLast        = rightsLast
-	RightsMaxWait     = rightsMaxWait
 )
 
 var (

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/internal/enginetest"
+	"vault-plugin-secrets-ksef/internal/rights"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -124,7 +124,7 @@ func TestRightsOfSigner(t *testing.T) {
 			require.Empty(t, fieldWarnings(m, "config", map[string]any{"request_timeout": 20}))
 			require.Empty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
 			takeAway(m.Env, "InvoiceRead")
-			m.Elapse(ksef.RightsLast + time.Second)
+			m.Elapse(rights.Lasts + time.Second)
 			require.NotEmpty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
 		})
 	})
@@ -170,9 +170,9 @@ func TestRightsOfSignerNotWarnedOf(t *testing.T) {
 			m.Fault(simulator.Fault{Endpoint: enginetest.GrantsEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour, Times: -1})
 			began := time.Now()
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Equal(t, ksef.RightsMaxWait, time.Since(began))
+			require.Equal(t, rights.MaxWait, time.Since(began))
 			require.Empty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
-			require.Equal(t, ksef.RightsMaxWait, time.Since(began), "not asked for again at once")
+			require.Equal(t, rights.MaxWait, time.Since(began), "not asked for again at once")
 		})
 	})
 	t.Run("exhausted_limit", func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestRightsOfSignerNotWarnedOf(t *testing.T) {
 			}
 			began := time.Now()
 			require.Empty(t, fieldWarnings(m, "config", map[string]any{"request_timeout": 21}))
-			require.LessOrEqual(t, time.Since(began), ksef.RightsMaxWait)
+			require.LessOrEqual(t, time.Since(began), rights.MaxWait)
 			require.Equal(t, 30, m.Requests(enginetest.GrantsEndpoint))
 		})
 	})
@@ -246,7 +246,7 @@ func TestRightsOfSignerOnRoleWrites(t *testing.T) {
 			for i := range 300 {
 				require.Empty(t, fieldWarnings(m, fmt.Sprintf("roles/role%d", i), names("InvoiceWrite")))
 			}
-			require.Equal(t, ksef.RightsMaxWait, time.Since(began))
+			require.Equal(t, rights.MaxWait, time.Since(began))
 		})
 	})
 	t.Run("send_nothing_without_a_session", func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+
 	"vault-plugin-secrets-ksef/client"
 )
 
