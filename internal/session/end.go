@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // endTimeout bounds how long sessions are ended in KSeF. Those that are not end by themselves after
@@ -37,7 +37,7 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	var wait sync.WaitGroup
 	for i, session := range sessions {
 		wait.Go(func() {
-			if failures[i] = m.endUpstreamContained(bounded, session); failures[i] == nil {
+			if failures[i] = m.endUpstream(bounded, session); failures[i] == nil {
 				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 			}
 		})
@@ -140,20 +140,8 @@ func (m *Manager) Discard(ctx context.Context, session *Session) error {
 	return nil
 }
 
-// endUpstreamContained is endUpstream for a goroutine of its own: a panic becomes an error, since
-// the process serves other mounts too. The error leaves out the value of the panic, which may be
-// secret.
-func (m *Manager) endUpstreamContained(ctx context.Context, session *Session) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			m.Logger.Error("ending a session panicked", "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-			err = fmt.Errorf("ending the KSeF session of %s failed (%T); the log has the stack", session.Context, cause)
-		}
-	}()
-	return m.endUpstream(ctx, session)
-}
-
-func (m *Manager) endUpstream(ctx context.Context, session *Session) error {
+func (m *Manager) endUpstream(ctx context.Context, session *Session) (err error) {
+	defer background.Recover(m.Logger, "ending a KSeF session", &err)
 	if time.Now().After(session.Refresh.ValidUntil) {
 		return nil
 	}
