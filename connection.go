@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/client/xades"
-	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rights"
@@ -29,13 +27,14 @@ var errNotConfigured = &client.InputError{
 	Remedy: "vault write <mount>/config environment=... nip=..., with certificate=@... private_key=@... or, for a login that a person signs, without",
 }
 
-// errOtherAPI is what a token or login of another environment meets.
+// errOtherAPI is returned for a token or login of another environment.
 var errOtherAPI = errors.New("the configuration leads to another KSeF environment")
 
 // authMaxWait is how long a request of a login waits for KSeF's limits.
 const authMaxWait = 20 * time.Second
 
-// connection is a configuration in force with all that hangs on it.
+// connection is a configuration with the client, the sessions and the signer's rights that depend
+// on it.
 type connection struct {
 	config   *config
 	client   *client.Client
@@ -43,7 +42,7 @@ type connection struct {
 	rights   *rights.Signer
 }
 
-// connections holds the connection in force. turn lets one at a time build or replace it.
+// connections has the connection in force. Its lock is for building or replacing it.
 type connections struct {
 	lock *semaphore.Weighted
 
@@ -68,7 +67,7 @@ func (c *connections) replace(next *connection) {
 	}
 }
 
-// dropIdle takes contexts out of memory that nobody uses.
+// dropIdle drops taxpayers from memory that are not used.
 func (c *connections) dropIdle() {
 	if current := c.get(); current != nil {
 		current.sessions.DropIdle()
@@ -94,7 +93,7 @@ func (b *backend) connect(ctx context.Context) (*connection, error) {
 	return b.connectLocked(ctx)
 }
 
-// connectLocked is connect for whoever has the turn.
+// connectLocked is connect for callers that have the lock.
 func (b *backend) connectLocked(ctx context.Context) (*connection, error) {
 	if current := b.connection.get(); current != nil {
 		return current, nil
@@ -114,7 +113,7 @@ func (b *backend) connectLocked(ctx context.Context) (*connection, error) {
 	return built, nil
 }
 
-// build makes a connection of a configuration. It sends and stores nothing.
+// build returns the connection of a configuration. It sends and stores nothing.
 func (b *backend) build(c *config) (*connection, error) {
 	signer, subject, err := c.signer()
 	if err != nil {
@@ -156,24 +155,24 @@ func (b *backend) build(c *config) (*connection, error) {
 	return built, nil
 }
 
-// fingerprint changes with what a session depends on: the API, who signs, and the addresses that it
-// is bound to.
+// fingerprint changes with what a session depends on: the API, the certificate, and the addresses
+// to which it is bound.
 func (c *config) fingerprint() string {
 	sum := sha256.Sum256([]byte(c.api() + "\n" + c.SubjectIdentifierType + "\n" + c.Certificate + c.allowedIPsFingerprint()))
 	return hex.EncodeToString(sum[:])
 }
 
-// signer signs logins as the subject; nil and "" where a person does.
+// signer returns what signs logins, and its subject; nil and "" for external logins.
 func (c *config) signer() (signer session.Signer, subject string, err error) {
 	cred, err := c.credential()
 	if err != nil || cred == nil {
 		return nil, "", err
 	}
-	signer, err = newLoginSigner(cred, c)
+	signer, err = session.NewSigner(cred.Certificate, cred.Key, c.SubjectIdentifierType, c.AllowedIPs)
 	return signer, cred.Identity.Subject(), err
 }
 
-// subject is who is logged in in a context, or would be; "" where nobody knows.
+// subject returns who is logged in for the taxpayer, or would be; "" for unknown.
 func (c *connection) subject(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	known, err := c.sessions.Known(ctx, taxpayer)
 	if err != nil {
@@ -185,7 +184,7 @@ func (c *connection) subject(ctx context.Context, taxpayer client.ContextIdentif
 	return c.sessions.Subject, nil
 }
 
-// keepLogin keeps a login that a person has signed.
+// keepLogin keeps the session of an external login.
 func (b *backend) keepLogin(ctx context.Context, login *session.Session) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -201,32 +200,38 @@ func (b *backend) keepLogin(ctx context.Context, login *session.Session) error {
 	return connected.sessions.Keep(ctx, login)
 }
 
-// openUpstream gives the ledger KSeF at a target.
-func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait ratelimit.Wait) (ledger.Upstream, error) {
+// connectTo returns the connection in force if it leads to the API of a token.
+func (b *backend) connectTo(ctx context.Context, api string) (*connection, error) {
 	current, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if target.API != current.config.URL {
-		return nil, fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, target.API, current.config.URL)
+	if api != current.config.URL {
+		return nil, fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, api, current.config.URL)
+	}
+	return current, nil
+}
+
+// openUpstream returns KSeF for the ledger's target.
+func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait ratelimit.Wait) (ledger.Upstream, error) {
+	current, err := b.connectTo(ctx, target.API)
+	if err != nil {
+		return nil, err
 	}
 	return current.upstream(b, target.Context, wait), nil
 }
 
-// probe asks KSeF for a challenge, which the hourly limit of no endpoint counts.
+// probe asks KSeF for a challenge, which no hourly limit counts.
 func (b *backend) probe(ctx context.Context, api string) error {
-	current, err := b.connect(ctx)
+	current, err := b.connectTo(ctx, api)
 	if err != nil {
 		return err
-	}
-	if api != current.config.URL {
-		return fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, api, current.config.URL)
 	}
 	_, err = current.sessions.Auth().Challenge(ctx)
 	return err
 }
 
-// upstream is KSeF for one taxpayer: the client takes its access tokens from the session.
+// upstream is KSeF for one taxpayer: the client with the taxpayer's access tokens and limits.
 type upstream struct {
 	*client.Client
 	*session.TokenSource
@@ -243,7 +248,7 @@ func (b *backend) nextPermit(target ledger.Target, endpoint string, ahead int) t
 	return b.limiters.NextPermit(target.API, target.Context, endpoint, ahead)
 }
 
-// dropIdleLimits closes the limiters that nobody has used for an hour, except that of config.
+// dropIdleLimits closes the limiters that have not been used for an hour, except that of config.
 func (b *backend) dropIdleLimits(ctx context.Context) {
 	dropped, err := b.limiters.DropIdle(ctx)
 	if dropped {
@@ -265,37 +270,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// loginSigner signs logins with the configured credential.
-type loginSigner struct {
-	signer      *xades.Signer
-	subjectType string
-	allowedIPs  []string
-}
-
-func newLoginSigner(cred *credential.Credential, c *config) (*loginSigner, error) {
-	signer, err := xades.NewSigner(cred.Certificate, cred.Key)
-	if err != nil {
-		return nil, fmt.Errorf("the credential cannot sign: %w", err)
-	}
-	return &loginSigner{signer: signer, subjectType: c.SubjectIdentifierType, allowedIPs: c.AllowedIPs}, nil
-}
-
-// SignLogin implements session.Signer.
-func (s *loginSigner) SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error) {
-	bound, err := session.BindTo(s.allowedIPs, challenge)
-	if err != nil {
-		return nil, err
-	}
-	return s.signer.Sign(xades.Request{
-		Challenge:             challenge.Challenge,
-		Context:               xades.Context{Type: string(taxpayer.Type), Value: taxpayer.Value},
-		SubjectIdentifierType: s.subjectType,
-		AllowedIPs:            bound,
-	}, signingTime)
-}
-
-// learnLimits asks KSeF once per login what limits hold for the context and for this address. Where
-// it does not answer, those that are known go on.
+// learnLimits asks KSeF once per login for the limits of the taxpayer and of this address. Without
+// an answer those that are known hold.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer client.ContextIdentifier, access client.Secret) {
 	limiter := b.limiters.For(api.URL(), taxpayer, ratelimit.Wait{AtMost: authMaxWait})
 	limits, err := api.WithTokenSource(access).WithLimiter(limiter).RateLimits(ctx)
@@ -303,6 +279,6 @@ func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer 
 		err = b.limiters.SetLimits(ctx, api.URL(), taxpayer, limits)
 	}
 	if err != nil {
-		b.Logger().Warn("KSeF did not tell its request limits; those that are known hold", "context", taxpayer.String(), "error", err)
+		b.Logger().Warn("KSeF did not report its request limits; those that are known hold", "context", taxpayer.String(), "error", err)
 	}
 }

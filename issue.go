@@ -37,7 +37,7 @@ func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response,
 		return nil, fmt.Errorf("calculating the lease: %w", err)
 	}
 	if o.ttl == 0 {
-		warnings = nil // the mount's default was capped: nobody has asked for it
+		warnings = nil // it was the mount's default that was capped
 	}
 	b.admitIssue()
 	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(o, lease) })
@@ -58,7 +58,7 @@ func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response,
 	return response, nil
 }
 
-// issueRequest takes what the order leaves open from the configuration in force.
+// issueRequest completes a token request from the configuration in force.
 func (b *backend) issueRequest(o tokenRequest, lease time.Duration) (ledger.IssueRequest, error) {
 	current := b.connection.get()
 	if current == nil {

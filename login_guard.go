@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 )
 
-// admitSigner refuses a login in a context that nobody allows any more, and one that would take the
-// place of the certificate's for seven days, as another subject. Where that matters the signature
-// must tell who has signed.
+// admitSigner refuses an external login for a taxpayer that config no longer allows, and one as
+// another subject that would replace the certificate's for seven days. Where that matters the
+// signature must name its signer.
 func (b *backend) admitSigner(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -31,9 +31,9 @@ func (b *backend) admitSigner(ctx context.Context, taxpayer client.ContextIdenti
 	return b.guardLogin(ctx, connected, taxpayer, subject)
 }
 
-// guardLogin refuses a login that a person has signed where the certificate's is needed; subject is
-// "" where the signature does not tell who has signed. It is asked again when KSeF has decided,
-// which can take most of an hour: config may have been given a certificate in that time.
+// guardLogin refuses an external login where the certificate's is needed; subject is "" where the
+// signature does not name its signer. It is called again when KSeF has decided, which can take most
+// of an hour: config may have been given a certificate in that time.
 func (b *backend) guardLogin(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier, subject string) error {
 	own := connected.sessions.Subject
 	if subject != "" && (own == "" || subject == own) {
@@ -88,8 +88,8 @@ func (b *backend) beginWarning(ctx context.Context, connected *connection, taxpa
 		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, taxpayer, own), nil
 }
 
-// otherSubjectWarning tells of a role's own context in which a person was logged in before there
-// was the role: that login goes on. "" where the certificate's is used, or nobody has one.
+// otherSubjectWarning warns of an external login for a new role's own taxpayer: it continues to be
+// used. "" where the certificate's is used, or there is none.
 func (b *backend) otherSubjectWarning(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	current := b.connection.get()
 	if current == nil || taxpayer.IsZero() || current.sessions.Subject == "" {

@@ -32,14 +32,14 @@ type Challenge struct {
 	// Timestamp is KSeF's clock when it made the challenge.
 	Timestamp   time.Time `json:"timestamp"`
 	TimestampMs int64     `json:"timestampMs"`
-	// ClientIP is the address from which KSeF sees us.
+	// ClientIP is the address from which KSeF sees this client.
 	ClientIP string `json:"clientIp"`
 }
 
 // Bearer is a JWT with its end.
 type Bearer struct {
 	Token Secret `json:"token"`
-	// ValidUntil is its end by this machine's clock: its life is measured by KSeF's.
+	// ValidUntil is its end, translated to this machine's clock.
 	ValidUntil time.Time `json:"validUntil"`
 }
 
@@ -49,8 +49,7 @@ type Operation struct {
 	Token           Bearer `json:"authenticationToken"`
 }
 
-// Status is where something stands that KSeF decides in its own time: a login, a request for a
-// certificate.
+// Status is where a login or a request for a certificate stands, which KSeF decides later.
 type Status struct {
 	Code        int      `json:"code"`
 	Description string   `json:"description"`
@@ -66,7 +65,7 @@ func (s Status) String() string {
 	return strings.TrimRight(text, " .") + ": " + joinTexts(clipAll(s.Details[:min(len(s.Details), 5)]))
 }
 
-// LoginError is a login that KSeF has decided against.
+// LoginError is a login that KSeF has refused.
 type LoginError struct {
 	ReferenceNumber string
 	Status          Status

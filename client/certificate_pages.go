@@ -18,7 +18,7 @@ const MaxCertificatePageSize = 50
 // maxCertificatePages bounds the requests of one walk, each of which KSeF counts: 120 an hour.
 const maxCertificatePages = 10
 
-// ErrMoreCertificates says that KSeF has more certificates than were looked at.
+// ErrMoreCertificates says that KSeF has more certificates than were read.
 var ErrMoreCertificates = errors.New("KSeF lists more certificates of the subject than are looked at: 10 pages of 50")
 
 // QueryCertificates returns a page of the subject's certificates.

@@ -12,8 +12,8 @@ import (
 	"net/url"
 )
 
-// The endpoints of KSeF certificates, as KSeF's documentation names them. They speak of the subject
-// that is logged in, whatever the context.
+// The endpoints of KSeF certificates, as KSeF's documentation names them. They concern the subject
+// that is logged in, whatever the taxpayer.
 const (
 	EndpointCertificateLimits = "GET /certificates/limits"
 	EndpointEnrollmentData    = "GET /certificates/enrollments/data"
@@ -28,7 +28,7 @@ const (
 // made offline.
 const typeAuthentication = "Authentication"
 
-// RevokedSuperseded says of a certificate that another has taken its place.
+// RevokedSuperseded is the reason for revoking a certificate that another replaces.
 const RevokedSuperseded = "Superseded"
 
 // CertificateLimit is how much of something is left.
@@ -76,7 +76,7 @@ type Enrollment struct {
 	SerialNumber string `json:"certificateSerialNumber"`
 }
 
-// EnrollmentError is a request for a certificate that KSeF has decided against.
+// EnrollmentError is a request for a certificate that KSeF has refused.
 type EnrollmentError struct {
 	ReferenceNumber string
 	Status          Status
@@ -97,7 +97,7 @@ func (e *EnrollmentError) explain() string {
 	return ""
 }
 
-// Certificate is what KSeF's list tells about a certificate of its own.
+// Certificate is an item of KSeF's list of certificates.
 type Certificate struct {
 	SerialNumber string `json:"certificateSerialNumber"`
 	Name         string `json:"name"`
@@ -126,8 +126,8 @@ func (c *Client) CertificateLimits(ctx context.Context) (*CertificateLimits, err
 	return fetch[CertificateLimits](ctx, c, call{endpoint: EndpointCertificateLimits, success: http.StatusOK, bearer: c.tokens})
 }
 
-// EnrollmentData asks for the subject that a request for a certificate must name. KSeF tells only
-// whoever has logged in with a signature (25001).
+// EnrollmentData asks for the subject that a request for a certificate must name. KSeF answers only
+// sessions that were opened with a signature.
 func (c *Client) EnrollmentData(ctx context.Context) (*EnrollmentData, error) {
 	return fetch[EnrollmentData](ctx, c, call{endpoint: EndpointEnrollmentData, success: http.StatusOK, bearer: c.tokens})
 }

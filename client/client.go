@@ -22,8 +22,8 @@ import (
 // DefaultRequestTimeout bounds one HTTP exchange with KSeF.
 const DefaultRequestTimeout = 30 * time.Second
 
-// When an HTTP/2 connection on which nothing arrives is asked whether it still leads anywhere, and
-// how long it may take to answer: together less than DefaultRequestTimeout.
+// When an HTTP/2 connection on which nothing arrives is pinged, and how long the answer may take:
+// together less than DefaultRequestTimeout.
 const (
 	pingAfter   = 15 * time.Second
 	pingTimeout = 10 * time.Second
@@ -55,8 +55,8 @@ type Config struct {
 	Transport http.RoundTripper
 }
 
-// Warning is what KSeF says in the header X-System-Warning: the request succeeded, but something
-// about it will be refused one day.
+// Warning is a header X-System-Warning: the request succeeded, but KSeF will refuse such a one in
+// future.
 type Warning struct {
 	Endpoint string
 	Text     string
@@ -72,8 +72,8 @@ type Client struct {
 	onWarning func(Warning)
 	limiter   Limiter
 	tokens    TokenSource // nil for none
-	// unanswered counts the requests that got no answer in time, and closedAfter is how many there
-	// had been when the connections that were kept were last closed for it.
+	// unanswered counts the requests without an answer in time, and closedAfter is what it was when
+	// idle connections were last closed for that.
 	unanswered, closedAfter *atomic.Int64
 }
 
@@ -118,7 +118,7 @@ func (c *Client) URL() string { return c.base }
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // refuseRedirect stops at the first redirect: KSeF documents none, and one would carry a bearer
-// token to a host that nobody configured.
+// token to a host that is not configured.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // ParseURL checks a base address and returns it without a trailing slash.

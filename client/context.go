@@ -11,7 +11,7 @@ import (
 // ContextType is the kind of identifier in whose context a login happens.
 type ContextType string
 
-// The types of context in which KSeF makes tokens (26002 refuses others).
+// The types of context in which KSeF makes tokens (codeContextWithoutToken refuses others).
 const (
 	ContextNIP        ContextType = "Nip"
 	ContextInternalID ContextType = "InternalId"

@@ -30,8 +30,8 @@ func (p Problem) String() string {
 	return text
 }
 
-// APIError is an answer of KSeF's that is no success: a refusal, a failure of its own, or a
-// redirect, which it never gives.
+// APIError is an answer of KSeF's that is no success: a refusal, a failure, or a redirect, which
+// KSeF does not document.
 type APIError struct {
 	Endpoint string
 	// Status is the HTTP status.
@@ -47,8 +47,8 @@ type APIError struct {
 	Required, Present []string
 	// TraceID is what KSeF's support asks for.
 	TraceID string
-	// RetryAfter is how long a 429 wants us to stay away: a minute where it does not say. 0 for
-	// other refusals.
+	// RetryAfter is for how long a 429 blocks further requests: a minute where it does not say. 0
+	// for other refusals.
 	RetryAfter time.Duration
 	// RetryAt is when that time is over.
 	RetryAt time.Time
@@ -77,7 +77,7 @@ func (e *APIError) Error() string {
 	return said
 }
 
-// verb says what an answer without a success has done to the request.
+// verb says what has become of the request.
 func (e *APIError) verb() string {
 	switch {
 	case e.Status >= http.StatusInternalServerError:
@@ -121,7 +121,7 @@ func (e *APIError) Has(code int) bool {
 	return false
 }
 
-// TransportError is an exchange that did not come to an understandable end.
+// TransportError is an exchange without an answer that could be read.
 type TransportError struct {
 	Endpoint string
 	// Sent says that the request may have reached KSeF, so that it is unknown whether KSeF has
@@ -187,8 +187,8 @@ func hasStatus(err error, status int) bool {
 	return errors.As(err, &refused) && refused.Status == status
 }
 
-// problemDetails covers the four shapes of application/problem+json that the OpenAPI names;
-// legacyFailure and legacyLimit the two older ones.
+// problemDetails covers the four shapes of application/problem+json that the OpenAPI names; its
+// Exception and legacyLimit are the two older ones.
 type problemDetails struct {
 	Title      string        `json:"title"`
 	Detail     string        `json:"detail"`
@@ -231,7 +231,7 @@ func decodeFailure(endpoint string, response *http.Response, body []byte) *APIEr
 	if response.StatusCode == http.StatusTooManyRequests {
 		failure.RetryAfter = parseRetryAfter(response.Header)
 		if failure.RetryAfter == 0 {
-			failure.RetryAfter = blockUnlessTold
+			failure.RetryAfter = defaultRetryAfter
 		}
 		failure.RetryAt = time.Now().Add(failure.RetryAfter)
 	}

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Explain says in one English sentence what KSeF's refusal means for whoever runs this engine; ""
-// where KSeF's own text is all there is to say.
+// Explain returns an English sentence on what KSeF's refusal means for the operator; "" where there
+// is nothing to add to KSeF's own text.
 func (e *APIError) Explain() string {
 	for _, problem := range e.Problems {
 		if sentence := explainCode(problem.Code); sentence != "" {
@@ -88,7 +88,7 @@ func explainCode(code int) string {
 	case codeUnknownPublicKey:
 		return "KSeF does not know the public key that the token was encrypted with, or has withdrawn it: log in again with the newest key."
 	case codeNoEnrollmentData, codeMayNotEnroll:
-		return "KSeF certifies a key only for whoever has logged in with a certificate."
+		return "KSeF certifies a key only under a session that was opened with a certificate."
 	case codeOtherSubject:
 		return "The request for a certificate does not name the subject as KSeF wants it."
 	case codeInvalidCSR, codeInvalidKey, codeInvalidCSRSignature:

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// EndpointPersonalGrants tells what the subject of a session has been granted, as KSeF's
+// EndpointPersonalGrants lists what the subject of a session has been granted, as KSeF's
 // documentation names it.
 const EndpointPersonalGrants = "POST /permissions/query/personal/grants"
 
@@ -43,8 +43,8 @@ type grantItem struct {
 	Context *ContextIdentifier `json:"contextIdentifier"`
 }
 
-// PersonalGrants returns the first hundred grants of the subject of the access token, which is one
-// for the taxpayer.
+// PersonalGrants returns the first hundred grants of the session's subject; taxpayer is that of the
+// session.
 func (c *Client) PersonalGrants(ctx context.Context, taxpayer ContextIdentifier) (*Grants, error) {
 	page, err := fetch[grantsPage](ctx, c, call{
 		endpoint: EndpointPersonalGrants, path: "/permissions/query/personal/grants?pageOffset=0&pageSize=100", success: http.StatusOK,
@@ -56,7 +56,7 @@ func (c *Client) PersonalGrants(ctx context.Context, taxpayer ContextIdentifier)
 	return page.grants(taxpayer), nil
 }
 
-// grants leaves out what another taxpayer has granted to the one whom the context is about.
+// grants leaves out what other taxpayers have granted.
 func (p grantsPage) grants(taxpayer ContextIdentifier) *Grants {
 	grants := &Grants{HasMore: p.HasMore, Owner: says(p.Owner)}
 	for _, item := range p.Permissions {
@@ -77,7 +77,7 @@ func (p grantsPage) grants(taxpayer ContextIdentifier) *Grants {
 	return grants
 }
 
-// says tells a value that is there from one that is empty.
+// says returns false for an empty value.
 func says(value json.RawMessage) bool {
 	return !slices.Contains([]string{"", "null", "false", `""`, "[]", "{}"}, string(value))
 }

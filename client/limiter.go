@@ -23,8 +23,8 @@ type Permit interface {
 	Begin(ctx context.Context) error
 	// Done says that the exchange has ended. retryAfter is what a 429 asked for, 0 otherwise.
 	Done(retryAfter time.Duration)
-	// GiveUp is Done for a request of that moment whose answer nobody waits for any more: KSeF may
-	// look at it only later.
+	// GiveUp is Done for a request sent at that time whose answer is no longer awaited: KSeF may
+	// count it later.
 	GiveUp(sent time.Time)
 	// Cancel says that the request was certainly never sent.
 	Cancel()

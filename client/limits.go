@@ -8,12 +8,12 @@ import (
 	"net/http"
 )
 
-// EndpointRateLimits tells the limits in force, as KSeF's documentation names it.
+// EndpointRateLimits reports the limits in force, as KSeF's documentation names it.
 const EndpointRateLimits = "GET /rate-limits"
 
 // RateLimits is EffectiveApiRateLimitValues: KSeF's limits for one group of endpoints. Requests are
-// counted in sliding windows. In each window, -1 is no limit, and 0 stands for one that KSeF did
-// not tell.
+// counted in sliding windows. In each window, -1 is no limit, and 0 stands for one that KSeF has
+// not reported.
 type RateLimits struct {
 	PerSecond int `json:"perSecond"`
 	PerMinute int `json:"perMinute"`
@@ -21,7 +21,7 @@ type RateLimits struct {
 }
 
 // RateLimitGroups is EffectiveApiRateLimits, of which it has what this client's endpoints belong
-// to. A group that KSeF did not tell is nil.
+// to. A group that KSeF has not reported is nil.
 type RateLimitGroups struct {
 	// Other is for endpoints without a group of their own: those of tokens, sessions and
 	// certificates.

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 )
 
-// progress is how far a request has come: net/http's errors do not tell. A dial may go on when its
-// request has ended, hence the atomics.
+// progress is how far a request has come, which net/http's errors do not say. A dial may outlast
+// its request, hence the atomics.
 type progress struct {
 	connected, handshakeFailed atomic.Bool
 }
@@ -38,7 +38,7 @@ func (p *progress) follow(ctx context.Context, method string) context.Context {
 	})
 }
 
-// unsent says of a failed request that it certainly had no connection, so that nothing was sent.
+// unsent says that a failed request certainly had no connection.
 func (p *progress) unsent(err error) bool {
 	if p.connected.Load() {
 		return false

@@ -21,8 +21,8 @@ const (
 	// maxBody bounds what is read of one answer; the largest documented one, a page of 100 tokens,
 	// is about 100 KiB.
 	maxBody = 4 << 20
-	// maxRetryAfter bounds how long a 429 may send us away, so that one absurd header cannot stop a
-	// mount for good. Blocks of 45 minutes have been seen.
+	// maxRetryAfter bounds a Retry-After, so that one absurd header cannot stop a mount for good.
+	// Blocks of 45 minutes have been seen.
 	maxRetryAfter = 24 * time.Hour
 )
 
@@ -52,14 +52,14 @@ func (c *call) encode() (err error) {
 // errUnreadable marks a success whose body was not whole or not as documented.
 var errUnreadable = errors.New("the answer ended early or is not the JSON that was expected")
 
-// unreadable is a success that says nothing that could be used.
+// unreadable is the error of a success whose body lacks what is documented.
 func unreadable(endpoint string) error {
 	return &TransportError{Endpoint: endpoint, Sent: true, Connected: true, Err: errUnreadable}
 }
 
-// blockUnlessTold is how long a 429 without a Retry-After keeps us away: the window that is most
-// likely to be full.
-const blockUnlessTold = time.Minute
+// defaultRetryAfter is the block of a 429 without a Retry-After: the window that is most likely
+// full.
+const defaultRetryAfter = time.Minute
 
 // fetch makes the call and returns what KSeF answers.
 func fetch[T any](ctx context.Context, c *Client, call call) (*T, error) {
@@ -92,12 +92,11 @@ func (c *Client) exchange(ctx context.Context, permit Permit, call *call, reques
 	return err
 }
 
-// unansweredAfter is how long a caller who leaves must have waited for his request to count as one
-// without an answer in time.
+// unansweredAfter is how long a caller must have waited before it leaves, for its request to count
+// as unanswered.
 const unansweredAfter = time.Second
 
-// closeSilent closes the connections that were kept, where a request has had no answer since: they
-// may have fallen silent too.
+// closeSilent closes idle connections after an unanswered request: they may be dead too.
 func (c *Client) closeSilent() {
 	if unanswered := c.unanswered.Load(); unanswered != c.closedAfter.Load() {
 		c.Close()
@@ -136,7 +135,7 @@ func (c *Client) read(call *call, response *http.Response, out any) error {
 	switch {
 	case err != nil:
 	case response.StatusCode != call.success:
-		// Whoever answered was not KSeF: a proxy's page must not pass for a 204.
+		// The answer is not KSeF's: a proxy's page must not pass for a 204.
 		err = errUnreadable
 	case out == nil:
 		return nil
@@ -173,8 +172,8 @@ func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*h
 		return nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
 	}
 	if method == http.MethodGet {
-		// net/http would send it again by itself, past the limiter, where a connection that it had
-		// kept breaks. It does not with a body that it cannot rewind.
+		// Where an idle connection breaks, net/http would send it again past the limiter, unless it
+		// has a body that cannot be rewound.
 		request.Body, request.GetBody = io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	request.Header.Set("Accept", "application/json")

@@ -84,13 +84,13 @@ type NewToken struct {
 	ValidUntil time.Time `json:"-"`
 }
 
-// Identifier is who made a token, or whose it is.
+// Identifier is the subject that made a token, or the taxpayer whose it is.
 type Identifier struct {
 	Type  string `json:"type"`
 	Value string `json:"value"`
 }
 
-// Token is what KSeF tells about a token.
+// Token is KSeF's description of a token.
 type Token struct {
 	ReferenceNumber string      `json:"referenceNumber"`
 	Author          Identifier  `json:"authorIdentifier"`
@@ -165,7 +165,7 @@ func setIf(values url.Values, name, value string) {
 	}
 }
 
-// Token returns what KSeF tells about one token.
+// Token returns KSeF's description of one token.
 func (c *Client) Token(ctx context.Context, referenceNumber string) (*Token, error) {
 	out, err := fetch[Token](ctx, c, call{
 		endpoint: EndpointToken, path: "/tokens/" + url.PathEscape(referenceNumber), success: http.StatusOK, bearer: c.tokens,
@@ -191,7 +191,7 @@ func (c *Client) RevokeToken(ctx context.Context, referenceNumber string) error 
 // characters together (OpenAPI, ReferenceNumber, and its examples).
 var referencePattern = regexp.MustCompile(`^[0-9]{8}-[A-Z]{2}-[0-9A-Z-]{24}$`)
 
-// ParseReferenceNumber checks a reference number that a person has typed.
+// ParseReferenceNumber checks a reference number.
 func ParseReferenceNumber(value string) (string, error) {
 	if !referencePattern.MatchString(value) {
 		return "", &InputError{

@@ -34,14 +34,14 @@ func (t *Token) UnmarshalJSON(data []byte) error {
 // validUntil returns the earlier of the ends that an answer names; zero for none. What is not a
 // moment in RFC 3339 is none.
 func validUntil(data []byte) time.Time {
-	var told struct {
+	var ends struct {
 		ValidTo        json.RawMessage `json:"validTo"`
 		ExpirationDate json.RawMessage `json:"expirationDate"`
 	}
-	if json.Unmarshal(data, &told) != nil {
+	if json.Unmarshal(data, &ends) != nil {
 		return time.Time{}
 	}
-	first, second := moment(told.ValidTo), moment(told.ExpirationDate)
+	first, second := moment(ends.ValidTo), moment(ends.ExpirationDate)
 	if first.IsZero() || (!second.IsZero() && second.Before(first)) {
 		return second
 	}
@@ -60,7 +60,7 @@ func moment(value json.RawMessage) time.Time {
 	return at
 }
 
-// localEnd is local for an end that may not be told.
+// localEnd is local for an end that may be zero.
 func (c clock) localEnd(at time.Time) time.Time {
 	if at.IsZero() {
 		return at

@@ -97,7 +97,7 @@ func (p *requestPermit) GiveUp(sent time.Time) {
 const blockTimeout = 5 * time.Second
 
 // Done ends the permits, after the block is set: no request goes in between. The block is one of
-// the endpoint: a 429 does not tell which limit was exceeded.
+// the endpoint: a 429 does not say which limit was exceeded.
 func (p *requestPermit) Done(retryAfter time.Duration) {
 	defer p.overall.Done()
 	defer p.permit.Done()

@@ -63,9 +63,9 @@ func NewSigner(sessions *session.Manager, limited func(client.ContextIdentifier)
 }
 
 // Warnings returns what KSeF will refuse to the signer, one sentence each. There are none where
-// KSeF cannot be asked under an existing session, does not answer in time, or has not told all; the
-// error is why it did not answer. It never logs in: 300 roles written at once must not become 300
-// logins, nor 300 questions.
+// KSeF cannot be asked under an existing session, does not answer in time, or has not listed all;
+// the error is why it did not answer. It never logs in: 300 roles written at once must not become
+// 300 logins, nor 300 questions.
 func (s *Signer) Warnings(ctx context.Context, taxpayer client.ContextIdentifier, roles func() []Role) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, MaxWait)
 	defer cancel()
@@ -87,7 +87,7 @@ func (s *Signer) Warnings(ctx context.Context, taxpayer client.ContextIdentifier
 	return lackingWarnings(grants, subject, taxpayer, roles()), nil
 }
 
-var errLoginNeeded = errors.New("only a login would tell")
+var errLoginNeeded = errors.New("there is no session to ask KSeF with")
 
 // grants returns KSeF's answer to the session, or an earlier one.
 func (s *Signer) grants(ctx context.Context, known *session.Session) (*client.Grants, error) {

@@ -26,12 +26,6 @@ import (
 // ErrEnded is returned by a manager whose configuration is no longer in force.
 var ErrEnded = errors.New("the configuration has changed; ask again")
 
-// Signer signs logins.
-type Signer interface {
-	// SignLogin returns the signed AuthTokenRequest for the challenge and taxpayer.
-	SignLogin(challenge *client.Challenge, taxpayer client.ContextIdentifier, signingTime time.Time) ([]byte, error)
-}
-
 // Options are what a Manager works with.
 type Options struct {
 	Client *client.Client
