@@ -70,7 +70,7 @@ func TestAllCertificates(t *testing.T) {
 			`/v2/certificates/query?pageOffset=2&pageSize=50 {"name":"n"}`,
 		}, ksef.requests)
 	})
-	t.Run("no page is asked for that nobody needs", func(t *testing.T) {
+	t.Run("no further page than is needed", func(t *testing.T) {
 		ksef := &certificates{t: t, count: 120}
 		seen, err := ksef.walk("49")
 		require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestAllCertificates(t *testing.T) {
 		require.Len(t, ksef.requests, 10)
 	})
 	t.Run("an error ends the walk", func(t *testing.T) {
-		failed, pages := errors.New("no slot"), 0
+		failed, pages := errors.New("no permit"), 0
 		for _, err := range AllCertificates(CertificateQuery{}, func(CertificateQuery) (*CertificatePage, error) {
 			if pages++; pages == 2 {
 				return nil, failed

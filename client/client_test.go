@@ -46,7 +46,7 @@ func newClient(t *testing.T, transport http.RoundTripper) *Client {
 	return made.WithTokenSource(Secret("access"))
 }
 
-func TestBothErrorFormatsAreRead(t *testing.T) {
+func TestAPIError_bothFormats(t *testing.T) {
 	problem := `{"title":"Bad Request","status":400,"instance":"/v2/tokens","detail":"Żądanie jest niepoprawne.",
 		"errors":[{"code":26001,"description":"Nie można nadać tokenowi uprawnień których nie posiadasz.","details":["Brak: InvoiceWrite"]}],
 		"timestamp":"2026-01-01T00:00:00Z","traceId":"abc-1"}`
@@ -68,7 +68,7 @@ func TestBothErrorFormatsAreRead(t *testing.T) {
 	}
 }
 
-func TestA403SaysWhyAndA429HowLong(t *testing.T) {
+func TestAPIError_403And429(t *testing.T) {
 	_, err := newClient(t, &answering{
 		status: 403,
 		body:   `{"title":"Forbidden","status":403,"detail":"Brak uprawnień","reasonCode":"missing-permissions","security":{"requiredAnyOfPermissions":["CredentialsManage"]},"timestamp":"2026-01-01T00:00:00Z"}`,
@@ -134,14 +134,14 @@ func (g *recordingLimiter) GiveUp(time.Time) { g.givenUp++ }
 
 func (g *recordingLimiter) Cancel() { g.cancelled++ }
 
-func TestNothingIsSentPastAGateThatRefuses(t *testing.T) {
+func TestLimiter_refusesARequest(t *testing.T) {
 	server := &answering{status: 204}
-	closed := errors.New("no slot")
+	closed := errors.New("no permit")
 	require.ErrorIs(t, newClient(t, server).WithLimiter(&recordingLimiter{refuse: closed}).RevokeToken(t.Context(), "x"), closed)
 	require.Nil(t, server.seen)
 }
 
-func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
+func TestLimiter_permitIsCancelledWhereNothingWasSent(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	noBearer := errors.New("no login")
 	for name, test := range map[string]struct {
@@ -153,7 +153,7 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 		"no connection": {brokenTransport{dial}, Secret("access"), false, 0},
 		"no login":      {&answering{status: 204}, tokenFunc(func() (AccessToken, error) { return nil, noBearer }), false, 0},
 		"a lost reply":  {brokenTransport{io.ErrUnexpectedEOF}, Secret("access"), true, 0},
-		"nobody waits":  {brokenTransport{context.Canceled}, Secret("access"), true, 1},
+		"caller left":   {brokenTransport{context.Canceled}, Secret("access"), true, 1},
 		"it takes long": {brokenTransport{context.DeadlineExceeded}, Secret("access"), true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestASlotComesBackWhereNothingWasSent(t *testing.T) {
 	}
 }
 
-func TestOnlyTheDocumentedStatusIsASuccess(t *testing.T) {
+func TestSuccess_onlyTheDocumentedStatus(t *testing.T) {
 	for _, status := range []int{200, 202, 206} {
 		err := newClient(t, &answering{status: status, body: "<html>blocked</html>"}).RevokeToken(t.Context(), "x")
 		var lost *TransportError
@@ -178,7 +178,7 @@ func TestOnlyTheDocumentedStatusIsASuccess(t *testing.T) {
 	require.NoError(t, newClient(t, &answering{status: 204}).RevokeToken(t.Context(), "x"))
 }
 
-func TestOneApiHasOneAddress(t *testing.T) {
+func TestParseURL_oneAddressPerAPI(t *testing.T) {
 	for _, same := range []string{TestURL, TestURL + "/", "https://API-test.ksef.mf.gov.pl:443/v2", "https://api-test.ksef.mf.gov.pl/./v2//"} {
 		address, err := ParseURL(same)
 		require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestOneApiHasOneAddress(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeUnderstoodIsNoRefusal(t *testing.T) {
+func TestTransportError_unreadableAnswer(t *testing.T) {
 	for name, server := range map[string]*answering{
 		"server error":        {status: 503, body: "down"},
 		"half a body":         {status: 202, body: `{"referenceNumber":"2025`},
@@ -203,7 +203,7 @@ func TestWhatCannotBeUnderstoodIsNoRefusal(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
+func TestToken_unknownFieldsAndValues(t *testing.T) {
 	token, err := newClient(t, &answering{status: 200, body: `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-45",
 		"authorIdentifier":{"type":"Robot","value":"1"},"contextIdentifier":{"type":"Planet","value":"Mars"},"description":"d",
 		"requestedPermissions":["FlyToTheMoon"],"dateCreated":"2025-07-11T12:23:56.0154302+00:00","lastUseDate":null,
@@ -214,19 +214,19 @@ func TestUnknownFieldsAndValuesAreTolerated(t *testing.T) {
 	require.False(t, token.Status.Dead())
 }
 
-func TestAnAnswerAboutAnotherTokenIsNotBelieved(t *testing.T) {
+func TestToken_answerAboutAnother(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"referenceNumber":"20251010-EC-1DCE3E3000-12ECB5B36E-46","status":"Revoked"}`}).
 		Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.Error(t, err)
 }
 
-func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
+func TestAnswer_withoutEnd(t *testing.T) {
 	_, err := newClient(t, &answering{status: 200, body: `{"tokens":[],"continuationToken":"` + strings.Repeat("x", maxBody) + `"}`}).
 		QueryTokens(t.Context(), TokenQuery{})
 	require.Error(t, err)
 }
 
-func TestRequestsCarryWhatKSeFAsksFor(t *testing.T) {
+func TestRequest_headersAndQuery(t *testing.T) {
 	server := &answering{status: 200, body: `{"tokens":[]}`, header: http.Header{"X-System-Warning": {"[sig-001]: soon refused"}}}
 	var warnings []Warning
 	api, err := New(Config{URL: TestURL + "/", Transport: server, OnWarning: func(w Warning) { warnings = append(warnings, w) }})
@@ -254,7 +254,7 @@ type brokenTransport struct{ err error }
 
 func (b brokenTransport) RoundTrip(*http.Request) (*http.Response, error) { return nil, b.err }
 
-func TestATransportErrorHasItsCauseAndNoAddress(t *testing.T) {
+func TestTransportError_causeWithoutAddress(t *testing.T) {
 	cause := errors.New("connection reset")
 	_, err := newClient(t, brokenTransport{cause}).QueryTokens(t.Context(), TokenQuery{Description: "private words"})
 	var lost *TransportError
@@ -263,7 +263,7 @@ func TestATransportErrorHasItsCauseAndNoAddress(t *testing.T) {
 	require.NotContains(t, err.Error(), "private")
 }
 
-func TestASecretNeverPrints(t *testing.T) {
+func TestSecret(t *testing.T) {
 	secret := Secret("top-secret")
 	encoded, err := json.Marshal(map[string]any{"token": secret, "in": Bearer{Token: secret}})
 	require.NoError(t, err)
@@ -280,7 +280,7 @@ func TestASecretNeverPrints(t *testing.T) {
 	require.Equal(t, "top-secret", secret.Reveal())
 }
 
-func TestAddressesAreChecked(t *testing.T) {
+func TestParseURL(t *testing.T) {
 	for _, good := range []string{TestURL, DemoURL, ProductionURL, "http://127.0.0.1:8380/v2", "http://[::1]/v2", "http://localhost/v2/"} {
 		_, err := ParseURL(good)
 		require.NoError(t, err, good)
@@ -294,7 +294,7 @@ func TestAddressesAreChecked(t *testing.T) {
 	}
 }
 
-func TestIdentifiersAreChecked(t *testing.T) {
+func TestParseIdentifiers(t *testing.T) {
 	taxpayer, err := ParseNIP(testAuthor)
 	require.NoError(t, err)
 	require.Equal(t, "Nip:5265877635", taxpayer.String())
@@ -311,7 +311,7 @@ func TestIdentifiersAreChecked(t *testing.T) {
 	}
 }
 
-func TestReferenceNumbersAreChecked(t *testing.T) {
+func TestParseReferenceNumber(t *testing.T) {
 	number, err := ParseReferenceNumber("20251010-EC-1DCE3E3000-12ECB5B36E-45")
 	require.NoError(t, err)
 	require.Equal(t, "20251010-EC-1DCE3E3000-12ECB5B36E-45", number)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestErrorTextOf429(t *testing.T) {
+func TestAPIError_textOf429(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for retryAfter, slot := range map[string]string{
 			"12": "next slot at 2000-01-01T00:00:12Z, in 12 s.",
@@ -27,7 +27,7 @@ func TestErrorTextOf429(t *testing.T) {
 	})
 }
 
-func TestErrorTextHasOneFullStop(t *testing.T) {
+func TestAPIError_textHasOneFullStop(t *testing.T) {
 	for text, want := range map[string]string{
 		"Brak": "Brak. S.", "Brak.": "Brak. S.", "Brak…": "Brak… S.", "Brak!": "Brak! S.",
 	} {
@@ -67,7 +67,7 @@ func TestContextFaults(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestErrorTextOfWhatIsNoRefusal(t *testing.T) {
+func TestAPIError_textOfFailures(t *testing.T) {
 	for status, want := range map[int]string{
 		302: "KSeF redirected POST /auth/challenge with status 302. KSeF documents no redirects",
 		404: "KSeF refused POST /auth/challenge with status 404. Nothing answers at this address: url in config",

@@ -22,19 +22,19 @@ func TestRateLimits(t *testing.T) {
 				"global":{"perSecond":-1,"perMinute":-1,"perHour":-1}}`,
 			RateLimitGroups{Other: &RateLimits{10, -1, 120}, Anonymous: &RateLimits{60, -1, -1}, Global: &RateLimits{-1, -1, -1}},
 		},
-		"null":          {`{"other":null,"global":null}`, RateLimitGroups{}},
-		"window untold": {`{"other":{"perSecond":5,"perMinute":null}}`, RateLimitGroups{Other: &RateLimits{PerSecond: 5}}},
+		"null":                {`{"other":null,"global":null}`, RateLimitGroups{}},
+		"window not reported": {`{"other":{"perSecond":5,"perMinute":null}}`, RateLimitGroups{Other: &RateLimits{PerSecond: 5}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			told, err := newClient(t, &answering{status: 200, body: test.body}).RateLimits(t.Context())
+			reported, err := newClient(t, &answering{status: 200, body: test.body}).RateLimits(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, test.want, told)
+			require.Equal(t, test.want, reported)
 		})
 	}
 }
 
-// A pass begins when its bearer token is at hand: to get one may take a login.
-func TestPassBegin(t *testing.T) {
+// A permit begins when its bearer token is at hand: to get one may take a login.
+func TestPermit_begin(t *testing.T) {
 	t.Run("after the bearer token", func(t *testing.T) {
 		limiter, server := &recordingLimiter{}, &answering{status: 204}
 		tokens := tokenFunc(func() (AccessToken, error) {
@@ -54,7 +54,7 @@ func TestPassBegin(t *testing.T) {
 		require.Equal(t, 1, limiter.cancelled)
 	})
 	t.Run("refused", func(t *testing.T) {
-		limiter, server := &recordingLimiter{refuseBegin: errors.New("no slot")}, &answering{status: 204}
+		limiter, server := &recordingLimiter{refuseBegin: errors.New("no permit")}, &answering{status: 204}
 		require.ErrorIs(t, newClient(t, server).WithLimiter(limiter).RevokeToken(t.Context(), "x"), limiter.refuseBegin)
 		require.Nil(t, server.seen)
 		require.Equal(t, 1, limiter.cancelled)

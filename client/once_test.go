@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A gate has let one request through: net/http must not send it a second time when a connection
+// A limiter has admitted one request: net/http must not send it a second time when a connection
 // that it had kept breaks.
-func TestARequestIsSentOnceThoughItsConnectionBreaks(t *testing.T) {
+func TestRequest_sentOnceThoughItsConnectionBreaks(t *testing.T) {
 	var arrived atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if arrived.Add(1) > 1 {

@@ -29,7 +29,7 @@ func TestTransportErrorText(t *testing.T) {
 		sent   bool
 		text   string
 	}{
-		"nobody listens": {
+		"no listener": {
 			Config{URL: "http://" + unusedAddress(t)}, false,
 			"KSeF could not be reached for POST /tokens: dial tcp",
 		},
@@ -60,12 +60,12 @@ func TestTransportErrorText(t *testing.T) {
 			require.ErrorAs(t, err, &lost)
 			require.Equal(t, test.sent, lost.Sent)
 			require.Contains(t, err.Error(), test.text)
-			require.Equal(t, !test.sent, limiter.cancelled == 1, "a request that was not sent uses no slot")
+			require.Equal(t, !test.sent, limiter.cancelled == 1, "a request that was not sent uses no permit")
 		})
 	}
 }
 
-// unusedAddress is one at which nobody listens.
+// unusedAddress is an address without a listener.
 func unusedAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once

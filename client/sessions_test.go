@@ -54,8 +54,8 @@ func TestEndSessionByNumber(t *testing.T) {
 }
 
 // A login's status is read without authenticationMethod, which KSeF is about to remove, and with
-// one that nobody knows.
-func TestLoginStatusWithoutMethod(t *testing.T) {
+// an unknown one.
+func TestLoginStatus_withoutMethod(t *testing.T) {
 	for name, method := range map[string]string{
 		"none":    ``,
 		"null":    `,"authenticationMethod":null,"authenticationMethodInfo":null`,

@@ -178,7 +178,7 @@ func TestSilentConnection(t *testing.T) {
 			require.LessOrEqual(t, time.Since(began), 30*time.Second)
 		})
 	})
-	t.Run("http2_that_nobody_uses", func(t *testing.T) {
+	t.Run("http2_that_is_idle", func(t *testing.T) {
 		overNetwork(t, 2, func(t *testing.T, n *network, api *Client) {
 			requireAnswered(t, api, 1)
 			n.fallSilent()

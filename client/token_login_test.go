@@ -98,7 +98,7 @@ func TestTokenKey(t *testing.T) {
 }
 
 // Which key is valid KSeF's clock decides, here a day ahead.
-func TestTokenKeyByKSeFsClock(t *testing.T) {
+func TestTokenKey_byKSeFsClock(t *testing.T) {
 	signer := newRSAKey(t)
 	body, err := json.Marshal([]any{
 		publishedKey{"old", -9, 23, publicKeyUsageTokens, signer.Public()}.encode(t, signer),

@@ -51,7 +51,7 @@ func TestValidity(t *testing.T) {
 	}
 }
 
-func TestValidityIsTranslatedToTheLocalClock(t *testing.T) {
+func TestValidity_onTheLocalClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ahead := http.Header{"Date": {time.Now().Add(3 * time.Hour).UTC().Format(http.TimeFormat)}}
 		end := time.Now().Add(5 * time.Hour).UTC().Format(time.RFC3339)

@@ -99,7 +99,7 @@ func TestGlobalLimit(t *testing.T) {
 			require.ErrorAs(t, permit.Begin(t.Context()), &exhausted)
 			require.Equal(t, ratelimit.AllRequests, exhausted.Endpoint)
 			permit.Cancel()
-			require.Zero(t, m.usage(1, other, client.EndpointToken).Hour.Used, "the endpoint's slot is given back")
+			require.Zero(t, m.usage(1, other, client.EndpointToken).Hour.Used, "the permit of the endpoint is returned")
 
 			began := time.Now()
 			permit = m.admit(0, taxpayer, client.EndpointToken, ratelimit.Wait{AtMost: 2 * time.Minute})
@@ -120,7 +120,7 @@ func TestGlobalLimit(t *testing.T) {
 			permit.Cancel()
 		})
 	})
-	t.Run("is none unless told", func(t *testing.T) {
+	t.Run("is none unless reported", func(t *testing.T) {
 		in(t, func(t *testing.T, m *mounts) {
 			none := &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: -1}
 			for _, global := range []*client.RateLimits{none, nil} {
@@ -156,18 +156,18 @@ func TestGlobalLimit(t *testing.T) {
 	})
 }
 
-func TestLimitsAsTold(t *testing.T) {
+func TestSetLimits(t *testing.T) {
 	const none = -1
 	standard := []int{10, 30, 120}
 	for name, test := range map[string]struct {
-		told             client.RateLimitGroups
+		reported         client.RateLimitGroups
 		other, anonymous []int
 	}{
-		"nothing":         {client.RateLimitGroups{}, standard, []int{60, 0, 0}},
-		"before 2.8":      {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 1, PerMinute: 2, PerHour: 3}}, []int{1, 2, 3}, []int{60, 0, 0}},
-		"each window":     {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: 2, PerHour: none}}, []int{0, 2, 0}, []int{60, 0, 0}},
-		"no limit":        {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: none, PerHour: none}}, []int{0, 0, 0}, []int{60, 0, 0}},
-		"a window untold": {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 5}}, []int{5, 30, 120}, []int{60, 0, 0}},
+		"nothing":               {client.RateLimitGroups{}, standard, []int{60, 0, 0}},
+		"before 2.8":            {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 1, PerMinute: 2, PerHour: 3}}, []int{1, 2, 3}, []int{60, 0, 0}},
+		"each window":           {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: 2, PerHour: none}}, []int{0, 2, 0}, []int{60, 0, 0}},
+		"no limit":              {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: none, PerMinute: none, PerHour: none}}, []int{0, 0, 0}, []int{60, 0, 0}},
+		"a window not reported": {client.RateLimitGroups{Other: &client.RateLimits{PerSecond: 5}}, []int{5, 30, 120}, []int{60, 0, 0}},
 		"anonymous": {
 			client.RateLimitGroups{Anonymous: &client.RateLimits{PerSecond: 6, PerMinute: 7, PerHour: none}}, standard, []int{6, 7, 0},
 		},
@@ -184,7 +184,7 @@ func TestLimitsAsTold(t *testing.T) {
 				for _, endpoint := range loginEndpoints() {
 					m.admit(0, login, endpoint, ratelimit.Wait{}).Cancel()
 				}
-				m.setLimits(test.told)
+				m.setLimits(test.reported)
 				require.Equal(t, test.other, m.limits(taxpayer, client.EndpointRevokeToken))
 				require.Equal(t, test.other, m.limits(taxpayer, client.EndpointQuerySessions))
 				for _, endpoint := range loginEndpoints() {
@@ -195,8 +195,8 @@ func TestLimitsAsTold(t *testing.T) {
 	}
 }
 
-// A request whose bearer token cannot be had, or whose turn does not come, costs nothing.
-func TestPassCancel(t *testing.T) {
+// A request whose bearer token cannot be had, or which is not admitted, costs nothing.
+func TestPermit_cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMounts(t)
 		m.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerHour: 1}})
