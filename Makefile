@@ -31,7 +31,7 @@ dev: build ## Start Vault or OpenBao with the engine configured and the simulato
 RACE := go test -race -cpu 1 -timeout 30m
 
 # What plays for many minutes has a process of its own, and these run at the same time.
-LONG := TestADeathAtAnyPointLosesNoTokenAndKillsNone|TestThePromisesHoldWhateverHappens
+LONG := TestCrash|TestModel
 
 # Its tests wait for clocks more than they compute, so that four at a time suit two cores.
 E2E := go test -race -parallel 4 -timeout 20m -tags e2e ./e2e

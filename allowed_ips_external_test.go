@@ -35,7 +35,7 @@ func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *eng
 	})
 }
 
-func TestAllowedIPsOfAPerson(t *testing.T) {
+func TestAllowedIPsExternal(t *testing.T) {
 	t.Run("are_in_the_document", func(t *testing.T) {
 		for name, layout := range map[string]xadestest.Layout{
 			"C#": xadestest.CSharp(), "DSS": xadestest.DSS(), "enveloping": xadestest.Enveloping(), "enveloping_base64": xadestest.EnvelopingBase64(),
@@ -139,7 +139,7 @@ func TestAllowedIPsOfAPerson(t *testing.T) {
 }
 
 // What the error tells to do must be possible where KSeF binds refreshes too.
-func TestAllowedIPsOfAPersonCanFollowTheNode(t *testing.T) {
+func TestAllowedIPsExternalAuto(t *testing.T) {
 	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
 		m.Stop()
 		leaveFrom(m.Env, OtherAddress)

@@ -195,7 +195,7 @@ func (b boundEnds) RoundTrip(request *http.Request) (*http.Response, error) {
 	return b.RoundTripper.RoundTrip(request)
 }
 
-func TestAddressRefused(t *testing.T) {
+func TestAllowedIPsAddressRefused(t *testing.T) {
 	t.Run("by_another_node_logs_in_anew", func(t *testing.T) {
 		withAllowedIPs(t, "auto", func(t *testing.T, m *enginetest.Mount) {
 			issued := m.Issue()

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryOperationIsNamedAndExplained(t *testing.T) {
+func TestPathsAreDocumented(t *testing.T) {
 	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)
 	for _, path := range b.Paths {
 		require.NotEmpty(t, path.HelpSynopsis, path.Pattern)
@@ -41,7 +41,7 @@ func TestEveryOperationIsNamedAndExplained(t *testing.T) {
 	require.Equal(t, logical.TypeLogical, b.Type())
 }
 
-func TestAPanicStaysInItsRequest(t *testing.T) {
+func TestPanicStaysInItsRequest(t *testing.T) {
 	var logs bytes.Buffer
 	b := newBackend("v1", &logical.InmemStorage{}, nil, nil)
 	b.Paths = append(b.Paths, panicking())

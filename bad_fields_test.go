@@ -18,7 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFieldKinds(t *testing.T) {
+func TestBadFields(t *testing.T) {
+	t.Run("kinds", testBadFieldsKinds)
+	t.Run("names_are_not_repeated", testBadFieldsNamesAreNotRepeated)
+	t.Run("unknown", testBadFieldsUnknown)
+	t.Run("list_as_json", testBadFieldsListAsJson)
+}
+
+func testBadFieldsKinds(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
@@ -91,7 +98,7 @@ func requireNoPartOf(t *testing.T, text string, secrets ...string) {
 	}
 }
 
-func TestFieldKindsOfNames(t *testing.T) {
+func testBadFieldsNamesAreNotRepeated(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		_, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
 		for _, name := range []string{key, strings.TrimSpace(strings.Split(key, "\n")[1])} {
@@ -102,7 +109,7 @@ func TestFieldKindsOfNames(t *testing.T) {
 	})
 }
 
-func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
+func testBadFieldsUnknown(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		text := m.Refused(m.Write("config", map[string]any{"npi": enginetest.NIP}))
 		require.Contains(t, text, "npi: is not a field of this path; use activation_timeout, ")
@@ -113,8 +120,8 @@ func TestUnknownFieldNamesWhatAWriteUses(t *testing.T) {
 	})
 }
 
-// TestListGivenAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
-func TestListGivenAsJSON(t *testing.T) {
+// testBadFieldsListAsJson is what a shell makes of permissions='["InvoiceRead"]'.
+func testBadFieldsListAsJson(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {
 			require.Equal(t, "permissions: looks like JSON and was given as one text; give permissions=InvoiceRead,InvoiceWrite, "+

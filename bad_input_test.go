@@ -20,7 +20,14 @@ import (
 // A user's mistake is a 400 that names the field, says what is wrong and what would be right;
 // nothing is stored and nothing is sent.
 
-func TestBadConfigIsRefusedBeforeAnythingIsStoredOrSent(t *testing.T) {
+func TestBadInput(t *testing.T) {
+	t.Run("config", testBadInputConfig)
+	t.Run("roles", testBadInputRoles)
+	t.Run("tokens", testBadInputTokens)
+	t.Run("config_missing", testBadInputConfigMissing)
+}
+
+func testBadInputConfig(t *testing.T) {
 	for name, test := range invalidConfigs() {
 		t.Run(name, func(t *testing.T) {
 			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
@@ -92,7 +99,7 @@ func invalidConfigs() map[string]invalidConfig {
 	}
 }
 
-func TestBadRolesAreRefused(t *testing.T) {
+func testBadInputRoles(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for name, test := range map[string]struct {
 			data map[string]any
@@ -119,7 +126,7 @@ func TestBadRolesAreRefused(t *testing.T) {
 	})
 }
 
-func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
+func testBadInputTokens(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		sent := m.AllRequests()
@@ -153,7 +160,7 @@ func TestBadRequestsForTokensAreRefusedWithoutAskingKSeF(t *testing.T) {
 	})
 }
 
-func TestAnythingButConfigNeedsAConfig(t *testing.T) {
+func testBadInputConfigMissing(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()

@@ -26,10 +26,10 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 	return time.Hour
 }
 
-// TestIssueTakesTheContextOfTheConfigInForce has nip change in the middle of a request that names
+// TestIssueDuringContextChange has nip change in the middle of a request that names
 // no context: the token must not be made in the one before, where the config in force cannot end
 // it.
-func TestIssueTakesTheContextOfTheConfigInForce(t *testing.T) {
+func TestIssueDuringContextChange(t *testing.T) {
 	const otherNIP = "1111111111"
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		person, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLoginComplete(t *testing.T) {
+func TestExternalLoginLost(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})

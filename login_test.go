@@ -17,7 +17,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
+func TestExternalLogin(t *testing.T) {
+	t.Run("one_signature_makes_tokens", testExternalLoginOneSignatureMakesTokens)
+	t.Run("accepts_base64", testExternalLoginAcceptsBase64)
+	t.Run("several_contexts", testExternalLoginSeveralContexts)
+	t.Run("missing_login_says_what_to_do", testExternalLoginMissingLoginSaysWhatToDo)
+	t.Run("foreign_documents_are_not_sent", testExternalLoginForeignDocumentsAreNotSent)
+	t.Run("accepts_a_document_once", testExternalLoginAcceptsADocumentOnce)
+	t.Run("passes_on_what_ksef_refuses", testExternalLoginPassesOnWhatKsefRefuses)
+	t.Run("shows_the_status_of_a_refusal", testExternalLoginShowsTheStatusOfARefusal)
+	t.Run("slow_login_ends_in_background", testExternalLoginSlowLoginEndsInBackground)
+	t.Run("warns_before_the_session_ends", testExternalLoginWarnsBeforeTheSessionEnds)
+	t.Run("warns_of_another_signer", testExternalLoginWarnsOfAnotherSigner)
+	t.Run("leaves_the_session_of_the_certificate", testExternalLoginLeavesTheSessionOfTheCertificate)
+	t.Run("pending_login_is_not_repeated", testExternalLoginPendingLoginIsNotRepeated)
+	t.Run("ended_session_is_not_shown", testExternalLoginEndedSessionIsNotShown)
+	t.Run("resumes_waiting_revocations", testExternalLoginResumesWaitingRevocations)
+	t.Run("settings_change_during_a_session", testExternalLoginSettingsChangeDuringASession)
+	t.Run("a_certificate_replaces_it", testExternalLoginACertificateReplacesIt)
+	t.Run("config_deletion_ends_it", testExternalLoginConfigDeletionEndsIt)
+}
+
+func testExternalLoginOneSignatureMakesTokens(t *testing.T) {
 	for name, layout := range map[string]xadestest.Layout{
 		"C#": xadestest.CSharp(), "DSS": xadestest.DSS(), "godss": xadestest.GoDSS(), "signxml": xadestest.SignXML(),
 		"enveloping": xadestest.Enveloping(), "enveloping base64": xadestest.EnvelopingBase64(),
@@ -47,7 +68,7 @@ func TestAPersonSignsOnceAndTokensAreMade(t *testing.T) {
 	}
 }
 
-func TestASignedRequestIsTakenAsBase64(t *testing.T) {
+func testExternalLoginAcceptsBase64(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 		signed := base64.StdEncoding.EncodeToString([]byte(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
@@ -55,7 +76,7 @@ func TestASignedRequestIsTakenAsBase64(t *testing.T) {
 	})
 }
 
-func TestSeveralContextsAreLoggedInSideBySide(t *testing.T) {
+func testExternalLoginSeveralContexts(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))
@@ -68,7 +89,7 @@ func TestSeveralContextsAreLoggedInSideBySide(t *testing.T) {
 	})
 }
 
-func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
+func testExternalLoginMissingLoginSaysWhatToDo(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		require.Contains(t, m.Refused(m.Read("creds/invoices", nil)), "login/begin")
@@ -80,9 +101,9 @@ func TestAMountWithoutAnyLoginSaysWhatToDo(t *testing.T) {
 	})
 }
 
-// TestWhatIsNotOursIsNotSent covers each signed request that can be told to be wrong without asking
+// testExternalLoginForeignDocumentsAreNotSent covers each signed request that can be told to be wrong without asking
 // KSeF.
-func TestWhatIsNotOursIsNotSent(t *testing.T) {
+func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 	stranger := "<Nip>1111111111</Nip>"
 	for name, test := range map[string]struct {
 		make func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string
@@ -164,7 +185,7 @@ func TestWhatIsNotOursIsNotSent(t *testing.T) {
 	}
 }
 
-func TestASignedRequestIsTakenOnce(t *testing.T) {
+func testExternalLoginAcceptsADocumentOnce(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
@@ -177,7 +198,7 @@ func TestASignedRequestIsTakenOnce(t *testing.T) {
 	})
 }
 
-func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
+func testExternalLoginPassesOnWhatKsefRefuses(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		begun := m.BeginLogin(nil)
@@ -189,7 +210,7 @@ func TestWhatKSeFFindsWrongIsPassedOnAndCanBeMended(t *testing.T) {
 	})
 }
 
-func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
+func testExternalLoginShowsTheStatusOfARefusal(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		text := m.Refused(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
@@ -203,7 +224,7 @@ func TestALoginThatKSeFRefusesIsToldWithItsStatus(t *testing.T) {
 	})
 }
 
-func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
+func testExternalLoginSlowLoginEndsInBackground(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
@@ -231,7 +252,7 @@ func TestALoginThatTakesMinutesIsFinishedByTheEngine(t *testing.T) {
 	}
 }
 
-func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
+func testExternalLoginWarnsBeforeTheSessionEnds(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
@@ -248,7 +269,7 @@ func TestALoginThatEndsSoonIsToldWellAhead(t *testing.T) {
 	})
 }
 
-func TestAnotherSignerIsWarnedOf(t *testing.T) {
+func testExternalLoginWarnsOfAnotherSigner(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Issue()
@@ -258,7 +279,7 @@ func TestAnotherSignerIsWarnedOf(t *testing.T) {
 }
 
 // A login lasts for seven days, in which the certificate's would not be used.
-func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) {
+func testExternalLoginLeavesTheSessionOfTheCertificate(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))
 		stranger := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
@@ -276,7 +297,7 @@ func TestAnotherSubjectsLoginDoesNotTakeThePlaceOfTheCertificates(t *testing.T) 
 	})
 }
 
-func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
+func testExternalLoginPendingLoginIsNotRepeated(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		pending := m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		for _, path := range []string{"config", "status"} {
@@ -287,7 +308,7 @@ func TestALoginThatIsPendingIsNotAskedForAgain(t *testing.T) {
 	})
 }
 
-func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
+func testExternalLoginEndedSessionIsNotShown(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
@@ -300,7 +321,7 @@ func TestALoginThatKSeFHasEndedIsNotShownAsOneThatWorks(t *testing.T) {
 	})
 }
 
-func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
+func testExternalLoginResumesWaitingRevocations(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
@@ -314,7 +335,7 @@ func TestALoginSetsOffWhatHasWaitedForIt(t *testing.T) {
 	})
 }
 
-func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
+func testExternalLoginSettingsChangeDuringASession(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.Must(m.Write("config", map[string]any{"subject_identifier_type": "certificateFingerprint"}))
@@ -324,7 +345,7 @@ func TestASettingOfExternalSigningChangesUnderALogin(t *testing.T) {
 	})
 }
 
-func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
+func testExternalLoginACertificateReplacesIt(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP}))
 		m.Configure()
@@ -334,7 +355,7 @@ func TestACertificateTakesThePlaceOfAPersonsLoginInConfig(t *testing.T) {
 	})
 }
 
-func TestAConfigThatGoesTakesPersonalLoginsWithIt(t *testing.T) {
+func testExternalLoginConfigDeletionEndsIt(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))
 		m.BeginLogin(nil)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRenewalsAreSpreadAndComeLaterAfterEachFailure(t *testing.T) {
+func TestRenewalDue(t *testing.T) {
 	const day = 24 * time.Hour
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	to := from.Add(730 * day)

@@ -23,7 +23,7 @@ func repeats(t *testing.T, status int) bool {
 	return again
 }
 
-func TestAnswer(t *testing.T) {
+func TestResponse(t *testing.T) {
 	issue := func(m *enginetest.Mount) (*logical.Response, error) { return m.Read("creds/invoices", nil) }
 	write := func(data map[string]any) func(m *enginetest.Mount) (*logical.Response, error) {
 		return func(m *enginetest.Mount) (*logical.Response, error) { return m.Write("tokens", data) }
@@ -76,7 +76,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-func TestAnswer_delete_of_token_that_goes_on_by_itself(t *testing.T) {
+func TestResponseToUnconfirmedDeletion(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})

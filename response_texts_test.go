@@ -18,7 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnswerNamesTheMount(t *testing.T) {
+func TestResponseTexts(t *testing.T) {
+	t.Run("name_the_mount", testResponseTextsNameTheMount)
+	t.Run("too_many_requests", testResponseTextsTooManyRequests)
+	t.Run("unknown_outcome", testResponseTextsUnknownOutcome)
+	t.Run("blocked_address", testResponseTextsBlockedAddress)
+}
+
+func testResponseTextsNameTheMount(t *testing.T) {
 	t.Run("in what a mistake is answered with", func(t *testing.T) {
 		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 			m := env.Mount(&logical.InmemStorage{})
@@ -55,7 +62,7 @@ func TestAnswerNamesTheMount(t *testing.T) {
 }
 
 // KSeF's own 429 says as much as those of the engine, at the first and at the second request.
-func TestAnswerOf429(t *testing.T) {
+func testResponseTextsTooManyRequests(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
@@ -74,7 +81,7 @@ func TestAnswerOf429(t *testing.T) {
 	})
 }
 
-func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
+func testResponseTextsUnknownOutcome(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
@@ -87,7 +94,7 @@ func TestAnswerOfARequestWithoutOutcome(t *testing.T) {
 }
 
 // What KSeF limits by address has no context to name.
-func TestAnswerOfABlockedAddress(t *testing.T) {
+func testResponseTextsBlockedAddress(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})

@@ -28,7 +28,16 @@ func formerMount(env *enginetest.Env, tokens int) (id string, leases []*logical.
 	return id, leases
 }
 
-func TestTidyFormerCountsAndRevokes(t *testing.T) {
+func TestTidyFormer(t *testing.T) {
+	t.Run("counts_and_revokes", testTidyFormerCountsAndRevokes)
+	t.Run("reads_all_pages", testTidyFormerReadsAllPages)
+	t.Run("refuses_loaded_mounts", testTidyFormerRefusesLoadedMounts)
+	t.Run("fails_when_a_mount_id_is_unknown", testTidyFormerFailsWhenAMountIdIsUnknown)
+	t.Run("checks_fields", testTidyFormerChecksFields)
+	t.Run("lease", testTidyFormerLease)
+}
+
+func testTidyFormerCountsAndRevokes(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		own := m.Issue()
 		id, _ := formerMount(m.Env, 3)
@@ -63,9 +72,9 @@ func TestTidyFormerCountsAndRevokes(t *testing.T) {
 	})
 }
 
-// TestTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
+// testTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
 // within KSeF's limits.
-func TestTidyFormerReadsAllPages(t *testing.T) {
+func testTidyFormerReadsAllPages(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		id, _ := formerMount(m.Env, 130)
 		left := 130
@@ -90,7 +99,7 @@ func TestTidyFormerReadsAllPages(t *testing.T) {
 	})
 }
 
-func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
+func testTidyFormerRefusesLoadedMounts(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
 		one, other := mountOf(env, factory), mountOf(env, factory)
@@ -110,7 +119,7 @@ func TestTidyFormerRefusesMountsThatLive(t *testing.T) {
 	})
 }
 
-func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
+func testTidyFormerFailsWhenAMountIdIsUnknown(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
 		one := mountOf(env, factory)
@@ -127,7 +136,7 @@ func TestTidyFormerFailsWhereAMountsIDIsNotKnown(t *testing.T) {
 	})
 }
 
-func TestTidyFormerChecksItsFields(t *testing.T) {
+func testTidyFormerChecksFields(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		before := m.Requests("GET /tokens")
 		for _, id := range []any{nil, "", "0123456789a", "0123456789AB", "0123456789abc", "0123456789a*", "[vault:01234"} {
@@ -165,9 +174,9 @@ func load(m *enginetest.Mount, factory logical.Factory) {
 	m.Backend = made
 }
 
-// TestALeaseOfAFormerMount is a lease that Vault still has when another mount has been enabled at
+// testTidyFormerLease is a lease that Vault still has when another mount has been enabled at
 // its path.
-func TestALeaseOfAFormerMount(t *testing.T) {
+func testTidyFormerLease(t *testing.T) {
 	t.Run("is revoked by its own data", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			_, leases := formerMount(m.Env, 1)

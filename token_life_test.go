@@ -15,7 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnIssuedTokenLogsInUntilItsLeaseIsRevoked(t *testing.T) {
+func TestToken(t *testing.T) {
+	t.Run("active_until_its_lease_is_revoked", testTokenActiveUntilItsLeaseIsRevoked)
+	t.Run("deletion_revokes_and_frees_the_lease", testTokenDeletionRevokesAndFreesTheLease)
+	t.Run("overdue_is_revoked_by_the_reconciler", testTokenOverdueIsRevokedByTheReconciler)
+	t.Run("renewal_keeps_it_active", testTokenRenewalKeepsItActive)
+	t.Run("restart_keeps_sessions_and_leases", testTokenRestartKeepsSessionsAndLeases)
+	t.Run("list_query_and_read", testTokenListQueryAndRead)
+	t.Run("foreign_is_never_touched", testTokenForeignIsNeverTouched)
+	t.Run("without_record_is_still_ours", testTokenWithoutRecordIsStillOurs)
+	t.Run("lease_without_record_is_revoked", testTokenLeaseWithoutRecordIsRevoked)
+	t.Run("role_names_another_context", testTokenRoleNamesAnotherContext)
+}
+
+func testTokenActiveUntilItsLeaseIsRevoked(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.Equal(t, "Active", issued.Data["status"])
@@ -34,7 +47,7 @@ func TestAnIssuedTokenLogsInUntilItsLeaseIsRevoked(t *testing.T) {
 	})
 }
 
-func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testing.T) {
+func testTokenDeletionRevokesAndFreesTheLease(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		path := "tokens/" + issued.Data["reference_number"].(string)
@@ -50,7 +63,7 @@ func TestAnIssuedTokenDiesWhenItIsDeletedAndItsLeaseThenEndsWithoutKSeF(t *testi
 	})
 }
 
-func TestATokenThatVaultNeverRevokesIsRevokedByThePump(t *testing.T) {
+func testTokenOverdueIsRevokedByTheReconciler(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		m.Elapse(time.Hour + 50*time.Minute)
@@ -60,7 +73,7 @@ func TestATokenThatVaultNeverRevokesIsRevokedByThePump(t *testing.T) {
 	})
 }
 
-func TestARenewedLeaseKeepsItsTokenAlive(t *testing.T) {
+func testTokenRenewalKeepsItActive(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		secret := m.Lease(issued)
@@ -74,7 +87,7 @@ func TestARenewedLeaseKeepsItsTokenAlive(t *testing.T) {
 	})
 }
 
-func TestARestartGoesOnWithTheSessionAndTheLeases(t *testing.T) {
+func testTokenRestartKeepsSessionsAndLeases(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		logins := m.Requests("POST /auth/xades-signature")
@@ -87,7 +100,7 @@ func TestARestartGoesOnWithTheSessionAndTheLeases(t *testing.T) {
 	})
 }
 
-func TestTokensAreListedQueriedAndRead(t *testing.T) {
+func testTokenListQueryAndRead(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Issue()
 		second := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Monthly report", "ttl": "2h"}))
@@ -110,7 +123,7 @@ func TestTokensAreListedQueriedAndRead(t *testing.T) {
 	})
 }
 
-func TestAForeignTokenIsNeverTouched(t *testing.T) {
+func testTokenForeignIsNeverTouched(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		other := m.Env.Mount(&logical.InmemStorage{})
 		defer other.Stop()
@@ -122,7 +135,7 @@ func TestAForeignTokenIsNeverTouched(t *testing.T) {
 	})
 }
 
-func TestATokenThatTheLedgerLostIsStillOurs(t *testing.T) {
+func testTokenWithoutRecordIsStillOurs(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
@@ -131,7 +144,7 @@ func TestATokenThatTheLedgerLostIsStillOurs(t *testing.T) {
 	})
 }
 
-func TestALeaseWithoutItsRecordIsRevokedAllTheSame(t *testing.T) {
+func testTokenLeaseWithoutRecordIsRevoked(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, "ledger/")))
@@ -140,7 +153,7 @@ func TestALeaseWithoutItsRecordIsRevokedAllTheSame(t *testing.T) {
 	})
 }
 
-func TestARoleMayNameAnotherContext(t *testing.T) {
+func testTokenRoleNamesAnotherContext(t *testing.T) {
 	const other = "5265877635-12346"
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": other}))

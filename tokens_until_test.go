@@ -156,7 +156,7 @@ func TestTokensUntilCapsLeases(t *testing.T) {
 	}
 }
 
-func TestTokensNotice(t *testing.T) {
+func TestTokensUntilNotice(t *testing.T) {
 	for _, test := range []struct{ moment, until, want string }{
 		{"2026-11-01T22:59:59Z", "", ""},
 		{"2026-11-01T23:00:00Z", "", "until 31 December 2026 (" + polishMidnight + ")"},
@@ -183,7 +183,7 @@ func TestTokensNotice(t *testing.T) {
 	}
 }
 
-func TestTokensUntilIsInSummary(t *testing.T) {
+func TestTokensUntilInSummary(t *testing.T) {
 	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"tokens_accepted_until": polishMidnight}))
 		m.Issue()
@@ -197,7 +197,7 @@ func TestTokensUntilIsInSummary(t *testing.T) {
 	})
 }
 
-func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
+func TestTokensUntilOtherLeases(t *testing.T) {
 	withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		acceptTokensUntil(m, "2027-12-31T23:00:00Z")
 		issued := m.Issue()
@@ -211,7 +211,7 @@ func TestTokensUntilLeavesOtherLeasesAlone(t *testing.T) {
 }
 
 // A token that is active only when the end is there is handed out to nobody.
-func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
+func TestTokensUntilActivation(t *testing.T) {
 	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *enginetest.Mount) {
 		acceptTokensUntil(m, polishMidnight)
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
@@ -225,7 +225,7 @@ func TestTokensUntilCountsWhenTheTokenIsActive(t *testing.T) {
 	})
 }
 
-func TestTokensAtTheTurnOfTheYear(t *testing.T) {
+func TestTokensUntilTurnOfYear(t *testing.T) {
 	modes := map[string]simulator.Options{
 		"accepted": {Tokens: simulator.TokensAccepted},
 		"refused":  {Tokens: simulator.TokensRefused},

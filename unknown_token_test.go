@@ -31,9 +31,21 @@ func sayUnknown(m *enginetest.Mount, issued *logical.Response) (*logical.Respons
 	return m.Request(logical.DeleteOperation, path, map[string]any{"unknown_to_ksef": true})
 }
 
-// TestUnknownToken_afterADay ends a lease whose token KSeF has not known for a day, across a
+func TestUnknownToken(t *testing.T) {
+	t.Run("after_a_day", testUnknownTokenAfterADay)
+	t.Run("confirmed_by_operator", testUnknownTokenConfirmedByOperator)
+	t.Run("confirmed_before_its_lease_ends", testUnknownTokenConfirmedBeforeItsLeaseEnds)
+	t.Run("confirmation_is_checked", testUnknownTokenConfirmationIsChecked)
+	t.Run("never_by_refusal", testUnknownTokenNeverByRefusal)
+	t.Run("other_signer", testUnknownTokenOtherSigner)
+	t.Run("without_record", testUnknownTokenWithoutRecord)
+	t.Run("counted_anew_after_an_outage", testUnknownTokenCountedAnewAfterAnOutage)
+	t.Run("comes_back", testUnknownTokenComesBack)
+}
+
+// testUnknownTokenAfterADay ends a lease whose token KSeF has not known for a day, across a
 // restart.
-func TestUnknownToken_afterADay(t *testing.T) {
+func testUnknownTokenAfterADay(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret, number := m.Lease(issued), issued.Data["reference_number"].(string)
 		require.ErrorContains(t, m.Revoke(secret), "unknown_to_ksef=true")
@@ -52,7 +64,7 @@ func TestUnknownToken_afterADay(t *testing.T) {
 	})
 }
 
-func TestUnknownToken_atOnceByWord(t *testing.T) {
+func testUnknownTokenConfirmedByOperator(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
@@ -62,8 +74,8 @@ func TestUnknownToken_atOnceByWord(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_byWordBeforeItsLeaseEnds is the remedy of whoever knows that TEST was reset.
-func TestUnknownToken_byWordBeforeItsLeaseEnds(t *testing.T) {
+// testUnknownTokenConfirmedBeforeItsLeaseEnds is the remedy of whoever knows that TEST was reset.
+func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(m.Lease(issued)))
@@ -71,8 +83,8 @@ func TestUnknownToken_byWordBeforeItsLeaseEnds(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_wordIsChecked takes nobody's word for a token that KSeF knows, or may know.
-func TestUnknownToken_wordIsChecked(t *testing.T) {
+// testUnknownTokenConfirmationIsChecked takes nobody's word for a token that KSeF knows, or may know.
+func testUnknownTokenConfirmationIsChecked(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		require.Contains(t, m.Refused(sayUnknown(m, issued)), "KSeF knows the token")
@@ -89,9 +101,9 @@ func TestUnknownToken_wordIsChecked(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_neverByRefusal holds that a 403 or 401 proves nothing in two days, nor does a
+// testUnknownTokenNeverByRefusal holds that a 403 or 401 proves nothing in two days, nor does a
 // number that KSeF does not know where its list shows the token.
-func TestUnknownToken_neverByRefusal(t *testing.T) {
+func testUnknownTokenNeverByRefusal(t *testing.T) {
 	for name, status := range map[string]int{"403": http.StatusForbidden, "401": http.StatusUnauthorized, "listed": http.StatusBadRequest} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
@@ -110,8 +122,8 @@ func TestUnknownToken_neverByRefusal(t *testing.T) {
 	}
 }
 
-// TestUnknownToken_otherSigner decides nothing for a signer who may not see what another has made.
-func TestUnknownToken_otherSigner(t *testing.T) {
+// testUnknownTokenOtherSigner decides nothing for a signer who may not see what another has made.
+func testUnknownTokenOtherSigner(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
@@ -124,8 +136,8 @@ func TestUnknownToken_otherSigner(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_withoutRecord has nothing but the lease, which does not say who made the token.
-func TestUnknownToken_withoutRecord(t *testing.T) {
+// testUnknownTokenWithoutRecord has nothing but the lease, which does not say who made the token.
+func testUnknownTokenWithoutRecord(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		for _, key := range m.Keys("ledger/") {
 			require.NoError(t, m.Storage.Delete(m.Ctx, key))
@@ -140,8 +152,8 @@ func TestUnknownToken_withoutRecord(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_begunAnewAfterSilence counts no day in which KSeF was not asked.
-func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
+// testUnknownTokenCountedAnewAfterAnOutage counts no day in which KSeF was not asked.
+func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
@@ -155,8 +167,8 @@ func TestUnknownToken_begunAnewAfterSilence(t *testing.T) {
 	})
 }
 
-// TestUnknownToken_thatComesBack is a KSeF that did not know a token for some hours.
-func TestUnknownToken_thatComesBack(t *testing.T) {
+// testUnknownTokenComesBack is a KSeF that did not know a token for some hours.
+func testUnknownTokenComesBack(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		for _, endpoint := range []string{enginetest.RevokeEndpoint, enginetest.StatusEndpoint, "GET /tokens"} {

@@ -36,7 +36,16 @@ func (s *Cluster) readAlone(delay time.Duration, reads int) activationReads {
 	return all
 }
 
-func TestActivationIsNoticedAtOnce(t *testing.T) {
+func TestActivation(t *testing.T) {
+	t.Run("noticed_at_once", testActivationNoticedAtOnce)
+	t.Run("noticed_by_the_first_read", testActivationNoticedByTheFirstRead)
+	t.Run("many_share_lists", testActivationManyShareLists)
+	t.Run("slow_poll_is_no_measure", testActivationSlowPollIsNoMeasure)
+	t.Run("outage", testActivationOutage)
+	t.Run("timeout_is_used", testActivationTimeoutIsUsed)
+}
+
+func testActivationNoticedAtOnce(t *testing.T) {
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
 			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
@@ -49,7 +58,7 @@ func TestActivationIsNoticedAtOnce(t *testing.T) {
 	}
 }
 
-func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
+func testActivationNoticedByTheFirstRead(t *testing.T) {
 	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
 			InCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *Cluster) {
@@ -59,9 +68,9 @@ func TestActivationIsNoticedAtOnceByTheFirstRead(t *testing.T) {
 	}
 }
 
-// TestActivationOfManyIsSeenByFewLists has a hundred reads at once cost two lists, whatever the
+// testActivationManyShareLists has a hundred reads at once cost two lists, whatever the
 // mount has learned before.
-func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
+func testActivationManyShareLists(t *testing.T) {
 	for _, before := range []int{0, 20} {
 		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
 			const delay = 2 * time.Second
@@ -75,9 +84,9 @@ func TestActivationOfManyIsSeenByFewLists(t *testing.T) {
 	}
 }
 
-// TestActivationLookThatIsSlowTeachesNothing has one look in ten take 20 s: the other reads must
+// testActivationSlowPollIsNoMeasure has one look in ten take 20 s: the other reads must
 // not wait for that.
-func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
+func testActivationSlowPollIsNoMeasure(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		s.readAlone(0, 20)
 		for range 10 {
@@ -92,8 +101,8 @@ func TestActivationLookThatIsSlowTeachesNothing(t *testing.T) {
 	})
 }
 
-// TestActivationInOutage has KSeF make tokens for five minutes and lose each look at them.
-func TestActivationInOutage(t *testing.T) {
+// testActivationOutage has KSeF make tokens for five minutes and lose each look at them.
+func testActivationOutage(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		s.MustIssue(time.Hour)
 		before := s.KSeF.State().Requests
@@ -113,9 +122,9 @@ func TestActivationInOutage(t *testing.T) {
 	})
 }
 
-// TestActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
+// testActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
 // looks before the time is over all the same.
-func TestActivationTimeoutIsUsed(t *testing.T) {
+func testActivationTimeoutIsUsed(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		s.readAlone(5*time.Second, 10)
 		s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })

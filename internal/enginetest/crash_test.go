@@ -40,7 +40,7 @@ type fate struct {
 
 func (f fate) String() string { return fmt.Sprintf("a death %s %s", f.when, f.at) }
 
-func TestADeathAtAnyPointLosesNoTokenAndKillsNone(t *testing.T) {
+func TestCrash(t *testing.T) {
 	for _, f := range flows() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -48,15 +48,15 @@ func (d *countingDisk) Delete(ctx context.Context, key string) error {
 	return d.Storage.Delete(ctx, key)
 }
 
-// TestDamagedEntry_cost has one damaged record among 500 that are looked at.
-func TestDamagedEntry_cost(t *testing.T) {
+// TestDamagedEntryCost has one damaged record among 500 that are looked at.
+func TestDamagedEntryCost(t *testing.T) {
 	inManyRecords(t, func(m *Mount, key string, _ *countingDisk) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
 		m.requireUnreadable(key)
 	})
 }
 
-// TestDamagedEntry_failingCost has Vault's storage fail at one of them.
-func TestDamagedEntry_failingCost(t *testing.T) {
+// TestDamagedEntryFailingCost has Vault's storage fail at one of them.
+func TestDamagedEntryFailingCost(t *testing.T) {
 	inManyRecords(t, func(_ *Mount, key string, disk *countingDisk) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
 }
 

@@ -100,8 +100,8 @@ func damageOne(env *Env, kind entryKind, damage func([]byte) []byte) {
 	require.Zero(m.T, count, "nothing is left of what was mended")
 }
 
-// TestDamagedEntry_unknownState has a record of a state that this version does not know.
-func TestDamagedEntry_unknownState(t *testing.T) {
+// TestDamagedEntryUnknownState has a record of a state that this version does not know.
+func TestDamagedEntryUnknownState(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(_ *testing.T, env *Env) {
 		damageOne(env, entryKinds()["ending"], func(value []byte) []byte {
 			return bytes.Replace(value, []byte(`"revoking"`), []byte(`"suspended"`), 1)
@@ -317,7 +317,7 @@ func checkConfig(m *Mount, issued *logical.Response, key string) {
 	m.RequireLoginRefused(issued.Data["token"])
 }
 
-func TestUnreadableEntryHasItsOwnRemedy(t *testing.T) {
+func TestDamagedEntryRemedy(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		reference := m.Issue().Data["reference_number"].(string)
 		m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))

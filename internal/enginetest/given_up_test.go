@@ -61,9 +61,9 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// TestLimitsOfRequestsThatWereGivenUp has ten callers leave before KSeF looks at their requests,
+// TestLimitsAbandonedRequests has ten callers leave before KSeF looks at their requests,
 // and ten others come at that moment.
-func TestLimitsOfRequestsThatWereGivenUp(t *testing.T) {
+func TestLimitsAbandonedRequests(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *Cluster) {
 		s.MustIssue(time.Hour)
 		s.Elapse(2 * time.Minute)

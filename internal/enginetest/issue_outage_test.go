@@ -18,8 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestIssueInOutage has one client read creds/<role> each second while KSeF is away.
 func TestIssueInOutage(t *testing.T) {
+	t.Run("ends_soon_after", testIssueInOutageEndsSoonAfter)
+	t.Run("silence", testIssueInOutageSilence)
+	t.Run("one_endpoint", testIssueInOutageOneEndpoint)
+	t.Run("responses", testIssueInOutageResponses)
+}
+
+// testIssueInOutageEndsSoonAfter has one client read creds/<role> each second while KSeF is away.
+func testIssueInOutageEndsSoonAfter(t *testing.T) {
 	faults := map[string]simulator.Fault{
 		"connections dropped": {Kind: simulator.FaultDropRequest},
 		"status 503":          {Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable},
@@ -50,9 +57,9 @@ func TestIssueInOutage(t *testing.T) {
 	}
 }
 
-// TestIssueInOutageOfSilence has KSeF answer nothing at all, and callers who wait less than the
+// testIssueInOutageSilence has KSeF answer nothing at all, and callers who wait less than the
 // request to KSeF may take.
-func TestIssueInOutageOfSilence(t *testing.T) {
+func testIssueInOutageSilence(t *testing.T) {
 	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
 		t.Run(maxWait.String(), func(t *testing.T) {
 			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
@@ -91,8 +98,8 @@ func (s *Cluster) spentOnIssuing() (used int) {
 	return used
 }
 
-// TestIssueInOutageOfOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
-func TestIssueInOutageOfOneEndpoint(t *testing.T) {
+// testIssueInOutageOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
+func testIssueInOutageOneEndpoint(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		s.MustIssue(time.Hour)
 		before := s.KSeF.State().Requests
@@ -110,9 +117,9 @@ func TestIssueInOutageOfOneEndpoint(t *testing.T) {
 	})
 }
 
-// TestIssueInOutageAnswers has what a request gets in an outage: 503 with the reason and the time
+// testIssueInOutageResponses has what a request gets in an outage: 503 with the reason and the time
 // of the next try, and no trace in the ledger.
-func TestIssueInOutageAnswers(t *testing.T) {
+func testIssueInOutageResponses(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		s.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		for range 3 {

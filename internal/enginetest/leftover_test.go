@@ -33,9 +33,9 @@ func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return d.Storage.Put(ctx, entry)
 }
 
-// TestClean_afterSlowStop stores the exact limits although what was in progress took longer than
+// TestCleanAfterSlowStop stores the exact limits although what was in progress took longer than
 // the time that is given for that.
-func TestClean_afterSlowStop(t *testing.T) {
+func TestCleanAfterSlowStop(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		disk := &slowDisk{Storage: &logical.InmemStorage{}}
 		m := env.Mount(disk)
@@ -61,9 +61,15 @@ func TestClean_afterSlowStop(t *testing.T) {
 	})
 }
 
-// TestDeadRecord_ofForcedRevocation goes two days after its token, though its lease would have
+func TestDeadRecord(t *testing.T) {
+	t.Run("forced_revocation", testDeadRecordForcedRevocation)
+	t.Run("deleted_by_hand", testDeadRecordDeletedByHand)
+	t.Run("without_owner", testDeadRecordWithoutOwner)
+}
+
+// testDeadRecordForcedRevocation goes two days after its token, though its lease would have
 // lasted for weeks.
-func TestDeadRecord_ofForcedRevocation(t *testing.T) {
+func testDeadRecordForcedRevocation(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
 		secret := m.Lease(m.Must(m.Read("creds/long", nil)))
@@ -79,8 +85,8 @@ func TestDeadRecord_ofForcedRevocation(t *testing.T) {
 	})
 }
 
-// TestDeadRecord_byHand stays until two days after the lease's end, which asks for it then.
-func TestDeadRecord_byHand(t *testing.T) {
+// testDeadRecordDeletedByHand stays until two days after the lease's end, which asks for it then.
+func testDeadRecordDeletedByHand(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
 		issued := m.Must(m.Read("creds/long", nil))
@@ -93,8 +99,8 @@ func TestDeadRecord_byHand(t *testing.T) {
 	})
 }
 
-// TestDeadRecord_ofNobodysToken keeps nothing of a token that no lease has ever held.
-func TestDeadRecord_ofNobodysToken(t *testing.T) {
+// testDeadRecordWithoutOwner keeps nothing of a token that no lease has ever held.
+func testDeadRecordWithoutOwner(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
 		m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})

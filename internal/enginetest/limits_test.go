@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestGlobalLimitOfMounts(t *testing.T) {
+func TestLimitsGlobal(t *testing.T) {
 	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
 		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
 		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *Cluster) {

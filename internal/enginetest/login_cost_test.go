@@ -17,7 +17,7 @@ import (
 )
 
 // Vault lets a text of 1 MiB through.
-func TestTenCostlySignedRequestsAtOnce(t *testing.T) {
+func TestExternalLoginCost(t *testing.T) {
 	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		document := base64.StdEncoding.EncodeToString([]byte("<x>" + strings.Repeat("<a/>", 786<<10/4-2) + "</x>"))
 		allocated := allocatedBy(func() {

@@ -14,11 +14,11 @@ import (
 // of the model.
 const shards = 11
 
-// TestThePromisesHoldWhateverHappens plays scenarios that mix what users, operators and Vault do
+// TestModel plays scenarios that mix what users, operators and Vault do
 // with crashes and with all that can go wrong at KSeF, on the way there and in storage, over two
 // mounts that share a taxpayer's context. At the end of each, tokens alive in KSeF are leases alive
 // in Vault.
-func TestThePromisesHoldWhateverHappens(t *testing.T) {
+func TestModel(t *testing.T) {
 	var runs atomic.Int64
 	SeedUnlessGiven(t)
 	t.Run("shards", func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMoveRevokesWhatHasNoLease is of tokens whose leases were lost in a crash. Nothing holds the
+// TestMoveRevokesLostLeases is of tokens whose leases were lost in a crash. Nothing holds the
 // move back, and after it nobody tells the engine again that they must die.
-func TestMoveRevokesWhatHasNoLease(t *testing.T) {
+func TestMoveRevokesLostLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.IssueMany(3)
 		u.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: -1})

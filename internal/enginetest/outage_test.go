@@ -15,7 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
+func TestOutage(t *testing.T) {
+	t.Run("lost_reply_is_found_and_revoked", testOutageLostReplyIsFoundAndRevoked)
+	t.Run("token_in_flight_is_not_lost", testOutageTokenInFlightIsNotLost)
+	t.Run("html_page_is_no_refusal", testOutageHtmlPageIsNoRefusal)
+	t.Run("ended_leases_are_revoked_soon_after", testOutageEndedLeasesAreRevokedSoonAfter)
+	t.Run("lost_short_lease_beside_renewed_ones", testOutageLostShortLeaseBesideRenewedOnes)
+}
+
+func testOutageLostReplyIsFoundAndRevoked(t *testing.T) {
 	faults := map[string]simulator.Fault{
 		"no reply":      {Kind: simulator.FaultDropReply},
 		"half a reply":  {Kind: simulator.FaultTruncate},
@@ -44,7 +52,7 @@ func TestATokenWhoseReplyWasLostIsFoundByItsMarkAndRevoked(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsBeingMadeIsNotTakenForALostOne(t *testing.T) {
+func testOutageTokenInFlightIsNotLost(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		// The reconciler looks at all that is pending each hour from the start.
 		s.Elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
@@ -57,7 +65,7 @@ func TestATokenThatIsBeingMadeIsNotTakenForALostOne(t *testing.T) {
 	})
 }
 
-func TestAPageInPlaceOfARefusalEndsNoToken(t *testing.T) {
+func testOutageHtmlPageIsNoRefusal(t *testing.T) {
 	options := simulator.Options{ActivationDelay: 20 * time.Second, DeletePendingToken: simulator.AnswerBadRequest}
 	InCluster(t, options, func(t *testing.T, s *Cluster) {
 		s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultGarbage})
@@ -72,9 +80,9 @@ func TestAPageInPlaceOfARefusalEndsNoToken(t *testing.T) {
 	})
 }
 
-// TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd has fifty leases end while KSeF is away for
+// testOutageEndedLeasesAreRevokedSoonAfter has fifty leases end while KSeF is away for
 // three hours, and Vault gives each of them up.
-func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
+func testOutageEndedLeasesAreRevokedSoonAfter(t *testing.T) {
 	for _, kind := range []Outage{Refusing, Silent} {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restart %t", kind, restart), func(t *testing.T) {
@@ -112,9 +120,9 @@ func TestLeasesThatEndInAnOutageDieWithinMinutesOfItsEnd(t *testing.T) {
 	}
 }
 
-// TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes is about a token whose record comes to
+// testOutageLostShortLeaseBesideRenewedOnes is about a token whose record comes to
 // lie among those that are not to be looked at for long.
-func TestAShortLeaseThatVaultLostEndsInTimeBesideRenewedOnes(t *testing.T) {
+func testOutageLostShortLeaseBesideRenewedOnes(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		renewed := s.MustIssue(30 * time.Minute)
 		require.NoError(t, s.Vault().Renew(renewed, 100*time.Hour))

@@ -215,7 +215,7 @@ func (m *movingStorage) Get(ctx context.Context, key string) (*logical.StorageEn
 	return nil, errors.Join(m.Put(ctx, entry), m.Delete(ctx, key))
 }
 
-func TestOpenRecordsOfAMountAtWork(t *testing.T) {
+func TestOpenRecords(t *testing.T) {
 	storage := &movingStorage{&logical.InmemStorage{}, ledger.StoragePrefix + "live/1", ledger.StoragePrefix + "revoking/1"}
 	entry, err := logical.StorageEntryJSON(storage.from, ledger.Record{State: ledger.Live, ReferenceNumber: "1"})
 	require.NoError(t, err)

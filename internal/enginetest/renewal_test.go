@@ -15,10 +15,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestYearsGoByWithoutAHandOnIt lets five years pass over one rotation by hand: the certificate is
+func TestRenewal(t *testing.T) {
+	t.Run("years_unattended", testRenewalYearsUnattended)
+	t.Run("failure_is_shown_and_retried", testRenewalFailureIsShownAndRetried)
+	t.Run("cannot_begin", testRenewalCannotBegin)
+	t.Run("not_of_another_issuer", testRenewalNotOfAnotherIssuer)
+	t.Run("switched_off", testRenewalSwitchedOff)
+}
+
+// testRenewalYearsUnattended lets five years pass over one rotation by hand: the certificate is
 // renewed each time before its end, tokens are made and revoked all along, and KSeF's quota is
 // never asked for more than it has.
-func TestYearsGoByWithoutAHandOnIt(t *testing.T) {
+func testRenewalYearsUnattended(t *testing.T) {
 	options := simulator.Options{
 		CertificateQuota: simulator.CertificateQuota{Requests: 1, Certificates: 2}, CertificateAcceptanceDelay: 2 * time.Hour,
 	}
@@ -44,7 +52,7 @@ func TestYearsGoByWithoutAHandOnIt(t *testing.T) {
 	})
 }
 
-func TestARenewalThatFailsIsShownAndTriedAgain(t *testing.T) {
+func testRenewalFailureIsShownAndRetried(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Rotate(nil)
 		m.Elapse(690 * Day)
@@ -64,7 +72,7 @@ func TestARenewalThatFailsIsShownAndTriedAgain(t *testing.T) {
 }
 
 // Where KSeF does not tell whether it has issued the certificate, that is a failure and no answer.
-func TestARenewalThatCannotBeginIsShown(t *testing.T) {
+func testRenewalCannotBegin(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Rotate(nil)
 		m.Elapse(690 * Day)
@@ -78,7 +86,7 @@ func TestARenewalThatCannotBeginIsShown(t *testing.T) {
 	})
 }
 
-func TestACertificateOfAnotherIssuerIsNotRenewed(t *testing.T) {
+func testRenewalNotOfAnotherIssuer(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: NIP, NotAfter: time.Now().Add(40 * Day)})
 		m := env.Mount(&logical.InmemStorage{})
@@ -92,7 +100,7 @@ func TestACertificateOfAnotherIssuerIsNotRenewed(t *testing.T) {
 	})
 }
 
-func TestACertificateIsNotRenewedWhereThatIsNotWanted(t *testing.T) {
+func testRenewalSwitchedOff(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("config", map[string]any{"certificate_renew_before": 0}))
 		m.Rotate(nil)

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRevocationThatIsNotConfirmed has KSeF revoke a token, refuse to revoke it again, and lose
+// TestRevocationUnconfirmed has KSeF revoke a token, refuse to revoke it again, and lose
 // every answer that would say why. That is an outage, and no answer about the token.
-func TestRevocationThatIsNotConfirmed(t *testing.T) {
+func TestRevocationUnconfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
 	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *Cluster) {
 		lease := s.MustIssue(time.Hour)

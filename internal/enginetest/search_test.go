@@ -34,8 +34,14 @@ func (s *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	return nonces
 }
 
-// TestSearchIsShared has the tokens of 28 lost replies found by one list.
-func TestSearchIsShared(t *testing.T) {
+func TestSearch(t *testing.T) {
+	t.Run("shared", testSearchShared)
+	t.Run("behind_others", testSearchBehindOthers)
+	t.Run("reads_no_further_than_needed", testSearchReadsNoFurtherThanNeeded)
+}
+
+// testSearchShared has the tokens of 28 lost replies found by one list.
+func testSearchShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
 			InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
@@ -51,9 +57,9 @@ func TestSearchIsShared(t *testing.T) {
 	}
 }
 
-// TestSearchFindsBehindOthers hides a token behind newer ones: some that carry its nonce in their
+// testSearchBehindOthers hides a token behind newer ones: some that carry its nonce in their
 // text, and more than a page holds.
-func TestSearchFindsBehindOthers(t *testing.T) {
+func testSearchBehindOthers(t *testing.T) {
 	InCluster(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		s.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 		nonce := s.lose(1, simulator.FaultDropReply)[0]
@@ -72,9 +78,9 @@ func TestSearchFindsBehindOthers(t *testing.T) {
 	})
 }
 
-// TestSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
+// testSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
 // only the last one reads a day back.
-func TestSearchReadsNoFurtherThanNeeded(t *testing.T) {
+func testSearchReadsNoFurtherThanNeeded(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
 		const older = 300
 		AtOnce(older, func(int) { s.MustIssue(240 * time.Hour) })

@@ -13,7 +13,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNoTokenIsAskedForWhereTheIntentCannotBeWritten(t *testing.T) {
+func TestStorageFailure(t *testing.T) {
+	t.Run("intent_not_written", testStorageFailureIntentNotWritten)
+	t.Run("limits_not_written", testStorageFailureLimitsNotWritten)
+	t.Run("record_not_written", testStorageFailureRecordNotWritten)
+	t.Run("record_not_written_before_a_crash", testStorageFailureRecordNotWrittenBeforeACrash)
+	t.Run("revocation_not_recorded", testStorageFailureRevocationNotRecorded)
+	t.Run("renewal_not_recorded", testStorageFailureRenewalNotRecorded)
+	t.Run("renewal_to_an_earlier_end_unconfirmed", testStorageFailureRenewalToAnEarlierEndUnconfirmed)
+}
+
+func testStorageFailureIntentNotWritten(t *testing.T) {
 	for _, how := range []StorageFailure{StorageRefuses, StorageUnconfirmed} {
 		t.Run(string(how), func(t *testing.T) {
 			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
@@ -28,7 +38,7 @@ func TestNoTokenIsAskedForWhereTheIntentCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
+func testStorageFailureLimitsNotWritten(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		s.Disks[0].Fail(StorageRefuses, "put budget/")
 		_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
@@ -38,9 +48,9 @@ func TestNoTokenIsAskedForWhereTheLimitsCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestATokenThatCannotBeRecordedIsRevoked has storage fail from a point of the issue on, for ten
+// testStorageFailureRecordNotWritten has storage fail from a point of the issue on, for ten
 // minutes.
-func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
+func testStorageFailureRecordNotWritten(t *testing.T) {
 	for _, from := range []string{IssueEndpoint, "put ledger/live/*", "delete ledger/issuing/*"} {
 		for _, how := range []StorageFailure{StorageRefuses, StorageUnconfirmed} {
 			t.Run(string(how)+" from "+from, func(t *testing.T) {
@@ -61,9 +71,9 @@ func TestATokenThatCannotBeRecordedIsRevoked(t *testing.T) {
 	}
 }
 
-// TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess is the same with KSeF out of reach and a
+// testStorageFailureRecordNotWrittenBeforeACrash is the same with KSeF out of reach and a
 // death on top.
-func TestATokenThatCannotBeRecordedIsRevokedByTheNextProcess(t *testing.T) {
+func testStorageFailureRecordNotWrittenBeforeACrash(t *testing.T) {
 	for _, how := range []StorageFailure{StorageRefuses, StorageUnconfirmed} {
 		t.Run(string(how), func(t *testing.T) {
 			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
@@ -96,7 +106,7 @@ func (s *Cluster) failFrom(kind string, how StorageFailure) {
 	})
 }
 
-func TestARevocationThatCannotBeRecordedGoesOn(t *testing.T) {
+func testStorageFailureRevocationNotRecorded(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		lease := s.MustIssue(time.Hour)
 		s.Network.Set(Refusing)
@@ -111,7 +121,7 @@ func TestARevocationThatCannotBeRecordedGoesOn(t *testing.T) {
 	})
 }
 
-func TestARenewalThatCannotBeRecordedLeavesTheLeaseAsItWas(t *testing.T) {
+func testStorageFailureRenewalNotRecorded(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		lease := s.MustIssue(5 * time.Hour)
 		s.Disks[0].Fail(StorageRefuses, "put ledger/live/")
@@ -125,7 +135,7 @@ func TestARenewalThatCannotBeRecordedLeavesTheLeaseAsItWas(t *testing.T) {
 	})
 }
 
-func TestARenewalToACloserEndKillsNoTokenWhereItsAnswerIsLost(t *testing.T) {
+func testStorageFailureRenewalToAnEarlierEndUnconfirmed(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
 		lease := s.MustIssue(10 * time.Hour)
 		s.OnMount(0, func(m *Mount) {

@@ -75,9 +75,28 @@ func (u *unmountable) reading(readers int) (answered func() int) {
 	return func() int { work.Wait(); return int(count.Load()) }
 }
 
-// TestUnmountEndsReadsInFlight has Vault disable a mount while six requests for tokens wait for
+func TestUnmount(t *testing.T) {
+	t.Run("ends_reads_in_flight", testUnmountEndsReadsInFlight)
+	t.Run("revokes_tokens_without_lease", testUnmountRevokesTokensWithoutLease)
+	t.Run("lets_a_lease_be_stored", testUnmountLetsALeaseBeStored)
+	t.Run("refuses_new_tokens", testUnmountRefusesNewTokens)
+	t.Run("ends_an_unanswered_request", testUnmountEndsAnUnansweredRequest)
+	t.Run("searches_for_lost_replies", testUnmountSearchesForLostReplies)
+	t.Run("names_unconfirmed_tokens", testUnmountNamesUnconfirmedTokens)
+	t.Run("names_unreadable_entries", testUnmountNamesUnreadableEntries)
+	t.Run("unload_keeps_tokens", testUnmountUnloadKeepsTokens)
+	t.Run("move_resumes_issuing", testUnmountMoveResumesIssuing)
+	t.Run("many_leases", testUnmountManyLeases)
+	t.Run("waiting_does_not_help", testUnmountWaitingDoesNotHelp)
+	t.Run("warns_of_many_leases", testUnmountWarnsOfManyLeases)
+	t.Run("warns_of_few_leases_under_low_limits", testUnmountWarnsOfFewLeasesUnderLowLimits)
+	t.Run("mount_id_is_shown_and_logged", testUnmountMountIdIsShownAndLogged)
+	t.Run("forgets_no_request", testUnmountForgetsNoRequest)
+}
+
+// testUnmountEndsReadsInFlight has Vault disable a mount while six requests for tokens wait for
 // KSeF: whoever has no answer gets an error, and no token stays alive.
-func TestUnmountEndsReadsInFlight(t *testing.T) {
+func testUnmountEndsReadsInFlight(t *testing.T) {
 	for _, withRollback := range []bool{true, false} {
 		t.Run(fmt.Sprintf("rollback_%t", withRollback), func(t *testing.T) {
 			withUnmountable(t, simulator.Options{ActivationDelay: 20 * time.Second}, func(t *testing.T, u *unmountable) {
@@ -97,7 +116,7 @@ func TestUnmountEndsReadsInFlight(t *testing.T) {
 	}
 }
 
-func TestUnmountRevokesWhatHasNoLeaseYet(t *testing.T) {
+func testUnmountRevokesTokensWithoutLease(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.Must(u.Read("creds/invoices", nil))
 		_, err := u.disable()
@@ -106,7 +125,7 @@ func TestUnmountRevokesWhatHasNoLeaseYet(t *testing.T) {
 	})
 }
 
-func TestUnmountLetsALeaseBeStored(t *testing.T) {
+func testUnmountLetsALeaseBeStored(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.Must(u.Read("creds/invoices", nil))
 		u.View.tainted.Store(true)
@@ -119,7 +138,7 @@ func TestUnmountLetsALeaseBeStored(t *testing.T) {
 	})
 }
 
-func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
+func testUnmountRefusesNewTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.View.tainted.Store(true)
 		u.rollback()
@@ -136,9 +155,9 @@ func TestUnmountRefusesNewTokensBeforeAnythingIsSent(t *testing.T) {
 	})
 }
 
-// TestUnmountEndsARequestThatKSeFDoesNotAnswer shows the bound of Clean, and that the log leads to
+// testUnmountEndsAnUnansweredRequest shows the bound of Clean, and that the log leads to
 // what may be left.
-func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
+func testUnmountEndsAnUnansweredRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
 		answered := u.reading(1)
@@ -152,9 +171,9 @@ func TestUnmountEndsARequestThatKSeFDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// TestUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a
+// testUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a
 // token was lost. One that KSeF has never made is named in the log.
-func TestUnmountSearchesForLostReplies(t *testing.T) {
+func testUnmountSearchesForLostReplies(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
 		"made":      {Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
 		"not_found": {Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError},
@@ -175,7 +194,7 @@ func TestUnmountSearchesForLostReplies(t *testing.T) {
 	}
 }
 
-func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
+func testUnmountNamesUnconfirmedTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		issued := u.Must(u.Read("creds/invoices", nil))
 		u.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
@@ -189,9 +208,9 @@ func TestUnmountNamesWhatKSeFHasNotConfirmed(t *testing.T) {
 	})
 }
 
-// TestUnmountNamesWhatCannotBeRead has a record that the mount cannot read, and no lease that would
+// testUnmountNamesUnreadableEntries has a record that the mount cannot read, and no lease that would
 // revoke its token.
-func TestUnmountNamesWhatCannotBeRead(t *testing.T) {
+func testUnmountNamesUnreadableEntries(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		number := u.Must(u.Read("creds/invoices", nil)).Data["reference_number"].(string)
 		keys, err := logical.CollectKeys(u.Ctx, u.Storage)
@@ -208,8 +227,8 @@ func TestUnmountNamesWhatCannotBeRead(t *testing.T) {
 	})
 }
 
-// TestUnloadKeepsTokens is a seal or a reload: storage and leases stay.
-func TestUnloadKeepsTokens(t *testing.T) {
+// testUnmountUnloadKeepsTokens is a seal or a reload: storage and leases stay.
+func testUnmountUnloadKeepsTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, u *unmountable) {
 		held := u.Must(u.Read("creds/invoices", nil))
 		answered := u.reading(1)
@@ -225,9 +244,9 @@ func TestUnloadKeepsTokens(t *testing.T) {
 	})
 }
 
-// TestMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes the
+// testUnmountMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes the
 // mark away. The mount stays loaded.
-func TestMoveResumesIssuing(t *testing.T) {
+func testUnmountMoveResumesIssuing(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
 		answered := u.reading(4)
 		u.Elapse(2 * time.Second)
@@ -244,10 +263,10 @@ func TestMoveResumesIssuing(t *testing.T) {
 	})
 }
 
-// TestDisableWithManyLeases has more leases than KSeF lets be revoked in a minute. The first try
+// testUnmountManyLeases has more leases than KSeF lets be revoked in a minute. The first try
 // fails and says until when to wait; the engine revokes all tokens meanwhile, so that the next try
 // succeeds.
-func TestDisableWithManyLeases(t *testing.T) {
+func testUnmountManyLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		leases := u.IssueMany(40)
 		left, err := u.disable(leases...)
@@ -263,9 +282,9 @@ func TestDisableWithManyLeases(t *testing.T) {
 	})
 }
 
-// TestDisableThatWaitingDoesNotHelp has a cause that no later try finds mended. The mount takes no
+// testUnmountWaitingDoesNotHelp has a cause that no later try finds mended. The mount takes no
 // config and no login any more, so the error must lead past it.
-func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
+func testUnmountWaitingDoesNotHelp(t *testing.T) {
 	for name, spoil := range map[string]func(u *unmountable){
 		"without_config": func(u *unmountable) {
 			u.Must(u.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
@@ -300,7 +319,7 @@ func TestDisableThatWaitingDoesNotHelp(t *testing.T) {
 	}
 }
 
-func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
+func testUnmountWarnsOfManyLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.IssueMany(30)
 		for _, path := range []string{"config", "status"} {
@@ -315,9 +334,9 @@ func TestManyLeasesAreWarnedOfBeforeADisable(t *testing.T) {
 	})
 }
 
-// TestFewLeasesAreWarnedOfWhereLimitsAreLower has limits that KSeF has told, below the documented
+// testUnmountWarnsOfFewLeasesUnderLowLimits has limits that KSeF has told, below the documented
 // ones.
-func TestFewLeasesAreWarnedOfWhereLimitsAreLower(t *testing.T) {
+func testUnmountWarnsOfFewLeasesUnderLowLimits(t *testing.T) {
 	limits := simulator.Limits{Context: simulator.Windows{PerSecond: 5, PerMinute: 10, PerHour: 60}}
 	withUnmountable(t, simulator.Options{Limits: limits}, func(t *testing.T, u *unmountable) {
 		leases := u.IssueMany(10)
@@ -338,7 +357,7 @@ func mentionedTime(t *testing.T, text, pattern string) time.Time {
 	return mentioned
 }
 
-func TestTheMountIDIsShownAndLogged(t *testing.T) {
+func testUnmountMountIdIsShownAndLogged(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		issued := u.Must(u.Read("creds/invoices", nil))
 		id := u.Must(u.Read("status", nil)).Data["mount_id"].(string)
@@ -351,9 +370,9 @@ func TestTheMountIDIsShownAndLogged(t *testing.T) {
 	})
 }
 
-// TestDisableForgetsNoRequest enables a mount in place of another: with the former one's storage
+// testUnmountForgetsNoRequest enables a mount in place of another: with the former one's storage
 // went its record of KSeF's limits.
-func TestDisableForgetsNoRequest(t *testing.T) {
+func testUnmountForgetsNoRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		config := u.ConfigFields()
 		config["activation_timeout"] = 0

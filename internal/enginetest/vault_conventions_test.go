@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryAnswerIsAsItsSchemaSays(t *testing.T) {
+func TestResponsesMatchSchemas(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
 		token := "tokens/" + issued.Data["reference_number"].(string)
@@ -53,7 +53,7 @@ func TestEveryAnswerIsAsItsSchemaSays(t *testing.T) {
 	})
 }
 
-func TestWhatIsSecretInStorageIsSealWrapped(t *testing.T) {
+func TestSealWrap(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
 		m.Issue()
 		m.RememberSessions()
@@ -126,7 +126,7 @@ func (m *Mount) isSealWrapped(key string) bool {
 	})
 }
 
-func TestEventsTellWhatHappenedAndNoSecret(t *testing.T) {
+func TestEvents(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
 		require.NoError(t, m.Revoke(m.Lease(issued)))
@@ -149,7 +149,7 @@ func TestEventsTellWhatHappenedAndNoSecret(t *testing.T) {
 	})
 }
 
-func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
+func TestReconcilerNeedsWriteAccess(t *testing.T) {
 	for name, test := range map[string]struct {
 		state consts.ReplicationState
 		local bool
@@ -183,7 +183,7 @@ func TestOnlyANodeThatMayWriteRunsThePump(t *testing.T) {
 	}
 }
 
-func TestAChangeOnAnotherNodeIsTakenUp(t *testing.T) {
+func TestInvalidate(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Issue()
 		other := &Mount{
