@@ -87,3 +87,60 @@ func TestIsUnknown(t *testing.T) {
 		require.Equal(t, test.want, isUnknown(&test.refused), test.refused.Error())
 	}
 }
+
+func TestUnknownToken(t *testing.T) {
+	forgotten := func(e *env) Lease {
+		e.t.Helper()
+		lease, _ := e.mustIssue(time.Hour)
+		e.ksef.login("5265877635", nil) // as after a reset of KSeF's TEST environment
+		err := e.revoke(lease)
+		e.requirePending(err, lease)
+		require.True(e.t, IsUnknownToken(err))
+		require.Len(e.t, e.UnknownTokens(), 1)
+		return lease
+	}
+	bubble(t, "counts_as_dead_after_a_day", func(t *testing.T, e *env) {
+		lease := forgotten(e)
+		e.elapse(unknownLasts - time.Minute)
+		e.requirePending(e.revoke(lease), lease)
+		e.elapse(2 * time.Minute)
+		require.NoError(t, e.revoke(lease))
+		require.Empty(t, e.keys(StoragePrefix))
+	})
+	bubble(t, "day_goes_on_after_a_restart", func(t *testing.T, e *env) {
+		lease := forgotten(e)
+		e.elapse(unknownLasts / 2)
+		e.restart()
+		e.elapse(unknownLasts/2 + time.Minute)
+		require.NoError(t, e.revoke(lease))
+	})
+	bubble(t, "another_signer_does_not_decide", func(t *testing.T, e *env) {
+		lease, _ := e.mustIssue(time.Hour)
+		e.ksef.login("another", nil)
+		e.requirePending(e.revoke(lease), lease)
+		e.elapse(5 * unknownLasts)
+		e.requirePending(e.revoke(lease), lease)
+	})
+	bubble(t, "is_revoked_where_KSeF_knows_it_again", func(t *testing.T, e *env) {
+		lease, _ := e.mustIssue(time.Hour)
+		tokens := e.ksef.login("5265877635", nil)
+		e.requirePending(e.revoke(lease), lease)
+		e.elapse(unknownLasts / 2)
+		e.ksef.login("5265877635", tokens)
+		e.elapse(unknownCheck)
+		require.NoError(t, e.revoke(lease))
+		require.Equal(t, client.StatusRevoked, e.ksef.status(lease.ReferenceNumber))
+		require.Empty(t, e.UnknownTokens())
+	})
+	bubble(t, "operator_decides_at_once", func(t *testing.T, e *env) {
+		lease := forgotten(e)
+		require.NoError(t, e.CloseUnknown(t.Context(), e.stored(lease)))
+		require.NoError(t, e.revoke(lease))
+	})
+	bubble(t, "operator_is_refused_where_KSeF_knows_it", func(t *testing.T, e *env) {
+		lease, record := e.mustIssue(time.Hour)
+		var input *client.InputError
+		require.ErrorAs(t, e.CloseUnknown(t.Context(), record), &input)
+		require.Equal(t, Live, e.stored(lease).State)
+	})
+}

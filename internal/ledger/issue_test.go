@@ -1,0 +1,267 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestIssue(t *testing.T) {
+	bubble(t, "intent_is_written_before_KSeF_is_asked", func(t *testing.T, e *env) {
+		var intents []string
+		e.ksef.before = func(request string) error {
+			if request == "POST" {
+				intents = e.keys(issuingPrefix)
+			}
+			return nil
+		}
+		lease, record := e.mustIssue(time.Hour)
+		require.Equal(t, []string{issuingKey(lease.Nonce)}, intents)
+		require.Contains(t, record.Description, lease.Nonce, "the token leads back to it")
+	})
+	bubble(t, "without_an_intent_KSeF_is_not_asked", func(t *testing.T, e *env) {
+		e.disk.failAt = 1
+		_, err := e.issue(time.Hour)
+		require.ErrorIs(t, err, errDisk)
+		require.Zero(t, e.ksef.count("POST"))
+	})
+	bubble(t, "intent_stays_until_the_token_is_returned", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusPending
+		done := make(chan error, 1)
+		go func() {
+			_, err := e.issue(time.Hour)
+			done <- err
+		}()
+		e.elapse(10 * time.Second)
+		require.Len(t, e.keys(issuingPrefix), 1)
+		require.Len(t, e.keys(livePrefix), 1)
+		e.ksef.setStatus(e.ksef.alive()[0], client.StatusActive)
+		require.NoError(t, <-done)
+		require.Empty(t, e.keys(issuingPrefix))
+		require.Len(t, e.keys(livePrefix), 1)
+		require.Len(t, e.ksef.alive(), 1)
+	})
+	for _, status := range []int{400, 403, 429} {
+		bubble(t, fmt.Sprintf("definite_refusal_removes_the_intent/%d", status), func(t *testing.T, e *env) {
+			e.ksef.fail(&e.ksef.before, "POST", refusal("POST", status))
+			_, err := e.issue(time.Hour)
+			var refused *client.APIError
+			require.ErrorAs(t, err, &refused)
+			require.False(t, IsSpent(err))
+			require.Empty(t, e.keys(StoragePrefix))
+			require.Equal(t, []string{EventIssueFail}, e.events())
+		})
+	}
+	for name, reply := range map[string]error{"lost": lostReply("POST"), "500": refusal("POST", 500)} {
+		bubble(t, "unclear_reply_leaves_the_intent_and_the_token_is_found_and_revoked/"+name, func(t *testing.T, e *env) {
+			e.ksef.fail(&e.ksef.after, "POST", reply)
+			_, err := e.issue(time.Hour)
+			var lost *LostReplyError
+			require.ErrorAs(t, err, &lost)
+			require.True(t, IsSpent(err))
+			require.Equal(t, []string{issuingKey(lost.Nonce)}, e.keys(StoragePrefix))
+			e.ksef.mend()
+			e.elapse(2 * time.Minute)
+			require.Empty(t, e.ksef.alive())
+			require.Empty(t, e.keys(issuingPrefix))
+			require.Contains(t, e.events(), EventRecover)
+		})
+	}
+	bubble(t, "intent_without_a_token_is_kept_for_an_hour", func(t *testing.T, e *env) {
+		e.ksef.fail(&e.ksef.before, "POST", lostReply("POST"))
+		_, err := e.issue(time.Hour)
+		require.Error(t, err)
+		e.elapse(absentAfter - time.Minute)
+		require.Len(t, e.keys(issuingPrefix), 1)
+		e.elapse(2 * time.Minute)
+		require.Empty(t, e.keys(StoragePrefix))
+	})
+	bubble(t, "intent_of_another_signer_is_not_forgotten", func(t *testing.T, e *env) {
+		e.ksef.fail(&e.ksef.after, "POST", lostReply("POST"))
+		_, err := e.issue(time.Hour)
+		require.Error(t, err)
+		hidden := e.ksef.login("another", nil)
+		e.elapse(24 * time.Hour)
+		require.Len(t, e.keys(issuingPrefix), 1, "another signer does not see the token")
+		require.Len(t, e.UnsettledRequests(), 1)
+		e.ksef.login("5265877635", hidden)
+		e.elapse(2 * time.Hour)
+		require.Empty(t, e.ksef.alive())
+		require.Empty(t, e.keys(issuingPrefix))
+	})
+	bubble(t, "token_that_cannot_be_recorded_is_revoked", func(t *testing.T, e *env) {
+		e.disk.failAt = 2
+		_, err := e.issue(time.Hour)
+		require.ErrorIs(t, err, errDisk)
+		require.True(t, IsSpent(err))
+		e.elapse(time.Minute)
+		require.Empty(t, e.ksef.alive())
+	})
+	bubble(t, "token_whose_intent_cannot_be_closed_is_revoked", func(t *testing.T, e *env) {
+		e.disk.failAt = 3
+		_, err := e.issue(time.Hour)
+		require.ErrorIs(t, err, errDisk)
+		e.elapse(time.Minute)
+		require.Empty(t, e.ksef.alive())
+	})
+	bubble(t, "failed_activation_leaves_nothing", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusFailed
+		_, err := e.issue(time.Hour)
+		require.ErrorIs(t, err, ErrFailed)
+		require.True(t, IsSpent(err))
+		require.Empty(t, e.keys(StoragePrefix))
+		require.Zero(t, e.ksef.count("DELETE"))
+	})
+	bubble(t, "token_of_a_caller_that_is_gone_is_revoked", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusPending
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(5*time.Second, cancel)
+		_, err := e.Issue(ctx, e.request(time.Hour))
+		require.ErrorIs(t, err, context.Canceled)
+		e.elapse(time.Minute)
+		require.Empty(t, e.ksef.alive())
+		require.Empty(t, e.keys(issuingPrefix))
+	})
+	bubble(t, "token_that_stays_Pending_is_returned", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusPending
+		issued, err := e.issue(time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, client.StatusPending, issued.Status)
+		require.Error(t, issued.Waited)
+		require.Empty(t, e.keys(issuingPrefix))
+	})
+	bubble(t, "exhausted_limit_refuses_before_anything_is_written", func(t *testing.T, e *env) {
+		e.permit = time.Now().Add(issueMaxWait + time.Second)
+		_, err := e.issue(time.Hour)
+		var exhausted *ratelimit.ExhaustedError
+		require.ErrorAs(t, err, &exhausted)
+		require.Equal(t, e.permit, exhausted.Next)
+		require.Empty(t, e.disk.writes)
+		require.Empty(t, e.ksef.requests)
+	})
+	bubble(t, "storage_never_has_the_token_itself", func(t *testing.T, e *env) {
+		lease, _ := e.mustIssue(time.Hour)
+		e.ksef.fail(&e.ksef.before, "DELETE", refusal("DELETE", 503))
+		require.Error(t, e.revoke(lease))
+		for _, key := range e.keys("") {
+			entry, err := e.disk.Get(t.Context(), key)
+			require.NoError(t, err)
+			require.NotContains(t, string(entry.Value), testSecret.Reveal())
+		}
+	})
+}
+
+// TestIssue_crash ends the process at each write and request of an issue. Then no token is alive
+// that was not returned, and no record is left.
+func TestIssue_crash(t *testing.T) {
+	settled := func(e *env) {
+		e.t.Helper()
+		e.ksef.mend()
+		e.restart()
+		e.elapse(deadRetention + 2*time.Hour)
+		require.Empty(e.t, e.ksef.alive())
+		require.Empty(e.t, e.keys(StoragePrefix))
+	}
+	for at := 1; at <= 3; at++ {
+		bubble(t, fmt.Sprintf("at_write_%d", at), func(t *testing.T, e *env) {
+			e.disk.crashAt = at
+			_, err := e.issue(time.Hour)
+			require.ErrorIs(t, err, errCrashed)
+			settled(e)
+		})
+	}
+	for _, request := range []string{"POST", "GET"} {
+		for name, hook := range map[string]func(e *env) *func(string) error{
+			"before": func(e *env) *func(string) error { return &e.ksef.before },
+			"after":  func(e *env) *func(string) error { return &e.ksef.after },
+		} {
+			bubble(t, name+"_"+request, func(t *testing.T, e *env) {
+				*hook(e) = func(sent string) error {
+					if sent != request {
+						return nil
+					}
+					e.disk.crash()
+					return lostReply(request)
+				}
+				_, err := e.issue(time.Hour)
+				require.Error(t, err)
+				settled(e)
+			})
+		}
+	}
+}
+
+func TestPauseIssuing(t *testing.T) {
+	bubble(t, "refuses_new_tokens_until_released", func(t *testing.T, e *env) {
+		release, err := e.PauseIssuing(t.Context())
+		require.NoError(t, err)
+		_, err = e.issue(time.Hour)
+		require.ErrorIs(t, err, ErrPaused)
+		require.Zero(t, e.ksef.count("POST"))
+		release()
+		_, err = e.issue(time.Hour)
+		require.NoError(t, err)
+	})
+	bubble(t, "waits_for_those_in_progress", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusPending
+		go func() { _, _ = e.issue(time.Hour) }()
+		synctest.Wait()
+		began := time.Now()
+		release, err := e.PauseIssuing(t.Context())
+		require.NoError(t, err)
+		defer release()
+		require.Equal(t, time.Minute, time.Since(began), "as long as the wait for Active")
+		open, err := e.CountOpen(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, Open{Live: 1}, open)
+	})
+}
+
+func TestEndIssuing(t *testing.T) {
+	bubble(t, "token_in_progress_is_revoked_and_new_ones_are_refused", func(t *testing.T, e *env) {
+		e.ksef.made = client.StatusPending
+		done := make(chan error, 1)
+		go func() {
+			_, err := e.issue(time.Hour)
+			done <- err
+		}()
+		e.elapse(time.Second)
+		require.NoError(t, e.EndIssuing(t.Context()))
+		require.ErrorIs(t, <-done, ErrUnmounting)
+		_, err := e.issue(time.Hour)
+		require.ErrorIs(t, err, ErrUnmounting)
+		e.elapse(time.Minute)
+		require.Empty(t, e.ksef.alive())
+	})
+	bubble(t, "is_undone_by_ResumeIssuing", func(t *testing.T, e *env) {
+		require.NoError(t, e.EndIssuing(t.Context()))
+		e.ResumeIssuing()
+		_, err := e.issue(time.Hour)
+		require.NoError(t, err)
+	})
+	bubble(t, "all_tokens_are_revoked_and_that_is_recorded", func(t *testing.T, e *env) {
+		first, _ := e.mustIssue(time.Hour)
+		second, _ := e.mustIssue(100 * time.Hour)
+		e.ksef.fail(&e.ksef.before, "DELETE", refusal("DELETE", 503))
+		require.NoError(t, e.RevokeAll(t.Context(), "the mount is disabled"))
+		require.NoError(t, e.RecordRevocations(t.Context()))
+		require.Equal(t, Revoking, e.stored(first).State)
+		require.Equal(t, Revoking, e.stored(second).State)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.Len(t, e.AwaitRevocations(ctx).ReferenceNumbers, 2)
+		e.ksef.mend()
+		require.Empty(t, e.AwaitRevocations(t.Context()).ReferenceNumbers)
+		require.Empty(t, e.ksef.alive())
+	})
+}
