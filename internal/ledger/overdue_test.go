@@ -15,6 +15,7 @@ import (
 
 func TestOverdue(t *testing.T) {
 	bubble(t, "revoked_after_grace", func(t *testing.T, e *env) {
+		require.Equal(t, time.Hour, deadlineGrace)
 		lease, record := e.mustIssue(time.Hour)
 		e.elapse(time.Until(record.Deadline) + deadlineGrace - time.Second)
 		require.Len(t, e.ksef.alive(), 1, "Vault may still revoke it")
@@ -51,9 +52,12 @@ func TestOverdue(t *testing.T) {
 		lease, _ := e.mustIssue(time.Hour)
 		e.elapse(time.Hour + overdueNotice + time.Minute)
 		require.Equal(t, 1, e.overdueTokens())
-		require.NoError(t, e.Renew(t.Context(), lease, func(time.Time) (time.Time, error) { return time.Now().Add(24 * time.Hour), nil }))
-		e.elapse(24 * time.Hour)
-		require.Len(t, e.ksef.alive(), 1)
+		end := time.Now().Add(24 * time.Hour)
+		require.NoError(t, e.Renew(t.Context(), lease, func(time.Time) (time.Time, error) { return end, nil }))
+		e.elapse(time.Until(end) + deadlineGrace - time.Second)
+		require.Len(t, e.ksef.alive(), 1, "what was seen before the renewal does not count")
+		e.elapse(2 * time.Second)
+		require.Empty(t, e.ksef.alive())
 	})
 	bubble(t, "deadline_ends_no_later_than_KSeF_ends_the_token", func(t *testing.T, e *env) {
 		record := &Record{Created: time.Now(), Deadline: time.Now().Add(48 * time.Hour)}
@@ -62,6 +66,15 @@ func TestOverdue(t *testing.T) {
 		require.False(t, record.learnValidity(record.Created), "a token that ends before it is made does not exist")
 	})
 	bubble(t, "failed_reading_is_repeated", func(t *testing.T, e *env) {
+		_, record := e.mustIssue(time.Hour)
+		e.elapse(time.Until(record.Deadline) + overdueNotice - time.Second)
+		e.disk.failReads(true)
+		e.elapse(2 * time.Second)
+		e.disk.failReads(false)
+		e.elapse(reviewBackoff.Shortest + overdueConfirm)
+		require.Empty(t, e.ksef.alive())
+	})
+	bubble(t, "long_fault_of_storage_delays_the_revocation", func(t *testing.T, e *env) {
 		e.mustIssue(time.Hour)
 		e.elapse(time.Hour)
 		e.disk.failReads(true)

@@ -52,6 +52,38 @@ func TestQueue_backoff(t *testing.T) {
 	require.Greater(t, len(seen), 40)
 }
 
+// TestRecord_unreadable has records that could lead to the wrong token, or mean something else.
+func TestRecord_unreadable(t *testing.T) {
+	nonce, err := newNonce(time.Unix(1_800_000_000, 0))
+	require.NoError(t, err)
+	good := Record{Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "number", Target: testTarget}
+	for name, test := range map[string]struct {
+		key    string
+		change func(*Record)
+	}{
+		"newer_version":       {"", func(r *Record) { r.Version++ }},
+		"state_of_no_meaning": {"", func(r *Record) { r.State = "paused" }},
+		"short_nonce":         {"", func(r *Record) { r.Nonce = nonce[1:] }},
+		"no_context":          {"", func(r *Record) { r.Target.Context = client.ContextIdentifier{} }},
+		"no_reference_number": {"", func(r *Record) { r.ReferenceNumber = "" }},
+		"key_of_another":      {liveKey(nonce, "another"), func(*Record) {}},
+		"key_of_its_end":      {endingKey("number"), func(*Record) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := good
+			test.change(&changed)
+			key := test.key
+			if key == "" {
+				key = changed.key()
+			}
+			encoded, err := json.Marshal(changed)
+			require.NoError(t, err)
+			_, err = decodeRecord(key, encoded)
+			require.ErrorIs(t, err, errUnreadableRecord)
+		})
+	}
+}
+
 // TestRecord_stored_format has a record as the first version wrote it, with every field.
 func TestRecord_stored_format(t *testing.T) {
 	const stored = `{

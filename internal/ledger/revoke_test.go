@@ -168,6 +168,15 @@ func TestRevoke(t *testing.T) {
 		e.elapse(3 * time.Hour)
 		require.Empty(t, e.keys(StoragePrefix))
 	})
+	bubble(t, "later_of_two_records_counts", func(t *testing.T, e *env) {
+		lease, record := e.mustIssue(time.Hour)
+		require.NoError(t, e.RevokeToken(t.Context(), record))
+		require.NoError(t, e.store.put(t.Context(), record)) // as a crash leaves it
+		sent := len(e.ksef.requests)
+		require.NoError(t, e.revoke(lease))
+		require.Len(t, e.ksef.requests, sent)
+		require.Empty(t, e.keys(StoragePrefix))
+	})
 	bubble(t, "lease_without_a_record_asks_KSeF", func(t *testing.T, e *env) {
 		lease, record := e.mustIssue(time.Hour)
 		require.NoError(t, e.disk.Delete(t.Context(), record.key()))

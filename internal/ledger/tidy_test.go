@@ -25,6 +25,7 @@ func foreign(mountID, nonce string) []string {
 		"Report [vault:" + mountID + ":]",
 		"Report [vault:" + mountID + ":" + nonce[1:] + "]",
 		nonce,
+		"Report " + marker(mountID, nonce) + " " + marker("fedcba987654", nonce),
 	}
 }
 
@@ -60,6 +61,7 @@ func TestForeign(t *testing.T) {
 		const former, nonce = "fedcba987654", "079c2f146d2dce40490c25"
 		e.mustIssue(time.Hour)
 		e.ksef.add("Report [vault:"+former+":"+nonce+"] copied", client.StatusActive)
+		e.ksef.add("Report "+marker(former, nonce)+" "+marker("0123456789ab", nonce), client.StatusActive)
 		want := e.ksef.add("Report "+marker(former, nonce), client.StatusActive)
 		e.ksef.add("Report "+marker(former, nonce), client.StatusRevoked)
 		found, err := e.FormerTokens(t.Context(), testTarget, former)
@@ -69,7 +71,7 @@ func TestForeign(t *testing.T) {
 		revoked, err := e.RevokeFormer(t.Context(), testTarget, found)
 		require.NoError(t, err)
 		require.Equal(t, []string{want}, revoked)
-		require.Len(t, e.ksef.alive(), 2)
+		require.Len(t, e.ksef.alive(), 3)
 	})
 }
 
@@ -95,6 +97,15 @@ func TestTidy(t *testing.T) {
 		require.Equal(t, Dead, e.stored(lease).State)
 		require.NoError(t, e.revoke(lease))
 		require.Zero(t, e.ksef.count("DELETE"))
+	})
+	bubble(t, "token_in_a_status_that_is_not_listed_is_not_closed", func(t *testing.T, e *env) {
+		lease, _ := e.mustIssue(time.Hour)
+		e.ksef.setStatus(lease.ReferenceNumber, "Suspended")
+		e.elapse(time.Second)
+		report, err := e.Tidy(t.Context(), testTarget, false)
+		require.NoError(t, err)
+		require.Empty(t, report.StaleRecords)
+		require.Equal(t, Live, e.stored(lease).State)
 	})
 	bubble(t, "dry_run_changes_nothing", func(t *testing.T, e *env) {
 		stale, _ := e.mustIssue(time.Hour)

@@ -101,7 +101,7 @@ func TestUnknownToken(t *testing.T) {
 	}
 	bubble(t, "counts_as_dead_after_a_day", func(t *testing.T, e *env) {
 		lease := forgotten(e)
-		e.elapse(unknownLasts - time.Minute)
+		e.elapse(24*time.Hour - time.Minute)
 		e.requirePending(e.revoke(lease), lease)
 		e.elapse(2 * time.Minute)
 		require.NoError(t, e.revoke(lease))
