@@ -263,13 +263,6 @@ func (b *backend) dropIdleLimits(ctx context.Context) {
 	}
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // learnLimits asks KSeF once per login for the limits of the taxpayer and of this address. Without
 // an answer those that are known hold.
 func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer client.ContextIdentifier, access client.Secret) {

@@ -15,6 +15,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/status"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -140,7 +141,9 @@ func TestLearnLimits(t *testing.T) {
 		require.Equal(t, []int{0, 20, 0}, l.limits(ownNIP, client.EndpointGenerateToken))
 		require.Equal(t, []int{50, 0, 0}, l.limits("", client.EndpointChallenge))
 		require.Equal(t, []int{0, 0, 900}, l.limits("", ratelimit.AllRequests))
-		require.NotEmpty(t, limitsStatus(b.limiters.Usage()))
+		report := status.New("v1.2.3")
+		report.AddLimits(b.limiters.Usage())
+		require.NotEmpty(t, report.Details["rate_limits"])
 
 		l = learn(`what is no JSON`)
 		require.Equal(t, []int{0, 20, 0}, l.limits(ownNIP, client.EndpointGenerateToken), "what is known goes on")

@@ -6,18 +6,13 @@ package ksef
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"path"
-	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
-	"vault-plugin-secrets-ksef/internal/rotation"
+	"vault-plugin-secrets-ksef/internal/status"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -45,61 +40,87 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	if err != nil {
 		return nil, err
 	}
-	report := newStatusReport(b.RunningVersion)
-	report.addTokens(open, b.ledger.Pending(), b.ledger.UnknownTokens())
-	b.addUnmountStatus(ctx, open, report.response)
-	report.addOutages(b.ledger.Outages())
-	report.addUnsettled(b.ledger.UnsettledRequests())
-	report.addLimits(b.limiters.Usage())
-	report.addNotices(b.notices.Last())
+	report := status.New(b.RunningVersion)
+	report.AddTokens(open, b.ledger.Pending(), b.ledger.UnknownTokens(), needsOperator)
+	b.addUnmountStatus(ctx, open, report.Response)
+	report.AddOutages(b.ledger.Outages())
+	report.AddUnsettled(b.ledger.UnsettledRequests())
+	report.AddLimits(b.limiters.Usage())
+	report.AddNotices(b.notices.Last())
 	switch {
 	case unreadable != nil:
 		b.onUnreadable(unreadable.entry, unreadable)
-		report.warn(troubleConfig, "The stored configuration cannot be read: write config anew, with all its fields.", unreadable.Error())
+		report.Warn(status.Config, "The stored configuration cannot be read: write config anew, with all its fields.", unreadable.Error())
 	case stored == nil:
-		report.warn(troubleConfig, "The mount has no configuration: write to config.", errNotConfigured.Error())
+		report.Warn(status.Config, "The mount has no configuration: write to config.", errNotConfigured.Error())
 	default:
 		err = b.addSigningStatus(ctx, stored, report)
 	}
-	// Last, since what comes before may have met one.
-	err = errors.Join(err, b.addUnreadable(ctx, report))
-	return report.finish(open), err
+	// Last, since reading the above may have met one.
+	keys, unreadableErr := b.unreadable.Keys(ctx)
+	if unreadableErr == nil {
+		report.AddUnreadable(keys)
+	}
+	return report.Finish(open), errors.Join(err, unreadableErr)
 }
 
-// addSigningStatus shows the configuration and all that becomes of logins.
-func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *statusReport) error {
+// addSigningStatus adds the configuration and the state of logins.
+func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *status.Report) error {
 	shown := stored.summary()
-	report.details["config"] = shown
-	report.addConfig(stored, shown)
-	stored.addTokensNotice(report.flat, time.Now())
-	report.addTokensEnd(stored.TokensAcceptedUntil, time.Now())
+	report.AddConfig(stored.URL, stored.Context, shown)
+	stored.addTokensNotice(report.Flat, time.Now())
+	report.AddTokensEnd(stored.TokensAcceptedUntil, time.Now())
 	rotation, err := b.rotationStatus(ctx)
 	if err != nil {
 		return err
 	}
 	if rotation != nil {
-		report.details["rotation"] = rotation
+		report.Details["rotation"] = rotation
 		if step := rotation["step"]; step != nil {
-			report.flat["rotation_step"] = step
+			report.Flat["rotation_step"] = step
 		}
 	}
 	logins, err := b.loginStatus(ctx)
 	if err != nil {
 		return err
 	}
-	report.addLogins(logins)
+	report.AddLogins(logins)
 	current, err := b.connect(ctx)
 	if err != nil {
-		report.warn(troubleConfig, "The stored configuration cannot be used: write config anew.", err.Error())
+		report.Warn(status.Config, "The stored configuration cannot be used: write config anew.", err.Error())
 		return nil
 	}
 	sessions, err := sessionStatus(ctx, current)
 	if err != nil {
 		return err
 	}
-	report.details["sessions"], report.flat["sessions_open"] = sessions, len(sessions)
-	report.addRefusedLogins(refusedLogins(current))
+	report.Details["sessions"], report.Flat["sessions_open"] = sessions, len(sessions)
+	report.AddRefusedLogins(current.sessions.Refusals())
 	return b.addSigningTroubles(ctx, stored, report, shown)
+}
+
+// addSigningTroubles adds the end of the certificate or session that logins depend on.
+func (b *backend) addSigningTroubles(ctx context.Context, stored *config, report *status.Report, shown map[string]any) error {
+	signing := &logical.Response{}
+	err := b.addSigning(ctx, stored, signing, shown)
+	if end := shown["session_until"]; end != nil {
+		report.Flat["session_until"] = end
+	}
+	for _, warning := range signing.Warnings {
+		report.Warn(signingUrgency(stored, shown), warning, warning)
+	}
+	return err
+}
+
+// signingUrgency distinguishes what has ended from what ends soon.
+func signingUrgency(stored *config, shown map[string]any) status.Urgency {
+	if stored.signing() == signingExternal && shown["session_until"] == nil {
+		return status.Login
+	}
+	if left, known := shown["certificate_days_left"].(int64); known && left < 0 {
+		return status.Login
+	}
+	return status.Expiry
 }
 
 func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, error) {
@@ -122,49 +143,6 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 		shown = append(shown, one)
 	}
 	return shown, nil
-}
-
-func limitsStatus(all map[ratelimit.Key][]ratelimit.Usage) []map[string]any {
-	shown := make([]map[string]any, 0)
-	for key, usages := range all {
-		for _, usage := range usages {
-			if isIdle(usage) {
-				continue
-			}
-			shown = append(shown, usageSchema(key, usage))
-		}
-	}
-	sort.Slice(shown, func(i, j int) bool {
-		left, right := shown[i], shown[j]
-		if left["context"] != right["context"] {
-			return left["context"].(string) < right["context"].(string)
-		}
-		return left["endpoint"].(string) < right["endpoint"].(string)
-	})
-	return shown
-}
-
-func usageSchema(key ratelimit.Key, usage ratelimit.Usage) map[string]any {
-	answer := map[string]any{
-		"context":   key.Context,
-		"endpoint":  usage.Endpoint,
-		"waiting":   usage.Waiting,
-		"next_slot": permitInUTC(usage.Next),
-	}
-	for window, share := range map[string]ratelimit.WindowUsage{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
-		if share.Limit > 0 {
-			answer[window] = map[string]any{"used": share.Used, "free": max(0, share.Limit-share.Used), "limit": share.Limit}
-		}
-	}
-	if !usage.BlockedUntil.IsZero() {
-		answer["blocked_until"] = permitInUTC(usage.BlockedUntil)
-	}
-	return answer
-}
-
-// isIdle says that an endpoint's limits are of no interest: nothing is used, and nobody waits.
-func isIdle(usage ratelimit.Usage) bool {
-	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
 func statusSchema() map[int][]framework.Response {
@@ -198,7 +176,7 @@ func statusSchema() map[int][]framework.Response {
 			"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since, or the role was deleted; absent while the failure is not known to be over."},
 			"last_warning":                  {Type: framework.TypeString, Description: "The last X-System-Warning of KSeF."},
 			"last_warning_at":               {Type: framework.TypeTime, Description: "When that was."},
-			fieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, the logins in hand; logins, those that a person signs; " +
+			status.FieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, the logins in hand; logins, those that a person signs; " +
 				"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, who waits, the next slot; " +
 				"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
 			fieldTokensNotice: tokensNoticeField(),
@@ -218,60 +196,9 @@ The other fields have one value each. verbose has the details, and is read best
 with: vault read -format=yaml ksef/status
 `
 
-// maxUnreadableShown bounds the unreadable entries that status names.
-const maxUnreadableShown = 20
-
 // onUnreadable logs an entry once. Its value stays out of the log.
 func (b *backend) onUnreadable(entry *logical.StorageEntry, err error) {
 	if b.unreadable.Add(entry) {
 		b.Logger().Error("a storage entry cannot be read and is skipped", "key", entry.Key, "error", err)
 	}
-}
-
-// addUnreadable shows in status which entries are skipped.
-func (b *backend) addUnreadable(ctx context.Context, report *statusReport) error {
-	keys, err := b.unreadable.Keys(ctx)
-	if err != nil {
-		return err
-	}
-	count, shown := len(keys), keys[:min(len(keys), maxUnreadableShown)]
-	report.flat["unreadable_entries"] = count
-	report.details["unreadable"] = map[string]any{"count": count, "keys": shown}
-	if count == 0 {
-		return nil
-	}
-	more := ""
-	if count > len(shown) {
-		more = fmt.Sprintf(" and %d more", count-len(shown))
-	}
-	noun := "storage entries"
-	if count == 1 {
-		noun = "storage entry"
-	}
-	report.warn(troubleUnreadable, "Storage entries cannot be read and are skipped: find out who wrote them, and delete or write anew those that the warning names.",
-		fmt.Sprintf("%d %s that cannot be read, and skipped: %s%s.%s", count, noun, strings.Join(shown, ", "), more, unreadableRemedies(shown)))
-	return nil
-}
-
-// unreadableRemedies says what to do with each kind of entry among keys, by the first of its kind.
-func unreadableRemedies(keys []string) string {
-	kinds := []struct{ prefix, remedy string }{
-		{ledger.StoragePrefix + "live/", " The token of a live record is revoked with: vault delete <mount>/tokens/%s"},
-		{ledger.StoragePrefix + "ending/", " The token of an ending record is revoked with: vault delete <mount>/tokens/%s"},
-		{rolesPrefix, " Write the role anew with all its fields, or: vault delete <mount>/roles/%s"},
-		{rotation.StorageKey, " The rotation is given up with: vault write <mount>/config force=rotation"},
-	}
-	var all strings.Builder
-	for _, kind := range kinds {
-		i := slices.IndexFunc(keys, func(key string) bool { return strings.HasPrefix(key, kind.prefix) })
-		if i < 0 {
-			continue
-		}
-		remedy := kind.remedy
-		if strings.Contains(remedy, "%s") {
-			remedy = fmt.Sprintf(remedy, path.Base(keys[i]))
-		}
-		all.WriteString(remedy)
-	}
-	return all.String()
 }
