@@ -6,8 +6,11 @@ package ksef
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
@@ -169,3 +172,43 @@ The ids of mounts that this process serves are refused. A mount in another Vault
 or under another version or name of this plugin, is not known here: make sure that
 the id is not in use there. The policy needs the capability sudo besides update.
 `
+
+// loadedMounts are the mounts of this process: their tokens are in use.
+type loadedMounts struct {
+	mu     sync.Mutex
+	mounts map[*backend]struct{}
+}
+
+func newLoadedMounts() *loadedMounts {
+	return &loadedMounts{mounts: make(map[*backend]struct{})}
+}
+
+func (l *loadedMounts) add(b *backend) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mounts[b] = struct{}{}
+}
+
+func (l *loadedMounts) remove(b *backend) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.mounts, b)
+}
+
+// has reports whether a loaded mount has the id. It fails if a mount cannot read its own id, since it
+// may be that one.
+func (l *loadedMounts) has(ctx context.Context, id string) (bool, error) {
+	l.mu.Lock()
+	mounts := slices.Collect(maps.Keys(l.mounts))
+	l.mu.Unlock()
+	for _, mount := range mounts {
+		known, err := mount.ledger.MountID(ctx)
+		if err != nil {
+			return false, fmt.Errorf("a mount of this process cannot tell its id, and may be the one: %w", err)
+		}
+		if known == id {
+			return true, nil
+		}
+	}
+	return false, nil
+}

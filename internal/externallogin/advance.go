@@ -241,12 +241,9 @@ func (l *Logins) pollLater(challenge string, err error) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	poll := l.polls[challenge]
-	wait := longestPoll
-	if poll.count < 5 {
-		wait = min(longestPoll, firstPoll<<poll.count)
-	}
+	pause := background.Backoff{Shortest: firstPoll, Longest: longestPoll}.Exact(poll.count)
 	poll.count++
-	poll.next, poll.err = time.Now().Add(wait), err
+	poll.next, poll.err = time.Now().Add(pause), err
 	l.polls[challenge] = poll
 	return poll.next
 }
