@@ -125,7 +125,7 @@ func TestAllowedIPsExternal(t *testing.T) {
 			m.Stop()
 			ways := m.Mount(m.Storage)
 			ways.Stop()
-			ways.Transport = boundRefresh{m.Transport}
+			ways.UseOwnProcess(boundRefresh{m.Transport})
 			ways.Start()
 			ways.Elapse(20 * time.Minute)
 			require.Contains(t, m.Refused(ways.Read("creds/invoices", nil)), "the login that a person has signed is bound to 127.0.0.0/8")
@@ -143,7 +143,7 @@ func TestAllowedIPsExternalAuto(t *testing.T) {
 	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
 		m.Stop()
 		leaveFrom(m.Env, OtherAddress)
-		m.Env.Transport = boundRefresh{m.Env.Transport}
+		m.Env.SetTransport(boundRefresh{m.Env.Transport})
 		other := m.Mount(m.Storage)
 		defer other.Stop()
 		other.Elapse(20 * time.Minute)

@@ -23,7 +23,7 @@ const (
 
 // LeaveFrom gives the nodes that start from now on another address.
 func leaveFrom(env *enginetest.Env, address string) {
-	env.Transport = simulator.NewTransportFrom(env.Conformance.Check(env.T, env.KSeF.Handler()), address)
+	env.SetTransport(simulator.NewTransportFrom(env.Conformance.Check(env.T, env.KSeF.Handler()), address))
 }
 
 // twoWays leave by one address to log in and by another for all else.
@@ -31,7 +31,7 @@ type twoWays struct{ login, other http.RoundTripper }
 
 func leaveTwoWays(env *enginetest.Env, login, other string) {
 	handler := env.Conformance.Check(env.T, env.KSeF.Handler())
-	env.Transport = twoWays{simulator.NewTransportFrom(handler, login), simulator.NewTransportFrom(handler, other)}
+	env.SetTransport(twoWays{simulator.NewTransportFrom(handler, login), simulator.NewTransportFrom(handler, other)})
 }
 
 func (ways twoWays) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -222,7 +222,7 @@ func TestAllowedIPsAddressRefused(t *testing.T) {
 			m.Must(m.Read("creds/invoices", nil))
 			m.Stop()
 			leaveFrom(env, OtherAddress)
-			env.Transport = boundEnds{env.Transport}
+			env.SetTransport(boundEnds{env.Transport})
 			standby := env.Mount(m.Storage)
 			defer standby.Stop()
 			require.Equal(t, "done", standby.Rotate(nil)["status"])

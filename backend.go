@@ -43,23 +43,21 @@ const (
 // version. All mounts that one factory makes share the budgets of KSeF's request limits, as KSeF
 // counts them together.
 func NewFactory(version string) logical.Factory {
-	return Options{Version: version, Limiters: ratelimit.NewRegistry()}.Factory()
+	return Options{Version: version}.Factory()
 }
 
 // Options are what tests replace of a factory.
 type Options struct {
 	Version string
-	// Limiters are the budgets that the mounts share.
-	Limiters *ratelimit.Registry
 	// Transport carries the requests to KSeF; nil is HTTP.
 	Transport http.RoundTripper
 }
 
 // Factory returns the factory of mounts with these options.
 func (o Options) Factory() logical.Factory {
-	loaded := newLoadedMounts()
+	loaded, registry := newLoadedMounts(), ratelimit.NewRegistry()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(o.Version, unreadable.Storage(conf.StorageView), o.Limiters, o.Transport)
+		b := newBackend(o.Version, unreadable.Storage(conf.StorageView), registry, o.Transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}

@@ -32,7 +32,7 @@ func (b byHost) RoundTrip(request *http.Request) (*http.Response, error) {
 func withOther(t *testing.T, env *enginetest.Env, options simulator.Options) *enginetest.Env {
 	t.Helper()
 	other := enginetest.NewEnv(t, options)
-	env.Transport = byHost{"ksef.test": env.Transport, "other.test": other.Transport}
+	env.SetTransport(byHost{"ksef.test": env.Transport, "other.test": other.Transport})
 	return other
 }
 

@@ -54,7 +54,7 @@ func TestConfigUnasked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 				if test.fault == nil {
-					env.Transport = redirecting{}
+					env.SetTransport(redirecting{})
 				} else {
 					env.Fault(*test.fault)
 				}

@@ -195,7 +195,7 @@ func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		env.Transport = warning{env.Transport}
+		env.SetTransport(warning{env.Transport})
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		response := m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": m.Cert, "private_key": m.Key}))

@@ -252,7 +252,7 @@ func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		env.Transport = falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + enginetest.NIP, "VATPL-1111111111"}
+		env.SetTransport(falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + enginetest.NIP, "VATPL-1111111111"})
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()

@@ -198,7 +198,7 @@ func TestRightsOfSignerNotWarnedOf(t *testing.T) {
 	})
 	t.Run("more_pages", func(t *testing.T) {
 		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
-			m.Transport = moreGrants{m.Transport}
+			m.UseOwnProcess(moreGrants{m.Transport})
 			m.Stop()
 			m.Start()
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
@@ -239,7 +239,6 @@ func TestRightsOfSignerOnRoleWrites(t *testing.T) {
 			m.Elapse(time.Hour)
 			network := m.ThroughNetwork()
 			network.Set(enginetest.Silent)
-			m.Transport = network
 			m.Stop()
 			m.Start()
 			began := time.Now()

@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -101,8 +99,7 @@ func testTidyFormerReadsAllPages(t *testing.T) {
 
 func testTidyFormerRefusesLoadedMounts(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
-		one, other := mountOf(env, factory), mountOf(env, factory)
+		one, other := env.Mount(&logical.InmemStorage{}), env.Mount(&logical.InmemStorage{})
 		defer one.Stop()
 		for _, loaded := range []*enginetest.Mount{one, other} {
 			loaded.Configure()
@@ -121,14 +118,13 @@ func testTidyFormerRefusesLoadedMounts(t *testing.T) {
 
 func testTidyFormerFailsWhenAMountIdIsUnknown(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		factory := ksef.Options{Version: "v1.2.3", Limiters: env.Registry, Transport: env.Transport}.Factory()
-		one := mountOf(env, factory)
+		one := env.Mount(&logical.InmemStorage{})
 		defer one.Stop()
 		one.Configure()
 		disk := &enginetest.FlakyStorage{Storage: &logical.InmemStorage{}}
 		disk.Fail(enginetest.StorageRefuses, "read")
-		broken := &enginetest.Mount{Env: env, Ctx: t.Context(), Storage: disk, Transport: env.Transport, Registry: env.Registry, Events: logical.NewMockEventSender()}
-		load(broken, factory)
+		broken := env.NewMount(disk)
+		broken.Load()
 		_, err := one.Write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
 		require.ErrorContains(t, err, "a mount of this process cannot tell its id")
 		disk.Fail(enginetest.StorageWorks, "")
@@ -152,30 +148,8 @@ func testTidyFormerChecksFields(t *testing.T) {
 	})
 }
 
-// mountOf is a mount that a process serves beside others.
-func mountOf(env *enginetest.Env, factory logical.Factory) *enginetest.Mount {
-	m := &enginetest.Mount{
-		Env: env, Ctx: env.T.Context(), Storage: &logical.InmemStorage{}, Transport: env.Transport, Registry: env.Registry,
-		Events: logical.NewMockEventSender(),
-	}
-	load(m, factory)
-	m.Initialize()
-	return m
-}
-
-func load(m *enginetest.Mount, factory logical.Factory) {
-	made, err := factory(m.T.Context(), &logical.BackendConfig{
-		StorageView:  m.Storage,
-		System:       &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 480 * time.Hour},
-		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.Logs}),
-		EventsSender: m.Events,
-	})
-	require.NoError(m.T, err)
-	m.Backend = made
-}
-
-// testTidyFormerLease is a lease that Vault still has when another mount has been enabled at
-// its path.
+// testTidyFormerLease is a lease that Vault still has when another mount has been enabled at its
+// path.
 func testTidyFormerLease(t *testing.T) {
 	t.Run("is revoked by its own data", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {

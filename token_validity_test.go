@@ -53,7 +53,7 @@ func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing
 	t.Helper()
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		tell := &ending{RoundTripper: env.Transport, asked: asked}
-		env.Transport = tell
+		env.SetTransport(tell)
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()

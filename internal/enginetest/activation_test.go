@@ -23,15 +23,15 @@ type activationReads struct {
 }
 
 // readAlone has one client read while KSeF activates each token after the delay.
-func (s *Cluster) readAlone(delay time.Duration, reads int) activationReads {
+func (c *Cluster) readAlone(delay time.Duration, reads int) activationReads {
 	var all activationReads
-	before := s.KSeF.State().Requests
+	before := c.KSeF.State().Requests
 	for range reads {
 		began := time.Now()
-		s.MustIssue(time.Hour)
+		c.MustIssue(time.Hour)
 		all.latest = max(all.latest, time.Since(began)-delay)
 	}
-	requests := since(before, s.KSeF.State().Requests)
+	requests := since(before, c.KSeF.State().Requests)
 	all.polls = float64(requests[StatusEndpoint]+requests[listEndpoint]) / float64(reads)
 	return all
 }
@@ -48,9 +48,9 @@ func TestActivation(t *testing.T) {
 func testActivationNoticedAtOnce(t *testing.T) {
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 3300 * time.Millisecond, 5 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-				s.readAlone(delay, 10)
-				learned := s.readAlone(delay, 20)
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+				c.readAlone(delay, 10)
+				learned := c.readAlone(delay, 20)
 				require.LessOrEqual(t, learned.latest, 500*time.Millisecond)
 				require.LessOrEqual(t, learned.polls, 1.5)
 			})
@@ -61,40 +61,40 @@ func testActivationNoticedAtOnce(t *testing.T) {
 func testActivationNoticedByTheFirstRead(t *testing.T) {
 	for _, delay := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
-			InCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, s *Cluster) {
-				require.LessOrEqual(t, s.readAlone(delay, 1).latest, 500*time.Millisecond)
+			InCluster(t, simulator.Options{ActivationDelay: delay}, func(t *testing.T, c *Cluster) {
+				require.LessOrEqual(t, c.readAlone(delay, 1).latest, 500*time.Millisecond)
 			})
 		})
 	}
 }
 
-// testActivationManyShareLists has a hundred reads at once cost two lists, whatever the
-// mount has learned before.
+// testActivationManyShareLists has a hundred reads at once cost two lists, whatever the mount has
+// learned before.
 func testActivationManyShareLists(t *testing.T) {
 	for _, before := range []int{0, 20} {
 		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
 			const delay = 2 * time.Second
-			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-				s.readAlone(delay, before)
-				lists := s.Requests(listEndpoint)
-				AtOnce(100, func(int) { s.MustIssue(time.Hour) })
-				require.LessOrEqual(t, s.Requests(listEndpoint)-lists, 2)
+			InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+				c.readAlone(delay, before)
+				lists := c.Requests(listEndpoint)
+				AtOnce(100, func(int) { c.MustIssue(time.Hour) })
+				require.LessOrEqual(t, c.Requests(listEndpoint)-lists, 2)
 			})
 		})
 	}
 }
 
-// testActivationSlowPollIsNoMeasure has one look in ten take 20 s: the other reads must
-// not wait for that.
+// testActivationSlowPollIsNoMeasure has one look in ten take 20 s: the other reads must not wait
+// for that.
 func testActivationSlowPollIsNoMeasure(t *testing.T) {
-	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-		s.readAlone(0, 20)
+	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+		c.readAlone(0, 20)
 		for range 10 {
-			s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
-			s.MustIssue(time.Hour)
+			c.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+			c.MustIssue(time.Hour)
 			for range 9 {
 				began := time.Now()
-				s.MustIssue(time.Hour)
+				c.MustIssue(time.Hour)
 				require.LessOrEqual(t, time.Since(began), time.Second)
 			}
 		}
@@ -103,21 +103,21 @@ func testActivationSlowPollIsNoMeasure(t *testing.T) {
 
 // testActivationOutage has KSeF make tokens for five minutes and lose each look at them.
 func testActivationOutage(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-		s.MustIssue(time.Hour)
-		before := s.KSeF.State().Requests
+	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+		c.MustIssue(time.Hour)
+		before := c.KSeF.State().Requests
 		for _, endpoint := range []string{StatusEndpoint, listEndpoint} {
-			s.Fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
+			c.Fault(simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1})
 		}
 		for range 10 {
-			s.MustIssue(time.Hour) // still Pending after 30 s
+			c.MustIssue(time.Hour) // still Pending after 30 s
 		}
-		lost := since(before, s.KSeF.State().Requests)
+		lost := since(before, c.KSeF.State().Requests)
 		require.LessOrEqual(t, lost[StatusEndpoint]+lost[listEndpoint], 20)
-		s.KSeF.ClearFaults()
-		s.MustIssue(time.Hour)
+		c.KSeF.ClearFaults()
+		c.MustIssue(time.Hour)
 		began := time.Now()
-		s.MustIssue(time.Hour)
+		c.MustIssue(time.Hour)
 		require.LessOrEqual(t, time.Since(began), 2*time.Second)
 	})
 }
@@ -125,12 +125,12 @@ func testActivationOutage(t *testing.T) {
 // testActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
 // looks before the time is over all the same.
 func testActivationTimeoutIsUsed(t *testing.T) {
-	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-		s.readAlone(5*time.Second, 10)
-		s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })
-		looks := s.Requests(StatusEndpoint)
-		_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
+	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+		c.readAlone(5*time.Second, 10)
+		c.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })
+		looks := c.Requests(StatusEndpoint)
+		_, err := c.Vault().Issue(context.Background(), "invoices", time.Hour)
 		require.NoError(t, err)
-		require.Greater(t, s.Requests(StatusEndpoint), looks)
+		require.Greater(t, c.Requests(StatusEndpoint), looks)
 	})
 }

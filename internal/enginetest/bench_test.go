@@ -12,7 +12,6 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/limiters"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -43,7 +42,7 @@ func BenchmarkIssue(b *testing.B) {
 func BenchmarkIssueBesideManyRecords(b *testing.B) {
 	f := newIssuance(b)
 	storage := &logical.InmemStorage{}
-	populate(b, storage, f.url, manyRecords)
+	addLiveRecords(b, storage, f.url, manyRecords)
 	full, empty := f.Mount(storage), f.Mount(&logical.InmemStorage{})
 	defer full.Stop()
 	defer empty.Stop()
@@ -64,7 +63,7 @@ func newIssuance(b *testing.B) *issuance {
 	env := NewEnv(b, simulator.Options{ActivationDelay: -1, Limits: NoLimits()})
 	server := httptest.NewTLSServer(env.KSeF.Handler())
 	b.Cleanup(server.Close)
-	env.Transport = nil
+	env.SetTransport(nil)
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return &issuance{Env: env, url: server.URL + "/v2", authority: string(authority)}
 }
@@ -105,7 +104,7 @@ func (f *issuance) renew(mounts ...*Mount) {
 		for _, folder := range []string{limiters.StoragePrefix, session.StoragePrefix} {
 			require.NoError(f.T, logical.ClearView(ctx, logical.NewStorageView(m.Storage, folder)))
 		}
-		m.Registry = ratelimit.NewRegistry()
+		m.UseOwnProcess(m.Transport)
 		m.Start()
 		f.issue(m)
 	}

@@ -22,30 +22,31 @@ const UnitID = "5265877635-12346"
 // Cluster is KSeF, the network, the plugin with its mounts, and Vault.
 type Cluster struct {
 	*Env
-	Network *Network
-	Engine  *Engine
-	Disks   []*FlakyStorage
-	Vaults  []*Vault
-	// clerk signs outside of Vault, signed is what he has brought; nil and "" where nobody does.
-	clerk  *Signer
-	signed string
+	Network  *Network
+	Engine   *Engine
+	Storages []*FlakyStorage
+	Vaults   []*Vault
+	// externalSigner signs outside of Vault, signed is what he has brought; nil and "" where nobody
+	// does.
+	externalSigner *Signer
+	signed         string
 }
 
 // NewCluster sets up mounts that are configured and have the roles "invoices", in the default
 // context, and "unit", in another.
 func NewCluster(t TB, options simulator.Options, mounts int) *Cluster {
 	env := NewEnv(t, options)
-	s := &Cluster{Env: env, Network: env.ThroughNetwork()}
+	c := &Cluster{Env: env, Network: env.ThroughNetwork()}
 	storages := make([]logical.Storage, 0, mounts)
 	for range mounts {
-		s.Disks = append(s.Disks, &FlakyStorage{Storage: &logical.InmemStorage{}})
-		storages = append(storages, s.Disks[len(s.Disks)-1])
+		c.Storages = append(c.Storages, &FlakyStorage{Storage: &logical.InmemStorage{}})
+		storages = append(storages, c.Storages[len(c.Storages)-1])
 	}
-	s.Engine = env.engine(storages...)
-	s.Engine.onEnd = s.Network.forget
+	c.Engine = env.engine(storages...)
+	c.Engine.onEnd = c.Network.forget
 	for number := range mounts {
-		s.Vaults = append(s.Vaults, s.Engine.vault(number))
-		s.OnMount(number, func(m *Mount) {
+		c.Vaults = append(c.Vaults, c.Engine.vault(number))
+		c.OnMount(number, func(m *Mount) {
 			m.Configure()
 			role := map[string]any{"permissions": "InvoiceRead", "ttl": "1h", "max_ttl": "480h"}
 			m.Must(m.Write("roles/invoices", role))
@@ -53,37 +54,37 @@ func NewCluster(t TB, options simulator.Options, mounts int) *Cluster {
 			m.Must(m.Write("roles/unit", role))
 		})
 	}
-	return s
+	return c
 }
 
-func (s *Cluster) OnMount(number int, do func(m *Mount)) {
-	_, mounts := s.Engine.current()
+func (c *Cluster) OnMount(number int, do func(m *Mount)) {
+	_, mounts := c.Engine.current()
 	do(mounts[number])
 }
 
 // Close ends what still runs, as a bubble wants it.
-func (s *Cluster) Close() {
-	for _, v := range s.Vaults {
+func (c *Cluster) Close() {
+	for _, v := range c.Vaults {
 		v.close()
 	}
-	s.Engine.close()
+	c.Engine.close()
 }
 
 // Vault is that of the first mount.
-func (s *Cluster) Vault() *Vault { return s.Vaults[0] }
+func (c *Cluster) Vault() *Vault { return c.Vaults[0] }
 
-func (s *Cluster) leases() []*TokenLease {
+func (c *Cluster) leases() []*TokenLease {
 	var all []*TokenLease
-	for _, v := range s.Vaults {
+	for _, v := range c.Vaults {
 		all = append(all, v.all()...)
 	}
 	return all
 }
 
 // MustIssue is for a token that nothing keeps from being made.
-func (s *Cluster) MustIssue(ttl time.Duration) *TokenLease {
-	lease, err := s.Vault().Issue(context.Background(), "invoices", ttl)
-	require.NoError(s.T, err)
+func (c *Cluster) MustIssue(ttl time.Duration) *TokenLease {
+	lease, err := c.Vault().Issue(context.Background(), "invoices", ttl)
+	require.NoError(c.T, err)
 	return lease
 }
 
@@ -99,17 +100,17 @@ func (env *Env) isAlive(number string) bool {
 }
 
 // InCluster runs a test in a bubble, with one mount.
-func InCluster(t *testing.T, options simulator.Options, test func(t *testing.T, s *Cluster)) {
+func InCluster(t *testing.T, options simulator.Options, test func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	InClusterOf(t, 1, options, test)
 }
 
-func InClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, s *Cluster)) {
+func InClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := NewCluster(t, options, mounts)
-		defer s.Close()
-		test(t, s)
-		s.RequireNoSecretInLogs()
+		c := NewCluster(t, options, mounts)
+		defer c.Close()
+		test(t, c)
+		c.RequireNoSecretInLogs()
 	})
 }

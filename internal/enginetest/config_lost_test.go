@@ -15,69 +15,69 @@ import (
 )
 
 // deleteConfig returns the refusal; nil for a success.
-func (s *Cluster) deleteConfig() error {
-	_, err := s.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
+func (c *Cluster) deleteConfig() error {
+	_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
 	return err
 }
 
 // TestConfigDeletion is about requests for tokens whose replies were lost: they hold up the
 // deletion of config, as they do a change of url and nip, no longer than they must.
 func TestConfigDeletion(t *testing.T) {
-	tests := map[string]func(t *testing.T, s *Cluster){
-		"settles what KSeF has not made within two minutes": func(t *testing.T, s *Cluster) {
-			s.lose(1, simulator.FaultDropRequest)
-			s.Elapse(2 * time.Minute)
-			require.NoError(t, s.deleteConfig())
-			s.Elapse(2 * time.Hour)
-			require.NoError(t, s.leftovers())
+	tests := map[string]func(t *testing.T, c *Cluster){
+		"settles what KSeF has not made within two minutes": func(t *testing.T, c *Cluster) {
+			c.lose(1, simulator.FaultDropRequest)
+			c.Elapse(2 * time.Minute)
+			require.NoError(t, c.deleteConfig())
+			c.Elapse(2 * time.Hour)
+			require.NoError(t, c.leftovers())
 		},
-		"waits for what KSeF may still make": func(t *testing.T, s *Cluster) {
+		"waits for what KSeF may still make": func(t *testing.T, c *Cluster) {
 			lost := time.Now()
-			s.lose(1, simulator.FaultDropRequest)
-			s.Elapse(30 * time.Second)
-			err := s.deleteConfig()
+			c.lose(1, simulator.FaultDropRequest)
+			c.Elapse(30 * time.Second)
+			err := c.deleteConfig()
 			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 request for a token with an unknown outcome")
 			require.ErrorContains(t, err, "until "+lost.Add(time.Hour).UTC().Truncate(time.Minute).Format("2006-01-02T15:"))
 			require.NotContains(t, err.Error(), "lease")
 			require.NotContains(t, err.Error(), "0 live")
-			s.Elapse(90 * time.Second)
-			require.NoError(t, s.deleteConfig())
+			c.Elapse(90 * time.Second)
+			require.NoError(t, c.deleteConfig())
 		},
-		"has what KSeF has made revoked": func(t *testing.T, s *Cluster) {
-			s.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
-			s.lose(1, simulator.FaultDropReply)
-			s.Elapse(5 * time.Second)
-			require.Len(t, s.AliveTokens(), 1)
-			require.NoError(t, s.deleteConfig())
-			require.Empty(t, s.AliveTokens())
+		"has what KSeF has made revoked": func(t *testing.T, c *Cluster) {
+			c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
+			c.lose(1, simulator.FaultDropReply)
+			c.Elapse(5 * time.Second)
+			require.Len(t, c.AliveTokens(), 1)
+			require.NoError(t, c.deleteConfig())
+			require.Empty(t, c.AliveTokens())
 		},
-		"waits for a revocation that KSeF does not confirm": func(t *testing.T, s *Cluster) {
-			s.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
-			s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: 503, Times: 2})
-			s.lose(1, simulator.FaultDropReply)
-			s.Elapse(5 * time.Second)
-			err := s.deleteConfig()
+		"waits for a revocation that KSeF does not confirm": func(t *testing.T, c *Cluster) {
+			c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
+			c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: 503, Times: 2})
+			c.lose(1, simulator.FaultDropReply)
+			c.Elapse(5 * time.Second)
+			err := c.deleteConfig()
 			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 token being revoked")
 			require.ErrorContains(t, err, "wait until status shows")
 			require.NotContains(t, err.Error(), "lease")
-			s.Elapse(10 * time.Minute)
-			require.Empty(t, s.AliveTokens())
-			require.NoError(t, s.deleteConfig())
+			c.Elapse(10 * time.Minute)
+			require.Empty(t, c.AliveTokens())
+			require.NoError(t, c.deleteConfig())
 		},
-		"says that KSeF cannot be searched": func(t *testing.T, s *Cluster) {
-			s.lose(1, simulator.FaultDropRequest)
-			s.Network.Set(Refusing)
-			s.Elapse(5 * time.Minute)
-			err := s.deleteConfig()
+		"says that KSeF cannot be searched": func(t *testing.T, c *Cluster) {
+			c.lose(1, simulator.FaultDropRequest)
+			c.Network.Set(Refusing)
+			c.Elapse(5 * time.Minute)
+			err := c.deleteConfig()
 			require.ErrorContains(t, err, "at this moment it could not")
-			_, err = s.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {
+			_, err = c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {
 				return m.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"})
 			})
 			require.NoError(t, err)
 		},
-		"names the leases of what lives": func(t *testing.T, s *Cluster) {
-			s.MustIssue(time.Hour)
-			err := s.deleteConfig()
+		"names the leases of what lives": func(t *testing.T, c *Cluster) {
+			c.MustIssue(time.Hour)
+			err := c.deleteConfig()
 			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 live token, which")
 			require.ErrorContains(t, err, "end their leases first")
 			require.NotContains(t, err.Error(), "unknown outcome")
@@ -85,7 +85,7 @@ func TestConfigDeletion(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) { test(t, s) })
+			InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) { test(t, c) })
 		})
 	}
 }

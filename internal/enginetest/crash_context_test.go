@@ -14,14 +14,14 @@ import (
 // contextFlows are those in which nip of config changes while a token is being issued in the
 // context before.
 func contextFlows() []flow {
-	change := func(force string) func(s *Cluster) {
-		return func(s *Cluster) {
+	change := func(force string) func(c *Cluster) {
+		return func(c *Cluster) {
 			var reader sync.WaitGroup
-			reader.Go(s.tryIssue)
-			s.Elapse(500 * time.Millisecond)
-			s.insist("config", map[string]any{"nip": SecondNIP, "force": force})
+			reader.Go(c.tryIssue)
+			c.Elapse(500 * time.Millisecond)
+			c.writeUntilAccepted("config", map[string]any{"nip": SecondNIP, "force": force})
 			reader.Wait()
-			s.tryIssue()
+			c.tryIssue()
 		}
 	}
 	options := simulator.Options{ActivationDelay: 2 * time.Second, Grants: SecondGrant()}
@@ -35,8 +35,8 @@ func contextFlows() []flow {
 }
 
 // keepsItsContext says that config still leads to the tokens that there are.
-func keepsItsContext(s *Cluster) (err error) {
-	s.OnMount(0, func(m *Mount) {
+func keepsItsContext(c *Cluster) (err error) {
+	c.OnMount(0, func(m *Mount) {
 		if nip := m.Must(m.Read("config", nil)).Data["nip"]; nip != NIP {
 			err = fmt.Errorf("config has moved to %v, and the tokens of %s are stranded", nip, NIP)
 		}

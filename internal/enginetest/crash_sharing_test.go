@@ -17,17 +17,17 @@ func sharingFlows() []flow {
 		name:    "issue on one mount, and after a death on another",
 		options: simulator.Options{ActivationDelay: -1, Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 3, PerMinute: 4, PerHour: 40}}},
 		mounts:  2,
-		prepare: func(s *Cluster) { s.Elapse(time.Hour); s.restart(); s.Engine.setReturn(0, 10*time.Second) },
-		run: func(s *Cluster) {
+		prepare: func(c *Cluster) { c.Elapse(time.Hour); c.restart(); c.Engine.setLoadOrder(0, 10*time.Second) },
+		run: func(c *Cluster) {
 			for range 4 {
-				_, _ = s.Vaults[1].Issue(context.Background(), "invoices", time.Hour)
+				_, _ = c.Vaults[1].Issue(context.Background(), "invoices", time.Hour)
 			}
-			s.Elapse(time.Second)
+			c.Elapse(time.Second)
 			for range 4 {
-				s.tryIssue()
+				c.tryIssue()
 			}
 		},
-		kinds: issuing("POST /auth/token/refresh", "put mount-id", "put budget/*"),
-		soon:  (*Cluster).limitExceeded,
+		kinds:     issuing("POST /auth/token/refresh", "put mount-id", "put budget/*"),
+		checkSoon: (*Cluster).limitExceeded,
 	}}
 }

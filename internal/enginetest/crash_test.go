@@ -22,23 +22,23 @@ type flow struct {
 	options simulator.Options
 	mounts  int // 0 is one
 	// history comes before anything else, and prepare before the steps are counted; nil is nothing.
-	history func(s *Cluster)
-	prepare func(s *Cluster)
-	run     func(s *Cluster)
+	history func(c *Cluster)
+	prepare func(c *Cluster)
+	run     func(c *Cluster)
 	// kinds are the kinds of points that run comes to, each once.
 	kinds []string
-	// soon is checked when the process that died has been replaced, and check when all has settled;
-	// nil is nothing.
-	soon, check func(s *Cluster) error
+	// checkSoon is checked when the process that died has been replaced, and check when all has
+	// settled; nil is nothing.
+	checkSoon, check func(c *Cluster) error
 }
 
-// fate is the death of a process at a point; the zero fate is none.
-type fate struct {
+// crash is the death of a process at a point; the zero fate is none.
+type crash struct {
 	when moment
 	at   point
 }
 
-func (f fate) String() string { return fmt.Sprintf("a death %s %s", f.when, f.at) }
+func (f crash) String() string { return fmt.Sprintf("a death %s %s", f.when, f.at) }
 
 func TestCrash(t *testing.T) {
 	for _, f := range flows() {
@@ -47,8 +47,8 @@ func TestCrash(t *testing.T) {
 			points := f.points(t)
 			require.ElementsMatch(t, f.kinds, kindsOf(points), "the kinds of points that this flow comes to are not those that it names")
 			for _, at := range points {
-				f.crashAt(t, fate{justBefore, at})
-				f.crashAt(t, fate{justAfter, at})
+				f.crashAt(t, crash{justBefore, at})
+				f.crashAt(t, crash{justAfter, at})
 			}
 			t.Logf("died just before and just after each of these %d points: %v", len(points), points)
 		})
@@ -58,8 +58,8 @@ func TestCrash(t *testing.T) {
 // points are those to which the flow comes in each of two processes. Pauses after a failure are of
 // random length, so that one process may make one more attempt than another.
 func (f flow) points(t *testing.T) []point {
-	first, _ := f.play(t, fate{})
-	second, _ := f.play(t, fate{})
+	first, _ := f.play(t, crash{})
+	second, _ := f.play(t, crash{})
 	return slices.DeleteFunc(first, func(p point) bool { return !slices.Contains(second, p) })
 }
 
@@ -67,7 +67,7 @@ func (f flow) points(t *testing.T) []point {
 const mostPlays = 20
 
 // crashAt plays the flow until its process has met its fate.
-func (f flow) crashAt(t *testing.T, end fate) {
+func (f flow) crashAt(t *testing.T, end crash) {
 	for range mostPlays {
 		if _, met := f.play(t, end); met {
 			return
@@ -78,65 +78,65 @@ func (f flow) crashAt(t *testing.T, end fate) {
 
 // play runs the flow in a process that meets its fate if it comes to it, with another to take over,
 // and checks what comes of it. It returns the points of the flow.
-func (f flow) play(t *testing.T, end fate) (points []point, met bool) {
-	InClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, s *Cluster) {
+func (f flow) play(t *testing.T, end crash) (points []point, met bool) {
+	InClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, c *Cluster) {
 		if f.history != nil {
-			f.history(s)
+			f.history(c)
 		}
-		bystander := s.MustIssue(20 * 24 * time.Hour)
+		other := c.MustIssue(20 * 24 * time.Hour)
 		if f.prepare != nil {
-			f.prepare(s)
+			f.prepare(c)
 		}
-		first, _ := s.Engine.current()
+		first, _ := c.Engine.current()
 		first.watch(func(here point) moment {
 			if here != end.at {
-				return lives
+				return noCrash
 			}
 			met = true
 			return end.when
 		})
-		f.run(s)
-		points = first.passed()
-		first.watch(alive)
-		s.KSeF.ClearFaults()
+		f.run(c)
+		points = first.reached()
+		first.watch(neverCrash)
+		c.KSeF.ClearFaults()
 
-		if f.soon != nil {
-			s.Elapse(time.Second)
-			require.NoError(t, f.soon(s), "after %s", end)
+		if f.checkSoon != nil {
+			c.Elapse(time.Second)
+			require.NoError(t, f.checkSoon(c), "after %s", end)
 		}
-		require.NoError(t, s.settle(), "after %s", end)
-		require.True(t, s.Vault().isLive(bystander))
+		require.NoError(t, c.settle(), "after %s", end)
+		require.True(t, c.Vault().isLive(other))
 		if f.check != nil {
-			require.NoError(t, f.check(s), "after %s", end)
+			require.NoError(t, f.check(c), "after %s", end)
 		}
-		require.NoError(t, s.endAll(), "after %s", end)
+		require.NoError(t, c.endAll(), "after %s", end)
 	})
 	return points, met
 }
 
 // settle lets the engine bring to an end what it has begun.
-func (s *Cluster) settle() error {
+func (c *Cluster) settle() error {
 	for range 26 * 6 {
-		if err := s.broken(); err != nil {
+		if err := c.broken(); err != nil {
 			return err
 		}
-		s.Elapse(10 * time.Minute)
+		c.Elapse(10 * time.Minute)
 	}
-	return s.unsettled(0)
+	return c.unsettled(0)
 }
 
 // endAll proves that the engine still works, and that nothing is left when all leases have ended.
-func (s *Cluster) endAll() error {
-	if _, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
+func (c *Cluster) endAll() error {
+	if _, err := c.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
 		return fmt.Errorf("no token can be made any more: %w", err)
 	}
-	s.Vault().End(s.Vault().all()...)
-	s.Elapse(time.Hour)
-	if err := errors.Join(s.unsettled(0), s.sessionsPiledUp()); err != nil {
+	c.Vault().End(c.Vault().all()...)
+	c.Elapse(time.Hour)
+	if err := errors.Join(c.unsettled(0), c.sessionsPiledUp()); err != nil {
 		return err
 	}
-	s.Elapse(30 * 24 * time.Hour)
-	return s.leftovers()
+	c.Elapse(30 * 24 * time.Hour)
+	return c.leftovers()
 }
 
 func kindsOf(points []point) []string {

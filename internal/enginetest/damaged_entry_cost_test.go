@@ -18,19 +18,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// countingDisk counts the entries that are read. One of them may fail, and one may be such that
+// countingStorage counts the entries that are read. One of them may fail, and one may be such that
 // Vault cannot decrypt it until it is replaced or deleted.
-type countingDisk struct {
+type countingStorage struct {
 	logical.Storage
 	reads         atomic.Int64
 	failing       atomic.Value
 	undecryptable atomic.Value
 }
 
-func (d *countingDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+func (d *countingStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	d.reads.Add(1)
 	if d.failing.Load() == key {
-		return nil, errDisk
+		return nil, errStorage
 	}
 	if d.undecryptable.Load() == key {
 		return nil, errUndecryptable
@@ -38,34 +38,34 @@ func (d *countingDisk) Get(ctx context.Context, key string) (*logical.StorageEnt
 	return d.Storage.Get(ctx, key)
 }
 
-func (d *countingDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (d *countingStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	d.undecryptable.CompareAndSwap(entry.Key, "")
 	return d.Storage.Put(ctx, entry)
 }
 
-func (d *countingDisk) Delete(ctx context.Context, key string) error {
+func (d *countingStorage) Delete(ctx context.Context, key string) error {
 	d.undecryptable.CompareAndSwap(key, "")
 	return d.Storage.Delete(ctx, key)
 }
 
 // TestDamagedEntryCost has one damaged record among 500 that are looked at.
 func TestDamagedEntryCost(t *testing.T) {
-	inManyRecords(t, func(m *Mount, key string, _ *countingDisk) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
+	inManyRecords(t, func(m *Mount, key string, _ *countingStorage) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
 		m.requireUnreadable(key)
 	})
 }
 
 // TestDamagedEntryFailingCost has Vault's storage fail at one of them.
 func TestDamagedEntryFailingCost(t *testing.T) {
-	inManyRecords(t, func(_ *Mount, key string, disk *countingDisk) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
+	inManyRecords(t, func(_ *Mount, key string, disk *countingStorage) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
 }
 
 // inManyRecords damages one of 500 records, none of which is overdue, and bounds what is read in
 // half an hour in which they are looked at.
-func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countingDisk), most int64, check func(m *Mount, key string)) {
+func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countingStorage), most int64, check func(m *Mount, key string)) {
 	t.Helper()
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		disk := &countingDisk{Storage: &logical.InmemStorage{}}
+		disk := &countingStorage{Storage: &logical.InmemStorage{}}
 		m := env.Mount(disk)
 		m.Configure()
 		m.Issue()

@@ -35,8 +35,8 @@ type entryKind struct {
 	prepare func(m *Mount, issued *logical.Response) string
 	// check holds what must be true of the kind on the mount that has met the damage.
 	check func(m *Mount, issued *logical.Response, key string)
-	// heals says that the engine replaces or removes the entry by itself.
-	heals bool
+	// recovers says that the engine replaces or removes the entry by itself.
+	recovers bool
 }
 
 func entryKinds() map[string]entryKind {
@@ -44,12 +44,12 @@ func entryKinds() map[string]entryKind {
 		"issuing":     {prepare: prepareIntent, check: checkIntent},
 		"live":        {prepare: firstKey("ledger/live/"), check: checkLive},
 		"ending":      {prepare: prepareEnding, check: checkEnding},
-		"next_visit":  {prepare: prepareNextCheck, check: checkNextCheck, heals: true},
-		"mount_id":    {prepare: firstKey("mount-id"), check: checkMountID, heals: true},
-		"limits":      {prepare: firstKey("budget/", "Nip:"), check: checkLimits, heals: true},
-		"auth_limits": {prepare: prepareLoginLimits, check: checkIssues, heals: true},
-		"session":     {prepare: firstKey("sessions/"), check: checkSession, heals: true},
-		"unstored":    {prepare: prepareUnstored, check: checkUnstored, heals: true},
+		"next_visit":  {prepare: prepareNextCheck, check: checkNextCheck, recovers: true},
+		"mount_id":    {prepare: firstKey("mount-id"), check: checkMountID, recovers: true},
+		"limits":      {prepare: firstKey("budget/", "Nip:"), check: checkLimits, recovers: true},
+		"auth_limits": {prepare: prepareLoginLimits, check: checkIssues, recovers: true},
+		"session":     {prepare: firstKey("sessions/"), check: checkSession, recovers: true},
+		"unstored":    {prepare: prepareUnstored, check: checkUnstored, recovers: true},
 		"login":       {prepare: prepareLogin, check: checkLogin},
 		"rotation":    {options: simulator.Options{EnrollmentDelay: 20 * time.Hour}, prepare: prepareRotation, check: checkRotation},
 		"role":        {prepare: firstKey("roles/invoices"), check: checkRole},
@@ -68,7 +68,7 @@ func TestDamagedEntry(t *testing.T) {
 }
 
 func damageOne(env *Env, kind entryKind, damage func([]byte) []byte) {
-	disk := &countingDisk{Storage: &logical.InmemStorage{}}
+	disk := &countingStorage{Storage: &logical.InmemStorage{}}
 	m := env.Mount(disk)
 	m.Configure()
 	issued := m.Issue()

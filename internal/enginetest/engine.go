@@ -17,16 +17,16 @@ import (
 // storages. When it dies another takes its place.
 type Engine struct {
 	*Env
-	disks []logical.Storage
-	views []*TaintableView
+	storages []logical.Storage
+	views    []*TaintableView
 	// onEnd is called when a process has ended; nil is allowed.
 	onEnd func()
 
-	takeOvers sync.WaitGroup
-	mu        sync.Mutex
-	process   *Process      // nil while none runs
-	mounts    []*Mount      // nil where one is not loaded yet
-	downtime  time.Duration // until the next process runs
+	restarts sync.WaitGroup
+	mu       sync.Mutex
+	process  *Process      // nil while none runs
+	mounts   []*Mount      // nil where one is not loaded yet
+	downtime time.Duration // until the next process runs
 	// gap is how long after one another the next process loads its mounts, and first which one
 	// comes first; at 0 all come at once.
 	gap    time.Duration
@@ -39,9 +39,9 @@ var errNoProcess = errors.New("no process of the plugin runs")
 // maxRequest is how long Vault lets a request take.
 const maxRequest = 90 * time.Second
 
-func (env *Env) engine(disks ...logical.Storage) *Engine {
-	e := &Engine{Env: env, disks: disks}
-	for range disks {
+func (env *Env) engine(storages ...logical.Storage) *Engine {
+	e := &Engine{Env: env, storages: storages}
+	for range storages {
 		e.views = append(e.views, &TaintableView{StaticSystemView: *MountDefaults()})
 	}
 	e.Start()
@@ -51,8 +51,8 @@ func (env *Env) engine(disks ...logical.Storage) *Engine {
 // Start runs a new process: it loads all mounts and then initializes them, as Vault does.
 func (e *Engine) Start() {
 	p := e.Env.process()
-	mounts := make([]*Mount, 0, len(e.disks))
-	for number := range e.disks {
+	mounts := make([]*Mount, 0, len(e.storages))
+	for number := range e.storages {
 		mounts = append(mounts, e.load(p, number))
 	}
 	for _, m := range mounts {
@@ -65,15 +65,15 @@ func (e *Engine) Start() {
 // died: it loads each at its next request.
 func (e *Engine) startOneByOne(first int, gap time.Duration) {
 	p := e.Env.process()
-	e.run(p, make([]*Mount, len(e.disks)))
-	for n := range e.disks {
+	e.run(p, make([]*Mount, len(e.storages)))
+	for n := range e.storages {
 		if n > 0 {
 			<-time.After(gap)
 		}
-		number := (first + n) % len(e.disks)
+		number := (first + n) % len(e.storages)
 		m := e.load(p, number)
 		m.Initialize()
-		if !e.admit(p, number, m) {
+		if !e.serve(p, number, m) {
 			m.Backend.Cleanup(context.Background())
 			return
 		}
@@ -81,14 +81,12 @@ func (e *Engine) startOneByOne(first int, gap time.Duration) {
 }
 
 func (e *Engine) load(p *Process, number int) *Mount {
-	storage := e.disks[number]
+	storage := e.storages[number]
 	if flaky, ok := storage.(*FlakyStorage); ok {
 		flaky.repairReads()
 	}
-	m := &Mount{
-		Env: e.Env, Ctx: p.ctx, Storage: disk{storage, p}, Transport: p, Registry: p.registry,
-		Events: logical.NewMockEventSender(), View: e.views[number],
-	}
+	m := e.Env.NewMount(processStorage{storage, p})
+	m.Ctx, m.View, m.factory = p.ctx, e.views[number], p.factory
 	m.Load()
 	return m
 }
@@ -97,11 +95,11 @@ func (e *Engine) run(p *Process, mounts []*Mount) {
 	e.mu.Lock()
 	e.process, e.mounts = p, mounts
 	e.mu.Unlock()
-	e.takeOvers.Go(func() { e.takeOver(p) })
+	e.restarts.Go(func() { e.restartAfter(p) })
 }
 
-// admit lets requests reach a mount; false where the process is no longer the one that serves.
-func (e *Engine) admit(p *Process, number int, m *Mount) bool {
+// serve lets requests reach a mount; false where the process is no longer the one that serves.
+func (e *Engine) serve(p *Process, number int, m *Mount) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.process != p {
@@ -112,8 +110,8 @@ func (e *Engine) admit(p *Process, number int, m *Mount) bool {
 	return true
 }
 
-// complete says whether all mounts are loaded.
-func (e *Engine) complete() bool {
+// allLoaded says whether all mounts are loaded.
+func (e *Engine) allLoaded() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.process != nil && !slices.Contains(e.mounts, nil)
@@ -156,8 +154,8 @@ func (e *Engine) cleanUp(mounts []*Mount) {
 	}
 }
 
-// takeOver waits until a process ends, and where it has died runs another.
-func (e *Engine) takeOver(p *Process) {
+// restartAfter waits until a process ends, and where it has died runs another.
+func (e *Engine) restartAfter(p *Process) {
 	<-p.ctx.Done()
 	if current, _ := e.current(); current != p {
 		return
@@ -187,8 +185,8 @@ func (e *Engine) setDowntime(d time.Duration) {
 	e.downtime = d
 }
 
-// setReturn says how the mounts come back after the next death.
-func (e *Engine) setReturn(first int, gap time.Duration) {
+// setLoadOrder says how the mounts come back after the next death.
+func (e *Engine) setLoadOrder(first int, gap time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.first, e.gap = first, gap
@@ -200,11 +198,11 @@ func (e *Engine) close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.Stop()
-	e.takeOvers.Wait()
+	e.restarts.Wait()
 }
 
-// answer is what a process gives to a request.
-type answer struct {
+// result is what a process gives to a request.
+type result struct {
 	response *logical.Response
 	err      error
 }
@@ -224,7 +222,7 @@ func (e *Engine) call(ctx context.Context, number int, do func(m *Mount) (*logic
 
 	ctx, cancel := context.WithTimeout(ctx, maxRequest)
 	served.Ctx = ctx
-	answers := make(chan answer, 1)
+	answers := make(chan result, 1)
 	go func() {
 		defer p.requests.Done()
 		defer cancel()
@@ -232,7 +230,7 @@ func (e *Engine) call(ctx context.Context, number int, do func(m *Mount) (*logic
 		if response != nil && err == nil {
 			err = response.Error()
 		}
-		answers <- answer{response, err}
+		answers <- result{response, err}
 	}()
 	select {
 	case <-p.ctx.Done():

@@ -13,11 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
@@ -38,10 +39,11 @@ type Env struct {
 	T           TB
 	KSeF        *simulator.Simulator
 	Transport   http.RoundTripper
-	Registry    *ratelimit.Registry
 	Logs        *syncBuffer
 	Conformance conformance
 	Cert, Key   string
+
+	factory logical.Factory // of the process whose mounts no other process serves
 
 	mu      sync.Mutex
 	secrets []string
@@ -61,12 +63,23 @@ func InEnv(t *testing.T, options simulator.Options, test func(t *testing.T, env 
 func NewEnv(t TB, options simulator.Options) *Env {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
-	env := &Env{T: t, KSeF: ksef, Registry: ratelimit.NewRegistry(), Logs: &syncBuffer{}}
-	env.Transport = simulator.NewTransport(env.Conformance.Check(t, ksef.Handler()))
+	env := &Env{T: t, KSeF: ksef, Logs: &syncBuffer{}}
+	env.SetTransport(simulator.NewTransport(env.Conformance.Check(t, ksef.Handler())))
 	env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 	return env
 }
 
+// SetTransport leads the mounts that are made or started from now on to KSeF in another way. They
+// run in a new process.
+func (env *Env) SetTransport(transport http.RoundTripper) {
+	env.Transport, env.factory = transport, newFactory(transport)
+}
+
+func newFactory(transport http.RoundTripper) logical.Factory {
+	return ksef.Options{Version: "v1.2.3", Transport: transport}.Factory()
+}
+
+// NewCertificate returns a certificate and its key in PEM.
 func (env *Env) NewCertificate(options simulator.CertificateOptions) (certificate, key string) {
 	certPEM, keyPEM, err := simulator.NewCertificate(options)
 	require.NoError(env.T, err)

@@ -15,9 +15,9 @@ import (
 func TestFigureALoneReadEndsSoonAfterTheActivation(t *testing.T) {
 	var worst activationReads
 	for _, delay := range []time.Duration{300 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second} {
-		InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(_ *testing.T, s *Cluster) {
-			s.readAlone(delay, 10)
-			measured := s.readAlone(delay, 100)
+		InCluster(t, simulator.Options{ActivationDelay: delay, Limits: NoLimits()}, func(_ *testing.T, c *Cluster) {
+			c.readAlone(delay, 10)
+			measured := c.readAlone(delay, 100)
 			worst.latest = max(worst.latest, measured.latest)
 			worst.polls = max(worst.polls, measured.polls)
 		})

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/limiters"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -75,7 +74,7 @@ func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)
 		require.NoError(t, logical.ClearView(t.Context(), logical.NewStorageView(m.Storage, limiters.StoragePrefix)))
 		m.KSeF.SetLimits(simulator.Limits{})
 		r.ended = &lastRevocation{next: m.Transport}
-		m.Registry, m.Transport = ratelimit.NewRegistry(), r.ended
+		m.UseOwnProcess(r.ended)
 		m.Start()
 		test(t, r)
 	})

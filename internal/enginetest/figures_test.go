@@ -86,7 +86,7 @@ func readsOfARestart(t *testing.T, records int) (reads restartReads) {
 		m := env.Mount(storage)
 		m.Configure()
 		m.Stop()
-		populate(t, storage, URL, records)
+		addLiveRecords(t, storage, URL, records)
 		m.Start()
 		m.Elapse(time.Minute)
 		m.Stop()

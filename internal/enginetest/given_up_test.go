@@ -61,27 +61,27 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// TestLimitsAbandonedRequests has ten callers leave before KSeF looks at their requests,
-// and ten others come at that moment.
+// TestLimitsAbandonedRequests has ten callers leave before KSeF looks at their requests, and ten
+// others come at that moment.
 func TestLimitsAbandonedRequests(t *testing.T) {
-	InCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, s *Cluster) {
-		s.MustIssue(time.Hour)
-		s.Elapse(2 * time.Minute)
-		s.Network.ksef = &slowKSeF{RoundTripper: s.Network.ksef, slow: 10}
+	InCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, c *Cluster) {
+		c.MustIssue(time.Hour)
+		c.Elapse(2 * time.Minute)
+		c.Network.ksef = &slowKSeF{RoundTripper: c.Network.ksef, slow: 10}
 		var callers sync.WaitGroup
 		ten := func(maxWait time.Duration) {
 			for range 10 {
 				callers.Go(func() {
-					_, _ = s.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour)
+					_, _ = c.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour)
 				})
 			}
 		}
 		ten(500 * time.Millisecond)
-		s.Elapse(1700 * time.Millisecond)
+		c.Elapse(1700 * time.Millisecond)
 		ten(time.Minute)
 		callers.Wait()
-		s.Elapse(time.Minute)
-		require.NoError(t, s.limitExceeded())
-		require.NoError(t, s.settle())
+		c.Elapse(time.Minute)
+		require.NoError(t, c.limitExceeded())
+		require.NoError(t, c.settle())
 	})
 }

@@ -33,25 +33,25 @@ func testIssueInOutageEndsSoonAfter(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-				s.MustIssue(time.Hour)
-				before := s.KSeF.State().Requests
+			InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+				c.MustIssue(time.Hour)
+				before := c.KSeF.State().Requests
 				fault.Endpoint, fault.Times = "*", -1
-				s.Fault(fault)
-				reader := s.readEachSecond()
+				c.Fault(fault)
+				reader := c.readEachSecond()
 				defer reader.stop()
-				s.Elapse(280 * time.Second)
-				spent := hourly(since(before, s.KSeF.State().Requests))
-				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, s.KSeF.State().Requests))
+				c.Elapse(280 * time.Second)
+				spent := hourly(since(before, c.KSeF.State().Requests))
+				require.LessOrEqual(t, spent, 6, "requests that hourly limits count, after %v", since(before, c.KSeF.State().Requests))
 				require.Empty(t, reader.succeeded())
 
-				s.KSeF.ClearFaults()
+				c.KSeF.ClearFaults()
 				back := time.Now()
-				s.Elapse(15 * time.Second)
+				c.Elapse(15 * time.Second)
 				require.NotEmpty(t, reader.succeeded())
 				require.LessOrEqual(t, reader.succeeded()[0].Sub(back), 15*time.Second)
 				reader.stop()
-				require.NoError(t, s.settle())
+				require.NoError(t, c.settle())
 			})
 		})
 	}
@@ -62,24 +62,24 @@ func testIssueInOutageEndsSoonAfter(t *testing.T) {
 func testIssueInOutageSilence(t *testing.T) {
 	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
 		t.Run(maxWait.String(), func(t *testing.T) {
-			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-				s.MustIssue(time.Hour)
-				before := s.spentOnIssuing()
-				s.Network.Set(Silent)
+			InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+				c.MustIssue(time.Hour)
+				before := c.spentOnIssuing()
+				c.Network.Set(Silent)
 				var work sync.WaitGroup
 				for range 280 {
-					work.Go(func() { _, _ = s.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
-					s.Elapse(time.Second)
+					work.Go(func() { _, _ = c.Vault().Issue(leaving(context.Background(), maxWait), "invoices", time.Hour) })
+					c.Elapse(time.Second)
 				}
-				require.LessOrEqual(t, s.spentOnIssuing()-before, 10)
-				s.Network.Set(Reachable)
-				reader := s.readEachSecond()
+				require.LessOrEqual(t, c.spentOnIssuing()-before, 10)
+				c.Network.Set(Reachable)
+				reader := c.readEachSecond()
 				defer reader.stop()
-				s.Elapse(15 * time.Second)
+				c.Elapse(15 * time.Second)
 				require.NotEmpty(t, reader.succeeded())
 				reader.stop()
 				work.Wait()
-				require.NoError(t, s.settle())
+				require.NoError(t, c.settle())
 			})
 		})
 	}
@@ -87,8 +87,8 @@ func testIssueInOutageSilence(t *testing.T) {
 
 // spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
 // never seen.
-func (s *Cluster) spentOnIssuing() (used int) {
-	s.OnMount(0, func(m *Mount) {
+func (c *Cluster) spentOnIssuing() (used int) {
+	c.OnMount(0, func(m *Mount) {
 		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
 			if usage["endpoint"] == IssueEndpoint {
 				used = usage["hour"].(map[string]any)["used"].(int)
@@ -100,68 +100,68 @@ func (s *Cluster) spentOnIssuing() (used int) {
 
 // testIssueInOutageOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
 func testIssueInOutageOneEndpoint(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-		s.MustIssue(time.Hour)
-		before := s.KSeF.State().Requests
-		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
-		reader := s.readEachSecond()
+	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+		c.MustIssue(time.Hour)
+		before := c.KSeF.State().Requests
+		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		reader := c.readEachSecond()
 		defer reader.stop()
-		s.Elapse(10 * time.Minute)
+		c.Elapse(10 * time.Minute)
 		reader.stop()
-		require.LessOrEqual(t, since(before, s.KSeF.State().Requests)[IssueEndpoint], 10)
-		require.NoError(t, s.broken())
-		s.KSeF.ClearFaults()
-		s.Elapse(5 * time.Minute)
-		s.MustIssue(time.Hour)
-		require.NoError(t, s.settle())
+		require.LessOrEqual(t, since(before, c.KSeF.State().Requests)[IssueEndpoint], 10)
+		require.NoError(t, c.broken())
+		c.KSeF.ClearFaults()
+		c.Elapse(5 * time.Minute)
+		c.MustIssue(time.Hour)
+		require.NoError(t, c.settle())
 	})
 }
 
 // testIssueInOutageResponses has what a request gets in an outage: 503 with the reason and the time
 // of the next try, and no trace in the ledger.
 func testIssueInOutageResponses(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-		s.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+		c.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		for range 3 {
-			_, err := s.Vault().Issue(context.Background(), "invoices", time.Hour)
+			_, err := c.Vault().Issue(context.Background(), "invoices", time.Hour)
 			var lost *ledger.LostReplyError
 			require.ErrorAs(t, err, &lost)
 		}
-		open, err := s.openRecords()
+		open, err := c.openRecords()
 		require.NoError(t, err)
 		require.Len(t, open, 3)
-		posts := s.Requests(IssueEndpoint)
+		posts := c.Requests(IssueEndpoint)
 
-		_, err = s.Vault().Issue(context.Background(), "invoices", time.Hour)
+		_, err = c.Vault().Issue(context.Background(), "invoices", time.Hour)
 		var coded logical.HTTPCodedError
 		require.ErrorAs(t, err, &coded)
 		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
 		require.ErrorContains(t, err, "the last 3 requests for tokens")
 		require.ErrorContains(t, err, time.Now().Add(5*time.Second).UTC().Format(time.RFC3339))
-		require.Equal(t, posts, s.Requests(IssueEndpoint))
-		open, err = s.openRecords()
+		require.Equal(t, posts, c.Requests(IssueEndpoint))
+		open, err = c.openRecords()
 		require.NoError(t, err)
 		require.Len(t, open, 3)
 
 		// All that ask at once share one probe, and after it one request for a token.
-		s.Elapse(10 * time.Second)
-		probes := s.Requests("POST /auth/challenge")
-		s.KSeF.ClearFaults()
-		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
+		c.Elapse(10 * time.Second)
+		probes := c.Requests("POST /auth/challenge")
+		c.KSeF.ClearFaults()
+		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Second})
 		var successes sync.WaitGroup
 		made := make(chan *TokenLease, 20)
 		for range 20 {
 			successes.Go(func() {
-				if lease, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err == nil {
+				if lease, err := c.Vault().Issue(context.Background(), "invoices", time.Hour); err == nil {
 					made <- lease
 				}
 			})
 		}
 		successes.Wait()
 		require.Len(t, made, 1)
-		require.Equal(t, probes+1, s.Requests("POST /auth/challenge"))
-		s.MustIssue(time.Hour)
-		require.NoError(t, s.settle())
+		require.Equal(t, probes+1, c.Requests("POST /auth/challenge"))
+		c.MustIssue(time.Hour)
+		require.NoError(t, c.settle())
 	})
 }
 
@@ -185,7 +185,7 @@ type reader struct {
 	times []time.Time
 }
 
-func (s *Cluster) readEachSecond() *reader {
+func (c *Cluster) readEachSecond() *reader {
 	ctx, end := context.WithCancel(context.Background())
 	r := &reader{end: end}
 	r.work.Go(func() {
@@ -194,7 +194,7 @@ func (s *Cluster) readEachSecond() *reader {
 		for {
 			select {
 			case <-ticker.C:
-				r.work.Go(func() { r.read(s) })
+				r.work.Go(func() { r.read(c) })
 			case <-ctx.Done():
 				return
 			}
@@ -203,8 +203,8 @@ func (s *Cluster) readEachSecond() *reader {
 	return r
 }
 
-func (r *reader) read(s *Cluster) {
-	if _, err := s.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
+func (r *reader) read(c *Cluster) {
+	if _, err := c.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
 		return
 	}
 	r.mu.Lock()

@@ -16,14 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowDisk delays some operations.
-type slowDisk struct {
+// slowStorage delays some operations.
+type slowStorage struct {
 	logical.Storage
 	// slow says how long an operation such as "put ledger/ending/" takes; it heeds no context.
 	slow func(operation string) time.Duration
 }
 
-func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (d *slowStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	if d.slow != nil {
 		<-time.After(d.slow("put " + entry.Key))
 	}
@@ -33,11 +33,11 @@ func (d *slowDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return d.Storage.Put(ctx, entry)
 }
 
-// TestCleanAfterSlowStop stores the exact limits although what was in progress took longer than
-// the time that is given for that.
+// TestCleanAfterSlowStop stores the exact limits although what was in progress took longer than the
+// time that is given for that.
 func TestCleanAfterSlowStop(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
-		disk := &slowDisk{Storage: &logical.InmemStorage{}}
+		disk := &slowStorage{Storage: &logical.InmemStorage{}}
 		m := env.Mount(disk)
 		m.Configure()
 		issued := m.Issue()
@@ -67,8 +67,8 @@ func TestDeadRecord(t *testing.T) {
 	t.Run("without_owner", testDeadRecordWithoutOwner)
 }
 
-// testDeadRecordForcedRevocation goes two days after its token, though its lease would have
-// lasted for weeks.
+// testDeadRecordForcedRevocation goes two days after its token, though its lease would have lasted
+// for weeks.
 func testDeadRecordForcedRevocation(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))

@@ -15,18 +15,18 @@ import (
 func TestLimitsGlobal(t *testing.T) {
 	t.Run("is kept to while two mounts issue and restart", func(t *testing.T) {
 		global := simulator.Limits{Global: simulator.Windows{PerSecond: 20, PerMinute: 50, PerHour: 120}}
-		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, s *Cluster) {
+		InClusterOf(t, 2, simulator.Options{Limits: global}, func(t *testing.T, c *Cluster) {
 			for i := range 60 {
-				_, _ = s.Vaults[i%2].Issue(t.Context(), "invoices", time.Hour)
-				s.Elapse(2 * time.Second)
+				_, _ = c.Vaults[i%2].Issue(t.Context(), "invoices", time.Hour)
+				c.Elapse(2 * time.Second)
 				if i == 30 {
-					s.restart()
+					c.restart()
 				}
 			}
-			require.GreaterOrEqual(t, len(s.AliveTokens()), 40)
-			s.Elapse(6 * time.Hour)
-			require.Empty(t, s.AliveTokens())
-			require.NoError(t, s.limitExceeded())
+			require.GreaterOrEqual(t, len(c.AliveTokens()), 40)
+			c.Elapse(6 * time.Hour)
+			require.Empty(t, c.AliveTokens())
+			require.NoError(t, c.limitExceeded())
 		})
 	})
 }

@@ -42,25 +42,25 @@ type strayed struct {
 	forcing map[*Vault]int // changes by force in progress
 }
 
-func (s *strayed) force(v *Vault, more int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed = true
-	if s.forcing == nil {
-		s.forcing = make(map[*Vault]int)
+func (c *strayed) force(v *Vault, more int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = true
+	if c.forcing == nil {
+		c.forcing = make(map[*Vault]int)
 	}
-	s.forcing[v] += more
+	c.forcing[v] += more
 }
 
-func (s *strayed) isForced(v *Vault) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.forcing[v] > 0
+func (c *strayed) isForced(v *Vault) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.forcing[v] > 0
 }
 
 // changeContext has config name another taxpayer.
 func (r *run) changeContext(ctx context.Context, v *Vault, nip string, force bool) {
-	if r.tight || !r.Engine.complete() {
+	if r.tight || !r.Engine.allLoaded() {
 		return
 	}
 	more, consents := 0, []string{}
@@ -86,7 +86,7 @@ func (r *run) contexts() []map[string]any {
 // watchContexts notes each token that is recorded in another context than that of config, and each
 // change of config that strands tokens unforced.
 func (r *run) watchContexts() {
-	for number, flaky := range r.Disks {
+	for number, flaky := range r.Storages {
 		flaky.beforePut = func(entry *logical.StorageEntry) {
 			r.strayed.record(r.strays(r.Vaults[number], flaky.Storage, entry))
 		}

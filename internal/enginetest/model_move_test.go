@@ -49,7 +49,7 @@ func (v *Vault) endAll() bool {
 func (r *run) move(v *Vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)
-		r.outlived.record(addOpenRecords(open, r.Disks[v.mount].Storage))
+		r.outlived.record(addOpenRecords(open, r.Storages[v.mount].Storage))
 		for _, record := range open {
 			if record.State == ledger.Live && !r.Network.mayLoseBlocks() && r.isAlive(record.ReferenceNumber) {
 				r.outlived.record(fmt.Errorf("the token %s outlives the move of its mount", record.ReferenceNumber))

@@ -31,9 +31,9 @@ type run struct {
 
 // play returns the promise that was broken first.
 func (r *run) play(steps []step) error {
-	for _, s := range steps {
-		r.do(s)
-		r.Elapse(s.Then)
+	for _, c := range steps {
+		r.do(c)
+		r.Elapse(c.Then)
 		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
 			return err
 		}
@@ -47,11 +47,11 @@ func (r *run) play(steps []step) error {
 func (r *run) calm() error {
 	r.Network.Recover()
 	r.KSeF.ClearFaults()
-	for _, storage := range r.Disks {
+	for _, storage := range r.Storages {
 		storage.Fail(StorageWorks, "")
 	}
 	if process, _ := r.Engine.current(); process != nil {
-		process.watch(alive)
+		process.watch(neverCrash)
 	}
 	r.Elapse(3 * time.Hour) // whatever process is to come runs then
 	r.configureAll()
@@ -80,15 +80,15 @@ func (r *run) sessionsLeft() error {
 	return r.sessionsPiledUp()
 }
 
-func (r *run) do(s step) {
-	v := r.Vaults[s.Pick%len(r.Vaults)]
-	switch s.Do {
+func (r *run) do(c step) {
+	v := r.Vaults[c.Pick%len(r.Vaults)]
+	switch c.Do {
 	case anIssue:
-		for range s.Count {
-			r.user(func(ctx context.Context) { r.issue(ctx, v, s.Where, s.For) })
+		for range c.Count {
+			r.user(func(ctx context.Context) { r.issue(ctx, v, c.Where, c.For) })
 		}
 	case aLeaving:
-		r.user(func(ctx context.Context) { r.issue(leaving(ctx, s.For), v, s.Where, 240*time.Hour) })
+		r.user(func(ctx context.Context) { r.issue(leaving(ctx, c.For), v, c.Where, 240*time.Hour) })
 	case aTidy:
 		r.user(func(ctx context.Context) {
 			_, _ = v.Request(ctx, func(m *Mount) (*logical.Response, error) {
@@ -100,24 +100,24 @@ func (r *run) do(s step) {
 	case aMove:
 		r.users.Go(func() { r.move(v) })
 	case aChange:
-		r.user(func(ctx context.Context) { r.changeContext(ctx, v, s.Where, s.How == byForce) })
+		r.user(func(ctx context.Context) { r.changeContext(ctx, v, c.Where, c.How == byForce) })
 	case aRenewal, anEnd, aDeletion:
-		r.doToLease(s)
+		r.doToLease(c)
 	default:
-		r.doToEnv(s)
+		r.doToEnv(c)
 	}
 }
 
-func (r *run) doToLease(s step) {
-	v := r.Vaults[s.Pick%len(r.Vaults)]
+func (r *run) doToLease(c step) {
+	v := r.Vaults[c.Pick%len(r.Vaults)]
 	leases := v.all()
 	if len(leases) == 0 {
 		return
 	}
-	lease := leases[s.Pick%len(leases)]
-	switch s.Do {
+	lease := leases[c.Pick%len(leases)]
+	switch c.Do {
 	case aRenewal:
-		r.user(func(context.Context) { _ = v.Renew(lease, s.For) })
+		r.user(func(context.Context) { _ = v.Renew(lease, c.For) })
 	case anEnd:
 		v.End(lease)
 	case aDeletion:
@@ -125,59 +125,59 @@ func (r *run) doToLease(s step) {
 	}
 }
 
-func (r *run) doToEnv(s step) {
-	switch s.Do {
+func (r *run) doToEnv(c step) {
+	switch c.Do {
 	case aCrash:
-		r.crash(s)
+		r.crash(c)
 	case aRestart:
 		if process, _ := r.Engine.current(); process != nil {
 			r.Engine.Stop()
 			r.Engine.Start()
 		}
 	case anOutage:
-		r.Network.Set(Outage(s.How))
-		time.AfterFunc(s.For, func() { r.Network.Set(Reachable) })
+		r.Network.Set(Outage(c.How))
+		time.AfterFunc(c.For, func() { r.Network.Set(Reachable) })
 	case aBlock:
-		for range s.Count {
-			r.Network.refuse(busy{s.Where, s.For})
+		for range c.Count {
+			r.Network.refuse(busy{c.Where, c.For})
 		}
 	case aFault:
-		r.Fault(faultOf(s))
+		r.Fault(faultOf(c))
 	case aJump:
-		r.KSeF.Advance(s.For)
-	case aDiskFail:
+		r.KSeF.Advance(c.For)
+	case aStorageFailure:
 		r.Network.allowLostBlocks()
-		storage := r.Disks[s.Pick%len(r.Disks)]
-		storage.Fail(StorageFailure(s.How), s.Where)
-		time.AfterFunc(s.For, func() { storage.Fail(StorageWorks, "") })
+		storage := r.Storages[c.Pick%len(r.Storages)]
+		storage.Fail(StorageFailure(c.How), c.Where)
+		time.AfterFunc(c.For, func() { storage.Fail(StorageWorks, "") })
 	}
 }
 
 // crash lets the process die at a point to come; at 0 it dies at once.
-func (r *run) crash(s step) {
+func (r *run) crash(c step) {
 	process, _ := r.Engine.current()
 	if process == nil {
 		return
 	}
-	r.Engine.setDowntime(s.For)
-	r.Engine.setReturn(s.Pick, r.gap(s))
-	if s.Count == 0 {
+	r.Engine.setDowntime(c.For)
+	r.Engine.setLoadOrder(c.Pick, r.gap(c))
+	if c.Count == 0 {
 		process.end()
 		return
 	}
-	left := s.Count
+	left := c.Count
 	process.watch(func(point) moment {
 		if left--; left > 0 {
-			return lives
+			return noCrash
 		}
-		return moment(s.How)
+		return moment(c.How)
 	})
 }
 
 // gap is 0 where storage has been in trouble: what one mount's journal could not be told, the other
 // comes back without.
-func (r *run) gap(s step) time.Duration {
-	if s.Where != oneByOne || r.Network.mayLoseBlocks() {
+func (r *run) gap(c step) time.Duration {
+	if c.Where != oneByOne || r.Network.mayLoseBlocks() {
 		return 0
 	}
 	return 10 * time.Second
@@ -208,11 +208,11 @@ func (r *run) user(do func(ctx context.Context)) {
 }
 
 func (r *run) issue(ctx context.Context, v *Vault, role string, ttl time.Duration) {
-	if r.tight || !r.Engine.complete() {
+	if r.tight || !r.Engine.allLoaded() {
 		role = "invoices"
 	}
 	_, err := v.Issue(ctx, role, ttl)
-	if errors.Is(err, errProcessEnded) || errors.Is(err, errGone) {
+	if errors.Is(err, errProcessEnded) || errors.Is(err, errCallerGone) {
 		r.cutOff.Add(1)
 	}
 }

@@ -32,32 +32,32 @@ type step struct {
 }
 
 // GoString makes a failure readable.
-func (s step) GoString() string {
-	text := fmt.Sprintf("{Do: %q, Pick: %d, Count: %d, Where: %q, How: %q", s.Do, s.Pick, s.Count, s.Where, s.How)
-	return text + fmt.Sprintf(", For: %d /* %s */, Then: %d /* %s */}\n", s.For, s.For, s.Then, s.Then)
+func (c step) GoString() string {
+	text := fmt.Sprintf("{Do: %q, Pick: %d, Count: %d, Where: %q, How: %q", c.Do, c.Pick, c.Count, c.Where, c.How)
+	return text + fmt.Sprintf(", For: %d /* %s */, Then: %d /* %s */}\n", c.For, c.For, c.Then, c.Then)
 }
 
 // action is what users, operators and the world do.
 type action string
 
 const (
-	anIssue   action = "issue"   // Count tokens at once under the role Where
-	aLeaving  action = "leave"   // the same, and nobody waits for the answer longer than For
-	aRenewal  action = "renew"   // of a lease
-	anEnd     action = "end"     // of a lease, by an operator
-	aDeletion action = "delete"  // of a lease's token, by hand
-	aTidy     action = "tidy"    // of a mount
-	aCrash    action = "crash"   // at the Count-th point from now, just before or after it; back after For, as Where says
-	aRestart  action = "restart" // of the process
-	anOutage  action = "outage"  // of KSeF
-	aBlock    action = "block"   // 429 for Count requests to Where, with For as Retry-After
-	aFault    action = "fault"   // of Count replies at Where
-	aJump     action = "jump"    // of KSeF's clock
-	aDiskFail action = "disk"    // of a mount
-	aDropping action = "drop"    // of a mount's config, and another write of it
-	aChange   action = "nip"     // of a mount's config to Where, with force where How says so
-	aMove     action = "move"    // of a mount to another path
-	aPause    action = "pause"   // in which nothing happens
+	anIssue         action = "issue"   // Count tokens at once under the role Where
+	aLeaving        action = "leave"   // the same, and nobody waits for the answer longer than For
+	aRenewal        action = "renew"   // of a lease
+	anEnd           action = "end"     // of a lease, by an operator
+	aDeletion       action = "delete"  // of a lease's token, by hand
+	aTidy           action = "tidy"    // of a mount
+	aCrash          action = "crash"   // at the Count-th point from now, just before or after it; back after For, as Where says
+	aRestart        action = "restart" // of the process
+	anOutage        action = "outage"  // of KSeF
+	aBlock          action = "block"   // 429 for Count requests to Where, with For as Retry-After
+	aFault          action = "fault"   // of Count replies at Where
+	aJump           action = "jump"    // of KSeF's clock
+	aStorageFailure action = "disk"    // of a mount
+	aDropping       action = "drop"    // of a mount's config, and another write of it
+	aChange         action = "nip"     // of a mount's config to Where, with force where How says so
+	aMove           action = "move"    // of a mount to another path
+	aPause          action = "pause"   // in which nothing happens
 )
 
 // oneByOne is a return after a crash in which the mount Pick comes first and the other seconds
@@ -74,11 +74,11 @@ func steps() *rapid.Generator[step] {
 		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
 	}
 	return rapid.Custom(func(t *rapid.T) step {
-		s := rapid.OneOf(kinds...).Draw(t, "step")
-		s.Then = rapid.SampledFrom([]time.Duration{
+		c := rapid.OneOf(kinds...).Draw(t, "step")
+		c.Then = rapid.SampledFrom([]time.Duration{
 			time.Second, 0, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour,
 		}).Draw(t, "then")
-		return s
+		return c
 	})
 }
 
@@ -164,7 +164,7 @@ func jumps() *rapid.Generator[step] {
 func diskFailures() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
-			Do: aDiskFail, Pick: pick(t), How: string(rapid.SampledFrom([]StorageFailure{StorageRefuses, StorageUnconfirmed}).Draw(t, "trouble")),
+			Do: aStorageFailure, Pick: pick(t), How: string(rapid.SampledFrom([]StorageFailure{StorageRefuses, StorageUnconfirmed}).Draw(t, "trouble")),
 			Where: rapid.SampledFrom([]string{"", "put ledger/live/", "put ledger/", "delete ", "put budget/", "put sessions/", "read"}).Draw(t, "writes"),
 			For:   rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Minute, 2 * time.Hour}).Draw(t, "length"),
 		}
@@ -177,14 +177,14 @@ func faults() *rapid.Generator[step] {
 		string(simulator.FaultGarbage), string(simulator.FaultDelay), "status 400", "status 401", "status 403", "status 500", "status 503",
 	}
 	return rapid.Custom(func(t *rapid.T) step {
-		s := step{
+		c := step{
 			Do: aFault, Where: endpoint(t), How: rapid.SampledFrom(kinds).Draw(t, "fault"), Count: rapid.IntRange(1, 5).Draw(t, "replies"),
 			For: rapid.SampledFrom([]time.Duration{3 * time.Second, 20 * time.Second, 50 * time.Second}).Draw(t, "delay"),
 		}
-		if s.Where == IssueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
-			s.How = string(simulator.FaultFailActivation)
+		if c.Where == IssueEndpoint && rapid.IntRange(0, 4).Draw(t, "activation") == 0 {
+			c.How = string(simulator.FaultFailActivation)
 		}
-		return s
+		return c
 	})
 }
 
@@ -220,12 +220,12 @@ func scenarios() *rapid.Generator[scenario] {
 }
 
 // faultOf translates a step for the simulator.
-func faultOf(s step) simulator.Fault {
-	made := simulator.Fault{Endpoint: s.Where, Kind: simulator.FaultKind(s.How), Times: s.Count}
-	if s.How == string(simulator.FaultDelay) {
-		made.Delay = s.For
+func faultOf(c step) simulator.Fault {
+	made := simulator.Fault{Endpoint: c.Where, Kind: simulator.FaultKind(c.How), Times: c.Count}
+	if c.How == string(simulator.FaultDelay) {
+		made.Delay = c.For
 	}
-	if status, ok := strings.CutPrefix(s.How, "status "); ok {
+	if status, ok := strings.CutPrefix(c.How, "status "); ok {
 		made.Kind = simulator.FaultStatus
 		_, _ = fmt.Sscan(status, &made.Status)
 	}

@@ -14,10 +14,9 @@ import (
 // of the model.
 const shards = 11
 
-// TestModel plays scenarios that mix what users, operators and Vault do
-// with crashes and with all that can go wrong at KSeF, on the way there and in storage, over two
-// mounts that share a taxpayer's context. At the end of each, tokens alive in KSeF are leases alive
-// in Vault.
+// TestModel plays scenarios that mix what users, operators and Vault do with crashes and with all
+// that can go wrong at KSeF, on the way there and in storage, over two mounts that share a
+// taxpayer's context. At the end of each, tokens alive in KSeF are leases alive in Vault.
 func TestModel(t *testing.T) {
 	var runs atomic.Int64
 	SeedUnlessGiven(t)
@@ -41,14 +40,14 @@ func TestModel(t *testing.T) {
 }
 
 func playAll(t *rapid.T, drawn scenario) {
-	s := NewCluster(t, drawn.KSeF, 2)
-	defer s.Close()
-	r := &run{Cluster: s, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	c := NewCluster(t, drawn.KSeF, 2)
+	defer c.Close()
+	r := &run{Cluster: c, tight: drawn.KSeF.Limits.Context.PerHour > 0}
 	r.watchContexts()
 	r.configureAll()
 	if err := r.play(drawn.Steps); err != nil {
 		t.Fatalf("%v", err)
 	}
 	r.users.Wait()
-	s.RequireNoSecretInLogs()
+	c.RequireNoSecretInLogs()
 }

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	ksef "vault-plugin-secrets-ksef"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/unreadable"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -27,29 +25,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mount is one mount of the engine, in a process that has a registry of its own and a way to KSeF.
+// Mount is one mount of the engine.
 type Mount struct {
 	*Env
-	Ctx       context.Context // of the requests that Vault makes
-	Storage   logical.Storage
-	Transport http.RoundTripper
-	Registry  *ratelimit.Registry
-	Backend   logical.Backend
-	Events    *logical.MockEventSender
-	// View is Vault's view of the mount; nil is that of one without a past.
+	Ctx     context.Context // of the requests that Vault makes
+	Storage logical.Storage
+	Backend logical.Backend
+	Events  *logical.MockEventSender
+	// View is Vault's view of the mount; nil until the first start.
 	View *TaintableView
+
+	factory logical.Factory // nil for that of the environment
 }
 
 // Mount makes a mount on the storage and starts it as Vault does.
 func (env *Env) Mount(storage logical.Storage) *Mount {
-	m := &Mount{
-		Env: env, Ctx: env.T.Context(), Storage: storage, Transport: env.Transport, Registry: env.Registry,
-		Events: logical.NewMockEventSender(),
-	}
+	m := env.NewMount(storage)
 	m.Start()
 	return m
 }
 
+// NewMount makes a mount that is not started.
+func (env *Env) NewMount(storage logical.Storage) *Mount {
+	return &Mount{Env: env, Ctx: env.T.Context(), Storage: storage, Events: logical.NewMockEventSender()}
+}
+
+// UseOwnProcess starts the mount from now on in a process that serves no other, and that reaches
+// KSeF through the transport.
+func (m *Mount) UseOwnProcess(transport http.RoundTripper) { m.factory = newFactory(transport) }
+
+// Start loads and initializes the mount, as Vault does.
 func (m *Mount) Start() {
 	m.Load()
 	m.Initialize()
@@ -60,7 +65,11 @@ func (m *Mount) Load() {
 	if m.View == nil {
 		m.View = &TaintableView{StaticSystemView: *MountDefaults()}
 	}
-	made, err := m.Factory()(m.T.Context(), &logical.BackendConfig{
+	factory := m.factory
+	if factory == nil {
+		factory = m.Env.factory
+	}
+	made, err := factory(m.T.Context(), &logical.BackendConfig{
 		StorageView:  m.Storage,
 		System:       m.View,
 		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.Logs}),
@@ -69,11 +78,6 @@ func (m *Mount) Load() {
 	require.NoError(m.T, err)
 	m.Backend = made
 	m.Backend.Logger().Trace("mount loaded")
-}
-
-// Factory is that of a process of the engine.
-func (m *Mount) Factory() logical.Factory {
-	return ksef.Options{Version: "v1.2.3", Limiters: m.Registry, Transport: m.Transport}.Factory()
 }
 
 // Route is the path of the engine that serves a request's.

@@ -32,7 +32,7 @@ type Network struct {
 	undecided        time.Time
 	blocks           map[string]block
 	lossAllowedSince time.Time
-	trespass         error
+	violation        error
 }
 
 // Outage is how KSeF is out of reach.
@@ -56,7 +56,7 @@ type block struct{ since, until time.Time }
 // ThroughNetwork puts a network before the world's KSeF.
 func (env *Env) ThroughNetwork() *Network {
 	n := &Network{env: env, ksef: env.Transport, blocks: make(map[string]block)}
-	env.Transport = n
+	env.SetTransport(n)
 	return n
 }
 
@@ -117,9 +117,9 @@ func (n *Network) forget() {
 	if !n.lossAllowedSince.IsZero() {
 		since = n.lossAllowedSince
 	}
-	for who, demand := range n.blocks {
-		if !demand.since.Before(since) {
-			delete(n.blocks, who)
+	for taxpayer, block := range n.blocks {
+		if !block.since.Before(since) {
+			delete(n.blocks, taxpayer)
 		}
 	}
 }
@@ -149,14 +149,14 @@ func (n *Network) arrive(request *http.Request) (Outage, *http.Response) {
 	if n.outage != Reachable {
 		return n.outage, nil
 	}
-	who := endpoint + " in " + contextOf(request)
-	if demand := n.blocks[who]; now.After(demand.since) && now.Before(demand.until) {
-		n.trespass = fmt.Errorf("%s at %s, though KSeF has asked at %s to stay away until %s", who, now, demand.since, demand.until)
+	taxpayer := endpoint + " in " + contextOf(request)
+	if block := n.blocks[taxpayer]; now.After(block.since) && now.Before(block.until) {
+		n.violation = fmt.Errorf("%s at %s, though KSeF has asked at %s to stay away until %s", taxpayer, now, block.since, block.until)
 	}
 	for i, next := range n.busy {
 		if next.endpoint == endpoint {
 			n.busy = append(n.busy[:i], n.busy[i+1:]...)
-			n.blocks[who] = block{now, now.Add(next.retryAfter)}
+			n.blocks[taxpayer] = block{now, now.Add(next.retryAfter)}
 			return Reachable, tooManyRequests(request, next.retryAfter)
 		}
 	}

@@ -32,108 +32,108 @@ func testOutageLostReplyIsFoundAndRevoked(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+			InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 				fault.Endpoint = IssueEndpoint
-				s.Fault(fault)
-				_, err := s.Vault().Issue(leaving(context.Background(), 10*time.Second), "invoices", 240*time.Hour)
+				c.Fault(fault)
+				_, err := c.Vault().Issue(leaving(context.Background(), 10*time.Second), "invoices", 240*time.Hour)
 				var lost *ledger.LostReplyError
 				require.ErrorAs(t, err, &lost)
 				require.ErrorContains(t, err, "will be found and revoked")
-				s.Elapse(2 * time.Minute)
-				require.NoError(t, s.broken())
-				if made := s.KSeF.State().Tokens; len(made) > 0 {
+				c.Elapse(2 * time.Minute)
+				require.NoError(t, c.broken())
+				if made := c.KSeF.State().Tokens; len(made) > 0 {
 					require.Equal(t, lost.Nonce, nonceOf(made[0]))
 				}
-				require.Empty(t, s.AliveTokens())
-				require.NoError(t, s.settle())
-				require.Equal(t, 1, s.Requests(IssueEndpoint))
+				require.Empty(t, c.AliveTokens())
+				require.NoError(t, c.settle())
+				require.Equal(t, 1, c.Requests(IssueEndpoint))
 			})
 		})
 	}
 }
 
 func testOutageTokenInFlightIsNotLost(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		// The reconciler looks at all that is pending each hour from the start.
-		s.Elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
-		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
-		s.MustIssue(10 * time.Hour)
-		s.Elapse(5 * time.Hour)
-		require.NoError(t, s.broken())
-		require.Len(t, s.AliveTokens(), 1)
-		require.Zero(t, s.Requests("GET /tokens"))
+		c.Elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
+		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+		c.MustIssue(10 * time.Hour)
+		c.Elapse(5 * time.Hour)
+		require.NoError(t, c.broken())
+		require.Len(t, c.AliveTokens(), 1)
+		require.Zero(t, c.Requests("GET /tokens"))
 	})
 }
 
 func testOutageHtmlPageIsNoRefusal(t *testing.T) {
 	options := simulator.Options{ActivationDelay: 20 * time.Second, DeletePendingToken: simulator.AnswerBadRequest}
-	InCluster(t, options, func(t *testing.T, s *Cluster) {
-		s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultGarbage})
-		_, err := s.Vault().Issue(leaving(context.Background(), time.Second), "invoices", 240*time.Hour)
+	InCluster(t, options, func(t *testing.T, c *Cluster) {
+		c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultGarbage})
+		_, err := c.Vault().Issue(leaving(context.Background(), time.Second), "invoices", 240*time.Hour)
 		require.Error(t, err)
-		s.Elapse(time.Second)
-		require.Equal(t, map[string]int{"200": 1}, s.KSeF.State().Requests[RevokeEndpoint])
-		require.Len(t, s.AliveTokens(), 1)
-		require.NoError(t, s.broken())
-		s.Elapse(10 * time.Minute)
-		require.Empty(t, s.AliveTokens())
+		c.Elapse(time.Second)
+		require.Equal(t, map[string]int{"200": 1}, c.KSeF.State().Requests[RevokeEndpoint])
+		require.Len(t, c.AliveTokens(), 1)
+		require.NoError(t, c.broken())
+		c.Elapse(10 * time.Minute)
+		require.Empty(t, c.AliveTokens())
 	})
 }
 
-// testOutageEndedLeasesAreRevokedSoonAfter has fifty leases end while KSeF is away for
-// three hours, and Vault gives each of them up.
+// testOutageEndedLeasesAreRevokedSoonAfter has fifty leases end while KSeF is away for three hours,
+// and Vault gives each of them up.
 func testOutageEndedLeasesAreRevokedSoonAfter(t *testing.T) {
 	for _, kind := range []Outage{Refusing, Silent} {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restart %t", kind, restart), func(t *testing.T) {
 				t.Parallel()
-				InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
+				InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 					for range 5 {
 						for range 10 {
-							s.MustIssue(30 * time.Minute)
+							c.MustIssue(30 * time.Minute)
 						}
-						s.Elapse(time.Minute)
+						c.Elapse(time.Minute)
 					}
-					s.Network.Set(kind)
-					s.Elapse(2 * time.Hour)
-					require.Len(t, s.Vault().all(), 50)
+					c.Network.Set(kind)
+					c.Elapse(2 * time.Hour)
+					require.Len(t, c.Vault().all(), 50)
 					if restart {
-						s.restart()
+						c.restart()
 					}
-					s.Elapse(time.Hour)
-					require.Len(t, s.AliveTokens(), 50)
+					c.Elapse(time.Hour)
+					require.Len(t, c.AliveTokens(), 50)
 
-					s.Network.Set(Reachable)
-					s.Elapse(8 * time.Minute)
-					require.Empty(t, s.AliveTokens())
-					require.Equal(t, 50, s.Requests(RevokeEndpoint))
-					require.Len(t, s.Vault().all(), 50, "Vault has given them up and does not know yet")
+					c.Network.Set(Reachable)
+					c.Elapse(8 * time.Minute)
+					require.Empty(t, c.AliveTokens())
+					require.Equal(t, 50, c.Requests(RevokeEndpoint))
+					require.Len(t, c.Vault().all(), 50, "Vault has given them up and does not know yet")
 
-					s.Vault().End(s.Vault().all()...)
-					s.Elapse(time.Second)
-					require.Empty(t, s.Vault().all())
-					require.Equal(t, 50, s.Requests(RevokeEndpoint), "an ended lease costs no second request")
-					require.NoError(t, s.settle())
+					c.Vault().End(c.Vault().all()...)
+					c.Elapse(time.Second)
+					require.Empty(t, c.Vault().all())
+					require.Equal(t, 50, c.Requests(RevokeEndpoint), "an ended lease costs no second request")
+					require.NoError(t, c.settle())
 				})
 			})
 		}
 	}
 }
 
-// testOutageLostShortLeaseBesideRenewedOnes is about a token whose record comes to
-// lie among those that are not to be looked at for long.
+// testOutageLostShortLeaseBesideRenewedOnes is about a token whose record comes to lie among those
+// that are not to be looked at for long.
 func testOutageLostShortLeaseBesideRenewedOnes(t *testing.T) {
-	InCluster(t, simulator.Options{}, func(t *testing.T, s *Cluster) {
-		renewed := s.MustIssue(30 * time.Minute)
-		require.NoError(t, s.Vault().Renew(renewed, 100*time.Hour))
-		s.Elapse(52*time.Minute - time.Duration(time.Now().UnixNano())%time.Hour)
-		s.restart()
-		s.Elapse(time.Minute)
-		lost := s.MustIssue(2 * time.Minute)
-		s.Vault().Lose(lost)
-		s.restart()
-		s.Elapse(2 * time.Hour)
-		require.Equal(t, "Revoked", s.StatusInKSeF(lost.number))
-		require.Equal(t, "Active", s.StatusInKSeF(renewed.number))
+	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
+		renewed := c.MustIssue(30 * time.Minute)
+		require.NoError(t, c.Vault().Renew(renewed, 100*time.Hour))
+		c.Elapse(52*time.Minute - time.Duration(time.Now().UnixNano())%time.Hour)
+		c.restart()
+		c.Elapse(time.Minute)
+		lost := c.MustIssue(2 * time.Minute)
+		c.Vault().Lose(lost)
+		c.restart()
+		c.Elapse(2 * time.Hour)
+		require.Equal(t, "Revoked", c.StatusInKSeF(lost.number))
+		require.Equal(t, "Active", c.StatusInKSeF(renewed.number))
 	})
 }

@@ -22,18 +22,18 @@ const (
 	manyRecords = 100_000 / raceDivisor
 )
 
-// populate gives the storage as many live records as told, through the ledger itself. They are
-// those of leases of a day: the ends lie over the next day, an hour off at the least. Every other
-// lease has been renewed, at any age.
-func populate(t TB, storage logical.Storage, api string, count int) {
+// addLiveRecords gives the storage as many live records as told, through the ledger itself. They
+// are those of leases of a day: the ends lie over the next day, an hour off at the least. Every
+// other lease has been renewed, at any age.
+func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 	ctx := t.Context()
 	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}}
 	ksef := &numberedUpstream{}
-	book := ledger.New(ledger.Options{
+	records := ledger.New(ledger.Options{
 		Storage: storage,
 		Open:    func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
 	})
-	defer book.Stop()
+	defer records.Stop()
 	const day = 24 * time.Hour
 	share := func(i int) time.Duration { return day * time.Duration(i) / time.Duration(count) }
 	for i := range count {
@@ -41,7 +41,7 @@ func populate(t TB, storage logical.Storage, api string, count int) {
 		if i%2 == 1 {
 			age = share(i * stride % count)
 		}
-		issued, err := book.Issue(ctx, func() (ledger.IssueRequest, error) {
+		issued, err := records.Issue(ctx, func() (ledger.IssueRequest, error) {
 			return ledger.IssueRequest{
 				Target: target, Role: "invoices", Permissions: []string{"InvoiceRead", "InvoiceWrite"},
 				Description: "Vault role invoices", TTL: left - age,
@@ -50,7 +50,7 @@ func populate(t TB, storage logical.Storage, api string, count int) {
 		require.NoError(t, err)
 		if age > 0 {
 			lease := ledger.Lease{Nonce: issued.Record.Nonce, ReferenceNumber: issued.Record.ReferenceNumber, Target: target}
-			require.NoError(t, book.Renew(ctx, lease, func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
+			require.NoError(t, records.Renew(ctx, lease, func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
 		}
 	}
 }
@@ -62,7 +62,7 @@ const stride = 7919
 // token a number, and does nothing else.
 type numberedUpstream struct {
 	ledger.Upstream
-	given int
+	issued int
 }
 
 // Ready implements ledger.Upstream.
@@ -73,6 +73,6 @@ func (n *numberedUpstream) Subject() string { return "" }
 
 // GenerateToken implements ledger.Upstream.
 func (n *numberedUpstream) GenerateToken(context.Context, client.TokenRequest) (*client.NewToken, error) {
-	n.given++
-	return &client.NewToken{ReferenceNumber: fmt.Sprintf("20260101-EC-%010X-0000000000-00", n.given), Token: "none"}, nil
+	n.issued++
+	return &client.NewToken{ReferenceNumber: fmt.Sprintf("20260101-EC-%010X-0000000000-00", n.issued), Token: "none"}, nil
 }

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"vault-plugin-secrets-ksef/internal/ratelimit"
-
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -30,7 +28,7 @@ func (p point) String() string { return fmt.Sprintf("%s #%d", p.kind, p.number) 
 type moment string
 
 const (
-	lives      moment = ""
+	noCrash    moment = ""
 	justBefore moment = "just before" // what was to be done is not done
 	justAfter  moment = "just after"  // it is done, and the process never learns
 )
@@ -40,7 +38,7 @@ const (
 type Process struct {
 	ctx      context.Context // ends when it dies
 	end      context.CancelFunc
-	registry *ratelimit.Registry
+	factory  logical.Factory
 	ksef     http.RoundTripper
 	requests sync.WaitGroup // that Vault has made
 
@@ -54,22 +52,23 @@ var errProcessEnded = errors.New("the process has died")
 
 func (env *Env) process() *Process {
 	ctx, end := context.WithCancel(env.T.Context())
-	p := &Process{ctx: ctx, end: end, registry: ratelimit.NewRegistry(), ksef: env.Transport}
-	p.watch(alive)
+	p := &Process{ctx: ctx, end: end, ksef: env.Transport}
+	p.factory = newFactory(p)
+	p.watch(neverCrash)
 	return p
 }
 
-// alive lets a process live at every point.
-func alive(point) moment { return lives }
+// neverCrash lets a process live at every point.
+func neverCrash(point) moment { return noCrash }
 
 // watch counts points from now on, and decides at each of them.
-func (p *Process) watch(dies func(point) moment) {
+func (p *Process) watch(endsAt func(point) moment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endsAt, p.counts, p.points = dies, make(map[string]int), nil
+	p.endsAt, p.counts, p.points = endsAt, make(map[string]int), nil
 }
 
-func (p *Process) passed() []point {
+func (p *Process) reached() []point {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.points
@@ -77,9 +76,9 @@ func (p *Process) passed() []point {
 
 func (p *Process) hasEnded() bool { return p.ctx.Err() != nil }
 
-// arrive counts a point. The verdict comes under the lock, so that whoever comes next finds the
+// reach counts a point. The verdict comes under the lock, so that whoever comes next finds the
 // process as dead as this point leaves it.
-func (p *Process) arrive(kind string) moment {
+func (p *Process) reach(kind string) moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.hasEnded() {
@@ -95,9 +94,9 @@ func (p *Process) arrive(kind string) moment {
 	return verdict
 }
 
-// pass does what a point stands for, if the process lives to do it.
-func (p *Process) pass(kind string, do func() error) error {
-	verdict := p.arrive(kind)
+// do does what a point stands for, if the process lives to do it.
+func (p *Process) do(kind string, do func() error) error {
+	verdict := p.reach(kind)
 	if verdict == justBefore {
 		return errProcessEnded
 	}
@@ -116,7 +115,7 @@ func (p *Process) RoundTrip(request *http.Request) (response *http.Response, err
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	err = p.pass(endpointOf(request), func() error {
+	err = p.do(endpointOf(request), func() error {
 		response, err = p.ksef.RoundTrip(request.WithContext(ctx)) //nolint:bodyclose // its caller closes it
 		return err
 	})
@@ -148,28 +147,28 @@ func endpointOf(request *http.Request) string {
 	return request.Method + " " + referenceInPath.ReplaceAllString(path, "{referenceNumber}")
 }
 
-// disk is a mount's storage as a process sees it.
-type disk struct {
+// processStorage is a mount's storage as a process sees it.
+type processStorage struct {
 	logical.Storage
 	process *Process
 }
 
-func (d disk) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	return d.process.pass("put "+folderOf(entry.Key), func() error { return d.Storage.Put(ctx, entry) })
+func (d processStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return d.process.do("put "+folderOf(entry.Key), func() error { return d.Storage.Put(ctx, entry) })
 }
 
-func (d disk) Delete(ctx context.Context, key string) error {
-	return d.process.pass("delete "+folderOf(key), func() error { return d.Storage.Delete(ctx, key) })
+func (d processStorage) Delete(ctx context.Context, key string) error {
+	return d.process.do("delete "+folderOf(key), func() error { return d.Storage.Delete(ctx, key) })
 }
 
-func (d disk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+func (d processStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	if d.process.hasEnded() {
 		return nil, errProcessEnded
 	}
 	return d.Storage.Get(ctx, key)
 }
 
-func (d disk) List(ctx context.Context, prefix string) ([]string, error) {
+func (d processStorage) List(ctx context.Context, prefix string) ([]string, error) {
 	if d.process.hasEnded() {
 		return nil, errProcessEnded
 	}

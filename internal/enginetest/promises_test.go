@@ -22,15 +22,15 @@ import (
 )
 
 // broken says which of the promises that hold at every moment does not; nil where all do.
-func (s *Cluster) broken() error {
+func (c *Cluster) broken() error {
 	synctest.Wait() // nobody is in the middle of anything
-	loaded := s.AliveTokens()
-	return errors.Join(s.tokenWithoutRecord(loaded), s.leaseWithoutToken(loaded), s.limitExceeded())
+	loaded := c.AliveTokens()
+	return errors.Join(c.tokenWithoutRecord(loaded), c.leaseWithoutToken(loaded), c.limitExceeded())
 }
 
 // tokenWithoutRecord looks for a living token that nothing in storage leads to.
-func (s *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
-	open, err := s.openRecords()
+func (c *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
+	open, err := c.openRecords()
 	if err != nil {
 		return err
 	}
@@ -44,18 +44,18 @@ func (s *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 
 // leaseWithoutToken looks for a lease in force whose token KSeF would not let in, though nobody has
 // deleted it and KSeF has made it properly; and for one that ended before its token.
-func (s *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
+func (c *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	alive := make(map[string]bool)
 	for _, token := range loaded {
 		alive[token.ReferenceNumber] = true
 	}
-	for _, v := range s.Vaults {
-		if err := v.letGoEarly(); err != nil {
+	for _, v := range c.Vaults {
+		if err := v.leaseEndedEarly(); err != nil {
 			return err
 		}
 		for _, lease := range v.all() {
-			if v.isLive(lease) && !v.isTainted() && !lease.deletedByHand && !alive[lease.number] && s.StatusInKSeF(lease.number) != "Failed" {
-				return fmt.Errorf("the token %s is %s under a living lease", lease.number, s.StatusInKSeF(lease.number))
+			if v.isLive(lease) && !v.isTainted() && !lease.deletedByHand && !alive[lease.number] && c.StatusInKSeF(lease.number) != "Failed" {
+				return fmt.Errorf("the token %s is %s under a living lease", lease.number, c.StatusInKSeF(lease.number))
 			}
 		}
 	}
@@ -64,30 +64,30 @@ func (s *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 
 // limitExceeded looks for a 429 that KSeF has given of its own accord, and for a request that came
 // before a Retry-After was over.
-func (s *Cluster) limitExceeded() error {
-	for endpoint, counts := range s.KSeF.State().Requests {
+func (c *Cluster) limitExceeded() error {
+	for endpoint, counts := range c.KSeF.State().Requests {
 		if counts["429"] > 0 {
 			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
 		}
 	}
-	s.Network.mu.Lock()
-	defer s.Network.mu.Unlock()
-	return s.Network.trespass
+	c.Network.mu.Lock()
+	defer c.Network.mu.Unlock()
+	return c.Network.violation
 }
 
 // unsettled says what is left open that should have come to its end; nil where nothing is. Tokens
 // whose lease Vault never got may live on until the end that their record names, if they are no
 // more than the requests that were cut off.
-func (s *Cluster) unsettled(cutOff int) error {
-	if err := s.broken(); err != nil {
+func (c *Cluster) unsettled(cutOff int) error {
+	if err := c.broken(); err != nil {
 		return err
 	}
-	open, err := s.openRecords()
+	open, err := c.openRecords()
 	if err != nil {
 		return err
 	}
 	leased := make(map[string]bool)
-	for _, v := range s.Vaults {
+	for _, v := range c.Vaults {
 		for _, lease := range v.all() {
 			if !v.isLive(lease) {
 				return fmt.Errorf("the lease of %s has ended at %s and is still there", lease.number, v.expiry(lease))
@@ -96,7 +96,7 @@ func (s *Cluster) unsettled(cutOff int) error {
 		}
 	}
 	alive := make(map[string]bool)
-	for _, token := range s.AliveTokens() {
+	for _, token := range c.AliveTokens() {
 		alive[token.ReferenceNumber] = true
 		if leased[token.ReferenceNumber] {
 			continue
@@ -116,11 +116,11 @@ func (s *Cluster) unsettled(cutOff int) error {
 }
 
 // leftovers says what is there when all leases have ended long ago.
-func (s *Cluster) leftovers() error {
-	if leases, loaded := s.leases(), s.AliveTokens(); len(leases)+len(loaded) > 0 {
+func (c *Cluster) leftovers() error {
+	if leases, loaded := c.leases(), c.AliveTokens(); len(leases)+len(loaded) > 0 {
 		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
 	}
-	for _, flaky := range s.Disks {
+	for _, flaky := range c.Storages {
 		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
 			keys, err := logical.CollectKeysWithPrefix(context.Background(), flaky.Storage, folder)
 			if err != nil || len(keys) > 0 {
@@ -137,9 +137,9 @@ func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) 
 
 // openRecords reads the ledgers of all mounts, by reference number, and where there is none yet by
 // nonce.
-func (s *Cluster) openRecords() (map[string]*ledger.Record, error) {
+func (c *Cluster) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
-	for _, flaky := range s.Disks {
+	for _, flaky := range c.Storages {
 		if err := addOpenRecords(open, flaky.Storage); err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ func peakOfAPlugin(b *testing.B, records int) int {
 	server := httptest.NewServer(env.KSeF.Handler())
 	defer server.Close()
 	storage := &logical.InmemStorage{}
-	populate(b, storage, server.URL+"/v2", records)
+	addLiveRecords(b, storage, server.URL+"/v2", records)
 
 	p := startPlugin(b, storage)
 	defer p.Cleanup(context.Background())
@@ -80,7 +80,7 @@ type pluginProcess struct {
 
 // startPlugin does what Vault does to start a plugin and to mount it.
 func startPlugin(b *testing.B, storage logical.Storage) *pluginProcess {
-	program, err := filepath.Abs(filepath.Join("bin", "vault-plugin-secrets-ksef"))
+	program, err := filepath.Abs(filepath.Join("..", "..", "bin", "vault-plugin-secrets-ksef"))
 	require.NoError(b, err)
 	require.FileExists(b, program, "run make build first")
 	command := exec.Command(program) //nolint:noctx // go-plugin ends it

@@ -12,26 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRevocationUnconfirmed has KSeF revoke a token, refuse to revoke it again, and lose
-// every answer that would say why. That is an outage, and no answer about the token.
+// TestRevocationUnconfirmed has KSeF revoke a token, refuse to revoke it again, and lose every
+// answer that would say why. That is an outage, and no answer about the token.
 func TestRevocationUnconfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
-	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, s *Cluster) {
-		lease := s.MustIssue(time.Hour)
-		s.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
-		s.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
-		s.Vault().End(lease)
-		s.Elapse(40 * time.Minute)
-		require.Empty(t, s.AliveTokens())
+	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, c *Cluster) {
+		lease := c.MustIssue(time.Hour)
+		c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
+		c.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		c.Vault().End(lease)
+		c.Elapse(40 * time.Minute)
+		require.Empty(t, c.AliveTokens())
 		revoking := func() (count any) {
-			s.OnMount(0, func(m *Mount) { count = m.Status()["tokens_revoking"] })
+			c.OnMount(0, func(m *Mount) { count = m.Status()["tokens_revoking"] })
 			return count
 		}
 		require.Equal(t, 1, revoking())
-		require.Greater(t, s.Requests(RevokeEndpoint), 5)
-		s.KSeF.ClearFaults()
-		s.Elapse(longestPause + time.Second)
+		require.Greater(t, c.Requests(RevokeEndpoint), 5)
+		c.KSeF.ClearFaults()
+		c.Elapse(longestPause + time.Second)
 		require.Zero(t, revoking())
-		require.NoError(t, s.settle())
+		require.NoError(t, c.settle())
 	})
 }

@@ -20,15 +20,15 @@ const listEndpoint = "GET /tokens"
 
 // lose asks for so many tokens whose replies are all lost, and returns their nonces. Every other
 // time another is received: the engine asks for no more where three in a row are lost.
-func (s *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
+func (c *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	for i := range count {
-		s.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: kind})
-		_, err := s.Vault().Issue(context.Background(), "invoices", 240*time.Hour)
+		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: kind})
+		_, err := c.Vault().Issue(context.Background(), "invoices", 240*time.Hour)
 		var lost *ledger.LostReplyError
-		require.ErrorAs(s.T, err, &lost)
+		require.ErrorAs(c.T, err, &lost)
 		nonces = append(nonces, lost.Nonce)
 		if i%2 == 1 {
-			s.MustIssue(240 * time.Hour)
+			c.MustIssue(240 * time.Hour)
 		}
 	}
 	return nonces
@@ -44,51 +44,51 @@ func TestSearch(t *testing.T) {
 func testSearchShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
-			InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-				s.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": 0})) })
-				s.lose(28, kind)
-				s.Elapse(30 * time.Second)
-				require.LessOrEqual(t, s.Requests(listEndpoint), 1)
-				require.Len(t, s.AliveTokens(), 14)
-				require.NoError(t, s.settle())
-				require.LessOrEqual(t, s.Requests(listEndpoint), 4)
+			InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+				c.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": 0})) })
+				c.lose(28, kind)
+				c.Elapse(30 * time.Second)
+				require.LessOrEqual(t, c.Requests(listEndpoint), 1)
+				require.Len(t, c.AliveTokens(), 14)
+				require.NoError(t, c.settle())
+				require.LessOrEqual(t, c.Requests(listEndpoint), 4)
 			})
 		})
 	}
 }
 
-// testSearchBehindOthers hides a token behind newer ones: some that carry its nonce in their
-// text, and more than a page holds.
+// testSearchBehindOthers hides a token behind newer ones: some that carry its nonce in their text,
+// and more than a page holds.
 func testSearchBehindOthers(t *testing.T) {
-	InCluster(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
-		s.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
-		nonce := s.lose(1, simulator.FaultDropReply)[0]
-		lost := s.AliveTokens()[0].ReferenceNumber
+	InCluster(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
+		c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
+		nonce := c.lose(1, simulator.FaultDropReply)[0]
+		lost := c.AliveTokens()[0].ReferenceNumber
 		AtOnce(110, func(i int) {
-			_, err := s.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {
+			_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {
 				text := fmt.Sprintf("Number %d after %s", i, nonce)
 				return m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": text, "ttl": "1h"})
 			})
 			require.NoError(t, err)
 		})
-		require.Len(t, s.AliveTokens(), 111)
-		s.Elapse(time.Minute)
-		require.Equal(t, "Revoked", s.StatusInKSeF(lost))
-		require.Len(t, s.AliveTokens(), 110)
+		require.Len(t, c.AliveTokens(), 111)
+		c.Elapse(time.Minute)
+		require.Equal(t, "Revoked", c.StatusInKSeF(lost))
+		require.Len(t, c.AliveTokens(), 110)
 	})
 }
 
 // testSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
 // only the last one reads a day back.
 func testSearchReadsNoFurtherThanNeeded(t *testing.T) {
-	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, s *Cluster) {
+	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
 		const older = 300
-		AtOnce(older, func(int) { s.MustIssue(240 * time.Hour) })
-		s.Elapse(30 * time.Hour)
-		before := s.Requests(listEndpoint)
-		s.lose(1, simulator.FaultDropRequest)
-		require.NoError(t, s.settle())
-		require.LessOrEqual(t, s.Requests(listEndpoint)-before, 4)
-		require.Len(t, s.AliveTokens(), older)
+		AtOnce(older, func(int) { c.MustIssue(240 * time.Hour) })
+		c.Elapse(30 * time.Hour)
+		before := c.Requests(listEndpoint)
+		c.lose(1, simulator.FaultDropRequest)
+		require.NoError(t, c.settle())
+		require.LessOrEqual(t, c.Requests(listEndpoint)-before, 4)
+		require.Len(t, c.AliveTokens(), older)
 	})
 }

@@ -17,15 +17,15 @@ import (
 
 // sessionsPiledUp looks for a context in which more sessions are alive than there are mounts. What
 // programs have logged in with their tokens does not count.
-func (s *Cluster) sessionsPiledUp() error {
+func (c *Cluster) sessionsPiledUp() error {
 	alive := make(map[simulator.Identifier][]string)
-	for _, one := range s.KSeF.State().Sessions {
+	for _, one := range c.KSeF.State().Sessions {
 		if one.Active && one.TokenReferenceNumber == "" {
 			alive[one.ContextIdentifier] = append(alive[one.ContextIdentifier], one.ReferenceNumber)
 		}
 	}
 	for in, sessions := range alive {
-		if len(sessions) > len(s.Vaults) {
+		if len(sessions) > len(c.Vaults) {
 			return fmt.Errorf("%d sessions are alive in %v: %v", len(sessions), in, sessions)
 		}
 	}
@@ -33,21 +33,21 @@ func (s *Cluster) sessionsPiledUp() error {
 }
 
 // endSessions ends the first mount's sessions in KSeF.
-func (s *Cluster) endSessions() {
-	s.OnMount(0, func(m *Mount) {
-		api, err := client.New(client.Config{URL: URL, Transport: s.Transport})
-		require.NoError(s.T, err)
+func (c *Cluster) endSessions() {
+	c.OnMount(0, func(m *Mount) {
+		api, err := client.New(client.Config{URL: URL, Transport: c.Transport})
+		require.NoError(c.T, err)
 		for _, stored := range m.storedSessions() {
-			require.NoError(s.T, api.EndSession(s.T.Context(), stored.Refresh))
+			require.NoError(c.T, api.EndSession(c.T.Context(), stored.Refresh))
 		}
 	})
 }
 
 // useSessions has every mount ask KSeF something in config's own context, and in each that is
 // given.
-func (s *Cluster) useSessions(contexts ...map[string]any) error {
+func (c *Cluster) useSessions(contexts ...map[string]any) error {
 	var failures []error
-	for _, v := range s.Vaults {
+	for _, v := range c.Vaults {
 		for _, in := range append(contexts, nil) {
 			_, err := v.Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Read("tokens", in) })
 			failures = append(failures, err)

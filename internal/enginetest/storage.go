@@ -23,7 +23,7 @@ const (
 	StorageUnconfirmed StorageFailure = "unsaid"  // it does it, and answers with an error all the same
 )
 
-var errDisk = errors.New("the storage has failed")
+var errStorage = errors.New("the storage has failed")
 
 // errUndecryptable is how Vault's barrier reports an entry that was changed below it.
 var errUndecryptable = errors.New(unreadable.Undecryptable)
@@ -72,14 +72,14 @@ func (d *FlakyStorage) Delete(ctx context.Context, key string) error {
 
 func (d *FlakyStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	if how, which := d.state(); how != StorageWorks && which == "read" {
-		return nil, errDisk
+		return nil, errStorage
 	}
 	return d.Storage.Get(ctx, key)
 }
 
 func (d *FlakyStorage) List(ctx context.Context, prefix string) ([]string, error) {
 	if how, which := d.state(); how != StorageWorks && which == "read" {
-		return nil, errDisk
+		return nil, errStorage
 	}
 	return d.Storage.List(ctx, prefix)
 }
@@ -97,9 +97,9 @@ func (d *FlakyStorage) write(what string, do func() error) error {
 	}
 	switch how {
 	case StorageRefuses:
-		return errDisk
+		return errStorage
 	case StorageUnconfirmed:
-		return errors.Join(do(), errDisk)
+		return errors.Join(do(), errStorage)
 	}
 	return do()
 }

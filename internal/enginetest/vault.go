@@ -26,16 +26,16 @@ const (
 // Vault holds the leases of one mount as Vault does. A lease exists once the request that made it
 // has returned.
 type Vault struct {
-	engine *Engine
-	mount  int
-	sealed context.Context
-	seal   context.CancelFunc
-	keeper sync.WaitGroup
+	engine    *Engine
+	mount     int
+	sealed    context.Context
+	seal      context.CancelFunc
+	leaseWork sync.WaitGroup
 
 	mu     sync.Mutex
 	leases []*TokenLease
-	// early is a lease that was let go while its token lived.
-	early error
+	// endedEarly is a lease that was let go while its token lived.
+	endedEarly error
 }
 
 // TokenLease is a lease. Its fields belong to the vault's lock.
@@ -50,8 +50,8 @@ type TokenLease struct {
 }
 
 var (
-	errLeaseOver = errors.New("the lease has ended")
-	errGone      = errors.New("the token was made, and whoever asked for it has gone")
+	errLeaseOver  = errors.New("the lease has ended")
+	errCallerGone = errors.New("the token was made, and whoever asked for it has gone")
 )
 
 func (e *Engine) vault(mount int) *Vault {
@@ -62,7 +62,7 @@ func (e *Engine) vault(mount int) *Vault {
 // close stops Vault's own work, so that nothing is left of it in the bubble.
 func (v *Vault) close() {
 	v.seal()
-	v.keeper.Wait()
+	v.leaseWork.Wait()
 }
 
 // Request is one that a user makes; Vault routes none to a mount that it moves.
@@ -83,7 +83,7 @@ func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*Tok
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, errGone
+		return nil, errCallerGone
 	}
 	lease := &TokenLease{
 		number: response.Data["reference_number"].(string), secret: v.engine.Lease(response),
@@ -92,7 +92,7 @@ func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*Tok
 	v.mu.Lock()
 	v.leases = append(v.leases, lease)
 	v.mu.Unlock()
-	v.keeper.Go(func() { v.keep(lease) })
+	v.leaseWork.Go(func() { v.runLease(lease) })
 	return lease, nil
 }
 
@@ -136,8 +136,8 @@ func (v *Vault) Delete(lease *TokenLease) error {
 	return err
 }
 
-// keep revokes a lease when it has ended, and again until that succeeds.
-func (v *Vault) keep(lease *TokenLease) {
+// runLease revokes a lease when it has ended, and again until that succeeds.
+func (v *Vault) runLease(lease *TokenLease) {
 	for v.isLive(lease) {
 		if !v.wait(lease, time.Until(v.expiry(lease))) {
 			return
@@ -152,23 +152,24 @@ func (v *Vault) keep(lease *TokenLease) {
 			return
 		}
 	}
-	v.letGo(lease)
+	v.removeRevoked(lease)
 }
 
-// letGo removes a lease whose revocation was answered with success. Then the token must be dead.
-func (v *Vault) letGo(lease *TokenLease) {
+// removeRevoked removes a lease whose revocation was answered with success. Then the token must be
+// dead.
+func (v *Vault) removeRevoked(lease *TokenLease) {
 	if status := v.engine.StatusInKSeF(lease.number); status == "Pending" || status == "Active" {
 		v.mu.Lock()
-		v.early = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
+		v.endedEarly = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
 		v.mu.Unlock()
 	}
 	v.remove(lease)
 }
 
-func (v *Vault) letGoEarly() error {
+func (v *Vault) leaseEndedEarly() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.early
+	return v.endedEarly
 }
 
 // Lose is Vault crashing before it has written the lease down, or coming back from an old snapshot.

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	ksef "vault-plugin-secrets-ksef"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/go-hclog"
@@ -169,7 +167,7 @@ func TestReconcilerNeedsWriteAccess(t *testing.T) {
 				m.Configure()
 				m.Issue()
 				m.Stop()
-				made, err := ksef.Options{Version: "v1", Limiters: env.Registry, Transport: env.Transport}.Factory()(t.Context(), &logical.BackendConfig{
+				made, err := newFactory(env.Transport)(t.Context(), &logical.BackendConfig{
 					StorageView: m.Storage, Logger: hclog.NewNullLogger(),
 					System: &logical.StaticSystemView{ReplicationStateVal: test.state, LocalMountVal: test.local},
 				})
@@ -186,10 +184,8 @@ func TestReconcilerNeedsWriteAccess(t *testing.T) {
 func TestInvalidate(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Issue()
-		other := &Mount{
-			Env: m.Env, Ctx: m.Ctx, Storage: m.Storage, Transport: m.Transport, Registry: ratelimit.NewRegistry(),
-			Events: logical.NewMockEventSender(),
-		}
+		other := m.Env.NewMount(m.Storage)
+		other.UseOwnProcess(m.Transport)
 		other.Start()
 		other.Must(other.Write("config", map[string]any{"activation_timeout": 0}))
 		other.Stop()
