@@ -149,7 +149,7 @@ func (b *backend) openLedger() {
 // openSigning makes what sees to the credential.
 func (b *backend) openSigning() {
 	b.rotation = rotation.New(rotation.Options{
-		Storage: b.storage, Mount: &rotationMount{backend: b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
+		Storage: b.storage, Config: rotationConfig{b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
 		OnUnreadable: b.onUnreadable,
 	})
 	b.logins = externallogin.New(externallogin.Options{

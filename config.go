@@ -10,7 +10,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
-	"vault-plugin-secrets-ksef/internal/rotation"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -52,9 +52,9 @@ type config struct {
 	TokensAcceptedUntil time.Time `json:"tokens_accepted_until,omitzero"`
 
 	// What follows is for KSeF certificates that the engine asks for by itself.
-	RenewBefore     time.Duration    `json:"certificate_renew_before"`
-	KeyType         rotation.KeyType `json:"certificate_key_type"`
-	CertificateName string           `json:"certificate_name"`
+	RenewBefore     time.Duration      `json:"certificate_renew_before"`
+	KeyType         enrollment.KeyType `json:"certificate_key_type"`
+	CertificateName string             `json:"certificate_name"`
 	automatedrotationutil.AutomatedRotationParams
 }
 

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
 	"vault-plugin-secrets-ksef/internal/credential"
-	"vault-plugin-secrets-ksef/internal/rotation"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -30,7 +30,7 @@ func defaultConfig() config {
 		RequestTimeout:    client.DefaultRequestTimeout,
 		ActivationTimeout: defaultActivationTimeout,
 		RenewBefore:       defaultRenewBefore,
-		KeyType:           rotation.KeyP256,
+		KeyType:           enrollment.KeyP256,
 		CertificateName:   defaultCertificateName,
 	}
 }

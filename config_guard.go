@@ -10,36 +10,100 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/ledger"
 )
 
-// guardConfig refuses to strand tokens: while some are open, the API and the owner of the default
-// context may not change and the configuration may not go, unless that is agreed to. next is nil
-// for a deletion. Until release is called no token is issued, so that none slips in. The text is a
-// warning of what is left behind.
-func (b *backend) guardConfig(ctx context.Context, current, next *config, agreed bool) (release func(), warning string, err error) {
-	changed, err := b.whatChanges(ctx, current, next)
-	if err != nil || changed == "" {
-		return func() {}, "", err
+// guard refuses a change that needs a consent which the request does not give.
+func (c *configChange) guard(ctx context.Context, force consents) error {
+	if err := c.guardCertificate(ctx, force.to(consentCertificate)); err != nil {
+		return err
 	}
-	release, err = b.ledger.PauseIssuing(ctx)
-	if err != nil {
-		return nil, "", err
+	if err := c.guardRotation(ctx, force.to(consentRotation)); err != nil {
+		return err
 	}
-	open, lost, err := b.openTokens(ctx, current.URL, changed != fieldSubject && !agreed)
-	if err == nil && open.Any() {
-		warning, err = decideChange(changed, open, lost, current, agreed)
-	}
-	if err != nil {
-		release()
-		return nil, "", err
-	}
-	return release, warning, nil
+	return c.guardTokens(ctx, force.to(consentTokens))
 }
 
-// openTokens counts what a change would leave behind: the tokens at the API that config leads to
-// now, since it strands no other. settle searches KSeF first for the tokens of the requests whose
-// replies were lost, so that they hold up nothing that they need not.
+// guardUnreadable refuses to delete a configuration that cannot be read without consent: which
+// tokens would be stranded is unknown.
+func guardUnreadable(unreadable *unreadableConfigError, force consents) error {
+	if force.to(consentTokens) {
+		return nil
+	}
+	return &client.InputError{
+		Field: configKey, Fault: fmt.Sprintf("cannot be read (%v): which tokens its deletion would leave behind is not known", unreadable.err),
+		Remedy: "write it anew with all its fields, or " + consentTokens.remedy(),
+	}
+}
+
+// stranding is how a change keeps the engine from revoking open tokens.
+type stranding int
+
+const (
+	strandsNothing stranding = iota
+	// strandsByDelete removes the configuration.
+	strandsByDelete
+	// strandsByURL leads to another KSeF.
+	strandsByURL
+	// strandsByNIP makes another taxpayer the owner of the default context.
+	strandsByNIP
+	// strandsBySigner has a signer that KSeF may not let revoke another's tokens: a warning, no
+	// refusal.
+	strandsBySigner
+)
+
+// field is the field of config that strands tokens.
+func (s stranding) field() string {
+	switch s {
+	case strandsByURL:
+		return "url"
+	case strandsByNIP:
+		return "nip"
+	default:
+		return configKey
+	}
+}
+
+// guardTokens refuses to strand tokens unless that is agreed to. Until Close no token is issued, so
+// that none slips in.
+func (c *configChange) guardTokens(ctx context.Context, agreed bool) error {
+	how, err := c.stranding(ctx)
+	if err != nil || how == strandsNothing {
+		return err
+	}
+	release, err := c.backend.ledger.PauseIssuing(ctx)
+	if err != nil {
+		return err
+	}
+	c.onClose(release)
+	open, lost, err := c.backend.openTokens(ctx, c.current.URL, how != strandsBySigner && !agreed)
+	if err != nil || !open.Any() {
+		return err
+	}
+	left := leftBehind(open)
+	switch {
+	case how == strandsBySigner:
+		c.warn(otherSigner(left))
+		return nil
+	case agreed:
+		c.warn("Left behind: " + left + ". The engine cannot revoke them unless config leads back to " + c.current.URL + ".")
+		return nil
+	}
+	would := "would leave behind "
+	if how == strandsByDelete {
+		would = "cannot be deleted without leaving behind "
+	}
+	return &client.InputError{
+		Field: how.field(), Fault: would + left + ", which could then no longer be revoked",
+		Remedy: strings.Join(append(remedies(open, lost), "or "+consentTokens.remedy()), ", "),
+	}
+}
+
+// openTokens counts the tokens at the API that config leads to now: a change strands no other. With
+// settle set it first searches KSeF for the tokens of requests whose replies were lost, so that
+// they block no change without need.
 func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open ledger.Open, lost ledger.Lost, err error) {
 	open, err = b.ledger.CountOpenAt(ctx, api)
 	if err != nil || open.Issuing == 0 || !settle {
@@ -55,67 +119,44 @@ func (b *backend) openTokens(ctx context.Context, api string, settle bool) (open
 	return open, lost, err
 }
 
-// whatChanges names the field that would strand tokens, or "". configKey stands for the deletion of
-// the configuration, and fieldSubject for a signer whom KSeF may not let revoke what another has
-// made. The caller has the connection's turn.
-func (b *backend) whatChanges(ctx context.Context, current, next *config) (string, error) {
+// stranding compares next with current.
+func (c *configChange) stranding(ctx context.Context) (stranding, error) {
 	switch {
-	case current == nil:
-		return "", nil
-	case next == nil:
-		return configKey, nil
-	case next.URL != current.URL:
-		return "url", nil
-	case next.Context.NIP() != current.Context.NIP():
-		return "nip", nil
-	case next.Certificate == current.Certificate:
-		return "", nil
+	case c.current == nil:
+		return strandsNothing, nil
+	case c.next == nil:
+		return strandsByDelete, nil
+	case c.next.URL != c.current.URL:
+		return strandsByURL, nil
+	case c.next.Context.NIP() != c.current.Context.NIP():
+		return strandsByNIP, nil
+	case c.next.Certificate == c.current.Certificate:
+		return strandsNothing, nil
 	}
-	connected, err := b.connectLocked(ctx)
+	connected, err := c.backend.connectLocked(ctx)
 	if err != nil {
-		return "", nil //nolint:nilerr // what cannot be used strands nothing that it could end
+		return strandsNothing, nil //nolint:nilerr // a configuration that cannot be used revokes nothing
 	}
-	before, err := connected.subject(ctx, current.Context)
+	before, err := connected.subject(ctx, c.current.Context)
 	if err != nil {
-		return "", err
+		return strandsNothing, err
 	}
-	after, err := next.credential()
+	cred, err := c.next.credential()
 	if err != nil {
-		return "", err
+		return strandsNothing, err
 	}
-	other := before != "" && before != after.Identity.Subject()
-	if !other {
-		if other, err = b.hasOtherSubject(ctx, current.URL, after.Identity.Subject()); err != nil {
-			return "", err
-		}
+	after := cred.Identity.Subject()
+	if before != "" && before != after {
+		return strandsBySigner, nil
 	}
-	if !other {
-		return "", nil
+	other, err := c.backend.hasOtherSubject(ctx, c.current.URL, after)
+	if err != nil || !other {
+		return strandsNothing, err
 	}
-	return fieldSubject, nil
+	return strandsBySigner, nil
 }
 
-const fieldSubject = "certificate"
-
-func decideChange(changed string, open ledger.Open, lost ledger.Lost, current *config, agreed bool) (warning string, err error) {
-	left := leftBehind(open)
-	switch {
-	case changed == fieldSubject:
-		return otherSigner(left), nil
-	case agreed:
-		return "Left behind: " + left + ". The engine cannot revoke them unless config leads back to " + current.URL + ".", nil
-	}
-	would := "would leave behind "
-	if changed == configKey {
-		would = "cannot be deleted without leaving behind "
-	}
-	return "", &client.InputError{
-		Field: changed, Fault: would + left + ", which could then no longer be revoked",
-		Remedy: strings.Join(append(remedies(open, lost), "or "+consentTokens.remedy()), ", "),
-	}
-}
-
-// remedies says of each kind of what is open how it comes to its end.
+// remedies says how each kind of open token comes to its end.
 func remedies(open ledger.Open, lost ledger.Lost) []string {
 	var all []string
 	if open.Live > 0 {
@@ -162,39 +203,77 @@ func leftBehind(open ledger.Open) string {
 	return strings.Join(parts, " and ")
 }
 
-// guardRotation refuses to pull the ground from under a rotation that is under way, unless that is
-// agreed to. abandon says that the rotation must be given up before the configuration is stored,
-// which the consent asks for. next is nil for a deletion. The caller holds the rotation.
-func (b *backend) guardRotation(ctx context.Context, current, next *config, agreed bool) (abandon bool, err error) {
-	state, err := b.rotation.State(ctx)
+// guardRotation refuses a change under which the rotation in progress cannot continue. With consent
+// the rotation is given up before the change is stored.
+func (c *configChange) guardRotation(ctx context.Context, agreed bool) error {
+	state, err := c.backend.rotation.State(ctx)
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case state.Unreadable != nil && !agreed:
-		return false, state.Unreadable
-	case state.Unreadable != nil:
-		return true, nil //nolint:nilerr // it is given up unread
-	case state.Step == "":
-		return false, nil
+		return state.Unreadable
+	case state.Unreadable == nil && state.Step == "":
+		return nil
 	}
-	if agreed || standsOn(state.Subject, current, next) {
-		return agreed, nil
+	c.abandon = agreed
+	if agreed || canContinue(state.Subject, c.current, c.next) {
+		return nil
 	}
 	cannot := "cannot be changed so"
-	if next == nil {
+	if c.next == nil {
 		cannot = "cannot be deleted"
 	}
-	return false, &client.InputError{
+	return &client.InputError{
 		Field: configKey, Fault: cannot + " while the rotation to the certificate " + state.Name + " is in progress",
 		Remedy: "wait until status shows its end, or " + consentRotation.remedy() + ", which gives it up and leaves what KSeF has issued for it without use",
 	}
 }
 
-// standsOn says that a rotation for the subject can go on under the next configuration.
-func standsOn(subject string, current, next *config) bool {
+// canContinue says whether a rotation for the subject can continue under next.
+func canContinue(subject string, current, next *config) bool {
 	if current == nil || next == nil || next.api() != current.api() || next.Context != current.Context {
 		return false
 	}
 	cred, err := next.credential()
 	return err == nil && (cred == nil || cred.Identity.Subject() == subject)
+}
+
+// guardCertificate refuses to replace a certificate that the engine has made, unless that is agreed
+// to: a document that is written again after each rotation would undo it. A delete needs no
+// consent.
+func (c *configChange) guardCertificate(ctx context.Context, agreed bool) error {
+	if c.current == nil || (c.next != nil && c.next.Certificate == c.current.Certificate) {
+		return nil
+	}
+	serial, err := c.backend.madeCertificate(ctx, c.current)
+	switch {
+	case err != nil || serial == "":
+		return err
+	case agreed, c.next == nil:
+		c.warn("The certificate " + serial + ", which the engine had made, is no longer used and stays active in KSeF: revoke it there.")
+		return nil
+	}
+	return &client.InputError{
+		Field: credential.FieldCertificate, Fault: "is not the one in force, " + serial + ", which the engine has made: to write another puts that out of use, and leaves it active in KSeF",
+		Remedy: "leave certificate, private_key and pkcs12 out, or " + consentCertificate.remedy(),
+	}
+}
+
+// madeCertificate returns the serial number of the certificate in force if the engine has made it,
+// "" otherwise. A configuration that an older version has stored does not say so: the rotation's
+// record does.
+func (b *backend) madeCertificate(ctx context.Context, current *config) (serial string, err error) {
+	cred, err := current.credential()
+	if err != nil || cred == nil {
+		return "", nil //nolint:nilerr // an unreadable credential needs no guard
+	}
+	serial = enrollment.SerialNumber(cred.Certificate)
+	if current.CertificateMade {
+		return serial, nil
+	}
+	state, err := b.rotation.State(ctx)
+	if err != nil || state.Made != serial {
+		return "", err
+	}
+	return serial, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -48,7 +49,7 @@ func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	for field, description := range rotationDescriptions() {
 		fields[field].Description = description
 	}
-	return withRequestFields(fields, string(rotation.KeyP256), defaultCertificateName)
+	return withRequestFields(fields, string(enrollment.KeyP256), defaultCertificateName)
 }
 
 // rotationDescriptions stand in for those of the SDK, which speak of a database's user.
@@ -66,7 +67,7 @@ func rotationDescriptions() map[string]string {
 func withRequestFields(fields map[string]*framework.FieldSchema, defaultKeyType, defaultName string) map[string]*framework.FieldSchema {
 	fields[fieldKeyType] = &framework.FieldSchema{
 		Type:          framework.TypeString,
-		AllowedValues: []any{string(rotation.KeyP256), string(rotation.KeyRSA2048)},
+		AllowedValues: []any{string(enrollment.KeyP256), string(enrollment.KeyRSA2048)},
 		Description:   "Kind of key that the engine makes for a KSeF certificate: ec-p256 or rsa-2048. Default: " + defaultKeyType + ".",
 	}
 	fields[fieldCertificateName] = &framework.FieldSchema{
@@ -85,7 +86,7 @@ func applyRenewal(next *config, data *framework.FieldData) error {
 		}
 	}
 	if raw, given := data.GetOk(fieldKeyType); given {
-		next.KeyType = rotation.KeyType(raw.(string))
+		next.KeyType = enrollment.KeyType(raw.(string))
 	}
 	if raw, given := data.GetOk(fieldCertificateName); given {
 		next.CertificateName = raw.(string)
@@ -129,7 +130,7 @@ func checkSchedule(data *framework.FieldData) error {
 
 // certificateRequest is what the engine asks KSeF for.
 func (c *config) certificateRequest() (rotation.Request, error) {
-	kind, err := rotation.ParseKeyType(fieldKeyType, string(c.KeyType))
+	kind, err := enrollment.ParseKeyType(fieldKeyType, string(c.KeyType))
 	if err != nil {
 		return rotation.Request{}, err
 	}
@@ -137,7 +138,7 @@ func (c *config) certificateRequest() (rotation.Request, error) {
 	if err != nil {
 		return rotation.Request{}, err
 	}
-	return rotation.Request{KeyType: kind, Name: name}, rotation.CheckName(fieldCertificateName, name)
+	return rotation.Request{Request: enrollment.Request{KeyType: kind, Name: name}}, enrollment.CheckName(fieldCertificateName, name)
 }
 
 func (c *config) fillCertificateName() (string, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
@@ -54,7 +55,7 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 	if known == nil || time.Now().After(known.Refresh.ValidUntil) {
 		pending, err := b.pendingLogin(ctx, stored.Context)
 		if pending == "" {
-			pending = nobodyLoggedIn
+			pending = notLoggedIn
 		}
 		fields.AddWarnings(response, pending)
 		return err
@@ -67,7 +68,7 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 	return nil
 }
 
-const nobodyLoggedIn = "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete."
+const notLoggedIn = "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete."
 
 // toResponse is what a read shows: everything but secrets.
 func (c *config) toResponse() map[string]any {
@@ -94,7 +95,7 @@ func (c *config) toResponse() map[string]any {
 		answer["signer_identifier_type"] = cred.Identity.IdentifierType
 		answer["signer_identifier"] = cred.Identity.Identifier
 		answer["signer_name"] = cred.Identity.Name
-		answer["certificate_serial_number"] = serialNumber(cred)
+		answer["certificate_serial_number"] = enrollment.SerialNumber(cred.Certificate)
 		answer["certificate_issuer"] = cred.Certificate.Issuer.String()
 		answer["certificate_not_after"] = cred.Certificate.NotAfter.UTC().Format(time.RFC3339)
 		answer["certificate_days_left"] = daysLeft(cred.Certificate.NotAfter, time.Now())
@@ -164,11 +165,6 @@ func (c *config) rotationTrouble(state *rotation.State, cred *credential.Credent
 	default:
 		return ""
 	}
-}
-
-// serialNumber is the number of a credential's certificate as KSeF writes it.
-func serialNumber(cred *credential.Credential) string {
-	return fmt.Sprintf("%016X", cred.Certificate.SerialNumber)
 }
 
 func daysLeft(end, now time.Time) int64 {

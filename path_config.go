@@ -5,14 +5,11 @@ package ksef
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/rights"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -87,8 +84,8 @@ func (b *backend) pathConfig() []*framework.Path {
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: fields.Forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
-			logical.UpdateOperation: fields.Forwarded(b.pathConfigWriteChecked, "configure", configSchema()),
+			logical.CreateOperation: fields.Forwarded(b.pathConfigWrite, "configure", configSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathConfigWrite, "configure", configSchema()),
 			logical.ReadOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathConfigRead), "read", configSchema()),
 			logical.DeleteOperation: fields.Forwarded(b.pathConfigDelete, "delete", fields.NoContentOrWarnings()),
 		},
@@ -106,7 +103,7 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	data, unset := fields.WithoutUnset(data)
-	forced, err := consentsFrom(data)
+	force, err := consentsFrom(data)
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -114,247 +111,61 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	if err != nil {
 		return errorResponse(err)
 	}
-	resume, err := b.rotation.Pause(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer resume()
-	if err := b.connection.lock.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("waiting for the configuration: %w", err)
-	}
-	defer b.connection.lock.Release(1)
-	// One that cannot be read is replaced as a whole; its sessions are lost.
-	current, readErr := readConfig(ctx, req.Storage)
-	next, err := applyConfig(current, data, unset, given)
-	if err != nil {
-		return errorResponse(errors.Join(err, readErr))
-	}
-	replaced, err := b.guardCertificate(ctx, current, next, forced.to(consentCertificate))
+	verify := data.Get("verify").(bool)
+	change, err := b.changeConfig(ctx, configRequest{
+		apply: func(current *config) (*config, error) { return applyConfig(current, data, unset, given) },
+		force: force, verify: verify, mountPoint: req.MountPoint,
+	})
 	if err != nil {
 		return errorResponse(err)
 	}
-	abandon, err := b.guardRotation(ctx, current, next, forced.to(consentRotation))
-	if err != nil {
-		return errorResponse(err)
-	}
-	release, warning, err := b.guardConfig(ctx, current, next, forced.to(consentTokens))
-	if err != nil {
-		return errorResponse(err)
-	}
-	defer release()
-	previous := b.connection.get()
-	if previous != nil {
-		previous.sessions.SaveUnstored(ctx)
-	}
-	built, err := b.build(next)
-	if err != nil {
-		return errorResponse(err)
-	}
-	defer func() {
-		// What a login has left that was to prove this configuration is the other's to end.
-		if previous != nil && b.connection.get() == previous {
-			previous.sessions.TakeUnstored(context.WithoutCancel(ctx), built.sessions)
-		}
-	}()
-	// Whoever only gives a rotation up changes nothing that could be proven.
-	givesUpOnly := abandon && current != nil && !replaces(current, next)
-	unproven, err := built.prove(ctx, current, data.Get("verify").(bool) && !givesUpOnly)
-	if err != nil {
-		return errorResponse(notStored(err))
-	}
-	if err := b.schedule(ctx, current, next, req.MountPoint); err != nil {
-		return errorResponse(errors.Join(err, discard(ctx, current, built)))
-	}
-	left := ""
-	if abandon {
-		if left, err = b.rotation.Abandon(ctx); err != nil {
-			return nil, errors.Join(err, discard(ctx, current, built))
-		}
-	}
-	response, err := b.commitConfig(ctx, current, built)
-	if err != nil {
-		return nil, err
-	}
-	b.logConfigured(current, next, unproven)
-	if next.signing() == signingCertificate && unproven == "" {
-		// What a person has signed for the same subject is no longer needed.
-		fields.AddWarnings(response, maybeOpen(built.sessions.Supersede(ctx)))
-	}
-	fields.AddWarnings(response, warning, replaced, left, unproven, b.notices.FreshWarning())
 	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
+	response := &logical.Response{Data: change.next.toResponse()}
+	fields.AddWarnings(response, change.warnings...)
+	fields.AddWarnings(response, b.signerWarnings(ctx, verify)...)
 	return response, nil
 }
 
-// notStored tells what does not work from what could not be found out.
-func notStored(err error) error {
-	if saysNothing(err) {
-		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
-	}
-	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
-}
-
-// prove logs in. Where only other settings change, the session that there is proves it by a
-// refresh. unproven says why nothing was proven; "" for a proof.
-func (c *connection) prove(ctx context.Context, before *config, verify bool) (unproven string, err error) {
-	if !verify {
-		return "The configuration was stored without logging in to KSeF; the first token will show whether it works.", nil
-	}
-	if err := c.proveAddress(ctx); err != nil {
-		return "", err
-	}
-	known, err := c.sessions.Known(ctx, c.config.Context)
-	switch external := c.config.signing() == signingExternal; {
-	case err != nil:
-		return "", err
-	case external && known == nil:
-		return nobodyLoggedIn, nil
-	case !external && known != nil && known.External:
-		// The certificate is proven by its own login, which a person's does not.
-		return "", c.sessions.Login(ctx, c.config.Context)
-	}
-	if c.config.signing() == signingExternal || (before != nil && !replaces(before, c.config)) {
-		return verified(before, c.config, c.sessions.Verify(ctx, c.config.Context))
-	}
-	return "", c.sessions.Login(ctx, c.config.Context)
-}
-
-// verified lets addresses be written from which a login that a person has signed cannot be used:
-// only then can another be signed for them.
-func verified(before, next *config, err error) (unproven string, failed error) {
-	var refused *session.AddressError
-	if !errors.As(err, &refused) || !refused.External || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
-		return "", err
-	}
-	return "The configuration was stored unproven: " + err.Error(), nil
-}
-
-// discard ends what was logged in to prove a configuration that is not stored after all.
-func discard(ctx context.Context, current *config, built *connection) error {
-	if current != nil && !replaces(current, built.config) {
+// signerWarnings says what KSeF will refuse under the configuration in force. It is called when no
+// other request waits for the write any more. It asks KSeF only with ask set.
+func (b *backend) signerWarnings(ctx context.Context, ask bool) []string {
+	current := b.connection.get()
+	if current == nil {
 		return nil
 	}
-	return built.sessions.End(ctx, false)
-}
-
-// replaces says that sessions of the configuration before are of no use to next.
-func replaces(before, next *config) bool {
-	return before != nil && before.fingerprint() != next.fingerprint()
-}
-
-// commitConfig stores a configuration, ends the sessions of another signer or API, and puts the new
-// one in force.
-func (b *backend) commitConfig(ctx context.Context, current *config, built *connection) (*logical.Response, error) {
-	if err := built.config.store(ctx, b.storage); err != nil {
-		return nil, errors.Join(err, discard(ctx, current, built))
+	bound, err := current.boundBeforeWarning(ctx)
+	if err != nil {
+		b.Logger().Warn("the session in force could not be read", "error", err)
 	}
-	response := &logical.Response{}
-	if replaces(current, built.config) {
-		fields.AddWarnings(response, maybeOpen(b.endSessions(ctx, current, current.api() != built.config.api())))
+	if !ask {
+		return []string{bound}
 	}
-	if err := built.sessions.Save(ctx, built.config.Context); err != nil {
-		fields.AddWarnings(response, fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
-	}
-	b.connection.replace(built)
-	if err := b.limiters.OpenOwn(ctx, built.config.URL, built.config.Context); err != nil {
-		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
-	}
-	b.ledger.Retry()
-	b.maintenance.Wake()
-	response.Data = built.config.toResponse()
-	return response, nil
-}
-
-// maybeOpen warns of sessions that could not be ended.
-func maybeOpen(err error) string {
-	if err == nil {
-		return ""
-	}
-	return fmt.Sprintf("A session that the engine no longer uses may still be open in KSeF until it ends by itself, after 7 days at most: %v", err)
-}
-
-// endSessions ends what was logged in under a configuration, also where it is not the one in
-// memory; all that is open in its KSeF if told.
-func (b *backend) endSessions(ctx context.Context, current *config, all bool) error {
-	connected := b.connection.get()
-	if connected == nil || connected.config.fingerprint() != current.fingerprint() {
-		built, err := b.build(current)
-		if err != nil {
-			return err
-		}
-		connected = built
-	}
-	return connected.sessions.End(ctx, all)
+	taxpayer := current.config.Context
+	named := func() []rights.Role { return b.rolesIn(ctx, taxpayer, taxpayer) }
+	return append([]string{bound}, b.rightsWarnings(ctx, current, taxpayer, named)...)
 }
 
 func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	data, _ = fields.WithoutUnset(data)
-	forced, err := consentsFrom(data)
+	force, err := consentsFrom(data)
 	if err != nil {
 		return errorResponse(err)
 	}
-	response, err := b.deleteConfig(ctx, req, forced)
+	change, err := b.changeConfig(ctx, configRequest{force: force, mountPoint: req.MountPoint})
 	if err != nil {
 		return errorResponse(err)
+	}
+	if change.current != nil {
+		b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	}
 	if err := b.logins.Abandon(ctx); err != nil {
 		return nil, err
 	}
-	if len(response.Warnings) == 0 {
+	if len(change.warnings) == 0 {
 		return nil, nil
 	}
-	return response, nil
-}
-
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, forced consents) (*logical.Response, error) {
-	resume, err := b.rotation.Pause(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer resume()
-	if err := b.connection.lock.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("waiting for the configuration: %w", err)
-	}
-	defer b.connection.lock.Release(1)
 	response := &logical.Response{}
-	current, err := readConfig(ctx, req.Storage)
-	var unreadable *unreadableConfigError
-	if errors.As(err, &unreadable) {
-		left, err := b.deleteUnreadableConfig(ctx, req.Storage, unreadable, forced)
-		fields.AddWarnings(response, left)
-		return response, err
-	}
-	if err != nil || current == nil {
-		return response, err
-	}
-	abandon, err := b.guardRotation(ctx, current, nil, forced.to(consentRotation))
-	if err != nil {
-		return nil, err
-	}
-	replaced, err := b.guardCertificate(ctx, current, nil, false)
-	if err != nil {
-		return nil, err
-	}
-	release, warning, err := b.guardConfig(ctx, current, nil, forced.to(consentTokens))
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if err := b.schedule(ctx, current, nil, req.MountPoint); err != nil {
-		return nil, err
-	}
-	left := ""
-	if abandon {
-		if left, err = b.rotation.Abandon(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if err := req.Storage.Delete(ctx, configKey); err != nil {
-		return nil, fmt.Errorf("deleting the configuration: %w", err)
-	}
-	ended := b.endSessions(ctx, current, true)
-	b.connection.replace(nil)
-	b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
-	fields.AddWarnings(response, warning, replaced, left, maybeOpen(ended))
+	fields.AddWarnings(response, change.warnings...)
 	return response, nil
 }
 

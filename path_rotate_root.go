@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
@@ -44,7 +45,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 	}
 	once := *stored
 	if raw, given := data.GetOk(fieldKeyType); given {
-		once.KeyType = rotation.KeyType(raw.(string))
+		once.KeyType = enrollment.KeyType(raw.(string))
 	}
 	if raw, given := data.GetOk(fieldCertificateName); given {
 		once.CertificateName = raw.(string)

@@ -4,24 +4,19 @@
 package rotation
 
 import (
-	"math/rand/v2"
 	"time"
+
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// The pause after a step that failed doubles from the shortest to the longest.
-const (
-	shortestBackoff = 15 * time.Second
-	longestBackoff  = time.Hour
+// afterFailure spaces the attempts at a step that fails, polling the questions whether KSeF has
+// issued the certificate.
+var (
+	afterFailure = background.Backoff{Shortest: 15 * time.Second, Longest: time.Hour}
+	polling      = background.Backoff{Shortest: time.Second, Longest: time.Minute}
 )
 
-// The pause between two questions whether KSeF has issued the certificate doubles from the shortest
-// to the longest.
-const (
-	firstPoll   = time.Second
-	longestPoll = time.Minute
-)
-
-// pace is when the next step may be taken, in this process.
+// pace is when this process may take the next step.
 type pace struct {
 	due      time.Time
 	err      error
@@ -49,25 +44,18 @@ func (r *Rotation) due() (time.Time, error) {
 	return r.pace.due, r.pace.err
 }
 
-// waitFor lets some time pass that is no failure; reason is what for, nil where KSeF is only not
-// done.
+// waitFor postpones the next step without a failure; reason is shown, nil for none.
 func (r *Rotation) waitFor(wait time.Duration, reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pace.due, r.pace.err, r.pace.failures = time.Now().Add(wait), reason, 0
 }
 
-// later lets time pass after a failure, spread so that mounts that failed together do not come back
-// together.
+// later postpones the next step after a failure, and returns when it is due.
 func (r *Rotation) later(err error) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	whole := longestBackoff
-	if r.pace.failures < 8 {
-		whole = min(longestBackoff, shortestBackoff<<r.pace.failures)
-	}
-	wait := whole/2 + rand.N(whole/2+1) //nolint:gosec // spreads load, guards nothing
-	r.pace.due, r.pace.err = time.Now().Add(wait), err
+	r.pace.due, r.pace.err = time.Now().Add(afterFailure.Jittered(r.pace.failures)), err
 	r.pace.failures++
 	return r.pace.due
 }
@@ -76,10 +64,7 @@ func (r *Rotation) later(err error) time.Time {
 func (r *Rotation) pollWait() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wait := longestPoll
-	if r.pace.polls < 6 {
-		wait = min(longestPoll, firstPoll<<r.pace.polls)
-	}
+	wait := polling.Exact(r.pace.polls)
 	r.pace.polls++
 	return wait
 }

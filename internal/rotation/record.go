@@ -6,19 +6,23 @@ package rotation
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StorageKey is where the rotation in progress lies. It holds a private key: the key belongs among
+// StorageKey is where the rotation in progress is stored. It holds a private key and belongs among
 // the seal-wrapped paths.
 const StorageKey = "rotation"
 
 const storedVersion = 1
 
-// Step is what a rotation does next.
+// Step is the next step of a rotation.
 type Step string
 
 // The steps, in their order.
@@ -33,7 +37,7 @@ const (
 	StepRetire Step = "retire"
 )
 
-// stored is all that a mount knows of its rotations.
+// stored is the storage entry: the rotation in progress and how the last one ended.
 type stored struct {
 	Version int      `json:"version"`
 	Current *record  `json:"current,omitempty"`
@@ -45,25 +49,11 @@ type record struct {
 	Step      Step      `json:"step"`
 	Began     time.Time `json:"began"`
 	Automatic bool      `json:"automatic,omitempty"`
-	// Subject is who the certificate is for; it stays the same. SubjectName is its name in KSeF.
-	Subject     string `json:"subject"`
-	SubjectName string `json:"subject_name,omitempty"`
-	// PreviousSerial and PreviousDigest tell the certificate before; empty where there was none.
+	// Enrollment is the new certificate. Its fields lie among the record's.
+	enrollment.Enrollment
+	// PreviousSerial and PreviousDigest identify the certificate before; empty where there was none.
 	PreviousSerial string `json:"previous_serial,omitempty"`
 	PreviousDigest string `json:"previous_digest,omitempty"`
-
-	// Name is the certificate's own in KSeF, unlike that of any other.
-	Name       string `json:"name"`
-	PrivateKey string `json:"private_key,omitempty"`
-	Request    []byte `json:"request,omitempty"`
-	// Asked is when the request was last sent, and Remaining how many more KSeF would have taken
-	// just before.
-	Asked     time.Time `json:"asked,omitzero"`
-	Remaining int       `json:"remaining"`
-
-	ReferenceNumber string `json:"reference_number,omitempty"`
-	SerialNumber    string `json:"serial_number,omitempty"`
-	Certificate     string `json:"certificate,omitempty"`
 }
 
 // Outcome is how the last rotation ended.
@@ -71,8 +61,8 @@ type Outcome struct {
 	At        time.Time `json:"at"`
 	Automatic bool      `json:"automatic,omitempty"`
 	Name      string    `json:"name"`
-	// Subject and SubjectName are who the certificate is for; "" where an earlier version has
-	// written the outcome.
+	// Subject and SubjectName are who the certificate is for; "" in an outcome that an earlier
+	// version has written.
 	Subject     string `json:"subject,omitempty"`
 	SubjectName string `json:"subject_name,omitempty"`
 	// SerialNumber is that of the new certificate, Retired that of the one that was revoked; ""
@@ -83,22 +73,22 @@ type Outcome struct {
 	Previous string `json:"previous,omitempty"`
 	// Error is why it failed; "" for success.
 	Error string `json:"error,omitempty"`
-	// Warning is what a success has left undone; "" for nothing.
+	// Warning is what a successful rotation has left undone; "" for nothing.
 	Warning string `json:"warning,omitempty"`
-	// Made is the serial number of the certificate that a rotation before has put in force; ""
-	// where this one has, and where none is known.
+	// Made is the serial number of the certificate that an earlier rotation has put in force; ""
+	// where this one has, and where it is not known.
 	Made string `json:"made,omitempty"`
-	// Failures counts how often nothing came of replacing that certificate, this time included.
+	// Failures counts the failed attempts to replace that certificate, this one included.
 	Failures int `json:"failures,omitempty"`
 }
 
 // Concerns says that the certificate was the one to be replaced.
 func (o *Outcome) Concerns(certificate *x509.Certificate) bool {
-	return o.Previous == digest(certificate)
+	return o.Previous == enrollment.Digest(certificate)
 }
 
-// made is the serial number of the certificate that the last rotation with success has put in
-// force; "" where none is known.
+// made is the serial number of the certificate that the last successful rotation has put in force;
+// "" where it is not known.
 func (s *stored) made() string {
 	switch {
 	case s.Current != nil && s.Current.Step == StepRetire:
@@ -112,7 +102,7 @@ func (s *stored) made() string {
 	}
 }
 
-// outcome is that of a rotation that has come to nothing.
+// outcome is that of a failed rotation.
 func (c *record) outcome(before *stored) *Outcome {
 	outcome := &Outcome{
 		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, Subject: c.Subject, SubjectName: c.SubjectName,
@@ -153,4 +143,22 @@ func (r *Rotation) save(ctx context.Context, state *stored) error {
 		return fmt.Errorf("recording the rotation: %w", err)
 	}
 	return nil
+}
+
+// unreadableError says that the stored rotation cannot be read.
+type unreadableError struct{ err error }
+
+func (e *unreadableError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns what the user can do about it.
+func (e *unreadableError) Unwrap() error {
+	return &client.InputError{
+		Field: "rotation", Fault: fmt.Sprintf("has a stored state that cannot be read (%v), so that it is not known whether one is in progress", e.err),
+		Remedy: "give it up with: vault write <mount>/config force=rotation",
+	}
+}
+
+func isUnreadable(err error) bool {
+	var unreadable *unreadableError
+	return errors.As(err, &unreadable)
 }

@@ -1,10 +1,10 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package rotation replaces a mount's credential by a KSeF certificate whose key is made here and
-// never leaves. It has KSeF certify the key, stores the pair beside the credential in force, proves
-// it by a login, puts it in force and retires the one before. Every step is recorded before it is
-// taken, so that a rotation goes on from there whoever has died meanwhile.
+// Package rotation replaces a mount's credential with a KSeF certificate whose key is made here and
+// never leaves. It decides the next step: obtain the certificate, log in with it, put it in force,
+// revoke the one before. Each step is recorded before it is taken, so that a rotation continues
+// after a crash.
 package rotation
 
 import (
@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/enrollment"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -25,51 +25,48 @@ import (
 
 // Errors that Begin returns besides those of KSeF and storage.
 var (
-	// ErrInProgress says that a rotation has begun before and has not ended.
+	// ErrInProgress says that another rotation has not ended.
 	ErrInProgress = errors.New("a rotation is already in progress")
-	// ErrNotKSeFs says that the credential in force is not a certificate that KSeF has issued,
-	// where only such a one was to be renewed.
+	// ErrNotKSeFs says that an automatic renewal found a certificate that KSeF has not issued.
 	ErrNotKSeFs = errors.New("the certificate in force was not issued by KSeF")
 )
 
-// Credential is a certificate and its private key, both PEM.
-type Credential struct {
-	Certificate, PrivateKey string
+// Config is the mount's configuration as a rotation uses it.
+type Config interface {
+	// InForce returns the credential in force and KSeF under its sessions.
+	InForce(ctx context.Context) (InForce, error)
+	// PlanCredential plans the change that puts a certificate in force. It may be the one in force
+	// already.
+	PlanCredential(ctx context.Context, certificate, privateKey string) (Change, error)
 }
 
-// Current is the credential in force.
-type Current struct {
-	// Subject is as whom KSeF sees the signer: a type and an identifier.
-	Subject string
-	// Certificate is nil where a person signs outside of Vault.
+// InForce is the credential in force.
+type InForce struct {
+	// Certificate is nil where logins are signed externally.
 	Certificate *x509.Certificate
+	KSeF        Session
 }
 
-// Upstream is KSeF under a session of the credential in force.
-type Upstream interface {
-	// Ready makes sure that there is a session.
+// Session is KSeF under a session of the credential in force.
+type Session interface {
+	enrollment.API
+	// Signer returns as whom KSeF knows the signer: a type and an identifier.
+	Signer(ctx context.Context) (string, error)
+	// Ready logs in where there is no session.
 	Ready(ctx context.Context) error
 	// Subject is whose session it is.
 	Subject() string
-	CertificateLimits(ctx context.Context) (*client.CertificateLimits, error)
-	EnrollmentData(ctx context.Context) (*client.EnrollmentData, error)
-	Enroll(ctx context.Context, request client.EnrollmentRequest) (referenceNumber string, err error)
-	Enrollment(ctx context.Context, referenceNumber string) (*client.Enrollment, error)
-	RetrieveCertificate(ctx context.Context, serialNumber string) (*x509.Certificate, error)
-	QueryCertificates(ctx context.Context, query client.CertificateQuery) (*client.CertificatePage, error)
-	RevokeCertificate(ctx context.Context, serialNumber, reason string) error
-}
-
-// Mount is what a rotation asks of the mount whose credential it replaces.
-type Mount interface {
-	Current(ctx context.Context) (*Current, error)
-	Upstream(ctx context.Context) (Upstream, error)
-	// Prove logs in with a credential that is not in force.
-	Prove(ctx context.Context, credential Credential) error
-	// Switch puts a proven credential in force. It may be called again with the same one.
-	Switch(ctx context.Context, credential Credential) error
 	// Supersede ends the sessions of the credential before.
 	Supersede(ctx context.Context) error
+}
+
+// Change is a planned change of the configuration.
+type Change interface {
+	// Verify logs in with the planned credential.
+	Verify(ctx context.Context) error
+	// Commit puts the planned credential in force.
+	Commit(ctx context.Context) error
+	Close()
 }
 
 // Event is something that happened to a rotation.
@@ -93,7 +90,7 @@ const (
 // Options are what a Rotation works with.
 type Options struct {
 	Storage logical.Storage
-	Mount   Mount
+	Config  Config
 	// OnEvent is called for what happened; nil is allowed.
 	OnEvent func(Event)
 	// OnUnreadable is called where the stored rotation cannot be read; nil is allowed.
@@ -105,7 +102,7 @@ type Options struct {
 // goroutine of its own.
 type Rotation struct {
 	Options
-	// turn is held by whoever takes a step.
+	// lock is held while a step is taken.
 	lock *semaphore.Weighted
 
 	mu   sync.Mutex
@@ -128,22 +125,20 @@ func New(options Options) *Rotation {
 
 // Request says what to rotate to.
 type Request struct {
-	KeyType KeyType
-	// Name begins the certificate's name in KSeF. CheckName accepts it.
-	Name string
-	// Automatic renews a certificate that KSeF has issued, and nothing else.
+	enrollment.Request
+	// Automatic renews only a certificate that KSeF has issued.
 	Automatic bool
 }
 
-// Begin records a rotation and asks KSeF for the certificate. Where KSeF refuses, nothing is left
-// of it. Errors: ErrInProgress, ErrNotKSeFs, a *client.InputError where KSeF's limits or the signer
-// forbid it, a *LostReplyError where it is not known whether KSeF has got the request, what KSeF
-// answers, or a fault of storage.
+// Begin records a rotation and asks KSeF for the certificate. Where KSeF refuses, it leaves no
+// record. Errors: ErrInProgress, ErrNotKSeFs, a *client.InputError where KSeF's limits or the
+// signer forbid it, an *enrollment.LostReplyError, KSeF's error, or a fault of storage.
 func (r *Rotation) Begin(ctx context.Context, request Request) error {
-	if err := r.lock.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("waiting for the rotation in progress: %w", err)
+	release, err := r.Pause(ctx)
+	if err != nil {
+		return err
 	}
-	defer r.lock.Release(1)
+	defer release()
 	state, err := r.load(ctx)
 	if err != nil {
 		return err
@@ -152,7 +147,7 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 		return ErrInProgress
 	}
 	r.resume()
-	api, next, err := r.prepare(ctx, request)
+	ksef, next, err := r.prepare(ctx, request)
 	if err != nil {
 		return r.notBegun(ctx, state, next, err)
 	}
@@ -161,17 +156,17 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 		return err
 	}
 	r.OnEvent(Event{Kind: EventBegin, Name: next.Name, Automatic: next.Automatic})
-	return r.ask(ctx, api, state, false)
+	return r.ask(ctx, ksef, state, false)
 }
 
-// Advance takes the steps that can be taken now. next is when it wants to be called again, at the
-// latest; zero says that no rotation is in progress. The error is why the next step could not be
-// taken.
+// Advance takes the steps that can be taken now. next is when to call it again, at the latest; zero
+// where no rotation is in progress. The error is why the next step could not be taken.
 func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
-	if err := r.lock.Acquire(ctx, 1); err != nil {
-		return time.Now(), fmt.Errorf("waiting for the rotation in progress: %w", err)
+	release, err := r.Pause(ctx)
+	if err != nil {
+		return time.Now(), err
 	}
-	defer r.lock.Release(1)
+	defer release()
 	for {
 		state, err := r.load(ctx)
 		if err != nil {
@@ -185,12 +180,10 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 		}
 		before := state.Current.Step
 		wait, err := r.step(ctx, state)
-		var pause *pauseError
-		if errors.As(err, &pause) {
-			r.waitFor(wait, err)
-			continue
-		}
+		var unsettled *enrollment.UnsettledError
 		switch {
+		case errors.As(err, &unsettled):
+			r.waitFor(unsettled.Wait, err)
 		case err != nil && ctx.Err() != nil:
 			return time.Now(), err
 		case err != nil && state.Current != nil:
@@ -206,8 +199,8 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 	}
 }
 
-// Await carries the rotation in progress on until it has ended, has to wait after a failure, or ctx
-// ends. ended is false where it goes on later. The error is why it came to nothing.
+// Await advances the rotation in progress until it has ended, has to wait after a failure, or ctx
+// ends. ended is false where it is still in progress. The error is why it failed.
 func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
 	for {
 		next, err := r.Advance(ctx)
@@ -217,7 +210,7 @@ func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
 		case next.IsZero():
 			return true, err
 		case err != nil:
-			return false, nil //nolint:nilerr // State tells it
+			return false, nil //nolint:nilerr // State returns it
 		}
 		if deadline, bounded := ctx.Deadline(); bounded && next.After(deadline) {
 			return false, nil
@@ -228,17 +221,12 @@ func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
 	}
 }
 
-// pauseError is why a step waits without having failed.
-type pauseError struct{ text string }
-
-func (e *pauseError) Error() string { return e.text }
-
-// FailedError is how a rotation ended that somebody else has carried on.
+// FailedError says how a rotation ended that another caller advanced.
 type FailedError struct{ Text string }
 
 func (e *FailedError) Error() string { return e.Text }
 
-// lastError is why the last rotation came to nothing; nil where it did not.
+// lastError is why the last rotation failed; nil where it did not.
 func (r *Rotation) lastError(ctx context.Context) error {
 	state, err := r.load(ctx)
 	if err != nil {
@@ -248,20 +236,6 @@ func (r *Rotation) lastError(ctx context.Context) error {
 		return nil
 	}
 	return &FailedError{Text: state.Last.Error}
-}
-
-func (r *Rotation) step(ctx context.Context, state *stored) (wait time.Duration, err error) {
-	switch state.Current.Step {
-	case StepEnroll:
-		return r.search(ctx, state)
-	case StepAwait:
-		return r.await(ctx, state)
-	case StepProve:
-		return r.prove(ctx, state)
-	case StepRetire:
-		return 0, r.retire(ctx, state)
-	}
-	return 0, fmt.Errorf("the rotation in progress is at the step %q, which this plugin does not know", state.Current.Step)
 }
 
 // State is what can be shown of a rotation.
@@ -281,10 +255,10 @@ type State struct {
 	Err  error
 	// Last is how the rotation before ended; nil for none.
 	Last *Outcome
-	// Made is the serial number of the certificate that the last rotation with success has put in
-	// force; "" where none is known.
+	// Made is the serial number of the certificate that the last successful rotation has put in
+	// force; "" where it is not known.
 	Made string
-	// Unreadable is why it is not known whether one is in progress; nil where it is.
+	// Unreadable is why it is not known whether a rotation is in progress; nil where it is known.
 	Unreadable error
 }
 
@@ -315,33 +289,39 @@ func (r *Rotation) Pause(ctx context.Context) (release func(), err error) {
 	return func() { r.lock.Release(1) }, nil
 }
 
-// Abandon gives the rotation in progress up, and with it the new key unless that is in force
-// already. It is for whoever holds it. left says what is valid in KSeF and of no use.
+// ErrAbandoned is why a rotation ended that a write of config has given up.
+var ErrAbandoned = errors.New("the configuration was changed by force while the rotation was in progress")
+
+// Abandon gives up the rotation in progress, and with it the new key unless that is in force
+// already. The caller has paused the rotation. left says what stays in KSeF.
 func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	state, err := r.load(ctx)
 	if isUnreadable(err) {
-		return r.abandonUnreadable(ctx)
+		left = "The rotation whose state could not be read was given up. If KSeF has issued a certificate for it, that is of no use: revoke it there."
+		return left, r.save(ctx, &stored{Version: storedVersion, Last: &Outcome{At: time.Now().UTC(), Error: left}})
 	}
 	if err != nil || state.Current == nil {
 		return "", err
 	}
-	switch current := state.Current; {
-	case current.Step == StepRetire && current.PreviousSerial == "":
-		left = "The rotation was given up. Sessions of the credential before may still be open in KSeF, for 7 days at most."
-	case current.Step == StepRetire:
-		left = "The rotation was given up. The certificate before, " + current.PreviousSerial + ", has not been revoked: if KSeF has issued it, revoke it there."
-	case current.SerialNumber != "":
-		left = "The rotation was given up. Its certificate in KSeF, " + current.SerialNumber + ", is of no use: revoke it there."
-	default:
-		left = "The rotation was given up. If KSeF still issues the certificate \"" + current.Name + "\", it is of no use: revoke it there."
-	}
+	left = "The rotation was given up. " + state.Current.left()
 	return left, r.fail(ctx, state, fmt.Errorf("%w. %s", ErrAbandoned, left))
 }
 
-// ErrAbandoned is why a rotation ended that a write of config has given up.
-var ErrAbandoned = errors.New("the configuration was changed by force while the rotation was in progress")
+// left says what stays in KSeF of a rotation that is given up.
+func (c *record) left() string {
+	switch {
+	case c.Step == StepRetire && c.PreviousSerial == "":
+		return "Sessions of the credential before may still be open in KSeF, for 7 days at most."
+	case c.Step == StepRetire:
+		return "The certificate before, " + c.PreviousSerial + ", has not been revoked: if KSeF has issued it, revoke it there."
+	case c.SerialNumber != "":
+		return "Its certificate in KSeF, " + c.SerialNumber + ", is of no use: revoke it there."
+	default:
+		return "If KSeF still issues the certificate \"" + c.Name + "\", it is of no use: revoke it there."
+	}
+}
 
-// fail ends a rotation that can lead to nothing, and returns the cause.
+// fail ends a rotation that cannot succeed, and returns the cause.
 func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()

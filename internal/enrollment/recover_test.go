@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package rotation
+package enrollment
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 // pages is a KSeF that lists pages of certificates, whatever the filter.
 type pages struct {
-	Upstream
+	API
 	names [][]string
 	asked []client.CertificateQuery
 }

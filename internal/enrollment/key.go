@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package rotation
+package enrollment
 
 import (
 	"crypto"
@@ -55,6 +55,20 @@ func newKey(kind KeyType) (crypto.Signer, error) {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
 	return key, nil
+}
+
+// newKeyAndRequest returns a new key, PEM, and the PKCS#10 request for its certificate, DER.
+func newKeyAndRequest(kind KeyType, subject client.EnrollmentData) (privateKey string, csr []byte, err error) {
+	key, err := newKey(kind)
+	if err != nil {
+		return "", nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", nil, fmt.Errorf("encoding the new key: %w", err)
+	}
+	csr, err = newRequest(subject, key)
+	return encodePEM("PRIVATE KEY", der), csr, err
 }
 
 // newRequest makes the PKCS#10 request. It names exactly the subject that KSeF has given, in the

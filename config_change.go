@@ -1,0 +1,353 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"vault-plugin-secrets-ksef/internal/session"
+)
+
+// configRequest is what a write or delete of config asks for.
+type configRequest struct {
+	// apply returns the next configuration; nil deletes the current one.
+	apply func(current *config) (*config, error)
+	force consents
+	// verify has Verify log in.
+	verify     bool
+	mountPoint string
+}
+
+// configChange is a planned change of the configuration, by a write, a delete or a rotation. Until
+// Close no other change is made, and no token is issued that the change could strand.
+type configChange struct {
+	backend *backend
+	// current is nil where there is no configuration that can be read, and next for a delete.
+	current, next *config
+	// previous and built are the connections of current and next.
+	previous, built *connection
+	// unchanged says that there was nothing to delete.
+	unchanged bool
+	// rotated says that next differs from current in a certificate that the engine has made.
+	rotated bool
+	// abandon says that the rotation in progress is given up.
+	abandon    bool
+	verify     bool
+	mountPoint string
+
+	// unproven is why Verify has proven nothing; "" for a proof.
+	unproven string
+	warnings []string
+	closers  []func()
+}
+
+// changeConfig plans, verifies and commits a change of the configuration.
+func (b *backend) changeConfig(ctx context.Context, request configRequest) (*configChange, error) {
+	change, err := b.planConfig(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	defer change.Close()
+	if err := change.Verify(ctx); err != nil {
+		return nil, err
+	}
+	return change, change.Commit(ctx)
+}
+
+// planConfig plans what a write or delete of config asks for. It refuses what needs a consent that
+// the request does not give. The caller calls Close.
+func (b *backend) planConfig(ctx context.Context, request configRequest) (*configChange, error) {
+	change := &configChange{backend: b, verify: request.verify, mountPoint: request.mountPoint}
+	if err := change.plan(ctx, request); err != nil {
+		change.Close()
+		return nil, err
+	}
+	return change, nil
+}
+
+func (c *configChange) plan(ctx context.Context, request configRequest) error {
+	resume, err := c.backend.rotation.Pause(ctx)
+	if err != nil {
+		return err
+	}
+	c.onClose(resume)
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	// A configuration that cannot be read is replaced as a whole; its sessions are lost.
+	var unreadable *unreadableConfigError
+	current, readErr := readConfig(ctx, c.backend.storage)
+	if readErr != nil && !errors.As(readErr, &unreadable) {
+		return readErr
+	}
+	c.current = current
+	switch {
+	case request.apply != nil:
+		if c.next, err = request.apply(current); err != nil {
+			return errors.Join(err, readErr)
+		}
+	case unreadable != nil:
+		if err := guardUnreadable(unreadable, request.force); err != nil {
+			return err
+		}
+	case current == nil:
+		c.unchanged = true
+		return nil
+	}
+	if err := c.guard(ctx, request.force); err != nil || c.next == nil {
+		return err
+	}
+	// A request that only gives a rotation up changes nothing that a login could prove.
+	if c.abandon && c.current != nil && !replaces(c.current, c.next) {
+		c.verify = false
+	}
+	return c.connect(ctx)
+}
+
+// planCredential plans the change by which a rotation puts a certificate in force that the engine
+// has made. The caller calls Close.
+func (b *backend) planCredential(ctx context.Context, certificate, privateKey string) (*configChange, error) {
+	change := &configChange{backend: b, rotated: true}
+	if err := change.planCredential(ctx, certificate, privateKey); err != nil {
+		change.Close()
+		return nil, err
+	}
+	return change, nil
+}
+
+func (c *configChange) planCredential(ctx context.Context, certificate, privateKey string) (err error) {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	if c.current, err = readConfig(ctx, c.backend.storage); err != nil {
+		return err
+	}
+	if c.current == nil {
+		return errNotConfigured
+	}
+	next := *c.current
+	next.Certificate, next.PrivateKey = certificate, privateKey
+	cred, err := next.credential()
+	if err != nil {
+		return err
+	}
+	next.SubjectIdentifierType, next.CertificateMade = cred.Identity.SubjectIdentifierType(), true
+	c.next, c.previous = &next, c.backend.connection.get()
+	c.built, err = c.backend.build(&next)
+	return err
+}
+
+// lock keeps other changes out, and connections from being built.
+func (c *configChange) lock(ctx context.Context) error {
+	if err := c.backend.connection.lock.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for the configuration: %w", err)
+	}
+	c.onClose(func() { c.backend.connection.lock.Release(1) })
+	return nil
+}
+
+// connect builds the connection of next. Logins that prove it and are not kept are ended by the
+// connection that stays in force.
+func (c *configChange) connect(ctx context.Context) (err error) {
+	c.previous = c.backend.connection.get()
+	if c.previous != nil {
+		c.previous.sessions.SaveUnstored(ctx)
+	}
+	if c.built, err = c.backend.build(c.next); err != nil {
+		return err
+	}
+	c.onClose(func() {
+		if c.previous != nil && c.backend.connection.get() == c.previous {
+			c.previous.sessions.TakeUnstored(context.WithoutCancel(ctx), c.built.sessions)
+		}
+	})
+	return nil
+}
+
+func (c *configChange) onClose(do func()) { c.closers = append(c.closers, do) }
+
+// Close releases what the plan has locked.
+func (c *configChange) Close() {
+	for _, do := range slices.Backward(c.closers) {
+		do()
+	}
+	c.closers = nil
+}
+
+func (c *configChange) warn(warning string) {
+	if warning != "" {
+		c.warnings = append(c.warnings, warning)
+	}
+}
+
+// Verify proves that next works: by a login, or by a refresh where only other settings change. It
+// sends nothing else.
+func (c *configChange) Verify(ctx context.Context) (err error) {
+	switch {
+	case c.next == nil:
+		return nil
+	case c.rotated:
+		return c.built.sessions.Prove(ctx, c.next.Context)
+	case !c.verify:
+		c.unproven = "The configuration was stored without logging in to KSeF; the first token will show whether it works."
+		return nil
+	}
+	if c.unproven, err = c.built.prove(ctx, c.current); err != nil {
+		return notStored(err)
+	}
+	return nil
+}
+
+// notStored distinguishes what does not work from what could not be found out.
+func notStored(err error) error {
+	if saysNothing(err) {
+		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
+	}
+	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
+}
+
+// prove logs in, or refreshes the session that there is. unproven says why nothing was proven; ""
+// for a proof.
+func (c *connection) prove(ctx context.Context, before *config) (unproven string, err error) {
+	if err := c.proveAddress(ctx); err != nil {
+		return "", err
+	}
+	known, err := c.sessions.Known(ctx, c.config.Context)
+	external := c.config.signing() == signingExternal
+	switch {
+	case err != nil:
+		return "", err
+	case external && known == nil:
+		return notLoggedIn, nil
+	case external, before != nil && !replaces(before, c.config) && (known == nil || !known.External):
+		return verified(before, c.config, c.sessions.Verify(ctx, c.config.Context))
+	}
+	// An external login does not prove the certificate.
+	return "", c.sessions.Login(ctx, c.config.Context)
+}
+
+// verified accepts addresses from which an external login cannot be used: only once they are stored
+// can another be signed for them.
+func verified(before, next *config, err error) (unproven string, failed error) {
+	var refused *session.AddressError
+	if !errors.As(err, &refused) || !refused.External || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
+		return "", err
+	}
+	return "The configuration was stored unproven: " + err.Error(), nil
+}
+
+// replaces says that sessions of the configuration before are of no use to next.
+func replaces(before, next *config) bool {
+	return before != nil && before.fingerprint() != next.fingerprint()
+}
+
+// Commit stores the change and puts it in force. Where it fails, the configuration before stays.
+func (c *configChange) Commit(ctx context.Context) error {
+	if c.unchanged {
+		return nil
+	}
+	if err := c.store(ctx); err != nil {
+		return errors.Join(err, c.discard(ctx))
+	}
+	switch b := c.backend; {
+	case c.next == nil:
+		c.endSessions(ctx, true)
+		b.connection.replace(nil)
+	case c.rotated:
+		b.connection.replace(c.built)
+		if c.previous != nil {
+			// Requests in progress continue under the new credential.
+			c.previous.sessions.ReplaceWith(c.built.sessions)
+		}
+		b.ledger.Retry()
+	default:
+		c.putInForce(ctx)
+	}
+	return nil
+}
+
+// store registers the schedule with Vault, gives up the rotation and writes the configuration.
+func (c *configChange) store(ctx context.Context) error {
+	b := c.backend
+	if !c.rotated {
+		if err := b.schedule(ctx, c.current, c.next, c.mountPoint); err != nil {
+			return err
+		}
+	}
+	if c.abandon {
+		left, err := b.rotation.Abandon(ctx)
+		if err != nil {
+			return err
+		}
+		c.warn(left)
+	}
+	if c.next != nil {
+		return c.next.store(ctx, b.storage)
+	}
+	if err := b.storage.Delete(ctx, configKey); err != nil {
+		return fmt.Errorf("deleting the configuration: %w", err)
+	}
+	return nil
+}
+
+// discard ends the login that has proven a configuration which is not stored after all. A rotation
+// uses its login with the next attempt.
+func (c *configChange) discard(ctx context.Context) error {
+	if c.built == nil || c.rotated || (c.current != nil && !replaces(c.current, c.next)) {
+		return nil
+	}
+	return c.built.sessions.End(ctx, false)
+}
+
+// putInForce ends the sessions of another signer or API, and replaces the connection.
+func (c *configChange) putInForce(ctx context.Context) {
+	b := c.backend
+	if replaces(c.current, c.next) {
+		c.endSessions(ctx, c.current.api() != c.next.api())
+	}
+	if err := c.built.sessions.Save(ctx, c.next.Context); err != nil {
+		c.warn(fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
+	}
+	b.connection.replace(c.built)
+	if err := b.limiters.OpenOwn(ctx, c.next.URL, c.next.Context); err != nil {
+		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
+	}
+	b.ledger.Retry()
+	b.maintenance.Wake()
+	b.logConfigured(c.current, c.next, c.unproven)
+	if c.next.signing() == signingCertificate && c.unproven == "" {
+		// An external login of the same subject is no longer needed.
+		c.warnOfOpen(c.built.sessions.Supersede(ctx))
+	}
+	c.warn(c.unproven)
+	c.warn(b.notices.FreshWarning())
+}
+
+// endSessions ends the sessions of current, also where its connection is not in memory; with all
+// set, whatever is open in its KSeF.
+func (c *configChange) endSessions(ctx context.Context, all bool) {
+	if c.current == nil {
+		return
+	}
+	connected := c.backend.connection.get()
+	if connected == nil || connected.config.fingerprint() != c.current.fingerprint() {
+		built, err := c.backend.build(c.current)
+		if err != nil {
+			c.warnOfOpen(err)
+			return
+		}
+		connected = built
+	}
+	c.warnOfOpen(connected.sessions.End(ctx, all))
+}
+
+// warnOfOpen warns of sessions that could not be ended; err is nil where all were.
+func (c *configChange) warnOfOpen(err error) {
+	if err != nil {
+		c.warn(fmt.Sprintf("A session that the engine no longer uses may still be open in KSeF until it ends by itself, after 7 days at most: %v", err))
+	}
+}

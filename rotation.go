@@ -1,0 +1,123 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/rotation"
+)
+
+// rotationConfig is the configuration as a rotation of its credential uses it.
+type rotationConfig struct{ *backend }
+
+// InForce implements rotation.Config.
+func (r rotationConfig) InForce(ctx context.Context) (rotation.InForce, error) {
+	connected, err := r.connect(ctx)
+	if err != nil {
+		return rotation.InForce{}, err
+	}
+	cred, err := connected.config.credential()
+	if err != nil {
+		return rotation.InForce{}, err
+	}
+	wait := ratelimit.Wait{AtMost: authMaxWait}
+	ksef := &rotationSession{upstream: connected.upstream(r.backend, connected.config.Context, wait), backend: r.backend, connected: connected}
+	if cred == nil {
+		return rotation.InForce{KSeF: ksef}, nil
+	}
+	ksef.signer = cred.Identity.Subject()
+	return rotation.InForce{Certificate: cred.Certificate, KSeF: ksef}, nil
+}
+
+// PlanCredential implements rotation.Config.
+func (r rotationConfig) PlanCredential(ctx context.Context, certificate, privateKey string) (rotation.Change, error) {
+	change, err := r.planCredential(ctx, certificate, privateKey)
+	if err != nil {
+		return nil, err
+	}
+	return change, nil
+}
+
+// rotationSession implements rotation.Session.
+type rotationSession struct {
+	upstream
+	backend   *backend
+	connected *connection
+	// signer is the subject of the configured certificate; "" with external signing.
+	signer string
+}
+
+// Signer returns the subject of the certificate, or that of the external login.
+func (s *rotationSession) Signer(ctx context.Context) (string, error) {
+	if s.signer != "" {
+		return s.signer, nil
+	}
+	taxpayer := s.connected.config.Context
+	known, err := s.connected.sessions.Known(ctx, taxpayer)
+	if err != nil {
+		return "", err
+	}
+	if known == nil {
+		if err := s.backend.undecidedLogin(ctx, taxpayer); err != nil {
+			return "", err
+		}
+	}
+	if known == nil || known.Subject == "" {
+		return "", &client.InputError{
+			Field: "login", Fault: "has not been made in " + taxpayer.String() + " with a signature that carries its certificate",
+			Remedy: "have a person sign the answer of login/begin, certificate included, and bring it to login/complete",
+		}
+	}
+	return known.Subject, nil
+}
+
+// Supersede ends the sessions of the credential before.
+func (s *rotationSession) Supersede(ctx context.Context) error {
+	return s.connected.sessions.Supersede(ctx)
+}
+
+// rotate begins a rotation, or joins the one in progress, and advances it until it has ended or has
+// to wait: then maintenance continues it, and status shows why it waits. joined says that one was
+// in progress. The error is why it failed.
+func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined bool, err error) {
+	err = b.rotation.Begin(ctx, request)
+	var lost *enrollment.LostReplyError
+	joined = errors.Is(err, rotation.ErrInProgress)
+	if err != nil && !joined && !errors.As(err, &lost) {
+		return false, err
+	}
+	if joined {
+		b.rotation.RetryNow()
+	}
+	defer b.maintenance.Wake()
+	ctx, cancel := context.WithTimeout(ctx, longStep)
+	defer cancel()
+	_, err = b.rotation.Await(ctx)
+	return joined, err
+}
+
+func (b *backend) onRotationEvent(event rotation.Event) {
+	fields := []any{"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired}
+	metadata := []string{
+		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
+		"automatic", fmt.Sprint(event.Automatic),
+	}
+	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
+		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, event.Err)
+	}
+	if event.Err != nil {
+		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
+		b.Logger().Error(event.Kind, fields...)
+	} else {
+		b.Logger().Info(event.Kind, fields...)
+	}
+	b.sendBackgroundEvent(event.Kind, "config/rotate-root", metadata...)
+}
