@@ -49,7 +49,7 @@ type record struct {
 	Step      Step      `json:"step"`
 	Began     time.Time `json:"began"`
 	Automatic bool      `json:"automatic,omitempty"`
-	// Enrollment is the new certificate. Its fields lie among the record's.
+	// Enrollment is the new certificate. Its fields are stored among the record's.
 	enrollment.Enrollment
 	// PreviousSerial and PreviousDigest identify the certificate before; empty where there was none.
 	PreviousSerial string `json:"previous_serial,omitempty"`
