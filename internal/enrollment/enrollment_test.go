@@ -60,7 +60,8 @@ func TestPrepare(t *testing.T) {
 	})
 	t.Run("name_is_unique", func(t *testing.T) {
 		ksef := enrollmenttest.New()
-		require.NotEqual(t, prepared(t, ksef).Name, prepared(t, ksef).Name)
+		first, second := prepared(t, ksef), prepared(t, ksef)
+		require.NotEqual(t, first.Name, second.Name)
 	})
 }
 
@@ -137,7 +138,7 @@ func TestRecover(t *testing.T) {
 		require.NoError(t, one.Ask(t.Context(), ksef))
 		serial, err := one.Recover(t.Context(), ksef)
 		require.NoError(t, err)
-		require.Equal(t, ksef.Active(), []string{serial})
+		require.Equal(t, []string{serial}, ksef.Active())
 	})
 	within("waits_until_it_is_settled", time.Minute, func(t *testing.T, ksef *K, one *E) {
 		_, err := one.Recover(t.Context(), ksef)
@@ -187,7 +188,7 @@ func TestAwait(t *testing.T) {
 		ksef, one := asked(t)
 		serial, err := one.Await(t.Context(), ksef)
 		require.NoError(t, err)
-		require.Equal(t, ksef.Active(), []string{serial})
+		require.Equal(t, []string{serial}, ksef.Active())
 	})
 	t.Run("pending", func(t *testing.T) {
 		ksef, one := asked(t)
@@ -221,7 +222,7 @@ func TestFetch(t *testing.T) {
 		ksef := enrollmenttest.New()
 		one, err := fetch(t, ksef)
 		require.NoError(t, err)
-		require.Equal(t, ksef.Active(), []string{one.SerialNumber})
+		require.Equal(t, []string{one.SerialNumber}, ksef.Active())
 		require.Contains(t, one.Certificate, "BEGIN CERTIFICATE")
 	})
 	t.Run("another_subjects_is_revoked", func(t *testing.T) {
