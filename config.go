@@ -5,12 +5,18 @@ package ksef
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -139,4 +145,41 @@ func environmentOf(url string) string {
 		}
 	}
 	return ""
+}
+
+// api identifies the KSeF that config leads to: its address, and the authorities that config trusts
+// besides the system's own. Whoever may change either could lead requests elsewhere.
+func (c *config) api() string {
+	if c.CACertificate == "" {
+		return c.URL
+	}
+	return c.URL + " with " + fieldCACertificate + " " + authoritiesDigest(c.CACertificate)
+}
+
+// authoritiesDigest depends on the certificates alone, not on how their PEM is laid out.
+func authoritiesDigest(text string) string {
+	digest := sha256.New()
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		sum := sha256.Sum256(block.Bytes)
+		digest.Write(sum[:])
+	}
+	return hex.EncodeToString(digest.Sum(nil)[:16])
+}
+
+// certificateRequest is what the engine asks KSeF for.
+func (c *config) certificateRequest() (rotation.Request, error) {
+	kind, err := enrollment.ParseKeyType(fieldKeyType, string(c.KeyType))
+	if err != nil {
+		return rotation.Request{}, err
+	}
+	name, err := c.fillCertificateName()
+	if err != nil {
+		return rotation.Request{}, err
+	}
+	return rotation.Request{Request: enrollment.Request{KeyType: kind, Name: name}}, enrollment.CheckName(fieldCertificateName, name)
+}
+
+func (c *config) fillCertificateName() (string, error) {
+	name, err := description.FillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
+	return strings.TrimSpace(name), err
 }

@@ -6,12 +6,16 @@ package ksef
 import (
 	"context"
 	"maps"
+	"net/http"
 	"strings"
+	"time"
 
+	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rights"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -167,6 +171,100 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	response := &logical.Response{}
 	fields.AddWarnings(response, change.warnings...)
 	return response, nil
+}
+
+func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	stored, err := readConfig(ctx, req.Storage)
+	if err != nil || stored == nil {
+		return nil, err
+	}
+	response := &logical.Response{Data: stored.toResponse()}
+	stored.addTokensNotice(response.Data, time.Now())
+	if err := b.warnOfUnmount(ctx, response); err != nil {
+		return nil, err
+	}
+	return response, b.addSigning(ctx, stored, response, response.Data)
+}
+
+func configSchema() map[int][]framework.Response {
+	fields := withRenewalFields(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
+		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},
+		"ca_certificate":          {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
+		"certificate":             {Type: framework.TypeString, Description: "PEM certificate of the signing credential, followed by its chain, without text between them."},
+		"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
+		"request_timeout":         {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
+		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
+		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
+		fieldAllowedIPs:           {Type: framework.TypeStringSlice, Description: "IPv4 addresses from which KSeF accepts the engine's sessions, as given; empty for all."},
+		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
+	}))
+	maps.Copy(fields, configComputed())
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+}
+
+// configComputed are the fields that a read of config answers and nobody writes.
+func configComputed() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
+		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
+		"signer_identifier":         {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
+		"signer_name":               {Type: framework.TypeString, Description: "Common name in the certificate."},
+		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number in hexadecimal, as KSeF writes it."},
+		"certificate_not_after":     {Type: framework.TypeTime, Description: "When the certificate expires."},
+		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until the certificate expires; negative once it has."},
+		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
+		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
+		fieldTokensNotice:           tokensNoticeField(),
+		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
+	}
+}
+
+// The fields that say how a KSeF certificate is asked for. config keeps them, config/rotate-root
+// may deviate for once.
+const (
+	fieldKeyType         = "certificate_key_type"
+	fieldCertificateName = "certificate_name"
+	fieldRenewBefore     = "certificate_renew_before"
+)
+
+func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	fields[fieldRenewBefore] = &framework.FieldSchema{
+		Type:        framework.TypeDurationSecond,
+		Default:     defaultRenewBefore.String(),
+		Description: "How long before its end a certificate that KSeF has issued is renewed by the engine itself: 1 to 365 days, spread by a tenth; 0 never renews. Default: 720h.",
+	}
+	automatedrotationutil.AddAutomatedRotationFieldsWithGroup(fields, "Vault Enterprise")
+	for field, description := range rotationDescriptions() {
+		fields[field].Description = description
+	}
+	return withRequestFields(fields, string(enrollment.KeyP256), defaultCertificateName)
+}
+
+// rotationDescriptions stand in for those of the SDK, which speak of a database's user.
+func rotationDescriptions() map[string]string {
+	return map[string]string{
+		"rotation_period":            "How often Vault's rotation manager rotates the certificate, as config/rotate-root does. Give this or rotation_schedule. Needs Vault Enterprise. Default: 0, never.",
+		"rotation_schedule":          "When Vault's rotation manager rotates the certificate: minute, hour, day, month and weekday in cron's form, in UTC, such as 0 3 1 * *. Give this or rotation_period. Needs Vault Enterprise. Default: none.",
+		"rotation_window":            "How long after a moment of rotation_schedule the rotation may begin. Give it with rotation_schedule. Default: 0, without a bound.",
+		"rotation_policy":            "Name of the policy by which Vault's rotation manager repeats rotations that fail. Default: Vault's own.",
+		"disable_automated_rotation": "Take the rotation back from Vault's rotation manager; rotation_period and rotation_schedule are kept. Default: false.",
+	}
+}
+
+// withRequestFields are those that also config/rotate-root takes.
+func withRequestFields(fields map[string]*framework.FieldSchema, defaultKeyType, defaultName string) map[string]*framework.FieldSchema {
+	fields[fieldKeyType] = &framework.FieldSchema{
+		Type:          framework.TypeString,
+		AllowedValues: []any{string(enrollment.KeyP256), string(enrollment.KeyRSA2048)},
+		Description:   "Kind of key that the engine makes for a KSeF certificate: ec-p256 or rsa-2048. Default: " + defaultKeyType + ".",
+	}
+	fields[fieldCertificateName] = &framework.FieldSchema{
+		Type: framework.TypeString,
+		Description: "Template of the certificate's name in KSeF: text, and {{.NIP}}, that of the default context, with the functions of a role's description. " +
+			"The engine adds a mark of its own. Default: " + defaultName + ".",
+	}
+	return fields
 }
 
 const helpConfig = `

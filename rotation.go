@@ -7,12 +7,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
+
+	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	sdkrotation "github.com/hashicorp/vault/sdk/rotation"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // rotationConfig is the configuration as a rotation of its credential uses it.
@@ -120,4 +127,61 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 		b.Logger().Info(event.Kind, fields...)
 	}
 	b.sendBackgroundEvent(event.Kind, "config/rotate-root", metadata...)
+}
+
+// schedule registers the configuration's rotation with Vault's rotation manager, which Vault
+// Enterprise has, or takes it back.
+func (b *backend) schedule(ctx context.Context, before, next *config, mountPoint string) error {
+	switch {
+	case next != nil && !next.DisableAutomatedRotation && next.ShouldRegisterRotationJob():
+		_, err := b.System().RegisterRotationJob(ctx, &sdkrotation.RotationJobConfigureRequest{
+			MountPoint: mountPoint, ReqPath: "config",
+			RotationSchedule: next.RotationSchedule, RotationWindow: next.RotationWindow,
+			RotationPeriod: next.RotationPeriod, RotationPolicy: next.RotationPolicy,
+		})
+		if err != nil {
+			return refuseSchedule(err)
+		}
+	case before != nil && before.ShouldRegisterRotationJob():
+		err := b.System().DeregisterRotationJob(ctx, &sdkrotation.RotationJobDeregisterRequest{MountPoint: mountPoint, ReqPath: "config"})
+		if err != nil {
+			return fmt.Errorf("taking the rotation back from Vault's rotation manager: %w", err)
+		}
+	}
+	return nil
+}
+
+// refuseSchedule reads Vault's answer. Only its text comes across from Vault's process; an older
+// Vault does not know the question.
+func refuseSchedule(err error) error {
+	if strings.Contains(err.Error(), automatedrotationutil.ErrRotationManagerUnsupported.Error()) || status.Code(err) == codes.Unimplemented {
+		return &client.InputError{
+			Field: "rotation_period", Fault: "and rotation_schedule need the rotation manager of a current Vault Enterprise, which this Vault does not have",
+			Remedy: "use " + fieldRenewBefore + ", which works everywhere",
+		}
+	}
+	return fmt.Errorf("registering the rotation with Vault's rotation manager: %w", err)
+}
+
+// rotateCredential is Vault's rotation manager calling.
+func (b *backend) rotateCredential(ctx context.Context, _ *logical.Request) error {
+	stored, err := readConfig(ctx, b.storage)
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		return errNotConfigured
+	}
+	request, err := stored.certificateRequest()
+	if err != nil {
+		return err
+	}
+	if _, err := b.rotate(ctx, request); err != nil {
+		return err
+	}
+	state, err := b.rotation.State(ctx)
+	if err == nil && state.Step != "" {
+		err = rotation.ErrInProgress
+	}
+	return err
 }

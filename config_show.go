@@ -6,9 +6,7 @@ package ksef
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
-	"net/http"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/credential"
@@ -16,22 +14,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
-
-func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	stored, err := readConfig(ctx, req.Storage)
-	if err != nil || stored == nil {
-		return nil, err
-	}
-	response := &logical.Response{Data: stored.toResponse()}
-	stored.addTokensNotice(response.Data, time.Now())
-	if err := b.warnOfUnmount(ctx, response); err != nil {
-		return nil, err
-	}
-	return response, b.addSigning(ctx, stored, response, response.Data)
-}
 
 // addSigning warns of the end of what logins are signed with, and shows among the configuration the
 // end of a login that only a person can repeat.
@@ -169,38 +153,4 @@ func (c *config) rotationTrouble(state *rotation.State, cred *credential.Credent
 
 func daysLeft(end, now time.Time) int64 {
 	return int64(math.Floor(end.Sub(now).Hours() / 24))
-}
-
-func configSchema() map[int][]framework.Response {
-	fields := withRenewalFields(fields.WithTaxpayer(map[string]*framework.FieldSchema{
-		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
-		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},
-		"ca_certificate":          {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
-		"certificate":             {Type: framework.TypeString, Description: "PEM certificate of the signing credential, followed by its chain, without text between them."},
-		"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
-		"request_timeout":         {Type: framework.TypeInt64, Description: "Bound of one request to KSeF, in seconds."},
-		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
-		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
-		fieldAllowedIPs:           {Type: framework.TypeStringSlice, Description: "IPv4 addresses from which KSeF accepts the engine's sessions, as given; empty for all."},
-		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
-	}))
-	maps.Copy(fields, configComputed())
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
-}
-
-// configComputed are the fields that a read of config answers and nobody writes.
-func configComputed() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
-		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
-		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
-		"signer_identifier":         {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
-		"signer_name":               {Type: framework.TypeString, Description: "Common name in the certificate."},
-		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number in hexadecimal, as KSeF writes it."},
-		"certificate_not_after":     {Type: framework.TypeTime, Description: "When the certificate expires."},
-		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until the certificate expires; negative once it has."},
-		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
-		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
-		fieldTokensNotice:           tokensNoticeField(),
-		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
-	}
 }

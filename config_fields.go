@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -13,7 +14,11 @@ import (
 	"vault-plugin-secrets-ksef/internal/enrollment"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
+	sdkrotation "github.com/hashicorp/vault/sdk/rotation"
 )
+
+const fieldCACertificate = "ca_certificate"
 
 // Bounds of request_timeout and activation_timeout. Vault gives a request 90 seconds; what is left
 // over is for the login and for KSeF's limits.
@@ -22,6 +27,15 @@ const (
 	maxRequestTimeout    = 60 * time.Second
 	maxActivationTimeout = 60 * time.Second
 )
+
+// Bounds of certificate_renew_before besides 0: KSeF's certificates live for two years.
+const (
+	minRenewBefore = 24 * time.Hour
+	maxRenewBefore = 365 * 24 * time.Hour
+)
+
+// defaultCertificateName is the template of a certificate's name in KSeF.
+const defaultCertificateName = "Vault {{.NIP}}"
 
 // defaultConfig holds the defaults of all fields that have one.
 func defaultConfig() config {
@@ -277,4 +291,73 @@ func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 		return client.ParseInternalID(internalID.(string))
 	}
 	return client.ContextIdentifier{}, nil
+}
+
+// bindCredential refuses to let the stored credential sign for another KSeF than it was given for.
+// Whoever changes the API without having the key could otherwise relay its logins.
+func bindCredential(current, next *config, data *framework.FieldData, given writtenCredential) error {
+	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.hasKey() {
+		return nil
+	}
+	field := fieldCACertificate
+	if current.URL != next.URL {
+		field = "url"
+		if _, named := data.GetOk("environment"); named {
+			field = "environment"
+		}
+	}
+	return &client.InputError{
+		Field: field, Fault: "leads to another KSeF than the stored credential was given for",
+		Remedy: "give certificate and private_key, or pkcs12, in the same write; force and verify change nothing about that",
+	}
+}
+
+func applyRenewal(next *config, data *framework.FieldData) error {
+	if raw, given := data.GetOk(fieldRenewBefore); given {
+		next.RenewBefore = time.Duration(raw.(int)) * time.Second
+		if next.RenewBefore != 0 && (next.RenewBefore < minRenewBefore || next.RenewBefore > maxRenewBefore) {
+			return &client.InputError{Field: fieldRenewBefore, Fault: "is out of range", Remedy: "give 24h to 8760h, or 0 to never renew"}
+		}
+	}
+	if raw, given := data.GetOk(fieldKeyType); given {
+		next.KeyType = enrollment.KeyType(raw.(string))
+	}
+	if raw, given := data.GetOk(fieldCertificateName); given {
+		next.CertificateName = raw.(string)
+	}
+	if _, err := next.certificateRequest(); err != nil {
+		return err
+	}
+	if err := checkSchedule(data); err != nil {
+		return err
+	}
+	err := next.ParseAutomatedRotationFields(data)
+	if err == nil && next.RotationPeriod != 0 && next.RotationSchedule != "" {
+		err = automatedrotationutil.ErrRotationMutuallyExclusiveFields
+	}
+	if err != nil {
+		return &client.InputError{
+			Field: "rotation_period, rotation_schedule, rotation_window", Fault: err.Error(),
+			Remedy: "give rotation_period, or rotation_schedule with rotation_window, and 0 or \"\" for what was there before",
+		}
+	}
+	return nil
+}
+
+// checkSchedule is done before the SDK's own check, whose error quotes the value.
+func checkSchedule(data *framework.FieldData) error {
+	text, given := data.GetOk("rotation_schedule")
+	if !given || text == "" {
+		return nil
+	}
+	schedule := text.(string)
+	// The parser panics at a time zone alone; Vault takes every schedule for UTC, whatever its
+	// zone.
+	if strings.HasPrefix(schedule, "TZ=") || strings.HasPrefix(schedule, "CRON_TZ=") {
+		return &client.InputError{Field: "rotation_schedule", Fault: "names a time zone", Remedy: "leave it out; Vault's rotation manager goes by UTC"}
+	}
+	if _, err := sdkrotation.DefaultScheduler.Parse(schedule); err != nil {
+		return &client.InputError{Field: "rotation_schedule", Fault: "is not in cron's form", Remedy: "give minute, hour, day, month and weekday, such as 0 3 1 * *"}
+	}
+	return nil
 }
