@@ -96,8 +96,13 @@ type projection struct {
 }
 
 func (w *windows) project(now time.Time) *projection {
-	p := &projection{limits: w.limits, from: later(now, w.blocked), sent: make([]time.Time, 0, len(w.sent)+w.inFlight)}
-	for _, s := range w.sent {
+	counting := 0 // older requests fill no window
+	for _, x := range w.limits.windows() {
+		counting = max(counting, x.limit)
+	}
+	recent := w.sent[max(0, len(w.sent)-counting):]
+	p := &projection{limits: w.limits, from: later(now, w.blocked), sent: make([]time.Time, 0, len(recent)+w.inFlight)}
+	for _, s := range recent {
 		p.sent = append(p.sent, s.at)
 	}
 	for range w.inFlight {
