@@ -15,8 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// askVault sends one request to Vault as a program without Vault's client does, and prints the
-// status, the headers and the body: ask-vault METHOD path [body]
+// askVault sends one request without Vault's client, and prints the status, the headers and the
+// body: ask-vault METHOD path [body]
 func askVault(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: ask-vault METHOD path [body]")

@@ -11,16 +11,16 @@ import (
 	"syscall"
 )
 
-// kill ends Vault without a warning. Its plugin's processes stay behind.
+// kill kills Vault. Its plugin processes remain.
 func (s *server) kill() error {
 	if err := s.process.Process.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("killing vault: %w", err)
 	}
-	_ = s.process.Wait() // says that it was killed
+	_ = s.process.Wait() // reports the kill
 	return nil
 }
 
-// restart takes up the storage after kill.
+// restart starts Vault on the same storage after kill.
 func (s *server) restart(ctx context.Context) error {
 	if err := s.start(); err != nil {
 		return err

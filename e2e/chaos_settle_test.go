@@ -20,29 +20,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// settleLimit is more than the longest pause that the engine makes after a failure, 4 minutes.
+// settleLimit is more than the engine's longest pause after a failure, 4 minutes.
 const settleLimit = 5 * time.Minute
 
-// settle brings to an end what was begun: the leases that were to end, those that Vault has stored
-// and nobody received, and what the engine does by itself.
+// settle completes what was begun: the leases that were to end, those that Vault has stored and no
+// caller has received, and the engine's own work.
 func (c *chaos) settle(ctx context.Context, t *testing.T) {
 	t.Helper()
-	_, ending := c.crowd.sorted()
+	_, ending := c.workload.byFate()
 	require.NoError(t, c.revokeAll(ctx, leaseIDs(ending)))
-	strangers := without(c.leases(ctx, t), c.crowd.leases)
+	strangers := without(c.leases(ctx, t), c.workload.leases)
 	require.NoError(t, c.revokeAll(ctx, strangers))
-	c.log(t, "%d leases ended; %d leases that Vault had stored and nobody received", len(ending), len(strangers))
+	c.log(t, "%d leases ended; %d leases that Vault had stored and no caller received", len(ending), len(strangers))
 
-	require.NoError(t, waitFor(ctx, settleLimit, "all revocations to be through", func() error {
+	require.NoError(t, waitFor(ctx, settleLimit, "all revocations to complete", func() error {
 		status, err := c.status(ctx)
 		if err == nil && status.Revoking > 0 {
 			err = fmt.Errorf("status shows %+v", status)
 		}
 		return err
 	}))
-	c.log(t, "all revocations are through")
-	require.NoError(t, waitFor(ctx, settleLimit, "tokens that nobody knows to be found and revoked", func() error {
-		kept, _ := c.crowd.sorted()
+	c.log(t, "all revocations are complete")
+	require.NoError(t, waitFor(ctx, settleLimit, "unknown tokens to be found and revoked", func() error {
+		kept, _ := c.workload.byFate()
 		unknown := without(c.alive(), references(kept))
 		for _, reference := range c.listed(ctx, t) {
 			unknown = without(unknown, map[string]bool{reference: true})
@@ -54,15 +54,15 @@ func (c *chaos) settle(ctx context.Context, t *testing.T) {
 	}))
 }
 
-// mustHaveLostNothing compares KSeF, Vault, the callers and the ledger.
-func (c *chaos) mustHaveLostNothing(ctx context.Context, t *testing.T) {
+// requireNothingLost compares KSeF, Vault, the callers and the ledger.
+func (c *chaos) requireNothingLost(ctx context.Context, t *testing.T) {
 	t.Helper()
-	kept, ending := c.crowd.sorted()
+	kept, ending := c.workload.byFate()
 	require.Equal(t, chaosLeases, len(kept)+len(ending))
 	require.NotEmpty(t, kept)
 	require.NotEmpty(t, ending)
 	alive := c.alive()
-	require.ElementsMatch(t, leaseIDs(kept), c.leases(ctx, t), "the leases that live in Vault are those that were kept")
+	require.ElementsMatch(t, leaseIDs(kept), c.leases(ctx, t), "the live leases in Vault are those that were kept")
 	for _, lease := range kept {
 		require.Contains(t, alive, lease.reference, "a live lease's token lives")
 	}
@@ -70,13 +70,13 @@ func (c *chaos) mustHaveLostNothing(ctx context.Context, t *testing.T) {
 		require.NotContains(t, alive, lease.reference, "an ended lease's token is dead")
 	}
 	leaseless := without(alive, references(kept))
-	require.Subset(t, c.listed(ctx, t), leaseless, "a token whose lease Vault has lost stands in the ledger")
+	require.Subset(t, c.listed(ctx, t), leaseless, "a token whose lease Vault has lost is in the ledger")
 	c.log(t, "%d tokens alive: %d with a lease, %d whose lease Vault has lost", len(alive), len(kept), len(leaseless))
 }
 
-// mustAgreeWithKSeF has the engine hold its ledger against KSeF's list: it finds no token of its
-// own that it did not know. What it is still searching for may die meanwhile.
-func (c *chaos) mustAgreeWithKSeF(ctx context.Context, t *testing.T) {
+// requireAgreement reconciles the ledger with KSeF: it must know all of its tokens. Tokens that it
+// is recovering may still be revoked.
+func (c *chaos) requireAgreement(ctx context.Context, t *testing.T) {
 	t.Helper()
 	require.NoError(t, waitFor(ctx, settleLimit, "the ledger to agree with KSeF's list", func() error {
 		alive := len(c.alive())
@@ -93,10 +93,10 @@ func (c *chaos) mustAgreeWithKSeF(ctx context.Context, t *testing.T) {
 	}))
 }
 
-// mustEnd ends what is left, as an operator would, and unmounts the engine.
-func (c *chaos) mustEnd(ctx context.Context, t *testing.T) {
+// requireEnd ends what is left, as an operator would, and disables the mount.
+func (c *chaos) requireEnd(ctx context.Context, t *testing.T) {
 	t.Helper()
-	kept, _ := c.crowd.sorted()
+	kept, _ := c.workload.byFate()
 	leaseless := without(c.alive(), references(kept))
 	require.NoError(t, c.revokeAll(ctx, leaseIDs(kept)))
 	require.NoError(t, eachOf(ctx, leaseless, "the token to be deleted", func(reference string) error {
@@ -111,7 +111,7 @@ func (c *chaos) mustEnd(ctx context.Context, t *testing.T) {
 	c.log(t, "nothing is left")
 }
 
-// revokeAll has Vault revoke leases until it says that they are gone.
+// revokeAll has Vault revoke leases until they are gone.
 func (c *chaos) revokeAll(ctx context.Context, leaseIDs []string) error {
 	return eachOf(ctx, leaseIDs, "the lease to end", func(leaseID string) error {
 		return c.vault.Sys().RevokeWithOptionsWithContext(ctx, &api.RevokeOptions{LeaseID: leaseID, Sync: true})
@@ -130,7 +130,7 @@ func eachOf(ctx context.Context, names []string, what string, action func(string
 	return group.Wait()
 }
 
-// leases are what Vault holds.
+// leases returns the leases in Vault.
 func (c *chaos) leases(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	prefix := path.Join(chaosMount, "creds/invoices")
@@ -143,7 +143,7 @@ func (c *chaos) leases(ctx context.Context, t *testing.T) []string {
 	return names
 }
 
-// listed are the tokens of which the engine has records.
+// listed returns the tokens in the ledger.
 func (c *chaos) listed(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	listed, err := c.vault.Logical().ListWithContext(ctx, chaosMount+"/tokens")
@@ -162,7 +162,7 @@ func keys(listed *api.Secret) []string {
 	return names
 }
 
-// alive are the tokens that KSeF would let log in, now or soon.
+// alive returns the tokens that KSeF accepts, now or soon.
 func (c *chaos) alive() []string {
 	var alive []string
 	for _, token := range c.ksef.State().Tokens {
@@ -173,7 +173,7 @@ func (c *chaos) alive() []string {
 	return alive
 }
 
-// mountStatus is what status counts of tokens.
+// mountStatus is the part of status that counts tokens.
 type mountStatus struct {
 	Issuing    int `json:"tokens_issuing"`
 	Live       int `json:"tokens_live"`
@@ -197,7 +197,7 @@ func (c *chaos) status(ctx context.Context) (*mountStatus, error) {
 	return &status, json.Unmarshal(encoded, &status)
 }
 
-func leaseIDs(leases []*held) []string {
+func leaseIDs(leases []*issuedLease) []string {
 	ids := make([]string, 0, len(leases))
 	for _, lease := range leases {
 		ids = append(ids, lease.leaseID)
@@ -205,15 +205,15 @@ func leaseIDs(leases []*held) []string {
 	return ids
 }
 
-func references(leases []*held) map[string]*held {
-	byReference := make(map[string]*held, len(leases))
+func references(leases []*issuedLease) map[string]*issuedLease {
+	byReference := make(map[string]*issuedLease, len(leases))
 	for _, lease := range leases {
 		byReference[lease.reference] = lease
 	}
 	return byReference
 }
 
-// without leaves out the names that are keys of known.
+// without returns the names that are no keys of known.
 func without[V any](names []string, known map[string]V) []string {
 	var left []string
 	for _, name := range names {

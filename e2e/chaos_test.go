@@ -36,24 +36,23 @@ const (
 	chaosLimit = 12 * time.Minute
 )
 
-// TestNoTokenIsLostInChaos issues 200 leases on a real Vault while KSeF fails and processes die.
-// When all has settled, the tokens that live in KSeF are those of the leases that live in Vault,
-// besides those whose lease Vault itself has lost: they stand in the ledger. KSEF_CHAOS_SEED
-// repeats a run's choices.
-func TestNoTokenIsLostInChaos(t *testing.T) {
+// TestChaosLosesNoToken issues 200 leases on a real Vault while KSeF fails and processes are
+// killed. In the end the live tokens in KSeF are those of the live leases in Vault, and of leases
+// that Vault itself has lost: these are in the ledger. KSEF_CHAOS_SEED repeats a run's choices.
+func TestChaosLosesNoToken(t *testing.T) {
 	t.Parallel()
 	seed := chaosSeed(t)
 	ctx, cancel := context.WithTimeout(t.Context(), chaosLimit)
 	defer cancel()
 	c := startChaos(t)
 
-	disorder, order := context.WithCancel(ctx)
-	defer order()
-	var spoiling, busy errgroup.Group
-	spoiling.Go(func() error { return c.saboteur.spoil(disorder, dice(seed, 0)) })
+	faulty, stopFaults := context.WithCancel(ctx)
+	defer stopFaults()
+	var injecting, busy errgroup.Group
+	injecting.Go(func() error { return c.faults.injectFaults(faulty, dice(seed, 0)) })
 	busy.Go(func() error {
 		defer c.log(t, "all kills are done")
-		return c.saboteur.raid(ctx, dice(seed, 1), pluginKills, vaultKills)
+		return c.faults.killProcesses(ctx, dice(seed, 1), pluginKills, vaultKills)
 	})
 	for number := range chaosLeases {
 		busy.Go(func() error {
@@ -63,47 +62,47 @@ func TestNoTokenIsLostInChaos(t *testing.T) {
 					return err
 				}
 			}
-			return c.crowd.one(ctx, dice)
+			return c.workload.run(ctx, dice)
 		})
 	}
 	require.NoError(t, busy.Wait())
-	c.log(t, "all leases are issued, and what was to become of them is in progress")
-	order()
-	require.NoError(t, spoiling.Wait())
+	c.log(t, "all leases are issued, and their ends are in progress")
+	stopFaults()
+	require.NoError(t, injecting.Wait())
 	c.ksef.ClearFaults()
 
 	c.settle(ctx, t)
-	c.mustAgreeWithKSeF(ctx, t)
-	c.mustHaveLostNothing(ctx, t)
+	c.requireAgreement(ctx, t)
+	c.requireNothingLost(ctx, t)
 	c.report(t)
-	c.mustHaveKeptTheLimits(t)
-	c.mustEnd(ctx, t)
+	c.requireLimitsKept(t)
+	c.requireEnd(ctx, t)
 }
 
-// chaos is the scene.
+// chaos is a run.
 type chaos struct {
 	began    time.Time
 	vault    *server
 	ksef     *simulator.Simulator
 	traffic  *traffic
-	crowd    *crowd
-	saboteur *saboteur
+	workload *workload
+	faults   *faultInjector
 }
 
 const chaosMount = "ksef"
 
 func startChaos(t *testing.T) *chaos {
 	t.Helper()
-	// Every crash costs what the budget had reserved ahead, so that KSeF's own limits would make
-	// the run take hours.
+	// Every crash uses up what the limiter had reserved, so with KSeF's own limits the run would
+	// take hours.
 	ksef, err := simulator.New(simulator.Options{Limits: simulator.Limits{
 		Context: simulator.Windows{PerSecond: chaosPerSecond, PerMinute: 600, PerHour: 5000},
 	}})
 	require.NoError(t, err)
-	secrets, trap, traffic := &secrets{}, &ambush{}, &traffic{}
-	handler := secrets.noting(trap.around(traffic.watching(ksef.Handler())))
+	secrets, killer, traffic := &secrets{}, &killer{}, &traffic{}
+	handler := secrets.middleware(killer.middleware(traffic.middleware(ksef.Handler())))
 	listener := httptest.NewServer(underContract(t, handler, func(err error) {
-		// A spoiled answer is not as the contract says. Requests always are.
+		// A response with a fault violates the contract. Requests never do.
 		var disagreement *contract.Disagreement
 		if !errors.As(err, &disagreement) || disagreement.Status == 0 {
 			t.Errorf("the request is not as KSeF's OpenAPI says: %v", err)
@@ -118,8 +117,8 @@ func startChaos(t *testing.T) *chaos {
 	})
 	require.NoError(t, err)
 	return &chaos{
-		began: time.Now(), vault: vault, ksef: ksef, traffic: traffic, crowd: newCrowd(vault, chaosMount),
-		saboteur: &saboteur{vault: vault, ksef: ksef, ambush: trap, traffic: traffic, mount: chaosMount},
+		began: time.Now(), vault: vault, ksef: ksef, traffic: traffic, workload: newWorkload(vault, chaosMount),
+		faults: &faultInjector{vault: vault, ksef: ksef, killer: killer, traffic: traffic, mount: chaosMount},
 	}
 }
 
@@ -135,28 +134,28 @@ func chaosSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// dice are one goroutine's own.
+// dice returns the random source of one goroutine.
 func dice(seed, number uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, number)) }
 
-// report shows what the run was like.
+// report logs what the run was like.
 func (c *chaos) report(t *testing.T) {
 	t.Helper()
-	c.crowd.mu.Lock()
-	defer c.crowd.mu.Unlock()
-	c.log(t, "%d leases; requests for a token by status (0: no answer): %v, of which the engine itself refused %d; plugins that outlived their Vault: %d",
-		len(c.crowd.leases), c.crowd.answers, c.crowd.exhausted, c.saboteur.orphans)
+	c.workload.mu.Lock()
+	defer c.workload.mu.Unlock()
+	c.log(t, "%d leases; requests for a token by status (0: no response): %v, of which the engine itself refused %d; plugins that ran on without their Vault: %d",
+		len(c.workload.leases), c.workload.responses, c.workload.exhausted, c.faults.orphans)
 	for endpoint, counts := range c.ksef.State().Requests {
 		c.log(t, "%s: %v", endpoint, counts)
 	}
 }
 
-// log says when something happened.
+// log adds the time since the beginning.
 func (c *chaos) log(t *testing.T, format string, arguments ...any) {
 	t.Helper()
 	t.Logf("after %3.f s: "+format, append([]any{time.Since(c.began).Seconds()}, arguments...)...)
 }
 
-func (c *chaos) mustHaveKeptTheLimits(t *testing.T) {
+func (c *chaos) requireLimitsKept(t *testing.T) {
 	t.Helper()
 	require.Empty(t, c.traffic.overruns(), "KSeF has refused requests beyond its limits")
 	require.Equal(t, chaosPerSecond, c.traffic.fullestSecond(), "the limits were used to the full")

@@ -5,8 +5,8 @@
 
 // Package e2e runs scripts against a real Vault with the real plugin process.
 //
-// Each script has a Vault and a KSeF of its own on loopback. VAULT_BIN names the Vault, and bin/ at
-// the top of the repository holds the plugin and the simulator's program: make test sees to both.
+// Each script has a Vault and a KSeF of its own on loopback. VAULT_BIN names the Vault; bin/ at the
+// top of the repository has the programs of the plugin and the simulator. make test provides both.
 package e2e
 
 import (
@@ -24,18 +24,18 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "scripts", "")
 }
 
-// TestAcceptance is the main job from the outside. It runs against the simulator, or against the
-// KSeF that KSEF_URL names: its TEST environment accepts certificates that anybody has made.
+// TestAcceptance issues and revokes a token. It runs against the simulator, or against the KSeF
+// that KSEF_URL names: its TEST environment accepts self-made certificates.
 func TestAcceptance(t *testing.T) {
 	runScripts(t, "acceptance", os.Getenv("KSEF_URL"))
 }
 
-// runScripts runs the scripts of a folder, each with a Vault of its own, and with a simulator of
-// its own unless there is a KSeF to talk to.
-func runScripts(t *testing.T, folder, ksefURL string) {
+// runScripts runs the scripts of a directory, each with a Vault of its own, and with a simulator of
+// its own unless KSEF_URL is set.
+func runScripts(t *testing.T, dir, ksefURL string) {
 	programs := findPrograms(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 folder,
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
@@ -60,7 +60,7 @@ func runScripts(t *testing.T, folder, ksefURL string) {
 	})
 }
 
-// condition knows where nothing may be missing: [ci].
+// condition is [ci], where nothing may be missing.
 func condition(name string) (bool, error) {
 	if name != "ci" {
 		return false, fmt.Errorf("the condition %q is not known", name)
@@ -68,10 +68,10 @@ func condition(name string) (bool, error) {
 	return os.Getenv("CI") != "", nil
 }
 
-// programs are the files that a script's PATH and Vault's plugin folder need.
+// programs are the files for a script's PATH and Vault's plugin directory.
 type programs struct {
-	vault, folder string
-	// plugins is Vault's plugin folder.
+	vault, dir string
+	// plugins is Vault's plugin directory.
 	plugins string
 }
 
@@ -79,8 +79,8 @@ func findPrograms(t *testing.T) programs {
 	t.Helper()
 	vault := os.Getenv("VAULT_BIN")
 	require.NotEmpty(t, vault, "VAULT_BIN must name the vault to test with: run make test")
-	folder, err := filepath.Abs(filepath.Join("..", "bin"))
+	dir, err := filepath.Abs(filepath.Join("..", "bin"))
 	require.NoError(t, err)
-	require.FileExists(t, filepath.Join(folder, "vault-plugin-secrets-ksef"), "run make build first")
-	return programs{vault: vault, folder: folder, plugins: folder}
+	require.FileExists(t, filepath.Join(dir, "vault-plugin-secrets-ksef"), "run make build first")
+	return programs{vault: vault, dir: dir, plugins: dir}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFieldsQuoteNoSecret gives each field of each path a private key in forms that it cannot have.
-// Vault's log at TRACE, its audit log and its answers must not show a line of it.
+// TestFieldsQuoteNoSecret gives each field of each path a private key in invalid forms. Vault's log
+// at TRACE, its audit log and its responses must not show a line of it.
 func TestFieldsQuoteNoSecret(t *testing.T) {
 	t.Parallel()
 	secrets := &secrets{}
@@ -46,8 +46,8 @@ func TestFieldsQuoteNoSecret(t *testing.T) {
 			}
 		}
 	}
-	// What a read carries stands in its address, which Vault's client quotes in its errors and
-	// Vault in its audit log.
+	// The fields of a read are in its address, which Vault's client quotes in its errors and Vault
+	// in its audit log.
 	_, asked := testCertificate(t)
 	line := strings.Split(asked, "\n")[1]
 	for _, path := range []string{"tokens", token} {
@@ -61,12 +61,12 @@ func TestFieldsQuoteNoSecret(t *testing.T) {
 			}
 		}
 	}
-	log, err := os.ReadFile(filepath.Join(s.folder, "vault.log"))
+	log, err := os.ReadFile(filepath.Join(s.dir, "vault.log"))
 	require.NoError(t, err)
 	require.NotContains(t, string(log), line)
 }
 
-// fieldsOf asks a path for its fields with one that it does not have.
+// fieldsOf learns the fields of a path from the refusal of an unknown one.
 func (s *server) fieldsOf(t *testing.T, path string) []string {
 	t.Helper()
 	_, err := s.Logical().WriteWithContext(t.Context(), "ksef/"+path, map[string]any{"zzz": "1"})

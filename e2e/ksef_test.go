@@ -31,7 +31,7 @@ func startKSeF(t *testing.T, secrets *secrets, options simulator.Options) (ksef 
 	return ksef, server.URL + "/v2"
 }
 
-// startKSeFOfScript starts one for a script, which may control it.
+// startKSeFOfScript starts a simulator for a script, which may control it.
 func startKSeFOfScript(t *testing.T, env *testscript.Env, secrets *secrets) (url string) {
 	_, server := serveKSeF(t, secrets, simulator.Options{})
 	env.Defer(server.Close)
@@ -39,39 +39,39 @@ func startKSeFOfScript(t *testing.T, env *testscript.Env, secrets *secrets) (url
 	return server.URL + "/v2"
 }
 
-// serveKSeF holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its
-// folder, and notes every secret that the simulator hands out.
+// serveKSeF checks all exchanges against KSeF's OpenAPI document in the directory that
+// KSEF_CONTRACTS names, and records every secret that the simulator returns.
 func serveKSeF(t *testing.T, secrets *secrets, options simulator.Options) (*simulator.Simulator, *httptest.Server) {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
-	return ksef, httptest.NewServer(underContract(t, secrets.noting(ksef.Handler()), func(err error) {
+	return ksef, httptest.NewServer(underContract(t, secrets.middleware(ksef.Handler()), func(err error) {
 		if !isFailure(err) {
 			t.Errorf("the exchange is not as KSeF's OpenAPI says: %v", err)
 		}
 	}))
 }
 
-// isFailure says that an answer is a redirect or a failure, which no contract documents: the
-// simulator gives one where a script asks for it, and at no other time.
+// isFailure reports whether a response is a redirect or a failure, which no contract documents: the
+// simulator returns those for faults alone.
 func isFailure(err error) bool {
 	var disagreement *contract.Disagreement
 	return errors.As(err, &disagreement) && (disagreement.Status >= 500 || disagreement.Status/100 == 3)
 }
 
-// underContract holds what passes against KSeF's OpenAPI document where KSEF_CONTRACTS names its
-// folder.
+// underContract checks all exchanges against KSeF's OpenAPI document in the directory that
+// KSEF_CONTRACTS names.
 func underContract(t *testing.T, next http.Handler, report func(error)) http.Handler {
-	folder := os.Getenv("KSEF_CONTRACTS")
-	if folder == "" {
+	dir := os.Getenv("KSEF_CONTRACTS")
+	if dir == "" {
 		return next
 	}
-	document, err := contract.Load(folder)
+	document, err := contract.Load(dir)
 	require.NoError(t, err)
 	return document.Middleware(next, report)
 }
 
-// control calls the simulator's control endpoints: control METHOD path [body]. The answer is the
-// standard output of the next commands.
+// control calls the simulator's control endpoints: control METHOD path [body]. The response is the
+// standard output for the next commands.
 func control(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: control METHOD path [body]")
@@ -94,9 +94,9 @@ func callControl(ts *testscript.TestScript, method, path, body string) []byte {
 	return answer
 }
 
-// awaitKSeF waits until what the simulator holds matches a regular expression, or no longer does
-// where negated: await-ksef REGEXP. It waits longer than the longest pause that the engine makes
-// after a failure, 4 minutes.
+// awaitKSeF waits until the simulator's state matches a regular expression, or no longer does if
+// negated: await-ksef REGEXP. It waits longer than the engine's longest pause after a failure, 4
+// minutes.
 func awaitKSeF(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: await-ksef REGEXP")

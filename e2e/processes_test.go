@@ -13,11 +13,11 @@ import (
 	"strconv"
 )
 
-// process is one that runs now.
+// process is a running process.
 type process struct{ pid, parent int }
 
-// processesOf finds the processes that run a program, as Linux shows them under /proc. One that
-// ends meanwhile is left out.
+// processesOf finds the processes of a program under Linux's /proc, without those that end during
+// the search.
 func processesOf(program string) []process {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is well formed
 	var found []process
@@ -32,25 +32,25 @@ func processesOf(program string) []process {
 	return found
 }
 
-// readProcess reads "pid (name) state parent ...", where the name may hold anything.
-func readProcess(folder string) (process, error) {
-	pid, err := strconv.Atoi(filepath.Base(folder))
+// readProcess reads "pid (name) state parent ...", where the name may contain anything.
+func readProcess(dir string) (process, error) {
+	pid, err := strconv.Atoi(filepath.Base(dir))
 	if err != nil {
 		return process{}, err
 	}
-	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return process{}, err
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {
-		return process{}, fmt.Errorf("%s/stat is not understood: %q", folder, stat)
+		return process{}, fmt.Errorf("%s/stat is not understood: %q", dir, stat)
 	}
 	parent, err := strconv.Atoi(string(fields[1]))
 	return process{pid: pid, parent: parent}, err
 }
 
-// childrenOf narrows processes down to those that one process has started.
+// childrenOf returns those processes that the parent has started.
 func childrenOf(parent int, among []process) []process {
 	var children []process
 	for _, one := range among {

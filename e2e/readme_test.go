@@ -20,8 +20,7 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// TestReadme does what the README's quick start says, word for word, on a Vault that knows nothing
-// of the plugin yet.
+// TestReadme runs the README's quick start, word for word, on a Vault without the plugin.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	blocks := readmeBlocks(t, "Quick start")
@@ -29,8 +28,8 @@ func TestReadme(t *testing.T) {
 	runReadme(t, blocks, "stdout 'login accepted'", "stdout 'login refused: 450'")
 }
 
-// TestReadmeInProduction does what the README says for production, after the plugin has been
-// registered and mounted as the quick start says. The simulator stands for production.
+// TestReadmeInProduction runs the README's section on production, after the plugin has been
+// registered and mounted as in the quick start. The simulator stands for production.
 func TestReadmeInProduction(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("xmlsec1"); err != nil && os.Getenv("CI") == "" {
@@ -47,7 +46,7 @@ func TestReadmeInProduction(t *testing.T) {
 	runReadme(t, blocks, "stdout 'status +active'", "stdout 'status +done'", "stdout 'certificate_issuer +CN=TEST CCK KSeF'", "stdout 'signing +certificate'")
 }
 
-// readmeBlocks are the commands of a section of the README.
+// readmeBlocks returns the commands of a section of the README.
 func readmeBlocks(t *testing.T, section string) []string {
 	t.Helper()
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
@@ -85,7 +84,7 @@ func runReadme(t *testing.T, blocks []string, expected ...string) {
 	})
 }
 
-// writeScript makes the line of testscript that runs the shell, and those that look at its output.
+// writeScript returns the lines of testscript that run the shell and check its output.
 func writeScript(t *testing.T, script, checkout string, expected []string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "readme.txtar")
@@ -94,8 +93,7 @@ func writeScript(t *testing.T, script, checkout string, expected []string) strin
 	return path
 }
 
-// copyTree copies what git knows of the repository, so that the commands can build and leave files
-// without touching it.
+// copyTree copies the files in git, so that the commands can build and leave files.
 func copyTree(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("..")

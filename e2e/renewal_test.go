@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestACertificateIsRenewedByItself has KSeF give out certificates that are good for a minute and a
-// half, on a Vault that has no rotation manager.
-func TestACertificateIsRenewedByItself(t *testing.T) {
+// TestRenewal issues certificates that are valid for a minute and a half, on a Vault without a
+// rotation manager.
+func TestRenewal(t *testing.T) {
 	t.Parallel()
 	const lifetime = 90 * time.Second
 	secrets := &secrets{}
@@ -49,7 +49,7 @@ func TestACertificateIsRenewedByItself(t *testing.T) {
 	require.NotEqual(t, serial, second.Data["certificate_serial_number"])
 }
 
-// lastRotation is how status says that the last rotation has ended.
+// lastRotation matches the status of a completed rotation.
 func lastRotation(ctx context.Context, vault *server) (map[string]any, error) {
 	status, err := vault.Logical().ReadWithContext(ctx, "ksef/status")
 	if err != nil {

@@ -14,9 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVaultsClientDoesNotRepeatWhatCostsTheHour uses Vault's client with the retries that it makes
-// unless told otherwise.
-func TestVaultsClientDoesNotRepeatWhatCostsTheHour(t *testing.T) {
+// TestVaultClientDoesNotRepeat uses Vault's client with its default retries.
+func TestVaultClientDoesNotRepeat(t *testing.T) {
 	t.Parallel()
 	const retries = 2
 	secrets := &secrets{}

@@ -20,11 +20,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// omitted is the value of a field that a document does not have.
+// omitted marks a field that is not in the document.
 type omitted struct{}
 
-// configValues are the values of each field of config that can be written, besides those that unset
-// it. What belongs together is in the tests of the engine itself.
+// configValues are the values of each writable field of config, besides those that unset it.
+// Combinations are in the engine's own tests.
 func configValues(ksefURL, certificate, key string) map[string][]any {
 	return map[string][]any{
 		"environment": nil, "internal_id": nil, "ca_certificate": nil,
@@ -87,7 +87,7 @@ func TestRoundTrip(t *testing.T) {
 				}
 			}
 			if document["url"] == nil || document["url"] == "" {
-				delete(document, "url") // the mount has one, which goes with its credential
+				delete(document, "url") // the mount has one, together with its credential
 			}
 			vault.requireRoundTrip(t, ksef, path, document)
 		})
@@ -115,7 +115,7 @@ func (s *server) requireRoundTrip(t *rapid.T, ksef *simulator.Simulator, path st
 	}
 	write(document)
 	first := s.read(t, path)
-	write(first.Data) // proves what the first write may not have
+	write(first.Data) // logs in, unlike the first write
 	logins := ksef.State().Requests["POST /auth/xades-signature"]
 	require.Subset(t, first.Warnings, write(first.Data), "no warning that a read does not have")
 	require.Equal(t, first.Data, s.read(t, path).Data)
@@ -131,7 +131,7 @@ func (s *server) read(t *rapid.T, path string) *api.Secret {
 	return answer
 }
 
-// writtenFields asks Vault for the fields of a path's write, but for those that are read only.
+// writtenFields asks Vault for the fields that a write to the path uses.
 func (s *server) writtenFields(t *testing.T, path string) []string {
 	t.Helper()
 	help, err := s.HelpWithContext(t.Context(), path)

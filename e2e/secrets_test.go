@@ -15,14 +15,14 @@ import (
 	"sync"
 )
 
-// secrets are all tokens and JWTs that a simulator has handed out.
+// secrets are all tokens and JWTs that a simulator has returned.
 type secrets struct {
 	mu  sync.Mutex
 	all []string
 }
 
-// noting remembers what stands in each answer's fields named token.
-func (s *secrets) noting(next http.Handler) http.Handler {
+// middleware records all fields named token in responses.
+func (s *secrets) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		copied := &copyingWriter{ResponseWriter: w}
 		next.ServeHTTP(copied, r)
@@ -37,7 +37,7 @@ func (s *secrets) noting(next http.Handler) http.Handler {
 	})
 }
 
-// brokenToken finds a KSeF token, or the beginning of one, in an answer that was cut off.
+// brokenToken finds a KSeF token, or its beginning, in a truncated response.
 var brokenToken = regexp.MustCompile(`[0-9A-Z-]{36}\|[A-Za-z]+-[0-9-]+\|[0-9a-f]{16,}`)
 
 func (s *secrets) add(secret string) {
@@ -64,8 +64,8 @@ func (s *secrets) collect(value any) {
 
 var privateKey = regexp.MustCompile(`(?s)-----BEGIN[A-Z ]* PRIVATE KEY-----(.*?)-----END`)
 
-// mustNotBeIn searches files for the secrets, and for private keys.
-func (s *secrets) mustNotBeIn(t interface{ Fatal(args ...any) }, files ...string) {
+// requireAbsent searches files for the secrets, and for private keys.
+func (s *secrets) requireAbsent(t interface{ Fatal(args ...any) }, files ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, file := range files {

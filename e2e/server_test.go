@@ -20,25 +20,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// server is a Vault as in production: its storage lies on disk, and it is initialized and unsealed.
+// server is a Vault as in production: with storage on disk, initialized and unsealed.
 type server struct {
 	*api.Client
-	program, folder, address string
-	// plugin is the server's own copy of the plugin, so that its processes can be told from all
-	// others.
+	program, dir, address string
+	// plugin is the server's own copy of the plugin, to tell its processes from others.
 	plugin    string
 	unsealKey string
 	log       *os.File
 	process   *exec.Cmd
 }
 
-// startServer starts a Vault with an audit log and the plugin in its catalogue. At the end of the
-// test its logs are searched for secrets.
+// startServer starts a Vault with an audit log and the plugin in its catalogue. When the test ends,
+// its logs are searched for secrets.
 func startServer(t *testing.T, secrets *secrets) *server {
 	t.Helper()
 	programs := findPrograms(t)
-	s := &server{program: programs.vault, folder: t.TempDir()}
-	s.plugin = filepath.Join(s.folder, "plugins", "vault-plugin-secrets-ksef")
+	s := &server{program: programs.vault, dir: t.TempDir()}
+	s.plugin = filepath.Join(s.dir, "plugins", "vault-plugin-secrets-ksef")
 	content, err := os.ReadFile(filepath.Join(programs.plugins, filepath.Base(s.plugin)))
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Dir(s.plugin), 0o755))
@@ -48,14 +47,14 @@ func startServer(t *testing.T, secrets *secrets) *server {
 	t.Cleanup(func() {
 		s.end()
 		for _, log := range []string{"vault.log", "audit.log"} {
-			require.FileExists(t, filepath.Join(s.folder, log))
-			secrets.mustNotBeIn(t, filepath.Join(s.folder, log))
+			require.FileExists(t, filepath.Join(s.dir, log))
+			secrets.requireAbsent(t, filepath.Join(s.dir, log))
 		}
 	})
 	require.NoError(t, s.initialize(t.Context()))
 	require.NoError(t, s.unseal(t.Context()))
 	require.NoError(t, s.Sys().EnableAuditWithOptionsWithContext(t.Context(), "file", &api.EnableAuditOptions{
-		Type: "file", Options: map[string]string{"file_path": filepath.Join(s.folder, "audit.log")},
+		Type: "file", Options: map[string]string{"file_path": filepath.Join(s.dir, "audit.log")},
 	}))
 	sum, err := checksum(s.plugin)
 	require.NoError(t, err)
@@ -72,7 +71,7 @@ func (s *server) configure(t *testing.T) {
 	cluster, err := freeAddress()
 	require.NoError(t, err)
 	s.address = "http://" + address
-	storage := filepath.Join(s.folder, "raft")
+	storage := filepath.Join(s.dir, "raft")
 	require.NoError(t, os.Mkdir(storage, 0o700))
 	config := fmt.Sprintf(`
 storage "raft" {
@@ -90,8 +89,8 @@ plugin_directory = %q
 disable_mlock    = true
 log_level        = "trace"
 %s`, storage, address, s.address, cluster, filepath.Dir(s.plugin), auditByAPI)
-	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "vault.hcl"), []byte(config), 0o600))
-	s.log, err = os.Create(filepath.Join(s.folder, "vault.log"))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "vault.hcl"), []byte(config), 0o600))
+	s.log, err = os.Create(filepath.Join(s.dir, "vault.log"))
 	require.NoError(t, err)
 
 	clientConfig := api.DefaultConfig()
@@ -101,9 +100,9 @@ log_level        = "trace"
 }
 
 func (s *server) start() error {
-	s.process = exec.Command(s.program, "server", "-config="+filepath.Join(s.folder, "vault.hcl")) //nolint:noctx // ended by kill and end
+	s.process = exec.Command(s.program, "server", "-config="+filepath.Join(s.dir, "vault.hcl")) //nolint:noctx // ended by kill and end
 	s.process.Stdout, s.process.Stderr = s.log, s.log
-	s.process.Env = []string{"HOME=" + s.folder, "PATH=" + os.Getenv("PATH")}
+	s.process.Env = []string{"HOME=" + s.dir, "PATH=" + os.Getenv("PATH")}
 	if err := s.process.Start(); err != nil {
 		return fmt.Errorf("starting vault: %w", err)
 	}
@@ -142,7 +141,7 @@ func (s *server) end() {
 	_ = s.log.Close()
 }
 
-// enable mounts the engine and leads it to a KSeF.
+// enable mounts the engine and configures it for a KSeF.
 func (s *server) enable(t *testing.T, mount, ksefURL string, settings map[string]any) {
 	t.Helper()
 	require.NoError(t, s.Sys().MountWithContext(t.Context(), mount, &api.MountInput{Type: filepath.Base(s.plugin)}))
@@ -155,15 +154,15 @@ func (s *server) enable(t *testing.T, mount, ksefURL string, settings map[string
 	require.NoError(t, err)
 }
 
-// testNIP is a taxpayer's number with a right checksum.
+// testNIP is a NIP with a valid checksum.
 const testNIP = "5265877635"
 
-// testCertificate has the simulator's program make a seal of the taxpayer.
+// testCertificate makes a seal of the taxpayer with the simulator's program.
 func testCertificate(t *testing.T) (certificate, key string) {
 	t.Helper()
-	folder := t.TempDir()
-	certificateFile, keyFile := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
-	program := filepath.Join(findPrograms(t).folder, "ksef-simulator")
+	dir := t.TempDir()
+	certificateFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	program := filepath.Join(findPrograms(t).dir, "ksef-simulator")
 	output, err := exec.CommandContext(t.Context(), program, "certificate", "--nip", testNIP, "--key", "ec",
 		"--out-cert", certificateFile, "--out-key", keyFile).CombinedOutput()
 	require.NoError(t, err, "%s", output)
@@ -174,7 +173,7 @@ func testCertificate(t *testing.T) (certificate, key string) {
 	return string(certificatePEM), string(keyPEM)
 }
 
-// statusOf is the HTTP status of Vault's answer, 0 where there was none.
+// statusOf returns the HTTP status of Vault's response, 0 without one.
 func statusOf(err error) int {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) {
@@ -183,8 +182,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// waitFor repeats an action until it succeeds, at most for the limit; the error then is the
-// action's last.
+// waitFor repeats an action until it succeeds, within the limit, and otherwise returns its last
+// error.
 func waitFor(ctx context.Context, limit time.Duration, what string, action func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

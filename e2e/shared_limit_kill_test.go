@@ -14,10 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSharedLimitSurvivesAKill has one mount use up a minute of the context that it shares with
-// another, and kills the process of both. Of the two, the one that has sent nothing is used first
-// after that.
-func TestSharedLimitSurvivesAKill(t *testing.T) {
+// TestSharedLimitSurvivesKill uses up a minute of the context that two mounts share, from one of
+// them, and kills the process of both. Afterwards the mount that has sent nothing is used first.
+func TestSharedLimitSurvivesKill(t *testing.T) {
 	t.Parallel()
 	const perMinute = 30
 	secrets := &secrets{}
@@ -35,11 +34,11 @@ func TestSharedLimitSurvivesAKill(t *testing.T) {
 	for range perMinute {
 		require.NoError(t, read("busy"))
 	}
-	killer := &saboteur{vault: vault, traffic: &traffic{}}
+	killer := &faultInjector{vault: vault, traffic: &traffic{}}
 	require.NoError(t, killer.killPlugin())
 
 	var err error
-	// Vault starts the plugin again when a request finds it gone; that request does not reach KSeF.
+	// Vault restarts the plugin when a request finds it gone; that request does not reach KSeF.
 	require.NoError(t, waitFor(t.Context(), startLimit, "the plugin to be back", func() error {
 		if err = read("idle"); statusOf(err) == http.StatusInternalServerError {
 			return err

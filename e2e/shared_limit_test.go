@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTwoMountsOfOneContextShareItsLimit has two mounts ask for more tokens in a minute than KSeF
-// allows a context. One process serves both, so that together they stay within the limit, and who
-// comes too late is told when to come again.
-func TestTwoMountsOfOneContextShareItsLimit(t *testing.T) {
+// TestSharedLimit has two mounts ask for more tokens in a minute than KSeF allows a context. One
+// process serves both, so that together they stay within the limit, and refusals name the next
+// moment.
+func TestSharedLimit(t *testing.T) {
 	t.Parallel()
 	const each, perMinute = 25, 30
 	mounts := []string{"accounting", "warehouse"}

@@ -13,7 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// testdata prepares KSeF as its TEST environment allows everybody to: testdata path body.
+// testdata prepares KSeF as its TEST environment allows: testdata path body.
 func testdata(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: testdata path body")

@@ -15,35 +15,34 @@ import (
 	"time"
 )
 
-// traffic watches how KSeF's limits are used.
+// traffic records how KSeF's limits are used.
 type traffic struct {
 	mu sync.Mutex
-	// issues are the moments of the requests for a token that the limits let through.
+	// issues are the moments of the requests for a token within the limits.
 	issues  []time.Time
 	refused []string
-	// events are what an overrun is explained with, oldest first.
+	// events explain an overrun, oldest first.
 	events []event
 }
 
-// event is a request that KSeF has answered, or a process that was killed or came back.
+// event is a request that KSeF has answered, or the kill or start of a process.
 type event struct {
 	from, to time.Time
 	text     string
 }
 
-// note records what happened to a process.
-func (t *traffic) note(format string, arguments ...any) {
+// record adds an event of a process.
+func (t *traffic) record(format string, arguments ...any) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.events = append(t.events, event{from: now, to: now, text: "== " + fmt.Sprintf(format, arguments...)})
 }
 
-// wantedRefusal is how the simulator words a 429 that was asked for as a fault; its limits say
-// which of them was exceeded.
+// wantedRefusal is the simulator's text of a 429 that is a fault; its limits name the exceeded one.
 const wantedRefusal = "Przekroczono limit żądań."
 
-func (t *traffic) watching(next http.Handler) http.Handler {
+func (t *traffic) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrival := time.Now()
 		answer := &copyingWriter{ResponseWriter: w}
@@ -52,7 +51,7 @@ func (t *traffic) watching(next http.Handler) http.Handler {
 		answered := time.Now()
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		// The sender's port tells the processes apart.
+		// The sender's port identifies the process.
 		t.events = append(t.events, event{
 			from: arrival, to: answered, text: fmt.Sprintf("%s %s from %s: %d", r.Method, r.URL.Path, r.RemoteAddr, answer.status),
 		})
@@ -68,7 +67,7 @@ func (t *traffic) watching(next http.Handler) http.Handler {
 // explained is how long before an overrun its causes can lie.
 const explained = 6 * time.Second
 
-// before tells the requests of a method that were on their way shortly before a moment, with the
+// before returns the requests of a method that were in flight shortly before a moment, and the
 // kills among them.
 func (t *traffic) before(moment time.Time, method string) string {
 	var lines strings.Builder
@@ -81,14 +80,14 @@ func (t *traffic) before(moment time.Time, method string) string {
 	return lines.String()
 }
 
-// overruns are the requests that the simulator's limits have refused.
+// overruns returns the requests that the simulator's limits have refused.
 func (t *traffic) overruns() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.refused
 }
 
-// fullestSecond is the most requests for a token in any second.
+// fullestSecond returns the highest number of requests for a token in any second.
 func (t *traffic) fullestSecond() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

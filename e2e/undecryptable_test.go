@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEntryThatVaultCannotDecrypt changes one byte of the stored session below Vault's encryption.
-func TestEntryThatVaultCannotDecrypt(t *testing.T) {
+// TestUndecryptableEntry changes one byte of the stored session below Vault's encryption.
+func TestUndecryptableEntry(t *testing.T) {
 	t.Parallel()
 	secrets := &secrets{}
 	_, ksefURL := startKSeF(t, secrets, simulator.Options{})
@@ -25,7 +25,7 @@ func TestEntryThatVaultCannotDecrypt(t *testing.T) {
 	s.enable(t, "ksef", ksefURL, nil)
 
 	require.NoError(t, s.kill())
-	damage(t, filepath.Join(s.folder, "raft", "vault.db"), "/sessions/")
+	damage(t, filepath.Join(s.dir, "raft", "vault.db"), "/sessions/")
 	require.NoError(t, s.restart(t.Context()))
 
 	_, err := s.Logical().ReadWithContext(t.Context(), "ksef/status")
@@ -37,8 +37,8 @@ func TestEntryThatVaultCannotDecrypt(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// damage changes a byte of each value of the database whose key has the part given. A value follows
-// its key, and begins with what says how it is encrypted.
+// damage changes a byte of each value whose key contains the given part. A value follows its key,
+// and begins with how it is encrypted.
 func damage(t *testing.T, file, part string) {
 	t.Helper()
 	content, err := os.ReadFile(file)

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDisableUnderLoad disables and enables one path again and again while readers ask for tokens
-// there. Vault waits for no request in flight and then deletes the mount's storage; no token may
-// outlive it, whether or not a reader has received it.
+// TestDisableUnderLoad repeatedly disables and enables a path while readers ask for tokens there.
+// Vault does not wait for requests in flight, and deletes the mount's storage; no token may remain,
+// received or not.
 func TestDisableUnderLoad(t *testing.T) {
 	const rounds, readers = 3, 16
 	wide := simulator.Windows{PerSecond: 1000, PerMinute: 10_000, PerHour: 100_000}

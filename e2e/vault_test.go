@@ -27,13 +27,13 @@ const (
 	startLimit = 60 * time.Second
 )
 
-// auditByAPI lets OpenBao take an audit device by its API, as Vault always does. Vault logs a
-// warning that it does not know the setting.
+// auditByAPI lets OpenBao accept an audit device by its API, as Vault always does. Vault logs a
+// warning about the unknown setting.
 const auditByAPI = "unsafe_allow_api_audit_creation = true\n"
 
-// startVault starts a Vault in development mode that knows the plugin's folder, with an audit log,
-// and gives the script what it needs to talk to it. When the script has ended the logs are searched
-// for secrets.
+// startVault starts a Vault in development mode with the plugin's directory and an audit log, and
+// gives the script its address and token. When the script has ended, the logs are searched for
+// secrets.
 func startVault(env *testscript.Env, programs programs, secrets *secrets) error {
 	address, err := freeAddress()
 	if err != nil {
@@ -58,13 +58,13 @@ func startVault(env *testscript.Env, programs programs, secrets *secrets) error 
 		_ = server.Process.Signal(syscall.SIGTERM)
 		_ = server.Wait()
 		_ = log.Close()
-		secrets.mustNotBeIn(env.T(), filepath.Join(env.WorkDir, "vault.log"), filepath.Join(env.WorkDir, "audit.log"))
+		secrets.requireAbsent(env.T(), filepath.Join(env.WorkDir, "vault.log"), filepath.Join(env.WorkDir, "audit.log"))
 	})
 	path := filepath.Join(env.WorkDir, "path")
 	if err := linkPrograms(path, programs); err != nil {
 		return err
 	}
-	sum, err := checksum(filepath.Join(programs.folder, "vault-plugin-secrets-ksef"))
+	sum, err := checksum(filepath.Join(programs.dir, "vault-plugin-secrets-ksef"))
 	if err != nil {
 		return err
 	}
@@ -83,10 +83,10 @@ func linkPrograms(path string, programs programs) error {
 	if err := os.Symlink(programs.vault, filepath.Join(path, "vault")); err != nil {
 		return err
 	}
-	if err := os.Symlink(filepath.Join(programs.folder, "..", "scripts", "sign-request"), filepath.Join(path, "sign-request")); err != nil {
+	if err := os.Symlink(filepath.Join(programs.dir, "..", "scripts", "sign-request"), filepath.Join(path, "sign-request")); err != nil {
 		return err
 	}
-	return os.Symlink(filepath.Join(programs.folder, "ksef-simulator"), filepath.Join(path, "ksef-simulator"))
+	return os.Symlink(filepath.Join(programs.dir, "ksef-simulator"), filepath.Join(path, "ksef-simulator"))
 }
 
 func checksum(file string) (string, error) {
@@ -120,7 +120,7 @@ func awaitVault(address string) error {
 	return fmt.Errorf("vault at %s was not ready within %s", address, startLimit)
 }
 
-// capture sets a variable to what a command prints: capture NAME command args...
+// capture sets a variable to a command's output: capture NAME command args...
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: capture NAME command [args]")
@@ -129,7 +129,7 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
-// issue runs a vault command that answers with a KSeF token, and sets NAME_TOKEN, NAME_LEASE and
+// issue runs a vault command that returns a KSeF token, and sets NAME_TOKEN, NAME_LEASE and
 // NAME_REFERENCE: issue NAME args...
 func issue(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
@@ -150,7 +150,7 @@ func issue(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_REFERENCE", answer.Data.ReferenceNumber)
 }
 
-// awaitStatus waits until KSeF's metadata of a token shows a status: await-status REFERENCE STATUS
+// awaitStatus waits until KSeF shows a status of a token: await-status REFERENCE STATUS
 func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await-status REFERENCE STATUS")
@@ -163,7 +163,7 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the token %s did not become %s within a minute", args[0], args[1])
 }
 
-// await repeats a command until it succeeds, or fails where negated, for a minute: await command
+// await repeats a command until it succeeds, or fails if negated, for a minute: await command
 // args...
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {

@@ -18,37 +18,36 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// crowd asks for leases and treats them in all the ways there are. It notes what Vault has
-// answered.
-type crowd struct {
+// workload issues leases, and renews, revokes or leaves them. It records Vault's responses.
+type workload struct {
 	vault *server
 	mount string
 
 	mu     sync.Mutex
-	leases map[string]*held
-	// answers counts what requests for a token were answered with, by HTTP status; 0 is none.
-	// exhausted counts those that the engine itself refused, since KSeF's limits left no room soon.
-	answers   map[int]int
+	leases map[string]*issuedLease
+	// responses counts the responses to requests for a token by HTTP status; 0 is none. exhausted
+	// counts those that the engine itself refused, since KSeF's limits left no room soon.
+	responses map[int]int
 	exhausted int
 }
 
-// held is a lease that somebody has received.
-type held struct {
+// issuedLease is a lease that was received.
+type issuedLease struct {
 	leaseID, reference string
-	// ends says that somebody has asked for its end, or lets it run out.
-	ends bool
+	// ending is set once the end was requested, or the lease may expire.
+	ending bool
 }
 
-func newCrowd(vault *server, mount string) *crowd {
-	return &crowd{vault: vault, mount: mount, leases: make(map[string]*held), answers: make(map[int]int)}
+func newWorkload(vault *server, mount string) *workload {
+	return &workload{vault: vault, mount: mount, leases: make(map[string]*issuedLease), responses: make(map[int]int)}
 }
 
-// one asks for a token until there is one, and then does one thing or another with its lease.
-// Errors are what happens here; only the end of ctx is an error.
-func (c *crowd) one(ctx context.Context, dice *rand.Rand) error {
+// run issues a token, retrying until it succeeds, and then treats its lease in one of several ways.
+// Failed requests are expected; only the end of ctx is an error.
+func (c *workload) run(ctx context.Context, dice *rand.Rand) error {
 	fates := []struct {
 		ttl  time.Duration
-		live func(context.Context, *rand.Rand, *held) error
+		live func(context.Context, *rand.Rand, *issuedLease) error
 	}{
 		{time.Hour, c.keep},
 		{5*time.Second + upTo(dice, 15*time.Second), c.letRunOut},
@@ -64,51 +63,51 @@ func (c *crowd) one(ctx context.Context, dice *rand.Rand) error {
 	return fate.live(ctx, dice, lease)
 }
 
-func (c *crowd) issue(ctx context.Context, dice *rand.Rand, ttl time.Duration) (*held, error) {
+func (c *workload) issue(ctx context.Context, dice *rand.Rand, ttl time.Duration) (*issuedLease, error) {
 	for {
 		answer, err := c.vault.Logical().WriteWithContext(ctx, c.mount+"/creds/invoices", map[string]any{"ttl": ttl.String()})
 		c.count(err)
 		if err == nil {
-			lease := &held{leaseID: answer.LeaseID, reference: answer.Data["reference_number"].(string)}
+			lease := &issuedLease{leaseID: answer.LeaseID, reference: answer.Data["reference_number"].(string)}
 			c.mu.Lock()
 			c.leases[lease.leaseID] = lease
 			c.mu.Unlock()
 			return lease, nil
 		}
 		if err := pause(ctx, upTo(dice, 4*time.Second)); err != nil {
-			return nil, fmt.Errorf("no token was to be had: %w", err)
+			return nil, fmt.Errorf("no token was issued: %w", err)
 		}
 	}
 }
 
-func (c *crowd) count(err error) {
+func (c *workload) count(err error) {
 	status := statusOf(err)
 	if err == nil {
 		status = http.StatusOK
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.answers[status]++
+	c.responses[status]++
 	if status == http.StatusTooManyRequests && strings.Contains(err.Error(), "next slot at") {
 		c.exhausted++
 	}
 }
 
-func (c *crowd) keep(context.Context, *rand.Rand, *held) error { return nil }
+func (c *workload) keep(context.Context, *rand.Rand, *issuedLease) error { return nil }
 
-func (c *crowd) letRunOut(_ context.Context, _ *rand.Rand, lease *held) error {
+func (c *workload) letRunOut(_ context.Context, _ *rand.Rand, lease *issuedLease) error {
 	c.end(lease)
 	return nil
 }
 
-func (c *crowd) end(lease *held) {
+func (c *workload) end(lease *issuedLease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lease.ends = true
+	lease.ending = true
 }
 
-// revoke asks once, and does not care for the answer.
-func (c *crowd) revoke(ctx context.Context, dice *rand.Rand, lease *held) error {
+// revoke sends one request and ignores the response.
+func (c *workload) revoke(ctx context.Context, dice *rand.Rand, lease *issuedLease) error {
 	if err := pause(ctx, upTo(dice, 10*time.Second)); err != nil {
 		return err
 	}
@@ -117,8 +116,8 @@ func (c *crowd) revoke(ctx context.Context, dice *rand.Rand, lease *held) error 
 	return nil
 }
 
-// deleteToken goes past the lease.
-func (c *crowd) deleteToken(ctx context.Context, dice *rand.Rand, lease *held) error {
+// deleteToken bypasses the lease.
+func (c *workload) deleteToken(ctx context.Context, dice *rand.Rand, lease *issuedLease) error {
 	if err := pause(ctx, upTo(dice, 10*time.Second)); err != nil {
 		return err
 	}
@@ -127,11 +126,11 @@ func (c *crowd) deleteToken(ctx context.Context, dice *rand.Rand, lease *held) e
 	return nil
 }
 
-// renewedWithin is how long a lease lives that is to be renewed.
+// renewedWithin is the TTL of a lease that is to be renewed.
 const renewedWithin = time.Minute
 
-// renew asks until the lease lives for an hour. Where that comes too late, the lease runs out.
-func (c *crowd) renew(ctx context.Context, dice *rand.Rand, lease *held) error {
+// renew retries until the lease lives for an hour. If that comes too late, the lease expires.
+func (c *workload) renew(ctx context.Context, dice *rand.Rand, lease *issuedLease) error {
 	for end := time.Now().Add(renewedWithin); time.Now().Before(end); {
 		if err := pause(ctx, upTo(dice, 10*time.Second)); err != nil {
 			return err
@@ -144,12 +143,12 @@ func (c *crowd) renew(ctx context.Context, dice *rand.Rand, lease *held) error {
 	return nil
 }
 
-// sorted returns the leases that are kept and those that end or have ended.
-func (c *crowd) sorted() (kept, ending []*held) {
+// byFate returns the leases to keep, and those that end or have ended.
+func (c *workload) byFate() (kept, ending []*issuedLease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, lease := range c.leases {
-		if lease.ends {
+		if lease.ending {
 			ending = append(ending, lease)
 		} else {
 			kept = append(kept, lease)

@@ -18,21 +18,21 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// saboteur makes KSeF fail, and kills processes.
-type saboteur struct {
+// faultInjector makes KSeF fail, and kills processes.
+type faultInjector struct {
 	vault  *server
 	ksef   *simulator.Simulator
-	ambush *ambush
-	// traffic is told of the kills.
+	killer *killer
+	// traffic records the kills.
 	traffic *traffic
 	mount   string
-	// orphans counts the plugin processes that outlived their Vault.
+	// orphans counts the plugin processes that ran on without their Vault.
 	orphans int
 }
 
-// spoil adds a fault every now and then until ctx ends: each kind at each endpoint, in any order,
-// again and again.
-func (s *saboteur) spoil(ctx context.Context, dice *rand.Rand) error {
+// injectFaults adds a fault at intervals until ctx ends: each kind at each endpoint, in random
+// order, repeatedly.
+func (s *faultInjector) injectFaults(ctx context.Context, dice *rand.Rand) error {
 	var faults []simulator.Fault
 	for _, endpoint := range []string{"POST /tokens", "GET /tokens", "GET /tokens/{referenceNumber}", "DELETE /tokens/{referenceNumber}"} {
 		faults = append(faults,
@@ -59,19 +59,19 @@ func (s *saboteur) spoil(ctx context.Context, dice *rand.Rand) error {
 	return nil
 }
 
-// raid kills the plugin and Vault so many times, in any order and at any moment.
-func (s *saboteur) raid(ctx context.Context, dice *rand.Rand, plugins, vaults int) error {
+// killProcesses kills the plugin and Vault so many times, in random order and at random moments.
+func (s *faultInjector) killProcesses(ctx context.Context, dice *rand.Rand, plugins, vaults int) error {
 	for plugins+vaults > 0 {
 		if err := pause(ctx, upTo(dice, 4*time.Second)); err != nil {
 			return err
 		}
-		// Vault starts a plugin again when it is needed.
+		// Vault restarts the plugin when it is needed.
 		_, _ = s.vault.Logical().ReadWithContext(ctx, s.mount+"/status")
 		kill, left := s.killPlugin, &plugins
 		if dice.IntN(plugins+vaults) < vaults {
 			kill, left = s.killVault, &vaults
 		}
-		if err := s.atSomeMoment(ctx, dice, kill); err != nil {
+		if err := s.killAtRandom(ctx, dice, kill); err != nil {
 			return err
 		}
 		if left == &vaults {
@@ -79,28 +79,28 @@ func (s *saboteur) raid(ctx context.Context, dice *rand.Rand, plugins, vaults in
 			if err := s.vault.restart(ctx); err != nil {
 				return err
 			}
-			s.traffic.note("Vault is back; plugin processes: %v", processesOf(s.vault.plugin))
+			s.traffic.record("Vault is back; plugin processes: %v", processesOf(s.vault.plugin))
 		}
 		*left--
 	}
 	return nil
 }
 
-func (s *saboteur) killVault() error {
-	s.traffic.note("Vault is killed; plugin processes: %v", processesOf(s.vault.plugin))
+func (s *faultInjector) killVault() error {
+	s.traffic.record("Vault is killed; plugin processes: %v", processesOf(s.vault.plugin))
 	return s.vault.kill()
 }
 
-// errNoPlugin says that Vault has no plugin process now: it starts one when a request needs it.
+// errNoPlugin is returned while Vault has no plugin process: it starts one for the next request.
 var errNoPlugin = errors.New("vault has no plugin process")
 
-// killPlugin ends the process that serves all mounts, and waits for its end.
-func (s *saboteur) killPlugin() error {
+// killPlugin kills the process that serves all mounts, and waits for its end.
+func (s *faultInjector) killPlugin() error {
 	children := childrenOf(s.vault.process.Process.Pid, processesOf(s.vault.plugin))
 	if len(children) == 0 {
 		return errNoPlugin
 	}
-	s.traffic.note("the plugin is killed: %v", children)
+	s.traffic.record("the plugin is killed: %v", children)
 	for _, child := range children {
 		if err := syscall.Kill(child.pid, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("killing the plugin: %w", err)
@@ -116,11 +116,11 @@ func (s *saboteur) killPlugin() error {
 	})
 }
 
-// atSomeMoment kills now, or in the middle of a request to KSeF.
-func (s *saboteur) atSomeMoment(ctx context.Context, dice *rand.Rand, kill func() error) error {
-	moments := []moment{rightNow, beforeRequest, beforeReply, beforeReply}
+// killAtRandom kills now, or during a request to KSeF.
+func (s *faultInjector) killAtRandom(ctx context.Context, dice *rand.Rand, kill func() error) error {
+	moments := []moment{rightNow, beforeRequest, beforeResponse, beforeResponse}
 	at := moments[dice.IntN(len(moments))]
-	if at != rightNow && s.ambush.strike(ctx, at, kill) {
+	if at != rightNow && s.killer.run(ctx, at, kill) {
 		return nil
 	}
 	return waitFor(ctx, startLimit, "a process to kill", kill)
