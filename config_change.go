@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
@@ -16,7 +17,7 @@ import (
 type configRequest struct {
 	// apply returns the next configuration; nil deletes the current one.
 	apply func(current *config) (*config, error)
-	force consents
+	force consent.Set
 	// verify has Verify log in.
 	verify     bool
 	mountPoint string

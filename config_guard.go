@@ -10,31 +10,32 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/ledger"
 )
 
 // guard refuses a change that needs a consent which the request does not give.
-func (c *configChange) guard(ctx context.Context, force consents) error {
-	if err := c.guardCertificate(ctx, force.to(consentCertificate)); err != nil {
+func (c *configChange) guard(ctx context.Context, force consent.Set) error {
+	if err := c.guardCertificate(ctx, force.Has(consent.Certificate)); err != nil {
 		return err
 	}
-	if err := c.guardRotation(ctx, force.to(consentRotation)); err != nil {
+	if err := c.guardRotation(ctx, force.Has(consent.Rotation)); err != nil {
 		return err
 	}
-	return c.guardTokens(ctx, force.to(consentTokens))
+	return c.guardTokens(ctx, force.Has(consent.Tokens))
 }
 
 // guardUnreadable refuses to delete a configuration that cannot be read without consent: which
 // tokens would be stranded is unknown.
-func guardUnreadable(unreadable *unreadableConfigError, force consents) error {
-	if force.to(consentTokens) {
+func guardUnreadable(unreadable *unreadableConfigError, force consent.Set) error {
+	if force.Has(consent.Tokens) {
 		return nil
 	}
 	return &client.InputError{
 		Field: configKey, Fault: fmt.Sprintf("cannot be read (%v): which tokens its deletion would leave behind is not known", unreadable.err),
-		Remedy: "write it anew with all its fields, or " + consentTokens.remedy(),
+		Remedy: "write it anew with all its fields, or " + consent.Tokens.Remedy(),
 	}
 }
 
@@ -97,7 +98,7 @@ func (c *configChange) guardTokens(ctx context.Context, agreed bool) error {
 	}
 	return &client.InputError{
 		Field: how.field(), Fault: would + left + ", which could then no longer be revoked",
-		Remedy: strings.Join(append(remedies(open, lost), "or "+consentTokens.remedy()), ", "),
+		Remedy: strings.Join(append(remedies(open, lost), "or "+consent.Tokens.Remedy()), ", "),
 	}
 }
 
@@ -225,7 +226,7 @@ func (c *configChange) guardRotation(ctx context.Context, agreed bool) error {
 	}
 	return &client.InputError{
 		Field: configKey, Fault: cannot + " while the rotation to the certificate " + state.Name + " is in progress",
-		Remedy: "wait until status shows its end, or " + consentRotation.remedy() + ", which gives it up and leaves what KSeF has issued for it without use",
+		Remedy: "wait until status shows its end, or " + consent.Rotation.Remedy() + ", which gives it up and leaves what KSeF has issued for it without use",
 	}
 }
 
@@ -255,7 +256,7 @@ func (c *configChange) guardCertificate(ctx context.Context, agreed bool) error 
 	}
 	return &client.InputError{
 		Field: credential.FieldCertificate, Fault: "is not the one in force, " + serial + ", which the engine has made: to write another puts that out of use, and leaves it active in KSeF",
-		Remedy: "leave certificate, private_key and pkcs12 out, or " + consentCertificate.remedy(),
+		Remedy: "leave certificate, private_key and pkcs12 out, or " + consent.Certificate.Remedy(),
 	}
 }
 

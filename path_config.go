@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rights"
@@ -83,8 +84,8 @@ func (b *backend) pathConfig() []*framework.Path {
 				Default:     defaultActivationTimeout.String(),
 				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
 			},
-			fieldTokensUntil: tokensUntilField(),
-			fieldForce:       forceField(),
+			fieldTokensUntil:   tokensUntilField(),
+			consent.FieldForce: consent.Field(),
 		})),
 		ExistenceCheck: b.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -107,7 +108,7 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, _ *fra
 
 func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	data, unset := fields.WithoutUnset(data)
-	force, err := consentsFrom(data)
+	force, err := consent.Parse(data)
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -151,7 +152,7 @@ func (b *backend) signerWarnings(ctx context.Context, ask bool) []string {
 
 func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	data, _ = fields.WithoutUnset(data)
-	force, err := consentsFrom(data)
+	force, err := consent.Parse(data)
 	if err != nil {
 		return errorResponse(err)
 	}
