@@ -59,13 +59,13 @@ func checkAllowedIPs(entries []string) error {
 	return nil
 }
 
-// bindsToPresentAddress says that the address of each login is found out when it begins.
+// bindsToPresentAddress says that each login is bound to the address that it begins from.
 func (c *config) bindsToPresentAddress() bool {
 	return slices.Contains(c.AllowedIPs, session.AutoAddress)
 }
 
-// allowedIPsFingerprint is the part of identity that the field has: "" where it is empty, so that
-// sessions of a version without it stay.
+// allowedIPsFingerprint is the field's part of the fingerprint: "" where it is empty, so that
+// sessions of a version without the field are used.
 func (c *config) allowedIPsFingerprint() string {
 	if len(c.AllowedIPs) == 0 {
 		return ""
@@ -73,13 +73,13 @@ func (c *config) allowedIPsFingerprint() string {
 	return "\n" + fieldAllowedIPs + " " + strings.Join(addressSet(c.AllowedIPs), ",")
 }
 
-// addressSet is the same for lists that allow the same by the same entries.
+// addressSet returns the entries sorted and without duplicates.
 func addressSet(entries []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(entries)))
 }
 
-// proveAddress asks KSeF from where it sees this node, and fails where the field leaves that out. A
-// refresh does not tell, and a person may log in only later.
+// proveAddress asks KSeF from which address it sees this node, and fails where the field does not
+// allow that. A refresh does not show it, and an external login may only follow.
 func (c *connection) proveAddress(ctx context.Context) error {
 	if len(c.config.AllowedIPs) == 0 {
 		return nil
@@ -92,7 +92,7 @@ func (c *connection) proveAddress(ctx context.Context) error {
 	return err
 }
 
-// checkExternalLogin refuses a login that a person is to sign for an address that may change.
+// checkExternalLogin refuses an external login for an address that may change.
 func (c *config) checkExternalLogin() error {
 	if !c.bindsToPresentAddress() {
 		return nil
@@ -103,14 +103,14 @@ func (c *config) checkExternalLogin() error {
 	}
 }
 
-// boundBeforeWarning tells of a login that a person has signed for other addresses than config has
-// now: it stays bound to them. "" where there is none in the default context.
+// boundBeforeWarning warns of an external login in the default context that was signed for other
+// addresses than config has now: it stays bound to them. "" where there is none.
 func (c *connection) boundBeforeWarning(ctx context.Context) (string, error) {
 	known, err := c.sessions.Known(ctx, c.config.Context)
 	if err != nil || known == nil || !known.External || slices.Equal(addressSet(known.AllowedIPs), addressSet(c.config.AllowedIPs)) {
 		return "", err
 	}
-	return "The login that a person has signed stays bound to the addresses that it was signed for (" + describeAllowedIPs(known.AllowedIPs) +
+	return "The external login stays bound to the addresses that it was signed for (" + describeAllowedIPs(known.AllowedIPs) +
 		") until it ends: have login/begin signed again for those of " + fieldAllowedIPs + " (" + describeAllowedIPs(c.config.AllowedIPs) + ").", nil
 }
 

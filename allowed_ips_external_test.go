@@ -87,7 +87,7 @@ func TestAllowedIPsExternal(t *testing.T) {
 		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 20})).Warnings)
 			warnings := m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
-			require.Equal(t, []string{"The login that a person has signed stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
+			require.Equal(t, []string{"The external login stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
 				"have login/begin signed again for those of allowed_ips (127.0.0.1)."}, warnings)
 			m.Issue()
 			m.Must(m.CompleteLogin(signWhole(t, clerk, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))

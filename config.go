@@ -22,12 +22,12 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// configKey is where the configuration lies. It holds a private key and is seal-wrapped.
+// configKey is where the configuration is stored. It holds a private key and is seal-wrapped.
 const configKey = "config"
 
 const configVersion = 1
 
-// defaultActivationTimeout is how long an answer waits for a token to become Active; KSeF takes
+// defaultActivationTimeout is how long a response waits for a token to become Active; KSeF takes
 // seconds.
 const defaultActivationTimeout = 30 * time.Second
 
@@ -46,7 +46,7 @@ type config struct {
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 	// AllowedIPs are as given; empty allows all.
 	AllowedIPs []string `json:"allowed_ips,omitempty"`
-	// Certificate and PrivateKey are empty where a person signs logins outside of Vault.
+	// Certificate and PrivateKey are empty where logins are signed externally.
 	Certificate           string `json:"certificate"`
 	PrivateKey            string `json:"private_key"`
 	SubjectIdentifierType string `json:"subject_identifier_type"`
@@ -57,7 +57,7 @@ type config struct {
 	// TokensAcceptedUntil is the end of KSeF tokens; zero for none.
 	TokensAcceptedUntil time.Time `json:"tokens_accepted_until,omitzero"`
 
-	// What follows is for KSeF certificates that the engine asks for by itself.
+	// The fields below are for KSeF certificates that the engine obtains.
 	RenewBefore     time.Duration      `json:"certificate_renew_before"`
 	KeyType         enrollment.KeyType `json:"certificate_key_type"`
 	CertificateName string             `json:"certificate_name"`
@@ -70,7 +70,7 @@ const (
 	signingExternal    = "external"
 )
 
-// signing tells who signs logins: the engine, or a person outside of Vault.
+// signing returns how logins are signed.
 func (c *config) signing() string {
 	if c.Certificate == "" {
 		return signingExternal
@@ -121,7 +121,7 @@ func (c *config) store(ctx context.Context, storage logical.Storage) error {
 }
 
 // credential reads the signing credential, also one that has expired: a session that is still open
-// can go on revoking tokens. It is nil where a person signs.
+// can revoke tokens. It is nil where logins are signed externally.
 func (c *config) credential() (*credential.Credential, error) {
 	if c.signing() == signingExternal {
 		return nil, nil
@@ -148,7 +148,7 @@ func environmentOf(url string) string {
 }
 
 // api identifies the KSeF that config leads to: its address, and the authorities that config trusts
-// besides the system's own. Whoever may change either could lead requests elsewhere.
+// besides the system's own. A change of either could lead requests elsewhere.
 func (c *config) api() string {
 	if c.CACertificate == "" {
 		return c.URL
@@ -156,7 +156,7 @@ func (c *config) api() string {
 	return c.URL + " with " + fieldCACertificate + " " + authoritiesDigest(c.CACertificate)
 }
 
-// authoritiesDigest depends on the certificates alone, not on how their PEM is laid out.
+// authoritiesDigest depends on the certificates alone, not on the layout of their PEM.
 func authoritiesDigest(text string) string {
 	digest := sha256.New()
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
@@ -166,7 +166,7 @@ func authoritiesDigest(text string) string {
 	return hex.EncodeToString(digest.Sum(nil)[:16])
 }
 
-// certificateRequest is what the engine asks KSeF for.
+// certificateRequest is the certificate that the engine obtains from KSeF.
 func (c *config) certificateRequest() (rotation.Request, error) {
 	kind, err := enrollment.ParseKeyType(fieldKeyType, string(c.KeyType))
 	if err != nil {

@@ -18,19 +18,19 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// writtenCredential is what a write gives of the signing credential.
+// writtenCredential is the part of the signing credential that a write gives.
 type writtenCredential struct {
 	// whole is a certificate with its key; nil where there is none.
 	whole *credential.Credential
-	// certificates are given without a key: they can only be those in force.
+	// certificates are given without a key: they must be those in force.
 	certificates []*x509.Certificate
 }
 
 // hasKey reports whether the write brings a private key.
 func (w writtenCredential) hasKey() bool { return w.whole != nil }
 
-// readCredential reads the credential that the fields hold. That can take a second, so it is done
-// before anything is locked, and for one request at a time.
+// readCredential reads the credential from the fields. That can take a second, so it is done before
+// anything is locked, and for one request at a time.
 func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (writtenCredential, error) {
 	given := func(field string) bool { _, is := data.Raw[field]; return is }
 	if !slices.ContainsFunc(credentialFields(), given) {
@@ -61,8 +61,7 @@ func (b *backend) readCredential(ctx context.Context, data *framework.FieldData)
 	return writtenCredential{whole: whole}, err
 }
 
-// credentialFields replace the credential as a whole: half of an old one and half of a new one
-// would be no credential.
+// credentialFields replace the credential as a whole.
 func credentialFields() []string {
 	return []string{
 		credential.FieldCertificate, credential.FieldPrivateKey, credential.FieldPrivateKeyPassword,
@@ -70,13 +69,13 @@ func credentialFields() []string {
 	}
 }
 
-// password leaves out the end of the line that an editor puts into a file.
+// password removes the end of the line that an editor adds to a file.
 func password(data *framework.FieldData, field string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(data.Get(field).(string), "\n"), "\r")
 }
 
-// applyCredential returns nil where there is none: then a person signs logins. The credential in
-// force, given again, changes nothing.
+// applyCredential returns nil where there is none: then logins are signed externally. The
+// credential in force, given again, changes nothing.
 func applyCredential(next *config, given writtenCredential) (*credential.Credential, error) {
 	if !given.hasKey() {
 		cred, err := next.credential()

@@ -20,8 +20,8 @@ import (
 
 const fieldCACertificate = "ca_certificate"
 
-// Bounds of request_timeout and activation_timeout. Vault gives a request 90 seconds; what is left
-// over is for the login and for KSeF's limits.
+// Bounds of request_timeout and activation_timeout. Vault gives a request 90 seconds; the rest is
+// for the login and for KSeF's limits.
 const (
 	minRequestTimeout    = time.Second
 	maxRequestTimeout    = 60 * time.Second
@@ -49,9 +49,8 @@ func defaultConfig() config {
 	}
 }
 
-// applyConfig returns what config becomes when the fields are written to it: those that are not
-// given stay as they are, and those that are unset become as if they had never been given. Errors
-// are the user's mistakes.
+// applyConfig returns the configuration after a write of the fields: those that are not given stay
+// as they are, and those that are unset get their defaults. Errors are the user's mistakes.
 func applyConfig(current *config, data *framework.FieldData, unset []string, given writtenCredential) (*config, error) {
 	next := defaultConfig()
 	if current != nil {
@@ -94,9 +93,8 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	return &next, checkSigning(&next, data)
 }
 
-// unset resets a field to what it is when never given. Of environment and url, and of nip and
-// internal_id, it resets only the one in use. It keeps the credential, which only a delete of
-// config removes.
+// unset resets a field to its default. Of environment and url, and of nip and internal_id, it
+// resets only the one in use. It keeps the credential, which only a delete of config removes.
 func (c *config) unset(field string) {
 	defaults := defaultConfig()
 	switch field {
@@ -145,7 +143,7 @@ func (c *config) unset(field string) {
 	}
 }
 
-// withoutType is the zero context in place of one of that type.
+// withoutType returns the zero context for one of that type, and any other unchanged.
 func withoutType(taxpayer client.ContextIdentifier, unset client.ContextType) client.ContextIdentifier {
 	if taxpayer.Type == unset {
 		return client.ContextIdentifier{}
@@ -153,7 +151,7 @@ func withoutType(taxpayer client.ContextIdentifier, unset client.ContextType) cl
 	return taxpayer
 }
 
-// applyAddress accepts environment and url together where they agree, as in the answer of a read.
+// applyAddress accepts environment and url together where they agree, as in the response to a read.
 func applyAddress(next *config, data *framework.FieldData) error {
 	environment, hasEnvironment := data.GetOk("environment")
 	url, hasURL := data.GetOk("url")
@@ -263,8 +261,8 @@ func applySubjectType(next *config, data *framework.FieldData, cred *credential.
 	}
 }
 
-// checkSigning refuses a write that would not come to what it says: who signs follows from whether
-// there is a certificate.
+// checkSigning refuses a value of signing other than the one that follows from whether there is a
+// certificate.
 func checkSigning(next *config, data *framework.FieldData) error {
 	signing, given := data.GetOk("signing")
 	if !given || signing == next.signing() {
@@ -277,8 +275,7 @@ func checkSigning(next *config, data *framework.FieldData) error {
 	return &client.InputError{Field: "signing", Fault: "would be " + next.signing() + " after this write", Remedy: "leave it out; " + remedy}
 }
 
-// contextFrom reads nip and internal_id, of which at most one may be given. It returns the zero
-// context where neither is.
+// contextFrom reads nip or internal_id. It returns the zero context where neither is given.
 func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 	nip, hasNIP := data.GetOk("nip")
 	internalID, hasInternalID := data.GetOk("internal_id")
@@ -294,7 +291,7 @@ func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 }
 
 // bindCredential refuses to let the stored credential sign for another KSeF than it was given for.
-// Whoever changes the API without having the key could otherwise relay its logins.
+// Otherwise its logins could be relayed by changing the API, without having the key.
 func bindCredential(current, next *config, data *framework.FieldData, given writtenCredential) error {
 	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.hasKey() {
 		return nil
@@ -344,15 +341,14 @@ func applyRenewal(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// checkSchedule is done before the SDK's own check, whose error quotes the value.
+// checkSchedule precedes the SDK's own check, whose error quotes the value.
 func checkSchedule(data *framework.FieldData) error {
 	text, given := data.GetOk("rotation_schedule")
 	if !given || text == "" {
 		return nil
 	}
 	schedule := text.(string)
-	// The parser panics at a time zone alone; Vault takes every schedule for UTC, whatever its
-	// zone.
+	// The parser panics at a time zone alone, and Vault ignores zones: every schedule is in UTC.
 	if strings.HasPrefix(schedule, "TZ=") || strings.HasPrefix(schedule, "CRON_TZ=") {
 		return &client.InputError{Field: "rotation_schedule", Fault: "names a time zone", Remedy: "leave it out; Vault's rotation manager goes by UTC"}
 	}

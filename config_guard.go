@@ -167,7 +167,7 @@ func remedies(open ledger.Open, lost ledger.Lost) []string {
 		all = append(all, "wait until status shows that nothing is being revoked")
 	}
 	if open.Issuing > 0 {
-		wait := "ask again when status shows no request with an unknown outcome: KSeF may have made their tokens, and the engine looks for them"
+		wait := "ask again when status shows no request with an unknown outcome: KSeF may have made their tokens, and the engine searches for them"
 		if !lost.Until.IsZero() {
 			wait += " until " + lost.Until.UTC().Format(time.RFC3339)
 		}

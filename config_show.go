@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// addSigning warns of the end of what logins are signed with, and shows among the configuration the
-// end of a login that only a person can repeat.
+// addSigning warns of the end of the certificate or of the external login, and adds the end of the
+// latter to what is shown.
 func (b *backend) addSigning(ctx context.Context, stored *config, response *logical.Response, shown map[string]any) error {
 	warning, err := b.signingWarning(ctx, stored, time.Now())
 	if err != nil {
@@ -47,16 +47,16 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 	end := known.Refresh.ValidUntil
 	shown["session_until"] = end.UTC().Format(time.RFC3339)
 	if time.Until(end) < loginNotice {
-		fields.AddWarnings(response, fmt.Sprintf("The login that a person has signed ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
+		fields.AddWarnings(response, fmt.Sprintf("The external login ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
 	}
 	return nil
 }
 
 const notLoggedIn = "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete."
 
-// toResponse is what a read shows: everything but secrets.
+// toResponse returns what a read shows: everything but secrets.
 func (c *config) toResponse() map[string]any {
-	answer := map[string]any{
+	shown := map[string]any{
 		"signing":                 c.signing(),
 		"environment":             c.Environment,
 		"url":                     c.URL,
@@ -72,22 +72,22 @@ func (c *config) toResponse() map[string]any {
 		fieldKeyType:              string(c.KeyType),
 		fieldCertificateName:      c.CertificateName,
 	}
-	c.PopulateSetAutomatedRotationData(answer)
-	fields.AddTaxpayer(answer, c.Context)
+	c.PopulateSetAutomatedRotationData(shown)
+	fields.AddTaxpayer(shown, c.Context)
 	if cred, err := c.credential(); err == nil && cred != nil {
-		answer["signer_kind"] = string(cred.Identity.Kind)
-		answer["signer_identifier_type"] = cred.Identity.IdentifierType
-		answer["signer_identifier"] = cred.Identity.Identifier
-		answer["signer_name"] = cred.Identity.Name
-		answer["certificate_serial_number"] = enrollment.SerialNumber(cred.Certificate)
-		answer["certificate_issuer"] = cred.Certificate.Issuer.String()
-		answer["certificate_not_after"] = cred.Certificate.NotAfter.UTC().Format(time.RFC3339)
-		answer["certificate_days_left"] = daysLeft(cred.Certificate.NotAfter, time.Now())
+		shown["signer_kind"] = string(cred.Identity.Kind)
+		shown["signer_identifier_type"] = cred.Identity.IdentifierType
+		shown["signer_identifier"] = cred.Identity.Identifier
+		shown["signer_name"] = cred.Identity.Name
+		shown["certificate_serial_number"] = enrollment.SerialNumber(cred.Certificate)
+		shown["certificate_issuer"] = cred.Certificate.Issuer.String()
+		shown["certificate_not_after"] = cred.Certificate.NotAfter.UTC().Format(time.RFC3339)
+		shown["certificate_days_left"] = daysLeft(cred.Certificate.NotAfter, time.Now())
 	}
-	return answer
+	return shown
 }
 
-// summary is what status shows of the configuration: no long texts.
+// summary returns what status shows of the configuration: no PEM.
 func (c *config) summary() map[string]any {
 	summary := c.toResponse()
 	delete(summary, "certificate")
@@ -98,8 +98,7 @@ func (c *config) summary() map[string]any {
 // expiryNotice is how long before the certificate's end a read of config warns.
 const expiryNotice = 30 * 24 * time.Hour
 
-// signingWarning says what becomes of a certificate that ends soon, and of a rotation that does not
-// go on.
+// signingWarning warns of a certificate that ends soon, and of a rotation that has to wait.
 func (b *backend) signingWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
 	state, err := b.rotation.State(ctx)
 	if err != nil {
@@ -135,8 +134,8 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	}
 }
 
-// rotationTrouble says why the rotation in progress does not go on, or why the last renewal of the
-// certificate in force came to nothing; "" where all is well. held is nil where a person signs.
+// rotationTrouble says why the rotation in progress has to wait, or why the last renewal of the
+// certificate in force failed; "" for neither. cred is nil where logins are signed externally.
 func (c *config) rotationTrouble(state *rotation.State, cred *credential.Credential) string {
 	last := state.Last
 	switch {

@@ -82,7 +82,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			"activation_timeout": {
 				Type:        framework.TypeDurationSecond,
 				Default:     defaultActivationTimeout.String(),
-				Description: "How long an answer waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
+				Description: "How long a response waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
 			},
 			fieldTokensUntil:   tokensUntilField(),
 			consent.FieldForce: consent.Field(),
@@ -204,7 +204,7 @@ func configSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
 }
 
-// configComputed are the fields that a read of config answers and nobody writes.
+// configComputed are the fields that only a read of config returns.
 func configComputed() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		"signer_kind":               {Type: framework.TypeString, Description: "seal, person or fingerprint."},
@@ -221,8 +221,8 @@ func configComputed() map[string]*framework.FieldSchema {
 	}
 }
 
-// The fields that say how a KSeF certificate is asked for. config keeps them, config/rotate-root
-// may deviate for once.
+// The fields that say which KSeF certificate to obtain. config stores them; config/rotate-root may
+// deviate once.
 const (
 	fieldKeyType         = "certificate_key_type"
 	fieldCertificateName = "certificate_name"
@@ -242,7 +242,7 @@ func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*fra
 	return withRequestFields(fields, string(enrollment.KeyP256), defaultCertificateName)
 }
 
-// rotationDescriptions stand in for those of the SDK, which speak of a database's user.
+// rotationDescriptions replace those of the SDK, which speak of a database's user.
 func rotationDescriptions() map[string]string {
 	return map[string]string{
 		"rotation_period":            "How often Vault's rotation manager rotates the certificate, as config/rotate-root does. Give this or rotation_schedule. Needs Vault Enterprise. Default: 0, never.",
@@ -253,7 +253,7 @@ func rotationDescriptions() map[string]string {
 	}
 }
 
-// withRequestFields are those that also config/rotate-root takes.
+// withRequestFields adds those that config/rotate-root takes too.
 func withRequestFields(fields map[string]*framework.FieldSchema, defaultKeyType, defaultName string) map[string]*framework.FieldSchema {
 	fields[fieldKeyType] = &framework.FieldSchema{
 		Type:          framework.TypeString,

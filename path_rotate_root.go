@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// longStep is how long a request waits for what KSeF takes minutes to decide: Vault gives it 90
-// seconds, but Vault's own client 60. The maintenance goes on afterwards.
+// longStep is how long a request waits for a decision of KSeF that takes minutes: Vault gives it 90
+// seconds, but Vault's own client 60. Maintenance continues afterwards.
 const longStep = 45 * time.Second
 
 func (b *backend) pathRotateRoot() []*framework.Path {
@@ -60,7 +60,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 	}
 	response, err := b.rotationResponse(ctx)
 	if response != nil && joined {
-		response.AddWarning("A rotation was in progress already, and was joined: what this request asks for beyond that was not looked at.")
+		response.AddWarning("A rotation was in progress already, and was joined: the fields of this request were ignored.")
 	}
 	return response, err
 }
@@ -78,7 +78,7 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 			"reference_number": state.ReferenceNumber, "certificate_serial_number": state.SerialNumber,
 		}
 		addSigner(response.Data, state.Subject, state.SubjectName)
-		inForce := "the credential before goes on until the new one has logged in"
+		inForce := "the credential before stays in force until the new one has logged in"
 		if state.Step == rotation.StepRetire {
 			inForce = "the new certificate is in force; the one before is being retired"
 		}
@@ -87,7 +87,7 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 			response.AddWarning("It has to wait: " + state.Err.Error())
 		}
 	case state.Last == nil:
-		return nil, errors.New("the rotation has ended, and nothing tells how")
+		return nil, errors.New("the rotation has ended, and its outcome is not recorded")
 	case state.Last.Error != "":
 		return logical.ErrorResponse(state.Last.Error), nil
 	default:
@@ -101,16 +101,16 @@ func (b *backend) rotationResponse(ctx context.Context) (*logical.Response, erro
 	return response, nil
 }
 
-// addSigner names the subject that a rotation certifies, as login/complete does.
-func addSigner(answer map[string]any, subject, name string) {
+// addSigner adds the subject of a rotation's certificate, as login/complete does.
+func addSigner(shown map[string]any, subject, name string) {
 	kind, identifier, known := strings.Cut(subject, ":")
 	if !known {
 		return
 	}
-	answer["signer_identifier_type"], answer["signer_identifier"], answer["signer_name"] = kind, identifier, name
+	shown["signer_identifier_type"], shown["signer_identifier"], shown["signer_name"] = kind, identifier, name
 }
 
-// rotationStatus is what status shows of rotations; nil where there was none.
+// rotationStatus returns what status shows of rotations; nil where there was none.
 func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
 	state, err := b.rotation.State(ctx)
 	if err != nil || (state.Step == "" && state.Last == nil) {
@@ -137,7 +137,7 @@ func rotateRootSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: map[string]*framework.FieldSchema{
-			"status":                    {Type: framework.TypeString, Description: "done, or pending where the engine goes on by itself."},
+			"status":                    {Type: framework.TypeString, Description: "done, or pending where the engine finishes it."},
 			"step":                      {Type: framework.TypeString, Description: "What is pending: enroll, await, prove or retire."},
 			fieldCertificateName:        {Type: framework.TypeString, Description: "The certificate's name in KSeF."},
 			"reference_number":          {Type: framework.TypeString, Description: "KSeF's number of the request, while it is pending."},
@@ -160,13 +160,13 @@ The new certificate is stored beside the credential in force. When it has logged
 it is put in force; the certificate before is revoked, if KSeF had issued it, and its
 sessions end.
 
-It works with a certificate in config as well as under a login that a person has
-signed (login/begin). The private key never leaves Vault. Until the new
-certificate has logged in, the credential before goes on. Where KSeF takes longer
-than a request may last, the answer is status=pending, and the engine finishes the
-rotation by itself, across restarts; so it does before a KSeF certificate ends
-(certificate_renew_before in config).
+It works with a certificate in config as well as under an external login
+(login/begin). The private key never leaves Vault. The credential before stays in
+force until the new certificate has logged in. Where KSeF takes longer than a
+request may last, the response has status=pending, and the engine finishes the
+rotation by itself, across restarts. It also rotates a KSeF certificate before it
+ends (certificate_renew_before in config).
 
 KSeF allows a company 300 requests for certificates in 30 days and a person 12,
-and 100 and 6 active certificates. What is left is looked up first.
+and 100 and 6 active certificates. The engine asks for what is left first.
 `

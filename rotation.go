@@ -129,8 +129,7 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 	b.sendBackgroundEvent(event.Kind, "config/rotate-root", metadata...)
 }
 
-// schedule registers the configuration's rotation with Vault's rotation manager, which Vault
-// Enterprise has, or takes it back.
+// schedule registers the rotation with the rotation manager of Vault Enterprise, or deregisters it.
 func (b *backend) schedule(ctx context.Context, before, next *config, mountPoint string) error {
 	switch {
 	case next != nil && !next.DisableAutomatedRotation && next.ShouldRegisterRotationJob():
@@ -151,8 +150,8 @@ func (b *backend) schedule(ctx context.Context, before, next *config, mountPoint
 	return nil
 }
 
-// refuseSchedule reads Vault's answer. Only its text comes across from Vault's process; an older
-// Vault does not know the question.
+// refuseSchedule reads Vault's error, of which only the text crosses the process boundary. An older
+// Vault does not know the request.
 func refuseSchedule(err error) error {
 	if strings.Contains(err.Error(), automatedrotationutil.ErrRotationManagerUnsupported.Error()) || status.Code(err) == codes.Unimplemented {
 		return &client.InputError{
@@ -163,7 +162,7 @@ func refuseSchedule(err error) error {
 	return fmt.Errorf("registering the rotation with Vault's rotation manager: %w", err)
 }
 
-// rotateCredential is Vault's rotation manager calling.
+// rotateCredential is called by Vault's rotation manager.
 func (b *backend) rotateCredential(ctx context.Context, _ *logical.Request) error {
 	stored, err := readConfig(ctx, b.storage)
 	if err != nil {

@@ -146,7 +146,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 					again := m.Must(m.Write("config/rotate-root", nil))
 					require.Equal(t, response.Data["certificate_name"], again.Data["certificate_name"], "the rotation in progress is joined")
 					require.NotEmpty(t, m.StatusDetails()["rotation"].(map[string]any)["step"])
-					require.NoError(t, m.Login(m.Issue().Data["token"]), "the credential before goes on")
+					require.NoError(t, m.Login(m.Issue().Data["token"]), "the credential before stays in force")
 					if restart {
 						m.Stop()
 						m.Start()

@@ -39,7 +39,7 @@ func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 			require.Contains(t, m.StatusWarnings(), "it cannot be told whether it exists before the one that made it is configured")
 			text := m.Refused(m.Write("config", map[string]any{"nip": "1111111111"}))
 			require.Contains(t, text, "it cannot be told whether it exists")
-			require.NotContains(t, text, "the engine looks for them until")
+			require.NotContains(t, text, "the engine searches for them until")
 			m.Configure()
 			m.Elapse(2 * time.Hour)
 			require.Empty(t, m.StatusWarnings())

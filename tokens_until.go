@@ -49,7 +49,7 @@ const (
 	maxUntilYear = 2999
 )
 
-// applyTokensUntil takes what Vault's own fields of the kind time take.
+// applyTokensUntil accepts what Vault's own fields of type time accept.
 func applyTokensUntil(next *config, data *framework.FieldData) error {
 	raw, given := data.GetOk(fieldTokensUntil)
 	if !given {
@@ -57,7 +57,7 @@ func applyTokensUntil(next *config, data *framework.FieldData) error {
 	}
 	until, err := parseMoment(raw.(string))
 	if err == nil {
-		_, err = until.MarshalJSON() // storage takes no zone of 24 hours, which the parser does
+		_, err = until.MarshalJSON() // JSON has no zone of 24 hours, which the parser accepts
 	}
 	if err != nil || until.Year() < minUntilYear || until.Year() > maxUntilYear {
 		return &client.InputError{
@@ -69,8 +69,8 @@ func applyTokensUntil(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// parseMoment keeps the zone in which a moment is given. Seconds have none, and are read as UTC
-// whatever the zone of the machine.
+// parseMoment keeps the zone of the given moment. Seconds are read as UTC, not as the machine's
+// zone.
 func parseMoment(text string) (time.Time, error) {
 	if moment, err := time.Parse(time.RFC3339, text); err == nil {
 		return moment, nil
@@ -79,7 +79,7 @@ func parseMoment(text string) (time.Time, error) {
 	return moment.UTC(), err
 }
 
-// tokensUntilSchema has the zone in which the moment was given; it is "" where there is no end.
+// tokensUntilSchema keeps the zone of the given moment. It returns "" for no end.
 func tokensUntilSchema(until time.Time) string {
 	if until.IsZero() {
 		return ""
@@ -87,9 +87,9 @@ func tokensUntilSchema(until time.Time) string {
 	return until.Format(time.RFC3339)
 }
 
-// addTokensNotice adds the notice to what a read shows, from 60 days before the end on. An end that
-// config names stays noticed; the law's end is of no interest once it has passed, for what holds
-// then is not known here.
+// addTokensNotice adds the notice to what a read shows, from 60 days before the end on. The notice
+// of an end that config names stays. That of the law's end goes when it has passed: what holds then
+// is not known.
 func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
 	end, named := c.TokensAcceptedUntil, true
 	if end.IsZero() {
@@ -108,8 +108,8 @@ func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
 	}
 }
 
-// tokensUntil is the end that the configuration in force names; zero for none. Leases are renewed
-// without a configuration too.
+// tokensUntil returns the end that the configuration in force names; zero for none, also where
+// there is no configuration: leases are renewed all the same.
 func (b *backend) tokensUntil(ctx context.Context, storage logical.Storage) (time.Time, error) {
 	if current := b.connection.get(); current != nil {
 		return current.config.TokensAcceptedUntil, nil

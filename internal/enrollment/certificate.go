@@ -53,7 +53,7 @@ func SerialNumber(certificate *x509.Certificate) string {
 	return fmt.Sprintf("%016X", certificate.SerialNumber)
 }
 
-// Digest tells certificates apart that happen to have the same number.
+// Digest distinguishes certificates that have the same number.
 func Digest(certificate *x509.Certificate) string {
 	sum := sha256.Sum256(certificate.Raw)
 	return hex.EncodeToString(sum[:])

@@ -84,8 +84,8 @@ func (e *OtherSubjectError) Error() string {
 	return fmt.Sprintf("the certificate %s that KSeF has issued is for %s, not for %s; it has been revoked", e.SerialNumber, e.Subject, e.Want)
 }
 
-// ErrForgotten says that KSeF no longer knows the request's reference number, which it keeps for
-// 30 days. Recover finds the certificate by its name.
+// ErrForgotten says that KSeF no longer knows the request's reference number, which it keeps for 30
+// days. Recover finds the certificate by its name.
 var ErrForgotten = errors.New("KSeF no longer knows the reference number of the request for a certificate")
 
 // Prepare asks KSeF what it allows the subject, and makes the key and the request. The caller
@@ -166,8 +166,8 @@ func (e *Enrollment) Await(ctx context.Context, api API) (serial string, err err
 	return found.SerialNumber, nil
 }
 
-// Fetch sets SerialNumber and Certificate. It revokes a certificate that is for another subject
-// and returns an *OtherSubjectError.
+// Fetch sets SerialNumber and Certificate. It revokes a certificate that is for another subject and
+// returns an *OtherSubjectError.
 func (e *Enrollment) Fetch(ctx context.Context, api API, serial string) error {
 	certificate, err := api.RetrieveCertificate(ctx, serial)
 	if err != nil {

@@ -30,7 +30,7 @@ type UnsettledError struct {
 }
 
 func (e *UnsettledError) Error() string {
-	return fmt.Sprintf("KSeF's reply to the request was lost; the certificate is looked for by its name until %s, and then asked for again if KSeF has not counted the request",
+	return fmt.Sprintf("KSeF's reply to the request was lost; the engine searches for the certificate by its name until %s, and then asked for again if KSeF has not counted the request",
 		e.Until.UTC().Format(time.RFC3339))
 }
 
@@ -41,7 +41,7 @@ func (e *UnsettledError) Error() string {
 func (e *Enrollment) Recover(ctx context.Context, api API) (serial string, err error) {
 	serial, err = serialOf(ctx, api, e.Name)
 	if err != nil {
-		return "", fmt.Errorf("looking for the certificate %q: %w", e.Name, err)
+		return "", fmt.Errorf("searching for the certificate %q: %w", e.Name, err)
 	}
 	if serial != "" {
 		return serial, nil

@@ -51,7 +51,8 @@ type record struct {
 	Automatic bool      `json:"automatic,omitempty"`
 	// Enrollment is the new certificate. Its fields are stored among the record's.
 	enrollment.Enrollment
-	// PreviousSerial and PreviousDigest identify the certificate before; empty where there was none.
+	// PreviousSerial and PreviousDigest identify the certificate before; empty where there was
+	// none.
 	PreviousSerial string `json:"previous_serial,omitempty"`
 	PreviousDigest string `json:"previous_digest,omitempty"`
 }

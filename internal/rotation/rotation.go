@@ -102,7 +102,7 @@ type Options struct {
 // goroutine of its own.
 type Rotation struct {
 	Options
-	// lock is held while a step is taken.
+	// lock admits one step at a time.
 	lock *semaphore.Weighted
 
 	mu   sync.Mutex

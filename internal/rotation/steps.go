@@ -206,7 +206,7 @@ func (r *Rotation) replace(ctx context.Context, state *stored) error {
 }
 
 func (c *record) notProven(err error) error {
-	return fmt.Errorf("the new certificate %s cannot log in yet, the one before goes on: %w", c.SerialNumber, err)
+	return fmt.Errorf("the new certificate %s cannot log in yet, the one before stays in force: %w", c.SerialNumber, err)
 }
 
 // retire revokes the certificate before, where KSeF has issued it, and ends its sessions.
