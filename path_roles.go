@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
 	"strings"
 	"time"
@@ -283,15 +282,12 @@ func checkTTL(ttl, maxTTL time.Duration) error {
 }
 
 func roleSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
-			"description": {Type: framework.TypeString, Description: "Template of a token's description."},
-			"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
-			"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
-		}),
-	}}}
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
+		"description": {Type: framework.TypeString, Description: "Template of a token's description."},
+		"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
+		"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
+	}))
 }
 
 const helpRole = `

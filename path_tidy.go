@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -84,22 +83,19 @@ func orEmpty(list []string) []string {
 }
 
 func tidyResponse() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
-			"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
-			"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
-			"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
-			"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
-			"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
-			"unreadable":    {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
-			"known":         {Type: framework.TypeInt, Description: "Living tokens with a record."},
-			"foreign":       {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
-			"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation has begun and KSeF has not confirmed, as status counts them for all contexts; orphans that were taken up are among them."},
-			"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed."},
-		}),
-	}}}
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
+		"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
+		"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
+		"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
+		"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
+		"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
+		"unreadable":    {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
+		"known":         {Type: framework.TypeInt, Description: "Living tokens with a record."},
+		"foreign":       {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
+		"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation has begun and KSeF has not confirmed, as status counts them for all contexts; orphans that were taken up are among them."},
+		"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed."},
+	}))
 }
 
 const helpTidy = `

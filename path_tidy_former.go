@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -144,16 +143,13 @@ func formerResponse(request formerRequest, found []client.Token, revoked []strin
 }
 
 func tidyFormerSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
-			"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
-			"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},
-			"revoked":  {Type: framework.TypeStringSlice, Description: "The tokens whose end KSeF has confirmed now."},
-			"left":     {Type: framework.TypeInt, Description: "How many of them are still alive."},
-		}),
-	}}}
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
+		"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
+		"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},
+		"revoked":  {Type: framework.TypeStringSlice, Description: "The tokens whose end KSeF has confirmed now."},
+		"left":     {Type: framework.TypeInt, Description: "How many of them are still alive."},
+	}))
 }
 
 const helpTidyFormer = `

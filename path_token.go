@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -164,11 +163,11 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 }
 
 func tokenSchema() map[int][]framework.Response {
-	fields := metadataFields()
-	fields["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Where the token stands in this mount's ledger: issuing, live, revoking or dead. Missing for tokens of others."}
-	fields["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role under which it was made; empty for one made by tokens."}
-	fields["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends."}
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+	schema := metadataFields()
+	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Where the token stands in this mount's ledger: issuing, live, revoking or dead. Missing for tokens of others."}
+	schema["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role under which it was made; empty for one made by tokens."}
+	schema["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends."}
+	return fields.ResponseSchema(schema)
 }
 
 const helpToken = `

@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -202,13 +201,10 @@ func metadataFields() map[string]*framework.FieldSchema {
 }
 
 func tokensSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: map[string]*framework.FieldSchema{
-			"tokens":             {Type: framework.TypeSlice, Description: "The tokens, newest first; the fields of each are those of tokens/<reference_number>."},
-			"continuation_token": {Type: framework.TypeString, Description: "Leads to the next page; empty on the last."},
-		},
-	}}}
+	return fields.ResponseSchema(map[string]*framework.FieldSchema{
+		"tokens":             {Type: framework.TypeSlice, Description: "The tokens, newest first; the fields of each are those of tokens/<reference_number>."},
+		"continuation_token": {Type: framework.TypeString, Description: "Leads to the next page; empty on the last."},
+	})
 }
 
 const helpTokens = `

@@ -121,12 +121,14 @@ func NoContentOrWarnings() map[int][]framework.Response {
 	return responses
 }
 
+// ResponseSchema is the schema of a response with these fields.
+func ResponseSchema(fields map[string]*framework.FieldSchema) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+}
+
 // ListSchema is the schema of a list.
 func ListSchema(what string) map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields:      map[string]*framework.FieldSchema{"keys": {Type: framework.TypeStringSlice, Description: what}},
-	}}}
+	return ResponseSchema(map[string]*framework.FieldSchema{"keys": {Type: framework.TypeStringSlice, Description: what}})
 }
 
 // AddWarnings adds the warnings that are not empty.
