@@ -160,7 +160,7 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 	now := time.Now()
 	w.lastErr, w.lastPoll = err, now
 	l.recordPoll(target, err, now)
-	var lessons []time.Duration
+	var samples []time.Duration
 	for referenceNumber := range polled {
 		waiter, waits := w.waiting[referenceNumber]
 		if !waits {
@@ -173,14 +173,14 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 		case client.StatusPending:
 			waiter.pendingAt = age
 		default:
-			if lesson, told := l.pace.lesson(waiter, age); told && token.Status == client.StatusActive {
-				lessons = append(lessons, lesson)
+			if sample, ok := l.pace.sample(waiter, age); ok && token.Status == client.StatusActive {
+				samples = append(samples, sample)
 			}
 			waiter.decided <- token
 			delete(w.waiting, referenceNumber)
 		}
 	}
-	l.pace.learn(lessons)
+	l.pace.update(samples)
 }
 
 // pollOnce asks for one token by its number and for many by pages of the list, newest first, until
@@ -279,9 +279,9 @@ func (p *activationPace) next(w *waiter) time.Time {
 	return expected
 }
 
-// lesson is what the activation of one token says about the time that it takes; false where the
+// sample is what the activation of one token says about the time that it takes; false where the
 // token was not looked at when it was expected to be Active.
-func (p *activationPace) lesson(w *waiter, age time.Duration) (time.Duration, bool) {
+func (p *activationPace) sample(w *waiter, age time.Duration) (time.Duration, bool) {
 	switch {
 	case w.pendingAt >= p.expected:
 		return (w.pendingAt + age) / 2, true
@@ -292,16 +292,16 @@ func (p *activationPace) lesson(w *waiter, age time.Duration) (time.Duration, bo
 	return 0, false
 }
 
-// learn takes the mean of the lessons of one look. A single slow token changes little.
-func (p *activationPace) learn(lessons []time.Duration) {
-	if len(lessons) == 0 {
+// update takes the mean of the lessons of one look. A single slow token changes little.
+func (p *activationPace) update(samples []time.Duration) {
+	if len(samples) == 0 {
 		return
 	}
 	var sum time.Duration
-	for _, lesson := range lessons {
-		sum += lesson
+	for _, sample := range samples {
+		sum += sample
 	}
-	mean := min(sum/time.Duration(len(lessons)), p.expected*5/4+100*time.Millisecond)
+	mean := min(sum/time.Duration(len(samples)), p.expected*5/4+100*time.Millisecond)
 	if mean < p.expected {
 		p.early++
 	} else {

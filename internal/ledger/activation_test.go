@@ -23,8 +23,8 @@ func activate(p *activationPace, delay time.Duration) (age time.Duration, looks 
 		}
 		w.pendingAt = age
 	}
-	if lesson, told := p.lesson(w, age); told {
-		p.learn([]time.Duration{lesson})
+	if sample, ok := p.sample(w, age); ok {
+		p.update([]time.Duration{sample})
 	}
 	return age, looks
 }

@@ -44,8 +44,8 @@ type Issued struct {
 	// Until is the moment that the lease must not go beyond, for the request's sake or the token's;
 	// zero for none.
 	Until time.Time
-	// relearned says that the record differs from what is stored.
-	relearned bool
+	// updated says that the record differs from what is stored.
+	updated bool
 }
 
 // LostReplyError says that KSeF may have made a token whose reply was lost. The reconciler looks
@@ -102,7 +102,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err := api.Ready(waiting); err != nil {
 		return nil, endedBy(waiting, err)
 	}
-	record, err := l.intend(ctx, request, api.Subject())
+	record, err := l.writeIntent(ctx, request, api.Subject())
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,8 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, endedBy(sending, l.notIssued(ctx, record, err))
 	}
-	record.learnValidity(token.ValidUntil)
-	if err := l.enterLive(ctx, record, token.ReferenceNumber); err != nil {
+	record.updateValidity(token.ValidUntil)
+	if err := l.recordLive(ctx, record, token.ReferenceNumber); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
@@ -124,7 +124,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if request.ActivationTimeout > 0 {
 		seen, waited := l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
 		issued.Status, issued.Waited = seen.Status, waited
-		issued.relearned = issued.Record.learnValidity(seen.ValidUntil)
+		issued.updated = issued.Record.updateValidity(seen.ValidUntil)
 	}
 	issued.Until = earlierEnd(request.Until, issued.Record.ValidUntil)
 	if err := l.settleIssue(waiting, issued); err != nil {
@@ -155,8 +155,8 @@ func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 	return noEvidence
 }
 
-// intend writes the record that leads back to the token, whatever happens next.
-func (l *Ledger) intend(ctx context.Context, request IssueRequest, subject string) (*Record, error) {
+// writeIntent writes the record that leads back to the token, whatever happens next.
+func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject string) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -199,9 +199,9 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 	return cause
 }
 
-// enterLive records the token's reference number. The intent stays until the token is handed out.
+// recordLive records the token's reference number. The intent stays until the token is handed out.
 // Where the record may not have been written, nobody gets the token and it is revoked.
-func (l *Ledger) enterLive(ctx context.Context, record *Record, referenceNumber string) error {
+func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber string) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	record.State, record.ReferenceNumber = Live, referenceNumber
@@ -256,7 +256,7 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 
 // closeIntent records that the token is handed out.
 func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
-	if issued.relearned {
+	if issued.updated {
 		if err := l.store.put(ctx, &issued.Record); err != nil {
 			return err
 		}

@@ -27,19 +27,19 @@ type schedule map[string]time.Time
 func newSchedule() schedule { return make(schedule) }
 
 // add makes sure that the bucket is visited no later than the time given.
-func (a schedule) add(bucket string, visit time.Time) (earlier bool) {
-	known, noted := a[bucket]
-	if noted && !visit.Before(known) {
+func (s schedule) add(bucket string, check time.Time) (earlier bool) {
+	known, scheduled := s[bucket]
+	if scheduled && !check.Before(known) {
 		return false
 	}
-	a[bucket] = visit
+	s[bucket] = check
 	return true
 }
 
-func (a schedule) due(now time.Time) []string {
+func (s schedule) due(now time.Time) []string {
 	var buckets []string
-	for bucket, visit := range a {
-		if !visit.After(now) {
+	for bucket, check := range s {
+		if !check.After(now) {
 			buckets = append(buckets, bucket)
 		}
 	}
@@ -47,123 +47,123 @@ func (a schedule) due(now time.Time) []string {
 }
 
 // earliest returns the zero time where nothing is noted.
-func (a schedule) earliest() time.Time {
-	var visit time.Time
-	for _, candidate := range a {
-		if visit.IsZero() || candidate.Before(visit) {
-			visit = candidate
+func (s schedule) earliest() time.Time {
+	var check time.Time
+	for _, candidate := range s {
+		if check.IsZero() || candidate.Before(check) {
+			check = candidate
 		}
 	}
-	return visit
+	return check
 }
 
-func (p *reconciler) forgetOverdue(referenceNumber string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.overdue, referenceNumber)
+func (r *reconciler) forgetOverdue(referenceNumber string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.overdue, referenceNumber)
 }
 
 // scheduleCheck notes a live record's deadline.
-func (p *reconciler) scheduleCheck(record *Record) {
-	p.mu.Lock()
-	delete(p.overdue, record.ReferenceNumber)
-	earlier := p.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
-	p.mu.Unlock()
+func (r *reconciler) scheduleCheck(record *Record) {
+	r.mu.Lock()
+	delete(r.overdue, record.ReferenceNumber)
+	earlier := r.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))
+	r.mu.Unlock()
 	if earlier {
-		p.loop.Wake()
+		r.loop.Wake()
 	}
 }
 
-func (p *reconciler) scheduleBuckets(ctx context.Context) error {
-	buckets, err := p.ledger.store.buckets(ctx)
+func (r *reconciler) scheduleBuckets(ctx context.Context) error {
+	buckets, err := r.ledger.store.buckets(ctx)
 	if err != nil {
 		return err
 	}
 	for _, bucket := range buckets {
-		if p.isScheduled(bucket) {
+		if r.isScheduled(bucket) {
 			continue
 		}
-		visit, err := p.ledger.store.nextCheck(ctx, bucket)
+		check, err := r.ledger.store.nextCheck(ctx, bucket)
 		if err != nil {
 			return err
 		}
-		p.mu.Lock()
-		p.schedule.add(bucket, visit)
-		p.mu.Unlock()
+		r.mu.Lock()
+		r.schedule.add(bucket, check)
+		r.mu.Unlock()
 	}
-	return p.ledger.store.pruneNextChecks(ctx, buckets)
+	return r.ledger.store.pruneNextChecks(ctx, buckets)
 }
 
-func (p *reconciler) isScheduled(bucket string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, noted := p.schedule[bucket]
-	return noted
+func (r *reconciler) isScheduled(bucket string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, scheduled := r.schedule[bucket]
+	return scheduled
 }
 
 // checkDueBuckets looks into the folders in which a deadline has passed.
-func (p *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
-	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
-	p.mu.Lock()
-	buckets := p.schedule.due(now)
-	p.mu.Unlock()
+func (r *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
+	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
+	r.mu.Lock()
+	buckets := r.schedule.due(now)
+	r.mu.Unlock()
 	failures := make([]error, 0, len(buckets))
 	for _, bucket := range buckets {
-		failures = append(failures, p.checkBucket(ctx, bucket, now))
+		failures = append(failures, r.checkBucket(ctx, bucket, now))
 	}
 	return errors.Join(failures...)
 }
 
 // checkBucket revokes what has outlived its lease and notes when to come again, in memory and,
 // where live records stay, in storage: the next start need not read them then.
-func (p *reconciler) checkBucket(ctx context.Context, bucket string, now time.Time) error {
-	p.mu.Lock()
+func (r *reconciler) checkBucket(ctx context.Context, bucket string, now time.Time) error {
+	r.mu.Lock()
 	// A deadline that is noted during the visit is one that this visit may miss.
-	delete(p.schedule, bucket)
-	p.mu.Unlock()
-	err := p.each(ctx, livePrefix+bucket+"/", p.isEnding, func(record *Record) error {
-		p.checkOverdue(record, now)
+	delete(r.schedule, bucket)
+	r.mu.Unlock()
+	err := r.each(ctx, livePrefix+bucket+"/", r.isEnding, func(record *Record) error {
+		r.checkOverdue(record, now)
 		return nil
 	})
-	p.mu.Lock()
+	r.mu.Lock()
 	if err != nil {
-		p.schedule.add(bucket, now.Add(reviewBackoff.Exact(p.failedChecks[bucket])))
-		p.failedChecks[bucket]++
+		r.schedule.add(bucket, now.Add(reviewBackoff.Exact(r.failedChecks[bucket])))
+		r.failedChecks[bucket]++
 	} else {
-		delete(p.failedChecks, bucket)
+		delete(r.failedChecks, bucket)
 	}
-	next, stays := p.schedule[bucket]
-	p.mu.Unlock()
+	next, stays := r.schedule[bucket]
+	r.mu.Unlock()
 	switch {
 	case err != nil:
 		return err
 	case stays:
-		return p.ledger.store.putNextCheck(ctx, bucket, next)
+		return r.ledger.store.putNextCheck(ctx, bucket, next)
 	}
-	return p.ledger.store.deleteNextCheck(ctx, bucket)
+	return r.ledger.store.deleteNextCheck(ctx, bucket)
 }
 
 // checkOverdue has a token revoked that has been seen overdue for a while: by this process' own
 // clock, so that a wall clock that jumps kills no token.
-func (p *reconciler) checkOverdue(record *Record, now time.Time) {
+func (r *reconciler) checkOverdue(record *Record, now time.Time) {
 	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
-		p.scheduleCheck(record)
+		r.scheduleCheck(record)
 		return
 	}
-	p.mu.Lock()
-	seen, before := p.overdue[record.ReferenceNumber]
+	r.mu.Lock()
+	seen, before := r.overdue[record.ReferenceNumber]
 	if !before {
 		seen = now
-		p.overdue[record.ReferenceNumber] = now
+		r.overdue[record.ReferenceNumber] = now
 	}
 	confirmed := now.Sub(seen) >= overdueConfirm
 	if confirmed {
-		delete(p.overdue, record.ReferenceNumber)
+		delete(r.overdue, record.ReferenceNumber)
 	} else {
-		p.schedule.add(record.Nonce[:bucketDigits], seen.Add(overdueConfirm))
+		r.schedule.add(record.Nonce[:bucketDigits], seen.Add(overdueConfirm))
 	}
-	p.mu.Unlock()
+	r.mu.Unlock()
 	if confirmed {
-		p.revoke(record, "its lease has ended and Vault has not revoked it", false)
+		r.revoke(record, "its lease has ended and Vault has not revoked it", false)
 	}
 }

@@ -61,9 +61,9 @@ func TestOverdue(t *testing.T) {
 	})
 	bubble(t, "deadline_ends_no_later_than_KSeF_ends_the_token", func(t *testing.T, e *env) {
 		record := &Record{Created: time.Now(), Deadline: time.Now().Add(48 * time.Hour)}
-		require.True(t, record.learnValidity(time.Now().Add(24*time.Hour)))
+		require.True(t, record.updateValidity(time.Now().Add(24*time.Hour)))
 		require.Equal(t, time.Now().Add(24*time.Hour).UTC(), record.Deadline.UTC())
-		require.False(t, record.learnValidity(record.Created), "a token that ends before it is made does not exist")
+		require.False(t, record.updateValidity(record.Created), "a token that ends before it is made does not exist")
 	})
 	bubble(t, "failed_reading_is_repeated", func(t *testing.T, e *env) {
 		_, record := e.mustIssue(time.Hour)

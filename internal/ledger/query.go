@@ -14,7 +14,7 @@ import (
 
 // ReferenceNumbers lists the tokens of this mount that are not yet dead.
 func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
-	live, err := l.store.liveFolders(ctx)
+	live, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,13 +32,13 @@ func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
 
 // Find returns the record of a token, or nil where this mount has none that can be read.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
-	folders, err := l.store.liveFolders(ctx)
+	prefixes, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var live *Record
-	for _, folder := range folders {
-		live, err = l.store.get(ctx, folder+referenceNumber)
+	for _, prefix := range prefixes {
+		live, err = l.store.get(ctx, prefix+referenceNumber)
 		if err != nil && !errors.Is(err, errUnreadableRecord) {
 			return nil, err
 		}
@@ -68,12 +68,12 @@ func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
 // CountOpen counts the records that stand for tokens which may be alive.
 func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	revoking := l.reconciler.endings()
-	live, err := l.store.liveFolders(ctx)
+	live, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return open, err
 	}
-	err = l.store.eachName(ctx, append([]string{issuingPrefix}, live...), func(folder, name string) error {
-		if folder == issuingPrefix {
+	err = l.store.eachName(ctx, append([]string{issuingPrefix}, live...), func(prefix, name string) error {
+		if prefix == issuingPrefix {
 			open.Issuing++
 		} else if _, ends := revoking[name]; !ends {
 			open.Live++
@@ -89,11 +89,11 @@ func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 }
 
 // endings are the targets of the revocations in hand, by reference number.
-func (p *reconciler) endings() map[string]Target {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	endings := make(map[string]Target, len(p.revoking))
-	for referenceNumber, task := range p.revoking {
+func (r *reconciler) endings() map[string]Target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	endings := make(map[string]Target, len(r.revoking))
+	for referenceNumber, task := range r.revoking {
 		endings[referenceNumber] = task.queue.key.target
 	}
 	return endings
@@ -121,13 +121,13 @@ func (l *Ledger) addRecordedEndings(ctx context.Context, revoking map[string]Tar
 // may be of any API.
 func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	var open Open
-	err := l.store.eachRecord(ctx, func(folder string, record *Record, unreadable error) error {
+	err := l.store.eachRecord(ctx, func(prefix string, record *Record, unreadable error) error {
 		switch {
 		case record != nil && record.Target.API != api:
 		case record != nil && record.State == Live && l.reconciler.isEnding(record.ReferenceNumber):
 			open.Revoking++
 		case unreadable != nil || record != nil:
-			open.add(folder, record)
+			open.add(prefix, record)
 		}
 		return nil
 	})
@@ -135,11 +135,11 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 }
 
 // add counts a record; nil stands for one that cannot be read.
-func (o *Open) add(folder string, record *Record) {
+func (o *Open) add(prefix string, record *Record) {
 	switch {
-	case folder == issuingPrefix:
+	case prefix == issuingPrefix:
 		o.Issuing++
-	case folder != endingPrefix:
+	case prefix != endingPrefix:
 		o.Live++
 	case record == nil:
 		o.Unreadable++
@@ -157,10 +157,10 @@ func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 }
 
 // eachOpen visits the records that are not dead. Unreadable ones are left out.
-func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
+func (l *Ledger) eachOpen(ctx context.Context, do func(*Record)) error {
 	return l.store.eachRecord(ctx, func(_ string, record *Record, _ error) error {
 		if record != nil && record.State != Dead {
-			visit(record)
+			do(record)
 		}
 		return nil
 	})
@@ -169,7 +169,7 @@ func (l *Ledger) eachOpen(ctx context.Context, visit func(*Record)) error {
 // Pending tells of the reconciler's work.
 type Pending struct {
 	// Revoking and Searching count the tasks in hand.
-	Revoking, Searching int
+	Revoking, Recovering int
 	// Oldest is the oldest revocation in hand; nil where there is none.
 	Oldest *PendingError
 	// OldestSince is when it was asked for.
@@ -183,21 +183,21 @@ type Pending struct {
 
 // Pending returns what the reconciler has in hand. It reads no storage.
 func (l *Ledger) Pending() Pending {
-	p := l.reconciler
-	p.mu.Lock()
+	r := l.reconciler
+	r.mu.Lock()
 	pending := Pending{
-		Revoking: len(p.revoking), Searching: len(p.lost), Alive: p.loop.Running(),
-		Reviewed: p.review.at, ReviewErr: p.review.err,
+		Revoking: len(r.revoking), Recovering: len(r.lost), Alive: r.loop.Running(),
+		Reviewed: r.review.at, ReviewErr: r.review.err,
 	}
 	var oldest *task
-	for _, task := range p.revoking {
+	for _, task := range r.revoking {
 		if oldest == nil || task.since.Before(oldest.since) {
 			oldest = task
 		}
 	}
-	p.mu.Unlock()
+	r.mu.Unlock()
 	if oldest != nil {
-		pending.Oldest, pending.OldestSince = p.describe(oldest), oldest.since
+		pending.Oldest, pending.OldestSince = r.describe(oldest), oldest.since
 	}
 	return pending
 }
@@ -236,9 +236,9 @@ func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
 	return subjects, err
 }
 
-func (a Subjects) add(record *Record) {
-	known := a[record.Target.Context]
+func (s Subjects) add(record *Record) {
+	known := s[record.Target.Context]
 	if !slices.Contains(known, record.Subject) {
-		a[record.Target.Context] = append(known, record.Subject)
+		s[record.Target.Context] = append(known, record.Subject)
 	}
 }

@@ -53,19 +53,17 @@ type queue struct {
 
 func newQueue(key queueKey) *queue { return &queue{key: key, wake: make(chan struct{}, queueWorkers)} }
 
-func (l *queue) add(j *task) {
-	at := sort.Search(len(l.tasks), func(i int) bool { return l.tasks[i].since.After(j.since) })
-	l.tasks = append(l.tasks, nil)
-	copy(l.tasks[at+1:], l.tasks[at:])
-	l.tasks[at] = j
-	l.wakeWorkers()
+func (q *queue) add(task *task) {
+	at := sort.Search(len(q.tasks), func(i int) bool { return q.tasks[i].since.After(task.since) })
+	q.tasks = slices.Insert(q.tasks, at, task)
+	q.wakeWorkers()
 }
 
 // wakeWorkers tells the waiting workers to look again.
-func (l *queue) wakeWorkers() {
+func (q *queue) wakeWorkers() {
 	for range queueWorkers {
 		select {
-		case l.wake <- struct{}{}:
+		case q.wake <- struct{}{}:
 		default:
 			return
 		}
@@ -75,16 +73,16 @@ func (l *queue) wakeWorkers() {
 // next takes a task that is due: the oldest, but those that have failed before come after those
 // that have not, so that they cannot keep the others from their turn. Where none is due, it says
 // how long to wait.
-func (l *queue) next(now time.Time) (*task, time.Duration) {
-	if wait := l.retryAt.Sub(now); wait > 0 {
+func (q *queue) next(now time.Time) (*task, time.Duration) {
+	if wait := q.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
-	if l.failures > 0 && l.running > 0 {
+	if q.failures > 0 && q.running > 0 {
 		// One task finds out whether things work again; it nudges the others.
 		return nil, queueBackoff.Longest
 	}
 	best, shortest := -1, time.Duration(0)
-	for i, candidate := range l.tasks {
+	for i, candidate := range q.tasks {
 		due, hasFailed := candidate.status()
 		if wait := due.Sub(now); wait > 0 {
 			if shortest == 0 || wait < shortest {
@@ -102,16 +100,16 @@ func (l *queue) next(now time.Time) (*task, time.Duration) {
 	if best < 0 {
 		return nil, shortest
 	}
-	task := l.tasks[best]
-	l.tasks = append(l.tasks[:best], l.tasks[best+1:]...)
-	l.running++
+	task := q.tasks[best]
+	q.tasks = slices.Delete(q.tasks, best, best+1)
+	q.running++
 	return task, 0
 }
 
 // takeDue takes all that are due.
-func (l *queue) takeDue(now time.Time) []*task {
+func (q *queue) takeDue(now time.Time) []*task {
 	var taken []*task
-	l.tasks = slices.DeleteFunc(l.tasks, func(candidate *task) bool {
+	q.tasks = slices.DeleteFunc(q.tasks, func(candidate *task) bool {
 		due, _ := candidate.status()
 		if due.After(now) {
 			return false
@@ -119,45 +117,43 @@ func (l *queue) takeDue(now time.Time) []*task {
 		taken = append(taken, candidate)
 		return true
 	})
-	l.running += len(taken)
+	q.running += len(taken)
 	return taken
 }
 
 // remove takes a task back that is not being done; false where it is.
-func (l *queue) remove(j *task) bool {
-	at := slices.Index(l.tasks, j)
+func (q *queue) remove(task *task) bool {
+	at := slices.Index(q.tasks, task)
 	if at < 0 {
 		return false
 	}
-	l.tasks = slices.Delete(l.tasks, at, at+1)
+	q.tasks = slices.Delete(q.tasks, at, at+1)
 	return true
 }
 
 // position counts a task from 1 among all that the queue has to do.
-func (l *queue) position(j *task) (position, pending int) {
-	pending = len(l.tasks) + l.running
-	for i, candidate := range l.tasks {
-		if candidate == j {
-			return l.running + i + 1, pending
-		}
+func (q *queue) position(task *task) (position, pending int) {
+	pending = len(q.tasks) + q.running
+	if at := slices.Index(q.tasks, task); at >= 0 {
+		return q.running + at + 1, pending
 	}
 	return 1, max(pending, 1)
 }
 
-func (l *queue) failed(now time.Time, err error) {
+func (q *queue) failed(now time.Time, err error) {
 	// Jobs that were in progress together fail together: one failure, one step.
-	if l.retryAt.After(now) {
+	if q.retryAt.After(now) {
 		return
 	}
-	l.lastErr = err
-	l.retryAt = now.Add(queueBackoff.Jittered(l.failures))
-	l.failures++
+	q.lastErr = err
+	q.retryAt = now.Add(queueBackoff.Jittered(q.failures))
+	q.failures++
 }
 
-func (l *queue) succeeded() {
-	l.failures, l.lastErr = 0, nil
-	l.retryAt = time.Time{}
-	l.wakeWorkers()
+func (q *queue) succeeded() {
+	q.failures, q.lastErr = 0, nil
+	q.retryAt = time.Time{}
+	q.wakeWorkers()
 }
 
 // task is one thing that the reconciler must bring to an end: a revocation, or the search for a
@@ -188,104 +184,104 @@ func newTask(queue *queue, record Record, since time.Time) *task {
 	return &task{queue: queue, since: since, record: record, writing: make(chan struct{}, 1), done: make(chan struct{}), stuck: make(chan struct{})}
 }
 
-func (j *task) snapshot() Record {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.record
+func (t *task) snapshot() Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.record
 }
 
 // join counts the leases that wait for the task: whoever of them is there when it is done needs no
 // record any more.
-func (j *task) join(byLease bool) {
+func (t *task) join(byLease bool) {
 	if !byLease {
 		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.leases++
-	j.record.LeaseEnded = true
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leases++
+	t.record.LeaseEnded = true
 }
 
-func (j *task) leave(byLease bool) {
+func (t *task) leave(byLease bool) {
 	if !byLease {
 		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.leases--
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leases--
 }
 
 // lockWriting waits until the record is not being written. No task.mu may be held.
-func (j *task) lockWriting() (unlock func()) {
-	j.writing <- struct{}{}
-	return func() { <-j.writing }
+func (t *task) lockWriting() (unlock func()) {
+	t.writing <- struct{}{}
+	return func() { <-t.writing }
 }
 
 // unwritten returns the record to write; false where it is written.
-func (j *task) unwritten() (Record, bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.record, !j.persisted
+func (t *task) unwritten() (Record, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.record, !t.persisted
 }
 
-func (j *task) markWritten() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.persisted = true
+func (t *task) markWritten() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.persisted = true
 }
 
 // markDead marks the record dead, so that it is not written as revoking any more. collected says
 // that no record is needed: the lease is waiting, or there is none.
-func (j *task) markDead() (record Record, collected bool) {
-	defer j.lockWriting()()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.persisted = true
-	j.record.State, j.record.Ended = Dead, time.Now().UTC()
-	return j.record, j.leases > 0 || j.record.NoLease
+func (t *task) markDead() (record Record, collected bool) {
+	defer t.lockWriting()()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.persisted = true
+	t.record.State, t.record.Ended = Dead, time.Now().UTC()
+	return t.record, t.leases > 0 || t.record.NoLease
 }
 
-func (j *task) fail(err error, due time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.attempts++
+func (t *task) fail(err error, due time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.attempts++
 	var unknown *unknownError
-	if j.operatorConfirmed && errors.As(err, &unknown) {
+	if t.operatorConfirmed && errors.As(err, &unknown) {
 		due = time.Time{} // the word came too late for this attempt
 	}
-	j.lastErr, j.due = err, due
-	if !j.isStuck {
-		j.isStuck = true
-		close(j.stuck)
+	t.lastErr, t.due = err, due
+	if !t.isStuck {
+		t.isStuck = true
+		close(t.stuck)
 	}
 }
 
 // retry makes a task due that KSeF has failed.
-func (j *task) retry() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.isStuck {
-		j.due = time.Time{}
+func (t *task) retry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.isStuck {
+		t.due = time.Time{}
 	}
 }
 
 // postpone sets the next attempt of a task that has not failed.
-func (j *task) postpone(due time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.attempts++
-	j.due = due
+func (t *task) postpone(due time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.attempts++
+	t.due = due
 }
 
 // status says when the task is due, and whether KSeF has failed it before.
-func (j *task) status() (due time.Time, hasFailed bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.due, j.lastErr != nil
+func (t *task) status() (due time.Time, hasFailed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.due, t.lastErr != nil
 }
 
-func (j *task) failure() (attempts int, lastErr error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.attempts, j.lastErr
+func (t *task) failure() (attempts int, lastErr error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.attempts, t.lastErr
 }

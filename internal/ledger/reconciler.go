@@ -59,44 +59,44 @@ type reviewState struct {
 }
 
 func newReconciler(l *Ledger) *reconciler {
-	p := &reconciler{
+	r := &reconciler{
 		ledger: l,
 		queues: make(map[queueKey]*queue), revoking: make(map[string]*task), lost: make(map[string]*task),
 		schedule: newSchedule(), overdue: make(map[string]time.Time), failedChecks: make(map[string]int),
 	}
-	p.loop = background.NewLoop(background.LoopOptions{
-		Name: "the reconciler", Logger: l.Logger, Interval: reviewEvery, RunOnce: p.runOnce,
+	r.loop = background.NewLoop(background.LoopOptions{
+		Name: "the reconciler", Logger: l.Logger, Interval: reviewEvery, RunOnce: r.runOnce,
 	})
-	return p
+	return r
 }
 
 // runOnce reads the records of what is pending where that is due, and revokes what is overdue.
-func (p *reconciler) runOnce(ctx context.Context) (next time.Time) {
+func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	now := time.Now()
-	if !p.nextReview.After(now) {
-		p.nextReview = now.Add(reviewEvery)
-		if err := p.reviewPending(ctx); err != nil && ctx.Err() == nil {
-			p.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
-			p.nextReview = now.Add(reviewBackoff.Exact(p.failedReviews))
-			p.failedReviews++
+	if !r.nextReview.After(now) {
+		r.nextReview = now.Add(reviewEvery)
+		if err := r.reviewPending(ctx); err != nil && ctx.Err() == nil {
+			r.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
+			r.nextReview = now.Add(reviewBackoff.Exact(r.failedReviews))
+			r.failedReviews++
 		} else {
-			p.failedReviews = 0
+			r.failedReviews = 0
 		}
 	}
-	if err := p.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
-		p.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
+	if err := r.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
+		r.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return earlierEnd(p.schedule.earliest(), p.nextReview)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return earlierEnd(r.schedule.earliest(), r.nextReview)
 }
 
 // revoke takes up a token's revocation, or joins the one in progress.
-func (p *reconciler) revoke(record *Record, cause string, byLease bool) *task {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.overdue, record.ReferenceNumber)
-	existing := p.revoking[record.ReferenceNumber]
+func (r *reconciler) revoke(record *Record, cause string, byLease bool) *task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.overdue, record.ReferenceNumber)
+	existing := r.revoking[record.ReferenceNumber]
 	if existing != nil {
 		existing.join(byLease)
 		return existing
@@ -106,66 +106,66 @@ func (p *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	if !persisted {
 		ending.State, ending.Cause, ending.Ended = Revoking, cause, time.Now().UTC()
 	}
-	queue := p.queueFor(queueKey{record.Target, kindRevoke})
+	queue := r.queueFor(queueKey{record.Target, kindRevoke})
 	task := newTask(queue, ending, ending.Ended)
 	task.persisted = persisted
 	task.join(byLease)
-	p.revoking[record.ReferenceNumber] = task
-	p.start(queue, task)
+	r.revoking[record.ReferenceNumber] = task
+	r.start(queue, task)
 	return task
 }
 
 // searchFor takes up the search for a token whose reply was lost.
-func (p *reconciler) searchFor(record *Record) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lost[record.Nonce] != nil {
+func (r *reconciler) searchFor(record *Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost[record.Nonce] != nil {
 		return
 	}
-	queue := p.queueFor(queueKey{record.Target, kindRecover})
+	queue := r.queueFor(queueKey{record.Target, kindRecover})
 	task := newTask(queue, *record, record.Created)
 	task.persisted, task.due = true, firstSearch(record.Created)
-	p.lost[record.Nonce] = task
-	p.start(queue, task)
+	r.lost[record.Nonce] = task
+	r.start(queue, task)
 }
 
-func (p *reconciler) isEnding(referenceNumber string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.revoking[referenceNumber] != nil
+func (r *reconciler) isEnding(referenceNumber string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revoking[referenceNumber] != nil
 }
 
-func (p *reconciler) isSearched(nonce string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lost[nonce] != nil
+func (r *reconciler) isSearched(nonce string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost[nonce] != nil
 }
 
-func (p *reconciler) queueFor(key queueKey) *queue {
-	found := p.queues[key]
+func (r *reconciler) queueFor(key queueKey) *queue {
+	found := r.queues[key]
 	if found == nil {
 		found = newQueue(key)
-		p.queues[key] = found
+		r.queues[key] = found
 	}
 	return found
 }
 
 // start queues the task and makes sure that somebody works on the queue.
-func (p *reconciler) start(queue *queue, task *task) {
+func (r *reconciler) start(queue *queue, task *task) {
 	queue.add(task)
-	if queue.workers < queue.key.kind.workers() && p.ledger.ctx.Err() == nil {
+	if queue.workers < queue.key.kind.workers() && r.ledger.ctx.Err() == nil {
 		queue.workers++
-		p.ledger.keepRunning(func() { p.serve(queue) })
+		r.ledger.keepRunning(func() { r.serve(queue) })
 	}
 }
 
 // serve works on a queue until it is empty or the ledger stops.
-func (p *reconciler) serve(queue *queue) {
-	ctx := p.ledger.ctx
+func (r *reconciler) serve(queue *queue) {
+	ctx := r.ledger.ctx
 	for {
-		task, wait := p.take(queue)
+		task, wait := r.take(queue)
 		if task != nil {
-			p.attempt(ctx, queue, task)
+			r.attempt(ctx, queue, task)
 			continue
 		}
 		if wait == 0 {
@@ -177,54 +177,54 @@ func (p *reconciler) serve(queue *queue) {
 
 // take returns a task, or how long to wait for one. With neither the worker is struck from the
 // queue.
-func (p *reconciler) take(queue *queue) (*task, time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ledger.ctx.Err() == nil {
+func (r *reconciler) take(queue *queue) (*task, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ledger.ctx.Err() == nil {
 		if task, wait := queue.next(time.Now()); task != nil || wait > 0 {
 			return task, wait
 		}
 	}
 	queue.workers--
 	if queue.workers == 0 && queue.running == 0 && len(queue.tasks) == 0 {
-		delete(p.queues, queue.key)
+		delete(r.queues, queue.key)
 	}
 	return nil, 0
 }
 
 // takeDue takes the tasks of a queue that are due besides the one that is being done.
-func (p *reconciler) takeDue(queue *queue) []*task {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (r *reconciler) takeDue(queue *queue) []*task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return queue.takeDue(time.Now())
 }
 
 // attempt does a task once and decides what becomes of it.
-func (p *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
+func (r *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
 	if queue.key.kind == kindRecover {
-		p.search(ctx, queue, task)
+		r.search(ctx, queue, task)
 		return
 	}
-	err := p.work(ctx, queue.key, task)
-	p.decide(ctx, queue, task, true, err)
+	err := r.work(ctx, queue.key, task)
+	r.decide(ctx, queue, task, true, err)
 	if err != nil && ctx.Err() == nil {
-		p.report(task, err)
+		r.report(task, err)
 	}
 }
 
 // decide puts a task that was done once where it belongs.
-func (p *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
+func (r *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
 	now := time.Now()
 	if ctx.Err() != nil {
-		p.requeue(queue, task)
+		r.requeue(queue, task)
 		return
 	}
 	if err == nil && finished {
-		p.complete(queue, task)
+		r.complete(queue, task)
 		return
 	}
 	if err == nil {
-		p.requeue(queue, task)
+		r.requeue(queue, task)
 		return
 	}
 	attempts, _ := task.failure()
@@ -235,18 +235,18 @@ func (p *reconciler) decide(ctx context.Context, queue *queue, task *task, finis
 			due = unknownDue(task.snapshot().Unknown, now)
 		}
 		task.fail(err, due)
-		p.requeue(queue, task)
+		r.requeue(queue, task)
 	case ofService:
-		p.queueFailed(queue, task, err, now.Add(serviceBackoff.Exact(attempts)))
+		r.queueFailed(queue, task, err, now.Add(serviceBackoff.Exact(attempts)))
 	default:
-		p.queueFailed(queue, task, err, now)
+		r.queueFailed(queue, task, err, now)
 	}
 }
 
-func (p *reconciler) retry() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, queue := range p.queues {
+func (r *reconciler) retry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, queue := range r.queues {
 		queue.retryAt = time.Time{}
 		for _, task := range queue.tasks {
 			task.retry()
@@ -255,56 +255,56 @@ func (p *reconciler) retry() {
 	}
 }
 
-func (p *reconciler) work(ctx context.Context, key queueKey, task *task) (err error) {
-	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
-	api, err := p.ledger.Open(ctx, key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
+func (r *reconciler) work(ctx context.Context, key queueKey, task *task) (err error) {
+	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
+	api, err := r.ledger.Open(ctx, key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
 	if err != nil {
 		return err
 	}
-	return p.revokeToken(ctx, api, task)
+	return r.revokeToken(ctx, api, task)
 }
 
-func (p *reconciler) complete(queue *queue, task *task) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (r *reconciler) complete(queue *queue, task *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	queue.running--
 	queue.succeeded()
 	record := task.snapshot()
 	if queue.key.kind == kindRecover {
-		delete(p.lost, record.Nonce)
+		delete(r.lost, record.Nonce)
 	} else {
-		delete(p.revoking, record.ReferenceNumber)
+		delete(r.revoking, record.ReferenceNumber)
 	}
 	close(task.done)
 }
 
 // requeue puts a task back after KSeF has answered: the queue works.
-func (p *reconciler) requeue(queue *queue, task *task) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (r *reconciler) requeue(queue *queue, task *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	queue.running--
 	queue.succeeded()
 	queue.add(task)
 }
 
 // queueFailed stops the whole queue for a while, and this task until it is due.
-func (p *reconciler) queueFailed(queue *queue, task *task, err error, due time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (r *reconciler) queueFailed(queue *queue, task *task, err error, due time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	queue.failed(time.Now(), err)
 	task.fail(err, due)
 	queue.running--
 	queue.add(task)
 }
 
-func (p *reconciler) report(task *task, err error) {
+func (r *reconciler) report(task *task, err error) {
 	record := task.snapshot()
 	attempts, _ := task.failure()
-	p.ledger.Logger.Warn("a token's end is not reached yet; the engine goes on", "state", record.State,
+	r.ledger.Logger.Warn("a token's end is not reached yet; the engine goes on", "state", record.State,
 		"reference_number", record.ReferenceNumber, "nonce", record.Nonce, "context", record.Target.Context.String(),
 		"attempts", attempts, "error", err)
 	if record.State == Revoking {
-		p.ledger.OnEvent(Event{Kind: EventRevokeFail, Record: record, Err: err})
+		r.ledger.OnEvent(Event{Kind: EventRevokeFail, Record: record, Err: err})
 	}
 }
 
@@ -334,34 +334,34 @@ func (r *Record) askedUntil() time.Time {
 
 // reviewPending takes up what the folders of pending records hold and nobody works on, and notes
 // when live records may be due. It reads pending records only, not live ones.
-func (p *reconciler) reviewPending(ctx context.Context) (err error) {
-	defer background.Recover(p.ledger.Logger, "the reconciler", &err)
-	err = errors.Join(p.reviewIssuing(ctx), p.reviewEnding(ctx), p.scheduleBuckets(ctx))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.review = reviewState{at: time.Now(), err: err}
+func (r *reconciler) reviewPending(ctx context.Context) (err error) {
+	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
+	err = errors.Join(r.reviewIssuing(ctx), r.reviewEnding(ctx), r.scheduleBuckets(ctx))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.review = reviewState{at: time.Now(), err: err}
 	return err
 }
 
-func (p *reconciler) reviewIssuing(ctx context.Context) error {
-	taken := func(nonce string) bool { return p.ledger.isInFlight(nonce) || p.isSearched(nonce) }
-	return p.each(ctx, issuingPrefix, taken, func(record *Record) error {
-		p.searchFor(record)
+func (r *reconciler) reviewIssuing(ctx context.Context) error {
+	taken := func(nonce string) bool { return r.ledger.isInFlight(nonce) || r.isSearched(nonce) }
+	return r.each(ctx, issuingPrefix, taken, func(record *Record) error {
+		r.searchFor(record)
 		return nil
 	})
 }
 
-func (p *reconciler) reviewEnding(ctx context.Context) error {
-	return p.each(ctx, endingPrefix, p.isEnding, func(record *Record) error {
-		return p.resumeEnding(ctx, record)
+func (r *reconciler) reviewEnding(ctx context.Context) error {
+	return r.each(ctx, endingPrefix, r.isEnding, func(record *Record) error {
+		return r.resumeEnding(ctx, record)
 	})
 }
 
 // each goes through a folder's records, but those that somebody works on. That is asked before
 // reading: who has finished with a record has also written it. Unreadable records are skipped and
 // reported; an error is a fault of storage.
-func (p *reconciler) each(ctx context.Context, folder string, taken func(name string) bool, do func(*Record) error) error {
-	names, err := p.ledger.store.names(ctx, folder)
+func (r *reconciler) each(ctx context.Context, prefix string, taken func(name string) bool, do func(*Record) error) error {
+	names, err := r.ledger.store.names(ctx, prefix)
 	if err != nil {
 		return err
 	}
@@ -370,7 +370,7 @@ func (p *reconciler) each(ctx context.Context, folder string, taken func(name st
 		if taken(name) {
 			continue
 		}
-		record, err := p.ledger.store.get(ctx, folder+name)
+		record, err := r.ledger.store.get(ctx, prefix+name)
 		if err == nil && record != nil {
 			err = do(record)
 		}
@@ -384,13 +384,13 @@ func (p *reconciler) each(ctx context.Context, folder string, taken func(name st
 	return errors.Join(failures...)
 }
 
-func (p *reconciler) resumeEnding(ctx context.Context, record *Record) error {
+func (r *reconciler) resumeEnding(ctx context.Context, record *Record) error {
 	switch {
 	case record.State == Revoking:
-		p.revoke(record, record.Cause, false)
+		r.revoke(record, record.Cause, false)
 		return nil
 	case time.Now().After(record.askedUntil()):
-		return p.ledger.store.remove(ctx, record.key())
+		return r.ledger.store.remove(ctx, record.key())
 	}
 	return nil
 }

@@ -181,9 +181,9 @@ func LeaseLeft(until, now time.Time) time.Duration {
 	return until.Add(-leaseMargin).Sub(now).Truncate(time.Second)
 }
 
-// learnValidity notes when KSeF ends the token by itself. It returns true where that changes the
+// updateValidity notes when KSeF ends the token by itself. It returns true where that changes the
 // record. A token that ends before it is made does not exist, so that such an answer says nothing.
-func (r *Record) learnValidity(until time.Time) bool {
+func (r *Record) updateValidity(until time.Time) bool {
 	if !until.After(r.Created) || until.Sub(r.ValidUntil).Abs() < sameValidity {
 		return false
 	}

@@ -67,13 +67,13 @@ func (e *PendingError) Error() string {
 }
 
 // forecast tells when the task will be tried about.
-func (p *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
-	p.mu.Lock()
+func (r *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
+	r.mu.Lock()
 	position, pending = task.queue.position(task)
 	retryAt, queueErr := task.queue.retryAt, task.queue.lastErr
 	target := task.queue.key.target
-	p.mu.Unlock()
-	next = p.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
+	r.mu.Unlock()
+	next = r.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
 	due, _ := task.status()
 	next = later(next, later(retryAt, due))
 	_, err = task.failure()
@@ -84,9 +84,9 @@ func (p *reconciler) forecast(task *task) (position, pending int, next time.Time
 }
 
 // describe says to a waiting caller where his revocation stands.
-func (p *reconciler) describe(task *task) *PendingError {
+func (r *reconciler) describe(task *task) *PendingError {
 	record := task.snapshot()
-	position, pending, next, err := p.forecast(task)
+	position, pending, next, err := r.forecast(task)
 	return &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
 		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
@@ -254,35 +254,35 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 
 // revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it, by a 204 or
 // by the token's status, and that the ledger says so.
-func (p *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
+func (r *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
 	record := task.snapshot()
-	err := p.revokeUpstream(ctx, api, &record)
+	err := r.revokeUpstream(ctx, api, &record)
 	var unknown *unknownError
 	switch {
 	case errors.As(err, &unknown):
-		err = p.settleUnknown(ctx, api, task, unknown)
+		err = r.settleUnknown(ctx, api, task, unknown)
 	case err != nil && scopeOf(err) == ofTask:
-		err = errors.Join(err, p.rememberUnknown(ctx, task, Unknown{}))
+		err = errors.Join(err, r.rememberUnknown(ctx, task, Unknown{}))
 	}
 	if err != nil {
 		return err
 	}
-	p.markDead(ctx, task)
+	r.markDead(ctx, task)
 	return nil
 }
 
 // revokeUpstream has KSeF revoke a token. nil means that KSeF has confirmed it.
-func (p *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *Record) error {
+func (r *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *Record) error {
 	err := api.RevokeToken(ctx, record.ReferenceNumber)
 	if err == nil || scopeOf(err) != ofTask && !isUnclear(err) {
 		return err
 	}
-	return p.confirm(ctx, api, record, err)
+	return r.confirm(ctx, api, record, err)
 }
 
 // confirm decides by the token's status after a DELETE that was refused or whose reply was lost:
 // KSeF has no answer that would say "already revoked".
-func (p *reconciler) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
+func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
 	token, err := api.Token(ctx, record.ReferenceNumber)
 	switch {
 	case err == nil && token.Status.Dead():
@@ -305,21 +305,21 @@ func (p *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 // markDead records that a token is dead. With its lease waiting no record is needed; otherwise one
 // stays, so that the lease can end without asking KSeF again. A failure here leaves a record that
 // leads to the same end later.
-func (p *reconciler) markDead(ctx context.Context, task *task) {
+func (r *reconciler) markDead(ctx context.Context, task *task) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	record, collected := task.markDead()
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	var err error
 	if collected {
-		err = p.ledger.store.remove(ctx, live, endingKey(record.ReferenceNumber))
-	} else if err = p.ledger.store.put(ctx, &record); err == nil {
-		err = p.ledger.store.remove(ctx, live)
+		err = r.ledger.store.remove(ctx, live, endingKey(record.ReferenceNumber))
+	} else if err = r.ledger.store.put(ctx, &record); err == nil {
+		err = r.ledger.store.remove(ctx, live)
 	}
 	if err != nil {
-		p.ledger.Logger.Warn("a dead token's record could not be brought up to date", "reference_number", record.ReferenceNumber, "error", err)
+		r.ledger.Logger.Warn("a dead token's record could not be brought up to date", "reference_number", record.ReferenceNumber, "error", err)
 	}
-	p.ledger.OnEvent(Event{Kind: EventRevoke, Record: record})
+	r.ledger.OnEvent(Event{Kind: EventRevoke, Record: record})
 }
 
 // scope is what an error in the reconciler speaks of.

@@ -55,13 +55,13 @@ func roundUp(at time.Time, grid time.Duration) time.Time {
 
 // search looks for the tokens of all requests of the queue that are due, with one reading of KSeF's
 // list. The first task is one of them.
-func (p *reconciler) search(ctx context.Context, queue *queue, first *task) {
-	tasks := append([]*task{first}, p.takeDue(queue)...)
+func (r *reconciler) search(ctx context.Context, queue *queue, first *task) {
+	tasks := append([]*task{first}, r.takeDue(queue)...)
 	wanted := make([]Record, 0, len(tasks))
 	for _, task := range tasks {
 		wanted = append(wanted, task.snapshot())
 	}
-	search, err := p.readList(ctx, queue.key.target, wanted)
+	search, err := r.readList(ctx, queue.key.target, wanted)
 	for i, task := range tasks {
 		finished, failure := false, err
 		if err == nil {
@@ -70,18 +70,18 @@ func (p *reconciler) search(ctx context.Context, queue *queue, first *task) {
 		if !finished && failure == nil {
 			task.postpone(nextSearch(wanted[i].Created, time.Now()))
 		}
-		p.decide(ctx, queue, task, finished, failure)
+		r.decide(ctx, queue, task, finished, failure)
 		if failure != nil && (err == nil || i == 0) && ctx.Err() == nil {
-			p.report(task, failure)
+			r.report(task, failure)
 		}
 	}
 }
 
-func (p *reconciler) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
-	if err := p.ledger.breaker(target.API).check(); err != nil {
+func (r *reconciler) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
+	if err := r.ledger.breaker(target.API).check(); err != nil {
 		return nil, err
 	}
-	return p.ledger.search(ctx, target, wanted, reconcilerMaxWait, absentAfter)
+	return r.ledger.search(ctx, target, wanted, reconcilerMaxWait, absentAfter)
 }
 
 // search is a reading of KSeF's list.
@@ -267,27 +267,27 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 }
 
 // awaitRevocations waits until KSeF has confirmed the end of the tokens, or has failed to.
-func (p *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token) {
+func (r *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token) {
 	for _, token := range tokens {
-		p.mu.Lock()
-		task := p.revoking[token.ReferenceNumber]
-		p.mu.Unlock()
+		r.mu.Lock()
+		task := r.revoking[token.ReferenceNumber]
+		r.mu.Unlock()
 		if task != nil {
-			p.ledger.wait(ctx, task, settleTimeout, task.stuck)
+			r.ledger.wait(ctx, task, settleTimeout, task.stuck)
 		}
 	}
 }
 
 // dropSearch forgets a search that has been settled elsewhere. One that is in progress ends by
 // itself.
-func (p *reconciler) dropSearch(nonce string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	task := p.lost[nonce]
+func (r *reconciler) dropSearch(nonce string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	task := r.lost[nonce]
 	if task == nil || !task.queue.remove(task) {
 		return
 	}
-	delete(p.lost, nonce)
+	delete(r.lost, nonce)
 	close(task.done)
 	task.queue.wakeWorkers()
 }
@@ -297,14 +297,14 @@ const maxPages = 1000
 
 // eachPage goes through the pages of KSeF's list, newest tokens first, until visit wants no more.
 // It fails where it could not come to the last.
-func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, visit func([]client.Token) (more bool)) error {
+func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, do func([]client.Token) (more bool)) error {
 	query.PageSize = client.MaxPageSize
 	for range maxPages {
 		page, err := api.QueryTokens(ctx, query)
 		if err != nil {
 			return err
 		}
-		if !visit(page.Tokens) || page.Continuation == "" {
+		if !do(page.Tokens) || page.Continuation == "" {
 			return nil
 		}
 		query.Continuation = page.Continuation

@@ -127,8 +127,8 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// liveFolders returns the folders that hold live records, earliest deadline first.
-func (s store) liveFolders(ctx context.Context) ([]string, error) {
+// livePrefixes returns the folders that hold live records, earliest deadline first.
+func (s store) livePrefixes(ctx context.Context) ([]string, error) {
 	buckets, err := s.buckets(ctx)
 	for i, bucket := range buckets {
 		buckets[i] = livePrefix + bucket + "/"
@@ -136,22 +136,22 @@ func (s store) liveFolders(ctx context.Context) ([]string, error) {
 	return buckets, err
 }
 
-// folders are in the order in which records move, so that none is missed that moves during the
+// prefixes are in the order in which records move, so that none is missed that moves during the
 // reading.
-func (s store) folders(ctx context.Context) ([]string, error) {
-	live, err := s.liveFolders(ctx)
+func (s store) prefixes(ctx context.Context) ([]string, error) {
+	live, err := s.livePrefixes(ctx)
 	return slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix}), err
 }
 
 // eachName visits the names in the folders until visit fails.
-func (s store) eachName(ctx context.Context, folders []string, visit func(folder, name string) error) error {
-	for _, folder := range folders {
-		names, err := s.names(ctx, folder)
+func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, name string) error) error {
+	for _, prefix := range prefixes {
+		names, err := s.names(ctx, prefix)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			if err := visit(folder, name); err != nil {
+			if err := do(prefix, name); err != nil {
 				return err
 			}
 		}
@@ -161,17 +161,17 @@ func (s store) eachName(ctx context.Context, folders []string, visit func(folder
 
 // eachRecord visits the records until visit fails. One that cannot be read is nil, with the reason;
 // nil without one has been removed since.
-func (s store) eachRecord(ctx context.Context, visit func(folder string, record *Record, unreadable error) error) error {
-	folders, err := s.folders(ctx)
+func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record, unreadable error) error) error {
+	prefixes, err := s.prefixes(ctx)
 	if err != nil {
 		return err
 	}
-	return s.eachName(ctx, folders, func(folder, name string) error {
-		record, err := s.get(ctx, folder+name)
+	return s.eachName(ctx, prefixes, func(prefix, name string) error {
+		record, err := s.get(ctx, prefix+name)
 		if err != nil && !errors.Is(err, errUnreadableRecord) {
 			return err
 		}
-		return visit(folder, record, err)
+		return do(prefix, record, err)
 	})
 }
 
@@ -259,11 +259,11 @@ func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) 
 	if entry == nil {
 		return named, nil
 	}
-	noted, err := time.Parse(time.RFC3339, string(entry.Value))
+	stored, err := time.Parse(time.RFC3339, string(entry.Value))
 	if err != nil {
 		return named, nil //nolint:nilerr // a note that cannot be read costs one early visit
 	}
-	return noted, nil
+	return stored, nil
 }
 
 func (s store) putNextCheck(ctx context.Context, bucket string, next time.Time) error {
@@ -281,11 +281,11 @@ func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
 // pruneNextChecks forgets the notes of all buckets but these: one whose records have gone is not
 // visited again.
 func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
-	noted, err := s.names(ctx, nextCheckPrefix)
+	stored, err := s.names(ctx, nextCheckPrefix)
 	if err != nil {
 		return err
 	}
-	for _, bucket := range noted {
+	for _, bucket := range stored {
 		if slices.Contains(buckets, bucket) {
 			continue
 		}

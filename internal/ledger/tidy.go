@@ -180,12 +180,12 @@ func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool
 
 // records goes through the live records that KSeF's list did not hold.
 func (t *tidy) records(ctx context.Context) error {
-	folders, err := t.ledger.store.liveFolders(ctx)
+	prefixes, err := t.ledger.store.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
-	return t.ledger.store.eachName(ctx, folders, func(folder, referenceNumber string) error {
-		return t.record(ctx, folder+referenceNumber, referenceNumber)
+	return t.ledger.store.eachName(ctx, prefixes, func(prefix, referenceNumber string) error {
+		return t.record(ctx, prefix+referenceNumber, referenceNumber)
 	})
 }
 

@@ -23,8 +23,8 @@ const (
 	unknownCheck = 6 * time.Hour
 	// unknownGap is how long nobody may have asked KSeF: longer, and the day begins anew.
 	unknownGap = 2 * unknownCheck
-	// wordMaxWait is how long a request waits for KSeF that brings the operator's word.
-	wordMaxWait = 10 * time.Second
+	// operatorMaxWait is how long a request waits for KSeF that brings the operator's word.
+	operatorMaxWait = 10 * time.Second
 )
 
 // Unknown is since when KSeF has said that it does not know a token.
@@ -81,7 +81,7 @@ func isUnknown(err error) bool {
 
 // settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as
 // dead.
-func (p *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
+func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
 	record := task.snapshot()
 	token, err := searchAllPages(ctx, api, &record)
 	switch {
@@ -91,16 +91,16 @@ func (p *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task
 		return nil
 	case token != nil:
 		return errors.Join(&taskError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
-			p.rememberUnknown(ctx, task, Unknown{}))
+			r.rememberUnknown(ctx, task, Unknown{}))
 	}
 	now := time.Now().UTC()
 	unknown := record.Unknown.next(now, record.Subject != "" && record.Subject == api.Subject())
 	decided := unknown.decidedAt()
 	if task.isConfirmedByOperator() || (!decided.IsZero() && !decided.After(now)) {
-		p.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
+		r.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
 		return nil
 	}
-	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, p.rememberUnknown(ctx, task, unknown))
+	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, r.rememberUnknown(ctx, task, unknown))
 }
 
 // describeUnknown says what ends the wait.
@@ -117,11 +117,11 @@ func describeUnknown(record *Record, unknown Unknown) error {
 }
 
 // rememberUnknown records what KSeF has said, where that changes anything.
-func (p *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
+func (r *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
 	if !task.setUnknown(unknown) {
 		return nil
 	}
-	return p.ledger.persistEnding(ctx, task)
+	return r.ledger.persistEnding(ctx, task)
 }
 
 // unknownDue is when the next attempt at a token is made that KSeF does not know.
@@ -158,7 +158,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	if record.State == Dead {
 		return nil
 	}
-	api, err := l.Open(ctx, record.Target, ratelimit.Wait{AtMost: wordMaxWait})
+	api, err := l.Open(ctx, record.Target, ratelimit.Wait{AtMost: operatorMaxWait})
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	}
 	task := l.reconciler.revoke(record, "KSeF does not know it", false)
 	task.confirmByOperator()
-	if l.wait(ctx, task, wordMaxWait, nil) {
+	if l.wait(ctx, task, operatorMaxWait, nil) {
 		return nil
 	}
 	if err := l.persistEnding(ctx, task); err != nil {
@@ -220,28 +220,28 @@ func sentences[K comparable, V any](values map[K]V, describe func(V) string) []s
 }
 
 // setUnknown returns false where the task knows that already.
-func (j *task) setUnknown(unknown Unknown) bool {
-	defer j.lockWriting()()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.record.Unknown == unknown {
+func (t *task) setUnknown(unknown Unknown) bool {
+	defer t.lockWriting()()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.record.Unknown == unknown {
 		return false
 	}
-	j.record.Unknown, j.persisted = unknown, false
+	t.record.Unknown, t.persisted = unknown, false
 	return true
 }
 
 // confirmByOperator notes the operator's word that KSeF does not know the token, and makes the task
 // due.
-func (j *task) confirmByOperator() {
-	j.mu.Lock()
-	j.operatorConfirmed, j.due = true, time.Time{}
-	j.mu.Unlock()
-	j.queue.wakeWorkers()
+func (t *task) confirmByOperator() {
+	t.mu.Lock()
+	t.operatorConfirmed, t.due = true, time.Time{}
+	t.mu.Unlock()
+	t.queue.wakeWorkers()
 }
 
-func (j *task) isConfirmedByOperator() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.operatorConfirmed
+func (t *task) isConfirmedByOperator() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.operatorConfirmed
 }

@@ -94,13 +94,13 @@ func (l *Ledger) ResumeIssuing() {
 // end of that. It writes nothing: without RecordRevocations the records still say live after a
 // restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
-	folders, err := l.store.liveFolders(ctx)
+	prefixes, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
-	failures := make([]error, 0, len(folders)+1)
-	for _, folder := range folders {
-		err := l.reconciler.each(ctx, folder, l.reconciler.isEnding, func(record *Record) error {
+	failures := make([]error, 0, len(prefixes)+1)
+	for _, prefix := range prefixes {
+		err := l.reconciler.each(ctx, prefix, l.reconciler.isEnding, func(record *Record) error {
 			l.reconciler.revoke(record, cause, false)
 			return nil
 		})
@@ -125,10 +125,10 @@ func (l *Ledger) RecordRevocations(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-func (p *reconciler) revocations() []*task {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Values(p.revoking))
+func (r *reconciler) revocations() []*task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.revoking))
 }
 
 // Unconfirmed are the tokens whose end KSeF has not confirmed.
@@ -157,14 +157,14 @@ func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
 }
 
 // anyDue returns a revocation, or a search that begins before ctx ends; nil for none.
-func (p *reconciler) anyDue(ctx context.Context) *task {
+func (r *reconciler) anyDue(ctx context.Context) *task {
 	end, _ := ctx.Deadline()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, task := range p.revoking {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, task := range r.revoking {
 		return task
 	}
-	for _, task := range p.lost {
+	for _, task := range r.lost {
 		if due, _ := task.status(); due.Before(end) {
 			return task
 		}
@@ -173,10 +173,10 @@ func (p *reconciler) anyDue(ctx context.Context) *task {
 }
 
 // joinRevocation joins the revocation of a lease's token, if one is in hand.
-func (p *reconciler) joinRevocation(referenceNumber string) *task {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	found := p.revoking[referenceNumber]
+func (r *reconciler) joinRevocation(referenceNumber string) *task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.revoking[referenceNumber]
 	if found != nil {
 		found.join(true)
 	}
@@ -185,26 +185,26 @@ func (p *reconciler) joinRevocation(referenceNumber string) *task {
 
 // soonest is when a task can be tried if those that are running have their permits already; the
 // forecast takes them for still waiting.
-func (p *reconciler) soonest(task *task) time.Time {
-	p.mu.Lock()
+func (r *reconciler) soonest(task *task) time.Time {
+	r.mu.Lock()
 	ahead := slices.Index(task.queue.tasks, task)
 	retryAt, target := task.queue.retryAt, task.queue.key.target
-	p.mu.Unlock()
+	r.mu.Unlock()
 	if ahead < 0 {
 		return time.Now()
 	}
 	due, _ := task.status()
-	return later(later(retryAt, due), p.ledger.NextPermit(target, client.EndpointRevokeToken, ahead))
+	return later(later(retryAt, due), r.ledger.NextPermit(target, client.EndpointRevokeToken, ahead))
 }
 
-func (p *reconciler) unconfirmed() Unconfirmed {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (r *reconciler) unconfirmed() Unconfirmed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var left Unconfirmed
-	for referenceNumber := range p.revoking {
+	for referenceNumber := range r.revoking {
 		left.ReferenceNumbers = append(left.ReferenceNumbers, referenceNumber)
 	}
-	for nonce := range p.lost {
+	for nonce := range r.lost {
 		left.Nonces = append(left.Nonces, nonce)
 	}
 	return left
@@ -214,20 +214,20 @@ func (p *reconciler) unconfirmed() Unconfirmed {
 // there is none.
 func (l *Ledger) RevocationsEnd() time.Time {
 	l.reconciler.mu.Lock()
-	type line struct {
+	type backlog struct {
 		target  Target
 		pending int
 		retryAt time.Time
 	}
-	var lines []line
+	var backlogs []backlog
 	for key, queue := range l.reconciler.queues {
 		if pending := len(queue.tasks) + queue.running; key.kind == kindRevoke && pending > 0 {
-			lines = append(lines, line{key.target, pending, queue.retryAt})
+			backlogs = append(backlogs, backlog{key.target, pending, queue.retryAt})
 		}
 	}
 	l.reconciler.mu.Unlock()
 	var end time.Time
-	for _, one := range lines {
+	for _, one := range backlogs {
 		last := l.NextPermit(one.target, client.EndpointRevokeToken, one.pending-1)
 		end = later(end, later(last, one.retryAt))
 	}

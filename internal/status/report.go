@@ -53,7 +53,7 @@ func permitInUTC(at time.Time) string { return InUTC(at.Add(time.Second - 1)) }
 // that last until their cause is mended from those that the engine overcomes by itself.
 func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []string, needsOperator func(error) bool) {
 	r.Flat["tokens_issuing"], r.Flat["tokens_live"], r.Flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
-	r.Flat["tokens_recovering"] = pending.Searching
+	r.Flat["tokens_recovering"] = pending.Recovering
 	r.Flat["revocation_queue_length"] = open.Revoking
 	r.Details["revocation_queue"] = r.revocationQueue(open, pending)
 	if pending.Oldest != nil {
@@ -64,7 +64,7 @@ func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []s
 }
 
 func (r *Report) revocationQueue(open ledger.Open, pending ledger.Pending) map[string]any {
-	shown := map[string]any{"alive": pending.Alive, "length": open.Revoking, "recovering": pending.Searching}
+	shown := map[string]any{"alive": pending.Alive, "length": open.Revoking, "recovering": pending.Recovering}
 	if !pending.Reviewed.IsZero() {
 		shown["reviewed_at"] = InUTC(pending.Reviewed)
 	}
