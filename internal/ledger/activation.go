@@ -15,24 +15,24 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// pollMaxWait is how long a look at pending tokens waits for KSeF's limits.
+// pollMaxWait is how long a poll of pending tokens waits for KSeF's limits.
 const pollMaxWait = 5 * time.Second
 
-// responseMargin is left of the caller's time for answering with a token that is still Pending.
+// responseMargin is the part of the caller's time that remains for a response with a Pending token.
 const responseMargin = 2 * time.Second
 
-// watch is the poller that all who wait in one context share: a request for each of them would cost
+// watch is the poller that all waiters of one context share: a request for each of them would cost
 // as much of KSeF's limit as issuing does.
 type watch struct {
 	waiting map[string]*waiter
-	// wake is filled when somebody joins.
+	// wake is filled when a waiter joins.
 	wake     chan struct{}
 	lastPoll time.Time
 	lastErr  error
 }
 
 // awaitActive waits until KSeF reports another status than Pending, at most for the timeout. The
-// error says why the answer is still Pending.
+// error is why the status is still Pending.
 func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber string, timeout time.Duration) (client.Token, error) {
 	end := time.Now().Add(timeout)
 	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-responseMargin).Before(end) {
@@ -86,7 +86,7 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 	return w.lastErr
 }
 
-// poll looks until nobody waits any more.
+// poll asks KSeF until no waiter is left.
 func (l *Ledger) poll(target Target, w *watch) {
 	for {
 		next, waits := l.nextPoll(target, w)
@@ -105,8 +105,8 @@ func (l *Ledger) poll(target Target, w *watch) {
 	}
 }
 
-// nextPoll also ends the watch where nobody waits, in one step, so that whoever comes next begins
-// another.
+// nextPoll returns when to poll next. Without a waiter it ends the watch in the same step, so that
+// the next waiter begins another.
 func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,14 +125,14 @@ func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) 
 	return later(next, l.failedPolls[target].next), true
 }
 
-// failedPolls are the looks at a context's tokens in a row whose answers were lost. They outlive
-// those who waited, so that an outage does not use up the hour's requests.
+// failedPolls are a context's polls in a row whose replies were lost. They outlast their waiters,
+// so that an outage does not use up the hour's requests.
 type failedPolls struct {
 	count int
 	next  time.Time
 }
 
-// recordPoll sets the pause after a look. The caller holds the lock.
+// recordPoll sets the pause after a poll. l.mu must be locked.
 func (l *Ledger) recordPoll(target Target, err error, now time.Time) {
 	maps.DeleteFunc(l.failedPolls, func(_ Target, lost failedPolls) bool { return now.Sub(lost.next) > lostBackoff.Longest })
 	if !client.MayHaveActed(err, client.EndpointToken) && !client.MayHaveActed(err, client.EndpointQueryTokens) {
@@ -153,7 +153,7 @@ func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
 	return waiting
 }
 
-// publish answers those whose token KSeF has decided about, and learns how long that took.
+// publish hands each decided token to its waiter, and adjusts the pace to the time that it took.
 func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, tokens map[string]client.Token, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -183,8 +183,8 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 	l.pace.update(samples)
 }
 
-// pollOnce asks for one token by its number and for many by pages of the list, newest first, until
-// all have been seen.
+// pollOnce asks for one token by its number, and for several by pages of the list, newest first,
+// until all were seen.
 func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
 	defer background.Recover(l.Logger, "the wait for Active", &err)
 	if len(waiting) == 0 {
@@ -200,7 +200,7 @@ func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens ma
 			if err == nil {
 				return map[string]client.Token{referenceNumber: *token}, nil
 			}
-			// The list has a limit of its own.
+			// The list has its own limit.
 			if exhausted := new(*ratelimit.ExhaustedError); !errors.As(err, exhausted) {
 				return nil, err
 			}
@@ -214,8 +214,7 @@ func (l *Ledger) pollList(api Upstream, waiting map[string]struct{}) (map[string
 	if err != nil {
 		return nil, err
 	}
-	// A page beyond the number of those waiting holds older tokens only, but for those issued
-	// since: a few pages more are enough.
+	// Later pages have older tokens only, but for those issued since: a few more pages are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
 	seen := make(map[string]client.Token, len(waiting))
 	err = eachPage(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}, func(tokens []client.Token) bool {
@@ -235,7 +234,7 @@ const (
 	firstExpected    = time.Second
 	shortestExpected = 250 * time.Millisecond
 	longestExpected  = 10 * time.Second
-	// shortestPause and longestPause bound the time between two looks at a token, sharedPause that
+	// shortestPause and longestPause bound the time between two polls of a token, sharedPause that
 	// between two lists.
 	shortestPause = 500 * time.Millisecond
 	longestPause  = 3 * time.Second
@@ -247,26 +246,25 @@ var lostBackoff = background.Backoff{Shortest: shortestPause, Longest: 30 * time
 
 // waiter is a caller that waits until its token is Active.
 type waiter struct {
-	// since is when KSeF answered with the token, end when the caller is answered in any case.
+	// since is when KSeF returned the token, end when the caller gets its response in any case.
 	since, end time.Time
-	// lastPoll is when the token was last looked at, pendingAt its age when it was last seen
-	// Pending.
+	// lastPoll is when the token was last polled, pendingAt its age when it was last Pending.
 	lastPoll  time.Time
 	pendingAt time.Duration
 	decided   chan client.Token
 }
 
-// activationPace is how long KSeF takes to activate most tokens, learned from the last ones.
+// activationPace estimates how long KSeF takes to activate most tokens, from the last ones.
 type activationPace struct {
 	expected time.Duration
-	// early counts the lessons in a row that have made it shorter.
+	// early counts the samples in a row that have made it shorter.
 	early int
 }
 
 func newActivationPace() activationPace { return activationPace{expected: firstExpected} }
 
-// next is when the waiter's token should be looked at next: when it is expected to be Active, and
-// then ever more rarely.
+// next is when to poll the waiter's token next: when it is expected to be Active, then at growing
+// intervals.
 func (p *activationPace) next(w *waiter) time.Time {
 	if !w.lastPoll.IsZero() {
 		late := w.lastPoll.Sub(w.since) - p.expected
@@ -279,8 +277,8 @@ func (p *activationPace) next(w *waiter) time.Time {
 	return expected
 }
 
-// sample is what the activation of one token says about the time that it takes; false where the
-// token was not looked at when it was expected to be Active.
+// sample estimates how long one activation took; false where the token was not polled when it was
+// expected to be Active.
 func (p *activationPace) sample(w *waiter, age time.Duration) (time.Duration, bool) {
 	switch {
 	case w.pendingAt >= p.expected:

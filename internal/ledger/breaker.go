@@ -17,7 +17,7 @@ const (
 	// breakerOpensAfter is how many requests for tokens in a row have to end with an unknown
 	// outcome.
 	breakerOpensAfter = 3
-	// probeEvery and probeTimeout bound how late the return of KSeF is noticed.
+	// probeEvery and probeTimeout bound the delay until the return of KSeF is noticed.
 	probeEvery   = 5 * time.Second
 	probeTimeout = 5 * time.Second
 )
@@ -25,8 +25,8 @@ const (
 // trialBackoff is the pause after a trial that was lost although the probe was answered.
 var trialBackoff = background.Backoff{Shortest: probeEvery, Longest: 4 * time.Minute}
 
-// OutageError refuses a token while KSeF leaves requests for tokens without an answer. Nothing was
-// sent or recorded.
+// OutageError refuses a token while KSeF does not reply to requests for tokens. Nothing was sent or
+// recorded.
 type OutageError struct {
 	API string
 	// Lost is how many requests in a row have ended with an unknown outcome.
@@ -46,14 +46,14 @@ func (e *OutageError) Error() string {
 type outcome int
 
 const (
-	// noEvidence is of a request that was not sent.
+	// noEvidence: the request was not sent.
 	noEvidence outcome = iota
-	// abandoned is of one whose caller has left soon: that says little of KSeF.
+	// abandoned: the caller left soon, which says little of KSeF.
 	abandoned
-	// refused is KSeF's definite no.
+	// refused: KSeF said no.
 	refused
 	made
-	// unknown may have made a token whose reply was lost.
+	// unknown: KSeF may have made a token whose reply was lost.
 	unknown
 )
 
@@ -83,10 +83,9 @@ type breaker struct {
 	busy bool
 	next time.Time
 
-	// In the state closed KSeF is in doubt after too many requests without an answer: abandoned
-	// counts those in a row whose callers have left, isInFlight has since when the others wait.
-	// Then a probe decides, which stands for the outcome until answeredUntil. probing is closed at
-	// its end.
+	// In the state closed, KSeF is in doubt after too many requests without a reply: abandoned
+	// counts those in a row whose callers have left, inFlight has when the others were sent. Then a
+	// probe decides, and its outcome counts until answeredUntil. probing is closed at its end.
 	abandoned     int
 	inFlight      map[*attempt]time.Time
 	answeredUntil time.Time
@@ -115,7 +114,7 @@ func (b *breaker) admit() (*attempt, error) {
 	return &attempt{breaker: b, trial: true}, nil
 }
 
-// send notes that the request of an attempt leaves now.
+// send records that the request of an attempt leaves now.
 func (a *attempt) send() {
 	b := a.breaker
 	b.mu.Lock()
@@ -146,8 +145,7 @@ func (b *breaker) check() error {
 	return b.await()
 }
 
-// await returns nil if a request may go. The caller holds the lock, which is released during a
-// probe.
+// await returns nil if a request may go. b.mu must be locked; it is released during a probe.
 func (b *breaker) await() error {
 	now := time.Now()
 	if b.state == closed {
@@ -175,7 +173,7 @@ func (b *breaker) await() error {
 	return nil
 }
 
-// awaitDoubt is await in the state closed: those who come while KSeF is in doubt share a probe.
+// awaitDoubt is await in the state closed: callers share a probe while KSeF is in doubt.
 func (b *breaker) awaitDoubt(now time.Time) error {
 	if !b.inDoubt(now) {
 		return nil
@@ -216,7 +214,7 @@ func (b *breaker) outage(now time.Time) error {
 	return &OutageError{API: b.api, Lost: b.lost, Next: next, Err: b.lastErr}
 }
 
-// end reports what became of the attempt. Only the first call counts. changed says that the breaker
+// end reports the outcome of the attempt. Only the first call counts. changed says that the breaker
 // has opened or closed.
 func (a *attempt) end(result outcome, err error) (changed bool) {
 	b := a.breaker
@@ -281,7 +279,7 @@ func (l *Ledger) breaker(api string) *breaker {
 	return found
 }
 
-// Outages says, one sentence each, which APIs leave requests for tokens without an answer.
+// Outages describes, in one sentence each, the APIs that do not reply to requests for tokens.
 func (l *Ledger) Outages() []string {
 	l.mu.Lock()
 	breakers := maps.Clone(l.breakers)
@@ -299,7 +297,7 @@ func (b *breaker) describe() string {
 		"New ones are refused until KSeF answers again: %v", b.lost, b.api, b.lastErr)
 }
 
-// probe belongs to no caller: all that wait for KSeF share its result.
+// probe has the ledger's context, since several callers share its result.
 func (l *Ledger) probe(api string) (err error) {
 	defer background.Recover(l.Logger, "the probe of KSeF", &err)
 	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
@@ -307,7 +305,7 @@ func (l *Ledger) probe(api string) (err error) {
 	return l.Probe(ctx, api)
 }
 
-// endAttempt tells the breaker what became of a request for a token.
+// endAttempt reports the outcome of a request for a token to the breaker.
 func (l *Ledger) endAttempt(attempt *attempt, result outcome, err error) {
 	if !attempt.end(result, err) {
 		return

@@ -33,22 +33,22 @@ type IssueRequest struct {
 	ActivationTimeout time.Duration
 }
 
-// Issued is a token with its record. This is the only place where the ledger has the token itself.
+// Issued is a token with its record. Nothing else in the ledger has the token itself.
 type Issued struct {
 	Record Record
 	Token  client.Secret
 	// Status is Active, or Pending where the wait was too short.
 	Status client.TokenStatus
-	// Waited is why the status is not Active; nil where nobody waited.
+	// Waited is why the status is not Active; nil without a wait.
 	Waited error
 	// Until is the moment that the lease must not go beyond, for the request's sake or the token's;
 	// zero for none.
 	Until time.Time
-	// updated says that the record differs from what is stored.
+	// updated says that the record differs from the stored one.
 	updated bool
 }
 
-// LostReplyError says that KSeF may have made a token whose reply was lost. The reconciler looks
+// LostReplyError says that KSeF may have made a token whose reply was lost. The reconciler searches
 // for it and revokes it.
 type LostReplyError struct {
 	Nonce string
@@ -70,12 +70,12 @@ func (e *LostReplyError) Unwrap() error { return e.Err }
 // ErrFailed is a token that KSeF has made and then not activated.
 var ErrFailed = errors.New("KSeF reports that the token's activation has failed; ask again for another")
 
-// Issue has KSeF make a token. prepare makes the request while Hold keeps changes of the
-// configuration waiting, and must not wait for one. The intent is recorded before KSeF is asked.
-// Errors: a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError
-// where KSeF refuses, a *LostReplyError where it is not known whether KSeF made a token, an
-// *OutageError where KSeF loses such requests at the moment, an *UnclaimedError where it has made
-// one in vain (ErrFailed among the causes), or a fault of storage.
+// Issue has KSeF make a token. prepare makes the request while PauseIssuing waits, so it must not
+// wait for a change of the configuration. The intent is recorded before KSeF is asked. Errors: a
+// *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError where KSeF
+// refuses, a *LostReplyError where it is not known whether KSeF made a token, an *OutageError where
+// KSeF loses such requests at the moment, an *UnclaimedError where it has made one in vain
+// (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
 	if err := l.beginIssue(); err != nil {
 		return nil, err
@@ -135,11 +135,11 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-// conclusiveWait is how long a caller must have waited in vain to say something of KSeF: those who
-// leave sooner must not keep others from their tokens, unless a probe of KSeF fails too.
+// conclusiveWait is how long a request must have gone without a reply to count against KSeF:
+// callers that leave sooner must not open the breaker for others, unless a probe of KSeF fails too.
 const conclusiveWait = 5 * time.Second
 
-// outcomeOf reads the outcome of the request for a token from its error.
+// outcomeOf classifies the error of a request for a token.
 func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 	switch {
 	case err == nil:
@@ -181,7 +181,7 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 	return record, nil
 }
 
-// notIssued settles an intent whose POST has failed.
+// notIssued decides about an intent whose POST has failed.
 func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
 	if client.MayHaveActed(cause, client.EndpointGenerateToken) {
 		l.reconciler.searchFor(record)
@@ -214,9 +214,8 @@ func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber
 	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), abandoned)
 }
 
-// settleIssue decides what becomes of a token after the wait for Active. Closing the intent comes
-// last before the answer: one that is still there always means that nobody has received the token,
-// whoever has died meanwhile.
+// settleIssue decides about a token after the wait for Active. The intent is removed last: a
+// remaining intent proves that the token was never returned.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	gone := context.Cause(ctx)
@@ -254,7 +253,7 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	return reason
 }
 
-// closeIntent records that the token is handed out.
+// closeIntent records that the token is returned.
 func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 	if issued.updated {
 		if err := l.store.put(ctx, &issued.Record); err != nil {
@@ -265,7 +264,7 @@ func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 	return l.store.remove(ctx, issuingKey(issued.Record.Nonce))
 }
 
-// markInFlight marks an intent as being worked on, so that the reconciler leaves it alone.
+// markInFlight keeps the reconciler from an intent whose request is in progress.
 func (l *Ledger) markInFlight(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -285,16 +284,14 @@ func (l *Ledger) isInFlight(nonce string) bool {
 	return flying
 }
 
-// UnclaimedError says that KSeF has made a token which nobody has received. The ledger sees to its
-// end.
+// UnclaimedError says that KSeF has made a token that was not returned. The ledger revokes it.
 type UnclaimedError struct{ Err error }
 
 func (e *UnclaimedError) Error() string { return e.Err.Error() }
 
 func (e *UnclaimedError) Unwrap() error { return e.Err }
 
-// IsSpent says of an error of Issue that the request may have cost one of KSeF's hourly requests
-// for tokens: repeating it costs another.
+// IsSpent says that a failed Issue may have cost one of KSeF's hourly requests for tokens.
 func IsSpent(err error) bool {
 	var lost *LostReplyError
 	var unclaimed *UnclaimedError

@@ -1,12 +1,11 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ledger follows every token from intent to death.
+// Package ledger records every token from the intent to issue it until KSeF confirms its end.
 //
 // A record is written before KSeF is asked for a token and stays until KSeF has confirmed the
-// token's end, so that a lost reply, a crash or a lease that vanished never leaves a token that
-// nobody knows. What is begun and not finished is finished by a reconciler that belongs to the
-// ledger.
+// token's end, so that a lost reply, a crash or a lost lease never leaves an unknown token. The
+// ledger's reconciler finishes what was begun.
 package ledger
 
 import (
@@ -43,12 +42,12 @@ type Options struct {
 	// Open gives access to KSeF at the target; requests wait for the budget as the Wait says. It
 	// fails where the configuration no longer leads there.
 	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
-	// NextPermit tells when a request to the endpoint could go that has so many others before it.
+	// NextPermit returns when a request to the endpoint could go with so many others before it.
 	NextPermit func(target Target, endpoint string, ahead int) time.Time
-	// Probe asks an API something that no hourly limit counts; nil means that it answers. A ledger
-	// without Probe takes every API for one that does.
+	// Probe sends a request that no hourly limit counts; nil means that the API replies. Without a
+	// Probe every API counts as replying.
 	Probe func(ctx context.Context, api string) error
-	// OnEvent is told what happened to a token; nil is allowed.
+	// OnEvent is called with what happened to a token; nil is allowed.
 	OnEvent func(Event)
 	// OnUnreadable is called with each entry that cannot be read and is skipped; nil is allowed.
 	OnUnreadable func(entry *logical.StorageEntry, err error)
@@ -92,9 +91,9 @@ type Ledger struct {
 	intentsInFlight map[string]struct{}
 	watches         map[Target]*watch
 	pace            activationPace
-	// failedPolls are those of the contexts whose tokens could not be looked at lately.
+	// failedPolls are those of the contexts whose last polls failed.
 	failedPolls map[Target]failedPolls
-	// breakers are those of the APIs at which tokens were asked for.
+	// breakers are those of the APIs that were asked for tokens.
 	breakers map[string]*breaker
 	issues   issueCount
 	issuing  issuing
@@ -133,12 +132,12 @@ func New(options Options) *Ledger {
 	return ledger
 }
 
-// Start lets the reconciler take up what is pending and due. It is called where storage can be
-// written, and does nothing the second time.
+// Start starts the reconciler, which needs storage that can be written. A second Start does
+// nothing.
 func (l *Ledger) Start() { l.reconciler.loop.Start() }
 
-// Stop ends the reconciler and all that it has begun, and waits for that. What is not finished is
-// taken up by the next Start on the same storage.
+// Stop ends the reconciler and its tasks, and waits for them. The next Start on the same storage
+// resumes what is not finished.
 func (l *Ledger) Stop() {
 	l.mu.Lock()
 	l.reconciler.mu.Lock()
@@ -157,7 +156,7 @@ func (l *Ledger) keepRunning(f func()) {
 // Wake makes the reconciler look for work that is due.
 func (l *Ledger) Wake() { l.reconciler.loop.Wake() }
 
-// Retry lets what has failed be tried again at once: what it failed for may be mended.
+// Retry makes failed tasks due now, since their cause may be gone.
 func (l *Ledger) Retry() {
 	l.mu.Lock()
 	for _, breaker := range l.breakers {
@@ -168,8 +167,8 @@ func (l *Ledger) Retry() {
 	l.Wake()
 }
 
-// MountID returns the mount's identifier, which is in the mark of each of its tokens; "" where none
-// has been made yet, and so no token has it.
+// MountID returns the mount's identifier, which is in the mark of each of its tokens; "" before the
+// first token.
 func (l *Ledger) MountID(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil
@@ -177,7 +176,7 @@ func (l *Ledger) MountID(ctx context.Context) (string, error) {
 	return l.store.knownMountID(ctx)
 }
 
-// id returns the mount's identifier. It is read, and at the very first use made, once.
+// id returns the mount's identifier, which it makes at the first use.
 func (l *Ledger) id(ctx context.Context) (string, error) {
 	if id := l.mountID.Load(); id != nil {
 		return *id, nil

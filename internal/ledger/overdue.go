@@ -11,22 +11,21 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// After its lease's end a token may live for an hour before the reconciler revokes it by itself:
-// Vault's own six attempts take about ten minutes, and clocks differ. It is noticed some time
-// before that and must still be overdue then.
+// The reconciler revokes a token an hour after its lease's end: Vault's own six attempts take about
+// ten minutes, and clocks differ. It must be seen overdue at both ends of overdueConfirm.
 const (
 	overdueNotice  = 50 * time.Minute
 	overdueConfirm = 10 * time.Minute
 	deadlineGrace  = overdueNotice + overdueConfirm
 )
 
-// schedule says when each folder of live records must be looked at next: not before the first
-// deadline in it, and its grace, have passed.
+// schedule has when each bucket of live records must be checked next: when the first deadline in
+// it, and its notice, have passed.
 type schedule map[string]time.Time
 
 func newSchedule() schedule { return make(schedule) }
 
-// add makes sure that the bucket is visited no later than the time given.
+// add has the bucket checked no later than the given time.
 func (s schedule) add(bucket string, check time.Time) (earlier bool) {
 	known, scheduled := s[bucket]
 	if scheduled && !check.Before(known) {
@@ -46,7 +45,7 @@ func (s schedule) due(now time.Time) []string {
 	return buckets
 }
 
-// earliest returns the zero time where nothing is noted.
+// earliest returns the zero time for an empty schedule.
 func (s schedule) earliest() time.Time {
 	var check time.Time
 	for _, candidate := range s {
@@ -63,7 +62,7 @@ func (r *reconciler) forgetOverdue(referenceNumber string) {
 	delete(r.overdue, referenceNumber)
 }
 
-// scheduleCheck notes a live record's deadline.
+// scheduleCheck schedules the check of a live record's deadline.
 func (r *reconciler) scheduleCheck(record *Record) {
 	r.mu.Lock()
 	delete(r.overdue, record.ReferenceNumber)
@@ -101,7 +100,7 @@ func (r *reconciler) isScheduled(bucket string) bool {
 	return scheduled
 }
 
-// checkDueBuckets looks into the folders in which a deadline has passed.
+// checkDueBuckets checks the buckets in which a deadline has passed.
 func (r *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
 	r.mu.Lock()
@@ -114,11 +113,11 @@ func (r *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err er
 	return errors.Join(failures...)
 }
 
-// checkBucket revokes what has outlived its lease and notes when to come again, in memory and,
-// where live records stay, in storage: the next start need not read them then.
+// checkBucket revokes overdue tokens and schedules the next check, in memory and, where live
+// records remain, in storage: so the next start need not read them.
 func (r *reconciler) checkBucket(ctx context.Context, bucket string, now time.Time) error {
 	r.mu.Lock()
-	// A deadline that is noted during the visit is one that this visit may miss.
+	// A deadline that is scheduled during this check may be missed by it.
 	delete(r.schedule, bucket)
 	r.mu.Unlock()
 	err := r.each(ctx, livePrefix+bucket+"/", r.isEnding, func(record *Record) error {
@@ -143,8 +142,8 @@ func (r *reconciler) checkBucket(ctx context.Context, bucket string, now time.Ti
 	return r.ledger.store.deleteNextCheck(ctx, bucket)
 }
 
-// checkOverdue has a token revoked that has been seen overdue for a while: by this process' own
-// clock, so that a wall clock that jumps kills no token.
+// checkOverdue revokes a token that has been overdue for overdueConfirm by the monotonic clock, so
+// that a jump of the wall clock revokes nothing.
 func (r *reconciler) checkOverdue(record *Record, now time.Time) {
 	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
 		r.scheduleCheck(record)

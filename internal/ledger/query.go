@@ -58,14 +58,14 @@ func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, err
 // or not its record says so already.
 type Open struct {
 	Issuing, Live, Revoking int
-	// Unreadable records may stand for tokens too.
+	// Unreadable records may be of tokens too.
 	Unreadable int
 }
 
-// Any says that there is a token, or that there may be one.
+// Any says that there may be a token.
 func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
 
-// CountOpen counts the records that stand for tokens which may be alive.
+// CountOpen counts the records of tokens that may be alive.
 func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	revoking := l.reconciler.endings()
 	live, err := l.store.livePrefixes(ctx)
@@ -88,7 +88,7 @@ func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	return open, err
 }
 
-// endings are the targets of the revocations in hand, by reference number.
+// endings returns the targets of the pending revocations by reference number.
 func (r *reconciler) endings() map[string]Target {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,7 +134,7 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	return open, err
 }
 
-// add counts a record; nil stands for one that cannot be read.
+// add counts a record; nil is an unreadable one.
 func (o *Open) add(prefix string, record *Record) {
 	switch {
 	case prefix == issuingPrefix:
@@ -156,7 +156,7 @@ func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 	return open, err
 }
 
-// eachOpen visits the records that are not dead. Unreadable ones are left out.
+// eachOpen passes over dead and unreadable records.
 func (l *Ledger) eachOpen(ctx context.Context, do func(*Record)) error {
 	return l.store.eachRecord(ctx, func(_ string, record *Record, _ error) error {
 		if record != nil && record.State != Dead {
@@ -166,22 +166,22 @@ func (l *Ledger) eachOpen(ctx context.Context, do func(*Record)) error {
 	})
 }
 
-// Pending tells of the reconciler's work.
+// Pending describes the reconciler's work.
 type Pending struct {
-	// Revoking and Searching count the tasks in hand.
+	// Revoking and Recovering count the tasks.
 	Revoking, Recovering int
-	// Oldest is the oldest revocation in hand; nil where there is none.
+	// Oldest is the oldest pending revocation, or nil.
 	Oldest *PendingError
 	// OldestSince is when it was asked for.
 	OldestSince time.Time
 	// Alive says that the reconciler runs; Reviewed is when it last read the ledger, and ReviewErr
-	// what went wrong then.
+	// why that failed.
 	Alive     bool
 	Reviewed  time.Time
 	ReviewErr error
 }
 
-// Pending returns what the reconciler has in hand. It reads no storage.
+// Pending describes the reconciler's tasks. It reads no storage.
 func (l *Ledger) Pending() Pending {
 	r := l.reconciler
 	r.mu.Lock()
@@ -202,8 +202,7 @@ func (l *Ledger) Pending() Pending {
 	return pending
 }
 
-// Reconstruct makes a record of a token that carries this mount's mark. It returns nil for every
-// other token.
+// Reconstruct returns a record of a token with this mount's mark, nil for other tokens.
 func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Token) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
@@ -224,8 +223,8 @@ func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Toke
 // Subjects are those whose logins have made tokens that may be alive.
 type Subjects map[client.ContextIdentifier][]string
 
-// Subjects reads the records of tokens of an API that may be alive. "" stands for one whom no
-// record names. Unreadable records name neither context nor author.
+// Subjects reads the records of an API's tokens that may be alive. "" is a subject that its record
+// does not name. Unreadable records are left out.
 func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
 	subjects := make(Subjects)
 	err := l.eachOpen(ctx, func(record *Record) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// kind is what the tasks of a queue do; each kind spends another of KSeF's limits.
+// kind is what the tasks of a queue do; each kind uses another of KSeF's limits.
 type kind string
 
 const (
@@ -19,8 +19,7 @@ const (
 	kindRecover kind = "recover"
 )
 
-// queueKey says which tasks can hold up each other: those of one kind in one context. A context
-// that fails holds up no other.
+// queueKey identifies a queue. A failing context delays the tasks of its own queue only.
 type queueKey struct {
 	target Target
 	kind   kind
@@ -38,8 +37,8 @@ func (k kind) workers() int {
 // second while one takes less than 400 ms.
 const queueWorkers = 4
 
-// queue is the queue of one kind of task in one context, oldest first. Its fields belong to the
-// reconciler's lock.
+// queue has the tasks of one kind in one context, oldest first. The reconciler's lock guards its
+// fields.
 type queue struct {
 	key      queueKey
 	tasks    []*task
@@ -59,7 +58,7 @@ func (q *queue) add(task *task) {
 	q.wakeWorkers()
 }
 
-// wakeWorkers tells the waiting workers to look again.
+// wakeWorkers has the waiting workers ask for a task again.
 func (q *queue) wakeWorkers() {
 	for range queueWorkers {
 		select {
@@ -70,15 +69,14 @@ func (q *queue) wakeWorkers() {
 	}
 }
 
-// next takes a task that is due: the oldest, but those that have failed before come after those
-// that have not, so that they cannot keep the others from their turn. Where none is due, it says
-// how long to wait.
+// next takes the oldest task that is due; those that have failed before come last, so that they do
+// not block the others. Where none is due, it returns how long to wait.
 func (q *queue) next(now time.Time) (*task, time.Duration) {
 	if wait := q.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
 	if q.failures > 0 && q.running > 0 {
-		// One task finds out whether things work again; it nudges the others.
+		// One task finds out whether KSeF works again, and wakes the other workers.
 		return nil, queueBackoff.Longest
 	}
 	best, shortest := -1, time.Duration(0)
@@ -121,7 +119,7 @@ func (q *queue) takeDue(now time.Time) []*task {
 	return taken
 }
 
-// remove takes a task back that is not being done; false where it is.
+// remove removes a waiting task; false where it is running.
 func (q *queue) remove(task *task) bool {
 	at := slices.Index(q.tasks, task)
 	if at < 0 {
@@ -131,7 +129,7 @@ func (q *queue) remove(task *task) bool {
 	return true
 }
 
-// position counts a task from 1 among all that the queue has to do.
+// position counts from 1 among all tasks of the queue.
 func (q *queue) position(task *task) (position, pending int) {
 	pending = len(q.tasks) + q.running
 	if at := slices.Index(q.tasks, task); at >= 0 {
@@ -141,7 +139,7 @@ func (q *queue) position(task *task) (position, pending int) {
 }
 
 func (q *queue) failed(now time.Time, err error) {
-	// Jobs that were in progress together fail together: one failure, one step.
+	// Tasks that ran together fail together: one failure, one step.
 	if q.retryAt.After(now) {
 		return
 	}
@@ -156,16 +154,16 @@ func (q *queue) succeeded() {
 	q.wakeWorkers()
 }
 
-// task is one thing that the reconciler must bring to an end: a revocation, or the search for a
-// token whose reply was lost.
+// task is a revocation, or the search for a token whose reply was lost, that the reconciler repeats
+// until it succeeds.
 type task struct {
 	queue *queue
 	// since orders the tasks of a queue.
 	since time.Time
 	// writing is full while the task's record is written, or changed so that it must be written.
 	writing chan struct{}
-	// done is closed when the task is finished, stuck when an attempt has failed and waiting longer
-	// makes no sense.
+	// done is closed when the task is finished, stuck when an attempt has failed and its waiters
+	// need not wait longer.
 	done, stuck chan struct{}
 
 	mu        sync.Mutex
@@ -176,7 +174,7 @@ type task struct {
 	isStuck   bool
 	leases    int
 	persisted bool
-	// operatorConfirmed is the operator's word that KSeF does not know the token.
+	// operatorConfirmed: an operator says that KSeF does not know the token.
 	operatorConfirmed bool
 }
 
@@ -190,8 +188,8 @@ func (t *task) snapshot() Record {
 	return t.record
 }
 
-// join counts the leases that wait for the task: whoever of them is there when it is done needs no
-// record any more.
+// join counts the leases that wait for the task: one that still waits at the end needs no record
+// any more.
 func (t *task) join(byLease bool) {
 	if !byLease {
 		return
@@ -247,7 +245,7 @@ func (t *task) fail(err error, due time.Time) {
 	t.attempts++
 	var unknown *unknownError
 	if t.operatorConfirmed && errors.As(err, &unknown) {
-		due = time.Time{} // the word came too late for this attempt
+		due = time.Time{} // the operator confirmed during this attempt
 	}
 	t.lastErr, t.due = err, due
 	if !t.isStuck {
@@ -256,7 +254,7 @@ func (t *task) fail(err error, due time.Time) {
 	}
 }
 
-// retry makes a task due that KSeF has failed.
+// retry makes a failed task due.
 func (t *task) retry() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -273,7 +271,7 @@ func (t *task) postpone(due time.Time) {
 	t.due = due
 }
 
-// status says when the task is due, and whether KSeF has failed it before.
+// status returns when the task is due, and whether it has failed before.
 func (t *task) status() (due time.Time, hasFailed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// reconcilerMaxWait is how long the reconciler waits for a permit in KSeF's limits; a block of
-	// the longest kind ends within it.
+	// reconcilerMaxWait is how long the reconciler waits for a permit; KSeF's longest block ends
+	// within it.
 	reconcilerMaxWait = 24 * time.Hour
-	// reviewEvery is how often the reconciler looks at the ledger's folders for what nobody has
-	// told it about.
+	// reviewEvery is how often the reconciler reads the ledger for records that it does not know
+	// of.
 	reviewEvery = time.Hour
 )
 
@@ -31,8 +31,8 @@ var (
 	reviewBackoff  = background.Backoff{Shortest: time.Minute, Longest: 10 * time.Minute}
 )
 
-// reconciler finishes what was begun. One goroutine reviews the ledger; each queue with work has a
-// few workers, which end with the work.
+// reconciler finishes what was begun. A loop reads the ledger; each queue has a few workers, which
+// end when it is empty.
 type reconciler struct {
 	ledger *Ledger
 	loop   *background.Loop
@@ -45,14 +45,14 @@ type reconciler struct {
 	revoking map[string]*task
 	lost     map[string]*task
 	schedule schedule
-	// overdue holds when a token was first seen to have outlived its lease.
+	// overdue has when a token was first seen overdue, by its reference number.
 	overdue map[string]time.Time
-	// failedChecks counts, by bucket, the visits in a row that storage has failed.
+	// failedChecks counts, by bucket, the failed checks in a row.
 	failedChecks map[string]int
 	review       reviewState
 }
 
-// reviewState is what the last review found.
+// reviewState is the outcome of the last review.
 type reviewState struct {
 	at  time.Time
 	err error
@@ -91,7 +91,7 @@ func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	return earlierEnd(r.schedule.earliest(), r.nextReview)
 }
 
-// revoke takes up a token's revocation, or joins the one in progress.
+// revoke begins a token's revocation, or joins the one in progress.
 func (r *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,7 +115,7 @@ func (r *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	return task
 }
 
-// searchFor takes up the search for a token whose reply was lost.
+// searchFor begins the search for a token whose reply was lost.
 func (r *reconciler) searchFor(record *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,7 +150,7 @@ func (r *reconciler) queueFor(key queueKey) *queue {
 	return found
 }
 
-// start queues the task and makes sure that somebody works on the queue.
+// start queues the task and starts a worker where one is missing.
 func (r *reconciler) start(queue *queue, task *task) {
 	queue.add(task)
 	if queue.workers < queue.key.kind.workers() && r.ledger.ctx.Err() == nil {
@@ -159,7 +159,7 @@ func (r *reconciler) start(queue *queue, task *task) {
 	}
 }
 
-// serve works on a queue until it is empty or the ledger stops.
+// serve does the tasks of a queue until it is empty or the ledger stops.
 func (r *reconciler) serve(queue *queue) {
 	ctx := r.ledger.ctx
 	for {
@@ -175,8 +175,7 @@ func (r *reconciler) serve(queue *queue) {
 	}
 }
 
-// take returns a task, or how long to wait for one. With neither the worker is struck from the
-// queue.
+// take returns a task, or how long to wait for one. With neither, the worker must end.
 func (r *reconciler) take(queue *queue) (*task, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,14 +191,14 @@ func (r *reconciler) take(queue *queue) (*task, time.Duration) {
 	return nil, 0
 }
 
-// takeDue takes the tasks of a queue that are due besides the one that is being done.
+// takeDue takes the other tasks of a queue that are due.
 func (r *reconciler) takeDue(queue *queue) []*task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return queue.takeDue(time.Now())
 }
 
-// attempt does a task once and decides what becomes of it.
+// attempt does a task once and completes or requeues it.
 func (r *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
 	if queue.key.kind == kindRecover {
 		r.search(ctx, queue, task)
@@ -212,7 +211,7 @@ func (r *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
 	}
 }
 
-// decide puts a task that was done once where it belongs.
+// decide completes or requeues a task after an attempt.
 func (r *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
 	now := time.Now()
 	if ctx.Err() != nil {
@@ -278,7 +277,7 @@ func (r *reconciler) complete(queue *queue, task *task) {
 	close(task.done)
 }
 
-// requeue puts a task back after KSeF has answered: the queue works.
+// requeue puts a task back after a reply of KSeF: the queue works.
 func (r *reconciler) requeue(queue *queue, task *task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -308,7 +307,7 @@ func (r *reconciler) report(task *task, err error) {
 	}
 }
 
-// taskError is a failure that concerns one task and not its queue.
+// taskError is a failure of one task and not of its queue.
 type taskError struct{ err error }
 
 func (e *taskError) Error() string { return e.err.Error() }
@@ -319,9 +318,9 @@ func (e *taskError) Unwrap() error { return e.err }
 // asking KSeF.
 const deadRetention = 2 * 24 * time.Hour
 
-// askedUntil is when nobody asks for a dead token any more. Its lease asks from its own end on,
-// which has come where it has asked before. Whether a lease was ended by force, or there is a
-// configuration, changes nothing: neither can be known, or keeps a lease from asking.
+// askedUntil is until when the record of a dead token is kept for its lease, which asks from its
+// own end on; that has come where it has asked before. A lease ended by force is unknown to the
+// plugin and changes nothing.
 func (r *Record) askedUntil() time.Time {
 	switch {
 	case r.NoLease:
@@ -332,8 +331,8 @@ func (r *Record) askedUntil() time.Time {
 	return later(r.Ended, r.Deadline).Add(deadRetention)
 }
 
-// reviewPending takes up what the folders of pending records hold and nobody works on, and notes
-// when live records may be due. It reads pending records only, not live ones.
+// reviewPending begins the tasks of pending records that have none, and schedules the checks of
+// live ones. It does not read live records.
 func (r *reconciler) reviewPending(ctx context.Context) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
 	err = errors.Join(r.reviewIssuing(ctx), r.reviewEnding(ctx), r.scheduleBuckets(ctx))
@@ -357,8 +356,8 @@ func (r *reconciler) reviewEnding(ctx context.Context) error {
 	})
 }
 
-// each goes through a folder's records, but those that somebody works on. That is asked before
-// reading: who has finished with a record has also written it. Unreadable records are skipped and
+// each calls do with the records under a prefix, without those in progress. These are left out
+// before reading, since a task writes its record before it ends. Unreadable records are skipped and
 // reported; an error is a fault of storage.
 func (r *reconciler) each(ctx context.Context, prefix string, taken func(name string) bool, do func(*Record) error) error {
 	names, err := r.ledger.store.names(ctx, prefix)

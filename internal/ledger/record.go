@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// State is where a token stands in the ledger.
+// State is the state of a token's record.
 type State string
 
 // A record begins as issuing and goes to live; from there to revoking, where that takes longer than
@@ -25,15 +25,15 @@ type State string
 const (
 	// Issuing: KSeF has been or is being asked for the token.
 	Issuing State = "issuing"
-	// Live: KSeF has made the token, and a lease may hold it.
+	// Live: KSeF has made the token, and there may be a lease of it.
 	Live State = "live"
-	// Revoking: the token must die, and KSeF has not confirmed that yet.
+	// Revoking: the token must be revoked, and KSeF has not confirmed that yet.
 	Revoking State = "revoking"
-	// Dead: KSeF has confirmed the end, and the lease has not asked yet.
+	// Dead: KSeF has confirmed the end, and the lease does not know yet.
 	Dead State = "dead"
 )
 
-// known is false for a state that this version does not have: what it stands for is not known.
+// known is false for a state that this version does not have.
 func (s State) known() bool {
 	switch s {
 	case Issuing, Live, Revoking, Dead:
@@ -44,7 +44,7 @@ func (s State) known() bool {
 
 const recordVersion = 1
 
-// Record is one token from intent to death. It never holds the token itself.
+// Record is one token from the intent to its end. It never has the token itself.
 type Record struct {
 	Version int    `json:"version"`
 	State   State  `json:"state"`
@@ -53,10 +53,10 @@ type Record struct {
 	ReferenceNumber string `json:"reference_number,omitempty"`
 	Target          Target `json:"target"`
 	Role            string `json:"role,omitempty"`
-	// Subject identifies whose login made the token, as the session tells it.
+	// Subject identifies whose login made the token.
 	Subject     string   `json:"author,omitempty"`
 	Permissions []string `json:"permissions"`
-	// Description is as KSeF has it, the marker included.
+	// Description is KSeF's, with the marker.
 	Description string    `json:"description"`
 	Created     time.Time `json:"created"`
 	// Deadline is the lease's end, as issued or as last renewed.
@@ -68,8 +68,8 @@ type Record struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Cause says who asked for the end.
 	Cause string `json:"cause,omitempty"`
-	// NoLease says that nobody has received the token, so that no lease will ask for its end;
-	// LeaseEnded that its lease has asked.
+	// NoLease says that the token was never returned, so that no lease asks for its end; LeaseEnded
+	// says that its lease has asked.
 	NoLease    bool `json:"no_lease,omitempty"`
 	LeaseEnded bool `json:"lease_ended,omitempty"`
 	// Unknown is zero unless KSeF has said of a Revoking token that it does not know it.
@@ -84,17 +84,16 @@ type Target struct {
 
 func (t Target) String() string { return t.Context.String() + " at " + t.API }
 
-// bucketWidth is the span of deadlines whose records lie in one storage folder.
+// bucketWidth is the span of deadlines of one bucket.
 const bucketWidth = time.Hour
 
-// bucketLead keeps new records out of folders that may have been looked at already: from
-// overdueNotice after its start on, a note may say that nothing in a folder is due for long. The
-// five minutes are for the time between the choice of a folder and the writing there.
+// bucketLead keeps new records out of buckets that may have been checked already: from
+// overdueNotice after its start on, a bucket's next check may be far away. The five minutes are for
+// the time between the choice of a bucket and the write.
 const bucketLead = bucketWidth - overdueNotice + 5*time.Minute
 
-// A nonce is the number of the bucket in which its record lies and 64 random bits, in hexadecimal.
-// So the marker in KSeF's list alone leads to the record, and the folders alone tell which records
-// may be due.
+// A nonce is the number of its record's bucket and 64 random bits, in hexadecimal. So the marker in
+// KSeF's list leads to the record, and the names of the buckets show which records may be due.
 const (
 	bucketDigits = 6
 	randomBytes  = 8
@@ -113,9 +112,9 @@ func bucketOf(deadline time.Time) string {
 	return fmt.Sprintf("%0*x", bucketDigits, deadline.Unix()/int64(bucketWidth/time.Second))
 }
 
-// bucketStart is the earliest deadline that a bucket's records were issued with, but for leases so
-// short that bucketLead put them into a later one. It is zero for a name that is no bucket's, whose
-// records are unreadable.
+// bucketStart is the earliest deadline that a bucket's records were issued with, except for leases
+// so short that bucketLead moved them into a later one. It is zero for a name that is no bucket's,
+// whose records are unreadable.
 func bucketStart(bucket string) time.Time {
 	number, err := strconv.ParseInt(bucket, 16, 64)
 	if err != nil || len(bucket) != bucketDigits {
@@ -124,21 +123,20 @@ func bucketStart(bucket string) time.Time {
 	return time.Unix(number*int64(bucketWidth/time.Second), 0)
 }
 
-// mountIDBytes makes two mounts in one context tell their tokens apart.
+// mountIDBytes keeps the marks of two mounts apart.
 const mountIDBytes = 6
 
-// markerLength is what the marker takes of a token's description.
+// markerLength is the marker's part of a token's description.
 const markerLength = len(" [vault::]") + 2*mountIDBytes + nonceLength
 
 // MaxDescription is how many characters of a token's description are left to the user: KSeF's limit
 // less the marker.
 const MaxDescription = client.MaxDescription - markerLength
 
-// marker ties a token in KSeF to its record, whatever else was lost.
+// marker leads from a token in KSeF to its record.
 func marker(mountID, nonce string) string { return fmt.Sprintf("[vault:%s:%s]", mountID, nonce) }
 
-// mountMark is how the mark of each of the mount's tokens begins. KSeF's list can be filtered by
-// it.
+// mountMark begins the marker of each of the mount's tokens. KSeF's list can be filtered by it.
 func mountMark(mountID string) string { return "[vault:" + mountID + ":" }
 
 var markerPattern = regexp.MustCompile(`\[vault:([0-9a-f]{12}):([0-9a-f]{22})\]$`)
@@ -154,8 +152,7 @@ func parseMarker(description string) (mountID, nonce string, ok bool) {
 
 var errUnreadableRecord = errors.New("is not a record that this version can read")
 
-// decodeRecord reads an entry and refuses one that could lead to the wrong token: the ledger would
-// rather stop and say so.
+// decodeRecord refuses an entry that could lead to the wrong token.
 func decodeRecord(key string, data []byte) (*Record, error) {
 	var record Record
 	if err := json.Unmarshal(data, &record); err != nil {
@@ -168,11 +165,11 @@ func decodeRecord(key string, data []byte) (*Record, error) {
 	return &record, nil
 }
 
-// leaseMargin is how much later than it was answered Vault may date a lease.
+// leaseMargin is how much later than the response Vault may date a lease.
 const leaseMargin = 2 * time.Second
 
-// sameValidity is how much two answers about one token may differ: KSeF's clock is known to the
-// second only.
+// sameValidity is how much two times of one token may differ: KSeF's clock is known to the second
+// only.
 const sameValidity = time.Minute
 
 // LeaseLeft returns the longest lease in whole seconds that ends before a moment, even if Vault
@@ -181,8 +178,8 @@ func LeaseLeft(until, now time.Time) time.Duration {
 	return until.Add(-leaseMargin).Sub(now).Truncate(time.Second)
 }
 
-// updateValidity notes when KSeF ends the token by itself. It returns true where that changes the
-// record. A token that ends before it is made does not exist, so that such an answer says nothing.
+// updateValidity sets when KSeF ends the token by itself. It returns true where that changes the
+// record. A time before the token was made is ignored.
 func (r *Record) updateValidity(until time.Time) bool {
 	if !until.After(r.Created) || until.Sub(r.ValidUntil).Abs() < sameValidity {
 		return false

@@ -30,8 +30,8 @@ func (r *Record) Lease() Lease {
 
 var errInvalidLease = errors.New("the lease does not say which token it holds")
 
-// revokeMaxWait is how long a revocation waits for KSeF before its caller is told that it goes on
-// without him.
+// revokeMaxWait is how long a caller waits for KSeF to confirm a revocation. Then the reconciler
+// goes on.
 const revokeMaxWait = 5 * time.Second
 
 // PendingError says that KSeF has not confirmed a revocation yet, and that the ledger goes on until
@@ -45,10 +45,10 @@ type PendingError struct {
 	Next time.Time
 	// Role is that of the token; "" for one made by tokens.
 	Role string
-	// Err is the last failure; nil where only KSeF's limits hold it up.
+	// Err is the last failure; nil where only KSeF's limits delay it.
 	Err error
-	// FormerAPI is set where the token is known from its lease alone: it was issued by a mount that
-	// was at this path before, at this API.
+	// FormerAPI is the API of a token without a record, which a former mount at this path has
+	// issued; "" of others.
 	FormerAPI string
 }
 
@@ -66,7 +66,7 @@ func (e *PendingError) Error() string {
 	return text
 }
 
-// forecast tells when the task will be tried about.
+// forecast returns about when the task will be tried.
 func (r *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
 	r.mu.Lock()
 	position, pending = task.queue.position(task)
@@ -83,7 +83,7 @@ func (r *reconciler) forecast(task *task) (position, pending int, next time.Time
 	return position, pending, next, err
 }
 
-// describe says to a waiting caller where his revocation stands.
+// describe returns the state of a revocation for its waiting caller.
 func (r *reconciler) describe(task *task) *PendingError {
 	record := task.snapshot()
 	position, pending, next, err := r.forecast(task)
@@ -93,7 +93,7 @@ func (r *reconciler) describe(task *task) *PendingError {
 	}
 }
 
-// leasePath is where Vault keeps the leases of a role's tokens.
+// leasePath is the path of the leases of a role's tokens.
 func leasePath(role string) string {
 	if role == "" {
 		return "tokens"
@@ -103,11 +103,11 @@ func leasePath(role string) string {
 
 func (e *PendingError) Unwrap() error { return e.Err }
 
-// RevokeLease sees to it that a lease's token dies. nil means that KSeF has confirmed it and that
-// the record is gone. A *PendingError means that the record says so and the reconciler goes on; the
-// lease must stay.
+// RevokeLease revokes a lease's token. nil means that KSeF has confirmed it and that the record is
+// gone. A *PendingError means that the revocation is recorded and the reconciler goes on; the lease
+// must stay.
 func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
-	// Joined before its record is read: a revocation that ends in between would be repeated.
+	// Join before reading the record: a revocation that ends in between would be repeated.
 	if task := l.reconciler.joinRevocation(lease.ReferenceNumber); task != nil {
 		return l.awaitRevocation(ctx, task, true, l.reconciler.soonest(task))
 	}
@@ -121,7 +121,7 @@ func (l *Ledger) RevokeLease(ctx context.Context, lease Lease) error {
 	return l.revoke(ctx, record, "the lease has ended", true)
 }
 
-// RevokeToken revokes a token of this mount by hand. Its lease, if there is one, ends later without
+// RevokeToken revokes a token whose lease, if there is one, stays. The lease ends later without
 // another request to KSeF.
 func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 	if record.State == Dead {
@@ -130,18 +130,17 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 	return l.revoke(ctx, record, "it was deleted by hand", false)
 }
 
-// revoke hands the record to the reconciler and waits a little for the outcome.
+// revoke has the reconciler revoke the token and waits for a few seconds.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
 	task := l.reconciler.revoke(record, cause, byLease)
 	_, _, next, _ := l.reconciler.forecast(task)
 	return l.awaitRevocation(ctx, task, byLease, next)
 }
 
-// awaitRevocation waits for a task that its caller has joined and that is tried next about then.
+// awaitRevocation waits for a task that the caller has joined; next is about when it is tried.
 func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, next time.Time) error {
 	defer task.leave(byLease)
-	// Vault brings up to 200 revocations at once: who cannot be served soon is told so at once and
-	// does not keep one of its workers.
+	// Fail fast: a waiting caller would block one of Vault's 200 expiration workers.
 	maxWait := revokeMaxWait
 	if time.Until(next) > revokeMaxWait {
 		maxWait = 0
@@ -157,8 +156,8 @@ func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, 
 	return pending
 }
 
-// wait waits for a task until stuck is closed, ctx or the ledger ends, or maxWait is over. done says
-// that the task is finished.
+// wait waits for a task until stuck is closed, ctx or the ledger ends, or maxWait is over. done
+// says that the task is finished.
 func (l *Ledger) wait(ctx context.Context, task *task, maxWait time.Duration, stuck <-chan struct{}) (done bool) {
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
@@ -173,7 +172,7 @@ func (l *Ledger) wait(ctx context.Context, task *task, maxWait time.Duration, st
 	return false
 }
 
-// persistEnding writes down that the token must die, once per revocation.
+// persistEnding records that the token must be revoked, once per revocation.
 func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
 	defer task.lockWriting()()
 	record, unwritten := task.unwritten()
@@ -193,7 +192,7 @@ func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
 	return nil
 }
 
-// abandon has the reconciler revoke a token that no lease will ever hold.
+// abandon has the reconciler revoke a token that was never returned.
 func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) error {
 	record.NoLease = true
 	return l.beginRevocation(ctx, record, cause)
@@ -206,8 +205,8 @@ func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause stri
 	return l.persistEnding(ctx, task)
 }
 
-// recordOf finds a lease's record. A record that is missing proves nothing about the token, so one
-// is made from what the lease knows.
+// recordOf returns a lease's record. A missing record proves nothing about the token, so one is
+// made from the lease's data.
 func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 	if len(lease.Nonce) != nonceLength || lease.ReferenceNumber == "" {
 		return nil, errInvalidLease
@@ -229,8 +228,8 @@ func (l *Ledger) recordOf(ctx context.Context, lease Lease) (*Record, error) {
 // ErrRevoked says that a token has been revoked, so that its lease cannot be renewed.
 var ErrRevoked = errors.New("the token has been revoked in KSeF, or is about to be")
 
-// Renew moves a lease's end further away. A closer end is not recorded: where the answer is lost
-// Vault keeps the former one, and until then the token must live. extend returns the new end, given
+// Renew records a later end of a lease. A closer end is not recorded: where the response is lost,
+// Vault keeps the former end, and the token must live until then. extend returns the new end, given
 // when KSeF ends the token by itself; zero where that is not known.
 func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil time.Time) (time.Time, error)) error {
 	record, err := l.recordOf(ctx, lease)
@@ -252,8 +251,8 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	return nil
 }
 
-// revokeToken has KSeF revoke the task's token. nil means that KSeF has confirmed it, by a 204 or
-// by the token's status, and that the ledger says so.
+// revokeToken revokes the task's token. nil means that KSeF has confirmed it, by a 204 or by the
+// token's status, and that it is recorded.
 func (r *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
 	record := task.snapshot()
 	err := r.revokeUpstream(ctx, api, &record)
@@ -281,7 +280,7 @@ func (r *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *R
 }
 
 // confirm decides by the token's status after a DELETE that was refused or whose reply was lost:
-// KSeF has no answer that would say "already revoked".
+// KSeF has no reply that says "already revoked".
 func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, cause error) error {
 	token, err := api.Token(ctx, record.ReferenceNumber)
 	switch {
@@ -298,13 +297,14 @@ func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 	case scopeOf(err) == ofTask:
 		return cause
 	}
-	// What KSeF said of the DELETE decides nothing: the token may be dead. So cause is text alone.
+	// The reply to the DELETE decides nothing, since the token may be dead. So cause is only
+	// quoted.
 	return fmt.Errorf("%s, and the token's status could not be asked for: %w", cause.Error(), err)
 }
 
-// markDead records that a token is dead. With its lease waiting no record is needed; otherwise one
-// stays, so that the lease can end without asking KSeF again. A failure here leaves a record that
-// leads to the same end later.
+// markDead records that a token is dead. While its lease waits, no record is needed; otherwise one
+// stays, so that the lease can end without asking KSeF again. A failure leaves a record that leads
+// to the same end later.
 func (r *reconciler) markDead(ctx context.Context, task *task) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -322,20 +322,20 @@ func (r *reconciler) markDead(ctx context.Context, task *task) {
 	r.ledger.OnEvent(Event{Kind: EventRevoke, Record: record})
 }
 
-// scope is what an error in the reconciler speaks of.
+// scope is what an error concerns.
 type scope int
 
 const (
-	// ofQueue is our login, our limits, our configuration, KSeF's reach: what failed for this task
-	// would fail for the next.
+	// ofQueue: the login, the limits, the configuration or the connection, which fail for the next
+	// task too.
 	ofQueue scope = iota
-	// ofService is a fault of KSeF's, which may be this token's or everybody's.
+	// ofService: a fault in KSeF, of this token or of all.
 	ofService
-	// ofTask is KSeF's answer about this token, or a panic at it.
+	// ofTask: KSeF's reply about this token, or a panic.
 	ofTask
 )
 
-// scopeOf decides by the endpoint and KSeF's answer. 401, 429 and a 403 for the address concern the
+// scopeOf decides by the endpoint and KSeF's reply. 401, 429 and a 403 for the address concern the
 // session; another 403 may concern this token alone, as when another subject made it.
 func scopeOf(err error) scope {
 	if errors.As(err, new(*taskError)) || errors.As(err, new(*background.PanicError)) {
@@ -359,7 +359,7 @@ func scopeOf(err error) scope {
 	return ofService
 }
 
-// isUnclear says that KSeF may have acted on a DELETE, whose reply told nothing.
+// isUnclear says that KSeF may have acted on a DELETE.
 func isUnclear(err error) bool {
 	var lost *client.TransportError
 	if errors.As(err, &lost) {

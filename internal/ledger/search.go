@@ -14,20 +14,20 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// absentAfter is how long after the request a token that never appears in KSeF's list counts as
-// never made.
+// absentAfter is how long after its request a token that is not in KSeF's list counts as never
+// made.
 const absentAfter = time.Hour
 
 // How far KSeF's clock may be behind. A list is read back to that long before the request; the last
-// look, after which the request is forgotten, reads further.
+// search, after which the request is forgotten, reads further.
 const (
 	clockAllowance     = 2 * time.Hour
 	lastClockAllowance = 24 * time.Hour
 )
 
-// firstSearchDelay leaves KSeF the time to finish what it was asked for. It is rounded up to
-// firstSearchGrid, and the later ones to searchGrid, so that requests that were lost together are
-// looked for together.
+// firstSearchDelay leaves KSeF the time to finish the request. The first search is rounded up to
+// firstSearchGrid, later ones to searchGrid, so that one search serves requests that were lost
+// together.
 const (
 	firstSearchDelay = 3 * time.Second
 	firstSearchGrid  = 5 * time.Second
@@ -38,7 +38,7 @@ func firstSearch(created time.Time) time.Time {
 	return roundUp(created.Add(firstSearchDelay), firstSearchGrid)
 }
 
-// nextPoll grows with the age of the request: a token that KSeF was slow to make is found soon, one
+// nextSearch is later for older requests: a token that KSeF was slow to make is found soon, and one
 // that it never made costs few requests.
 func nextSearch(created, now time.Time) time.Time {
 	for _, age := range [...]time.Duration{time.Minute, 10 * time.Minute, absentAfter} {
@@ -53,8 +53,8 @@ func roundUp(at time.Time, grid time.Duration) time.Time {
 	return at.Add(grid - 1).Truncate(grid)
 }
 
-// search looks for the tokens of all requests of the queue that are due, with one reading of KSeF's
-// list. The first task is one of them.
+// search does all tasks of the queue that are due, first among them, with one reading of KSeF's
+// list.
 func (r *reconciler) search(ctx context.Context, queue *queue, first *task) {
 	tasks := append([]*task{first}, r.takeDue(queue)...)
 	wanted := make([]Record, 0, len(tasks))
@@ -90,7 +90,7 @@ type search struct {
 	subject string
 	// absent is how long after its request a token that is not in the list counts as never made.
 	absent time.Duration
-	// found are the tokens by their nonce: more than one where somebody has copied a mark.
+	// found are the tokens by their nonce: more than one where a mark was copied.
 	found map[string][]client.Token
 }
 
@@ -107,7 +107,7 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 	}
 	s = &search{ledger: l, subject: api.Subject(), absent: absent, found: make(map[string][]client.Token)}
 	oldest := oldestOf(wanted, absent)
-	// The end of a token that is Revoking or Revoked is known already.
+	// Tokens that are Revoking or Revoked need no revocation.
 	query := client.TokenQuery{
 		Description: mountMark(mountID),
 		Statuses:    []string{string(client.StatusPending), string(client.StatusActive), string(client.StatusFailed)},
@@ -142,8 +142,8 @@ func oldestOf(wanted []Record, absent time.Duration) time.Time {
 	return oldest
 }
 
-// settle has the request's token revoked if it was found: nobody has received it. finished means
-// that nothing is left to look for.
+// settle revokes the request's token if it was found, since it was never returned. finished means
+// that the search is over.
 func (s *search) settle(ctx context.Context, record *Record) (finished bool, err error) {
 	defer background.Recover(s.ledger.Logger, "the reconciler", &err)
 	tokens := s.found[record.Nonce]
@@ -173,8 +173,8 @@ func (e *unsettledError) Error() string { return e.err.Error() }
 // Unwrap returns an error that concerns the request alone.
 func (e *unsettledError) Unwrap() error { return &taskError{e.err} }
 
-// UnsettledRequests says, one sentence each, which requests for tokens no search settles as long as
-// the signer is the configured one. It reads no storage.
+// UnsettledRequests describes, in one sentence each, the requests for tokens that the configured
+// signer cannot settle. It reads no storage.
 func (l *Ledger) UnsettledRequests() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
@@ -187,8 +187,8 @@ func (l *Ledger) UnsettledRequests() []string {
 	})
 }
 
-// revokeFound has a token that was found revoked. An intent that still exists means that nobody has
-// received the token, also where its record is live.
+// revokeFound revokes a token that was found. Its intent proves that it was never returned, even
+// where its record is live.
 func (l *Ledger) revokeFound(ctx context.Context, record Record, token *client.Token) error {
 	if token.Status.Dead() {
 		return l.store.remove(ctx, liveKey(record.Nonce, token.ReferenceNumber))
@@ -202,7 +202,7 @@ func (l *Ledger) revokeFound(ctx context.Context, record Record, token *client.T
 }
 
 const (
-	// absentAtOnce takes the place of absentAfter where somebody waits for the outcome.
+	// absentAtOnce replaces absentAfter where a caller waits for the outcome.
 	absentAtOnce = 2 * time.Minute
 	// settleMaxWait is how long such a search waits for KSeF's limits, settleTimeout how long for
 	// all.
@@ -210,18 +210,18 @@ const (
 	settleTimeout = 20 * time.Second
 )
 
-// Lost is what is left of the requests for tokens whose outcome is unknown.
+// Lost describes the requests for tokens whose outcome is still unknown.
 type Lost struct {
 	Count int
 	// Until is when the last of them counts as never made, unless its token is found before; zero
-	// where only another signer can tell.
+	// where that needs another signer.
 	Until time.Time
 	// Err is why KSeF could not be searched; nil where it was.
 	Err error
 }
 
-// SettleLost searches KSeF at once for the tokens of the requests whose replies were lost. What is
-// found is revoked, and what is older than two minutes and not in KSeF's list counts as never made.
+// SettleLost searches KSeF now for the tokens of the requests whose replies were lost. Those found
+// are revoked; those older than two minutes and not in KSeF's list count as never made.
 func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
@@ -266,7 +266,7 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 	}
 }
 
-// awaitRevocations waits until KSeF has confirmed the end of the tokens, or has failed to.
+// awaitRevocations waits for one attempt to revoke each token.
 func (r *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token) {
 	for _, token := range tokens {
 		r.mu.Lock()
@@ -278,8 +278,7 @@ func (r *reconciler) awaitRevocations(ctx context.Context, tokens []client.Token
 	}
 }
 
-// dropSearch forgets a search that has been settled elsewhere. One that is in progress ends by
-// itself.
+// dropSearch removes the task of a settled request. A running one ends by itself.
 func (r *reconciler) dropSearch(nonce string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -295,8 +294,8 @@ func (r *reconciler) dropSearch(nonce string) {
 // maxPages bounds the reading of a list, whatever KSeF answers.
 const maxPages = 1000
 
-// eachPage goes through the pages of KSeF's list, newest tokens first, until visit wants no more.
-// It fails where it could not come to the last.
+// eachPage reads KSeF's list, newest tokens first, until do returns false. It fails where it cannot
+// read the last page.
 func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, do func([]client.Token) (more bool)) error {
 	query.PageSize = client.MaxPageSize
 	for range maxPages {

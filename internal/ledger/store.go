@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// The layout: a record's folder says its state, and that of a live one when it may be due. So
-// start-up and each minute's work list and read what is pending or due, however many tokens live.
+// A record's key begins with its state, and that of a live one with when it may be due. So the work
+// at a start and of each minute does not grow with the number of live tokens.
 //
 //	ledger/issuing/<nonce>
 //	ledger/live/<bucket>/<reference number>
@@ -84,8 +84,8 @@ func (s store) get(ctx context.Context, key string) (*Record, error) {
 	return record, err
 }
 
-// locate finds a token's record. It reads in the order in which records move, so that one that
-// moves meanwhile is not missed; the later state counts.
+// locate returns a token's record, or nil. It reads in the order in which records move, so that
+// none is missed that moves; the later state counts.
 func (s store) locate(ctx context.Context, nonce, referenceNumber string) (*Record, error) {
 	live, err := s.get(ctx, liveKey(nonce, referenceNumber))
 	if err != nil && !errors.Is(err, errUnreadableRecord) {
@@ -115,7 +115,7 @@ func (s store) names(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// buckets returns the names of the folders that hold live records, earliest deadline first.
+// buckets returns the buckets that have live records, earliest deadline first.
 func (s store) buckets(ctx context.Context) ([]string, error) {
 	names, err := s.names(ctx, livePrefix)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// livePrefixes returns the folders that hold live records, earliest deadline first.
+// livePrefixes returns the prefixes of live records, earliest deadline first.
 func (s store) livePrefixes(ctx context.Context) ([]string, error) {
 	buckets, err := s.buckets(ctx)
 	for i, bucket := range buckets {
@@ -143,7 +143,7 @@ func (s store) prefixes(ctx context.Context) ([]string, error) {
 	return slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix}), err
 }
 
-// eachName visits the names in the folders until visit fails.
+// eachName calls do with the names under the prefixes until do fails.
 func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, name string) error) error {
 	for _, prefix := range prefixes {
 		names, err := s.names(ctx, prefix)
@@ -159,8 +159,8 @@ func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, 
 	return nil
 }
 
-// eachRecord visits the records until visit fails. One that cannot be read is nil, with the reason;
-// nil without one has been removed since.
+// eachRecord calls do with the records until do fails. An unreadable one is nil, with the reason;
+// nil without a reason has been removed since.
 func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record, unreadable error) error) error {
 	prefixes, err := s.prefixes(ctx)
 	if err != nil {
@@ -198,8 +198,8 @@ func (s store) knownMountID(ctx context.Context) (string, error) {
 	return string(entry.Value), nil
 }
 
-// mountID returns the mount's identifier, made once. One that is damaged is restored from the
-// records: another would disown the tokens that are looked for by it.
+// mountID returns the mount's identifier, made once. A damaged one is restored from the records:
+// with another, the mount would not find its tokens.
 func (s store) mountID(ctx context.Context) (string, error) {
 	id, err := s.knownMountID(ctx)
 	if errors.Is(err, errInvalidMountID) {
@@ -241,12 +241,11 @@ func (s store) mountIDOfRecords(ctx context.Context) (mountID string, err error)
 	return "", err
 }
 
-// nextCheckPrefix keeps when a folder of live records must be looked at next, where that is later
-// than its own name says: renewals move deadlines, and a start must not read every renewed record
-// to learn that.
+// nextCheckPrefix has when a bucket must be checked next, where that is later than its name says:
+// renewals move deadlines, and a start must not read every renewed record to learn that.
 const nextCheckPrefix = "visits/"
 
-// nextCheck returns when a bucket must be looked at.
+// nextCheck returns when a bucket must be checked.
 func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) {
 	named := bucketStart(bucket).Add(overdueNotice)
 	if named.After(time.Now()) {
@@ -261,7 +260,7 @@ func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) 
 	}
 	stored, err := time.Parse(time.RFC3339, string(entry.Value))
 	if err != nil {
-		return named, nil //nolint:nilerr // a note that cannot be read costs one early visit
+		return named, nil //nolint:nilerr // an unreadable entry costs one early check
 	}
 	return stored, nil
 }
@@ -278,8 +277,7 @@ func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
 	return s.remove(ctx, nextCheckPrefix+bucket)
 }
 
-// pruneNextChecks forgets the notes of all buckets but these: one whose records have gone is not
-// visited again.
+// pruneNextChecks removes the entries of buckets that have no records any more.
 func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
 	stored, err := s.names(ctx, nextCheckPrefix)
 	if err != nil {

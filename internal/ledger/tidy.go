@@ -15,19 +15,19 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// TidyReport is what holding the ledger against KSeF's list has found.
+// TidyReport compares the ledger with KSeF's list.
 type TidyReport struct {
 	// Orphans are living tokens with this mount's mark and no open record.
 	Orphans []string
-	// StaleRecords have a record that says live, while KSeF says that they are dead.
+	// StaleRecords are dead tokens with a live record.
 	StaleRecords []string
-	// Overdue have outlived their lease and its grace.
+	// Overdue tokens are alive after their lease's end and its grace.
 	Overdue []string
-	// Unknown have a record that says live, and KSeF does not tell of them.
+	// Unknown tokens have a live record, and KSeF refuses to return them.
 	Unknown []string
 	// Unreadable are the storage keys of records that could not be read.
 	Unreadable []string
-	// Known counts living tokens with a record, Foreign those without this mount's mark, which are
+	// Known counts living tokens with a record; Foreign those without this mount's mark, which are
 	// never touched.
 	Known, Foreign int
 	// Revoking counts this mount's tokens in the context whose revocation had begun when the run
@@ -35,16 +35,16 @@ type TidyReport struct {
 	Revoking int
 	// Closed counts the stale records that were closed; 0 in a dry run.
 	Closed int
-	// Incomplete is why not everything was looked at; nil when it was.
+	// Incomplete is why the run ended early; nil where it did not.
 	Incomplete error
 }
 
-// tidyMaxWait is how long one request of a tidy waits. It goes only when nobody else wants the
+// tidyMaxWait is how long one request of a tidy waits. It goes only when no other request wants the
 // permit.
 const tidyMaxWait = 20 * time.Second
 
-// Tidy holds the ledger against KSeF's list in one context. A dry run changes nothing. What could
-// not be looked at before ctx ended, or because KSeF's limits are used up, is said in the report.
+// Tidy reconciles the ledger with KSeF's list in one context. A dry run changes nothing. Where ctx
+// ends or KSeF's limits are used up, the report is incomplete.
 func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
 	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
@@ -77,7 +77,7 @@ type tidy struct {
 	report  TidyReport
 }
 
-// run keeps what was found where only time or KSeF's limits ran out.
+// run leaves an incomplete report where time or KSeF's limits run out.
 func (t *tidy) run(ctx context.Context) error {
 	err := t.tokens(ctx)
 	if err == nil {
@@ -91,7 +91,7 @@ func (t *tidy) run(ctx context.Context) error {
 	return err
 }
 
-// countRevoking has time of its own, since what was found is answered when ctx has ended, too.
+// countRevoking has its own time, since the report is returned when ctx has ended, too.
 func (t *tidy) countRevoking(ctx context.Context) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -108,7 +108,7 @@ func (t *tidy) countRevoking(ctx context.Context) error {
 	return nil
 }
 
-// tokens goes through KSeF's living tokens.
+// tokens checks KSeF's living tokens.
 func (t *tidy) tokens(ctx context.Context) error {
 	query := client.TokenQuery{Statuses: []string{string(client.StatusPending), string(client.StatusActive)}}
 	var failed error
@@ -156,10 +156,10 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	return nil
 }
 
-// isKnown also takes an intent for a record: a request for the token is under way, or the
-// reconciler is looking for it; but for one that cannot be read, with which nobody goes on. It
-// reads in the order in which records move. A record that says dead of a living token does not
-// count; behind one that cannot be read there may be a lease.
+// isKnown says that a token has a record. An intent is one: its request is in progress, or the
+// reconciler searches for the token; an unreadable intent is not, since no task goes on with it. A
+// dead record of a living token does not count; an unreadable one does, since there may be a lease.
+// It reads in the order in which records move.
 func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool, error) {
 	intent, err := t.ledger.store.get(ctx, issuingKey(nonce))
 	switch {
@@ -178,7 +178,7 @@ func (t *tidy) isKnown(ctx context.Context, nonce, referenceNumber string) (bool
 	return record != nil && record.State != Dead, err
 }
 
-// records goes through the live records that KSeF's list did not hold.
+// records checks the live records that were not in KSeF's list.
 func (t *tidy) records(ctx context.Context) error {
 	prefixes, err := t.ledger.store.livePrefixes(ctx)
 	if err != nil {
@@ -213,8 +213,8 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 	return t.closeStale(ctx, record)
 }
 
-// closeStale asks KSeF about a record that its list did not hold: a token that was made during the
-// run may be missing there.
+// closeStale asks KSeF about a token that was not in its list, where one that was made during the
+// run may be missing.
 func (t *tidy) closeStale(ctx context.Context, record *Record) error {
 	token, err := t.api.Token(ctx, record.ReferenceNumber)
 	if err != nil && scopeOf(err) == ofTask {
@@ -241,7 +241,7 @@ func (t *tidy) closeStale(ctx context.Context, record *Record) error {
 	return t.ledger.store.remove(ctx, live)
 }
 
-// CheckMountID checks a mount's identifier that a person has typed.
+// CheckMountID checks a mount's identifier that a user has given.
 func CheckMountID(value string) error {
 	if mountIDPattern.MatchString(value) {
 		return nil
@@ -252,8 +252,8 @@ func CheckMountID(value string) error {
 	}
 }
 
-// FormerTokens lists the living tokens in a context that carry the mark of another mount. It fails
-// where it could not read all pages.
+// FormerTokens lists the living tokens in a context that have the mark of another mount. It fails
+// where it cannot read all pages.
 func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string) ([]client.Token, error) {
 	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
@@ -277,8 +277,8 @@ func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string
 	return found, nil
 }
 
-// RevokeFormer revokes tokens that FormerTokens has listed, one after the other, and returns the
-// numbers of those whose end KSeF has confirmed. The error is why it has stopped before the last.
+// RevokeFormer revokes tokens that FormerTokens has listed, and returns the numbers of those whose
+// end KSeF has confirmed. The error is why there are others.
 func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []client.Token) (revoked []string, err error) {
 	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
@@ -299,8 +299,8 @@ func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []clien
 	return revoked, refused
 }
 
-// formerAPI is the API of a token that only its lease knows, "" of every other: each token that
-// this mount has issued has a description.
+// formerAPI is the API of a token without a stored record, "" of every other: each stored record
+// has a description.
 func formerAPI(record *Record) string {
 	if record.Description != "" {
 		return ""

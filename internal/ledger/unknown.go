@@ -21,9 +21,9 @@ import (
 const (
 	unknownLasts = 24 * time.Hour
 	unknownCheck = 6 * time.Hour
-	// unknownGap is how long nobody may have asked KSeF: longer, and the day begins anew.
+	// unknownGap is the longest time between two requests; after a longer one the day begins anew.
 	unknownGap = 2 * unknownCheck
-	// operatorMaxWait is how long a request waits for KSeF that brings the operator's word.
+	// operatorMaxWait is how long CloseUnknown waits for KSeF.
 	operatorMaxWait = 10 * time.Second
 )
 
@@ -34,7 +34,7 @@ type Unknown struct {
 	Seen time.Time `json:"seen,omitzero"`
 }
 
-// next is what becomes of u when KSeF says so again, to the token's maker or not.
+// next returns u after KSeF has said so again, to the token's maker or not.
 func (u Unknown) next(now time.Time, toMaker bool) Unknown {
 	if u.Since.IsZero() || (toMaker && now.Sub(u.Seen) > unknownGap) {
 		u.Since = now
@@ -46,7 +46,7 @@ func (u Unknown) next(now time.Time, toMaker bool) Unknown {
 	return u
 }
 
-// decidedAt is when the token counts as dead; zero where only the operator can say so.
+// decidedAt is when the token counts as dead; zero where only the operator can decide that.
 func (u Unknown) decidedAt() time.Time {
 	if u.Seen.IsZero() {
 		return time.Time{}
@@ -68,8 +68,7 @@ func IsUnknownToken(err error) bool {
 	return errors.As(err, &unknown)
 }
 
-// isUnknown says that KSeF, asked for a token by its number, knows none. 401 and 403 do not say
-// that.
+// isUnknown says that KSeF knows no token of that number. 401 and 403 do not say that.
 func isUnknown(err error) bool {
 	var refused *client.APIError
 	if !errors.As(err, &refused) || refused.Endpoint != client.EndpointToken {
@@ -79,7 +78,7 @@ func isUnknown(err error) bool {
 		(refused.Status == http.StatusBadRequest && refused.Has(client.CodeInvalidValue))
 }
 
-// settleUnknown decides about a token whose number KSeF does not know. nil says that it counts as
+// settleUnknown decides about a token whose number KSeF does not know. nil means that it counts as
 // dead.
 func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
 	record := task.snapshot()
@@ -116,7 +115,7 @@ func describeUnknown(record *Record, unknown Unknown) error {
 		record.ReferenceNumber, unknown.Since.Format(time.RFC3339), end, record.ReferenceNumber)
 }
 
-// rememberUnknown records what KSeF has said, where that changes anything.
+// rememberUnknown records what KSeF has said, where that changes the record.
 func (r *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
 	if !task.setUnknown(unknown) {
 		return nil
@@ -133,8 +132,8 @@ func unknownDue(unknown Unknown, now time.Time) time.Time {
 	return due
 }
 
-// searchAllPages returns the token with a record's mark from KSeF's list, nil for none. Other
-// tokens may carry the nonce in their texts, so that all pages are read.
+// searchAllPages returns the token with a record's mark from KSeF's list, or nil. It reads all
+// pages, since other tokens may have the nonce in their texts.
 func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *client.Token, err error) {
 	err = eachPage(ctx, api, client.TokenQuery{Description: record.Nonce}, func(tokens []client.Token) (more bool) {
 		for _, token := range tokens {
@@ -151,9 +150,8 @@ func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *c
 	return found, nil
 }
 
-// CloseUnknown ends the record of a token of which the operator says that KSeF does not know it,
-// once KSeF has said the same. A *client.InputError says that KSeF knows the token, a *PendingError
-// that the ledger goes on by itself.
+// CloseUnknown ends the record of a token that KSeF does not know, at an operator's request. A
+// *client.InputError says that KSeF knows the token, a *PendingError that the reconciler goes on.
 func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	if record.State == Dead {
 		return nil
@@ -193,8 +191,8 @@ func knownToKSeF(token *client.Token) error {
 	}
 }
 
-// UnknownTokens says, one sentence each, which tokens KSeF does not know, and what ends the wait.
-// It reads no storage.
+// UnknownTokens describes, in one sentence each, the tokens that KSeF does not know, and what ends
+// the wait. It reads no storage.
 func (l *Ledger) UnknownTokens() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
@@ -219,7 +217,7 @@ func sentences[K comparable, V any](values map[K]V, describe func(V) string) []s
 	return all
 }
 
-// setUnknown returns false where the task knows that already.
+// setUnknown returns false where it changes nothing.
 func (t *task) setUnknown(unknown Unknown) bool {
 	defer t.lockWriting()()
 	t.mu.Lock()
@@ -231,8 +229,8 @@ func (t *task) setUnknown(unknown Unknown) bool {
 	return true
 }
 
-// confirmByOperator notes the operator's word that KSeF does not know the token, and makes the task
-// due.
+// confirmByOperator records that an operator says that KSeF does not know the token, and makes the
+// task due.
 func (t *task) confirmByOperator() {
 	t.mu.Lock()
 	t.operatorConfirmed, t.due = true, time.Time{}

@@ -15,15 +15,14 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 )
 
-// ErrUnmounting refuses a token, or takes one back that has not been returned yet, because the
-// mount is being unloaded, disabled or moved.
+// ErrUnmounting refuses a token because the mount is being unloaded, disabled or moved.
 var ErrUnmounting = errors.New("the mount is being unloaded, disabled or moved, and issues no tokens")
 
-// sendGrace is how long a POST in flight may go on once issuing has ended. Its reply names the
-// token that must be revoked; without the reply the token has to be searched for.
+// sendGrace is how long a POST in flight may go on once issuing has ended: without its reply, the
+// token that must be revoked has to be searched for.
 const sendGrace = 3 * time.Second
 
-// issuing ends the requests for tokens that are in flight. Its fields belong to the ledger's lock.
+// issuing ends the requests for tokens that are in flight. The ledger's lock guards its fields.
 type issuing struct {
 	// waits ends the wait for a login and for Active, sends the request to KSeF.
 	waits, sends       context.Context
@@ -54,7 +53,7 @@ func mergeContexts(ctx, other context.Context) (context.Context, func()) {
 	return merged, func() { stop(); cancel(context.Canceled) }
 }
 
-// endedBy adds to the failure of a step that an unmount has ended it.
+// endedBy adds ErrUnmounting to an error where an unmount has ended the step.
 func endedBy(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), ErrUnmounting) {
 		return fmt.Errorf("%w: %w", ErrUnmounting, err)
@@ -90,9 +89,8 @@ func (l *Ledger) ResumeIssuing() {
 	}
 }
 
-// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait for the
-// end of that. It writes nothing: without RecordRevocations the records still say live after a
-// restart.
+// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait. It
+// writes nothing: without RecordRevocations the records are still live after a restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	prefixes, err := l.store.livePrefixes(ctx)
 	if err != nil {
@@ -110,8 +108,8 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	return errors.Join(failures...)
 }
 
-// RecordRevocations writes down which revocations are in hand, so that the next start goes on with
-// them. Where ctx ends before that, the rest is known to this process alone.
+// RecordRevocations records the pending revocations, so that the next start goes on with them.
+// Those that are left when ctx ends are lost with the process.
 func (l *Ledger) RecordRevocations(ctx context.Context) error {
 	var failures []error
 	for _, task := range l.reconciler.revocations() {
@@ -138,11 +136,11 @@ type Unconfirmed struct {
 	Nonces []string
 }
 
-// awaitPoll is how often AwaitRevocations looks at what is left besides the task that it waits for.
+// awaitPoll is how often AwaitRevocations checks what is left besides the task that it waits for.
 const awaitPoll = 200 * time.Millisecond
 
-// AwaitRevocations searches for the tokens of lost replies and waits until the revocations in hand
-// are done, at most until ctx ends, and returns what is left.
+// AwaitRevocations searches for the tokens of lost replies, waits for the pending revocations until
+// ctx ends, and returns what is left.
 func (l *Ledger) AwaitRevocations(ctx context.Context) Unconfirmed {
 	if _, err := l.SettleLost(ctx); err != nil {
 		l.Logger.Warn("the tokens of lost replies could not be searched for at once", "error", err)
@@ -172,7 +170,7 @@ func (r *reconciler) anyDue(ctx context.Context) *task {
 	return nil
 }
 
-// joinRevocation joins the revocation of a lease's token, if one is in hand.
+// joinRevocation joins the pending revocation of a lease's token, or returns nil.
 func (r *reconciler) joinRevocation(referenceNumber string) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,8 +181,8 @@ func (r *reconciler) joinRevocation(referenceNumber string) *task {
 	return found
 }
 
-// soonest is when a task can be tried if those that are running have their permits already; the
-// forecast takes them for still waiting.
+// soonest is when a task can be tried if the running ones have their permits already; forecast
+// assumes that they have not.
 func (r *reconciler) soonest(task *task) time.Time {
 	r.mu.Lock()
 	ahead := slices.Index(task.queue.tasks, task)
@@ -210,8 +208,7 @@ func (r *reconciler) unconfirmed() Unconfirmed {
 	return left
 }
 
-// RevocationsEnd is about when the last of the revocations in hand can have been sent; zero where
-// there is none.
+// RevocationsEnd is about when the last pending revocation can have been sent; zero without any.
 func (l *Ledger) RevocationsEnd() time.Time {
 	l.reconciler.mu.Lock()
 	type backlog struct {
@@ -234,7 +231,7 @@ func (l *Ledger) RevocationsEnd() time.Time {
 	return end
 }
 
-// unmounted says of a token that is taken back because of an unmount.
+// unmounted is the error of a token that is not returned because of an unmount.
 func unmounted(referenceNumber string, cause error) error {
 	return fmt.Errorf("the token %s was not returned to anybody and will be revoked: %w", referenceNumber, cause)
 }
@@ -242,15 +239,15 @@ func unmounted(referenceNumber string, cause error) error {
 // ErrPaused refuses a token while the configuration is being changed.
 var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
-// issueCount counts the requests for tokens in progress. Its fields belong to the ledger's lock.
+// issueCount counts the requests for tokens in progress. The ledger's lock guards its fields.
 type issueCount struct {
 	running, pauses int
-	// idle is closed when the last one ends; nil while nobody waits for that.
+	// idle is closed when the last one ends; nil without a PauseIssuing that waits.
 	idle chan struct{}
 }
 
-// PauseIssuing keeps new tokens from being issued until release is called, and waits until those in
-// progress are done: what CountOpen counts then is all there is.
+// PauseIssuing refuses new tokens until release is called, and waits for those in progress: then
+// CountOpen misses none.
 func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	l.mu.Lock()
 	l.issues.pauses++
