@@ -64,7 +64,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s unless told)
 
 # What holds exchanges against the contract stays away, since it would be measured too.
 bench: build ## Measure the figures of docs/benchmarks.md and print them as a table
-	@KSEF_CONTRACTS= go test -v -count 1 -p 1 -run '^TestFigure' -bench . ./internal/enginetest ./client/xades | go run ./internal/benchtable
+	@KSEF_CONTRACTS= go test -v -count 1 -p 1 -run '^TestFigure' -bench . ./internal/enginetest ./client/xades | go run ./tools/benchtable
 
 compose-image: ## Make a Vault image for docker-compose.yml where none can be pulled
 	scripts/compose-image $(IMAGE)

@@ -47,8 +47,8 @@ func TestCheck(t *testing.T) {
 	})
 	t.Run("a write or delete refuses unknown fields", func(t *testing.T) {
 		for _, operation := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
-			_, _, err := check(operation, map[string]any{"nmae": "a"})
-			require.ErrorContains(t, err, "nmae: is not a field of this path; use count, force, name, permissions, private_key, ttl")
+			_, _, err := check(operation, map[string]any{"naem": "a"})
+			require.ErrorContains(t, err, "naem: is not a field of this path; use count, force, name, permissions, private_key, ttl")
 			_, _, err = check(operation, map[string]any{secret + "!": "a"})
 			require.ErrorContains(t, err, "a field: is not a field of this path")
 			require.NotContains(t, err.Error(), secret)
@@ -58,9 +58,9 @@ func TestCheck(t *testing.T) {
 		require.ErrorContains(t, fields.Unknown("x", nil), "leave it out")
 	})
 	t.Run("an operation that the path does not have is left to the SDK", func(t *testing.T) {
-		_, _, err := check(logical.ListOperation, map[string]any{"nmae": "a"})
+		_, _, err := check(logical.ListOperation, map[string]any{"naem": "a"})
 		require.NoError(t, err)
-		_, _, err = fields.Check(nil, &logical.Request{Operation: logical.ReadOperation, Data: map[string]any{"nmae": "a"}})
+		_, _, err = fields.Check(nil, &logical.Request{Operation: logical.ReadOperation, Data: map[string]any{"naem": "a"}})
 		require.NoError(t, err)
 	})
 	t.Run("a value of another kind is refused and not quoted", func(t *testing.T) {

@@ -25,6 +25,7 @@ const vaultGivesUp = 10 * time.Minute
 // Urgency orders troubles: causes come before their effects.
 type Urgency int
 
+// The troubles, the most urgent first.
 const (
 	Config Urgency = iota
 	Login

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// numbers are what was measured, by the name of the benchmark or test and its unit or attribute:
+// numbers are measured values by the name of the benchmark or test and its unit or attribute:
 // "BenchmarkRSA ns/op".
 type numbers map[string]float64
 
-// processors is what Go adds to a benchmark's name.
+// processors is the suffix that Go adds to a benchmark's name.
 var processors = regexp.MustCompile(`-\d+$`)
 
-// add takes what a line of go test's output has. Other lines have nothing.
+// add takes the numbers in a line of go test's output; most lines have none.
 //
 //	BenchmarkRSA-2	500	1322000 ns/op	0.98 throughput/bare
 //	=== ATTR  TestFigure late-percent 0.21

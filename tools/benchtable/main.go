@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command benchtable reads the output of go test -v -bench and prints the table of
-// docs/benchmarks.md. What it reads goes on to standard error. It fails where a figure is missing
-// or a test has failed; a goal that is missed is only marked.
+// docs/benchmarks.md. It copies its input to standard error. It fails if a figure is missing or a
+// test has failed; a missed goal is only marked.
 package main
 
 import (
@@ -32,7 +32,7 @@ func run(in io.Reader, out, progress io.Writer) error {
 	return failure
 }
 
-// read collects what benchmarks and tests report, to the end whatever fails.
+// read collects the reports of benchmarks and tests. It reads to the end even after a failure.
 func read(in io.Reader) (numbers, error) {
 	measured := make(numbers)
 	var failure error
@@ -49,7 +49,7 @@ func read(in io.Reader) (numbers, error) {
 	return measured, errors.Join(failure, lines.Err())
 }
 
-// render makes the Markdown table.
+// render returns the Markdown table.
 func render(rows []figure, measured numbers) (string, error) {
 	var table strings.Builder
 	table.WriteString("| figure | goal | measured |\n|---|---|---|\n")

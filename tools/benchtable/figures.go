@@ -31,7 +31,7 @@ func exactly(goal float64) func(float64) bool {
 	return func(value float64) bool { return value == goal }
 }
 
-// toRead is for a number that has no goal.
+// toRead accepts a number without a goal.
 func toRead(float64) bool { return true }
 
 func (f figure) cell(measured numbers) (string, error) {
