@@ -19,7 +19,7 @@ import (
 	"github.com/youmark/pkcs8"
 )
 
-func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
+func TestConfigReadShowsNoSecrets(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		read := m.Must(m.Read("config", nil)).Data
 		require.Equal(t, enginetest.URL, read["url"])
@@ -37,7 +37,7 @@ func TestConfigReadsBackEverythingButSecrets(t *testing.T) {
 	})
 }
 
-func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
+func TestConfigWriteKeepsOtherFields(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
 		read := m.Must(m.Read("config", nil)).Data
@@ -48,7 +48,7 @@ func TestConfigKeepsWhatAWriteDoesNotName(t *testing.T) {
 }
 
 // A password that comes from a file ends as its lines do.
-func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
+func TestConfigPasswordWithALineEnd(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -66,7 +66,7 @@ func TestThePasswordOfAFileHasNoLineEnd(t *testing.T) {
 	})
 }
 
-func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
+func TestConfigDefaultContext(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -75,7 +75,7 @@ func TestTheContextIsTheCertificatesOwnUnlessNamed(t *testing.T) {
 	})
 }
 
-func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
+func TestConfigThatCannotLogInIsNotStored(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -94,7 +94,7 @@ func TestAConfigThatCannotLogInIsNotStored(t *testing.T) {
 	})
 }
 
-func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
+func TestConfigNotStoredWhileKSeFIsUnreachable(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -112,7 +112,7 @@ func TestAConfigIsNotStoredWhileKSeFIsOutOfReach(t *testing.T) {
 	})
 }
 
-func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
+func TestConfigOfAnotherSignerEndsSessions(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
 		m.Configure()
@@ -124,7 +124,7 @@ func TestAnotherConfigEndsTheSessionsOfTheOneBefore(t *testing.T) {
 }
 
 // The session that a login has left in its last step is ended under the configuration that stays.
-func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
+func TestConfigNotStoredLeavesNoSession(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
@@ -143,7 +143,7 @@ func TestAConfigThatIsNotStoredLeavesNoSession(t *testing.T) {
 	})
 }
 
-func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
+func TestConfigOfAnotherSignerOrOwner(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "90010112345"})
@@ -154,7 +154,7 @@ func TestAnotherSignerIsWarnedOfAndAnotherOwnerIsRefused(t *testing.T) {
 	})
 }
 
-func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
+func TestConfigSettingKeepsSessions(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		logins := m.Requests("POST /auth/xades-signature")
@@ -165,7 +165,7 @@ func TestASettingThatChangesKeepsTheSessions(t *testing.T) {
 	})
 }
 
-func TestOpenTokensGuardTheConfig(t *testing.T) {
+func TestConfigGuardedByOpenTokens(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
 		text := m.Refused(m.Write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.Cert, "private_key": m.Key}))
@@ -193,7 +193,7 @@ func (w warning) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
+func TestConfigShowsKSeFsWarning(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		env.SetTransport(warning{env.Transport})
 		m := env.Mount(&logical.InmemStorage{})
@@ -206,7 +206,7 @@ func TestWhatKSeFWarnsOfIsShown(t *testing.T) {
 	})
 }
 
-func TestWhatKSeFRefusesComesThroughWithItsCodeAndAnEnglishSentence(t *testing.T) {
+func TestConfigShowsKSeFsRefusal(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
 		text := m.Refused(m.Read("creds/writer", nil))

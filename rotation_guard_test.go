@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAConfigThatWouldPullTheGroundFromARotationIsRefused(t *testing.T) {
+func TestConfigChangeThatBreaksARotationIsRefused(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
@@ -42,7 +42,7 @@ func requireAbandoned(m *enginetest.Mount) {
 	require.Contains(m.T, rotation["last"].(map[string]any)["error"], "changed by force")
 }
 
-func TestARotationCanBeGivenUp(t *testing.T) {
+func TestRotationAbandoned(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
@@ -53,7 +53,7 @@ func TestARotationCanBeGivenUp(t *testing.T) {
 	})
 }
 
-func TestWhatAGivenUpRotationHasLeftIsTold(t *testing.T) {
+func TestRotationAbandonedNamesWhatStaysInKSeF(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Rotate(nil)["certificate_serial_number"].(string)
 		m.Elapse(time.Minute)
@@ -65,7 +65,7 @@ func TestWhatAGivenUpRotationHasLeftIsTold(t *testing.T) {
 	})
 }
 
-func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
+func TestRotationContinuesUnderAnotherCertificateOfTheSubject(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
@@ -77,7 +77,7 @@ func TestARotationGoesOnUnderAnotherCertificateOfTheSameSubject(t *testing.T) {
 }
 
 // KSeF shows one subject nothing of another's: a rotation must not take that for an answer.
-func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
+func TestRotationWaitsWhileAnotherSubjectIsLoggedIn(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		first, second := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}), m.Signer(simulator.CertificateOptions{PESEL: "80010112345"})
 		m.LogIn(first)
@@ -94,7 +94,7 @@ func TestARotationWaitsWhileAnotherIsLoggedIn(t *testing.T) {
 	})
 }
 
-func TestASettingThatChangesDuringARotationIsKept(t *testing.T) {
+func TestRotationKeepsASettingThatChanges(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, "pending", m.Rotate(nil)["status"])
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))

@@ -44,7 +44,7 @@ func (r *rotationManager) DeregisterRotationJob(_ context.Context, job *rotation
 	return nil
 }
 
-func TestVaultsRotationManagerIsUsedWhereThereIsOne(t *testing.T) {
+func TestRotationManager(t *testing.T) {
 	for name, test := range map[string]struct {
 		manager *rotationManager
 		check   func(t *testing.T, m *enginetest.Mount, manager *rotationManager)

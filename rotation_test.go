@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
+func TestRotationReplacesACertificate(t *testing.T) {
 	for name, test := range map[string]struct {
 		signer  simulator.CertificateOptions
 		fields  map[string]any
@@ -75,7 +75,7 @@ func TestRotateRootReplacesACertificateByOneOfKSeFs(t *testing.T) {
 }
 
 // KSeF knows a signer without NIP and PESEL by a fingerprint, which a rotation must keep.
-func TestRotateRootKeepsAFingerprint(t *testing.T) {
+func TestRotationKeepsAFingerprint(t *testing.T) {
 	certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)})
 	require.NoError(t, err)
 	pair, err := tls.X509KeyPair(certificate, key)
@@ -99,7 +99,7 @@ func TestRotateRootKeepsAFingerprint(t *testing.T) {
 	})
 }
 
-func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
+func TestRotationReplacesAnExternalLogin(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.LogIn(clerk)
@@ -115,7 +115,7 @@ func TestRotateRootTakesThePlaceOfAPerson(t *testing.T) {
 	})
 }
 
-func TestRotateRootRevokesTheCertificateOfKSeFBefore(t *testing.T) {
+func TestRotationRevokesTheCertificateBefore(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		first := m.Rotate(nil)["certificate_serial_number"]
 		second := m.Rotate(nil)
@@ -129,7 +129,7 @@ func TestRotateRootRevokesTheCertificateOfKSeFBefore(t *testing.T) {
 	})
 }
 
-func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
+func TestRotationIsFinishedByTheEngine(t *testing.T) {
 	for name, options := range map[string]simulator.Options{
 		"a request that KSeF takes minutes to decide":     {EnrollmentDelay: 5 * time.Minute},
 		"a certificate that KSeF holds for not yet valid": {CertificateAcceptanceDelay: 2 * time.Hour},
@@ -162,7 +162,7 @@ func TestARotationThatTakesLongIsFinishedByTheEngine(t *testing.T) {
 	}
 }
 
-func TestTokensAreMadeAllThroughARotation(t *testing.T) {
+func TestRotationIssuesTokensThroughout(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{LoginDelay: 2 * time.Second, EnrollmentDelay: 3 * time.Second}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		var made sync.WaitGroup
@@ -180,7 +180,7 @@ func TestTokensAreMadeAllThroughARotation(t *testing.T) {
 	})
 }
 
-func TestARotationThatKSeFDoesNotGrantChangesNothing(t *testing.T) {
+func TestRotationRefusedByKSeFChangesNothing(t *testing.T) {
 	none := simulator.CertificateQuota{Requests: -1}
 	full := simulator.CertificateQuota{Certificates: -1}
 	for name, test := range map[string]struct {
@@ -223,7 +223,7 @@ func requireEventUnless(m *enginetest.Mount, none bool, kind string) {
 	require.Equal(m.T, !none, m.CountEvents(kind) > 0, kind)
 }
 
-func TestARotationIsNotBegunWhileKSeFIsAway(t *testing.T) {
+func TestRotationNotBegunWhileKSeFIsUnreachable(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
 		_, err := m.Write("config/rotate-root", nil)
@@ -250,7 +250,7 @@ func (f falsified) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
+func TestRotationWithAWrongSubject(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		env.SetTransport(falsified{env.Transport, "/certificates/enrollments/data", "VATPL-" + enginetest.NIP, "VATPL-1111111111"})
 		m := env.Mount(&logical.InmemStorage{})
@@ -263,7 +263,7 @@ func TestARequestWithAWrongSubjectIsTold(t *testing.T) {
 	})
 }
 
-func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
+func TestRotationFindsTheCertificateOfALostReply(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
 		"no reply":      {Kind: simulator.FaultDropReply},
 		"half a reply":  {Kind: simulator.FaultTruncate},
@@ -290,7 +290,7 @@ func TestACertificateWhoseRequestGotNoReplyIsFoundByItsName(t *testing.T) {
 	}
 }
 
-func TestBadRotationsAreRefusedBeforeAnythingIsSent(t *testing.T) {
+func TestRotationRefusesBadInput(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for field, value := range map[string]string{
 			"certificate_key_type": "rsa-1024", "certificate_name": "a/b/c/d/e", "certificate_renew_before": "2h",
