@@ -10,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/background"
@@ -55,16 +55,15 @@ type Options struct {
 
 // Factory returns the factory of mounts with these options.
 func (o Options) Factory() logical.Factory {
-	loaded, registry := newLoadedMounts(), ratelimit.NewRegistry()
+	loaded, registry := &sync.Map{}, ratelimit.NewRegistry()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(o.Version, unreadable.Storage(conf.StorageView), registry, o.Transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
-		b.openLedger()
-		b.openSigning()
-		b.loadedMounts = loaded
-		loaded.add(b)
+		b.open()
+		b.loaded = loaded
+		loaded.Store(b.ledger, nil)
 		return b, nil
 	}
 }
@@ -79,14 +78,15 @@ type backend struct {
 	ledger     *ledger.Ledger
 	connection connections
 	// parsing is held while a written credential is read.
-	parsing      *semaphore.Weighted
-	rotation     *rotation.Rotation
-	logins       *externallogin.Logins
-	maintenance  *background.Loop
-	unreadable   *unreadable.Entries
-	notices      notices.Notices
-	unmounting   unmounting
-	loadedMounts *loadedMounts
+	parsing     *semaphore.Weighted
+	rotation    *rotation.Rotation
+	logins      *externallogin.Logins
+	maintenance *background.Loop
+	unreadable  *unreadable.Entries
+	notices     notices.Notices
+	unmounting  unmounting
+	// loaded has the ledgers of all mounts that the process serves.
+	loaded *sync.Map
 	// firstLogins bounds what allowed_contexts=* lets in.
 	firstLogins firstLogins
 	openTargets openTargets
@@ -133,28 +133,19 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 	return b
 }
 
-func (b *backend) openLedger() {
+// open makes what reads the storage and logs, for which Setup must have been called.
+func (b *backend) open() {
 	b.ledger = ledger.New(ledger.Options{
-		Storage:    b.storage,
-		Open:       b.openUpstream,
-		NextPermit: b.nextPermit,
-		Probe:      b.probe,
-		OnEvent:    b.onLedgerEvent,
-		Logger:     b.Logger().Named("ledger"),
-
-		OnUnreadable: b.onUnreadable,
+		Storage: b.storage, Open: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
+		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
 	})
-}
-
-// openSigning makes what sees to the credential.
-func (b *backend) openSigning() {
 	b.rotation = rotation.New(rotation.Options{
 		Storage: b.storage, Config: rotationConfig{b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
 		OnUnreadable: b.onUnreadable,
 	})
 	b.logins = externallogin.New(externallogin.Options{
-		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed, Logger: b.Logger().Named("login"),
-		OnUnreadable: b.onUnreadable,
+		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed,
+		Logger: b.Logger().Named("login"), OnUnreadable: b.onUnreadable,
 	})
 	b.maintenance = b.newMaintenance()
 }
@@ -214,30 +205,34 @@ func (b *backend) clean(ctx context.Context) {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
 	b.connection.replace(nil)
-	b.loadedMounts.remove(b)
+	b.loaded.Delete(b.ledger)
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 
 // HandleRequest refuses fields and kinds that a path does not have, ignores such fields of a read,
 // and keeps a panic in one mount from ending the process that serves them all.
-func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			b.Logger().Error("a request panicked", "path", req.Path, "operation", req.Operation, "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-			resp, err = nil, fmt.Errorf("the KSeF secrets engine failed at %s; its log has the stack", req.Path)
-		}
-	}()
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (_ *logical.Response, err error) {
+	defer background.Recover(b.Logger(), fmt.Sprintf("the %s of %s", req.Operation, req.Path), &err)
 	known, warnings, err := fields.Check(b.Route(req.Path), req)
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	readableRequest := *req
 	readableRequest.Data, readableRequest.Storage = known, unreadable.Storage(req.Storage)
-	resp, err = b.Backend.HandleRequest(ctx, &readableRequest)
-	if err == nil && resp != nil && !resp.IsError() {
-		fields.AddWarnings(resp, warnings...)
+	response, err := b.Backend.HandleRequest(ctx, &readableRequest)
+	if err == nil && response != nil && !response.IsError() {
+		fields.AddWarnings(response, warnings...)
 	}
-	return mountpath.Name(req.MountPoint, resp, err)
+	return mountpath.Name(req.MountPoint, response, err)
+}
+
+// HandleExistenceCheck decides by the path alone whether a request creates something. HandleRequest
+// checks the fields, so that no error here can quote them.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer background.Recover(b.Logger(), "the existence check of "+req.Path, &err)
+	bare := *req
+	bare.Data, bare.Storage = nil, unreadable.Storage(req.Storage)
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
 const helpMount = `
@@ -254,18 +249,3 @@ to config once and never comes out again; or a person signs one login
 
 Begin with config, then write a role, then read creds/<role>.
 `
-
-// HandleExistenceCheck finds out whether a request creates something, by its path alone: what the
-// request carries is looked at once, by HandleRequest, and can be quoted by no error here.
-func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			b.Logger().Error("an existence check panicked", "path", req.Path, "panic", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
-			checked, exists, err = false, false, errors.New("the KSeF secrets engine failed; its log tells where")
-		}
-	}()
-	bare := *req
-	bare.Data = nil
-	bare.Storage = unreadable.Storage(req.Storage)
-	return b.Backend.HandleExistenceCheck(ctx, &bare)
-}

@@ -49,14 +49,20 @@ func TestPanicStaysInItsRequest(t *testing.T) {
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &logs}), System: logical.TestSystemView(),
 	}))
 	_, err := b.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "panics"})
-	require.ErrorContains(t, err, "failed at panics")
-	require.Contains(t, logs.String(), "a request panicked")
+	require.ErrorContains(t, err, "the read of panics failed")
+	require.Contains(t, logs.String(), "the engine panicked")
+	_, exists, err := b.HandleExistenceCheck(t.Context(), &logical.Request{Operation: logical.CreateOperation, Path: "panics"})
+	require.ErrorContains(t, err, "the existence check of panics failed")
+	require.False(t, exists)
 	require.NotContains(t, logs.String(), "the-secret-in-the-panic")
 }
 
 func panicking() *framework.Path {
 	return &framework.Path{
 		Pattern: "panics",
+		ExistenceCheck: func(context.Context, *logical.Request, *framework.FieldData) (bool, error) {
+			panic("the-secret-in-the-panic")
+		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: fields.ReadOperation(func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				panic("the-secret-in-the-panic")

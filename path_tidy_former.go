@@ -90,17 +90,23 @@ func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, d
 	return b.revokeFormer(ctx, request, target, found), nil
 }
 
-// refuseLoadedMount keeps the tokens of this mount, and of others that this process serves, from
-// being taken for what a mount has left behind.
-func (b *backend) refuseLoadedMount(ctx context.Context, id string) error {
-	loaded, err := b.loadedMounts.has(ctx, id)
-	if err != nil || !loaded {
-		return err
-	}
-	return &client.InputError{
-		Field: "mount_id", Fault: fmt.Sprintf("is %s, which is a mount that exists", id),
-		Remedy: "its own tidy and leases see to its tokens; give the id of a mount that is gone",
-	}
+// refuseLoadedMount refuses the id of a mount that this process serves: its tokens are in use. It
+// fails where a mount's id cannot be read, since that may be the one.
+func (b *backend) refuseLoadedMount(ctx context.Context, id string) (err error) {
+	b.loaded.Range(func(other, _ any) bool {
+		known, unread := other.(*ledger.Ledger).MountID(ctx)
+		switch {
+		case unread != nil:
+			err = fmt.Errorf("a mount of this process cannot read its id, and may be the one: %w", unread)
+		case known == id:
+			err = &client.InputError{
+				Field: "mount_id", Fault: fmt.Sprintf("is %s, which is a mount that exists", id),
+				Remedy: "its own tidy and leases see to its tokens; give the id of a mount that is gone",
+			}
+		}
+		return err == nil
+	})
+	return err
 }
 
 func formerFound(request formerRequest, found []client.Token) *logical.Response {

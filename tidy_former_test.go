@@ -126,7 +126,7 @@ func testTidyFormerFailsWhenAMountIdIsUnknown(t *testing.T) {
 		broken := env.NewMount(disk)
 		broken.Load()
 		_, err := one.Write("tidy/former", map[string]any{"mount_id": "0123456789ab"})
-		require.ErrorContains(t, err, "a mount of this process cannot tell its id")
+		require.ErrorContains(t, err, "a mount of this process cannot read its id")
 		disk.Fail(enginetest.StorageWorks, "")
 		broken.Stop()
 	})

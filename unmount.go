@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -40,68 +40,33 @@ const (
 
 const causeUnmount = "its mount is being disabled or moved"
 
-// unmounting is what a mount knows of its end.
+// unmounting is how far the unmount of a mount has come.
 type unmounting struct {
-	mu sync.Mutex
-	// begun says that issuing has ended because the mount is tainted.
-	begun bool
-	// closed says that Clean has begun.
-	closed bool
-	// answered is when a token was last returned.
-	answered time.Time
+	phase atomic.Int32
+	// answered is when a token was last returned; nil for never.
+	answered atomic.Pointer[time.Time]
 }
 
-// begin is true for the first caller since the mount became tainted.
-func (u *unmounting) begin() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	first := !u.begun
-	u.begun = true
-	return first
-}
-
-func (u *unmounting) close() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.begun, u.closed = true, true
-}
-
-func (u *unmounting) hasBegun() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.begun
-}
-
-// cancel is true where an unmount had begun that did not come to its end.
-func (u *unmounting) cancel() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	cancelled := u.begun && !u.closed
-	u.begun = u.closed
-	return cancelled
-}
+const (
+	mounted int32 = iota
+	issuingEnded
+	cleaning
+)
 
 func (u *unmounting) markAnswered() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.answered = time.Now()
+	now := time.Now()
+	u.answered.Store(&now)
 }
 
-// sinceAnswer is how long ago a token was last returned.
-func (u *unmounting) sinceAnswer() time.Duration {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return time.Since(u.answered)
-}
-
-// followTaint begins the mount's end when Vault has marked it as tainted, and resumes issuing when
-// the mark is gone, as after a move. Vault's order is described above.
+// followTaint ends issuing and begins to revoke all tokens once Vault has marked the mount as
+// tainted, and resumes issuing when the mark is gone, as after a move. Vault's order is described
+// above.
 func (b *backend) followTaint(ctx context.Context) {
 	if !b.System().Tainted() {
 		b.resumeIssuing()
 		return
 	}
-	if !b.unmounting.begin() {
+	if !b.unmounting.phase.CompareAndSwap(mounted, issuingEnded) {
 		return
 	}
 	b.Logger().Info("the mount is tainted: no tokens are issued any more, and all of them are revoked", "mount_id", b.mountID(ctx))
@@ -109,27 +74,25 @@ func (b *backend) followTaint(ctx context.Context) {
 	if err := b.ledger.RevokeAll(ctx, causeUnmount); err != nil {
 		b.Logger().Error("not every token of the tainted mount could be read; what is left is revoked when its lease ends", "error", err)
 	}
-	// A move takes the mark away, also where leases were lost before: the next process finds no
-	// taint.
+	// A move removes the mark, also where leases were lost before: the next process finds no taint.
 	if err := b.ledger.RecordRevocations(ctx); err != nil {
 		b.Logger().Error("revocations of the tainted mount are in progress and not all of them could be recorded; "+
 			"if the process ends before KSeF confirms them, such a token is revoked when its lease ends", "error", err)
 	}
-	if rest := leaseStoredAfter - b.unmounting.sinceAnswer(); rest > 0 {
-		background.Sleep(ctx, rest)
+	if answered := b.unmounting.answered.Load(); answered != nil {
+		background.Sleep(ctx, leaseStoredAfter-time.Since(*answered))
 	}
 }
 
-// resumeIssuing is for a mount that was tainted and no longer is.
 func (b *backend) resumeIssuing() {
-	if b.unmounting.cancel() {
+	if b.unmounting.phase.CompareAndSwap(issuingEnded, mounted) {
 		b.ledger.ResumeIssuing()
 	}
 }
 
 // admitIssue resumes issuing where the mount has been moved since it was tainted.
 func (b *backend) admitIssue() {
-	if b.unmounting.hasBegun() && !b.System().Tainted() {
+	if b.unmounting.phase.Load() == issuingEnded && !b.System().Tainted() {
 		b.resumeIssuing()
 	}
 }
@@ -147,7 +110,7 @@ func (b *backend) endIssuing(ctx context.Context) {
 // endTokens is the part of Clean that concerns tokens. Where Vault unloads the mount without
 // removing it, as at a seal or a reload, the tokens stay as they are.
 func (b *backend) endTokens(ctx context.Context) {
-	b.unmounting.close()
+	b.unmounting.phase.Store(cleaning)
 	b.endIssuing(ctx)
 	if !b.WriteSafeReplicationState() || !b.System().Tainted() {
 		return
@@ -218,7 +181,11 @@ func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.
 		pending.ReferenceNumber, b.mountID(ctx), pending)
 }
 
-// unmountWarning says how many tokens would make secrets disable fail; "" where KSeF's limits let
+// unmountMaxWait is how late the last revocation may be for a disable to succeed: Vault fails it at
+// a lease that waits longer.
+const unmountMaxWait = 5 * time.Second
+
+// unmountWarning states how many tokens would make secrets disable fail; "" where KSeF's limits let
 // all of them be revoked at once.
 func (b *backend) unmountWarning(open ledger.Open) string {
 	limits := ratelimit.StandardLimits()
@@ -234,18 +201,7 @@ func (b *backend) unmountWarning(open ledger.Open) string {
 		left, limits.PerMinute, limits.PerHour, last.UTC().Format(time.RFC3339))
 }
 
-func countTokens(count int) string {
-	if count == 1 {
-		return "1 token"
-	}
-	return fmt.Sprintf("%d tokens", count)
-}
-
-// unmountMaxWait is how late the last revocation may be for a disable to succeed: a lease that
-// would wait longer fails it.
-const unmountMaxWait = 5 * time.Second
-
-// lastRevocation is when the last of so many tokens in config's own context could be revoked.
+// lastRevocation is when the last of count tokens in config's own context could be revoked.
 func (b *backend) lastRevocation(count int) time.Time {
 	current := b.connection.get()
 	if current == nil || count == 0 {
@@ -253,6 +209,13 @@ func (b *backend) lastRevocation(count int) time.Time {
 	}
 	target := ledger.Target{API: current.config.URL, Context: current.config.Context}
 	return b.nextPermit(target, client.EndpointRevokeToken, count-1)
+}
+
+func countTokens(count int) string {
+	if count == 1 {
+		return "1 token"
+	}
+	return fmt.Sprintf("%d tokens", count)
 }
 
 // addUnmountStatus shows the mount's id and what would keep the mount from being disabled.
