@@ -77,6 +77,7 @@ type backend struct {
 	limiters   *limiters.Set
 	ledger     *ledger.Ledger
 	connection connections
+	roles      roleCache
 	// parsing is held while a written credential is read.
 	parsing     *semaphore.Weighted
 	rotation    *rotation.Rotation

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -58,7 +57,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	text, err := description.Fill(stored.Description, name, req)
+	text, err := stored.template.Fill(name, req)
 	if err != nil {
 		return errorResponse(err)
 	}

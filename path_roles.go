@@ -155,6 +155,8 @@ type role struct {
 	Description string                   `json:"description"`
 	TTL         time.Duration            `json:"ttl"`
 	MaxTTL      time.Duration            `json:"max_ttl"`
+
+	template *description.Template // of the description; nil before the role has been stored
 }
 
 var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
@@ -168,6 +170,9 @@ func (b *backend) readRole(ctx context.Context, storage logical.Storage, name st
 	if entry == nil {
 		return nil, nil
 	}
+	if stored, cached := b.roles.get(entry.Value); cached {
+		return &stored, nil
+	}
 	var stored role
 	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
 		unreadable := fmt.Errorf("the role %s %w", name, errUnreadableRole)
@@ -177,6 +182,8 @@ func (b *backend) readRole(ctx context.Context, storage logical.Storage, name st
 		b.onUnreadable(entry, unreadable)
 		return nil, unreadable
 	}
+	stored.template = description.Parse(stored.Description)
+	b.roles.add(entry.Value, stored)
 	return &stored, nil
 }
 

@@ -19,8 +19,8 @@ import (
 const Default = "Vault role {{.RoleName}}"
 
 // Fill returns the description of a token that the request asks for under the role.
-func Fill(text, roleName string, req *logical.Request) (string, error) {
-	filled, err := FillTemplate("description", text, values(roleName, req.DisplayName, req.EntityID, req.MountPoint))
+func (t *Template) Fill(roleName string, req *logical.Request) (string, error) {
+	filled, err := t.fill("description", values(roleName, req.DisplayName, req.EntityID, req.MountPoint))
 	var refused *client.InputError
 	if errors.As(err, &refused) {
 		refused.Remedy = "write the role " + roleName + " again: " + refused.Remedy

@@ -72,11 +72,21 @@ func hexSHA256(value string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// FillTemplate fills in a template in Go's syntax that consists of text and values alone. Anything
-// else, such as a loop or a definition, is a *client.InputError that says what is allowed. The
-// template is only parsed, never executed: the right to write one is no right to run a program.
+// Template is a template in Go's syntax that consists of text and values alone. It is only parsed,
+// never executed: the right to write one is no right to run a program.
+type Template struct {
+	nodes []parse.Node
+	err   error // why it cannot be filled in
+}
+
+// FillTemplate parses a template and fills it in. Anything but text and values, such as a loop or a
+// definition, is a *client.InputError that says what is allowed.
 func FillTemplate(field, text string, values map[string]string) (string, error) {
-	filled, err := fill(text, values)
+	return Parse(text).fill(field, values)
+}
+
+func (t *Template) fill(field string, values map[string]string) (string, error) {
+	filled, err := t.join(values)
 	if err != nil {
 		return "", &client.InputError{
 			Field: field, Fault: fmt.Sprintf("is not a template that can be filled in (%v)", err), Remedy: allowedIn(values),
@@ -91,20 +101,28 @@ func allowedIn(values map[string]string) string {
 		strings.Join(names, "}}, {{."), names[len(names)-1])
 }
 
-func fill(text string, values map[string]string) (string, error) {
+// Parse parses a template. What is wrong with it is an error of filling it in.
+func Parse(text string) *Template {
 	if len(text) > maxTemplate {
-		return "", fmt.Errorf("it is longer than %d bytes", maxTemplate)
+		return &Template{err: fmt.Errorf("it is longer than %d bytes", maxTemplate)}
 	}
 	const name = "template"
 	main, trees := parse.New(name), make(map[string]*parse.Tree)
 	if _, err := main.Parse(text, "", "", trees, templateFunctions()); err != nil {
-		return "", errors.New("it is not in the syntax of templates, or names a function that is not allowed")
+		return &Template{err: errors.New("it is not in the syntax of templates, or names a function that is not allowed")}
 	}
 	if len(trees) != 1 || trees[name] != main {
-		return "", errors.New("it defines a template")
+		return &Template{err: errors.New("it defines a template")}
+	}
+	return &Template{nodes: main.Root.Nodes}
+}
+
+func (t *Template) join(values map[string]string) (string, error) {
+	if t.err != nil {
+		return "", t.err
 	}
 	var filled strings.Builder
-	for _, node := range main.Root.Nodes {
+	for _, node := range t.nodes {
 		part, err := fillNode(node, values)
 		if err != nil {
 			return "", err
