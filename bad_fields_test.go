@@ -22,7 +22,7 @@ func TestBadFields(t *testing.T) {
 	t.Run("kinds", testBadFieldsKinds)
 	t.Run("names_are_not_repeated", testBadFieldsNamesAreNotRepeated)
 	t.Run("unknown", testBadFieldsUnknown)
-	t.Run("list_as_json", testBadFieldsListAsJson)
+	t.Run("list_as_json", testBadFieldsListAsJSON)
 }
 
 func testBadFieldsKinds(t *testing.T) {
@@ -120,8 +120,8 @@ func testBadFieldsUnknown(t *testing.T) {
 	})
 }
 
-// testBadFieldsListAsJson is what a shell makes of permissions='["InvoiceRead"]'.
-func testBadFieldsListAsJson(t *testing.T) {
+// testBadFieldsListAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
+func testBadFieldsListAsJSON(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {
 			require.Equal(t, "permissions: looks like JSON and was given as one text; give permissions=InvoiceRead,InvoiceWrite, "+

@@ -30,7 +30,7 @@ func TestTidyFormer(t *testing.T) {
 	t.Run("counts_and_revokes", testTidyFormerCountsAndRevokes)
 	t.Run("reads_all_pages", testTidyFormerReadsAllPages)
 	t.Run("refuses_loaded_mounts", testTidyFormerRefusesLoadedMounts)
-	t.Run("fails_when_a_mount_id_is_unknown", testTidyFormerFailsWhenAMountIdIsUnknown)
+	t.Run("fails_when_a_mount_id_is_unknown", testTidyFormerFailsWhenAMountIDIsUnknown)
 	t.Run("checks_fields", testTidyFormerChecksFields)
 	t.Run("lease", testTidyFormerLease)
 }
@@ -116,7 +116,7 @@ func testTidyFormerRefusesLoadedMounts(t *testing.T) {
 	})
 }
 
-func testTidyFormerFailsWhenAMountIdIsUnknown(t *testing.T) {
+func testTidyFormerFailsWhenAMountIDIsUnknown(t *testing.T) {
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 		one := env.Mount(&logical.InmemStorage{})
 		defer one.Stop()

@@ -16,18 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// UnitID is another context than the default one, of the same company.
+// UnitID is a second context of the same company: an internal unit.
 const UnitID = "5265877635-12346"
 
-// Cluster is KSeF, the network, the plugin with its mounts, and Vault.
+// Cluster is KSeF, the network, the plugin with its mounts, and Vault with their leases.
 type Cluster struct {
 	*Env
 	Network  *Network
 	Engine   *Engine
 	Storages []*FlakyStorage
 	Vaults   []*Vault
-	// externalSigner signs outside of Vault, signed is what he has brought; nil and "" where nobody
-	// does.
+	// externalSigner signs logins outside of Vault, and signed is its last document; nil and "" where
+	// the engine signs.
 	externalSigner *Signer
 	signed         string
 }
@@ -57,12 +57,13 @@ func NewCluster(t TB, options simulator.Options, mounts int) *Cluster {
 	return c
 }
 
+// OnMount calls do with a mount of the process that runs.
 func (c *Cluster) OnMount(number int, do func(m *Mount)) {
 	_, mounts := c.Engine.current()
 	do(mounts[number])
 }
 
-// Close ends what still runs, as a bubble wants it.
+// Close stops Vault and the engine: a bubble ends only when all of its goroutines have.
 func (c *Cluster) Close() {
 	for _, v := range c.Vaults {
 		v.close()
@@ -70,7 +71,7 @@ func (c *Cluster) Close() {
 	c.Engine.close()
 }
 
-// Vault is that of the first mount.
+// Vault is the Vault of the first mount.
 func (c *Cluster) Vault() *Vault { return c.Vaults[0] }
 
 func (c *Cluster) leases() []*TokenLease {
@@ -81,14 +82,14 @@ func (c *Cluster) leases() []*TokenLease {
 	return all
 }
 
-// MustIssue is for a token that nothing keeps from being made.
+// MustIssue issues a token under the role "invoices" of the first mount.
 func (c *Cluster) MustIssue(ttl time.Duration) *TokenLease {
 	lease, err := c.Vault().Issue(context.Background(), "invoices", ttl)
 	require.NoError(c.T, err)
 	return lease
 }
 
-// AliveTokens are the tokens that can log in to KSeF, now or as soon as they are active.
+// AliveTokens are the tokens in KSeF that are active or will be.
 func (env *Env) AliveTokens() []simulator.TokenState {
 	return slices.DeleteFunc(env.KSeF.State().Tokens, func(token simulator.TokenState) bool {
 		return token.Status != "Pending" && token.Status != "Active"
@@ -99,12 +100,13 @@ func (env *Env) isAlive(number string) bool {
 	return slices.ContainsFunc(env.AliveTokens(), func(token simulator.TokenState) bool { return token.ReferenceNumber == number })
 }
 
-// InCluster runs a test in a bubble, with one mount.
+// InCluster runs a test in a bubble, with a cluster of one mount.
 func InCluster(t *testing.T, options simulator.Options, test func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	InClusterOf(t, 1, options, test)
 }
 
+// InClusterOf is InCluster with several mounts.
 func InClusterOf(t *testing.T, mounts int, options simulator.Options, test func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,15 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// conformance holds every request and answer of a test against KSeF's OpenAPI document, where
-// KSEF_CONTRACTS names the folder that it lies in.
+// conformance checks the exchanges of a test with KSeF's OpenAPI document, if KSEF_CONTRACTS names
+// its folder.
 type conformance struct {
-	// faulty is set once a test makes answers go wrong: from then on only the requests are judged.
+	// faulty is set when a test makes responses go wrong. From then on only requests are checked.
 	faulty atomic.Bool
 }
 
-// loadContract reads the document once for all tests; it takes a second. It returns nil where no
-// folder is named.
+// loadContract reads the document once for all tests, since that takes a second. It returns nil if
+// no folder is named.
 var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
 	folder := os.Getenv("KSEF_CONTRACTS")
 	if folder == "" {
@@ -46,7 +46,7 @@ func (j *conformance) Check(t TB, next http.Handler) http.Handler {
 	})
 }
 
-// isProvoked says that an answer is wrong because the test asked for that.
+// isProvoked reports whether a response is wrong because the test has made it so.
 func (j *conformance) isProvoked(err error) bool {
 	var disagreement *contract.Disagreement
 	return errors.As(err, &disagreement) && disagreement.Status != 0 && j.faulty.Load()

@@ -13,13 +13,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Engine is the plugin as Vault runs it: one process at a time, which serves all mounts from their
-// storages. When it dies another takes its place.
+// Engine is the plugin as Vault runs it: one process at a time serves all mounts. When it crashes,
+// another starts.
 type Engine struct {
 	*Env
 	storages []logical.Storage
 	views    []*TaintableView
-	// onEnd is called when a process has ended; nil is allowed.
+	// onEnd is called when a process has ended; nil for nothing.
 	onEnd func()
 
 	restarts sync.WaitGroup
@@ -27,8 +27,8 @@ type Engine struct {
 	process  *Process      // nil while none runs
 	mounts   []*Mount      // nil where one is not loaded yet
 	downtime time.Duration // until the next process runs
-	// gap is how long after one another the next process loads its mounts, and first which one
-	// comes first; at 0 all come at once.
+	// The next process loads its mounts one by one, with a gap between them, beginning with first.
+	// With a gap of 0 it loads all at once.
 	gap    time.Duration
 	first  int
 	closed bool
@@ -48,7 +48,7 @@ func (env *Env) engine(storages ...logical.Storage) *Engine {
 	return e
 }
 
-// Start runs a new process: it loads all mounts and then initializes them, as Vault does.
+// Start starts a process. Like Vault it loads all mounts and then initializes them.
 func (e *Engine) Start() {
 	p := e.Env.process()
 	mounts := make([]*Mount, 0, len(e.storages))
@@ -61,8 +61,8 @@ func (e *Engine) Start() {
 	e.run(p, mounts)
 }
 
-// startOneByOne is start where Vault takes its time from mount to mount, as with a process that has
-// died: it loads each at its next request.
+// startOneByOne starts a process whose mounts Vault loads one after the other, as after a crash:
+// each at its next request.
 func (e *Engine) startOneByOne(first int, gap time.Duration) {
 	p := e.Env.process()
 	e.run(p, make([]*Mount, len(e.storages)))
@@ -98,7 +98,7 @@ func (e *Engine) run(p *Process, mounts []*Mount) {
 	e.restarts.Go(func() { e.restartAfter(p) })
 }
 
-// serve lets requests reach a mount; false where the process is no longer the one that serves.
+// serve lets requests reach a mount. It returns false if another process has taken over.
 func (e *Engine) serve(p *Process, number int, m *Mount) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -110,7 +110,7 @@ func (e *Engine) serve(p *Process, number int, m *Mount) bool {
 	return true
 }
 
-// allLoaded says whether all mounts are loaded.
+// allLoaded reports whether a process runs and has loaded all mounts.
 func (e *Engine) allLoaded() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -132,7 +132,7 @@ func (e *Engine) withdraw() (*Process, []*Mount) {
 	return p, e.mounts
 }
 
-// Stop unloads all mounts as Vault does: once their requests are through.
+// Stop unloads all mounts when their requests have ended, as Vault does.
 func (e *Engine) Stop() {
 	p, mounts := e.withdraw()
 	if p == nil {
@@ -154,7 +154,7 @@ func (e *Engine) cleanUp(mounts []*Mount) {
 	}
 }
 
-// restartAfter waits until a process ends, and where it has died runs another.
+// restartAfter waits for the end of a process, and starts another if it has crashed.
 func (e *Engine) restartAfter(p *Process) {
 	<-p.ctx.Done()
 	if current, _ := e.current(); current != p {
@@ -178,14 +178,14 @@ func (e *Engine) restartAfter(p *Process) {
 	}
 }
 
-// setDowntime says how long nothing runs after the next death.
+// setDowntime sets how long no process runs after a crash.
 func (e *Engine) setDowntime(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.downtime = d
 }
 
-// setLoadOrder says how the mounts come back after the next death.
+// setLoadOrder sets how mounts are loaded after a crash.
 func (e *Engine) setLoadOrder(first int, gap time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -201,14 +201,13 @@ func (e *Engine) close() {
 	e.restarts.Wait()
 }
 
-// result is what a process gives to a request.
+// result is the outcome of a request.
 type result struct {
 	response *logical.Response
 	err      error
 }
 
-// call has the process serve one of Vault's requests. What a process that died meanwhile has
-// answered, nobody has received.
+// call makes one of Vault's requests. The response of a process that has crashed is lost.
 func (e *Engine) call(ctx context.Context, number int, do func(m *Mount) (*logical.Response, error)) (*logical.Response, error) {
 	e.mu.Lock()
 	p := e.process

@@ -1,6 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
+// Package enginetest runs the engine in a process with a simulated KSeF and a simulated Vault, for
+// tests of paths and of the whole engine. Only tests import it.
 package enginetest
 
 import (
@@ -23,18 +25,22 @@ import (
 )
 
 const (
+	// NIP is the company of the default configuration, its own taxpayer and signer.
 	NIP = "5265877635"
+	// URL is the API of the simulated KSeF.
 	URL = "https://ksef.test/v2"
+	// Day is a day without a change of clocks.
+	Day = 24 * time.Hour
 )
 
-// TB is what a test, or one run of a property, offers.
+// TB is what the harness needs of a test, or of one run of a property.
 type TB interface {
 	require.TestingT
 	Helper()
 	Context() context.Context
 }
 
-// Env is KSeF with what everybody in a test can see of it.
+// Env is a simulated KSeF, the ways to it, and the log and the secrets of a test.
 type Env struct {
 	T           TB
 	KSeF        *simulator.Simulator
@@ -43,14 +49,13 @@ type Env struct {
 	Conformance conformance
 	Cert, Key   string
 
-	factory logical.Factory // of the process whose mounts no other process serves
+	factory logical.Factory // of the process that serves the mounts
 
 	mu      sync.Mutex
 	secrets []string
 }
 
-// InEnv runs a test in a bubble in which time passes when nobody works, and at its end looks for
-// every secret of the run in the logs.
+// InEnv runs a test in a synctest bubble. At its end no secret of the run may be in the log.
 func InEnv(t *testing.T, options simulator.Options, test func(t *testing.T, env *Env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,6 +65,7 @@ func InEnv(t *testing.T, options simulator.Options, test func(t *testing.T, env 
 	})
 }
 
+// NewEnv starts a KSeF. It is called in a bubble.
 func NewEnv(t TB, options simulator.Options) *Env {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
@@ -69,8 +75,7 @@ func NewEnv(t TB, options simulator.Options) *Env {
 	return env
 }
 
-// SetTransport leads the mounts that are made or started from now on to KSeF in another way. They
-// run in a new process.
+// SetTransport replaces the way to KSeF of mounts that start from now on. They share a new process.
 func (env *Env) SetTransport(transport http.RoundTripper) {
 	env.Transport, env.factory = transport, newFactory(transport)
 }
@@ -87,7 +92,7 @@ func (env *Env) NewCertificate(options simulator.CertificateOptions) (certificat
 	return string(certPEM), string(keyPEM)
 }
 
-// Remember notes a secret that no log may ever show.
+// Remember adds secrets that no log may show.
 func (env *Env) Remember(secrets ...string) {
 	env.mu.Lock()
 	defer env.mu.Unlock()
@@ -98,6 +103,7 @@ func (env *Env) Remember(secrets ...string) {
 	}
 }
 
+// RequireNoSecretInLogs searches the log for each secret of the run.
 func (env *Env) RequireNoSecretInLogs() {
 	env.mu.Lock()
 	defer env.mu.Unlock()
@@ -114,12 +120,13 @@ func (env *Env) RequireNoSecretInLogs() {
 	}
 }
 
-// Login logs in with a KSeF token as a program does, and returns KSeF's verdict.
+// Login logs in with a KSeF token as a program does.
 func (env *Env) Login(token any) error {
 	_, err := env.TokenLogin(token)
 	return err
 }
 
+// TokenLogin is Login with the session that it opens.
 func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
 	api, err := client.New(client.Config{URL: URL, Transport: env.Transport})
 	require.NoError(env.T, err)
@@ -129,7 +136,7 @@ func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
 	return session.Complete(ctx, api, operation)
 }
 
-// RequireLoginRefused is the proof that a token is dead: KSeF's status 450.
+// RequireLoginRefused proves that a token is revoked: KSeF refuses its login with status 450.
 func (env *Env) RequireLoginRefused(token any) {
 	env.T.Helper()
 	var refused *client.LoginError
@@ -137,7 +144,7 @@ func (env *Env) RequireLoginRefused(token any) {
 	require.Equal(env.T, 450, refused.Status.Code)
 }
 
-// StatusInKSeF is what KSeF's own list says of a token.
+// StatusInKSeF is the status of a token in KSeF; "" where KSeF does not know it.
 func (env *Env) StatusInKSeF(referenceNumber any) string {
 	for _, token := range env.KSeF.State().Tokens {
 		if token.ReferenceNumber == referenceNumber {
@@ -147,7 +154,7 @@ func (env *Env) StatusInKSeF(referenceNumber any) string {
 	return ""
 }
 
-// syncBuffer is a log that several goroutines write.
+// syncBuffer is a buffer that several goroutines write.
 type syncBuffer struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -165,20 +172,20 @@ func (b *syncBuffer) String() string {
 	return b.all.String()
 }
 
-// Fault makes KSeF's next answers go wrong.
+// Fault makes KSeF's next responses go wrong.
 func (env *Env) Fault(fault simulator.Fault) {
 	env.T.Helper()
 	env.Conformance.faulty.Store(true)
 	require.NoError(env.T, env.KSeF.AddFault(fault))
 }
 
-// Elapse lets time pass, and whoever has work at the end of it finish.
+// Elapse lets time pass, and then all work end that needs no more time.
 func (env *Env) Elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// Requests counts what KSeF has answered at an endpoint, whatever the status.
+// Requests counts the requests that KSeF has answered at an endpoint, with any status.
 func (env *Env) Requests(endpoint string) int {
 	sum := 0
 	for _, count := range env.KSeF.State().Requests[endpoint] {
@@ -187,6 +194,7 @@ func (env *Env) Requests(endpoint string) int {
 	return sum
 }
 
+// AllRequests counts the requests that KSeF has answered.
 func (env *Env) AllRequests() int {
 	sum := 0
 	for endpoint := range env.KSeF.State().Requests {
@@ -206,7 +214,7 @@ func (env *Env) OpenSessions() int {
 	return open
 }
 
-// Certificates are those of a status that KSeF has issued.
+// Certificates are the certificates that KSeF has issued and that have a status.
 func (env *Env) Certificates(status string) []simulator.CertificateState {
 	var found []simulator.CertificateState
 	for _, one := range env.KSeF.State().Certificates {
@@ -217,8 +225,7 @@ func (env *Env) Certificates(status string) []simulator.CertificateState {
 	return found
 }
 
-const Day = 24 * time.Hour
-
+// SecondGrant lets the company of NIP act for SecondNIP.
 func SecondGrant() []simulator.Grant {
 	return []simulator.Grant{{
 		Identifier: simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
@@ -226,6 +233,5 @@ func SecondGrant() []simulator.Grant {
 	}}
 }
 
-// SecondNIP is another taxpayer, for whom the company of NIP may act where the simulator has the
-// grant of it.
+// SecondNIP is another taxpayer. The company of NIP may act for it under SecondGrant.
 const SecondNIP = "1111111111"

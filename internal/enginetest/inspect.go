@@ -19,11 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Status reads the status.
 func (m *Mount) Status() map[string]any {
 	m.T.Helper()
 	return m.Must(m.Read("status", nil)).Data
 }
 
+// StatusSummary is the summary of the status.
 func (m *Mount) StatusSummary() string {
 	m.T.Helper()
 	return m.Status()["summary"].(string)
@@ -35,17 +37,19 @@ func (m *Mount) StatusDetails() map[string]any {
 	return m.Status()["verbose"].(map[string]any)
 }
 
+// StatusWarnings are the warnings of the status, one a line.
 func (m *Mount) StatusWarnings() string {
 	m.T.Helper()
 	return strings.Join(m.Must(m.Read("status", nil)).Warnings, "\n")
 }
 
+// ReadJSON reads a path as a client of Vault's API does.
 func (m *Mount) ReadJSON(path string) map[string]any {
 	m.T.Helper()
 	return ThroughJSON(m.T, m.Must(m.Read(path, nil)).Data)
 }
 
-// ThroughJSON is a document as Vault hands it over.
+// ThroughJSON encodes and decodes a document, as Vault does on the way to a plugin.
 func ThroughJSON(t require.TestingT, document map[string]any) map[string]any {
 	encoded, err := json.Marshal(document)
 	require.NoError(t, err)
@@ -54,6 +58,7 @@ func ThroughJSON(t require.TestingT, document map[string]any) map[string]any {
 	return decoded
 }
 
+// Stored is a storage entry; "" where there is none.
 func (m *Mount) Stored(key string) string {
 	m.T.Helper()
 	entry, err := m.Storage.Get(m.T.Context(), key)
@@ -64,17 +69,19 @@ func (m *Mount) Stored(key string) string {
 	return string(entry.Value)
 }
 
+// Put writes a storage entry.
 func (m *Mount) Put(key string, value []byte) {
 	require.NoError(m.T, m.Storage.Put(m.Ctx, &logical.StorageEntry{Key: key, Value: value}))
 }
 
+// Keys are the storage keys with a prefix.
 func (m *Mount) Keys(prefix string) []string {
 	keys, err := logical.CollectKeysWithPrefix(context.Background(), m.Storage, prefix)
 	require.NoError(m.T, err)
 	return keys
 }
 
-// RequireEmptyLedger says that nothing is left behind.
+// RequireEmptyLedger fails the test if the ledger has a record.
 func (m *Mount) RequireEmptyLedger() {
 	m.T.Helper()
 	keys, err := logical.CollectKeysWithPrefix(m.T.Context(), m.Storage, "ledger/")
@@ -82,6 +89,7 @@ func (m *Mount) RequireEmptyLedger() {
 	require.Empty(m.T, keys)
 }
 
+// RequireNothingLeftOf fails the test if storage has a key with one of the prefixes.
 func (m *Mount) RequireNothingLeftOf(prefixes ...string) {
 	m.T.Helper()
 	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)

@@ -32,7 +32,7 @@ type Mount struct {
 	Storage logical.Storage
 	Backend logical.Backend
 	Events  *logical.MockEventSender
-	// View is Vault's view of the mount; nil until the first start.
+	// View is what the engine sees of Vault; nil until the first start.
 	View *TaintableView
 
 	factory logical.Factory // nil for that of the environment
@@ -45,13 +45,12 @@ func (env *Env) Mount(storage logical.Storage) *Mount {
 	return m
 }
 
-// NewMount makes a mount that is not started.
+// NewMount makes a mount without starting it.
 func (env *Env) NewMount(storage logical.Storage) *Mount {
 	return &Mount{Env: env, Ctx: env.T.Context(), Storage: storage, Events: logical.NewMockEventSender()}
 }
 
-// UseOwnProcess starts the mount from now on in a process that serves no other, and that reaches
-// KSeF through the transport.
+// UseOwnProcess has the mount start from now on in a process of its own, with a way to KSeF.
 func (m *Mount) UseOwnProcess(transport http.RoundTripper) { m.factory = newFactory(transport) }
 
 // Start loads and initializes the mount, as Vault does.
@@ -80,18 +79,19 @@ func (m *Mount) Load() {
 	m.Backend.Logger().Trace("mount loaded")
 }
 
-// Route is the path of the engine that serves a request's.
+// Route returns the definition of the path that serves a request.
 func (m *Mount) Route(path string) *framework.Path {
 	return m.Backend.(interface {
 		Route(path string) *framework.Path
 	}).Route(path)
 }
 
-// MountDefaults is Vault's view of a mount.
+// MountDefaults is the view of a mount with Vault's defaults.
 func MountDefaults() *logical.StaticSystemView {
 	return &logical.StaticSystemView{DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 32 * 24 * time.Hour}
 }
 
+// Initialize is the second half of a start.
 func (m *Mount) Initialize() {
 	require.NoError(m.T, m.Backend.Initialize(m.T.Context(), &logical.InitializationRequest{Storage: m.Storage}))
 }
@@ -102,7 +102,7 @@ func (m *Mount) Stop() {
 	m.RememberSessions()
 }
 
-// RememberSessions notes the secrets that lie in storage.
+// RememberSessions adds the secrets in storage to those that no log may show.
 func (m *Mount) RememberSessions() {
 	ctx := context.Background()
 	keys, err := logical.CollectKeys(ctx, m.Storage)
@@ -134,7 +134,7 @@ func secretsIn(value []byte) []string {
 	return found
 }
 
-// WithMount is a mount with a configuration that works, in a world of its own.
+// WithMount runs a test in a bubble, with a configured mount.
 func WithMount(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount)) {
 	t.Helper()
 	InEnv(t, options, func(t *testing.T, env *Env) {
@@ -145,15 +145,17 @@ func WithMount(t *testing.T, options simulator.Options, test func(t *testing.T, 
 	})
 }
 
+// Configure writes ConfigFields.
 func (m *Mount) Configure() {
 	m.Must(m.Write("config", m.ConfigFields()))
 }
 
-// ConfigFields are a configuration that works.
+// ConfigFields are a valid configuration.
 func (env *Env) ConfigFields() map[string]any {
 	return map[string]any{"url": URL, "nip": NIP, "certificate": env.Cert, "private_key": env.Key}
 }
 
+// Request makes a request as Vault does: an update of what does not exist is a create.
 func (m *Mount) Request(operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	request := &logical.Request{
 		Operation: operation, Path: path, Data: data, Storage: m.Storage,
@@ -179,23 +181,27 @@ func (m *Mount) Request(operation logical.Operation, path string, data map[strin
 	return response, err
 }
 
+// Write makes an update or create request.
 func (m *Mount) Write(path string, data map[string]any) (*logical.Response, error) {
 	return m.Request(logical.UpdateOperation, path, data)
 }
 
+// Read makes a read request.
 func (m *Mount) Read(path string, data map[string]any) (*logical.Response, error) {
 	return m.Request(logical.ReadOperation, path, data)
 }
 
+// List makes a list request.
 func (m *Mount) List(path string) (*logical.Response, error) {
 	return m.Request(logical.ListOperation, path, nil)
 }
 
+// Delete makes a delete request.
 func (m *Mount) Delete(path string) (*logical.Response, error) {
 	return m.Request(logical.DeleteOperation, path, nil)
 }
 
-// Must is for requests that have to succeed.
+// Must fails the test if a request has failed.
 func (m *Mount) Must(response *logical.Response, err error) *logical.Response {
 	m.T.Helper()
 	require.NoError(m.T, err)
@@ -205,7 +211,7 @@ func (m *Mount) Must(response *logical.Response, err error) *logical.Response {
 	return response
 }
 
-// Refused is for requests that have to be a 400, and returns its text.
+// Refused fails the test if a request was not refused with 400, and returns the text.
 func (m *Mount) Refused(response *logical.Response, err error) string {
 	m.T.Helper()
 	require.NoError(m.T, err)
@@ -214,15 +220,14 @@ func (m *Mount) Refused(response *logical.Response, err error) string {
 	return response.Error().Error()
 }
 
-// Issue makes the role that its permissions name and a token under it.
+// Issue writes the role "invoices" and issues a token under it.
 func (m *Mount) Issue() *logical.Response {
 	m.T.Helper()
 	m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "ttl": "1h", "max_ttl": "24h"}))
 	return m.Must(m.Read("creds/invoices", nil))
 }
 
-// Lease turns an answer into the secret that Vault would hand back later, its internal data passed
-// through JSON.
+// Lease returns the secret of a response as Vault hands it back later: through JSON.
 func (env *Env) Lease(response *logical.Response) *logical.Secret {
 	env.T.Helper()
 	require.NotNil(env.T, response.Secret)
@@ -234,7 +239,7 @@ func (env *Env) Lease(response *logical.Response) *logical.Secret {
 	return &secret
 }
 
-// Revoke is Vault ending a lease.
+// Revoke ends a lease as Vault does.
 func (m *Mount) Revoke(secret *logical.Secret) error {
 	request := logical.RevokeRequest("creds/invoices", secret, nil)
 	request.MountPoint = "ksef/"
@@ -246,7 +251,7 @@ func (m *Mount) Revoke(secret *logical.Secret) error {
 	return err
 }
 
-// Renew is Vault renewing a lease by the increment; 0 asks for the default.
+// Renew renews a lease as Vault does; an increment of 0 is the default.
 func (m *Mount) Renew(secret *logical.Secret, increment time.Duration) (*logical.Response, error) {
 	secret.Increment = increment
 	request := logical.RenewRequest("creds/invoices", secret, nil)
@@ -255,13 +260,14 @@ func (m *Mount) Renew(secret *logical.Secret, increment time.Duration) (*logical
 	return m.Backend.HandleRequest(m.Ctx, request)
 }
 
-// SentEvents are the events so far.
+// SentEvents are the events of the mount so far.
 func (m *Mount) SentEvents() []logical.MockEvent {
 	m.Events.Lock()
 	defer m.Events.Unlock()
 	return slices.Clone(m.Events.Events)
 }
 
+// CountEvents counts the events of a kind.
 func (m *Mount) CountEvents(kind string) int {
 	count := 0
 	for _, event := range m.SentEvents() {
@@ -272,25 +278,28 @@ func (m *Mount) CountEvents(kind string) int {
 	return count
 }
 
+// RequireEvent fails the test if no event of a kind was sent.
 func (m *Mount) RequireEvent(kind string) {
 	m.T.Helper()
 	require.Positive(m.T, m.CountEvents(kind), kind)
 }
 
-// TaintableView is Vault's view of a mount that can be marked as tainted.
+// TaintableView is the view of a mount that can be tainted.
 type TaintableView struct {
 	logical.StaticSystemView
 	tainted atomic.Bool
 }
 
+// Tainted implements logical.SystemView.
 func (v *TaintableView) Tainted() bool { return v.tainted.Load() }
 
+// Rotate writes config/rotate-root and returns the response.
 func (m *Mount) Rotate(fields map[string]any) map[string]any {
 	m.T.Helper()
 	return m.Must(m.Write("config/rotate-root", fields)).Data
 }
 
-// IssueMany issues tokens under the role invoices, and waits where KSeF's limits make it wait.
+// IssueMany issues tokens under the role "invoices", as fast as KSeF's limits allow.
 func (m *Mount) IssueMany(count int) []*logical.Response {
 	m.T.Helper()
 	leases := make([]*logical.Response, 0, count)

@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// Network lies between a world's processes and KSeF. It loses what it is told to lose, refuses with
-// 429 as KSeF does, watches that nobody comes back before the time named there, and notes each
-// secret that passes.
+// Network lies between the processes of an Env and KSeF. It loses requests, refuses some with 429
+// as KSeF does, records an error when a request comes before a Retry-After is over, and remembers
+// the secrets in responses.
 type Network struct {
 	env  *Env
 	ksef http.RoundTripper
@@ -28,7 +28,7 @@ type Network struct {
 	mu     sync.Mutex
 	outage Outage
 	busy   []busy
-	// undecided is until when KSeF has not decided any login.
+	// undecided is when KSeF begins to decide logins.
 	undecided        time.Time
 	blocks           map[string]block
 	lossAllowedSince time.Time
@@ -39,9 +39,12 @@ type Network struct {
 type Outage string
 
 const (
+	// Reachable is no outage.
 	Reachable Outage = ""
-	Refusing  Outage = "refusing" // each connection is closed at once
-	Silent    Outage = "silent"   // nothing ever comes back
+	// Refusing closes each connection at once.
+	Refusing Outage = "refusing"
+	// Silent answers nothing.
+	Silent Outage = "silent"
 )
 
 // busy makes KSeF refuse the next request to an endpoint.
@@ -50,16 +53,17 @@ type busy struct {
 	retryAfter time.Duration
 }
 
-// block is what a 429 has demanded.
+// block is the time that a 429 forbids.
 type block struct{ since, until time.Time }
 
-// ThroughNetwork puts a network before the world's KSeF.
+// ThroughNetwork puts a network before KSeF.
 func (env *Env) ThroughNetwork() *Network {
 	n := &Network{env: env, ksef: env.Transport, blocks: make(map[string]block)}
 	env.SetTransport(n)
 	return n
 }
 
+// Set begins or ends an outage.
 func (n *Network) Set(state Outage) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -72,8 +76,8 @@ func (n *Network) refuse(next busy) {
 	n.busy = append(n.busy, next)
 }
 
-// DelayLogins keeps KSeF from deciding logins for a while, as where it asks the issuer of a
-// qualified certificate.
+// DelayLogins keeps KSeF from deciding logins for a while, as it does for qualified certificates
+// until their issuer has answered.
 func (n *Network) DelayLogins(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -86,14 +90,14 @@ func (n *Network) isUndecided(request *http.Request) bool {
 	return endpointOf(request) == "GET /auth/{referenceNumber}" && time.Now().Before(n.undecided)
 }
 
-// Recover ends all that was ordered; what a 429 has demanded still holds.
+// Recover ends the outage and the refusals to come. Blocks stay in force.
 func (n *Network) Recover() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.outage, n.busy = Reachable, nil
 }
 
-// allowLostBlocks says that from now on a process may fail to write down what a 429 has demanded.
+// allowLostBlocks accepts that processes forget blocks from now on, since storage fails.
 func (n *Network) allowLostBlocks() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -108,8 +112,8 @@ func (n *Network) mayLoseBlocks() bool {
 	return !n.lossAllowedSince.IsZero()
 }
 
-// forget is for the end of a process: what it has learned at this moment, or may have failed to
-// write down, the next one cannot know.
+// forget drops the blocks that the next process cannot know when one ends: those of this moment,
+// and those that could not be stored.
 func (n *Network) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -117,13 +121,14 @@ func (n *Network) forget() {
 	if !n.lossAllowedSince.IsZero() {
 		since = n.lossAllowedSince
 	}
-	for taxpayer, block := range n.blocks {
-		if !block.since.Before(since) {
-			delete(n.blocks, taxpayer)
+	for where, blocked := range n.blocks {
+		if !blocked.since.Before(since) {
+			delete(n.blocks, where)
 		}
 	}
 }
 
+// RoundTrip implements http.RoundTripper.
 func (n *Network) RoundTrip(request *http.Request) (*http.Response, error) {
 	state, refusal := n.arrive(request)
 	switch {
@@ -149,14 +154,14 @@ func (n *Network) arrive(request *http.Request) (Outage, *http.Response) {
 	if n.outage != Reachable {
 		return n.outage, nil
 	}
-	taxpayer := endpoint + " in " + contextOf(request)
-	if block := n.blocks[taxpayer]; now.After(block.since) && now.Before(block.until) {
-		n.violation = fmt.Errorf("%s at %s, though KSeF has asked at %s to stay away until %s", taxpayer, now, block.since, block.until)
+	where := endpoint + " in " + contextOf(request)
+	if blocked := n.blocks[where]; now.After(blocked.since) && now.Before(blocked.until) {
+		n.violation = fmt.Errorf("%s at %s, though KSeF has asked at %s to wait until %s", where, now, blocked.since, blocked.until)
 	}
 	for i, next := range n.busy {
 		if next.endpoint == endpoint {
 			n.busy = append(n.busy[:i], n.busy[i+1:]...)
-			n.blocks[taxpayer] = block{now, now.Add(next.retryAfter)}
+			n.blocks[where] = block{now, now.Add(next.retryAfter)}
 			return Reachable, tooManyRequests(request, next.retryAfter)
 		}
 	}
@@ -191,7 +196,7 @@ func contextOf(request *http.Request) string {
 
 var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
 
-// recordRequest remembers the tokens and JWTs of a reply, whoever gets to see it.
+// recordRequest remembers the tokens and JWTs of a response.
 func (n *Network) recordRequest(response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	if n.isUndecided(response.Request) {

@@ -18,7 +18,7 @@ import (
 func TestOutage(t *testing.T) {
 	t.Run("lost_reply_is_found_and_revoked", testOutageLostReplyIsFoundAndRevoked)
 	t.Run("token_in_flight_is_not_lost", testOutageTokenInFlightIsNotLost)
-	t.Run("html_page_is_no_refusal", testOutageHtmlPageIsNoRefusal)
+	t.Run("html_page_is_no_refusal", testOutageHTMLPageIsNoRefusal)
 	t.Run("ended_leases_are_revoked_soon_after", testOutageEndedLeasesAreRevokedSoonAfter)
 	t.Run("lost_short_lease_beside_renewed_ones", testOutageLostShortLeaseBesideRenewedOnes)
 }
@@ -65,7 +65,7 @@ func testOutageTokenInFlightIsNotLost(t *testing.T) {
 	})
 }
 
-func testOutageHtmlPageIsNoRefusal(t *testing.T) {
+func testOutageHTMLPageIsNoRefusal(t *testing.T) {
 	options := simulator.Options{ActivationDelay: 20 * time.Second, DeletePendingToken: simulator.AnswerBadRequest}
 	InCluster(t, options, func(t *testing.T, c *Cluster) {
 		c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultGarbage})

@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// point is the n-th time, counted from 1, that a process does something of one kind that outlives
-// it: a write to storage, or a request to KSeF.
+// point is the n-th time, counted from 1, that a process does something of a kind that outlives it:
+// a write to storage, or a request to KSeF.
 type point struct {
 	kind   string
 	number int
@@ -24,23 +24,23 @@ type point struct {
 
 func (p point) String() string { return fmt.Sprintf("%s #%d", p.kind, p.number) }
 
-// moment is when a process dies at a point.
+// moment is when a process crashes at a point.
 type moment string
 
 const (
 	noCrash    moment = ""
-	justBefore moment = "just before" // what was to be done is not done
-	justAfter  moment = "just after"  // it is done, and the process never learns
+	justBefore moment = "just before" // it is not done
+	justAfter  moment = "just after"  // it is done, and the process does not learn so
 )
 
-// Process is a process of the plugin. Once it has died, nothing that its goroutines still do
+// Process is a process of the plugin. Once it has ended, nothing that its goroutines still do
 // reaches storage or KSeF.
 type Process struct {
-	ctx      context.Context // ends when it dies
+	ctx      context.Context // ends with it
 	end      context.CancelFunc
 	factory  logical.Factory
 	ksef     http.RoundTripper
-	requests sync.WaitGroup // that Vault has made
+	requests sync.WaitGroup // of Vault
 
 	mu     sync.Mutex
 	endsAt func(point) moment
@@ -48,7 +48,7 @@ type Process struct {
 	points []point
 }
 
-var errProcessEnded = errors.New("the process has died")
+var errProcessEnded = errors.New("the process has ended")
 
 func (env *Env) process() *Process {
 	ctx, end := context.WithCancel(env.T.Context())
@@ -58,10 +58,10 @@ func (env *Env) process() *Process {
 	return p
 }
 
-// neverCrash lets a process live at every point.
+// neverCrash lets a process pass every point.
 func neverCrash(point) moment { return noCrash }
 
-// watch counts points from now on, and decides at each of them.
+// watch counts points from now on, and asks at each of them whether the process crashes.
 func (p *Process) watch(endsAt func(point) moment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +76,8 @@ func (p *Process) reached() []point {
 
 func (p *Process) hasEnded() bool { return p.ctx.Err() != nil }
 
-// reach counts a point. The verdict comes under the lock, so that whoever comes next finds the
-// process as dead as this point leaves it.
+// reach counts a point, and ends the process before it if that is where it crashes. Both happen
+// under the lock, so that no other goroutine gets past.
 func (p *Process) reach(kind string) moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +94,7 @@ func (p *Process) reach(kind string) moment {
 	return verdict
 }
 
-// do does what a point stands for, if the process lives to do it.
+// do does what a point stands for, unless the process has ended.
 func (p *Process) do(kind string, do func() error) error {
 	verdict := p.reach(kind)
 	if verdict == justBefore {
@@ -110,7 +110,7 @@ func (p *Process) do(kind string, do func() error) error {
 	return err
 }
 
-// RoundTrip sends a request unless the process is dead.
+// RoundTrip sends a request, unless the process has ended.
 func (p *Process) RoundTrip(request *http.Request) (response *http.Response, err error) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
@@ -125,7 +125,7 @@ func (p *Process) RoundTrip(request *http.Request) (response *http.Response, err
 	return response, nil
 }
 
-// Endpoints as KSeF's documentation names them.
+// Endpoints, as KSeF's documentation names them.
 const (
 	IssueEndpoint  = "POST /tokens"
 	RevokeEndpoint = "DELETE /tokens/{referenceNumber}"
@@ -147,7 +147,7 @@ func endpointOf(request *http.Request) string {
 	return request.Method + " " + referenceInPath.ReplaceAllString(path, "{referenceNumber}")
 }
 
-// processStorage is a mount's storage as a process sees it.
+// processStorage is the storage of a mount in a process.
 type processStorage struct {
 	logical.Storage
 	process *Process
@@ -175,7 +175,7 @@ func (d processStorage) List(ctx context.Context, prefix string) ([]string, erro
 	return d.Storage.List(ctx, prefix)
 }
 
-// folderOf names a key without what differs from run to run.
+// folderOf is a key without the parts that differ from run to run.
 func folderOf(key string) string {
 	folders := strings.Split(key, "/")
 	switch {

@@ -16,13 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Signer signs outside of Vault.
+// Signer signs logins outside of Vault.
 type Signer struct {
 	certificate tls.Certificate
 }
 
+// PESEL is a natural person who may act for the company of NIP.
 const PESEL = "90010112345"
 
+// Signer makes a signer with a new certificate.
 func (env *Env) Signer(options simulator.CertificateOptions) *Signer {
 	certificate, key := env.NewCertificate(options)
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
@@ -30,7 +32,7 @@ func (env *Env) Signer(options simulator.CertificateOptions) *Signer {
 	return &Signer{pair}
 }
 
-// Sign makes a signed document of what login/begin has answered, as a program of the layout does.
+// Sign signs the login of a response of login/begin, in a layout.
 func (p *Signer) Sign(t require.TestingT, begun map[string]any, layout xadestest.Layout) string {
 	return p.SignAs(t, xadestest.Request{
 		Challenge: begun["challenge"].(string), Context: ContextElement(begun),
@@ -38,6 +40,7 @@ func (p *Signer) Sign(t require.TestingT, begun map[string]any, layout xadestest
 	})
 }
 
+// SignAs signs a request with the signer's key.
 func (p *Signer) SignAs(t require.TestingT, request xadestest.Request) string {
 	request.Key, request.Certificate = p.certificate.PrivateKey.(crypto.Signer), p.certificate.Leaf
 	request.SigningTime = time.Now().Add(-time.Minute)
@@ -46,6 +49,7 @@ func (p *Signer) SignAs(t require.TestingT, request xadestest.Request) string {
 	return string(document)
 }
 
+// ContextElement is the XML element of the context of a response of login/begin.
 func ContextElement(begun map[string]any) string {
 	if nip, given := begun["nip"]; given {
 		return "<Nip>" + nip.(string) + "</Nip>"
@@ -53,7 +57,7 @@ func ContextElement(begun map[string]any) string {
 	return "<InternalId>" + begun["internal_id"].(string) + "</InternalId>"
 }
 
-// WithoutCredential is a mount whose configuration has no credential.
+// WithoutCredential runs a test in a bubble, with a mount whose logins are signed outside.
 func WithoutCredential(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount)) {
 	t.Helper()
 	InEnv(t, options, func(t *testing.T, env *Env) {
@@ -64,16 +68,18 @@ func WithoutCredential(t *testing.T, options simulator.Options, test func(t *tes
 	})
 }
 
+// BeginLogin writes login/begin and returns the response.
 func (m *Mount) BeginLogin(fields map[string]any) map[string]any {
 	m.T.Helper()
 	return m.Must(m.Write("login/begin", fields)).Data
 }
 
+// CompleteLogin writes login/complete.
 func (m *Mount) CompleteLogin(document string) (*logical.Response, error) {
 	return m.Write("login/complete", map[string]any{"signed_request": document})
 }
 
-// LogIn has the person log in to the default context.
+// LogIn logs in to the default context.
 func (m *Mount) LogIn(p *Signer) *logical.Response {
 	m.T.Helper()
 	return m.Must(m.CompleteLogin(p.Sign(m.T, m.BeginLogin(nil), xadestest.DSS())))

@@ -14,13 +14,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StorageFailure is what a storage does instead of what it is asked.
+// StorageFailure is how operations of a storage fail.
 type StorageFailure string
 
 const (
-	StorageWorks       StorageFailure = ""
-	StorageRefuses     StorageFailure = "refused" // nothing
-	StorageUnconfirmed StorageFailure = "unsaid"  // it does it, and answers with an error all the same
+	// StorageWorks is no failure.
+	StorageWorks StorageFailure = ""
+	// StorageRefuses does nothing and returns an error.
+	StorageRefuses StorageFailure = "refuses"
+	// StorageUnconfirmed does what it is asked and returns an error.
+	StorageUnconfirmed StorageFailure = "unconfirmed"
 )
 
 var errStorage = errors.New("the storage has failed")
@@ -28,10 +31,10 @@ var errStorage = errors.New("the storage has failed")
 // errUndecryptable is how Vault's barrier reports an entry that was changed below it.
 var errUndecryptable = errors.New(unreadable.Undecryptable)
 
-// FlakyStorage is a storage in which operations fail, as it is told.
+// FlakyStorage is a storage whose operations can be made to fail.
 type FlakyStorage struct {
 	logical.Storage
-	// beforePut is called before each entry that is written; nil is allowed.
+	// beforePut is called before each entry is written; nil for nothing.
 	beforePut func(entry *logical.StorageEntry)
 
 	mu      sync.Mutex
@@ -39,16 +42,16 @@ type FlakyStorage struct {
 	which   string
 }
 
-// Fail gives trouble to all operations that begin so, such as "put ledger/live/" or "delete "; ""
-// is all that write, "read" all that read.
+// Fail makes the operations fail that begin with which, such as "put ledger/live/" or "delete ". ""
+// stands for all writes, "read" for all reads.
 func (d *FlakyStorage) Fail(how StorageFailure, which string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure, d.which = how, which
 }
 
-// repairReads lets reads succeed: a Vault that cannot read its storage does not unseal, and so
-// loads no mount.
+// repairReads lets reads succeed: a Vault that cannot read its storage does not unseal and loads no
+// mount.
 func (d *FlakyStorage) repairReads() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -57,6 +60,7 @@ func (d *FlakyStorage) repairReads() {
 	}
 }
 
+// Put implements logical.Storage.
 func (d *FlakyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return d.write("put "+entry.Key, func() error {
 		if d.beforePut != nil {
@@ -66,10 +70,12 @@ func (d *FlakyStorage) Put(ctx context.Context, entry *logical.StorageEntry) err
 	})
 }
 
+// Delete implements logical.Storage.
 func (d *FlakyStorage) Delete(ctx context.Context, key string) error {
 	return d.write("delete "+key, func() error { return d.Storage.Delete(ctx, key) })
 }
 
+// Get implements logical.Storage.
 func (d *FlakyStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	if how, which := d.state(); how != StorageWorks && which == "read" {
 		return nil, errStorage
@@ -77,6 +83,7 @@ func (d *FlakyStorage) Get(ctx context.Context, key string) (*logical.StorageEnt
 	return d.Storage.Get(ctx, key)
 }
 
+// List implements logical.Storage.
 func (d *FlakyStorage) List(ctx context.Context, prefix string) ([]string, error) {
 	if how, which := d.state(); how != StorageWorks && which == "read" {
 		return nil, errStorage

@@ -90,7 +90,7 @@ func TestUnmount(t *testing.T) {
 	t.Run("waiting_does_not_help", testUnmountWaitingDoesNotHelp)
 	t.Run("warns_of_many_leases", testUnmountWarnsOfManyLeases)
 	t.Run("warns_of_few_leases_under_low_limits", testUnmountWarnsOfFewLeasesUnderLowLimits)
-	t.Run("mount_id_is_shown_and_logged", testUnmountMountIdIsShownAndLogged)
+	t.Run("mount_id_is_shown_and_logged", testUnmountMountIDIsShownAndLogged)
 	t.Run("forgets_no_request", testUnmountForgetsNoRequest)
 }
 
@@ -155,8 +155,8 @@ func testUnmountRefusesNewTokens(t *testing.T) {
 	})
 }
 
-// testUnmountEndsAnUnansweredRequest shows the bound of Clean, and that the log leads to
-// what may be left.
+// testUnmountEndsAnUnansweredRequest shows the bound of Clean, and that the log leads to what may
+// be left.
 func testUnmountEndsAnUnansweredRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
@@ -208,8 +208,8 @@ func testUnmountNamesUnconfirmedTokens(t *testing.T) {
 	})
 }
 
-// testUnmountNamesUnreadableEntries has a record that the mount cannot read, and no lease that would
-// revoke its token.
+// testUnmountNamesUnreadableEntries has a record that the mount cannot read, and no lease that
+// would revoke its token.
 func testUnmountNamesUnreadableEntries(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		number := u.Must(u.Read("creds/invoices", nil)).Data["reference_number"].(string)
@@ -244,8 +244,8 @@ func testUnmountUnloadKeepsTokens(t *testing.T) {
 	})
 }
 
-// testUnmountMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and takes the
-// mark away. The mount stays loaded.
+// testUnmountMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and
+// takes the mark away. The mount stays loaded.
 func testUnmountMoveResumesIssuing(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
 		answered := u.reading(4)
@@ -263,8 +263,8 @@ func testUnmountMoveResumesIssuing(t *testing.T) {
 	})
 }
 
-// testUnmountManyLeases has more leases than KSeF lets be revoked in a minute. The first try
-// fails and says until when to wait; the engine revokes all tokens meanwhile, so that the next try
+// testUnmountManyLeases has more leases than KSeF lets be revoked in a minute. The first try fails
+// and says until when to wait; the engine revokes all tokens meanwhile, so that the next try
 // succeeds.
 func testUnmountManyLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
@@ -357,7 +357,7 @@ func mentionedTime(t *testing.T, text, pattern string) time.Time {
 	return mentioned
 }
 
-func testUnmountMountIdIsShownAndLogged(t *testing.T) {
+func testUnmountMountIDIsShownAndLogged(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		issued := u.Must(u.Read("creds/invoices", nil))
 		id := u.Must(u.Read("status", nil)).Data["mount_id"].(string)

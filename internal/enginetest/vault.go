@@ -15,16 +15,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What Vault's expiration manager does with a lease that has ended (vault/expiration.go, 1.21): six
-// attempts with growing pauses, then one a day.
+// Vault's expiration manager tries six times to revoke a lease, with growing pauses, then once a
+// day (vault/expiration.go, 1.21).
 const (
 	maxRevokeAttempts = 6
 	revokeRetryBase   = 10 * time.Second
 	irrevocablePause  = 24 * time.Hour
 )
 
-// Vault holds the leases of one mount as Vault does. A lease exists once the request that made it
-// has returned.
+// Vault keeps the leases of one mount as Vault does. A lease exists once the request that created
+// it has returned.
 type Vault struct {
 	engine    *Engine
 	mount     int
@@ -34,24 +34,25 @@ type Vault struct {
 
 	mu     sync.Mutex
 	leases []*TokenLease
-	// endedEarly is a lease that was let go while its token lived.
+	// endedEarly tells of a lease that was removed while its token was active.
 	endedEarly error
 }
 
-// TokenLease is a lease. Its fields belong to the vault's lock.
+// TokenLease is a lease. The lock of its Vault guards its fields.
 type TokenLease struct {
 	number  string // of its token
 	secret  *logical.Secret
 	expires time.Time
-	// deletedByHand says that somebody has deleted the token under the lease.
+	// deletedByHand is set when an operator has deleted the token before the lease has ended.
 	deletedByHand bool
 	changed       chan struct{}
 	lost          chan struct{} // closed when Vault has lost the lease
 }
 
 var (
+	errTainted    = errors.New("the mount is being moved")
 	errLeaseOver  = errors.New("the lease has ended")
-	errCallerGone = errors.New("the token was made, and whoever asked for it has gone")
+	errCallerGone = errors.New("the token was issued after its caller had gone")
 )
 
 func (e *Engine) vault(mount int) *Vault {
@@ -59,13 +60,13 @@ func (e *Engine) vault(mount int) *Vault {
 	return &Vault{engine: e, mount: mount, sealed: sealed, seal: seal}
 }
 
-// close stops Vault's own work, so that nothing is left of it in the bubble.
+// close stops the work on leases.
 func (v *Vault) close() {
 	v.seal()
 	v.leaseWork.Wait()
 }
 
-// Request is one that a user makes; Vault routes none to a mount that it moves.
+// Request makes a user's request. Vault routes none to a mount that it moves.
 func (v *Vault) Request(ctx context.Context, do func(m *Mount) (*logical.Response, error)) (*logical.Response, error) {
 	if v.isTainted() {
 		return nil, errTainted
@@ -73,8 +74,8 @@ func (v *Vault) Request(ctx context.Context, do func(m *Mount) (*logical.Respons
 	return v.engine.call(ctx, v.mount, do)
 }
 
-// Issue has a token made under a role and holds its lease. Where the user has gone before the
-// answer came there is no lease.
+// Issue reads creds/<role> and keeps the lease. There is none when the caller has gone before the
+// response.
 func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*TokenLease, error) {
 	response, err := v.Request(ctx, func(m *Mount) (*logical.Response, error) {
 		return m.Write("creds/"+role, map[string]any{"ttl": ttl.String()})
@@ -118,7 +119,7 @@ func (v *Vault) Renew(lease *TokenLease, increment time.Duration) error {
 	return nil
 }
 
-// End is an operator revoking a lease, or hurrying one that Vault could not revoke so far.
+// End revokes leases at once, as an operator does, also those that Vault could not revoke so far.
 func (v *Vault) End(leases ...*TokenLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -127,7 +128,7 @@ func (v *Vault) End(leases ...*TokenLease) {
 	}
 }
 
-// Delete is an operator deleting the token of a lease by hand.
+// Delete deletes the token of a lease, as an operator does.
 func (v *Vault) Delete(lease *TokenLease) error {
 	v.mu.Lock()
 	lease.deletedByHand = true
@@ -136,7 +137,7 @@ func (v *Vault) Delete(lease *TokenLease) error {
 	return err
 }
 
-// runLease revokes a lease when it has ended, and again until that succeeds.
+// runLease waits for the end of a lease, and revokes it until that succeeds.
 func (v *Vault) runLease(lease *TokenLease) {
 	for v.isLive(lease) {
 		if !v.wait(lease, time.Until(v.expiry(lease))) {
@@ -155,12 +156,11 @@ func (v *Vault) runLease(lease *TokenLease) {
 	v.removeRevoked(lease)
 }
 
-// removeRevoked removes a lease whose revocation was answered with success. Then the token must be
-// dead.
+// removeRevoked removes a lease that the engine has revoked. Its token must not be active.
 func (v *Vault) removeRevoked(lease *TokenLease) {
 	if status := v.engine.StatusInKSeF(lease.number); status == "Pending" || status == "Active" {
 		v.mu.Lock()
-		v.endedEarly = fmt.Errorf("the lease of %s was let go while the token was %s", lease.number, status)
+		v.endedEarly = fmt.Errorf("the lease of %s was removed while the token was %s", lease.number, status)
 		v.mu.Unlock()
 	}
 	v.remove(lease)
@@ -172,7 +172,7 @@ func (v *Vault) leaseEndedEarly() error {
 	return v.endedEarly
 }
 
-// Lose is Vault crashing before it has written the lease down, or coming back from an old snapshot.
+// Lose forgets a lease, as a crash before it is stored or the restore of an old snapshot does.
 func (v *Vault) Lose(lease *TokenLease) {
 	v.remove(lease)
 	close(lease.lost)
@@ -184,7 +184,7 @@ func (v *Vault) remove(lease *TokenLease) {
 	v.leases = slices.DeleteFunc(v.leases, func(other *TokenLease) bool { return other == lease })
 }
 
-// wait returns false where Vault stops meanwhile, or loses the lease.
+// wait returns false if Vault stops or loses the lease.
 func (v *Vault) wait(lease *TokenLease, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -212,7 +212,7 @@ func (v *Vault) expiry(lease *TokenLease) time.Time {
 
 func (v *Vault) isLive(lease *TokenLease) bool { return v.expiry(lease).After(time.Now()) }
 
-// all returns the leases that there are, those that have ended and are not yet revoked included.
+// all returns the leases, also those that have ended and are not yet revoked.
 func (v *Vault) all() []*TokenLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -234,7 +234,5 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return b
 }
-
-var errTainted = errors.New("the mount is being moved")
 
 func (v *Vault) isTainted() bool { return v.engine.views[v.mount].Tainted() }

@@ -22,9 +22,8 @@ const (
 	manyRecords = 100_000 / raceDivisor
 )
 
-// addLiveRecords gives the storage as many live records as told, through the ledger itself. They
-// are those of leases of a day: the ends lie over the next day, an hour off at the least. Every
-// other lease has been renewed, at any age.
+// addLiveRecords adds live records to a storage, through the ledger. Their leases end in an hour to
+// a day. Every other lease has been renewed, at any age.
 func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 	ctx := t.Context()
 	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}}
@@ -34,8 +33,7 @@ func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 		Open:    func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
 	})
 	defer records.Stop()
-	const day = 24 * time.Hour
-	share := func(i int) time.Duration { return day * time.Duration(i) / time.Duration(count) }
+	share := func(i int) time.Duration { return Day * time.Duration(i) / time.Duration(count) }
 	for i := range count {
 		left, age := time.Hour+share(i), time.Duration(0)
 		if i%2 == 1 {
@@ -58,8 +56,7 @@ func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 // stride mixes the ages of leases with their ends.
 const stride = 7919
 
-// numberedUpstream stands for KSeF where only the ledger's own work is of interest: it gives each
-// token a number, and does nothing else.
+// numberedUpstream is a KSeF that only numbers tokens.
 type numberedUpstream struct {
 	ledger.Upstream
 	issued int
