@@ -122,7 +122,6 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 			b.pathToken(),
 			b.pathStatus(),
 			b.pathTidy(),
-			b.pathTidyFormer(),
 		),
 		Secrets:          []*framework.Secret{b.secretToken()},
 		InitializeFunc:   b.initialize,

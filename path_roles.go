@@ -117,14 +117,14 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 	if err != nil || role == nil {
 		return nil, err
 	}
-	answer := map[string]any{
+	shown := map[string]any{
 		"permissions": role.Permissions,
 		"description": role.Description,
 		"ttl":         int64(role.TTL / time.Second),
 		"max_ttl":     int64(role.MaxTTL / time.Second),
 	}
-	fields.AddTaxpayer(answer, role.Context)
-	return &logical.Response{Data: answer}, nil
+	fields.AddTaxpayer(shown, role.Context)
+	return &logical.Response{Data: shown}, nil
 }
 
 func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -230,6 +230,9 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	if next.TTL, next.MaxTTL, err = ttlsFrom(data, next.TTL, next.MaxTTL); err != nil {
 		return nil, err
 	}
+	if next.MaxTTL > 0 && next.TTL > next.MaxTTL {
+		return nil, &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + next.MaxTTL.String() + " or less"}
+	}
 	return &next, nil
 }
 
@@ -253,15 +256,6 @@ func (r *role) unset(field string) {
 
 // ttlsFrom reads ttl and max_ttl; what is not given stays as it is.
 func ttlsFrom(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
-	ttl, maxTTL, err := uncheckedTTLs(data, ttl, maxTTL)
-	if err == nil {
-		err = checkTTL(ttl, maxTTL)
-	}
-	return ttl, maxTTL, err
-}
-
-// uncheckedTTLs is ttlsFrom for a lease, whose ttl is capped to max_ttl.
-func uncheckedTTLs(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
 	ttl, err := ttlFrom(data, "ttl", ttl)
 	if err == nil {
 		maxTTL, err = ttlFrom(data, "max_ttl", maxTTL)
@@ -279,13 +273,6 @@ func ttlFrom(data *framework.FieldData, field string, otherwise time.Duration) (
 		return 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
 	}
 	return ttl, nil
-}
-
-func checkTTL(ttl, maxTTL time.Duration) error {
-	if maxTTL > 0 && ttl > maxTTL {
-		return &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + maxTTL.String() + " or less"}
-	}
-	return nil
 }
 
 func roleSchema() map[int][]framework.Response {

@@ -20,6 +20,9 @@ import (
 // tidyTimeout keeps a tidy within the 60 seconds that Vault's client gives a request.
 const tidyTimeout = 50 * time.Second
 
+// tidyFormerPath wants sudo: it revokes tokens that this mount has not issued.
+const tidyFormerPath = "tidy/former"
+
 func (b *backend) pathTidy() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tidy",
@@ -28,10 +31,22 @@ func (b *backend) pathTidy() []*framework.Path {
 			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done. Default: true."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: fields.Forwarded(b.pathTidyWrite, "tidy", tidyResponse()),
+			logical.UpdateOperation: fields.Forwarded(b.pathTidyWrite, "tidy", tidySchema()),
 		},
 		HelpSynopsis:    "Reconcile this mount's records with KSeF.",
 		HelpDescription: strings.TrimSpace(helpTidy),
+	}, {
+		Pattern:      tidyFormerPath,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "former-mount"},
+		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
+			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the mount that is gone: the 12 digits after \"vault:\" in the description of its tokens."},
+			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked. Default: none; nothing is revoked."},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: fields.Forwarded(b.pathTidyFormerWrite, "tidy", tidyFormerSchema()),
+		},
+		HelpSynopsis:    "Find and revoke the tokens that a removed mount has left in KSeF.",
+		HelpDescription: strings.TrimSpace(helpTidyFormer),
 	}}
 }
 
@@ -47,7 +62,7 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 	if err != nil {
 		return errorResponse(err)
 	}
-	response := &logical.Response{Data: tidyReportSchema(report, taxpayer, dryRun)}
+	response := &logical.Response{Data: tidyReport(report, taxpayer, dryRun)}
 	if report.Incomplete != nil {
 		response.AddWarning(fmt.Sprintf("Not everything was looked at; write to tidy again later: %v", report.Incomplete))
 	}
@@ -57,8 +72,8 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 	return response, nil
 }
 
-func tidyReportSchema(report *ledger.TidyReport, taxpayer client.ContextIdentifier, dryRun bool) map[string]any {
-	answer := map[string]any{
+func tidyReport(report *ledger.TidyReport, taxpayer client.ContextIdentifier, dryRun bool) map[string]any {
+	shown := map[string]any{
 		"dry_run":       dryRun,
 		"complete":      report.Incomplete == nil,
 		"orphans":       orEmpty(report.Orphans),
@@ -71,8 +86,8 @@ func tidyReportSchema(report *ledger.TidyReport, taxpayer client.ContextIdentifi
 		"revoking":      report.Revoking,
 		"closed":        report.Closed,
 	}
-	fields.AddTaxpayer(answer, taxpayer)
-	return answer
+	fields.AddTaxpayer(shown, taxpayer)
+	return shown
 }
 
 func orEmpty(list []string) []string {
@@ -82,7 +97,7 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-func tidyResponse() map[int][]framework.Response {
+func tidySchema() map[int][]framework.Response {
 	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
 		"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
@@ -98,6 +113,98 @@ func tidyResponse() map[int][]framework.Response {
 	}))
 }
 
+func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	mountID := data.Get("mount_id").(string)
+	if err := ledger.CheckMountID(mountID); err != nil {
+		return errorResponse(err)
+	}
+	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
+	if err != nil {
+		return errorResponse(err)
+	}
+	if err := b.refuseLoadedMount(ctx, mountID); err != nil {
+		return errorResponse(err)
+	}
+	target := ledger.Target{API: current.config.URL, Context: taxpayer}
+	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
+	defer cancel()
+	found, err := b.ledger.FormerTokens(ctx, target, mountID)
+	if err != nil {
+		return errorResponse(err)
+	}
+	expected, given := data.GetOk("expect")
+	switch {
+	case given && expected != len(found):
+		return errorResponse(&client.InputError{
+			Field: "expect", Fault: fmt.Sprintf("is %d, and KSeF has %d living tokens of the mount %s in %s", expected, len(found), mountID, taxpayer),
+			Remedy: "nothing was revoked; look at the list that a write without expect gives, and give its number",
+		})
+	case given:
+		return b.revokeFormer(ctx, mountID, target, found), nil
+	}
+	response := formerResponse(mountID, taxpayer, found, nil)
+	if len(found) > 0 {
+		response.AddWarning(fmt.Sprintf("Nothing was revoked. A mount with this id that exists in another Vault, or under another version or name of this plugin, would lose its tokens too; "+
+			"if there is none, revoke these with expect=%d.", len(found)))
+	}
+	return response, nil
+}
+
+// refuseLoadedMount refuses the id of a mount that this process serves: its tokens are in use. It
+// fails where a mount's id cannot be read, since that may be the one.
+func (b *backend) refuseLoadedMount(ctx context.Context, id string) (err error) {
+	b.loaded.Range(func(other, _ any) bool {
+		known, unread := other.(*ledger.Ledger).MountID(ctx)
+		switch {
+		case unread != nil:
+			err = fmt.Errorf("a mount of this process cannot read its id, and may be the one: %w", unread)
+		case known == id:
+			err = &client.InputError{
+				Field: "mount_id", Fault: fmt.Sprintf("is %s, which is a mount that exists", id),
+				Remedy: "its own tidy and leases see to its tokens; give the id of a mount that is gone",
+			}
+		}
+		return err == nil
+	})
+	return err
+}
+
+func (b *backend) revokeFormer(ctx context.Context, mountID string, target ledger.Target, found []client.Token) *logical.Response {
+	revoked, err := b.ledger.RevokeFormer(ctx, target, found)
+	left := len(found) - len(revoked)
+	b.Logger().Warn("tokens of a former mount have been revoked", "former_mount_id", mountID, "context", target.Context.String(),
+		"revoked", len(revoked), "left", left)
+	b.sendBackgroundEvent("tidy-former", tidyFormerPath, logical.EventMetadataModified, "true",
+		"context", target.Context.String(), "former_mount_id", mountID, "revoked", fmt.Sprint(len(revoked)), "left", fmt.Sprint(left))
+	response := formerResponse(mountID, target.Context, found, revoked)
+	if err != nil {
+		response.AddWarning(fmt.Sprintf("%s left; write to %s again with expect=%d: %v", countTokens(left), tidyFormerPath, left, err))
+	}
+	return response
+}
+
+func formerResponse(mountID string, taxpayer client.ContextIdentifier, found []client.Token, revoked []string) *logical.Response {
+	shown := map[string]any{
+		"mount_id": mountID,
+		"found":    len(found),
+		"tokens":   tokensResponse(found),
+		"revoked":  orEmpty(revoked),
+		"left":     len(found) - len(revoked),
+	}
+	fields.AddTaxpayer(shown, taxpayer)
+	return &logical.Response{Data: shown}
+}
+
+func tidyFormerSchema() map[int][]framework.Response {
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
+		"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
+		"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},
+		"revoked":  {Type: framework.TypeStringSlice, Description: "The tokens whose end KSeF has confirmed now."},
+		"left":     {Type: framework.TypeInt, Description: "How many of them are still alive."},
+	}))
+}
+
 const helpTidy = `
 Compare KSeF's list of living tokens in one context, config's unless nip or
 internal_id names another, with this mount's records:
@@ -110,4 +217,21 @@ no record, as after a restore from an old snapshot: they are revoked. Stale reco
 are of tokens that are dead in KSeF: they are closed. Tokens of others are counted
 and never touched. revoking counts what is being revoked, as status does. The requests
 go only when nothing more urgent wants KSeF's limits.
+`
+
+const helpTidyFormer = `
+Find the tokens of a mount that is gone by its id in their description, in one
+context, config's unless nip or internal_id names another. A mount that is removed
+revokes its tokens; where it could not, as when KSeF was out of reach, its log names
+them, and no mount looks after them:
+
+  vault write ksef/tidy/former mount_id=5b1c0a9de277
+
+That counts and lists them. Give the number found to revoke them:
+
+  vault write ksef/tidy/former mount_id=5b1c0a9de277 expect=3
+
+The ids of mounts that this process serves are refused. A mount in another Vault,
+or under another version or name of this plugin, is not known here: make sure that
+the id is not in use there. The policy needs the capability sudo besides update.
 `

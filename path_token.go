@@ -39,36 +39,42 @@ func (b *backend) pathToken() []*framework.Path {
 	}}
 }
 
-func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+// findToken returns the number that a request names, and the token's record; nil for none.
+func (b *backend) findToken(ctx context.Context, data *framework.FieldData) (string, *ledger.Record, error) {
 	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
 	if err != nil {
-		return errorResponse(err)
+		return "", nil, err
 	}
 	record, err := b.ledger.Find(ctx, referenceNumber)
-	if err != nil {
-		return nil, err
-	}
-	token, err := b.askToken(ctx, data, referenceNumber, record)
+	return referenceNumber, record, err
+}
+
+func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	referenceNumber, record, err := b.findToken(ctx, data)
 	if err != nil {
 		return errorResponse(err)
 	}
-	answer := metadataSchema(token)
-	if record != nil {
-		answer["state"] = string(record.State)
-		answer["role"] = record.Role
-		answer["lease_end"] = record.Deadline.Format(time.RFC3339)
+	token, _, err := b.askToken(ctx, data, referenceNumber, record)
+	if err != nil {
+		return errorResponse(err)
 	}
-	return &logical.Response{Data: answer}, nil
+	shown := metadataResponse(token)
+	if record != nil {
+		shown["state"] = string(record.State)
+		shown["role"] = record.Role
+		shown["lease_end"] = record.Deadline.Format(time.RFC3339)
+	}
+	return &logical.Response{Data: shown}, nil
 }
 
-// askToken reads a token from KSeF: in the context that its record names, or that the request or
-// the configuration does.
-func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, error) {
+// askToken reads a token from KSeF in its context, and returns the connection that it used.
+func (b *backend) askToken(ctx context.Context, data *framework.FieldData, referenceNumber string, record *ledger.Record) (*client.Token, *connection, error) {
 	current, taxpayer, err := b.tokenContext(ctx, data, record)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return current.upstream(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).Token(ctx, referenceNumber)
+	token, err := current.upstream(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).Token(ctx, referenceNumber)
+	return token, current, err
 }
 
 // tokenContext is that of the token's record, as long as the record is open or the context is
@@ -88,13 +94,9 @@ func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, r
 }
 
 func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	referenceNumber, err := client.ParseReferenceNumber(data.Get("reference_number").(string))
+	referenceNumber, record, err := b.findToken(ctx, data)
 	if err != nil {
 		return errorResponse(err)
-	}
-	record, err := b.ledger.Find(ctx, referenceNumber)
-	if err != nil {
-		return nil, err
 	}
 	switch {
 	case data.Get("unknown_to_ksef").(bool):
@@ -102,7 +104,7 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 	case record == nil:
 		return b.deleteWithoutRecord(ctx, data, referenceNumber)
 	}
-	return b.revokeToken(ctx, record)
+	return warnOfPending(b.ledger.RevokeToken(ctx, record))
 }
 
 // closeUnknown ends the record of a token that KSeF does not know.
@@ -116,33 +118,23 @@ func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, reco
 	return warnOfPending(b.ledger.CloseUnknown(ctx, record))
 }
 
-// revokeToken succeeds where the engine goes on by itself until KSeF confirms; the warning then
-// says so. A lease's revocation, unlike this one, must fail.
-func (b *backend) revokeToken(ctx context.Context, record *ledger.Record) (*logical.Response, error) {
-	return warnOfPending(b.ledger.RevokeToken(ctx, record))
-}
-
+// warnOfPending makes a warning of a revocation that KSeF has not confirmed: the engine goes on by
+// itself until it does. The revocation of a lease, unlike this one, must fail.
 func warnOfPending(err error) (*logical.Response, error) {
-	var pending *ledger.PendingError
+	pending, found := errors.AsType[*ledger.PendingError](err)
 	switch {
 	case err == nil:
 		return nil, nil
-	case !errors.As(err, &pending):
+	case !found:
 		return errorResponse(err)
 	}
-	response := &logical.Response{}
-	response.AddWarning(pending.Error())
-	return response, nil
+	return &logical.Response{Warnings: []string{pending.Error()}}, nil
 }
 
 // deleteWithoutRecord revokes a token that carries this mount's mark although the ledger no longer
 // knows it, and refuses every other: what others have made is not ours to end.
 func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.FieldData, referenceNumber string) (*logical.Response, error) {
-	token, err := b.askToken(ctx, data, referenceNumber, nil)
-	if err != nil {
-		return errorResponse(err)
-	}
-	current, err := b.connect(ctx)
+	token, current, err := b.askToken(ctx, data, referenceNumber, nil)
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -159,7 +151,7 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 	if token.Status.Dead() {
 		return nil, nil
 	}
-	return b.revokeToken(ctx, record)
+	return warnOfPending(b.ledger.RevokeToken(ctx, record))
 }
 
 func tokenSchema() map[int][]framework.Response {

@@ -71,7 +71,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err := description.Check(text); err != nil {
 		return errorResponse(err)
 	}
-	ttl, maxTTL, err := uncheckedTTLs(data, 0, 0)
+	ttl, maxTTL, err := ttlsFrom(data, 0, 0)
 	if err != nil {
 		return errorResponse(err)
 	}
@@ -106,11 +106,7 @@ func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *
 	if err != nil {
 		return errorResponse(err)
 	}
-	tokens := make([]map[string]any, 0, len(page.Tokens))
-	for _, token := range page.Tokens {
-		tokens = append(tokens, metadataSchema(&token))
-	}
-	return &logical.Response{Data: map[string]any{"tokens": tokens, "continuation_token": page.Continuation}}, nil
+	return &logical.Response{Data: map[string]any{"tokens": tokensResponse(page.Tokens), "continuation_token": page.Continuation}}, nil
 }
 
 func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
@@ -122,13 +118,8 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 		PageSize:     data.Get("page_size").(int),
 		Continuation: data.Get("continuation_token").(string),
 	}
-	for i, status := range query.Statuses {
-		if !slices.Contains(client.TokenStatuses(), status) {
-			return query, &client.InputError{
-				Field: "status", Fault: fmt.Sprintf("has at place %d one that KSeF does not know", i+1),
-				Remedy: "give one or more of " + strings.Join(client.TokenStatuses(), ", "),
-			}
-		}
+	if err := fields.CheckKnown("status", query.Statuses, client.TokenStatuses()); err != nil {
+		return query, err
 	}
 	if query.PageSize < client.MinPageSize || query.PageSize > client.MaxPageSize {
 		return query, &client.InputError{Field: "page_size", Fault: fmt.Sprintf("is %d", query.PageSize), Remedy: "give 10 to 100"}
@@ -153,9 +144,17 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 // minFilter is the shortest text that KSeF looks for (OpenAPI, GET /tokens).
 const minFilter = 3
 
-// metadataSchema shows what KSeF tells about a token.
-func metadataSchema(token *client.Token) map[string]any {
-	answer := map[string]any{
+func tokensResponse(tokens []client.Token) []map[string]any {
+	response := make([]map[string]any, 0, len(tokens))
+	for _, token := range tokens {
+		response = append(response, metadataResponse(&token))
+	}
+	return response
+}
+
+// metadataResponse shows what KSeF reports about a token.
+func metadataResponse(token *client.Token) map[string]any {
+	shown := map[string]any{
 		"reference_number": token.ReferenceNumber,
 		"author":           token.Author.Value,
 		"author_type":      token.Author.Type,
@@ -164,17 +163,17 @@ func metadataSchema(token *client.Token) map[string]any {
 		"status":           string(token.Status),
 		"issued_at":        token.Created.UTC().Format(time.RFC3339),
 	}
-	fields.AddTaxpayer(answer, client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
+	fields.AddTaxpayer(shown, client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value})
 	if token.LastUsed != nil {
-		answer["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
+		shown["last_used_at"] = token.LastUsed.UTC().Format(time.RFC3339)
 	}
 	if !token.ValidUntil.IsZero() {
-		answer["valid_until"] = token.ValidUntil.UTC().Format(time.RFC3339)
+		shown["valid_until"] = token.ValidUntil.UTC().Format(time.RFC3339)
 	}
 	if len(token.StatusDetails) > 0 {
-		answer["status_details"] = token.StatusDetails
+		shown["status_details"] = token.StatusDetails
 	}
-	return answer
+	return shown
 }
 
 func (b *backend) pathTokensList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {

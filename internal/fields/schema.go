@@ -58,16 +58,20 @@ func ReadPermissions(data *framework.FieldData) ([]string, error) {
 	if len(given) == 0 {
 		return nil, &client.InputError{Field: "permissions", Fault: "is empty", Remedy: "give one or more of " + strings.Join(client.Permissions(), ", ")}
 	}
-	known := client.Permissions()
-	for i, permission := range given {
-		if !slices.Contains(known, permission) {
-			return nil, &client.InputError{
-				Field: "permissions", Fault: fmt.Sprintf("has at place %d one that KSeF does not know", i+1),
+	return Distinct(given), CheckKnown("permissions", given, client.Permissions())
+}
+
+// CheckKnown refuses a list with a value that KSeF does not know.
+func CheckKnown(field string, given, known []string) error {
+	for i, value := range given {
+		if !slices.Contains(known, value) {
+			return &client.InputError{
+				Field: field, Fault: fmt.Sprintf("has at place %d one that KSeF does not know", i+1),
 				Remedy: "give one or more of " + strings.Join(known, ", "),
 			}
 		}
 	}
-	return Distinct(given), nil
+	return nil
 }
 
 // Distinct drops duplicates and keeps the order.
