@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// maxAllowedIPs is how many addresses, ranges and masks each the schema admits.
+// maxAllowedIPs is the schema's maximum of addresses, of ranges and of masks.
 const maxAllowedIPs = 10
 
 // AllowedIPs are the IPv4 addresses from which KSeF accepts the access tokens of a login. The zero
-// value allows all. Its texts are as ParseAllowedIPs admits them, so they need no escaping in XML.
+// value allows all. ParseAllowedIPs accepts only texts that need no escaping in XML.
 type AllowedIPs struct {
-	// Addresses are single ones, such as 192.0.2.7.
+	// Addresses are single addresses, such as 192.0.2.7.
 	Addresses []string
 	// Ranges have a first and a last address, such as 192.0.2.7-192.0.2.20.
 	Ranges []string
@@ -25,8 +25,8 @@ type AllowedIPs struct {
 	Masks []string
 }
 
-// ParseAllowedIPs tells addresses, ranges and masks apart. An error names the place of an entry
-// that is none of them, counted from 1, or the kind of which there are too many.
+// ParseAllowedIPs sorts entries into addresses, ranges and masks. An error names the position of an
+// invalid entry, counted from 1, or the kind of which there are too many.
 func ParseAllowedIPs(entries []string) (AllowedIPs, error) {
 	var allowed AllowedIPs
 	for i, entry := range entries {
@@ -75,15 +75,15 @@ func parseRange(entry string) (first, last netip.Addr, ok bool) {
 	return first, last, err == nil && last.Is4() && first.Compare(last) <= 0
 }
 
-// IsZero says that all addresses are allowed.
+// IsZero reports whether all addresses are allowed.
 func (a AllowedIPs) IsZero() bool { return len(a.Addresses)+len(a.Ranges)+len(a.Masks) == 0 }
 
-// Equal says that both have the same entries, kind by kind in the same order.
+// Equal reports whether both have the same entries, kind by kind in the same order.
 func (a AllowedIPs) Equal(other AllowedIPs) bool {
 	return slices.Equal(a.Addresses, other.Addresses) && slices.Equal(a.Ranges, other.Ranges) && slices.Equal(a.Masks, other.Masks)
 }
 
-// Contains says that an address is allowed.
+// Contains reports whether an address is allowed.
 func (a AllowedIPs) Contains(address netip.Addr) bool {
 	return a.IsZero() || slices.Contains(a.Addresses, address.String()) ||
 		slices.ContainsFunc(a.Ranges, func(entry string) bool {
@@ -96,7 +96,8 @@ func (a AllowedIPs) Contains(address netip.Addr) bool {
 		})
 }
 
-// element is the AuthorizationPolicy of the request; "" where all addresses are allowed.
+// element returns the AuthorizationPolicy of the request, or an empty text if all addresses are
+// allowed.
 func (a AllowedIPs) element() string {
 	if a.IsZero() {
 		return ""

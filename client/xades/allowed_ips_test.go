@@ -72,8 +72,8 @@ func TestAllowedIPs(t *testing.T) {
 	})
 }
 
-// TestAllowedIPsAgainstTheSchema takes 2.1: the patterns of 2.0 for addresses are no expressions of
-// XML Schema.
+// TestAllowedIPsAgainstTheSchema uses schema 2.1: the patterns of 2.0 for addresses are no
+// expressions of XML Schema.
 func TestAllowedIPsAgainstTheSchema(t *testing.T) {
 	contracts := os.Getenv("KSEF_CONTRACTS")
 	if os.Getenv("CI") != "" {

@@ -19,7 +19,7 @@ func TestSigningOnP256TakesFewAllocations(t *testing.T) {
 	require.LessOrEqual(t, allocations(t, newSigner(t, ecKey(t))), 300.0)
 }
 
-// allocations counts those of one document.
+// allocations returns the number of allocations for one document.
 func allocations(t testing.TB, signer *Signer) float64 {
 	return testing.AllocsPerRun(100, func() {
 		if _, err := signer.Sign(sampleRequest(), time.Now()); err != nil {
@@ -52,8 +52,8 @@ func BenchmarkECDSA(b *testing.B) {
 	b.ReportMetric(allocations(b, signer), "allocs/document")
 }
 
-// compare signs documents and bare hashes in turn, so that both meet the same load of the machine,
-// and returns the median of what each took.
+// compare alternates between documents and bare hashes, so that both meet the same load, and
+// returns the median time of each.
 func compare(b *testing.B, signer *Signer, sign func(hash []byte) error) (document, bare time.Duration) {
 	hash := make([]byte, 32)
 	request := sampleRequest()

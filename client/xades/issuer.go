@@ -13,18 +13,18 @@ import (
 	"unicode"
 )
 
-// attribute keeps the value as it was encoded: pkix.AttributeTypeAndValue loses the encoding, which
-// the hexadecimal form repeats.
+// attribute keeps the encoded value, unlike pkix.AttributeTypeAndValue: the hexadecimal form
+// repeats the encoding.
 type attribute struct {
 	Type  asn1.ObjectIdentifier
 	Value asn1.RawValue
 }
 
-// relativeNameSET is one level of a name; the suffix tells encoding/asn1 that it is a SET.
+// relativeNameSET is one level of a name; encoding/asn1 reads a type with this suffix as a SET.
 type relativeNameSET []attribute
 
-// shortName is the keyword of an attribute type that every reader of RFC 4514 knows (section 3), or
-// empty. Types without one are written as numbers.
+// shortName returns the keyword of an attribute type that every reader of RFC 4514 knows (section
+// 3), or an empty text. Other types are written as numbers.
 func shortName(oid asn1.ObjectIdentifier) string {
 	switch oid.String() {
 	case "2.5.4.3":
@@ -49,8 +49,7 @@ func shortName(oid asn1.ObjectIdentifier) string {
 	return ""
 }
 
-// issuerName writes a DER-encoded name in the form of RFC 4514, all of whose characters XML can
-// hold.
+// issuerName writes a DER-encoded name in the form of RFC 4514, in characters that XML allows.
 func issuerName(der []byte) (string, error) {
 	var names []relativeNameSET
 	rest, err := asn1.Unmarshal(der, &names)
@@ -75,8 +74,8 @@ func issuerName(der []byte) (string, error) {
 	return text.String(), nil
 }
 
-// write gives the value as text if both type and value have a textual form, and as the hexadecimal
-// of its encoding if not (RFC 4514 section 2.4).
+// write returns the value as text if its type and value have a textual form, and otherwise as the
+// hexadecimal form of its encoding (RFC 4514 section 2.4).
 func (a attribute) write(text *strings.Builder) {
 	var value string
 	_, err := asn1.Unmarshal(a.Value.FullBytes, &value)
@@ -106,8 +105,8 @@ func escapeValue(text *strings.Builder, value string) {
 	}
 }
 
-// escapeText escapes text as canonical XML does. It leaves carriage returns alone, since
-// escapeValue lets none through.
+// escapeText escapes text as canonical XML does. There are no carriage returns: escapeValue escapes
+// them.
 func escapeText(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
 }

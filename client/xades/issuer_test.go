@@ -93,7 +93,7 @@ func TestIssuerNameRefusesWhatIsNoName(t *testing.T) {
 	}
 }
 
-// awkward draws text of what makes names, XML and their escaping difficult.
+// awkward draws text with the special characters of names, XML and their escaping.
 func awkward() *rapid.Generator[string] {
 	runes := rapid.OneOf(
 		rapid.SampledFrom([]rune("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ")),
@@ -138,7 +138,7 @@ func TestEscapingAgreesWithTheStandardLibrary(t *testing.T) {
 	})
 }
 
-// valuesOf reads the CN and O values back out of a name in the form of RFC 4514.
+// valuesOf parses the CN and O values of a name in the form of RFC 4514.
 func valuesOf(t require.TestingT, name string) []string {
 	var values []string
 	for _, part := range splitUnescaped(name) {
@@ -166,7 +166,7 @@ func valuesOf(t require.TestingT, name string) []string {
 	return values
 }
 
-// splitUnescaped cuts at every comma and plus sign that no backslash precedes.
+// splitUnescaped splits at every comma and plus sign without a backslash before it.
 func splitUnescaped(name string) []string {
 	var parts []string
 	start := 0

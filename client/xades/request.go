@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package xades makes and signs the AuthTokenRequest with which one logs in to KSeF. The signature
-// is enveloped, XAdES-BES and compatible with BASELINE-B.
+// Package xades makes and signs the AuthTokenRequest of a login to KSeF. The signature is
+// enveloped, XAdES-BES and compatible with BASELINE-B.
 package xades
 
 import (
@@ -10,20 +10,20 @@ import (
 	"regexp"
 )
 
-// The types of context in which KSeF makes tokens, as the request names them.
+// The types of context that can have tokens, as the request names them.
 const (
 	ContextNIP        = "Nip"
 	ContextInternalID = "InternalId"
 )
 
-// How KSeF is to identify whoever signs: by the subject of the certificate, or by the certificate's
-// SHA-256 fingerprint where the subject has no Polish identifier.
+// How KSeF identifies the signer: by the subject of the certificate, or by its SHA-256 fingerprint
+// if the subject has no Polish identifier.
 const (
 	CertificateSubject     = "certificateSubject"
 	CertificateFingerprint = "certificateFingerprint"
 )
 
-// Context is whose data the login is about.
+// Context identifies the taxpayer of the login.
 type Context struct {
 	// Type is ContextNIP or ContextInternalID.
 	Type string
@@ -31,9 +31,9 @@ type Context struct {
 	Value string
 }
 
-// Request is what one asks KSeF when logging in.
+// Request is the content of a login request.
 type Request struct {
-	// Challenge is the answer of POST /auth/challenge, 36 characters.
+	// Challenge is KSeF's challenge of 36 characters.
 	Challenge string
 	Context   Context
 	// SubjectIdentifierType is CertificateSubject or CertificateFingerprint.
@@ -42,8 +42,8 @@ type Request struct {
 	AllowedIPs AllowedIPs
 }
 
-// The patterns of KSeF's schema. What they admit needs no escaping in XML, so the text that body
-// builds is in canonical form.
+// The patterns of KSeF's schema. They allow only texts that need no escaping in XML, so body
+// returns canonical XML.
 var (
 	challengePattern  = regexp.MustCompile(`^\d{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}$`)
 	nipPattern        = regexp.MustCompile(`^[1-9]((\d[1-9])|([1-9]\d))\d{7}$`)
@@ -56,9 +56,8 @@ const (
 	rootEnd     = `</AuthTokenRequest>`
 )
 
-// Document is the unsigned request: compact UTF-8 XML, valid against KSeF's schema of
-// AuthTokenRequest 2.0, to be signed elsewhere. An error says which value the schema does not
-// admit.
+// Document returns the unsigned request, to be signed elsewhere: compact UTF-8 XML, valid against
+// KSeF's schema of AuthTokenRequest 2.0. An error names the value that violates the schema.
 func (r Request) Document() ([]byte, error) {
 	body, err := r.body()
 	if err != nil {
@@ -67,7 +66,7 @@ func (r Request) Document() ([]byte, error) {
 	return []byte(declaration + rootStart + body + rootEnd), nil
 }
 
-// body is what stands in the root element, in canonical form.
+// body returns the content of the root element, in canonical form.
 func (r Request) body() (string, error) {
 	if err := r.validate(); err != nil {
 		return "", err

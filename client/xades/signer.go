@@ -20,8 +20,7 @@ import (
 // minRSABits is the shortest RSA key that KSeF accepts.
 const minRSABits = 2048
 
-// Signer signs login requests with one certificate. It may be used by several goroutines at once if
-// its key may.
+// Signer signs login requests with one certificate. It is safe for concurrent use if its key is.
 type Signer struct {
 	key                crypto.Signer
 	method             string
@@ -30,9 +29,9 @@ type Signer struct {
 	keyInfo            string
 }
 
-// NewSigner prepares a signer. The certificate must hold an RSA key of at least 2048 bits (it signs
-// with PKCS#1 v1.5 and SHA-256) or an ECDSA key on P-256 (with SHA-256), and key must be its
-// private half; anything else is an error.
+// NewSigner returns a signer. The certificate must have an RSA key of at least 2048 bits
+// (signatures are PKCS#1 v1.5 with SHA-256) or an ECDSA key on P-256 (with SHA-256), and key must
+// be its private key.
 func NewSigner(certificate *x509.Certificate, key crypto.Signer) (*Signer, error) {
 	s := &Signer{key: key}
 	switch public := certificate.PublicKey.(type) {
@@ -66,10 +65,9 @@ func belongsTo(key crypto.Signer, certificate *x509.Certificate) bool {
 	return known && public.Equal(certificate.PublicKey)
 }
 
-// Sign returns the request as a signed document, to be sent as it is: it must not be parsed and
-// written again. signingTime is stated to the second, in UTC; KSeF refuses one that lies ahead of
-// its own clock. An error says which value of the request KSeF's schema does not admit, or why the
-// key did not sign.
+// Sign returns the signed document, to be sent without any change. signingTime is written to the
+// second, in UTC; KSeF refuses one ahead of its own clock. An error names the value that violates
+// KSeF's schema, or why the key did not sign.
 func (s *Signer) Sign(request Request, signingTime time.Time) ([]byte, error) {
 	body, err := request.body()
 	if err != nil {
@@ -98,7 +96,7 @@ func (s *Signer) sign(info string) (string, error) {
 	return base64.StdEncoding.EncodeToString(value), nil
 }
 
-// digest is the base64 of a SHA-256, as DigestValue wants it.
+// digest returns the SHA-256 in base64, as in DigestValue.
 func digest(content []byte) string {
 	hash := sha256.Sum256(content)
 	return base64.StdEncoding.EncodeToString(hash[:])

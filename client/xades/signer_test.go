@@ -105,7 +105,7 @@ func TestSignerIsRefusedWhatKSeFWouldNotAccept(t *testing.T) {
 	}
 }
 
-// failingKey stands for a key that is out of reach when it is needed.
+// failingKey is a key that is unavailable when it is needed.
 type failingKey struct{ *ecdsa.PrivateKey }
 
 var errOutOfReach = errors.New("out of reach")

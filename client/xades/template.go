@@ -5,10 +5,9 @@ package xades
 
 import "time"
 
-// Every signed piece is written in its exclusive canonical form, also where it stands in the
-// document: namespaces are declared where exc-c14n would declare them, attributes are in its order,
-// no element is abbreviated. So hashing the text is all that signing takes, and what is hashed is
-// what is sent.
+// Every signed part is written in its exclusive canonical form, also within the document:
+// namespaces are declared where exc-c14n declares them, attributes are in its order, no element is
+// abbreviated. So signing only hashes text, and the hashed text is sent.
 
 const (
 	dsigNS  = "http://www.w3.org/2000/09/xmldsig#"
@@ -23,8 +22,8 @@ const (
 	propertiesType = "http://uri.etsi.org/01903#SignedProperties"
 )
 
-// signedInfo names what is signed: the document without the signature, and the signed properties.
-// The digests are base64.
+// signedInfo references what is signed: the document without the signature, and the signed
+// properties. The digests are base64.
 func signedInfo(id, method, document, properties string) string {
 	return `<ds:SignedInfo xmlns:ds="` + dsigNS + `">` +
 		`<ds:CanonicalizationMethod Algorithm="` + excC14N + `"></ds:CanonicalizationMethod>` +
@@ -41,8 +40,8 @@ func signedInfo(id, method, document, properties string) string {
 		`</ds:SignedInfo>`
 }
 
-// signedProperties states when and with which certificate the document named Reference-id was
-// signed.
+// signedProperties states the time and the certificate of the signature over the document with
+// Reference-id.
 func signedProperties(id string, signingTime time.Time, certificate string) string {
 	return `<xades:SignedProperties xmlns:xades="` + xadesNS + `" Id="SignedProperties-` + id + `">` +
 		`<xades:SignedSignatureProperties>` +
@@ -53,8 +52,8 @@ func signedProperties(id string, signingTime time.Time, certificate string) stri
 		`</xades:SignedProperties>`
 }
 
-// signingCertificate binds the certificate to the signature. It is the older of XAdES's two
-// elements: everything that talks to KSeF with success sends it.
+// signingCertificate binds the certificate to the signature, with the older of XAdES's two
+// elements: all programs known to work with KSeF send it.
 func signingCertificate(digest, issuer, serial string) string {
 	return `<xades:SigningCertificate><xades:Cert><xades:CertDigest>` +
 		`<ds:DigestMethod xmlns:ds="` + dsigNS + `" Algorithm="` + sha256URI + `"></ds:DigestMethod>` +
@@ -68,7 +67,7 @@ func keyInfo(certificate string) string {
 	return `<ds:KeyInfo><ds:X509Data><ds:X509Certificate>` + certificate + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo>`
 }
 
-// signature is the whole element that goes last in the document's root.
+// signature returns the element that is last in the document's root.
 func signature(id, info, value, keyInfo, properties string) string {
 	return `<ds:Signature xmlns:ds="` + dsigNS + `" Id="Signature-` + id + `">` + info +
 		`<ds:SignatureValue>` + value + `</ds:SignatureValue>` + keyInfo +

@@ -16,8 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// available says whether a tool is on PATH. Where tests decide about a change (CI is set) it has to
-// be.
+// available reports whether a tool is on PATH. In CI it must be.
 func available(t *testing.T, tool string) bool {
 	_, err := exec.LookPath(tool)
 	if os.Getenv("CI") != "" {
@@ -107,8 +106,8 @@ func TestDocumentIsValidAgainstTheSchema(t *testing.T) {
 	}
 }
 
-// compilable is the schema without the patterns of IP addresses: the request has no addresses, and
-// \b in those patterns is no part of XML Schema's expressions.
+// compilable returns the schema without the patterns of IP addresses: the request has none, and \b
+// in those patterns is no part of XML Schema's expressions.
 func compilable(t *testing.T, path string) []byte {
 	schema, err := os.ReadFile(path)
 	require.NoError(t, err)

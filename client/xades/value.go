@@ -17,9 +17,9 @@ const coordinateBytes = 32
 // rsaValue is the signature itself.
 func rsaValue(signature []byte) ([]byte, error) { return signature, nil }
 
-// ecdsaValue turns the DER that a crypto.Signer gives into what XML signatures hold: r and s one
-// after the other, each padded with zeros to the length of the curve's order (RFC 4050 section
-// 3.3). About one signature in 128 needs the padding.
+// ecdsaValue converts the DER of a crypto.Signer into the form of XML signatures: r followed by s,
+// each padded with zeros to the length of the curve's order (RFC 4050 section 3.3). About one
+// signature in 128 needs the padding.
 func ecdsaValue(signature []byte) ([]byte, error) {
 	var (
 		r, s  big.Int

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The signed info is cut out as text here: that the text is its canonical form is proven elsewhere,
-// and ten thousand documents are many to parse.
+// The signed info is cut out as text: other tests prove that it is in canonical form, and parsing
+// ten thousand documents takes long.
 func TestTenThousandECDSASignaturesVerify(t *testing.T) {
 	key := ecKey(t)
 	signer := newSigner(t, key)

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// signedDocument is a signed request, parsed by code that is not ours.
+// signedDocument is a signed request, parsed by a third-party library.
 type signedDocument struct {
 	root                        *etree.Element
 	signature, info, properties *etree.Element
@@ -43,8 +43,8 @@ func parse(t require.TestingT, signed []byte) signedDocument {
 	return d
 }
 
-// requireStrictXML holds the document against the parser of the standard library, which refuses
-// characters that XML does not have.
+// requireStrictXML parses the document with the standard library, which refuses characters that XML
+// does not have.
 func requireStrictXML(t require.TestingT, document []byte) {
 	decoder := xml.NewDecoder(bytes.NewReader(document))
 	for {
@@ -56,7 +56,7 @@ func requireStrictXML(t require.TestingT, document []byte) {
 	}
 }
 
-// canonical is what goxmldsig makes of an element where it stands.
+// canonical returns goxmldsig's canonical form of an element in its place.
 func canonical(t require.TestingT, element *etree.Element) []byte {
 	context, err := etreeutils.NSBuildParentContext(element)
 	require.NoError(t, err)
@@ -67,15 +67,15 @@ func canonical(t require.TestingT, element *etree.Element) []byte {
 	return text
 }
 
-// withoutSignature is the root after the transform enveloped-signature.
+// withoutSignature returns the root after the transform enveloped-signature.
 func (d signedDocument) withoutSignature() *etree.Element {
 	root := d.root.Copy()
 	root.RemoveChild(root.SelectElement("Signature"))
 	return root
 }
 
-// requireValid checks a signed document as a verifier does: both digests, the certificate's, and
-// the signature itself.
+// requireValid verifies a signed document: both digests, the certificate's, and the signature
+// itself.
 func requireValid(t require.TestingT, signed []byte, certificate *x509.Certificate) {
 	d := parse(t, signed)
 	digests := d.info.FindElements("./ds:Reference/ds:DigestValue")

@@ -1,8 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package contract holds HTTP traffic against KSeF's OpenAPI document. It is meant for tests, and
-// for them alone.
+// Package contract checks HTTP traffic against KSeF's OpenAPI document. It is for tests alone.
 package contract
 
 import (
@@ -21,17 +20,17 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 )
 
-// fileName is how KSeF names its document, by version.
+// fileName is KSeF's name of its document, by version.
 const fileName = "ksef-openapi-*.json"
 
-// Contract is what KSeF promises of its API. It may be used by several goroutines at once.
+// Contract is KSeF's OpenAPI document. It is safe for concurrent use.
 type Contract struct {
 	router  routers.Router
 	base    string
 	options *openapi3filter.Options
 }
 
-// Load reads the OpenAPI document in a directory, which has to hold exactly one.
+// Load reads the only OpenAPI document in a directory.
 func Load(dir string) (*Contract, error) {
 	found, err := filepath.Glob(filepath.Join(dir, fileName))
 	if err != nil {
@@ -48,7 +47,7 @@ func Load(dir string) (*Contract, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", found[0], err)
 	}
-	// Some of KSeF's examples do not fit its own schemas.
+	// Some of KSeF's examples violate its own schemas.
 	if err := document.Validate(context.Background(), openapi3.DisableExamplesValidation()); err != nil {
 		return nil, fmt.Errorf("checking %s: %w", found[0], err)
 	}
@@ -83,8 +82,8 @@ func compile(document *openapi3.T) (*Contract, error) {
 	return &Contract{router: router, base: base, options: options}, nil
 }
 
-// forgetXML drops the schemas of XML bodies, which say no more than "string": there is no decoder
-// for XML, and none is needed to check the content type.
+// forgetXML removes the schemas of XML bodies, which are "string": the content type can be checked
+// without a decoder for XML.
 func forgetXML(document *openapi3.T) {
 	for _, path := range document.Paths.Map() {
 		for _, operation := range path.Operations() {
@@ -98,8 +97,8 @@ func forgetXML(document *openapi3.T) {
 	}
 }
 
-// relabelUnauthorized lets the problem details of a 401 be labelled application/json too, as KSeF
-// does against its own document (test_error_format.py of stacking-hq/ksef2, daily against TEST).
+// relabelUnauthorized allows application/json for the problem details of a 401, too, as KSeF does
+// against its own document (test_error_format.py of stacking-hq/ksef2, daily against TEST).
 func relabelUnauthorized(document *openapi3.T) {
 	for _, path := range document.Paths.Map() {
 		for _, operation := range path.Operations() {
@@ -114,7 +113,7 @@ func relabelUnauthorized(document *openapi3.T) {
 	}
 }
 
-// requireBearer is what KSeF's only security scheme asks for.
+// requireBearer checks KSeF's only security scheme.
 func requireBearer(_ context.Context, input *openapi3filter.AuthenticationInput) error {
 	token, isBearer := strings.CutPrefix(input.RequestValidationInput.Request.Header.Get("Authorization"), "Bearer ")
 	if !isBearer || token == "" {
@@ -123,7 +122,7 @@ func requireBearer(_ context.Context, input *openapi3filter.AuthenticationInput)
 	return nil
 }
 
-// explain says what is wrong where, without the value: it may be a secret.
+// explain states the error and its place, without the value: it may be a secret.
 func explain(err *openapi3.SchemaError) string {
 	text := "/" + strings.Join(err.JSONPointer(), "/") + ": " + err.Reason
 	if err.Origin != nil {

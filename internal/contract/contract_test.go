@@ -91,8 +91,8 @@ func TestLoadAsksForExactlyOneDocument(t *testing.T) {
 	require.ErrorContains(t, err, "holds 2 files")
 }
 
-// TestKSeFsDocumentIsUnderstood needs the document, which is not ours to pass on: KSEF_CONTRACTS
-// names the directory that it lies in.
+// TestKSeFsDocumentIsUnderstood needs the document, which may not be redistributed: KSEF_CONTRACTS
+// names its directory.
 func TestKSeFsDocumentIsUnderstood(t *testing.T) {
 	dir := os.Getenv("KSEF_CONTRACTS")
 	if os.Getenv("CI") != "" {

@@ -14,10 +14,10 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 )
 
-// Disagreement is a request or response that the contract does not provide for.
+// Disagreement is a request or response that violates the contract.
 type Disagreement struct {
 	Method, Path string
-	// Status is that of the response, or zero if the request is at fault.
+	// Status is that of the response; zero if the request violates the contract.
 	Status int
 	Err    error
 }
@@ -32,10 +32,10 @@ func (d *Disagreement) Error() string {
 
 func (d *Disagreement) Unwrap() error { return d.Err }
 
-// Middleware checks each request for a path of the API before next has it, and each response after
-// next has given it, and reports what does not agree with the contract, as *Disagreement. Neither
-// is changed. A response that next breaks off (by a panic) or takes over (by hijacking) is not
-// checked. report is called from the goroutines of the requests.
+// Middleware checks each request to the API before next receives it, and each response of next, and
+// reports violations as *Disagreement. It changes neither. A response that next aborts (by a panic)
+// or takes over (by hijacking) is not checked. report is called from the goroutines of the
+// requests.
 func (c *Contract) Middleware(next http.Handler, report func(error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, c.base+"/") {
@@ -63,8 +63,7 @@ func (c *Contract) Middleware(next http.Handler, report func(error)) http.Handle
 	})
 }
 
-// input finds the operation of a request, and copies the request for the validation, which consumes
-// it.
+// input finds the operation of a request, and copies the request, since the validation consumes it.
 func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInput, error) {
 	route, parameters, err := c.router.FindRoute(r)
 	if err != nil {
@@ -85,7 +84,7 @@ func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInpu
 }
 
 func (c *Contract) checkResponse(input *openapi3filter.RequestValidationInput, got *recorder) error {
-	// The validator lets redirections pass that are not documented, and bodies where none is.
+	// The validator accepts undocumented redirections, and bodies where none is documented.
 	documented := input.Route.Operation.Responses.Status(got.status)
 	if documented == nil {
 		return errors.New("the status is not documented")
@@ -99,13 +98,13 @@ func (c *Contract) checkResponse(input *openapi3filter.RequestValidationInput, g
 	return openapi3filter.ValidateResponse(input.Request.Context(), response.SetBodyBytes(got.body.Bytes()))
 }
 
-// replay is a request's body after it has been read.
+// replay is a request's body after it was read.
 type replay struct {
 	io.Reader
 	io.Closer
 }
 
-// failing ends a replayed body as it ended the first time.
+// failing ends a replayed body with its original error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) {

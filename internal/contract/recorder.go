@@ -10,7 +10,7 @@ import (
 	"net/http"
 )
 
-// recorder passes a response on and remembers it.
+// recorder forwards a response and records it.
 type recorder struct {
 	http.ResponseWriter
 	status   int
@@ -31,8 +31,8 @@ func (r *recorder) Write(content []byte) (int, error) {
 	return n, err
 }
 
-// begin remembers the first final status and the headers that go with it. Those before 200 announce
-// another, save the one that changes protocols.
+// begin records the first final status and its headers. A status below 200 precedes another, except
+// for the one that switches protocols.
 func (r *recorder) begin(status int) {
 	if r.status != 0 || (status < http.StatusOK && status != http.StatusSwitchingProtocols) {
 		return
@@ -40,7 +40,7 @@ func (r *recorder) begin(status int) {
 	r.status, r.header = status, r.Header().Clone()
 }
 
-// Flush sends what has been written, where the connection can.
+// Flush flushes the connection if it can.
 func (r *recorder) Flush() {
 	r.begin(http.StatusOK)
 	if flusher, can := r.ResponseWriter.(http.Flusher); can {
@@ -48,12 +48,12 @@ func (r *recorder) Flush() {
 	}
 }
 
-// Hijack hands over the connection, where it can be had.
+// Hijack takes over the connection if it can.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	connection, buffer, err := http.NewResponseController(r.ResponseWriter).Hijack()
 	r.hijacked = err == nil
 	return connection, buffer, err
 }
 
-// Unwrap lets http.ResponseController find what else the connection can do.
+// Unwrap gives http.ResponseController access to the connection's other methods.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

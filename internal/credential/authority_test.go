@@ -30,8 +30,8 @@ func TestCertificateOfKSeFsAuthorityIsRead(t *testing.T) {
 	require.NoError(t, issuer.CheckSignature(x509.ECDSAWithSHA256, credential.Certificate.RawTBSCertificate, credential.Certificate.Signature))
 }
 
-// withNullParameters issues a certificate anew, with both of its algorithm identifiers in the form
-// of KSeF's authority.
+// withNullParameters reissues a certificate with both of its algorithm identifiers in the form of
+// KSeF's authority.
 func withNullParameters(t *testing.T, certificate []byte, authority *ecdsa.PrivateKey) []byte {
 	const algorithmIndex = 2
 	algorithm := []byte{0x30, 12, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2, 5, 0}

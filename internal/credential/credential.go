@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package credential reads the certificate and private key with which one logs in to KSeF, and
-// finds out as whom KSeF will see their holder.
+// Package credential reads the certificate and private key that log in to KSeF, and determines as
+// whom KSeF identifies their holder.
 package credential
 
 import (
@@ -16,13 +16,13 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Source is a credential as its holder gives it: either Certificate with PrivateKey, or PKCS12.
+// Source is a credential as given: either Certificate with PrivateKey, or PKCS12.
 type Source struct {
-	// Certificate is PEM. Issuers' certificates may stand with it, in any order.
+	// Certificate is PEM. It may include issuers' certificates, in any order.
 	Certificate string
 	// PrivateKey is PEM: PKCS#8, encrypted PKCS#8 (PBES2), PKCS#1 or SEC 1.
 	PrivateKey string
-	// PrivateKeyPassword belongs to an encrypted PrivateKey.
+	// PrivateKeyPassword decrypts an encrypted PrivateKey.
 	PrivateKeyPassword string
 	// PKCS12 is DER.
 	PKCS12         []byte
@@ -33,17 +33,17 @@ type Source struct {
 // marshals without the key.
 type Credential struct {
 	Certificate *x509.Certificate
-	// Chain holds the other certificates that were given, in their order.
+	// Chain are the other given certificates, in their order.
 	Chain []*x509.Certificate
-	// Key is RSA of at least 2048 bits or ECDSA on P-256, and fits Certificate.
+	// Key is RSA of at least 2048 bits or ECDSA on P-256, and matches Certificate.
 	Key      crypto.Signer
 	Identity Identity
 
 	field string
 }
 
-// Read reads a credential; whether its certificate is valid now, CheckValidity says. What is wrong
-// with it comes as an *client.InputError.
+// Read reads a credential. CheckValidity checks whether the certificate is valid now. Errors are a
+// *client.InputError.
 func Read(source Source) (*Credential, error) {
 	m, err := source.read()
 	if err != nil {
@@ -70,11 +70,11 @@ func Read(source Source) (*Credential, error) {
 	return credential, nil
 }
 
-// ReadCertificates reads certificates that are given without a key.
+// ReadCertificates reads certificates without a key.
 func ReadCertificates(text string) ([]*x509.Certificate, error) { return readCertificates(text) }
 
-// Consists says that the certificates, in whatever order, are the credential's own and its chain. A
-// nil credential has none.
+// Consists reports whether the certificates, in any order, are the credential's own and its chain.
+// A nil credential has none.
 func (c *Credential) Consists(certificates []*x509.Certificate) bool {
 	if c == nil || len(certificates) != len(c.Chain)+1 {
 		return false
@@ -95,8 +95,8 @@ func fits(key crypto.Signer, certificate *x509.Certificate) bool {
 	return known && public.Equal(certificate.PublicKey)
 }
 
-// PEM returns the credential in the form in which it is stored and Read takes it back: the
-// certificate followed by its chain, and the key as PKCS#8, which is not encrypted.
+// PEM returns the credential in the form that is stored and that Read accepts: the certificate
+// followed by its chain, and the key as unencrypted PKCS#8.
 func (c *Credential) PEM() (certificate, key string, err error) {
 	var certificates bytes.Buffer
 	for _, one := range append([]*x509.Certificate{c.Certificate}, c.Chain...) {

@@ -5,7 +5,7 @@ package credential
 
 import "errors"
 
-// The names of the fields in which a credential is given.
+// The fields of a credential.
 const (
 	FieldCertificate        = "certificate"
 	FieldPrivateKey         = "private_key"
@@ -14,7 +14,7 @@ const (
 	FieldPKCS12Password     = "pkcs12_password"
 )
 
-// ErrNotYetValid is a certificate whose time has not come. KSeF has issued some that begin one or
-// two hours late, since their start was local time marked as UTC (KSeF issue 160), so waiting may
-// be the right answer.
+// ErrNotYetValid is returned for a certificate before the start of its validity. KSeF has issued
+// some that start one or two hours late, with local time marked as UTC (KSeF issue 160), so that
+// waiting can help.
 var ErrNotYetValid = errors.New("the certificate is not valid yet")

@@ -15,8 +15,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// FuzzParse gives arbitrary sources. One that is read must survive being stored, and one that is
-// not must be refused with a complete InputError.
+// FuzzParse gives arbitrary sources. An accepted one must survive storage, and any other must be
+// refused with a complete InputError.
 func FuzzParse(f *testing.F) {
 	key := ecKey(f)
 	certificate := certify(f, key)

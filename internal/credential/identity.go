@@ -13,17 +13,16 @@ import (
 	"vault-plugin-secrets-ksef/client/xades"
 )
 
-// Kind is how KSeF looks at the holder of a certificate.
+// Kind is how KSeF classifies the holder of a certificate.
 type Kind string
 
 // The kinds of holder.
 const (
-	// KindSeal is a company, known by the NIP in organizationIdentifier.
+	// KindSeal is a company, identified by the NIP in organizationIdentifier.
 	KindSeal Kind = "seal"
-	// KindPerson is a person, known by the PESEL or NIP in serialNumber.
+	// KindPerson is a person, identified by the PESEL or NIP in serialNumber.
 	KindPerson Kind = "person"
-	// KindFingerprint is whoever has a certificate without any of these, and has been granted
-	// rights under its fingerprint.
+	// KindFingerprint is the holder of a certificate with neither, identified by its fingerprint.
 	KindFingerprint Kind = "fingerprint"
 )
 
@@ -34,7 +33,7 @@ const (
 	IdentifierFingerprint = "Fingerprint"
 )
 
-// Identity is as whom KSeF sees the holder of a certificate.
+// Identity is how KSeF identifies the holder of a certificate.
 type Identity struct {
 	Kind Kind `json:"kind"`
 	// IdentifierType is IdentifierNIP, IdentifierPESEL or IdentifierFingerprint.
@@ -46,11 +45,11 @@ type Identity struct {
 	Name string `json:"name"`
 }
 
-// Subject names the identity in one word, such as "Nip:5265877635": two certificates with the same
-// Subject are the same to KSeF.
+// Subject is the identity in one word, such as "Nip:5265877635". KSeF treats certificates with the
+// same Subject alike.
 func (i Identity) Subject() string { return i.IdentifierType + ":" + i.Identifier }
 
-// SubjectIdentifierType is how a login with the certificate has to tell KSeF to find the identity:
+// SubjectIdentifierType is how a login with the certificate asks KSeF to identify the signer:
 // xades.CertificateSubject or xades.CertificateFingerprint.
 func (i Identity) SubjectIdentifierType() string {
 	if i.Kind == KindFingerprint {
@@ -59,14 +58,14 @@ func (i Identity) SubjectIdentifierType() string {
 	return xades.CertificateSubject
 }
 
-// The forms of identifier in certificates. Real ones have text before and after the number, so the
+// The forms of identifiers in certificates. Real ones have text before and after the number, so the
 // first number after the prefix counts (KSeF's documentation, auth/podpis-xades.md).
 var (
 	sealNIP     = regexp.MustCompile(`VATPL.*?(\d{10})`)
 	personPESEL = regexp.MustCompile(`(?:PNOPL|PESEL).*?(\d{11})`)
 	personNIP   = regexp.MustCompile(`(?:TINPL|NIP).*?(\d{10})`)
-	// A certificate that KSeF issues to somebody whom it knows by a fingerprint carries that
-	// fingerprint. KSeF's documentation names the attribute and not its content.
+	// A certificate that KSeF issues to a subject known by a fingerprint has that fingerprint.
+	// KSeF's documentation names the attribute, but not its content.
 	foreignFingerprint = regexp.MustCompile(`^([0-9A-Fa-f]{64})$`)
 )
 
@@ -78,8 +77,8 @@ const (
 	oidOrganizationIdentifier = "2.5.4.97"
 )
 
-// Identify applies KSeF's rules: the certificate of a company has no names of a person, and a
-// certificate without a Polish number counts by its fingerprint.
+// Identify applies KSeF's rules: a company's certificate has no names of a person, and a
+// certificate without a Polish number is identified by its fingerprint.
 func Identify(certificate *x509.Certificate) Identity {
 	name := certificate.Subject.CommonName
 	isPerson := len(values(certificate, oidGivenName))+len(values(certificate, oidSurname)) > 0

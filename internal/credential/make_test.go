@@ -23,7 +23,7 @@ import (
 
 const password = "Tajne-hasło-1"
 
-// start and end are the life of the certificates that the tests make, noon is in between.
+// start and end are the validity of the tests' certificates, noon is in between.
 var (
 	start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	noon  = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -121,7 +121,7 @@ func encryptedPEM(t testing.TB, key crypto.Signer) string {
 	return encode("ENCRYPTED PRIVATE KEY", encryptedDER(t, key, nil))
 }
 
-// parse reads a credential that is to be used at the time now.
+// parse reads a credential for use at the time now.
 func parse(source Source, now time.Time) (*Credential, error) {
 	credential, err := Read(source)
 	if err != nil {

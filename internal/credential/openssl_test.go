@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// available says whether openssl is on PATH. Where tests decide about a change (CI is set) it has
-// to be.
+// available reports whether openssl is on PATH. In CI it must be.
 func available(t *testing.T) bool {
 	_, err := exec.LookPath("openssl")
 	if os.Getenv("CI") != "" {

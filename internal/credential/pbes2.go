@@ -7,7 +7,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // some programs encrypt keys so; nothing is encrypted here
+	"crypto/des" //nolint:gosec // some programs encrypt keys with it; nothing is encrypted here
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // the default of PBKDF2, and sound in HMAC
 	"crypto/sha256"
@@ -19,9 +19,8 @@ import (
 	"hash"
 )
 
-// maxIterations bounds the work that an encrypted file may ask for, all its key derivations
-// together, to about a second. It exceeds what is recommended today for any hash. A derivation
-// cannot be interrupted.
+// maxIterations bounds the work of all key derivations of an encrypted file together, to about a
+// second. It exceeds today's recommendations for any hash. A derivation cannot be interrupted.
 const maxIterations = 2_000_000
 
 var errWrongPassword = errors.New("wrong password")
@@ -49,8 +48,7 @@ type (
 )
 
 // decryptPKCS8 decrypts an EncryptedPrivateKeyInfo made with PBES2, PBKDF2 and a cipher in CBC
-// mode. It returns errWrongPassword where that is what the result looks like; the format has no
-// check of its own.
+// mode. It returns errWrongPassword for a result that is no key; the format has no checksum.
 func decryptPKCS8(der []byte, password string) ([]byte, error) {
 	var info encryptedPrivateKeyInfo
 	if err := unmarshal(der, &info); err != nil {
@@ -114,7 +112,7 @@ func deriveKey(algorithm pkix.AlgorithmIdentifier, password string, keyLength in
 	return pbkdf2.Key(newHash, password, parameters.Salt, parameters.Iterations, keyLength)
 }
 
-// hashOf is the hash of the pseudo-random function, by default HMAC-SHA-1.
+// hashOf returns the hash of the pseudo-random function, by default HMAC-SHA-1.
 func hashOf(oid asn1.ObjectIdentifier) (func() hash.Hash, error) {
 	switch oid.String() {
 	case "", "1.2.840.113549.2.7":
@@ -129,8 +127,7 @@ func hashOf(oid asn1.ObjectIdentifier) (func() hash.Hash, error) {
 	return nil, fmt.Errorf("its pseudo-random function %v is not supported", oid)
 }
 
-// decryptCBC decrypts, takes off the padding of PKCS#7 and sees whether what is left is a private
-// key.
+// decryptCBC decrypts, removes the padding of PKCS#7, and checks that the result is a private key.
 func decryptCBC(block cipher.Block, iv, data []byte) ([]byte, error) {
 	size := block.BlockSize()
 	if len(iv) != size || len(data) == 0 || len(data)%size != 0 {
@@ -154,7 +151,7 @@ func decryptCBC(block cipher.Block, iv, data []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// unmarshal is asn1.Unmarshal for data that nothing may follow.
+// unmarshal is asn1.Unmarshal without trailing data.
 func unmarshal(der []byte, into any) error {
 	rest, err := asn1.Unmarshal(der, into)
 	if err == nil && len(rest) != 0 {

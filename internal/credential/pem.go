@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// The types of PEM block that are read.
+// The accepted types of PEM blocks.
 const (
 	blockCertificate    = "CERTIFICATE"
 	blockPKCS8          = "PRIVATE KEY"
@@ -30,7 +30,7 @@ const (
 	remedyEncryption     = "encrypt it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.key -out new.key"
 )
 
-// blocks decodes PEM. The decoder passes over damaged blocks in silence, so they are counted.
+// blocks decodes PEM. The decoder skips damaged blocks silently, so they are counted.
 func blocks(field, text, remedy string) ([]*pem.Block, error) {
 	var found []*pem.Block
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
@@ -92,7 +92,8 @@ func readPrivateKey(text, password string) (crypto.Signer, error) {
 	return asSigner(FieldPrivateKey, key)
 }
 
-// keyBlock finds the one private key. openssl ecparam writes the parameters of the curve before it.
+// keyBlock returns the only private key. openssl ecparam writes the parameters of the curve before
+// it.
 func keyBlock(text string) (*pem.Block, error) {
 	found, err := blocks(FieldPrivateKey, text, remedyKeyPEM)
 	if err != nil {
@@ -117,8 +118,7 @@ func keyBlock(text string) (*pem.Block, error) {
 	return key, nil
 }
 
-// maxKey bounds a private key, in bytes: one of RSA-16384 has 9 KiB. To check a longer one takes
-// minutes.
+// maxKey bounds a private key in bytes: RSA-16384 has 9 KiB. Checking a longer one takes minutes.
 const maxKey = 16 << 10
 
 var errLongKey = fmt.Errorf("its private key is longer than %d bytes", maxKey)

@@ -17,11 +17,11 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// errHiddenKey is a file whose only key cannot be counted before its parts are decrypted. No known
-// program writes such files: a key is encrypted by itself.
+// errHiddenKey refuses a file whose only key cannot be counted before its parts are decrypted. No
+// known program writes such files: a key is encrypted separately.
 var errHiddenKey = errors.New("it holds no private key, or holds it inside of other encrypted data")
 
-// errTwoParts is the decoder's word that a file with the right MAC is no trust store.
+// errTwoParts is the decoder's error for a file with a valid MAC that is no trust store.
 const errTwoParts = pkcs12.NotImplementedError("expected exactly 1 items in the authenticated safe, but this file has 2")
 
 type decoded struct {
@@ -29,9 +29,9 @@ type decoded struct {
 	certificates []*x509.Certificate
 }
 
-// open decrypts the file. What was counted is all that is derived: a key inside of encrypted parts
-// would come with iterations of its own, so the keys that were counted come first. The decoder
-// takes one key, and fails at another before it derives anything for it.
+// open decrypts the file, and derives nothing that was not counted. A key inside of encrypted parts
+// could have iterations of its own, so the counted keys come first: the decoder accepts one key,
+// and fails at another before it derives anything for that.
 func (c *container) open(der []byte, password string) (*decoded, error) {
 	switch {
 	case c.keys == 0:
@@ -65,7 +65,7 @@ func decode(der []byte, password string) (*decoded, error) {
 	return &decoded{key, append([]*x509.Certificate{certificate}, others...)}, nil
 }
 
-// encodings are the forms of a password in PKCS#12; there are two of the empty one.
+// encodings are the forms of a password in PKCS#12; the empty one has two.
 func encodings(password string) [][]byte {
 	units := append(utf16.Encode([]rune(password)), 0)
 	encoded := make([]byte, 0, 2*len(units))
@@ -78,7 +78,7 @@ func encodings(password string) [][]byte {
 	return [][]byte{encoded}
 }
 
-// keysFirst writes the file anew with its plain parts before its encrypted ones.
+// keysFirst rewrites the file with its plain parts before its encrypted ones.
 func (c *container) keysFirst(password []byte) ([]byte, error) {
 	parts, err := asn1.Marshal(append(append([]asn1.RawValue{}, c.plain...), c.encrypted...))
 	if err != nil {

@@ -12,9 +12,8 @@ import (
 
 var errTooMuchWork = fmt.Errorf("it asks for more than %d iterations of its key derivation, all together", maxIterations)
 
-// The structures of RFC 7292 section 4, RFC 5652 section 6.1 and RFC 8018 appendix A, with the
-// fields and tags of the decoder's own. Both read with encoding/asn1, so what one sees the other
-// does too.
+// The structures of RFC 7292 section 4, RFC 5652 section 6.1 and RFC 8018 appendix A, with the same
+// fields and tags as in the decoder. Both use encoding/asn1, so both see the same.
 type (
 	pfx struct {
 		Version  int
@@ -77,25 +76,24 @@ const (
 	oidPBMAC1        = "1.2.840.113549.1.5.14"
 )
 
-// container is a PKCS#12 file that has been read as far as that costs nothing.
+// container is a PKCS#12 file, read as far as that needs no derivation.
 type container struct {
 	hasMAC bool
 	mac    macData
-	// plain and encrypted are the parts that lie open and those that a password opens, each as a
-	// contentInfo in DER.
+	// plain and encrypted are the parts without and with encryption, each as a contentInfo in DER.
 	plain, encrypted []asn1.RawValue
 	// keys counts the private keys in plain, encrypted or not.
 	keys int
-	// encryptedFirst says that the file has them in the other order.
+	// encryptedFirst is set if an encrypted part precedes a plain one.
 	encryptedFirst bool
-	// work is the sum of the iterations that opening all of that takes.
+	// work is the sum of the iterations to open all of it.
 	work int
-	// attempts is how many forms of the password there are to try.
+	// attempts is the number of forms of the password.
 	attempts int
 }
 
-// readContainer counts what opening a file with a password would cost. It fails with errTooMuchWork
-// as soon as that exceeds maxIterations.
+// readContainer counts the work to open a file with a password. It fails with errTooMuchWork as
+// soon as that exceeds maxIterations.
 func readContainer(der []byte, password string) (*container, error) {
 	var file pfx
 	if err := unmarshal(der, &file); err != nil {
@@ -196,8 +194,8 @@ func (c *container) countMAC() error {
 	return c.countPBKDF2(parameters.KeyDerivation, 0)
 }
 
-// legacyBlocks is how often the ciphers of PKCS#12 derive: at most two blocks of SHA-1 for the key
-// and one for the initialisation vector.
+// legacyBlocks is the number of derivations for the ciphers of PKCS#12: at most two blocks of SHA-1
+// for the key and one for the initialisation vector.
 const legacyBlocks = 3
 
 func (c *container) countEncryption(algorithm pkix.AlgorithmIdentifier) error {
@@ -219,7 +217,7 @@ func (c *container) countEncryption(algorithm pkix.AlgorithmIdentifier) error {
 	return c.countPBKDF2(parameters.KeyDerivation, keyLength)
 }
 
-// countPBKDF2 takes the length of the key from the parameters where it is 0.
+// countPBKDF2 reads the length of the key from the parameters if it is 0.
 func (c *container) countPBKDF2(algorithm pkix.AlgorithmIdentifier, keyLength int) error {
 	var parameters derivation
 	if err := unmarshal(algorithm.Parameters.FullBytes, &parameters); err != nil {
@@ -236,7 +234,7 @@ func (c *container) countPBKDF2(algorithm pkix.AlgorithmIdentifier, keyLength in
 	return c.count(parameters.Iterations, (min(keyLength, maxIterations)+size-1)/size)
 }
 
-// count adds a derivation of so many blocks, each of which takes the iterations.
+// count adds a derivation of so many blocks with so many iterations each.
 func (c *container) count(iterations, blocks int) error {
 	if iterations < 1 || blocks < 1 {
 		return fmt.Errorf("it asks for %d iterations of its key derivation", iterations)

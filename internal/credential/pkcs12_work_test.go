@@ -21,8 +21,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// recipe says how a PKCS#12 file is made: how many iterations each of its derivations takes, 0 for
-// a part that it does not have.
+// recipe is how to make a PKCS#12 file: the iterations of each derivation, 0 to leave a part out.
 type recipe struct {
 	mac, certificate, key, hidden int
 	saltTag                       byte
@@ -30,7 +29,7 @@ type recipe struct {
 	password                      string
 }
 
-// pkcs12Maker makes files as no proper program would.
+// pkcs12Maker makes files that no proper program writes.
 type pkcs12Maker struct {
 	testing.TB
 	key         *ecdsa.PrivateKey
@@ -54,7 +53,7 @@ func pkcs12OID(parts ...int) asn1.ObjectIdentifier {
 	return append(oid(1, 2, 840, 113549, 1), parts...)
 }
 
-// make is quick where the iterations are many: nothing that they lead to can then be opened.
+// make skips the work of large iteration counts: nothing behind them can be opened then.
 func (m *pkcs12Maker) make(r recipe) []byte {
 	certificate := m.marshal(struct {
 		Type asn1.ObjectIdentifier
@@ -101,7 +100,7 @@ func (m *pkcs12Maker) shrouded(r recipe, iterations int) safeBag {
 	return m.bag(pkcs12OID(12, 10, 1, 2), m.marshal(encryptedPrivateKeyInfo{Algorithm: algorithm, Data: sealed}))
 }
 
-// pbkdf2 writes the parameters of a derivation, the salt with the recipe's tag.
+// pbkdf2 returns the parameters of a derivation, with the recipe's tag for the salt.
 func (m *pkcs12Maker) pbkdf2(r recipe, iterations, keyLength int) pkix.AlgorithmIdentifier {
 	parameters := derivation{
 		Salt: asn1.RawValue{FullBytes: []byte{r.saltTag, 4, 's', 'a', 'l', 't'}}, Iterations: iterations, KeyLength: keyLength,
@@ -152,13 +151,13 @@ func (m *pkcs12Maker) mac(r recipe, content []byte) macData {
 
 const (
 	octetString = 0x04
-	// otherClass is what the decoder takes for an OCTET STRING.
+	// otherClass is a tag that the decoder accepts as an OCTET STRING.
 	otherClass = 0x84
 	// endless iterations would take days.
 	endless = 1 << 40
 )
 
-// Nothing here ends in time where a derivation with endless iterations begins.
+// No case ends in time if a derivation with endless iterations begins.
 func TestPKCS12Work(t *testing.T) {
 	maker := newPKCS12Maker(t)
 	const tooMuch, hidden = "asks for more than 2000000 iterations", "exactly one key bag"
@@ -192,7 +191,7 @@ func TestPKCS12Work(t *testing.T) {
 	}
 }
 
-// To check a key of a million bits would take hours.
+// Checking a key of a million bits would take hours.
 func TestLongKey(t *testing.T) {
 	maker := newPKCS12Maker(t)
 	long := make([]byte, maxKey+1)
@@ -208,7 +207,7 @@ func TestLongKey(t *testing.T) {
 	}
 }
 
-// FuzzPKCS12Work holds that what the decoder opens has been counted, or is refused.
+// FuzzPKCS12Work checks that what the decoder opens has been counted, or is refused.
 func FuzzPKCS12Work(f *testing.F) {
 	f.Add(uint16(1), uint16(2), uint16(3), uint16(0), byte(octetString), byte(0))
 	f.Add(uint16(1), uint16(900), uint16(70), uint16(0), byte(octetString), byte(3))

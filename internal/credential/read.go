@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// material is what a source holds, with the fields to name when it is unfit.
+// material is the content of a source, with the fields to name in errors.
 type material struct {
 	certificates               []*x509.Certificate
 	key                        crypto.Signer

@@ -12,8 +12,7 @@ import (
 
 const redacted = "[redacted]"
 
-// String names the certificate by kind and serial number; it shows neither the key nor whose
-// certificate it is.
+// String shows the certificate's kind and serial number, neither the key nor the holder.
 func (c Credential) String() string {
 	if c.Certificate == nil {
 		return "no credential"
@@ -30,7 +29,8 @@ func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.Str
 // LogValue keeps structured logs from showing the key.
 func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalJSON gives the identity, with a placeholder for the key. PEM gives the credential itself.
+// MarshalJSON returns the identity, with a placeholder for the key. PEM returns the credential
+// itself.
 func (c Credential) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Identity
@@ -38,7 +38,7 @@ func (c Credential) MarshalJSON() ([]byte, error) {
 	}{c.Identity, redacted})
 }
 
-// String shows nothing of a source, which holds keys and passwords.
+// String shows nothing of a source, which has keys and passwords.
 func (s Source) String() string { return redacted }
 
 // GoString keeps %#v from showing keys and passwords.

@@ -22,8 +22,8 @@ const (
 	remedyUse  = "use a KSeF certificate of the type Authentication, or another with the key usage digitalSignature"
 )
 
-// CheckValidity refuses a certificate that has expired or whose time has not come, with an
-// *client.InputError; in the latter case its cause is ErrNotYetValid.
+// CheckValidity refuses a certificate that has expired or is not valid yet with a
+// *client.InputError; the cause is ErrNotYetValid in the latter case.
 func (c *Credential) CheckValidity(now time.Time) error {
 	switch {
 	case now.Before(c.Certificate.NotBefore):
@@ -40,7 +40,7 @@ func (c *Credential) CheckValidity(now time.Time) error {
 	return nil
 }
 
-// checkUse refuses certificates with which KSeF lets nobody log in.
+// checkUse refuses certificates that KSeF accepts for no login.
 func (c *Credential) checkUse() error {
 	if fault := kindFault(c.Certificate); fault != "" {
 		return &client.InputError{Field: c.field, Fault: fault, Remedy: remedyKind}
@@ -62,7 +62,7 @@ func (c *Credential) checkUse() error {
 	}
 }
 
-// kindFault is empty for the two kinds of key that the signer has.
+// kindFault returns an empty text for the signer's two kinds of key.
 func kindFault(certificate *x509.Certificate) string {
 	switch public := certificate.PublicKey.(type) {
 	case *rsa.PublicKey:
