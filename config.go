@@ -129,6 +129,18 @@ func (c *config) credential() (*credential.Credential, error) {
 	return credential.Read(credential.Source{Certificate: c.Certificate, PrivateKey: c.PrivateKey})
 }
 
+// withMade returns the configuration with a certificate that the engine has made.
+func (c *config) withMade(certificate, privateKey string) (*config, error) {
+	next := *c
+	next.Certificate, next.PrivateKey, next.CertificateMade = certificate, privateKey, true
+	cred, err := next.credential()
+	if err != nil {
+		return nil, err
+	}
+	next.SubjectIdentifierType = cred.Identity.SubjectIdentifierType()
+	return &next, nil
+}
+
 // environments maps the names that config takes to KSeF's addresses.
 func environments() map[string]string {
 	return map[string]string{

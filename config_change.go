@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
-// configRequest is what a write or delete of config asks for.
+// configRequest is what a write or delete of config, or a rotation, asks for.
 type configRequest struct {
 	// apply returns the next configuration; nil deletes the current one.
 	apply func(current *config) (*config, error)
@@ -21,11 +21,15 @@ type configRequest struct {
 	// verify has Verify log in.
 	verify     bool
 	mountPoint string
+	// rotated says that a rotation asks for a certificate that the engine has made. It takes its
+	// steps one at a time itself, and needs no consent.
+	rotated bool
 }
 
 // configChange is a planned change of the configuration, by a write, a delete or a rotation. Until
 // Close no other change is made, and no token is issued that the change could strand.
 type configChange struct {
+	configRequest
 	backend *backend
 	// current is nil where there is no configuration that can be read, and next for a delete.
 	current, next *config
@@ -33,12 +37,8 @@ type configChange struct {
 	previous, built *connection
 	// unchanged says that there was nothing to delete.
 	unchanged bool
-	// rotated says that next differs from current in a certificate that the engine has made.
-	rotated bool
 	// abandon says that the rotation in progress is given up.
-	abandon    bool
-	verify     bool
-	mountPoint string
+	abandon bool
 
 	// unproven is why Verify has proven nothing; "" for a proof.
 	unproven string
@@ -59,91 +59,63 @@ func (b *backend) changeConfig(ctx context.Context, request configRequest) (*con
 	return change, change.Commit(ctx)
 }
 
-// planConfig plans what a write or delete of config asks for. It refuses what needs a consent that
-// the request does not give. The caller calls Close.
+// planConfig plans the change that is asked for. It refuses what needs a consent that the request
+// does not give. The caller calls Close.
 func (b *backend) planConfig(ctx context.Context, request configRequest) (*configChange, error) {
-	change := &configChange{backend: b, verify: request.verify, mountPoint: request.mountPoint}
-	if err := change.plan(ctx, request); err != nil {
+	change := &configChange{configRequest: request, backend: b}
+	if err := change.plan(ctx); err != nil {
 		change.Close()
 		return nil, err
 	}
 	return change, nil
 }
 
-func (c *configChange) plan(ctx context.Context, request configRequest) error {
-	resume, err := c.backend.rotation.Pause(ctx)
-	if err != nil {
-		return err
-	}
-	c.onClose(resume)
+func (c *configChange) plan(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
-	// A configuration that cannot be read is replaced as a whole; its sessions are lost.
+	// A write replaces a configuration that cannot be read as a whole; its sessions are lost.
 	var unreadable *unreadableConfigError
 	current, readErr := readConfig(ctx, c.backend.storage)
-	if readErr != nil && !errors.As(readErr, &unreadable) {
+	if readErr != nil && (c.rotated || !errors.As(readErr, &unreadable)) {
 		return readErr
 	}
 	c.current = current
 	switch {
-	case request.apply != nil:
-		if c.next, err = request.apply(current); err != nil {
+	case c.apply != nil:
+		next, err := c.apply(current)
+		if err != nil {
 			return errors.Join(err, readErr)
 		}
+		c.next = next
 	case unreadable != nil:
-		if err := guardUnreadable(unreadable, request.force); err != nil {
+		if err := guardUnreadable(unreadable, c.force); err != nil {
 			return err
 		}
 	case current == nil:
 		c.unchanged = true
 		return nil
 	}
-	if err := c.guard(ctx, request.force); err != nil || c.next == nil {
-		return err
+	if !c.rotated {
+		if err := c.guard(ctx); err != nil {
+			return err
+		}
 	}
-	// A request that only gives a rotation up changes nothing that a login could prove.
-	if c.abandon && c.current != nil && !replaces(c.current, c.next) {
-		c.verify = false
+	if c.next == nil {
+		return nil
 	}
 	return c.connect(ctx)
 }
 
-// planCredential plans the change by which a rotation puts a certificate in force that the engine
-// has made. The caller calls Close.
-func (b *backend) planCredential(ctx context.Context, certificate, privateKey string) (*configChange, error) {
-	change := &configChange{backend: b, rotated: true}
-	if err := change.planCredential(ctx, certificate, privateKey); err != nil {
-		change.Close()
-		return nil, err
-	}
-	return change, nil
-}
-
-func (c *configChange) planCredential(ctx context.Context, certificate, privateKey string) (err error) {
-	if err := c.lock(ctx); err != nil {
-		return err
-	}
-	if c.current, err = readConfig(ctx, c.backend.storage); err != nil {
-		return err
-	}
-	if c.current == nil {
-		return errNotConfigured
-	}
-	next := *c.current
-	next.Certificate, next.PrivateKey = certificate, privateKey
-	cred, err := next.credential()
-	if err != nil {
-		return err
-	}
-	next.SubjectIdentifierType, next.CertificateMade = cred.Identity.SubjectIdentifierType(), true
-	c.next, c.previous = &next, c.backend.connection.get()
-	c.built, err = c.backend.build(&next)
-	return err
-}
-
-// lock keeps other changes out, and connections from being built.
+// lock keeps rotations and other changes out, and connections from being built.
 func (c *configChange) lock(ctx context.Context) error {
+	if !c.rotated {
+		resume, err := c.backend.rotation.Pause(ctx)
+		if err != nil {
+			return err
+		}
+		c.onClose(resume)
+	}
 	if err := c.backend.connection.lock.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for the configuration: %w", err)
 	}
@@ -152,17 +124,19 @@ func (c *configChange) lock(ctx context.Context) error {
 }
 
 // connect builds the connection of next. Logins that prove it and are not kept are ended by the
-// connection that stays in force.
+// connection that stays in force; a rotation stores its own.
 func (c *configChange) connect(ctx context.Context) (err error) {
 	c.previous = c.backend.connection.get()
-	if c.previous != nil {
-		c.previous.sessions.SaveUnstored(ctx)
+	if c.previous == nil || c.rotated {
+		c.built, err = c.backend.build(c.next)
+		return err
 	}
+	c.previous.sessions.SaveUnstored(ctx)
 	if c.built, err = c.backend.build(c.next); err != nil {
 		return err
 	}
 	c.onClose(func() {
-		if c.previous != nil && c.backend.connection.get() == c.previous {
+		if c.backend.connection.get() == c.previous {
 			c.previous.sessions.TakeUnstored(context.WithoutCancel(ctx), c.built.sessions)
 		}
 	})
@@ -193,7 +167,7 @@ func (c *configChange) Verify(ctx context.Context) (err error) {
 		return nil
 	case c.rotated:
 		return c.built.sessions.Prove(ctx, c.next.Context)
-	case !c.verify:
+	case !c.verify, c.givesUpOnly():
 		c.unproven = "The configuration was stored without logging in to KSeF; the first token will show whether it works."
 		return nil
 	}
@@ -201,6 +175,11 @@ func (c *configChange) Verify(ctx context.Context) (err error) {
 		return notStored(err)
 	}
 	return nil
+}
+
+// givesUpOnly says that the change gives a rotation up and nothing else that a login could prove.
+func (c *configChange) givesUpOnly() bool {
+	return c.abandon && c.current != nil && !replaces(c.current, c.next)
 }
 
 // notStored distinguishes what does not work from what could not be found out.

@@ -17,14 +17,14 @@ import (
 )
 
 // guard refuses a change that needs a consent which the request does not give.
-func (c *configChange) guard(ctx context.Context, force consent.Set) error {
-	if err := c.guardCertificate(ctx, force.Has(consent.Certificate)); err != nil {
+func (c *configChange) guard(ctx context.Context) error {
+	if err := c.guardCertificate(ctx, c.force.Has(consent.Certificate)); err != nil {
 		return err
 	}
-	if err := c.guardRotation(ctx, force.Has(consent.Rotation)); err != nil {
+	if err := c.guardRotation(ctx, c.force.Has(consent.Rotation)); err != nil {
 		return err
 	}
-	return c.guardTokens(ctx, force.Has(consent.Tokens))
+	return c.guardTokens(ctx, c.force.Has(consent.Tokens))
 }
 
 // guardUnreadable refuses to delete a configuration that cannot be read without consent: which

@@ -46,7 +46,12 @@ func (r rotationConfig) InForce(ctx context.Context) (rotation.InForce, error) {
 
 // PlanCredential implements rotation.Config.
 func (r rotationConfig) PlanCredential(ctx context.Context, certificate, privateKey string) (rotation.Change, error) {
-	change, err := r.planCredential(ctx, certificate, privateKey)
+	change, err := r.planConfig(ctx, configRequest{rotated: true, apply: func(current *config) (*config, error) {
+		if current == nil {
+			return nil, errNotConfigured
+		}
+		return current.withMade(certificate, privateKey)
+	}})
 	if err != nil {
 		return nil, err
 	}
