@@ -86,10 +86,10 @@ func testResponseTextsUnknownOutcome(t *testing.T) {
 		m.Issue()
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
 		_, err := m.Read("creds/invoices", nil)
-		require.ErrorContains(t, err, "KSeF failed, and did not say whether it has made a token, so nobody has the token")
+		require.ErrorContains(t, err, "KSeF failed, and did not say whether it has made a token, so the token was not returned")
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropReply})
 		_, err = m.Read("creds/invoices", nil)
-		require.ErrorContains(t, err, "the reply to the request for a token was lost, so nobody has the token")
+		require.ErrorContains(t, err, "the reply to the request for a token was lost, so the token was not returned")
 	})
 }
 

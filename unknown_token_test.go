@@ -144,7 +144,7 @@ func testUnknownTokenWithoutRecord(t *testing.T) {
 		}
 		secret := m.Lease(issued)
 		err := m.Revoke(secret)
-		require.ErrorContains(t, err, "nothing tells who made it")
+		require.ErrorContains(t, err, "its record does not name its maker")
 		require.NotContains(t, err.Error(), "did not make it")
 		require.ErrorContains(t, err, "KSeF has lost it: vault delete ksef/tokens/")
 		m.Must(sayUnknown(m, issued))

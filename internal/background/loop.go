@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// shortestPause lies between two runs of a Loop that nobody has woken.
+// shortestPause lies between two runs of a Loop that is not woken.
 const shortestPause = time.Second
 
 // LoopOptions are what a Loop works with.

@@ -51,7 +51,7 @@ func (l *Ledger) awaitActive(ctx context.Context, target Target, referenceNumber
 	lastErr := l.unwatch(target, referenceNumber)
 	pending := client.Token{Status: client.StatusPending}
 	if lastErr != nil {
-		return pending, fmt.Errorf("KSeF did not tell the token's status: %w", lastErr)
+		return pending, fmt.Errorf("KSeF did not return the token's status: %w", lastErr)
 	}
 	return pending, fmt.Errorf("KSeF has not activated the token within %s", timeout)
 }
@@ -290,7 +290,7 @@ func (p *activationPace) sample(w *waiter, age time.Duration) (time.Duration, bo
 	return 0, false
 }
 
-// update takes the mean of the lessons of one look. A single slow token changes little.
+// update takes the mean of the samples of one poll. A single slow token changes little.
 func (p *activationPace) update(samples []time.Duration) {
 	if len(samples) == 0 {
 		return

@@ -11,13 +11,13 @@ import (
 )
 
 // activate plays the wait for a token that becomes Active after the delay, and returns how long it
-// took and how many looks.
-func activate(p *activationPace, delay time.Duration) (age time.Duration, looks int) {
+// took and how many polls.
+func activate(p *activationPace, delay time.Duration) (age time.Duration, polls int) {
 	since := time.Now()
 	w := &waiter{since: since, end: since.Add(time.Minute)}
 	for {
 		w.lastPoll = p.next(w)
-		looks++
+		polls++
 		if age = w.lastPoll.Sub(since); age >= delay {
 			break
 		}
@@ -26,7 +26,7 @@ func activate(p *activationPace, delay time.Duration) (age time.Duration, looks 
 	if sample, ok := p.sample(w, age); ok {
 		p.update([]time.Duration{sample})
 	}
-	return age, looks
+	return age, polls
 }
 
 func TestActivationPace(t *testing.T) {
@@ -36,9 +36,9 @@ func TestActivationPace(t *testing.T) {
 			for range 200 {
 				activate(&p, delay)
 			}
-			age, looks := activate(&p, delay)
+			age, polls := activate(&p, delay)
 			require.LessOrEqual(t, age-delay, 500*time.Millisecond)
-			require.LessOrEqual(t, looks, 2)
+			require.LessOrEqual(t, polls, 2)
 		}
 	})
 	t.Run("follows within a dozen reads", func(t *testing.T) {
@@ -61,11 +61,11 @@ func TestActivationPace(t *testing.T) {
 				age, _ := activate(&p, time.Second)
 				require.LessOrEqual(t, age, 1800*time.Millisecond)
 			}
-			_, looks := activate(&p, 30*time.Second)
-			require.LessOrEqual(t, looks, 20)
+			_, polls := activate(&p, 30*time.Second)
+			require.LessOrEqual(t, polls, 20)
 		}
 	})
-	t.Run("looks before the end of a short wait", func(t *testing.T) {
+	t.Run("polls before the end of a short wait", func(t *testing.T) {
 		p := activationPace{expected: longestExpected}
 		now := time.Now()
 		require.Equal(t, now.Add(1500*time.Millisecond), p.next(&waiter{since: now, end: now.Add(2 * time.Second)}))

@@ -68,7 +68,7 @@ func TestBreaker(t *testing.T) {
 			require.ErrorIs(t, outage.Err, errAway)
 			require.Zero(t, p.probes)
 		},
-		"opens for callers who leave if a probe fails too": func(t *testing.T, p *probed) {
+		"opens for callers that leave if a probe fails too": func(t *testing.T, p *probed) {
 			for range 3 {
 				require.True(t, p.ask(abandoned))
 			}
@@ -82,7 +82,7 @@ func TestBreaker(t *testing.T) {
 			all.Wait()
 			require.Equal(t, 1, p.probes)
 		},
-		"stays closed for callers who leave while probes are answered": func(t *testing.T, p *probed) {
+		"stays closed for callers that leave while probes are answered": func(t *testing.T, p *probed) {
 			p.away = false
 			for range 30 {
 				require.True(t, p.ask(abandoned))

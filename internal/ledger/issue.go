@@ -61,7 +61,7 @@ func (e *LostReplyError) Error() string {
 	if errors.As(e.Err, &failed) {
 		what = "KSeF failed, and did not say whether it has made a token"
 	}
-	return fmt.Sprintf("%s, so nobody has the token; if KSeF made one, it carries the mark %s and will be found and revoked. "+
+	return fmt.Sprintf("%s, so the token was not returned; if KSeF made one, it carries the mark %s and will be found and revoked. "+
 		"Ask again for another: %v", what, e.Nonce, e.Err)
 }
 
@@ -199,8 +199,8 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 	return cause
 }
 
-// recordLive records the token's reference number. The intent stays until the token is handed out.
-// Where the record may not have been written, nobody gets the token and it is revoked.
+// recordLive records the token's reference number. The intent stays until the token is returned.
+// Where the record may not have been written, the token is revoked and not returned.
 func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber string) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
@@ -218,7 +218,7 @@ func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber
 // remaining intent proves that the token was never returned.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
-	gone := context.Cause(ctx)
+	ended := context.Cause(ctx)
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
@@ -229,10 +229,10 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	}
 	var reason error
 	switch {
-	case errors.Is(gone, ErrUnmounting):
-		reason = unmounted(record.ReferenceNumber, gone)
-	case gone != nil:
-		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, gone)
+	case errors.Is(ended, ErrUnmounting):
+		reason = unmounted(record.ReferenceNumber, ended)
+	case ended != nil:
+		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, ended)
 	case issued.Status.Dead():
 		reason = fmt.Errorf("the token %s became %s while it was being issued", record.ReferenceNumber, issued.Status)
 	case !issued.Until.IsZero() && LeaseLeft(issued.Until, time.Now()) < time.Second:
@@ -244,7 +244,7 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 		}
 		reason = fmt.Errorf("KSeF has made the token %s, but that could not be recorded; it will be revoked: %w", record.ReferenceNumber, err)
 	}
-	if err := l.abandon(ctx, record, "nobody received the token"); err != nil {
+	if err := l.abandon(ctx, record, "it was never returned"); err != nil {
 		return errors.Join(reason, err)
 	}
 	if err := l.store.remove(ctx, intent); err != nil {

@@ -69,7 +69,7 @@ func TestOverdue_forgotten(t *testing.T) {
 // process of all mounts goes on.
 func TestPanic_inEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newTestLedger(Options{OnEvent: func(Event) { panic("nobody must die of this") }})
+		l := newTestLedger(Options{OnEvent: func(Event) { panic("a secret") }})
 		defer l.Stop()
 		record := putLive(t, l, time.Now())
 		l.Start()
@@ -110,7 +110,7 @@ func (s *blockedStorage) Get(ctx context.Context, key string) (*logical.StorageE
 	return s.Storage.Get(ctx, key)
 }
 
-// TestMountID_firstCallerGone gives nobody the end of another's request.
+// TestMountID_firstCallerGone keeps the end of one caller from the others.
 func TestMountID_firstCallerGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newTestLedger(Options{Storage: &blockedStorage{Storage: &logical.InmemStorage{}}})

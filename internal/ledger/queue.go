@@ -209,7 +209,7 @@ func (t *task) leave(byLease bool) {
 	t.leases--
 }
 
-// lockWriting waits until the record is not being written. No task.mu may be held.
+// lockWriting waits until the record is not being written. The task must not be locked.
 func (t *task) lockWriting() (unlock func()) {
 	t.writing <- struct{}{}
 	return func() { <-t.writing }

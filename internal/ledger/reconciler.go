@@ -76,7 +76,7 @@ func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	if !r.nextReview.After(now) {
 		r.nextReview = now.Add(reviewEvery)
 		if err := r.reviewPending(ctx); err != nil && ctx.Err() == nil {
-			r.ledger.Logger.Error("the ledger could not be read; it will be tried again", "error", err)
+			r.ledger.Logger.Error("the ledger could not be read and will be read again", "error", err)
 			r.nextReview = now.Add(reviewBackoff.Exact(r.failedReviews))
 			r.failedReviews++
 		} else {
@@ -84,7 +84,7 @@ func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 		}
 	}
 	if err := r.checkDueBuckets(ctx, now); err != nil && ctx.Err() == nil {
-		r.ledger.Logger.Error("overdue tokens could not be looked for; it will be tried again", "error", err)
+		r.ledger.Logger.Error("overdue tokens could not be checked and will be checked again", "error", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -299,7 +299,7 @@ func (r *reconciler) queueFailed(queue *queue, task *task, err error, due time.T
 func (r *reconciler) report(task *task, err error) {
 	record := task.snapshot()
 	attempts, _ := task.failure()
-	r.ledger.Logger.Warn("a token's end is not reached yet; the engine goes on", "state", record.State,
+	r.ledger.Logger.Warn("an attempt at a token failed and will be repeated", "state", record.State,
 		"reference_number", record.ReferenceNumber, "nonce", record.Nonce, "context", record.Target.Context.String(),
 		"attempts", attempts, "error", err)
 	if record.State == Revoking {

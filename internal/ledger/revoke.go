@@ -293,7 +293,7 @@ func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 	case isUnknown(err):
 		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofTask && scopeOf(cause) == ofTask:
-		return &taskError{fmt.Errorf("KSeF neither revokes the token %s nor tells its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
+		return &taskError{fmt.Errorf("KSeF neither revokes the token %s nor returns its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofTask:
 		return cause
 	}

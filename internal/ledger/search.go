@@ -122,7 +122,7 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 		return len(tokens) == 0 || !tokens[len(tokens)-1].Created.Before(oldest)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the tokens of %d requests whose replies were lost: %w", len(wanted), err)
+		return nil, fmt.Errorf("searching for the tokens of %d requests whose replies were lost: %w", len(wanted), err)
 	}
 	return s, nil
 }
@@ -152,7 +152,7 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 	}
 	if len(tokens) == 0 && record.Subject != s.subject {
 		return false, &unsettledError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
-			"the configured signer may not see it, so that it cannot be told whether it exists before the one that made it is configured", record.Nonce, record.Subject)}
+			"the configured signer may not see it, so whether it exists is unknown until the one that made it is configured", record.Nonce, record.Subject)}
 	}
 	for _, token := range tokens {
 		if err := s.ledger.revokeFound(ctx, *record, &token); err != nil {

@@ -253,7 +253,7 @@ func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) 
 	}
 	entry, err := s.Get(ctx, nextCheckPrefix+bucket)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("reading the next visit of %s: %w", bucket, err)
+		return time.Time{}, fmt.Errorf("reading the next check of %s: %w", bucket, err)
 	}
 	if entry == nil {
 		return named, nil
@@ -268,7 +268,7 @@ func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) 
 func (s store) putNextCheck(ctx context.Context, bucket string, next time.Time) error {
 	err := s.Put(ctx, &logical.StorageEntry{Key: nextCheckPrefix + bucket, Value: []byte(next.UTC().Format(time.RFC3339))})
 	if err != nil {
-		return fmt.Errorf("noting the next visit of %s: %w", bucket, err)
+		return fmt.Errorf("storing the next check of %s: %w", bucket, err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// foreign are descriptions of tokens that another mount or a person has made.
+// foreign are descriptions of tokens that this mount has not made.
 func foreign(mountID, nonce string) []string {
 	return []string{
 		"Report",

@@ -107,7 +107,7 @@ func describeUnknown(record *Record, unknown Unknown) error {
 	end := fmt.Sprintf("it counts as dead at %s if KSeF still does not know it then, or at once with", unknown.decidedAt().Format(time.RFC3339))
 	switch {
 	case record.Subject == "":
-		end = "nothing tells who made it, so that it never counts as dead by itself. If you are certain that KSeF has lost it"
+		end = "its record does not name its maker, so it never counts as dead by itself. If you are certain that KSeF has lost it"
 	case unknown.Seen.IsZero():
 		end = "the configured signer did not make it and may not see it. Configure the one that did, or, if you are certain that KSeF has lost it"
 	}
@@ -145,7 +145,7 @@ func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *c
 		return found == nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the token with the mark %s: %w", record.Nonce, err)
+		return nil, fmt.Errorf("searching for the token with the mark %s: %w", record.Nonce, err)
 	}
 	return found, nil
 }

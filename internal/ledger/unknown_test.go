@@ -62,7 +62,7 @@ func TestUnknown(t *testing.T) {
 
 	later := first.next(begun.Add(unknownGap), true)
 	require.Equal(t, first.Since, later.Since)
-	require.Equal(t, begun.Add(unknownGap+time.Second), first.next(begun.Add(unknownGap+time.Second), true).Since, "nobody has asked for too long")
+	require.Equal(t, begun.Add(unknownGap+time.Second), first.next(begun.Add(unknownGap+time.Second), true).Since, "KSeF was not asked for too long")
 
 	stranger := first.next(begun.Add(time.Hour), false)
 	require.Equal(t, first.Since, stranger.Since)

@@ -233,7 +233,7 @@ func (l *Ledger) RevocationsEnd() time.Time {
 
 // unmounted is the error of a token that is not returned because of an unmount.
 func unmounted(referenceNumber string, cause error) error {
-	return fmt.Errorf("the token %s was not returned to anybody and will be revoked: %w", referenceNumber, cause)
+	return fmt.Errorf("the token %s was not returned and will be revoked: %w", referenceNumber, cause)
 }
 
 // ErrPaused refuses a token while the configuration is being changed.
