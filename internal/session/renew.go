@@ -15,25 +15,16 @@ import (
 // refreshMargin is how long before its end an access token is replaced; KSeF's live for 15 minutes.
 const refreshMargin = 90 * time.Second
 
-// Access returns an access token that is valid now, by a refresh or a login where needed. Failures
-// are remembered for a while: waiting callers share them, and a login that KSeF refuses is not
-// repeated with each request.
-func (m *Manager) Access(ctx context.Context, taxpayer client.ContextIdentifier) (client.Secret, error) {
-	session, err := m.usable(ctx, taxpayer)
-	if err != nil {
-		return "", err
-	}
-	return session.Access.Token, nil
-}
-
-// usable returns a session whose access token is valid now.
+// usable returns a session whose access token is valid now, by a refresh or a login where needed.
+// Failures are remembered for a while: waiting callers share them, and a login that KSeF refuses is
+// not repeated with each request.
 func (m *Manager) usable(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	return m.orSuccessor(func(m *Manager) (*Session, error) {
 		return m.freshOr(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	})
 }
 
-// AtHand is like Access, but never logs in: it returns nil where only a login would help.
+// AtHand is like usable, but never logs in: it returns nil where only a login would help.
 func (m *Manager) AtHand(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	session, err := m.freshOr(ctx, taxpayer, func(s *entry) (*Session, error) { return m.refresh(ctx, s, s.get()) })
 	if errors.Is(err, errNotRefreshable) {
