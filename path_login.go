@@ -32,7 +32,7 @@ func (b *backend) pathLogin() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathLoginBegin, "begin", loginBeginSchema()),
 		},
-		HelpSynopsis:    "Get the request that a person signs to log in to KSeF.",
+		HelpSynopsis:    "Begin a login to KSeF that a person signs.",
 		HelpDescription: strings.TrimSpace(helpLoginBegin),
 	}, {
 		Pattern:      "login/complete",
@@ -47,12 +47,12 @@ func (b *backend) pathLogin() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathLoginComplete, "complete", loginCompleteSchema()),
 		},
-		HelpSynopsis:    "Log in to KSeF with a request that a person has signed.",
+		HelpSynopsis:    "Complete a login to KSeF with the signed request.",
 		HelpDescription: strings.TrimSpace(helpLoginComplete),
 	}}
 }
 
-// openLogin gives KSeF to a login that a person signs.
+// openLogin returns the KSeF of the current configuration for external logins.
 func (b *backend) openLogin(ctx context.Context) (*externallogin.Upstream, error) {
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 	}
 	fields.AddWarnings(response, warning, b.notices.FreshWarning())
 	if !ended {
-		response.AddWarning("KSeF has not decided yet; with a qualified certificate it asks the issuer first, which can take minutes. The engine finishes the login by itself; status shows what becomes of it.")
+		response.AddWarning("KSeF has not decided yet; with a qualified certificate it asks the issuer first, which can take minutes. The engine finishes the login by itself; status shows the result.")
 		return response, nil
 	}
 	if err := b.describeLogin(ctx, submitted, response.Data); err != nil {
@@ -137,7 +137,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 	return response, nil
 }
 
-// describeLogin shows until when a login lasts.
+// describeLogin adds the end of the session.
 func (b *backend) describeLogin(ctx context.Context, submitted *externallogin.Submitted, answer map[string]any) error {
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -149,8 +149,8 @@ func (b *backend) describeLogin(ctx context.Context, submitted *externallogin.Su
 	}
 	if session == nil || session.ReferenceNumber != submitted.ReferenceNumber {
 		return &client.InputError{
-			Field: "signed_request", Fault: "has led to the login " + submitted.ReferenceNumber + ", which another has replaced or ended meanwhile",
-			Remedy: "look at status for who is logged in",
+			Field: "signed_request", Fault: "has led to the login " + submitted.ReferenceNumber + ", which another login has replaced or ended",
+			Remedy: "read status for the current login",
 		}
 	}
 	answer["status"] = "active"
@@ -158,7 +158,7 @@ func (b *backend) describeLogin(ctx context.Context, submitted *externallogin.Su
 	return nil
 }
 
-// warnOfSigner tells of tokens that another has made in the context.
+// warnOfSigner warns of tokens in the context that another subject has made.
 func (b *backend) warnOfSigner(ctx context.Context, submitted *externallogin.Submitted) (string, error) {
 	connected, err := b.connect(ctx)
 	if err != nil {
@@ -175,7 +175,7 @@ func (b *backend) warnOfSigner(ctx context.Context, submitted *externallogin.Sub
 	return otherSigner(leftBehind(open)), nil
 }
 
-// loginStatus is what status shows of logins that a person signs.
+// loginStatus returns the external logins for status.
 func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
 	states, err := b.logins.States(ctx)
 	if err != nil {
@@ -201,17 +201,17 @@ func (b *backend) loginStatus(ctx context.Context) ([]map[string]any, error) {
 	return shown, nil
 }
 
-// pendingLogin tells of a login that KSeF has not decided yet; "" for none.
+// pendingLogin states which login KSeF has not decided yet, or returns an empty text.
 func (b *backend) pendingLogin(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
 	pending, err := b.pendingReference(ctx, taxpayer)
 	if pending == "" {
 		return "", err
 	}
-	return "Nobody is logged in to KSeF yet: it has still to decide the login " + pending + ", which the engine finishes by itself. Nothing need be signed again.", err
+	return "There is no login to KSeF yet: it has still to decide the login " + pending + ", which the engine finishes by itself. Nothing need be signed again.", err
 }
 
-// undecidedLogin is the error of what needs a login that KSeF has not decided yet; nil for none,
-// and where that cannot be told.
+// undecidedLogin returns an error if KSeF has not decided the taxpayer's login yet, and nil if that is
+// unknown.
 func (b *backend) undecidedLogin(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	pending, err := b.pendingReference(ctx, taxpayer)
 	if err != nil || pending == "" {
@@ -237,10 +237,10 @@ func loginBeginSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"auth_token_request":      {Type: framework.TypeString, Description: "The XML that is to be signed, as it is."},
+			"auth_token_request":      {Type: framework.TypeString, Description: "The XML to be signed without any change."},
 			"challenge":               {Type: framework.TypeString, Description: "KSeF's challenge in it."},
-			"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF is to identify the signer."},
-			"valid_until":             {Type: framework.TypeTime, Description: "When it must have been brought to login/complete."},
+			"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
+			"valid_until":             {Type: framework.TypeTime, Description: "When login/complete must have received it at the latest."},
 			"client_ip":               {Type: framework.TypeString, Description: "The address from which KSeF sees Vault."},
 		}),
 	}}}
@@ -250,7 +250,7 @@ func loginCompleteSchema() map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{
 		Description: "OK",
 		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"status":                 {Type: framework.TypeString, Description: "active, or pending where the engine goes on by itself."},
+			"status":                 {Type: framework.TypeString, Description: "active, or pending while the engine finishes the login by itself."},
 			"reference_number":       {Type: framework.TypeString, Description: "KSeF's number of the login."},
 			"session_until":          {Type: framework.TypeTime, Description: "When the login ends; only a person can repeat it."},
 			"signer_identifier_type": {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
@@ -261,28 +261,26 @@ func loginCompleteSchema() map[int][]framework.Response {
 }
 
 const helpLoginBegin = `
-A login to KSeF is an XML document with a qualified signature. Where there is no
-key file for Vault, have a person sign it once, with a card or a cloud signature, in
-any program:
+Begin a login that a person signs outside of Vault, with a card or a cloud
+signature. No key file is needed. Any program for XAdES signatures can be used:
 
   vault write -field=auth_token_request ksef/login/begin nip=5265877635 > request.xml
   # sign request.xml as XAdES, enveloped or enveloping; save signed.xml
   vault write ksef/login/complete signed_request=@signed.xml
 
-The document is good for ten minutes and must be signed as it is. config says to
-which KSeF it goes and needs no certificate. Several contexts, which
-allowed_contexts of config must name, can be logged in side by side.
+The request is valid for ten minutes and must be signed without any change. config
+needs no certificate for this. Several contexts can be logged in at once; name them
+in allowed_contexts of config.
 `
 
 const helpLoginComplete = `
-Write the signed request: it is checked, KSeF logs its signer in, and the session
-is kept, which lasts for seven days. With a qualified certificate KSeF asks the
-issuer first: where that takes longer than a request may last, the answer is
-status=pending, and the engine finishes the login by itself.
+Complete a login with the signed request. The session lasts for seven days. With a
+qualified certificate KSeF asks the issuer first. If that takes longer than a
+request may last, the response has status=pending, and the engine finishes the
+login by itself.
 
-KSeF gives out a session once. Where its answer is lost, the login is over, and
-the error says to begin again with login/begin.
+KSeF returns a session once. If its response is lost, begin again with login/begin.
 
-Then write to config/rotate-root: it replaces the person by a KSeF certificate
-whose key is made in Vault.
+Then write to config/rotate-root: a KSeF certificate with a key made in Vault
+replaces the person's signature.
 `
