@@ -25,13 +25,13 @@ func signWhole(t *testing.T, p *enginetest.Signer, document string, layout xades
 }
 
 // withBoundLogin has a person log in for a list of addresses.
-func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer)) {
+func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *enginetest.Mount, signer *enginetest.Signer)) {
 	t.Helper()
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_ips": allowed}))
-		clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
-		m.Must(m.CompleteLogin(signWhole(t, clerk, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
-		test(t, m, clerk)
+		signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+		m.Must(m.CompleteLogin(signWhole(t, signer, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		test(t, m, signer)
 	})
 }
 
@@ -43,10 +43,10 @@ func TestAllowedIPsExternal(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 					m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.1"}))
-					clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+					signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 					document := m.BeginLogin(nil)["auth_token_request"].(string)
 					require.Contains(t, document, "<AllowedIps><Ip4Address>192.0.2.1</Ip4Address><Ip4Mask>127.0.0.0/8</Ip4Mask></AllowedIps>")
-					answer := m.Must(m.CompleteLogin(signWhole(t, clerk, document, layout)))
+					answer := m.Must(m.CompleteLogin(signWhole(t, signer, document, layout)))
 					require.Equal(t, "active", answer.Data["status"])
 					m.Issue()
 				})
@@ -55,19 +55,19 @@ func TestAllowedIPsExternal(t *testing.T) {
 	})
 	t.Run("are_those_of_the_document", func(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-			clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+			signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 			unbound := m.BeginLogin(nil)["auth_token_request"].(string)
 			bound := strings.Replace(unbound, "</AuthTokenRequest>", "<AuthorizationPolicy><AllowedIps><Ip4Address>127.0.0.1</Ip4Address></AllowedIps></AuthorizationPolicy></AuthTokenRequest>", 1)
 			const altered = "was altered: its AuthorizationPolicy has other addresses than it was begun with"
-			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, bound, xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, signer, bound, xadestest.DSS()))), altered)
 			m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"}))
-			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, signer, unbound, xadestest.DSS()))), "was begun for other addresses than allowed_ips of config has now")
 			bound = m.BeginLogin(nil)["auth_token_request"].(string)
-			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, signer, strings.Replace(bound, "127.0.0.1", "127.0.0.2", 1), xadestest.DSS()))), altered)
 			from, to := strings.Index(bound, "<AuthorizationPolicy>"), strings.Index(bound, "</AuthTokenRequest>")
-			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, clerk, bound[:from]+bound[to:], xadestest.DSS()))), altered)
+			require.Contains(t, m.Refused(m.CompleteLogin(signWhole(t, signer, bound[:from]+bound[to:], xadestest.DSS()))), altered)
 			require.Zero(t, m.Requests(enginetest.SubmitEndpoint))
-			m.Must(m.CompleteLogin(signWhole(t, clerk, bound, xadestest.DSS())))
+			m.Must(m.CompleteLogin(signWhole(t, signer, bound, xadestest.DSS())))
 		})
 	})
 	t.Run("must_hold_the_address_of_Vault", func(t *testing.T) {
@@ -84,13 +84,13 @@ func TestAllowedIPsExternal(t *testing.T) {
 		})
 	})
 	t.Run("stay_when_config_changes", func(t *testing.T) {
-		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
+		withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, signer *enginetest.Signer) {
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 20})).Warnings)
 			warnings := m.Must(m.Write("config", map[string]any{"allowed_ips": "127.0.0.1"})).Warnings
 			require.Equal(t, []string{"The external login stays bound to the addresses that it was signed for (127.0.0.0/8) until it ends: " +
 				"have login/begin signed again for those of allowed_ips (127.0.0.1)."}, warnings)
 			m.Issue()
-			m.Must(m.CompleteLogin(signWhole(t, clerk, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+			m.Must(m.CompleteLogin(signWhole(t, signer, m.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 			require.Empty(t, m.Must(m.Write("config", map[string]any{"request_timeout": 30})).Warnings)
 		})
 	})
@@ -140,7 +140,7 @@ func TestAllowedIPsExternal(t *testing.T) {
 
 // What the error tells to do must be possible where KSeF binds refreshes too.
 func TestAllowedIPsExternalAuto(t *testing.T) {
-	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, clerk *enginetest.Signer) {
+	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, signer *enginetest.Signer) {
 		m.Stop()
 		leaveFrom(m.Env, OtherAddress)
 		m.Env.SetTransport(boundRefresh{m.Env.Transport})
@@ -151,7 +151,7 @@ func TestAllowedIPsExternalAuto(t *testing.T) {
 		require.Contains(t, text, "allowed_ips: leaves out 192.0.2.9")
 		warnings := other.Must(other.Write("config", map[string]any{"allowed_ips": "127.0.0.0/8,192.0.2.9"})).Warnings
 		require.Contains(t, warnings[0], "The configuration was stored unproven: the login that a person has signed is bound to 127.0.0.0/8")
-		other.Must(other.CompleteLogin(signWhole(t, clerk, other.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
+		other.Must(other.CompleteLogin(signWhole(t, signer, other.BeginLogin(nil)["auth_token_request"].(string), xadestest.DSS())))
 		other.Issue()
 	})
 }

@@ -73,9 +73,9 @@ func requireDefault(t *testing.T, about string, field *framework.FieldSchema) {
 	if field.Required || strings.Contains(described, "Read only:") || strings.Contains(described, "Required for ") {
 		return
 	}
-	_, told, found := strings.Cut(described, "Default: ")
+	_, stated, found := strings.Cut(described, "Default: ")
 	require.True(t, found, "%s has no default: %s", about, described)
 	if field.Default != nil {
-		require.Equal(t, strings.TrimSuffix(fmt.Sprint(field.Default), "0m0s")+".", told, about)
+		require.Equal(t, strings.TrimSuffix(fmt.Sprint(field.Default), "0m0s")+".", stated, about)
 	}
 }

@@ -32,8 +32,8 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 func TestIssueDuringContextChange(t *testing.T) {
 	const otherNIP = "1111111111"
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		person, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})
-		m.Must(m.Write("config", map[string]any{"certificate": person, "private_key": key}))
+		cert, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})
+		m.Must(m.Write("config", map[string]any{"certificate": cert, "private_key": key}))
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		changed := false
 		system := meddlingSystem{

@@ -85,10 +85,10 @@ func TestLoginGuard(t *testing.T) {
 	t.Run("lets a person log in again", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			allowUnit(m)
-			clerk := m.Signer(stranger)
-			m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			signer := m.Signer(stranger)
+			m.Must(m.CompleteLogin(signer.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 			m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "of the clerk", "internal_id": enginetest.UnitID}))
-			m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
+			m.Must(m.CompleteLogin(signer.Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 		})
 	})
 	t.Run("warns of tokens in another context than config's", func(t *testing.T) {

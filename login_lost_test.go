@@ -17,15 +17,15 @@ import (
 func TestExternalLoginLost(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-			clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
-			signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
+			signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+			signed := signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())
 			m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
 			began := time.Now()
 			message := m.Refused(m.CompleteLogin(signed))
 			require.Contains(t, message, "begin again with login/begin")
 			require.Less(t, time.Since(began), 3*time.Second)
 			require.Equal(t, 1, m.Requests("POST /auth/token/redeem"))
-			m.LogIn(clerk)
+			m.LogIn(signer)
 			m.Issue()
 		})
 	})
@@ -33,8 +33,8 @@ func TestExternalLoginLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			options := simulator.Options{ClockOffset: offset, SigningTimeTolerance: 2 * time.Hour, LoginDelay: 10 * time.Second}
 			enginetest.WithoutCredential(t, options, func(t *testing.T, m *enginetest.Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Now().AddDate(0, 0, -1)})
-				answer := m.LogIn(clerk).Data
+				signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Now().AddDate(0, 0, -1)})
+				answer := m.LogIn(signer).Data
 				require.Equal(t, "active", answer["status"])
 				until, err := time.Parse(time.RFC3339, answer["session_until"].(string))
 				require.NoError(t, err)

@@ -45,7 +45,7 @@ func testExternalLoginOneSignatureMakesTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+				signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 				begun := m.BeginLogin(nil)
 				require.Equal(t, enginetest.NIP, begun["nip"])
 				require.NotEmpty(t, begun["client_ip"])
@@ -54,7 +54,7 @@ func testExternalLoginOneSignatureMakesTokens(t *testing.T) {
 				require.NoError(t, err)
 				require.WithinDuration(t, time.Now().Add(10*time.Minute), until, 2*time.Second)
 
-				answer := m.Must(m.CompleteLogin(clerk.Sign(t, begun, layout))).Data
+				answer := m.Must(m.CompleteLogin(signer.Sign(t, begun, layout))).Data
 				require.Equal(t, "active", answer["status"])
 				require.Equal(t, "Pesel", answer["signer_identifier_type"])
 				require.Equal(t, enginetest.PESEL, answer["signer_identifier"])
@@ -70,19 +70,19 @@ func testExternalLoginOneSignatureMakesTokens(t *testing.T) {
 
 func testExternalLoginAcceptsBase64(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
-		signed := base64.StdEncoding.EncodeToString([]byte(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
+		signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+		signed := base64.StdEncoding.EncodeToString([]byte(signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 		m.Must(m.CompleteLogin(signed[:100] + "\n" + signed[100:] + "\n"))
 	})
 }
 
 func testExternalLoginSeveralContexts(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))
 		first, second := m.BeginLogin(nil), m.BeginLogin(map[string]any{"internal_id": enginetest.UnitID})
-		m.Must(m.CompleteLogin(clerk.Sign(t, second, xadestest.DSS())))
-		m.Must(m.CompleteLogin(clerk.Sign(t, first, xadestest.DSS())))
+		m.Must(m.CompleteLogin(signer.Sign(t, second, xadestest.DSS())))
+		m.Must(m.CompleteLogin(signer.Sign(t, first, xadestest.DSS())))
 		m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "default context"}))
 		m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "another one", "internal_id": enginetest.UnitID}))
 		require.Equal(t, 2, m.OpenSessions())
@@ -174,8 +174,8 @@ func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-				document := test.make(t, m, clerk, m.BeginLogin(nil))
+				signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+				document := test.make(t, m, signer, m.BeginLogin(nil))
 				text := m.Refused(m.CompleteLogin(document))
 				require.Contains(t, text, "signed_request: ")
 				require.Contains(t, text, test.text)
@@ -187,8 +187,8 @@ func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 
 func testExternalLoginAcceptsADocumentOnce(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-		signed := clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		signed := signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())
 		pending := m.Must(m.CompleteLogin(signed))
 		require.Equal(t, "pending", pending.Data["status"])
 		require.Contains(t, m.Refused(m.CompleteLogin(signed)), "was already submitted, as the login "+pending.Data["reference_number"].(string))
@@ -200,9 +200,9 @@ func testExternalLoginAcceptsADocumentOnce(t *testing.T) {
 
 func testExternalLoginPassesOnWhatKsefRefuses(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 		begun := m.BeginLogin(nil)
-		signed := clerk.Sign(t, begun, xadestest.DSS())
+		signed := signer.Sign(t, begun, xadestest.DSS())
 		text := m.Refused(m.CompleteLogin(strings.Replace(signed, "text/xml", "text/plain", 1)))
 		require.Contains(t, text, "9105")
 		require.Contains(t, text, "did not verify")
@@ -212,8 +212,8 @@ func testExternalLoginPassesOnWhatKsefRefuses(t *testing.T) {
 
 func testExternalLoginShowsTheStatusOfARefusal(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{RequireGrants: true}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-		text := m.Refused(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		text := m.Refused(m.CompleteLogin(signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 		require.Contains(t, text, "415")
 		status := m.StatusDetails()
 		logins := status["logins"].([]map[string]any)
@@ -228,9 +228,9 @@ func testExternalLoginSlowLoginEndsInBackground(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same process": false, "in the next process": true} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.WithoutCredential(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
-				clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+				signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
 				asked := time.Now()
-				answer := m.Must(m.CompleteLogin(clerk.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
+				answer := m.Must(m.CompleteLogin(signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())))
 				require.Equal(t, "pending", answer.Data["status"])
 				require.Less(t, time.Since(asked), 90*time.Second)
 				require.Equal(t, "pending", m.StatusDetails()["logins"].([]map[string]any)[0]["status"])
@@ -254,8 +254,8 @@ func testExternalLoginSlowLoginEndsInBackground(t *testing.T) {
 
 func testExternalLoginWarnsBeforeTheSessionEnds(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-		m.LogIn(clerk)
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		m.LogIn(signer)
 		require.Empty(t, m.Must(m.Read("config", nil)).Warnings)
 		m.Elapse(4*24*time.Hour + 2*time.Hour)
 		require.Contains(t, strings.Join(m.Must(m.Read("config", nil)).Warnings, " "), "ends in 70 hours")
@@ -263,7 +263,7 @@ func testExternalLoginWarnsBeforeTheSessionEnds(t *testing.T) {
 		require.Equal(t, 1, m.CountEvents("ksef/login-expiring"))
 		m.Elapse(24 * time.Hour)
 		require.Equal(t, 2, m.CountEvents("ksef/login-expiring"))
-		m.LogIn(clerk)
+		m.LogIn(signer)
 		require.Empty(t, m.Must(m.Read("config", nil)).Warnings)
 		require.Equal(t, 1, m.OpenSessions(), "the login before has been ended")
 	})
@@ -323,13 +323,13 @@ func testExternalLoginEndedSessionIsNotShown(t *testing.T) {
 
 func testExternalLoginResumesWaitingRevocations(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-		m.LogIn(clerk)
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		m.LogIn(signer)
 		issued := m.Issue()
 		m.Elapse(8 * enginetest.Day)
 		require.ErrorContains(t, m.Revoke(m.Lease(issued)), "has not yet confirmed")
 		m.Elapse(time.Hour)
-		m.LogIn(clerk)
+		m.LogIn(signer)
 		m.Elapse(5 * time.Second)
 		require.NotEqual(t, "Active", m.StatusInKSeF(issued.Data["reference_number"]))
 	})

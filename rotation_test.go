@@ -101,8 +101,8 @@ func TestRotationKeepsAFingerprint(t *testing.T) {
 
 func TestRotationReplacesAnExternalLogin(t *testing.T) {
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		clerk := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
-		m.LogIn(clerk)
+		signer := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		m.LogIn(signer)
 		before := m.Issue()
 		require.Equal(t, "done", m.Rotate(nil)["status"])
 		read := m.Must(m.Read("config", nil)).Data

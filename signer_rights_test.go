@@ -62,8 +62,8 @@ func names(permissions string) map[string]any {
 // createSoleTrader makes the person with PESEL the owner of NIP.
 func createSoleTrader(env *enginetest.Env) {
 	env.T.Helper()
-	person := map[string]any{"nip": enginetest.NIP, "pesel": enginetest.PESEL, "isBailiff": false, "description": "Jednoosobowa"}
-	require.Equal(env.T, http.StatusOK, post(env, "/testdata/person", "", person))
+	cert := map[string]any{"nip": enginetest.NIP, "pesel": enginetest.PESEL, "isBailiff": false, "description": "Jednoosobowa"}
+	require.Equal(env.T, http.StatusOK, post(env, "/testdata/person", "", cert))
 }
 
 // moreGrants has KSeF tell that there are more grants than its answer has.

@@ -49,15 +49,15 @@ func inLists(request *http.Request) bool {
 func inEveryAnswer(*http.Request) bool { return true }
 
 // withEnds is WithMount at a KSeF that tells ends.
-func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *enginetest.Mount, tell *ending)) {
+func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *enginetest.Mount, ends *ending)) {
 	t.Helper()
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		tell := &ending{RoundTripper: env.Transport, asked: asked}
-		env.SetTransport(tell)
+		ends := &ending{RoundTripper: env.Transport, asked: asked}
+		env.SetTransport(ends)
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()
-		test(t, m, tell)
+		test(t, m, ends)
 	})
 }
 
@@ -70,8 +70,8 @@ func (e *ending) after(d time.Duration) time.Time {
 func TestTokenValidity(t *testing.T) {
 	for name, asked := range map[string]func(*http.Request) bool{"told when it is made": whenMade, "told when it is active": whenAsked, "told always": inEveryAnswer} {
 		t.Run("caps a lease/"+name, func(t *testing.T) {
-			withEnds(t, asked, func(t *testing.T, m *enginetest.Mount, tell *ending) {
-				end := tell.after(30 * time.Minute)
+			withEnds(t, asked, func(t *testing.T, m *enginetest.Mount, ends *ending) {
+				end := ends.after(30 * time.Minute)
 				issued := m.Issue()
 				require.Len(t, issued.Warnings, 1)
 				require.Contains(t, issued.Warnings[0], "KSeF ends the token at "+end.UTC().Format(time.RFC3339))
@@ -80,7 +80,7 @@ func TestTokenValidity(t *testing.T) {
 				require.Empty(t, own)
 				require.WithinRange(t, expires, end.Add(-5*time.Second), end)
 
-				tell.field = ""
+				ends.field = ""
 				m.Stop()
 				m.Start()
 				read := m.Must(m.Read("tokens/"+issued.Data["reference_number"].(string), nil)).Data
@@ -102,9 +102,9 @@ func TestTokenValidity(t *testing.T) {
 		})
 	}
 	t.Run("caps the leases of tokens that are looked at together", func(t *testing.T) {
-		withEnds(t, inLists, func(t *testing.T, m *enginetest.Mount, tell *ending) {
+		withEnds(t, inLists, func(t *testing.T, m *enginetest.Mount, ends *ending) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			end := tell.after(30 * time.Minute)
+			end := ends.after(30 * time.Minute)
 			all := make(chan *logical.Response)
 			for range 3 {
 				go func() { all <- m.Must(m.Read("creds/invoices", nil)) }()
@@ -116,8 +116,8 @@ func TestTokenValidity(t *testing.T) {
 		})
 	})
 	t.Run("of tokens_accepted_until holds where it is earlier", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
-			tell.after(30 * time.Minute)
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, ends *ending) {
+			ends.after(30 * time.Minute)
 			acceptTokensUntil(m, time.Now().Add(10*time.Minute).Format(time.RFC3339))
 			issued := m.Issue()
 			require.Len(t, issued.Warnings, 1)
@@ -126,8 +126,8 @@ func TestTokenValidity(t *testing.T) {
 		})
 	})
 	t.Run("is shown where KSeF tells it", func(t *testing.T) {
-		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
-			end := tell.after(48 * time.Hour).UTC().Format(time.RFC3339)
+		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, ends *ending) {
+			end := ends.after(48 * time.Hour).UTC().Format(time.RFC3339)
 			issued := m.Issue()
 			require.Empty(t, issued.Warnings)
 			require.Equal(t, time.Hour, issued.Secret.TTL)
@@ -138,8 +138,8 @@ func TestTokenValidity(t *testing.T) {
 	})
 	for _, garbage := range []string{`"validTo":null`, `"validTo":"soon"`, `"expirationDate":17`, `"validTo":"1999-01-01T00:00:00Z"`} {
 		t.Run("is ignored/"+garbage, func(t *testing.T) {
-			withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, tell *ending) {
-				tell.field = garbage
+			withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, ends *ending) {
+				ends.field = garbage
 				issued := m.Issue()
 				require.Empty(t, issued.Warnings)
 				require.Equal(t, time.Hour, issued.Secret.TTL)
@@ -148,8 +148,8 @@ func TestTokenValidity(t *testing.T) {
 		})
 	}
 	t.Run("that is over before the answer hands out nothing", func(t *testing.T) {
-		withEnds(t, whenMade, func(t *testing.T, m *enginetest.Mount, tell *ending) {
-			tell.after(3 * time.Second)
+		withEnds(t, whenMade, func(t *testing.T, m *enginetest.Mount, ends *ending) {
+			ends.after(3 * time.Second)
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			_, err := m.Read("creds/invoices", nil)
 			require.ErrorContains(t, err, "came too late to be of use")

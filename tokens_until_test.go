@@ -253,7 +253,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 	withMountAt(t, "2026-12-03T12:00:00Z", options, func(t *testing.T, m *enginetest.Mount) {
 		role := map[string]any{"permissions": "InvoiceRead", "ttl": "744h", "max_ttl": "744h"}
 		m.Must(m.Write("roles/invoices", role))
-		held, deleted, ending := m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil))
+		leased, deleted, ending := m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil))
 		acceptTokensUntil(m, until)
 		at(t, moment)
 		over := !time.Now().Before(ksef.LawfulUntil())
@@ -291,7 +291,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 			require.NoError(t, m.Revoke(m.Lease(issued)))
 		}
 
-		lease := m.Lease(held)
+		lease := m.Lease(leased)
 		lease.IssueTime = time.Now().Add(-time.Minute)
 		renewed, err := m.Renew(lease, time.Hour)
 		if until != "" && over {
@@ -300,20 +300,20 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 			end, _ := endInVault(m, m.Must(renewed, err).Secret, time.Hour)
 			require.False(t, until != "" && end.After(ksef.LawfulUntil()))
 		}
-		requireQuietEnd(m, held, deleted, ending)
+		requireQuietEnd(m, leased, deleted, ending)
 	})
 }
 
 // requireQuietEnd ends leases in three ways: by Vault, after a delete by hand, and by the engine
 // itself where Vault never asks. KSeF may have ended the tokens before.
-func requireQuietEnd(m *enginetest.Mount, held, deleted, forgotten *logical.Response) {
+func requireQuietEnd(m *enginetest.Mount, leased, deleted, forgotten *logical.Response) {
 	m.T.Helper()
 	before, hadError := m.Must(m.Read("status", nil)).Data["last_error"]
-	require.NoError(m.T, m.Revoke(m.Lease(held)))
+	require.NoError(m.T, m.Revoke(m.Lease(leased)))
 	m.Must(m.Delete("tokens/" + deleted.Data["reference_number"].(string)))
 	require.NoError(m.T, m.Revoke(m.Lease(deleted)))
 	m.Elapse(time.Until(time.Date(2027, time.January, 5, 0, 0, 0, 0, time.UTC)))
-	for _, one := range []*logical.Response{held, deleted, forgotten} {
+	for _, one := range []*logical.Response{leased, deleted, forgotten} {
 		require.Contains(m.T, []string{"Revoked", "Revoking"}, m.StatusInKSeF(one.Data["reference_number"]))
 	}
 	require.NoError(m.T, m.Revoke(m.Lease(forgotten)))

@@ -14,15 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// activationReads is what reads of creds/<role>, one after another, cost beyond KSeF's own time.
+// activationReads is what successive reads of creds/<role> cost beyond KSeF's own time.
 type activationReads struct {
-	// latest is how long after its token's activation a read ended at most.
+	// latest is the longest time between the activation of a token and the end of its read.
 	latest time.Duration
-	// polls is how many requests for a status there were for each read.
+	// polls is the number of requests for a status per read.
 	polls float64
 }
 
-// readAlone has one client read while KSeF activates each token after the delay.
+// readAlone makes reads one after the other, while KSeF activates each token after the delay.
 func (c *Cluster) readAlone(delay time.Duration, reads int) activationReads {
 	var all activationReads
 	before := c.KSeF.State().Requests
@@ -68,8 +68,8 @@ func testActivationNoticedByTheFirstRead(t *testing.T) {
 	}
 }
 
-// testActivationManyShareLists has a hundred reads at once cost two lists, whatever the mount has
-// learned before.
+// testActivationManyShareLists makes a hundred reads at once, which cost two lists, whatever the
+// mount has learned before.
 func testActivationManyShareLists(t *testing.T) {
 	for _, before := range []int{0, 20} {
 		t.Run(fmt.Sprintf("after %d", before), func(t *testing.T) {
@@ -84,7 +84,7 @@ func testActivationManyShareLists(t *testing.T) {
 	}
 }
 
-// testActivationSlowPollIsNoMeasure has one look in ten take 20 s: the other reads must not wait
+// testActivationSlowPollIsNoMeasure makes one poll in ten take 20 s: the other reads must not wait
 // for that.
 func testActivationSlowPollIsNoMeasure(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
@@ -101,7 +101,7 @@ func testActivationSlowPollIsNoMeasure(t *testing.T) {
 	})
 }
 
-// testActivationOutage has KSeF make tokens for five minutes and lose each look at them.
+// testActivationOutage has KSeF issue tokens for five minutes and lose each request for a status.
 func testActivationOutage(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		c.MustIssue(time.Hour)
@@ -122,15 +122,15 @@ func testActivationOutage(t *testing.T) {
 	})
 }
 
-// testActivationTimeoutIsUsed has a mount whose tokens take longer than it is now told to wait: it
-// looks before the time is over all the same.
+// testActivationTimeoutIsUsed shortens activation_timeout below the time that activation has taken:
+// the engine still polls before the timeout.
 func testActivationTimeoutIsUsed(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: 5 * time.Second, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
 		c.readAlone(5*time.Second, 10)
 		c.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": "2s"})) })
-		looks := c.Requests(StatusEndpoint)
+		polls := c.Requests(StatusEndpoint)
 		_, err := c.Vault().Issue(context.Background(), "invoices", time.Hour)
 		require.NoError(t, err)
-		require.Greater(t, c.Requests(StatusEndpoint), looks)
+		require.Greater(t, c.Requests(StatusEndpoint), polls)
 	})
 }

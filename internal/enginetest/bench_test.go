@@ -95,7 +95,7 @@ func (f *issuance) bare(m *Mount) func() {
 	}
 }
 
-// renew starts the mounts anew as after an hour without requests, and issues once.
+// renew restarts the mounts as after an hour without requests, and issues once.
 func (f *issuance) renew(mounts ...*Mount) {
 	ctx := f.T.Context()
 	for _, m := range mounts {
@@ -110,13 +110,12 @@ func (f *issuance) renew(mounts ...*Mount) {
 	}
 }
 
-// hourOfRequests is how many requests of one kind KSeF lets a context make in an hour: never more
-// of them are on the engine's books.
+// hourOfRequests is how many requests of one kind KSeF lets a context make in an hour: the engine
+// never counts more.
 const hourOfRequests = 120
 
-// inTurn does the two in turn, so that both meet the same load of the machine, and returns how many
-// times as long the first takes, by their medians. It renews the state before each hour of
-// requests.
+// inTurn alternates between the two, so that both meet the same load of the machine, and returns
+// the ratio of their median times. It renews the state before each hour of requests.
 func inTurn(b *testing.B, renew, first, second func()) float64 {
 	times := [2][]time.Duration{}
 	work := [2]func(){first, second}

@@ -14,14 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deleteConfig returns the refusal; nil for a success.
+// deleteConfig returns the refusal; nil for success.
 func (c *Cluster) deleteConfig() error {
 	_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
 	return err
 }
 
-// TestConfigDeletion is about requests for tokens whose replies were lost: they hold up the
-// deletion of config, as they do a change of url and nip, no longer than they must.
+// TestConfigDeletion covers requests for tokens whose replies were lost: they delay the deletion of
+// config, as they do a change of url and nip, no longer than needed.
 func TestConfigDeletion(t *testing.T) {
 	tests := map[string]func(t *testing.T, c *Cluster){
 		"settles what KSeF has not made within two minutes": func(t *testing.T, c *Cluster) {

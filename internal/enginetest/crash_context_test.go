@@ -11,8 +11,7 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// contextFlows are those in which nip of config changes while a token is being issued in the
-// context before.
+// contextFlows change nip of config while a token is being issued in the old context.
 func contextFlows() []flow {
 	change := func(force string) func(c *Cluster) {
 		return func(c *Cluster) {
@@ -34,7 +33,7 @@ func contextFlows() []flow {
 	}}
 }
 
-// keepsItsContext says that config still leads to the tokens that there are.
+// keepsItsContext fails if config no longer leads to the open tokens.
 func keepsItsContext(c *Cluster) (err error) {
 	c.OnMount(0, func(m *Mount) {
 		if nip := m.Must(m.Read("config", nil)).Data["nip"]; nip != NIP {

@@ -16,22 +16,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flows are those whose every step the crash matrix goes through.
+// flows are the flows of the crash matrix.
 func flows() []flow {
 	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), externalFlows(), rotationFlows(), maintenanceFlows(), unmountFlows(), sharingFlows(), contextFlows())
 }
 
-// issuing are the kinds of points at which a token is made.
+// issuing are the kinds of points at which a token is issued.
 func issuing(more ...string) []string {
 	return append(more, "put ledger/issuing/*", IssueEndpoint, "put ledger/live/*", "delete ledger/issuing/*", StatusEndpoint)
 }
 
-// revoking are those at which a token is ended.
+// revoking are the kinds of points at which a token is revoked.
 func revoking(more ...string) []string {
 	return append(more, "put budget/*", RevokeEndpoint, "delete ledger/live/*")
 }
 
-// loggingIn are those at which a session is made.
+// loggingIn are the kinds of points at which a session is opened.
 func loggingIn(more ...string) []string {
 	return append(more, "POST /auth/challenge", "POST /auth/xades-signature", "GET /auth/{referenceNumber}",
 		"POST /auth/token/redeem", "GET /rate-limits", "put unstored-sessions/*", "put sessions/*", "delete unstored-sessions/*")
@@ -49,7 +49,7 @@ func issueFlows() []flow {
 		run:     func(c *Cluster) { c.tryIssue() },
 		kinds:   issuing("put mount-id", "put budget/*"),
 	}, {
-		name:    "issue to somebody who leaves",
+		name:    "issue to a caller who leaves",
 		options: simulator.Options{ActivationDelay: 10 * time.Second},
 		run: func(c *Cluster) {
 			_, _ = c.Vault().Issue(leaving(context.Background(), 500*time.Millisecond), "invoices", time.Hour)
@@ -238,17 +238,17 @@ func maintenanceFlows() []flow {
 	}}
 }
 
-// tryIssue asks for a token; whoever asked may never learn what came of it.
+// tryIssue asks for a token. It may fail.
 func (c *Cluster) tryIssue() { _, _ = c.Vault().Issue(context.Background(), "invoices", time.Hour) }
 
-// leaving is the context of a request whose caller goes after a while.
+// leaving is the context of a request whose caller leaves after a while.
 func leaving(ctx context.Context, maxWait time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	time.AfterFunc(maxWait, cancel)
 	return ctx
 }
 
-// newest is the lease that was made last.
+// newest is the latest lease.
 func (c *Cluster) newest() *TokenLease {
 	leases := c.Vault().all()
 	return leases[len(leases)-1]
@@ -259,7 +259,7 @@ func (c *Cluster) restart() {
 	c.Engine.Start()
 }
 
-// deleteFolder removes from the first mount's storage what has the part in its key.
+// deleteFolder deletes the entries of the first mount with the part in their keys.
 func (c *Cluster) deleteFolder(part string) {
 	ctx := context.Background()
 	keys, err := logical.CollectKeys(ctx, c.Storages[0])
@@ -271,7 +271,7 @@ func (c *Cluster) deleteFolder(part string) {
 	}
 }
 
-// writeUntilAccepted writes as an operator does: again, where the answer did not come.
+// writeUntilAccepted writes a second time if the first fails, as an operator does.
 func (c *Cluster) writeUntilAccepted(path string, fields map[string]any) {
 	for range 2 {
 		_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Write(path, fields) })

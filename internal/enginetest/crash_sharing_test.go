@@ -10,11 +10,11 @@ import (
 	"vault-plugin-secrets-ksef/simulator"
 )
 
-// sharingFlows are those of two mounts that share a context. After a death the one that has sent
-// nothing comes back alone, and sends as much as it may.
+// sharingFlows use two mounts that share a context. After a crash the one that has sent nothing is
+// loaded first, and sends as much as it may.
 func sharingFlows() []flow {
 	return []flow{{
-		name:    "issue on one mount, and after a death on another",
+		name:    "issue on one mount, and after a crash on another",
 		options: simulator.Options{ActivationDelay: -1, Limits: simulator.Limits{Context: simulator.Windows{PerSecond: 3, PerMinute: 4, PerHour: 40}}},
 		mounts:  2,
 		prepare: func(c *Cluster) { c.Elapse(time.Hour); c.restart(); c.Engine.setLoadOrder(0, 10*time.Second) },

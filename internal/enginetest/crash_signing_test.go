@@ -16,14 +16,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// rotating are the kinds of points at which a key is certified and put in force.
+// rotating are the kinds of points at which a certificate is requested and put in force.
 func rotating(more ...string) []string {
 	return append(loggingIn(more...), "GET /certificates/limits", "GET /certificates/enrollments/data", "put rotation",
 		EnrollEndpoint, "GET /certificates/enrollments/{referenceNumber}", "POST /certificates/retrieve", "put config",
 		"DELETE /auth/sessions/current", "delete sessions/*", "put budget/*")
 }
 
-// retiring are those at which a certificate of KSeF's before is revoked.
+// retiring are the kinds of points at which the previous certificate is revoked.
 func retiring(more ...string) []string {
 	return append(more, "POST /certificates/{certificateSerialNumber}/revoke")
 }
@@ -36,7 +36,7 @@ func rotationFlows() []flow {
 	}, {
 		name: "rotate root from one of KSeF's", prepare: alreadyKSeFs, run: rotate, kinds: retiring(rotating("POST /auth/token/refresh")...),
 	}, {
-		name: "rotate root from a person", prepare: func(c *Cluster) { c.switchToExternal(); c.externalLogin() }, run: rotate, kinds: rotating(),
+		name: "rotate root after an external login", prepare: func(c *Cluster) { c.switchToExternal(); c.externalLogin() }, run: rotate, kinds: rotating(),
 	}, {
 		name: "rotate root where the reply is lost",
 		run: func(c *Cluster) {
@@ -80,17 +80,17 @@ func rotationFlows() []flow {
 
 func externalFlows() []flow {
 	flows := []flow{{
-		name:    "begin a login that a person signs",
+		name:    "begin an external login",
 		prepare: (*Cluster).switchToExternal,
 		run:     func(c *Cluster) { c.tryWrite("login/begin", nil) },
 		kinds:   []string{"POST /auth/challenge", "put logins/*"},
 	}, {
-		name:    "log in with a person's signature",
+		name:    "complete an external login",
 		prepare: func(c *Cluster) { c.switchToExternal(); c.signed = c.signerSigns() },
 		run:     func(c *Cluster) { c.tryWrite("login/complete", map[string]any{"signed_request": c.signed}) },
 		kinds:   bySignature(),
 	}, {
-		name: "log in with a person's signature that takes minutes",
+		name: "complete an external login that takes minutes",
 		prepare: func(c *Cluster) {
 			c.switchToExternal()
 			c.signed = c.signerSigns()
@@ -108,7 +108,8 @@ func externalFlows() []flow {
 	return flows
 }
 
-// bySignature are the kinds of points at which a person's signature leads to a session.
+// bySignature are the kinds of points at which a document that was signed outside of Vault becomes
+// a session.
 func bySignature(more ...string) []string {
 	return withoutKind(loggingIn(append(more, "put logins/*", "delete logins/*")...), "POST /auth/challenge", "put unstored-sessions/*", "delete unstored-sessions/*")
 }
@@ -117,12 +118,12 @@ func withoutKind(kinds []string, unwanted ...string) []string {
 	return slices.DeleteFunc(kinds, func(kind string) bool { return slices.Contains(unwanted, kind) })
 }
 
-// tryWrite writes, and whoever did may never learn what came of it.
+// tryWrite writes. It may fail.
 func (c *Cluster) tryWrite(path string, fields map[string]any) {
 	_, _ = c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Write(path, fields) })
 }
 
-// switchToExternal takes the certificate out of the configuration.
+// switchToExternal removes the certificate from the configuration.
 func (c *Cluster) switchToExternal() {
 	c.externalSigner = c.Signer(simulator.CertificateOptions{NIP: NIP})
 	c.OnMount(0, func(m *Mount) {
@@ -141,8 +142,8 @@ func (c *Cluster) externalLogin() {
 	c.OnMount(0, func(m *Mount) { m.Must(m.CompleteLogin(signed)) })
 }
 
-// externalWorks has the person bring the signed request again where nobody is logged in, and sign
-// anew where KSeF no longer takes that, as people do.
+// externalWorks submits the last document again if there is no session, and signs anew if KSeF no
+// longer accepts it.
 func (c *Cluster) externalWorks() error {
 	c.Elapse(10 * time.Minute)
 	if canIssue(c) == nil {
@@ -154,14 +155,14 @@ func (c *Cluster) externalWorks() error {
 	return canIssue(c)
 }
 
-// canIssue says whether there is a credential that works.
+// canIssue fails if no token can be issued.
 func canIssue(c *Cluster) error {
 	_, err := c.Vault().Issue(context.Background(), "invoices", time.Hour)
 	return err
 }
 
-// oneCredential says whether the key of each certificate that KSeF has issued and not revoked is
-// the one in force, and whether a rotation has led to no more than one certificate.
+// oneCredential fails if KSeF has an active certificate whose key is not in force, or if one
+// rotation has led to several certificates.
 func oneCredential(c *Cluster) error {
 	var stored StoredConfig
 	var status map[string]any

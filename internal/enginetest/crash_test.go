@@ -16,29 +16,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flow is something that the engine does in several steps, at each of which its process may die.
+// flow is work of several steps. The process may crash at each of them.
 type flow struct {
 	name    string
 	options simulator.Options
 	mounts  int // 0 is one
-	// history comes before anything else, and prepare before the steps are counted; nil is nothing.
+	// history comes first, then prepare; then the steps are counted. nil for nothing.
 	history func(c *Cluster)
 	prepare func(c *Cluster)
 	run     func(c *Cluster)
-	// kinds are the kinds of points that run comes to, each once.
+	// kinds are the kinds of points in run, each once.
 	kinds []string
-	// checkSoon is checked when the process that died has been replaced, and check when all has
-	// settled; nil is nothing.
+	// checkSoon is called when the crashed process has been replaced, and check when all has
+	// settled; nil for nothing.
 	checkSoon, check func(c *Cluster) error
 }
 
-// crash is the death of a process at a point; the zero fate is none.
+// crash is when and where a process crashes; zero for never.
 type crash struct {
 	when moment
 	at   point
 }
 
-func (f crash) String() string { return fmt.Sprintf("a death %s %s", f.when, f.at) }
+func (f crash) String() string { return fmt.Sprintf("a crash %s %s", f.when, f.at) }
 
 func TestCrash(t *testing.T) {
 	for _, f := range flows() {
@@ -50,12 +50,12 @@ func TestCrash(t *testing.T) {
 				f.crashAt(t, crash{justBefore, at})
 				f.crashAt(t, crash{justAfter, at})
 			}
-			t.Logf("died just before and just after each of these %d points: %v", len(points), points)
+			t.Logf("crashed just before and just after each of these %d points: %v", len(points), points)
 		})
 	}
 }
 
-// points are those to which the flow comes in each of two processes. Pauses after a failure are of
+// points are those that the flow reaches in each of two processes. Pauses after a failure are of
 // random length, so that one process may make one more attempt than another.
 func (f flow) points(t *testing.T) []point {
 	first, _ := f.play(t, crash{})
@@ -63,10 +63,10 @@ func (f flow) points(t *testing.T) []point {
 	return slices.DeleteFunc(first, func(p point) bool { return !slices.Contains(second, p) })
 }
 
-// mostPlays is how often a flow is played until it comes to a point.
+// mostPlays bounds how often a flow is played until it reaches a point.
 const mostPlays = 20
 
-// crashAt plays the flow until its process has met its fate.
+// crashAt plays the flow until its process has crashed as wanted.
 func (f flow) crashAt(t *testing.T, end crash) {
 	for range mostPlays {
 		if _, met := f.play(t, end); met {
@@ -76,8 +76,8 @@ func (f flow) crashAt(t *testing.T, end crash) {
 	require.Failf(t, "a point of the first processes did not come up any more", "%s", end)
 }
 
-// play runs the flow in a process that meets its fate if it comes to it, with another to take over,
-// and checks what comes of it. It returns the points of the flow.
+// play runs the flow in a process that crashes at a point, with another to take over, and checks
+// the outcome. It returns the points of the flow, and whether it has reached that of the crash.
 func (f flow) play(t *testing.T, end crash) (points []point, met bool) {
 	InClusterOf(t, max(f.mounts, 1), f.options, func(t *testing.T, c *Cluster) {
 		if f.history != nil {
@@ -114,7 +114,7 @@ func (f flow) play(t *testing.T, end crash) (points []point, met bool) {
 	return points, met
 }
 
-// settle lets the engine bring to an end what it has begun.
+// settle lets the engine finish what it has begun.
 func (c *Cluster) settle() error {
 	for range 26 * 6 {
 		if err := c.broken(); err != nil {
@@ -125,7 +125,7 @@ func (c *Cluster) settle() error {
 	return c.unsettled(0)
 }
 
-// endAll proves that the engine still works, and that nothing is left when all leases have ended.
+// endAll proves that the engine still works, and that nothing remains when all leases have ended.
 func (c *Cluster) endAll() error {
 	if _, err := c.Vault().Issue(context.Background(), "invoices", time.Hour); err != nil {
 		return fmt.Errorf("no token can be made any more: %w", err)

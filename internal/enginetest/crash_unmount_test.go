@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unmountFlows are those of a mount that stops issuing while a token is being issued, and of one
-// that is moved when its lease has been lost.
+// unmountFlows move a mount while a token is being issued, and one that has lost a lease.
 func unmountFlows() []flow {
 	return []flow{{
 		name:    "issue until an unmount",

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// countingStorage counts the entries that are read. One of them may fail, and one may be such that
-// Vault cannot decrypt it until it is replaced or deleted.
+// countingStorage counts reads. One entry may fail, and one may be undecryptable until it is
+// replaced or deleted.
 type countingStorage struct {
 	logical.Storage
 	reads         atomic.Int64
@@ -48,20 +48,20 @@ func (d *countingStorage) Delete(ctx context.Context, key string) error {
 	return d.Storage.Delete(ctx, key)
 }
 
-// TestDamagedEntryCost has one damaged record among 500 that are looked at.
+// TestDamagedEntryCost damages one of 500 records whose next check has come.
 func TestDamagedEntryCost(t *testing.T) {
 	inManyRecords(t, func(m *Mount, key string, _ *countingStorage) { m.Put(key, []byte(`{"version":2}`)) }, 1100, func(m *Mount, key string) {
 		m.requireUnreadable(key)
 	})
 }
 
-// TestDamagedEntryFailingCost has Vault's storage fail at one of them.
+// TestDamagedEntryFailingCost has storage fail at one of them.
 func TestDamagedEntryFailingCost(t *testing.T) {
 	inManyRecords(t, func(_ *Mount, key string, disk *countingStorage) { disk.failing.Store(key) }, 3500, func(*Mount, string) {})
 }
 
-// inManyRecords damages one of 500 records, none of which is overdue, and bounds what is read in
-// half an hour in which they are looked at.
+// inManyRecords damages one of 500 records, none of which is overdue, and bounds the reads of the
+// half hour in which they are checked.
 func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countingStorage), most int64, check func(m *Mount, key string)) {
 	t.Helper()
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
@@ -84,7 +84,7 @@ func inManyRecords(t *testing.T, damage func(m *Mount, key string, disk *countin
 	})
 }
 
-// multiply makes records of a live one, whose leases end in ten days.
+// multiply copies a live record, for leases that end in ten days.
 func (m *Mount) multiply(key string, count int) {
 	entry, err := m.Storage.Get(m.Ctx, key)
 	require.NoError(m.T, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// damages are what can become of an entry; nil is one that Vault cannot decrypt.
+// damages are ways to damage an entry; nil makes it undecryptable.
 func damages() map[string]func(value []byte) []byte {
 	return map[string]func([]byte) []byte{
 		"version":   func([]byte) []byte { return []byte(`{"version":2}`) },
@@ -33,9 +33,9 @@ type entryKind struct {
 	options simulator.Options
 	// prepare makes an entry on a mount with one leased token and returns its key.
 	prepare func(m *Mount, issued *logical.Response) string
-	// check holds what must be true of the kind on the mount that has met the damage.
+	// check tests the mount that has met the damage.
 	check func(m *Mount, issued *logical.Response, key string)
-	// recovers says that the engine replaces or removes the entry by itself.
+	// recovers is set if the engine replaces or removes the entry by itself.
 	recovers bool
 }
 
@@ -100,7 +100,7 @@ func damageOne(env *Env, kind entryKind, damage func([]byte) []byte) {
 	require.Zero(m.T, count, "nothing is left of what was mended")
 }
 
-// TestDamagedEntryUnknownState has a record of a state that this version does not know.
+// TestDamagedEntryUnknownState stores a record of a state that this version does not know.
 func TestDamagedEntryUnknownState(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(_ *testing.T, env *Env) {
 		damageOne(env, entryKinds()["ending"], func(value []byte) []byte {
@@ -109,11 +109,11 @@ func TestDamagedEntryUnknownState(t *testing.T) {
 	})
 }
 
-// unreadable is what status says of entries that cannot be read.
+// unreadable is the part of the status on unreadable entries.
 func (m *Mount) unreadable() (count int, keys []string) {
 	m.T.Helper()
-	shown, told := m.StatusDetails()["unreadable"].(map[string]any)
-	require.True(m.T, told, "status tells of unreadable entries")
+	shown, found := m.StatusDetails()["unreadable"].(map[string]any)
+	require.True(m.T, found, "status tells of unreadable entries")
 	return shown["count"].(int), shown["keys"].([]string)
 }
 
@@ -147,7 +147,7 @@ func prepareIntent(m *Mount, _ *logical.Response) string {
 	return key
 }
 
-// checkIntent has tidy find the token that the lost reply was about.
+// checkIntent lets tidy find the token of the lost reply.
 func checkIntent(m *Mount, _ *logical.Response, key string) {
 	m.requireUnreadable(key)
 	report := m.Must(m.Write("tidy", map[string]any{"dry_run": false})).Data
@@ -157,8 +157,8 @@ func checkIntent(m *Mount, _ *logical.Response, key string) {
 	require.NoError(m.T, m.Storage.Delete(m.Ctx, key))
 }
 
-// checkLive comes to the hour in which the record is looked at; its token is not touched but by
-// name.
+// checkLive passes the hour in which the record is checked. Only a request that names its token
+// touches it.
 func checkLive(m *Mount, issued *logical.Response, key string) {
 	m.Elapse(3 * time.Hour)
 	m.requireUnreadable(key)
@@ -187,7 +187,7 @@ func checkEnding(m *Mount, issued *logical.Response, key string) {
 	m.RequireLoginRefused(issued.Data["token"])
 }
 
-// prepareNextCheck comes to where a visit notes the next one.
+// prepareNextCheck waits until a check has stored the time of the next one.
 func prepareNextCheck(m *Mount, issued *logical.Response) string {
 	for range 4 {
 		m.Elapse(50 * time.Minute)
@@ -204,7 +204,7 @@ func checkNextCheck(m *Mount, issued *logical.Response, key string) {
 	require.NoError(m.T, m.Login(issued.Data["token"]))
 }
 
-// checkMountID finds the mark of before in what is issued after.
+// checkMountID finds the old mount id in the mark of a new token.
 func checkMountID(m *Mount, issued *logical.Response, _ string) {
 	_, mark, _ := strings.Cut(issued.Data["description"].(string), "[vault:")
 	id, _, _ := strings.Cut(mark, ":")
@@ -213,7 +213,7 @@ func checkMountID(m *Mount, issued *logical.Response, _ string) {
 	require.Contains(m.T, next.Data["description"], "[vault:"+id+":")
 }
 
-// checkLimits holds that an hour is closed, for the next process too.
+// checkLimits requires that an hour is closed, also in the next process.
 func checkLimits(m *Mount, _ *logical.Response, _ string) {
 	m.Must(m.Write("roles/other", map[string]any{"permissions": "InvoiceRead", "ttl": "240h"}))
 	for range 3 {
@@ -227,7 +227,7 @@ func checkLimits(m *Mount, _ *logical.Response, _ string) {
 	m.Must(m.Read("creds/other", nil))
 }
 
-// prepareLoginLimits makes the entry that is written where KSeF has refused a login with a 429.
+// prepareLoginLimits makes the entry that is stored when KSeF has refused a login with 429.
 func prepareLoginLimits(m *Mount, _ *logical.Response) string {
 	key := firstKey("budget/")(m, nil)
 	key = key[:strings.LastIndex(key, "/")] + "/login"
@@ -249,7 +249,7 @@ func checkSession(m *Mount, _ *logical.Response, key string) {
 	require.Len(m.T, m.StatusDetails()["sessions"], 1)
 }
 
-// prepareUnstored makes the number of a session that was lost in the last step of its login.
+// prepareUnstored makes the entry of a session that was lost in the last step of its login.
 func prepareUnstored(m *Mount, _ *logical.Response) string {
 	m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
 	m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: -1})

@@ -59,8 +59,8 @@ type revocations struct {
 	ended  *lastRevocation
 }
 
-// withLeases has the tokens issued without limits; the mount then starts in a new process, in which
-// KSeF's documented limits hold.
+// withLeases issues tokens without limits. The mount then starts in a new process, under KSeF's
+// documented limits.
 func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)) {
 	WithMount(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("config", map[string]any{"activation_timeout": 0}))
@@ -80,7 +80,7 @@ func withLeases(t *testing.T, count int, test func(t *testing.T, r *revocations)
 	})
 }
 
-// begin is Vault ending all leases. It does not wait for KSeF's confirmation.
+// begin ends all leases, as Vault does. It does not wait for KSeF's confirmation.
 func (r *revocations) begin() {
 	r.began = time.Now()
 	for _, secret := range r.leases {
@@ -103,9 +103,8 @@ func (r *revocations) requestsAnswered(status string) int {
 	return sum
 }
 
-// requireNothingLost says that all tokens are dead by one confirmed DELETE each, that KSeF has
-// never refused a request for its limits, and that each lease now ends without another request to
-// KSeF.
+// requireNothingLost requires that all tokens are revoked by one confirmed DELETE each, that KSeF
+// has refused no request for its limits, and that each lease now ends without another request.
 func (r *revocations) requireNothingLost() {
 	r.Elapse(time.Minute)
 	confirmed := r.KSeF.State().Requests["DELETE /tokens/{referenceNumber}"]["204"]
@@ -121,8 +120,8 @@ func (r *revocations) requireNothingLost() {
 	r.RequireEmptyLedger()
 }
 
-// lateness is by how much the last confirmation missed the earliest moment at which it could have
-// come.
+// lateness is the time between the earliest moment at which the last confirmation could have come
+// and that at which it came.
 type lateness struct {
 	share         float64
 	beyondPercent time.Duration // what goes beyond a hundredth of that moment
@@ -138,8 +137,8 @@ func (r *revocations) late(earliest time.Duration) lateness {
 // outageSpan is when KSeF is out of reach, counted from the first request.
 type outageSpan struct{ begin, end time.Duration }
 
-// earliestEnd is when the last of so many requests can go that have all come at once, under KSeF's
-// documented limits: each goes at the first moment at which no sliding window is full.
+// earliestEnd is when the last of so many requests that come at once can go under KSeF's documented
+// limits: each goes at the first moment at which no sliding window is full.
 func earliestEnd(requests int, away outageSpan) time.Duration {
 	limits := map[time.Duration]int{time.Second: 10, time.Minute: 30, time.Hour: 120}
 	sent := make([]time.Duration, requests)
@@ -159,7 +158,7 @@ func earliestEnd(requests int, away outageSpan) time.Duration {
 	return sent[requests-1]
 }
 
-// lastRevocation notes when KSeF has confirmed revocations.
+// lastRevocation records when KSeF has confirmed a revocation last.
 type lastRevocation struct {
 	next http.RoundTripper
 

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The figures of docs/benchmarks.md that are counts, or spans of a bubble's time. They are the same
-// on every machine, so their goals are promises that a test holds. The attributes are for the table
-// that make bench prints.
+// The figures of docs/benchmarks.md that are counts, or spans of a bubble's time, are the same on
+// every machine. Their goals are promises that tests hold. The attributes are for the table of make
+// bench.
 
 func TestFigureAHundredTokensAtOnceTakeAHundredAndTenRequests(t *testing.T) {
 	WithMount(t, simulator.Options{ActivationDelay: 2 * time.Second, Limits: NoLimits()}, func(t *testing.T, m *Mount) {
@@ -130,7 +130,7 @@ func (c *readCounter) count() {
 	c.reads++
 }
 
-// reset returns the count and begins anew.
+// reset returns the count and sets it to 0.
 func (c *readCounter) reset() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +139,7 @@ func (c *readCounter) reset() int {
 	return reads
 }
 
-// AtOnce runs so many at once and waits for all.
+// AtOnce runs do so many times at once and waits for all.
 func AtOnce(count int, do func(int)) {
 	var all sync.WaitGroup
 	for i := range count {
@@ -148,5 +148,5 @@ func AtOnce(count int, do func(int)) {
 	all.Wait()
 }
 
-// attribute gives a figure's number to whoever reads the test's output.
+// attribute reports a number of a figure in the test's output.
 func attribute(t *testing.T, name string, value any) { t.Attr(name, fmt.Sprint(value)) }

@@ -17,8 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowKSeF looks at the first requests for tokens only after a while, whether their client is still
-// there or not.
+// slowKSeF handles the first requests for tokens only after a while, even if their client has gone.
 type slowKSeF struct {
 	http.RoundTripper
 
@@ -61,7 +60,7 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// TestLimitsAbandonedRequests has ten callers leave before KSeF looks at their requests, and ten
+// TestLimitsAbandonedRequests has ten callers leave before KSeF handles their requests, and ten
 // others come at that moment.
 func TestLimitsAbandonedRequests(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1}, func(t *testing.T, c *Cluster) {

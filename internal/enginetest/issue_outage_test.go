@@ -25,7 +25,7 @@ func TestIssueInOutage(t *testing.T) {
 	t.Run("responses", testIssueInOutageResponses)
 }
 
-// testIssueInOutageEndsSoonAfter has one client read creds/<role> each second while KSeF is away.
+// testIssueInOutageEndsSoonAfter reads creds/<role> each second while KSeF is out of reach.
 func testIssueInOutageEndsSoonAfter(t *testing.T) {
 	faults := map[string]simulator.Fault{
 		"connections dropped": {Kind: simulator.FaultDropRequest},
@@ -57,7 +57,7 @@ func testIssueInOutageEndsSoonAfter(t *testing.T) {
 	}
 }
 
-// testIssueInOutageSilence has KSeF answer nothing at all, and callers who wait less than the
+// testIssueInOutageSilence has a KSeF that answers nothing, and callers who wait less than a
 // request to KSeF may take.
 func testIssueInOutageSilence(t *testing.T) {
 	for _, maxWait := range []time.Duration{time.Second, 3 * time.Second, 4900 * time.Millisecond, 10 * time.Second, time.Minute} {
@@ -85,8 +85,8 @@ func testIssueInOutageSilence(t *testing.T) {
 	}
 }
 
-// spentOnIssuing is how many of the hour's requests for tokens are used, also those that KSeF has
-// never seen.
+// spentOnIssuing is how many requests for tokens the engine counts in the hour, also those that
+// KSeF has never seen.
 func (c *Cluster) spentOnIssuing() (used int) {
 	c.OnMount(0, func(m *Mount) {
 		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
@@ -98,7 +98,7 @@ func (c *Cluster) spentOnIssuing() (used int) {
 	return used
 }
 
-// testIssueInOutageOneEndpoint has KSeF answer challenges and lose requests for tokens alone.
+// testIssueInOutageOneEndpoint loses requests for tokens alone; KSeF answers challenges.
 func testIssueInOutageOneEndpoint(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		c.MustIssue(time.Hour)
@@ -117,8 +117,8 @@ func testIssueInOutageOneEndpoint(t *testing.T) {
 	})
 }
 
-// testIssueInOutageResponses has what a request gets in an outage: 503 with the reason and the time
-// of the next try, and no trace in the ledger.
+// testIssueInOutageResponses holds what requests get in an outage: 503 with the reason and the time
+// of the next try, and no record.
 func testIssueInOutageResponses(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		c.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
@@ -176,7 +176,7 @@ func hourly(requests map[string]int) int {
 	return sum
 }
 
-// reader asks for a token each second, whatever has become of the request before.
+// reader asks for a token each second, whether or not the request before has ended.
 type reader struct {
 	end  context.CancelFunc
 	work sync.WaitGroup

@@ -19,7 +19,7 @@ import (
 // slowStorage delays some operations.
 type slowStorage struct {
 	logical.Storage
-	// slow says how long an operation such as "put ledger/ending/" takes; it heeds no context.
+	// slow is how long an operation such as "put ledger/ending/" takes, whatever its context.
 	slow func(operation string) time.Duration
 }
 
@@ -33,8 +33,8 @@ func (d *slowStorage) Put(ctx context.Context, entry *logical.StorageEntry) erro
 	return d.Storage.Put(ctx, entry)
 }
 
-// TestCleanAfterSlowStop stores the exact limits although what was in progress took longer than the
-// time that is given for that.
+// TestCleanAfterSlowStop stores the exact limits although the work in progress takes longer than
+// the time for storing.
 func TestCleanAfterSlowStop(t *testing.T) {
 	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		disk := &slowStorage{Storage: &logical.InmemStorage{}}
@@ -67,8 +67,8 @@ func TestDeadRecord(t *testing.T) {
 	t.Run("without_owner", testDeadRecordWithoutOwner)
 }
 
-// testDeadRecordForcedRevocation goes two days after its token, though its lease would have lasted
-// for weeks.
+// testDeadRecordForcedRevocation removes the record two days after the token, though its lease
+// would last for weeks.
 func testDeadRecordForcedRevocation(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "480h", "max_ttl": "480h"}))
@@ -85,7 +85,8 @@ func testDeadRecordForcedRevocation(t *testing.T) {
 	})
 }
 
-// testDeadRecordDeletedByHand stays until two days after the lease's end, which asks for it then.
+// testDeadRecordDeletedByHand keeps the record until two days after the end of the lease, whose
+// revocation needs it.
 func testDeadRecordDeletedByHand(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/long", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
@@ -99,7 +100,7 @@ func testDeadRecordDeletedByHand(t *testing.T) {
 	})
 }
 
-// testDeadRecordWithoutOwner keeps nothing of a token that no lease has ever held.
+// testDeadRecordWithoutOwner keeps no record of a token without a lease.
 func testDeadRecordWithoutOwner(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Vault lets a text of 1 MiB through.
+// TestExternalLoginCost uses the largest text that Vault accepts: 1 MiB.
 func TestExternalLoginCost(t *testing.T) {
 	WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		document := base64.StdEncoding.EncodeToString([]byte("<x>" + strings.Repeat("<a/>", 786<<10/4-2) + "</x>"))
@@ -40,8 +40,7 @@ func TestExternalLoginCost(t *testing.T) {
 	})
 }
 
-// allocatedBy is what is allocated meanwhile, whether it is collected or not: so what is in use at
-// once is less.
+// allocatedBy is what do allocates in total, which is more than is in use at once.
 func allocatedBy(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// broken notes how a promise is broken between two looks at the world.
+// broken records promises that are broken between two checks.
 type broken struct {
 	mu  sync.Mutex
 	err error
@@ -35,7 +35,8 @@ func (b *broken) record(err error) {
 	b.err = errors.Join(b.err, err)
 }
 
-// strayed is what was written though config and tokens did not go together.
+// strayed records tokens outside of config's context, and changes of config that leave tokens
+// behind.
 type strayed struct {
 	broken
 	changed bool           // whether config's context has ever been changed
@@ -58,7 +59,7 @@ func (c *strayed) isForced(v *Vault) bool {
 	return c.forcing[v] > 0
 }
 
-// changeContext has config name another taxpayer.
+// changeContext writes another taxpayer to config.
 func (r *run) changeContext(ctx context.Context, v *Vault, nip string, force bool) {
 	if r.tight || !r.Engine.allLoaded() {
 		return
@@ -74,7 +75,7 @@ func (r *run) changeContext(ctx context.Context, v *Vault, nip string, force boo
 	})
 }
 
-// contexts are those in which sessions may have been left, besides config's own.
+// contexts are those besides config's own in which sessions may remain.
 func (r *run) contexts() []map[string]any {
 	all := []map[string]any{{"internal_id": UnitID}}
 	if r.strayed.changed {
@@ -83,8 +84,8 @@ func (r *run) contexts() []map[string]any {
 	return all
 }
 
-// watchContexts notes each token that is recorded in another context than that of config, and each
-// change of config that strands tokens unforced.
+// watchContexts records each token of another context than that of config, and each change of
+// config that leaves tokens behind without force.
 func (r *run) watchContexts() {
 	for number, flaky := range r.Storages {
 		flaky.beforePut = func(entry *logical.StorageEntry) {
@@ -125,7 +126,7 @@ func (r *run) strands(v *Vault, storage logical.Storage, current *StoredConfig, 
 	return nil
 }
 
-// isElsewhere looks at the first record of a token under the role that names no context.
+// isElsewhere checks the first record of a token under the role without a context.
 func isElsewhere(storage logical.Storage, current *StoredConfig, entry *logical.StorageEntry) error {
 	before, err := storage.Get(context.Background(), entry.Key)
 	if err != nil || before != nil {

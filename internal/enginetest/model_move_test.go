@@ -12,9 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// move is Vault moving the mount: it marks it, has it roll back, ends its leases, and takes the
-// mark away. What is in flight goes on meanwhile. Where something fails an operator tries again
-// after a minute. before is called when there are no leases any more.
+// move moves the mount as Vault does: it taints it, rolls it back, ends its leases, and removes the
+// taint. Requests in flight go on. When something fails an operator tries again after a minute.
+// before is called when no leases are left.
 func (v *Vault) move(before func()) {
 	tainted := &v.engine.views[v.mount].tainted
 	if !tainted.CompareAndSwap(false, true) {
@@ -31,7 +31,7 @@ func (v *Vault) move(before func()) {
 	tainted.Store(false)
 }
 
-// endAll says whether the mount has rolled back and has no leases left.
+// endAll reports whether the mount has rolled back and has no leases left.
 func (v *Vault) endAll() bool {
 	_, err := v.engine.call(v.sealed, v.mount, func(m *Mount) (*logical.Response, error) {
 		return m.Request(logical.RollbackOperation, "", nil)
@@ -44,8 +44,8 @@ func (v *Vault) endAll() bool {
 	return len(leases) == 0
 }
 
-// move looks for a token of the mount that is alive when its leases are gone, and of which storage
-// does not say that it must die. Where storage has been in trouble only its own end ends it.
+// move records each token of the mount that is active when the leases are gone and whose record
+// does not say that it is revoked. After storage failures only the end of the lease revokes it.
 func (r *run) move(v *Vault) {
 	v.move(func() {
 		open := make(map[string]*ledger.Record)

@@ -13,23 +13,23 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// run plays a scenario. Requests go on beside one another, as users make them.
+// run plays a scenario. Requests run beside one another, as users make them.
 type run struct {
 	*Cluster
 	users sync.WaitGroup
 	// cutOff counts requests for a token whose outcome Vault never learned.
 	cutOff atomic.Int64
-	// tight says that KSeF's limits are less than its documentation says: the engine knows them
-	// only where it has asked, as it has in one context. Only there, too, a mount knows what others
-	// have sent before it has sent itself.
+	// tight is set if KSeF's limits are lower than documented. The engine knows them only in the
+	// context in which it has asked, and only there does a mount know what others have sent before
+	// it sends.
 	tight bool
-	// strayed is of the contexts that config and tokens have, outlived of tokens that nobody was
-	// about to end when their mount had been moved.
+	// strayed is about the contexts of config and tokens, outlived about active tokens that no one
+	// was going to revoke when their mount had been moved.
 	strayed  strayed
 	outlived broken
 }
 
-// play returns the promise that was broken first.
+// play returns the first broken promise.
 func (r *run) play(steps []step) error {
 	for _, c := range steps {
 		r.do(c)
@@ -41,9 +41,8 @@ func (r *run) play(steps []step) error {
 	return r.calm()
 }
 
-// calm ends all that is wrong with the world, and lets the engine, KSeF's hourly limits and Vault's
-// daily attempts come to their ends: once those of the short leases, and then of all. Nothing may
-// be left then.
+// calm ends all faults, and lets the engine, KSeF's hourly limits and Vault's daily attempts come
+// to their ends: first for the short leases, then for all. Nothing may remain then.
 func (r *run) calm() error {
 	r.Network.Recover()
 	r.KSeF.ClearFaults()
@@ -71,8 +70,8 @@ func (r *run) calm() error {
 	return errors.Join(r.unsettled(0), r.leftovers())
 }
 
-// sessionsLeft is nil where storage has been in trouble: a session of which neither tokens nor
-// number could be stored is lost with the memory that held it.
+// sessionsLeft is nil after storage failures: a session whose tokens and number could not be stored
+// is lost with the process.
 func (r *run) sessionsLeft() error {
 	if r.Network.mayLoseBlocks() {
 		return nil
@@ -153,7 +152,7 @@ func (r *run) doToEnv(c step) {
 	}
 }
 
-// crash lets the process die at a point to come; at 0 it dies at once.
+// crash ends the process at a point to come; at 0 at once.
 func (r *run) crash(c step) {
 	process, _ := r.Engine.current()
 	if process == nil {
@@ -174,8 +173,8 @@ func (r *run) crash(c step) {
 	})
 }
 
-// gap is 0 where storage has been in trouble: what one mount's journal could not be told, the other
-// comes back without.
+// gap is 0 after storage failures: the second mount then starts without what the first could not
+// store in its journal.
 func (r *run) gap(c step) time.Duration {
 	if c.Where != oneByOne || r.Network.mayLoseBlocks() {
 		return 0

@@ -13,14 +13,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// scenario is one run of the model: how KSeF is, and what happens.
+// scenario is one run of the model: the options of KSeF and the steps.
 type scenario struct {
 	KSeF  simulator.Options
 	Steps []step
 }
 
-// step is one thing that happens, and the time that passes after it. Which of the fields in between
-// count depends on the action.
+// step is an action and the time after it. Which of the fields in between count depends on the
+// action.
 type step struct {
 	Do    action
 	Pick  int           // a mount or a lease, counted round
@@ -37,7 +37,7 @@ func (c step) GoString() string {
 	return text + fmt.Sprintf(", For: %d /* %s */, Then: %d /* %s */}\n", c.For, c.For, c.Then, c.Then)
 }
 
-// action is what users, operators and the world do.
+// action is what users, operators, KSeF and storage do.
 type action string
 
 const (
@@ -60,14 +60,14 @@ const (
 	aPause          action = "pause"   // in which nothing happens
 )
 
-// oneByOne is a return after a crash in which the mount Pick comes first and the other seconds
+// oneByOne is a restart after a crash in which the mount Pick is loaded first and the other seconds
 // later.
 const oneByOne = "one by one"
 
-// byForce is a change of config that leaves tokens in the context before.
+// byForce is a change of config that leaves tokens in the old context.
 const byForce = "force"
 
-// steps draws each kind of step as often as it stands here.
+// steps draws each kind of step as often as it is listed.
 func steps() *rapid.Generator[step] {
 	kinds := []*rapid.Generator[step]{
 		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(), picked(aMove),
@@ -188,7 +188,7 @@ func faults() *rapid.Generator[step] {
 	})
 }
 
-// endpoint draws the more important ones more often.
+// endpoint draws important endpoints more often.
 func endpoint(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
 		IssueEndpoint, RevokeEndpoint, "GET /tokens", StatusEndpoint,

@@ -10,13 +10,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// shards times rapid's own number of checks (100 unless -rapid.checks says otherwise) are the runs
-// of the model.
+// shards times rapid's number of checks (100 unless -rapid.checks says otherwise) is the number of
+// runs.
 const shards = 11
 
-// TestModel plays scenarios that mix what users, operators and Vault do with crashes and with all
-// that can go wrong at KSeF, on the way there and in storage, over two mounts that share a
-// taxpayer's context. At the end of each, tokens alive in KSeF are leases alive in Vault.
+// TestModel plays scenarios that mix requests of users, operators and Vault with crashes and with
+// failures of KSeF, the network and storage, over two mounts that share a taxpayer's context. At
+// the end of each, the active tokens in KSeF are those with leases in Vault.
 func TestModel(t *testing.T) {
 	var runs atomic.Int64
 	SeedUnlessGiven(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMoveRevokesLostLeases is of tokens whose leases were lost in a crash. Nothing holds the move
-// back, and after it nobody tells the engine again that they must die.
+// TestMoveRevokesLostLeases moves a mount whose leases were lost in a crash. Nothing delays the
+// move, and nothing asks for the revocation after it.
 func TestMoveRevokesLostLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.IssueMany(3)

@@ -54,7 +54,7 @@ func testOutageLostReplyIsFoundAndRevoked(t *testing.T) {
 
 func testOutageTokenInFlightIsNotLost(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
-		// The reconciler looks at all that is pending each hour from the start.
+		// The reconciler checks all pending records each hour from the start.
 		c.Elapse(time.Hour - 10*time.Second - time.Duration(time.Now().UnixNano())%time.Hour)
 		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
 		c.MustIssue(10 * time.Hour)
@@ -80,8 +80,8 @@ func testOutageHTMLPageIsNoRefusal(t *testing.T) {
 	})
 }
 
-// testOutageEndedLeasesAreRevokedSoonAfter has fifty leases end while KSeF is away for three hours,
-// and Vault gives each of them up.
+// testOutageEndedLeasesAreRevokedSoonAfter ends fifty leases while KSeF is out of reach for three
+// hours. Vault gives each of them up.
 func testOutageEndedLeasesAreRevokedSoonAfter(t *testing.T) {
 	for _, kind := range []Outage{Refusing, Silent} {
 		for _, restart := range []bool{false, true} {
@@ -120,8 +120,8 @@ func testOutageEndedLeasesAreRevokedSoonAfter(t *testing.T) {
 	}
 }
 
-// testOutageLostShortLeaseBesideRenewedOnes is about a token whose record comes to lie among those
-// that are not to be looked at for long.
+// testOutageLostShortLeaseBesideRenewedOnes issues a token whose record lies among those whose next
+// check is far away.
 func testOutageLostShortLeaseBesideRenewedOnes(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		renewed := c.MustIssue(30 * time.Minute)

@@ -21,14 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// broken says which of the promises that hold at every moment does not; nil where all do.
+// broken returns a promise that holds at every moment and is broken; nil for none.
 func (c *Cluster) broken() error {
 	synctest.Wait() // nobody is in the middle of anything
 	loaded := c.AliveTokens()
 	return errors.Join(c.tokenWithoutRecord(loaded), c.leaseWithoutToken(loaded), c.limitExceeded())
 }
 
-// tokenWithoutRecord looks for a living token that nothing in storage leads to.
+// tokenWithoutRecord finds an active token without a record that leads to it.
 func (c *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 	open, err := c.openRecords()
 	if err != nil {
@@ -42,8 +42,8 @@ func (c *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 	return nil
 }
 
-// leaseWithoutToken looks for a lease in force whose token KSeF would not let in, though nobody has
-// deleted it and KSeF has made it properly; and for one that ended before its token.
+// leaseWithoutToken finds a lease in force whose token is not active although no one has deleted
+// it, and a lease that ended before its token.
 func (c *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	alive := make(map[string]bool)
 	for _, token := range loaded {
@@ -62,8 +62,8 @@ func (c *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 	return nil
 }
 
-// limitExceeded looks for a 429 that KSeF has given of its own accord, and for a request that came
-// before a Retry-After was over.
+// limitExceeded finds a 429 that no test has asked for, and a request before the end of a
+// Retry-After.
 func (c *Cluster) limitExceeded() error {
 	for endpoint, counts := range c.KSeF.State().Requests {
 		if counts["429"] > 0 {
@@ -75,9 +75,9 @@ func (c *Cluster) limitExceeded() error {
 	return c.Network.violation
 }
 
-// unsettled says what is left open that should have come to its end; nil where nothing is. Tokens
-// whose lease Vault never got may live on until the end that their record names, if they are no
-// more than the requests that were cut off.
+// unsettled returns what is still open and should have ended; nil for nothing. Tokens whose lease
+// Vault never got may live until the end in their record, if they are no more than the requests
+// that were cut off.
 func (c *Cluster) unsettled(cutOff int) error {
 	if err := c.broken(); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (c *Cluster) unsettled(cutOff int) error {
 	return nil
 }
 
-// leftovers says what is there when all leases have ended long ago.
+// leftovers returns what remains when all leases have ended long ago.
 func (c *Cluster) leftovers() error {
 	if leases, loaded := c.leases(), c.AliveTokens(); len(leases)+len(loaded) > 0 {
 		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
@@ -131,12 +131,12 @@ func (c *Cluster) leftovers() error {
 	return nil
 }
 
-// isOverdue says that the reconciler should have ended the token, its grace of an hour and some
-// time for KSeF's limits included.
+// isOverdue reports whether the reconciler should have revoked the token, with its grace of an hour
+// and time for KSeF's limits.
 func isOverdue(record *ledger.Record) bool { return time.Since(record.Deadline) > 3*time.Hour }
 
-// openRecords reads the ledgers of all mounts, by reference number, and where there is none yet by
-// nonce.
+// openRecords reads the ledgers of all mounts, by reference number, or by nonce where there is none
+// yet.
 func (c *Cluster) openRecords() (map[string]*ledger.Record, error) {
 	open := make(map[string]*ledger.Record)
 	for _, flaky := range c.Storages {
@@ -147,11 +147,10 @@ func (c *Cluster) openRecords() (map[string]*ledger.Record, error) {
 	return open, nil
 }
 
-// errMoved says that a record was moved or removed between the list and its reading.
+// errMoved is returned when a record was moved or removed between the list and its read.
 var errMoved = errors.New("a record is no longer where it was listed")
 
-// addOpenRecords reads one ledger. A mount at work may move a record between list and read: then
-// all are read again.
+// addOpenRecords reads one ledger. If a record moves in between, it reads all again.
 func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) error {
 	records, err := readRecords(storage)
 	for errors.Is(err, errMoved) {
@@ -170,7 +169,7 @@ func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) err
 	return err
 }
 
-// readRecords returns a record that is there twice in its later state last.
+// readRecords returns a record that is stored twice in its later state last.
 func readRecords(storage logical.Storage) ([]*ledger.Record, error) {
 	ctx := context.Background()
 	keys, err := logical.CollectKeysWithPrefix(ctx, storage, ledger.StoragePrefix)
@@ -196,7 +195,7 @@ func readRecords(storage logical.Storage) ([]*ledger.Record, error) {
 	return records, nil
 }
 
-// movingStorage moves a record when it is read for the first time.
+// movingStorage moves a record at its first read.
 type movingStorage struct {
 	logical.Storage
 	from, to string

@@ -23,9 +23,8 @@ func TestRenewal(t *testing.T) {
 	t.Run("switched_off", testRenewalSwitchedOff)
 }
 
-// testRenewalYearsUnattended lets five years pass over one rotation by hand: the certificate is
-// renewed each time before its end, tokens are made and revoked all along, and KSeF's quota is
-// never asked for more than it has.
+// testRenewalYearsUnattended lets five years pass after one rotation: each certificate is renewed
+// before its end, tokens are issued and revoked all along, and KSeF's quota suffices.
 func testRenewalYearsUnattended(t *testing.T) {
 	options := simulator.Options{
 		CertificateQuota: simulator.CertificateQuota{Requests: 1, Certificates: 2}, CertificateAcceptanceDelay: 2 * time.Hour,
@@ -71,7 +70,7 @@ func testRenewalFailureIsShownAndRetried(t *testing.T) {
 	})
 }
 
-// Where KSeF does not tell whether it has issued the certificate, that is a failure and no answer.
+// An unknown outcome of the enrollment is a failure.
 func testRenewalCannotBegin(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Rotate(nil)

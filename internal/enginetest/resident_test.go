@@ -37,9 +37,8 @@ func BenchmarkResident(b *testing.B) {
 	}
 }
 
-// peakOfAPlugin starts the plugin on a storage with so many live records, has it do one of each
-// thing that it does, and returns the most bytes that it ever had resident. The storage itself is
-// in this process.
+// peakOfAPlugin starts the plugin on a storage with so many live records, makes it do each kind of
+// work once, and returns its peak resident memory in bytes. The storage is in this process.
 func peakOfAPlugin(b *testing.B, records int) int {
 	env := NewEnv(b, simulator.Options{ActivationDelay: -1, Limits: NoLimits()})
 	server := httptest.NewServer(env.KSeF.Handler())
@@ -113,7 +112,7 @@ func (p *pluginProcess) must(operation logical.Operation, path string, data map[
 	return response
 }
 
-// peak reads the most bytes that the process ever had resident (proc(5), VmHWM).
+// peak is the peak resident memory of the process (proc(5), VmHWM).
 func (p *pluginProcess) peak() int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
 	require.NoError(p.b, err)

@@ -13,7 +13,7 @@ import (
 )
 
 // TestRevocationUnconfirmed has KSeF revoke a token, refuse to revoke it again, and lose every
-// answer that would say why. That is an outage, and no answer about the token.
+// response that would say why. That is an outage, not a statement about the token.
 func TestRevocationUnconfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
 	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, c *Cluster) {

@@ -18,8 +18,8 @@ import (
 
 const listEndpoint = "GET /tokens"
 
-// lose asks for so many tokens whose replies are all lost, and returns their nonces. Every other
-// time another is received: the engine asks for no more where three in a row are lost.
+// lose loses the replies of so many requests for tokens and returns their nonces. After every
+// second one it issues a token, since the engine stops asking when three replies in a row are lost.
 func (c *Cluster) lose(count int, kind simulator.FaultKind) (nonces []string) {
 	for i := range count {
 		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: kind})
@@ -40,7 +40,7 @@ func TestSearch(t *testing.T) {
 	t.Run("reads_no_further_than_needed", testSearchReadsNoFurtherThanNeeded)
 }
 
-// testSearchShared has the tokens of 28 lost replies found by one list.
+// testSearchShared finds the tokens of 28 lost replies with one list.
 func testSearchShared(t *testing.T) {
 	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
@@ -78,8 +78,8 @@ func testSearchBehindOthers(t *testing.T) {
 	})
 }
 
-// testSearchReadsNoFurtherThanNeeded has a mount with many older tokens: a look reads one page, and
-// only the last one reads a day back.
+// testSearchReadsNoFurtherThanNeeded searches among many older tokens: each search reads one page,
+// and only the last one reads a day back.
 func testSearchReadsNoFurtherThanNeeded(t *testing.T) {
 	InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
 		const older = 300

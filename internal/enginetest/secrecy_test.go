@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recordingStorage remembers all that was ever written.
+// recordingStorage keeps all entries that were ever written.
 type recordingStorage struct {
 	logical.Storage
 
@@ -31,8 +31,8 @@ func (n *recordingStorage) Put(ctx context.Context, entry *logical.StorageEntry)
 	return n.Storage.Put(ctx, entry)
 }
 
-// TestSecrecy takes a mount from a person's login over two rotations, each of which outlasts the
-// request for it, and looks at all that an operator sees and all that storage has ever held.
+// TestSecrecy takes a mount from an external login over two rotations, each of which outlasts its
+// request, and checks all responses, events, logs and stored entries.
 func TestSecrecy(t *testing.T) {
 	options := simulator.Options{QualifiedLoginDelay: 2 * time.Minute, EnrollmentDelay: 2 * time.Minute}
 	InEnv(t, options, func(t *testing.T, env *Env) {

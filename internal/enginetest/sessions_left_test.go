@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sessionsPiledUp looks for a context in which more sessions are alive than there are mounts. What
-// programs have logged in with their tokens does not count.
+// sessionsPiledUp finds a context with more open sessions than mounts. Sessions that were opened
+// with tokens do not count.
 func (c *Cluster) sessionsPiledUp() error {
 	alive := make(map[simulator.Identifier][]string)
 	for _, one := range c.KSeF.State().Sessions {
@@ -43,8 +43,7 @@ func (c *Cluster) endSessions() {
 	})
 }
 
-// useSessions has every mount ask KSeF something in config's own context, and in each that is
-// given.
+// useSessions makes a request to KSeF from every mount, in config's context and in the given ones.
 func (c *Cluster) useSessions(contexts ...map[string]any) error {
 	var failures []error
 	for _, v := range c.Vaults {

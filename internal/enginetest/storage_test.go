@@ -48,8 +48,8 @@ func testStorageFailureLimitsNotWritten(t *testing.T) {
 	})
 }
 
-// testStorageFailureRecordNotWritten has storage fail from a point of the issue on, for ten
-// minutes.
+// testStorageFailureRecordNotWritten makes storage fail for ten minutes, from a point of the issue
+// on.
 func testStorageFailureRecordNotWritten(t *testing.T) {
 	for _, from := range []string{IssueEndpoint, "put ledger/live/*", "delete ledger/issuing/*"} {
 		for _, how := range []StorageFailure{StorageRefuses, StorageUnconfirmed} {
@@ -71,8 +71,7 @@ func testStorageFailureRecordNotWritten(t *testing.T) {
 	}
 }
 
-// testStorageFailureRecordNotWrittenBeforeACrash is the same with KSeF out of reach and a death on
-// top.
+// testStorageFailureRecordNotWrittenBeforeACrash adds an outage of KSeF and a crash.
 func testStorageFailureRecordNotWrittenBeforeACrash(t *testing.T) {
 	for _, how := range []StorageFailure{StorageRefuses, StorageUnconfirmed} {
 		t.Run(string(how), func(t *testing.T) {
@@ -95,7 +94,7 @@ func testStorageFailureRecordNotWrittenBeforeACrash(t *testing.T) {
 	}
 }
 
-// failFrom has the first mount's storage fail from the first point of a kind on.
+// failFrom makes the first mount's storage fail from the first point of a kind on.
 func (c *Cluster) failFrom(kind string, how StorageFailure) {
 	process, _ := c.Engine.current()
 	process.watch(func(here point) moment {

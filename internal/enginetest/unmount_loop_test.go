@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUnmountInALoopLeavesNoTokens disables a mount and enables it again, each time at another
-// moment of the issues in flight, while another mount of the same context goes on issuing.
+// TestUnmountInALoopLeavesNoTokens disables and enables a mount, each time at another moment of the
+// issues in flight, while another mount of the same context issues tokens.
 func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, other *unmountable) {
 		ids := make(map[string]bool)
@@ -22,14 +22,13 @@ func TestUnmountInALoopLeavesNoTokens(t *testing.T) {
 			u := &unmountable{Mount: other.Env.Mount(&logical.InmemStorage{})}
 			u.Configure()
 			u.Must(u.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			held := u.Must(u.Read("creds/invoices", nil))
+			leased := u.Must(u.Read("creds/invoices", nil))
 			answered, others := u.reading(3), other.reading(1)
 			u.Elapse(time.Duration(round) * 500 * time.Millisecond)
 			ids[u.Must(u.Read("status", nil)).Data["mount_id"].(string)] = true
 
-			// Whoever is answered before Vault collects the leases has one, and Clean ends the
-			// rest.
-			left, err := u.disable(held)
+			// Responses before Vault collects the leases have one; Clean ends the rest.
+			left, err := u.disable(leased)
 			require.NoError(t, err)
 			require.Empty(t, left)
 			answered()

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unmountable is a mount whose end a test brings about as Vault does.
+// unmountable is a mount that can be disabled as Vault does it.
 type unmountable struct {
 	*Mount
 }
@@ -34,15 +34,15 @@ func withUnmountable(t *testing.T, options simulator.Options, test func(t *testi
 	})
 }
 
-// rollback is what Vault calls each minute, and once after it has tainted a mount.
+// rollback makes the request that Vault makes each minute, and once after it has tainted a mount.
 func (u *unmountable) rollback() {
 	u.T.Helper()
 	_, err := u.Request(logical.RollbackOperation, "", nil)
 	require.NoError(u.T, err)
 }
 
-// disable is Vault's order at secrets disable. It returns the leases that stay where one of them
-// cannot be revoked.
+// disable does what Vault does at secrets disable. It returns the leases that remain if one cannot
+// be revoked.
 func (u *unmountable) disable(leases ...*logical.Response) (left []*logical.Response, err error) {
 	u.View.tainted.Store(true)
 	u.rollback()
@@ -60,7 +60,8 @@ func (u *unmountable) disable(leases ...*logical.Response) (left []*logical.Resp
 	return nil, nil
 }
 
-// reading asks for tokens, and returns how many were answered once all have ended.
+// reading asks for tokens. The returned function waits for all responses and counts the successful
+// ones.
 func (u *unmountable) reading(readers int) (answered func() int) {
 	var work sync.WaitGroup
 	var count atomic.Int64
@@ -94,8 +95,8 @@ func TestUnmount(t *testing.T) {
 	t.Run("forgets_no_request", testUnmountForgetsNoRequest)
 }
 
-// testUnmountEndsReadsInFlight has Vault disable a mount while six requests for tokens wait for
-// KSeF: whoever has no answer gets an error, and no token stays alive.
+// testUnmountEndsReadsInFlight disables a mount while six requests for tokens wait for KSeF: each
+// ends with an error, and no token stays active.
 func testUnmountEndsReadsInFlight(t *testing.T) {
 	for _, withRollback := range []bool{true, false} {
 		t.Run(fmt.Sprintf("rollback_%t", withRollback), func(t *testing.T) {
@@ -155,8 +156,8 @@ func testUnmountRefusesNewTokens(t *testing.T) {
 	})
 }
 
-// testUnmountEndsAnUnansweredRequest shows the bound of Clean, and that the log leads to what may
-// be left.
+// testUnmountEndsAnUnansweredRequest holds the time that Clean may take, and that the log names
+// what may remain.
 func testUnmountEndsAnUnansweredRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		u.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour})
@@ -171,8 +172,8 @@ func testUnmountEndsAnUnansweredRequest(t *testing.T) {
 	})
 }
 
-// testUnmountSearchesForLostReplies has a mount disabled just after the reply to a request for a
-// token was lost. One that KSeF has never made is named in the log.
+// testUnmountSearchesForLostReplies disables a mount just after the reply to a request for a token
+// was lost. The log names a token that is not found.
 func testUnmountSearchesForLostReplies(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
 		"made":      {Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
@@ -208,8 +209,8 @@ func testUnmountNamesUnconfirmedTokens(t *testing.T) {
 	})
 }
 
-// testUnmountNamesUnreadableEntries has a record that the mount cannot read, and no lease that
-// would revoke its token.
+// testUnmountNamesUnreadableEntries has an unreadable record, and no lease that would revoke its
+// token.
 func testUnmountNamesUnreadableEntries(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		number := u.Must(u.Read("creds/invoices", nil)).Data["reference_number"].(string)
@@ -227,25 +228,25 @@ func testUnmountNamesUnreadableEntries(t *testing.T) {
 	})
 }
 
-// testUnmountUnloadKeepsTokens is a seal or a reload: storage and leases stay.
+// testUnmountUnloadKeepsTokens seals or reloads: storage and leases stay.
 func testUnmountUnloadKeepsTokens(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 4 * time.Second}, func(t *testing.T, u *unmountable) {
-		held := u.Must(u.Read("creds/invoices", nil))
+		leased := u.Must(u.Read("creds/invoices", nil))
 		answered := u.reading(1)
 		u.Elapse(2 * time.Second)
 		u.Backend.Cleanup(u.Ctx)
 		require.Zero(t, answered(), "a read in flight gets an error")
-		require.Equal(t, "Active", u.StatusInKSeF(held.Data["reference_number"]))
+		require.Equal(t, "Active", u.StatusInKSeF(leased.Data["reference_number"]))
 		u.Start()
 		u.Elapse(time.Minute)
 		require.Len(t, u.AliveTokens(), 1, "the next start revokes what nobody has received")
-		require.NoError(t, u.Revoke(u.Lease(held)))
+		require.NoError(t, u.Revoke(u.Lease(leased)))
 		require.Empty(t, u.AliveTokens())
 	})
 }
 
-// testUnmountMoveResumesIssuing is secrets move: Vault marks the mount, revokes its leases, and
-// takes the mark away. The mount stays loaded.
+// testUnmountMoveResumesIssuing is secrets move: Vault taints the mount, revokes its leases, and
+// removes the taint. The mount stays loaded.
 func testUnmountMoveResumesIssuing(t *testing.T) {
 	withUnmountable(t, simulator.Options{ActivationDelay: 3 * time.Second}, func(t *testing.T, u *unmountable) {
 		answered := u.reading(4)
@@ -264,7 +265,7 @@ func testUnmountMoveResumesIssuing(t *testing.T) {
 }
 
 // testUnmountManyLeases has more leases than KSeF lets be revoked in a minute. The first try fails
-// and says until when to wait; the engine revokes all tokens meanwhile, so that the next try
+// and says how long to wait. The engine revokes all tokens in that time, so that the next try
 // succeeds.
 func testUnmountManyLeases(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
@@ -282,8 +283,8 @@ func testUnmountManyLeases(t *testing.T) {
 	})
 }
 
-// testUnmountWaitingDoesNotHelp has a cause that no later try finds mended. The mount takes no
-// config and no login any more, so the error must lead past it.
+// testUnmountWaitingDoesNotHelp has a cause that stays. The mount accepts no config and no login
+// any more, so the error must say how to go on.
 func testUnmountWaitingDoesNotHelp(t *testing.T) {
 	for name, spoil := range map[string]func(u *unmountable){
 		"without_config": func(u *unmountable) {
@@ -334,8 +335,7 @@ func testUnmountWarnsOfManyLeases(t *testing.T) {
 	})
 }
 
-// testUnmountWarnsOfFewLeasesUnderLowLimits has limits that KSeF has told, below the documented
-// ones.
+// testUnmountWarnsOfFewLeasesUnderLowLimits has KSeF report lower limits than documented.
 func testUnmountWarnsOfFewLeasesUnderLowLimits(t *testing.T) {
 	limits := simulator.Limits{Context: simulator.Windows{PerSecond: 5, PerMinute: 10, PerHour: 60}}
 	withUnmountable(t, simulator.Options{Limits: limits}, func(t *testing.T, u *unmountable) {
@@ -370,8 +370,8 @@ func testUnmountMountIDIsShownAndLogged(t *testing.T) {
 	})
 }
 
-// testUnmountForgetsNoRequest enables a mount in place of another: with the former one's storage
-// went its record of KSeF's limits.
+// testUnmountForgetsNoRequest enables a mount in place of another, whose counts of requests have
+// gone with its storage.
 func testUnmountForgetsNoRequest(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		config := u.ConfigFields()

@@ -59,7 +59,7 @@ func TestSealWrap(t *testing.T) {
 	})
 }
 
-// requireSealWrapped looks at every entry in storage.
+// requireSealWrapped checks every entry in storage.
 func (m *Mount) requireSealWrapped() {
 	m.T.Helper()
 	ctx := m.T.Context()
@@ -77,9 +77,8 @@ func (m *Mount) requireSealWrapped() {
 	require.GreaterOrEqual(m.T, wrapped, 2, "the configuration and a session")
 }
 
-// requireWrappedIfSecret compares an entry with the list of those that Vault seal-wraps, exact or
-// with a slash at its end: whatever is secret lies under one, and nothing else is stored than what
-// is known here.
+// requireWrappedIfSecret requires that an entry is seal-wrapped, or is of a known kind and holds no
+// secret.
 func (m *Mount) requireWrappedIfSecret(entry logical.StorageEntry) {
 	m.T.Helper()
 	if m.isSealWrapped(entry.Key) {
@@ -93,7 +92,7 @@ func (m *Mount) requireWrappedIfSecret(entry logical.StorageEntry) {
 	}
 }
 
-// requireNothingSecretIn looks for each secret of the run in answers and events.
+// requireNothingSecretIn searches responses and events for each secret of the run.
 func (m *Mount) requireNothingSecretIn(answers []*logical.Response) {
 	m.T.Helper()
 	var seen []string
