@@ -68,21 +68,13 @@ func (e *LostReplyError) Error() string {
 
 func (e *LostReplyError) Unwrap() error { return e.Err }
 
-// RefusedError says that KSeF has refused the request, and would again.
-type RefusedError struct{ Err error }
+// FinalError says that the enrollment cannot succeed: KSeF has refused the request, or issued a
+// certificate for another subject.
+type FinalError struct{ Err error }
 
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("KSeF does not take the request for a certificate: %v", e.Err)
-}
+func (e *FinalError) Error() string { return e.Err.Error() }
 
-func (e *RefusedError) Unwrap() error { return e.Err }
-
-// OtherSubjectError says that KSeF has issued the certificate for another subject.
-type OtherSubjectError struct{ SerialNumber, Subject, Want string }
-
-func (e *OtherSubjectError) Error() string {
-	return fmt.Sprintf("the certificate %s that KSeF has issued is for %s, not for %s; it has been revoked", e.SerialNumber, e.Subject, e.Want)
-}
+func (e *FinalError) Unwrap() error { return e.Err }
 
 // ErrForgotten says that KSeF no longer knows the request's reference number, which it keeps for 30
 // days. Recover finds the certificate by its name.
@@ -127,15 +119,15 @@ func checkLimits(limits *client.CertificateLimits) error {
 	}
 }
 
-// Ask sends the request and sets ReferenceNumber. Errors: *LostReplyError, *RefusedError, or why
-// the request was not sent or not taken this time.
+// Ask sends the request and sets ReferenceNumber. Errors: *LostReplyError, *FinalError, or why the
+// request was not sent or not taken this time.
 func (e *Enrollment) Ask(ctx context.Context, api API) error {
 	referenceNumber, err := api.Enroll(ctx, client.EnrollmentRequest{Name: e.Name, CSR: e.CSR})
 	switch {
 	case client.MayHaveActed(err, client.EndpointEnroll):
 		return &LostReplyError{Name: e.Name, Err: err}
 	case IsFinal(err):
-		return &RefusedError{err}
+		return &FinalError{fmt.Errorf("KSeF does not take the request for a certificate: %w", err)}
 	case err != nil:
 		return fmt.Errorf("asking KSeF for the certificate: %w", err)
 	}
@@ -149,7 +141,7 @@ func IsFinal(err error) bool {
 }
 
 // Await returns the serial number of the certificate, "" while KSeF has not issued it. Errors:
-// ErrForgotten, a *client.EnrollmentError where KSeF has rejected the request, or a failure to ask.
+// ErrForgotten, a *FinalError with a *client.EnrollmentError, or a failure to ask.
 func (e *Enrollment) Await(ctx context.Context, api API) (serial string, err error) {
 	found, err := api.Enrollment(ctx, e.ReferenceNumber)
 	var refused *client.APIError
@@ -161,7 +153,7 @@ func (e *Enrollment) Await(ctx context.Context, api API) (serial string, err err
 	case found.Status.Code == client.EnrollmentPending:
 		return "", nil
 	case found.Status.Code != client.EnrollmentDone:
-		return "", &client.EnrollmentError{ReferenceNumber: e.ReferenceNumber, Status: found.Status}
+		return "", &FinalError{&client.EnrollmentError{ReferenceNumber: e.ReferenceNumber, Status: found.Status}}
 	}
 	return found.SerialNumber, nil
 }
@@ -182,7 +174,7 @@ func (e *Enrollment) Fetch(ctx context.Context, api API, serial string) error {
 		if err := Revoke(ctx, api, serial); err != nil {
 			return err
 		}
-		return &OtherSubjectError{SerialNumber: serial, Subject: subject, Want: e.Subject}
+		return &FinalError{fmt.Errorf("the certificate %s that KSeF has issued is for %s, not for %s; it has been revoked", serial, subject, e.Subject)}
 	}
 	e.SerialNumber, e.Certificate = serial, encoded
 	return nil

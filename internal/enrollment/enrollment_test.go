@@ -89,7 +89,7 @@ func TestAsk(t *testing.T) {
 		ksef := enrollmenttest.New()
 		ksef.Before = failAt(client.EndpointEnroll, enrollmenttest.Refused(client.EndpointEnroll, 25003))
 		_, err := ask(t, ksef)
-		var refused *enrollment.RefusedError
+		var refused *enrollment.FinalError
 		require.ErrorAs(t, err, &refused)
 	})
 	for name, cause := range map[string]error{
@@ -103,7 +103,7 @@ func TestAsk(t *testing.T) {
 			ksef.Before = failAt(client.EndpointEnroll, cause)
 			_, err := ask(t, ksef)
 			require.ErrorIs(t, err, cause)
-			var refused *enrollment.RefusedError
+			var refused *enrollment.FinalError
 			var lost *enrollment.LostReplyError
 			require.False(t, errors.As(err, &refused) || errors.As(err, &lost))
 		})
@@ -197,6 +197,15 @@ func TestAwait(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, serial)
 	})
+	t.Run("rejected", func(t *testing.T) {
+		ksef, one := asked(t)
+		ksef.Rejected = true
+		_, err := one.Await(t.Context(), ksef)
+		var final *enrollment.FinalError
+		var rejected *client.EnrollmentError
+		require.ErrorAs(t, err, &final)
+		require.ErrorAs(t, err, &rejected)
+	})
 	t.Run("forgotten", func(t *testing.T) {
 		ksef, one := asked(t)
 		one.ReferenceNumber = "another"
@@ -229,9 +238,9 @@ func TestFetch(t *testing.T) {
 		ksef := enrollmenttest.New()
 		ksef.Subject.OrganizationIdentifier = "VATPL-1111111111"
 		one, err := fetch(t, ksef)
-		var other *enrollment.OtherSubjectError
-		require.ErrorAs(t, err, &other)
-		require.Equal(t, "Nip:1111111111", other.Subject)
+		var final *enrollment.FinalError
+		require.ErrorAs(t, err, &final)
+		require.ErrorContains(t, err, "is for Nip:1111111111, not for "+enrollmenttest.Subject)
 		require.Empty(t, ksef.Active())
 		require.Empty(t, one.Certificate)
 	})

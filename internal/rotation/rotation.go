@@ -156,7 +156,7 @@ func (r *Rotation) Begin(ctx context.Context, request Request) error {
 		return err
 	}
 	r.OnEvent(Event{Kind: EventBegin, Name: next.Name, Automatic: next.Automatic})
-	return r.ask(ctx, ksef, state, false)
+	return r.ask(ctx, ksef, state)
 }
 
 // Advance takes the steps that can be taken now. next is when to call it again, at the latest; zero

@@ -90,10 +90,20 @@ func TestRotation(t *testing.T) {
 				}
 				return nil
 			}
-			var refused *enrollment.RefusedError
+			var refused *enrollment.FinalError
 			require.ErrorAs(t, m.begin(), &refused)
 			require.Nil(t, m.recorded().Current)
 			require.Equal(t, []string{EventBegin, EventFail}, m.events)
+		},
+		"rejection_ends_the_rotation": func(t *testing.T, m *mount) {
+			before := m.serialInForce()
+			require.NoError(t, m.begin())
+			m.Rejected = true
+			_, err := m.Await(t.Context())
+			var rejected *client.EnrollmentError
+			require.ErrorAs(t, err, &rejected)
+			require.Nil(t, m.recorded().Current)
+			require.Equal(t, before, m.serialInForce())
 		},
 		"old_stays_until_new_has_logged_in": func(t *testing.T, m *mount) {
 			before := m.serialInForce()

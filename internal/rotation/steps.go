@@ -18,19 +18,26 @@ import (
 // without that.
 const retireFor = 24 * time.Hour
 
-// step takes the recorded step. wait is how long KSeF needs before the next one.
+// step takes the recorded step. wait is how long KSeF needs before the next one. A certificate that
+// cannot be obtained ends the rotation.
 func (r *Rotation) step(ctx context.Context, state *stored) (wait time.Duration, err error) {
-	switch state.Current.Step {
+	switch step := state.Current.Step; step {
 	case StepEnroll:
-		return 0, r.recoverEnrollment(ctx, state)
+		err = r.recoverEnrollment(ctx, state)
 	case StepAwait:
-		return r.await(ctx, state)
+		wait, err = r.await(ctx, state)
 	case StepProve:
-		return 0, r.replace(ctx, state)
+		err = r.replace(ctx, state)
 	case StepRetire:
-		return 0, r.retire(ctx, state)
+		err = r.retire(ctx, state)
+	default:
+		err = fmt.Errorf("the rotation in progress is at the step %q, which this plugin does not know", step)
 	}
-	return 0, fmt.Errorf("the rotation in progress is at the step %q, which this plugin does not know", state.Current.Step)
+	var final *enrollment.FinalError
+	if errors.As(err, &final) {
+		err = r.fail(ctx, state, err)
+	}
+	return wait, err
 }
 
 // prepare checks that the rotation may begin, and makes the key and the request. It returns a
@@ -106,24 +113,24 @@ func (r *Rotation) notBegun(ctx context.Context, state *stored, next *record, ca
 	return cause
 }
 
-// ask sends the recorded request. A refusal ends the rotation; so does, the first time, a request
-// that was certainly not sent.
-func (r *Rotation) ask(ctx context.Context, ksef Session, state *stored, again bool) error {
-	current := state.Current
-	err := current.Ask(ctx, ksef)
+// ask sends the recorded request for the first time. It ends the rotation unless KSeF has got the
+// request, or may have got it.
+func (r *Rotation) ask(ctx context.Context, ksef Session, state *stored) error {
+	err := state.Current.Ask(ctx, ksef)
 	var lost *enrollment.LostReplyError
-	var refused *enrollment.RefusedError
 	switch {
 	case errors.As(err, &lost):
 		return err
-	case errors.As(err, &refused), err != nil && !again:
-		return r.fail(ctx, state, err)
 	case err != nil:
-		return err
+		return r.fail(ctx, state, err)
 	}
+	return r.asked(ctx, state)
+}
+
+func (r *Rotation) asked(ctx context.Context, state *stored) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	current.Step = StepAwait
+	state.Current.Step = StepAwait
 	return r.save(ctx, state)
 }
 
@@ -144,7 +151,10 @@ func (r *Rotation) recoverEnrollment(ctx context.Context, state *stored) error {
 	if err := r.save(ctx, state); err != nil {
 		return err
 	}
-	return r.ask(ctx, inForce.KSeF, state, true)
+	if err := state.Current.Ask(ctx, inForce.KSeF); err != nil {
+		return err
+	}
+	return r.asked(ctx, state)
 }
 
 // await asks whether KSeF has decided, and fetches the certificate.
@@ -155,13 +165,10 @@ func (r *Rotation) await(ctx context.Context, state *stored) (wait time.Duration
 		return 0, err
 	}
 	serial, err := current.Await(ctx, inForce.KSeF)
-	var rejected *client.EnrollmentError
 	switch {
 	case errors.Is(err, enrollment.ErrForgotten):
 		current.Step, current.ReferenceNumber = StepEnroll, ""
 		return 0, r.save(ctx, state)
-	case errors.As(err, &rejected):
-		return 0, r.fail(ctx, state, err)
 	case err != nil:
 		return 0, err
 	case serial == "":
@@ -172,12 +179,7 @@ func (r *Rotation) await(ctx context.Context, state *stored) (wait time.Duration
 
 // fetch records the certificate beside the one in force.
 func (r *Rotation) fetch(ctx context.Context, ksef Session, state *stored, serial string) error {
-	err := state.Current.Fetch(ctx, ksef, serial)
-	var other *enrollment.OtherSubjectError
-	switch {
-	case errors.As(err, &other):
-		return r.fail(ctx, state, err)
-	case err != nil:
+	if err := state.Current.Fetch(ctx, ksef, serial); err != nil {
 		return err
 	}
 	state.Current.Step = StepProve

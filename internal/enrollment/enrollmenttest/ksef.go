@@ -42,8 +42,8 @@ type KSeF struct {
 	Left int
 	// Subject is what certificates are issued for.
 	Subject client.EnrollmentData
-	// Pending keeps requests from being decided.
-	Pending bool
+	// Pending keeps requests from being decided, Rejected has them decided against.
+	Pending, Rejected bool
 	// Requests are the endpoints called, in order.
 	Requests []string
 	// Before is called before each request takes effect, After before its reply. The error that
@@ -153,6 +153,9 @@ func (k *KSeF) Enrollment(_ context.Context, referenceNumber string) (*client.En
 			return nil, Refused(client.EndpointEnrollment, client.CodeUnknownEnrollment)
 		case k.Pending:
 			return &client.Enrollment{Status: client.Status{Code: client.EnrollmentPending}}, nil
+		}
+		if k.Rejected {
+			return &client.Enrollment{Status: client.Status{Code: http.StatusBadRequest}}, nil
 		}
 		return &client.Enrollment{Status: client.Status{Code: client.EnrollmentDone}, SerialNumber: serial}, nil
 	})
