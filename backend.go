@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/admission"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/fields"
@@ -89,8 +90,8 @@ type backend struct {
 	// loaded has the ledgers of all mounts that the process serves.
 	loaded *sync.Map
 	// firstLogins bounds what allowed_contexts=* lets in.
-	firstLogins firstLogins
-	openTargets openTargets
+	firstLogins admission.FirstLogins
+	openTargets *admission.OpenTargets
 }
 
 func newBackend(version string, storage logical.Storage, registry *ratelimit.Registry, transport http.RoundTripper) *backend {
@@ -103,7 +104,6 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 	b.limiters = limiters.New(registry, storage, b.onUnreadable)
 	b.connection.lock = semaphore.NewWeighted(1)
 	b.parsing = semaphore.NewWeighted(1)
-	b.openTargets.lock = semaphore.NewWeighted(1)
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpMount),
 		BackendType:    logical.TypeLogical,
@@ -139,6 +139,7 @@ func (b *backend) open() {
 		Storage: b.storage, Open: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
 	})
+	b.openTargets = admission.NewOpenTargets(b.ledger.OpenTargets)
 	b.rotation = rotation.New(rotation.Options{
 		Storage: b.storage, Config: rotationConfig{b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
 		OnUnreadable: b.onUnreadable,

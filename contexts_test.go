@@ -11,6 +11,7 @@ import (
 	"time"
 
 	ksef "vault-plugin-secrets-ksef"
+	"vault-plugin-secrets-ksef/internal/admission"
 	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -140,13 +141,13 @@ func TestContexts(t *testing.T) {
 func TestContextsFirstLogins(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
-		all := units(ksef.FirstLoginsAtMost + 2)
-		for _, unit := range all[:ksef.FirstLoginsAtMost] {
+		all := units(admission.MaxFirstLogins + 2)
+		for _, unit := range all[:admission.MaxFirstLogins] {
 			m.Must(m.Read("tokens", map[string]any{"internal_id": unit}))
 		}
 		sent, stored := m.AllRequests(), m.Keys("")
 		for range 100 {
-			_, err := m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost]})
+			_, err := m.Read("tokens", map[string]any{"internal_id": all[admission.MaxFirstLogins]})
 			var coded logical.HTTPCodedError
 			require.ErrorAs(t, err, &coded)
 			require.Equal(t, http.StatusTooManyRequests, coded.Code())
@@ -154,12 +155,11 @@ func TestContextsFirstLogins(t *testing.T) {
 		}
 		require.Equal(t, sent, m.AllRequests())
 		require.Equal(t, stored, m.Keys(""))
-		require.Equal(t, ksef.FirstLoginsAtMost, ksef.FirstLogins(m.Backend))
 		m.Must(m.Read("tokens", map[string]any{"internal_id": all[0]}))
-		m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{"*", all[ksef.FirstLoginsAtMost+1]}}))
-		m.Must(m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost+1]}))
-		m.Elapse(ksef.FirstLoginsWithin)
-		m.Must(m.Read("tokens", map[string]any{"internal_id": all[ksef.FirstLoginsAtMost]}))
+		m.Must(m.Write("config", map[string]any{"allowed_contexts": []any{"*", all[admission.MaxFirstLogins+1]}}))
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[admission.MaxFirstLogins+1]}))
+		m.Elapse(admission.FirstLoginsWindow)
+		m.Must(m.Read("tokens", map[string]any{"internal_id": all[admission.MaxFirstLogins]}))
 	})
 }
 
@@ -185,7 +185,7 @@ func TestContextsFirstLoginsThatFail(t *testing.T) {
 					m.Elapse(3 * time.Second)
 				}
 				m.Ctx = background
-				require.Equal(t, ksef.FirstLoginsAtMost, m.Requests("POST /auth/xades-signature")-before)
+				require.Equal(t, admission.MaxFirstLogins, m.Requests("POST /auth/xades-signature")-before)
 			})
 		})
 	}

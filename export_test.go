@@ -15,11 +15,6 @@ import (
 
 // What the tests of paths need besides requests.
 
-const (
-	FirstLoginsAtMost = firstLoginsAtMost
-	FirstLoginsWithin = firstLoginsWithin
-)
-
 var (
 	ConfigComputed = configComputed
 	LawfulUntil    = lawfulUntil
@@ -37,9 +32,6 @@ func TokensNotice(until, now time.Time) map[string]any {
 	(&config{TokensAcceptedUntil: until}).addTokensNotice(shown, now)
 	return shown
 }
-
-// FirstLogins counts the contexts that were let in under allowed_contexts=*.
-func FirstLogins(b logical.Backend) int { return len(b.(*backend).firstLogins.admitted) }
 
 // OpenLimiters counts the limiters in memory.
 func OpenLimiters(b logical.Backend) int { return len(b.(*backend).limiters.Usage()) }

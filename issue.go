@@ -45,7 +45,7 @@ func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response,
 		return errorResponse(err)
 	}
 	b.unmounting.markAnswered()
-	b.openTargets.add(issued.Record.Target)
+	b.openTargets.Add(issued.Record.Target)
 	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, o).internal())
 	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
 	if !issued.Until.IsZero() {
