@@ -22,23 +22,26 @@ import (
 )
 
 // Vault unmounts in this order: it marks the mount as tainted, calls PeriodicFunc, revokes the
-// leases that are stored at that moment, calls Clean, and deletes the mount's storage. A request
-// that was routed before the mark is not waited for, and its lease may be stored at any time. So
-// issuing ends in PeriodicFunc, before Vault collects the leases, and what is alive in Clean has no
-// lease that Vault would revoke.
+// leases that are stored at that moment, calls Clean, and deletes the mount's storage. Vault does
+// not wait for requests routed before the mark, whose leases may be stored at any time. So issuing
+// ends in PeriodicFunc, before Vault collects the leases; a token alive in Clean has no lease that
+// Vault would revoke.
 const (
 	// endIssuingTimeout bounds the wait for the requests for tokens that are in flight.
 	endIssuingTimeout = 10 * time.Second
 	// lastRevocationsTimeout bounds the wait in Clean for KSeF's confirmations. While Clean runs no
 	// other mount of the process is served.
 	lastRevocationsTimeout = 10 * time.Second
-	// leaseStoredAfter is how long Vault may take from an answer to the stored lease.
+	// leaseStoredAfter is how long Vault may take from a response to the stored lease.
 	leaseStoredAfter = time.Second
 	// loggedAtOnce is how many tokens one line of the log names.
 	loggedAtOnce = 50
-)
+	// unmountMaxWait is how late the last revocation may be for a disable to succeed: Vault fails it
+	// at a lease that waits longer.
+	unmountMaxWait = 5 * time.Second
 
-const causeUnmount = "its mount is being disabled or moved"
+	causeUnmount = "its mount is being disabled or moved"
+)
 
 // unmounting is how far the unmount of a mount has come.
 type unmounting struct {
@@ -97,18 +100,18 @@ func (b *backend) admitIssue() {
 	}
 }
 
-// endIssuing ends the requests for tokens that are in flight. Nothing is lost where that takes too
-// long: each of them has a record.
+// endIssuing ends the requests for tokens that are in flight. Each of them has a record, so that no
+// token is lost if that takes too long.
 func (b *backend) endIssuing(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endIssuingTimeout)
 	defer cancel()
 	if err := b.ledger.EndIssuing(ctx); err != nil {
-		b.Logger().Error("requests for tokens are still in flight; what KSeF makes for them is not returned to anybody", "error", err)
+		b.Logger().Error("requests for tokens are still in flight; what KSeF makes for them is not returned", "error", err)
 	}
 }
 
-// endTokens is the part of Clean that concerns tokens. Where Vault unloads the mount without
-// removing it, as at a seal or a reload, the tokens stay as they are.
+// endTokens ends issuing in Clean, and revokes the tokens of a tainted mount. If Vault unloads the
+// mount without removing it, as at a seal or a reload, the tokens stay as they are.
 func (b *backend) endTokens(ctx context.Context) {
 	b.unmounting.phase.Store(cleaning)
 	b.endIssuing(ctx)
@@ -124,14 +127,15 @@ func (b *backend) endTokens(ctx context.Context) {
 	b.limiters.OutliveStorage()
 }
 
-// logUnconfirmed names what the mount may leave in KSeF: where its storage goes nothing else does.
+// logUnconfirmed logs what the mount may leave in KSeF: once its storage is deleted, only the log
+// has it.
 func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
 	const text = "the mount is being unloaded while it is disabled or moved, and KSeF has not confirmed that these tokens are revoked: " +
 		"if the mount goes, another mount's tidy/former finds and revokes them by mount_id"
 	id := b.mountID(ctx)
 	unreadable, err := b.unreadable.Keys(ctx)
 	if err != nil {
-		b.Logger().Error("records of tokens that cannot be read could not be looked for", "mount_id", id, "error", err)
+		b.Logger().Error("records of tokens that cannot be read could not be listed", "mount_id", id, "error", err)
 	}
 	unreadable = slices.DeleteFunc(unreadable, func(key string) bool { return !strings.HasPrefix(key, ledger.StoragePrefix) })
 	for kind, all := range map[string][]string{
@@ -143,7 +147,7 @@ func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
 	}
 }
 
-// mountID is for the log: "" where there is none yet, or where it cannot be read.
+// mountID returns the mount's id for the log: "" if there is none yet, or if it cannot be read.
 func (b *backend) mountID(ctx context.Context) string {
 	id, err := b.ledger.MountID(ctx)
 	if err != nil {
@@ -152,8 +156,8 @@ func (b *backend) mountID(ctx context.Context) string {
 	return id
 }
 
-// explainRevocation tells an operator whose secrets disable fails what to do. Vault stops at the
-// first lease that fails; the engine revokes the tokens of all.
+// explainRevocation adds to a revocation that fails a disable what the operator can do. Vault stops
+// at the first lease that fails; the engine revokes the tokens of all.
 func (b *backend) explainRevocation(ctx context.Context, err error) error {
 	var pending *ledger.PendingError
 	if !errors.As(err, &pending) || !b.System().Tainted() {
@@ -172,18 +176,14 @@ func (b *backend) explainRevocation(ctx context.Context, err error) error {
 		countTokens(max(b.ledger.Pending().Revoking, 1)), end.UTC().Format(time.RFC3339), err)
 }
 
-// explainBlockedRevocation is for what no waiting mends. A tainted mount takes no config, login or
+// explainBlockedRevocation is for a cause that lasts. A tainted mount takes no config, login or
 // unknown_to_ksef any more, so that its leases can only be given up.
 func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.PendingError) error {
 	return fmt.Errorf("the token %s cannot be revoked as things are, and the mount answers no requests any more. "+
-		"Mend the cause in KSeF and disable (or move) the mount again, or give its leases up (vault lease revoke -force -prefix <mount>/) and disable it: "+
+		"Remove the cause in KSeF and disable (or move) the mount again, or give its leases up (vault lease revoke -force -prefix <mount>/) and disable it: "+
 		"what is then left in KSeF another mount revokes with tidy/former mount_id=%s: %w",
 		pending.ReferenceNumber, b.mountID(ctx), pending)
 }
-
-// unmountMaxWait is how late the last revocation may be for a disable to succeed: Vault fails it at
-// a lease that waits longer.
-const unmountMaxWait = 5 * time.Second
 
 // unmountWarning states how many tokens would make secrets disable fail; "" where KSeF's limits let
 // all of them be revoked at once.
@@ -218,7 +218,7 @@ func countTokens(count int) string {
 	return fmt.Sprintf("%d tokens", count)
 }
 
-// addUnmountStatus shows the mount's id and what would keep the mount from being disabled.
+// addUnmountStatus shows the mount's id, and warns of what would keep the mount from being disabled.
 func (b *backend) addUnmountStatus(ctx context.Context, open ledger.Open, response *logical.Response) {
 	id, err := b.ledger.MountID(ctx)
 	switch {
