@@ -75,7 +75,7 @@ func TestConfigUnasked(t *testing.T) {
 }
 
 // The limits that the engine keeps by itself are answered as KSeF's own 429 is.
-func TestConfigUnaskedForLackOfASlot(t *testing.T) {
+func TestConfigUnaskedWithoutPermit(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: "POST /auth/challenge", Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})

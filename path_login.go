@@ -210,8 +210,8 @@ func (b *backend) pendingLogin(ctx context.Context, taxpayer client.ContextIdent
 	return "There is no login to KSeF yet: it has still to decide the login " + pending + ", which the engine finishes by itself. Nothing need be signed again.", err
 }
 
-// undecidedLogin returns an error if KSeF has not decided the taxpayer's login yet, and nil if that is
-// unknown.
+// undecidedLogin returns an error if KSeF has not decided the taxpayer's login yet, and nil if that
+// is unknown.
 func (b *backend) undecidedLogin(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	pending, err := b.pendingReference(ctx, taxpayer)
 	if err != nil || pending == "" {

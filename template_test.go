@@ -17,7 +17,7 @@ import (
 func forbiddenTemplates() map[string]string {
 	return map[string]string{
 		"range":            `{{range 10}}ab{{end}}`,
-		"unknown value":    `{{.Nobody}}abcde`,
+		"unknown value":    `{{.Unknown}}abcde`,
 		"unknown function": `{{.RoleName | shout}}abcde`,
 	}
 }

@@ -124,7 +124,7 @@ func (b *backend) endTokens(ctx context.Context) {
 		b.Logger().Error("not every token of the mount could be read", "mount_id", b.mountID(ctx), "error", err)
 	}
 	b.logUnconfirmed(ctx, b.ledger.AwaitRevocations(ctx))
-	b.limiters.OutliveStorage()
+	b.limiters.KeepWindows()
 }
 
 // logUnconfirmed logs what the mount may leave in KSeF: once its storage is deleted, only the log

@@ -13,7 +13,7 @@ import (
 
 func TestAPIError_textOf429(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for retryAfter, slot := range map[string]string{
+		for retryAfter, permit := range map[string]string{
 			"12": "next slot at 2000-01-01T00:00:12Z, in 12 s.",
 			"":   "next slot at 2000-01-01T00:01:00Z, in 60 s.",
 		} {
@@ -22,7 +22,7 @@ func TestAPIError_textOf429(t *testing.T) {
 				body: `{"title":"Too Many Requests","status":429,"detail":"Przekroczono limit. Spróbuj ponownie po 12 sekundach.","traceId":"t1"}`,
 			}).Token(t.Context(), "20251010-EC-1DCE3E3000-12ECB5B36E-45")
 			require.EqualError(t, err, "KSeF refused GET /tokens/{referenceNumber} with status 429: "+
-				"Przekroczono limit. Spróbuj ponownie po 12 sekundach. KSeF's request limit is used up for this context or address; "+slot+" [trace id t1]")
+				"Przekroczono limit. Spróbuj ponownie po 12 sekundach. KSeF's request limit is used up for this context or address; "+permit+" [trace id t1]")
 		}
 	})
 }

@@ -59,7 +59,7 @@ func lastRotation(ctx context.Context, vault *server) (map[string]any, error) {
 	rotation, _ := details["rotation"].(map[string]any)
 	last, _ := rotation["last"].(map[string]any)
 	if last == nil {
-		return nil, errors.New("status tells of no rotation")
+		return nil, errors.New("status shows no rotation")
 	}
 	return last, nil
 }

@@ -27,7 +27,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 
 	var printed bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t"} {
-		for _, value := range []any{source, &source, credential, *credential, []any{credential, *credential, source}, struct{ Held any }{source}} {
+		for _, value := range []any{source, &source, credential, *credential, []any{credential, *credential, source}, struct{ Owner any }{source}} {
 			fmt.Fprintf(&printed, verb+"\n", value)
 		}
 	}

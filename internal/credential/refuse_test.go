@@ -211,7 +211,7 @@ func TestCertificateWithoutKeyUsageIsAccepted(t *testing.T) {
 	requireHolds(t, Source{Certificate: certificatePEM(certificate), PrivateKey: keyPEM(t, key)}, certificate, key)
 }
 
-func TestCertificateWhoseTimeHasNotComeCanBeTold(t *testing.T) {
+func TestCertificateNotYetValidIsDistinct(t *testing.T) {
 	key := ecKey(t)
 	source := Source{Certificate: certificatePEM(certify(t, key)), PrivateKey: keyPEM(t, key)}
 	_, err := parse(source, start.Add(-time.Second))

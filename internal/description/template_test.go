@@ -50,7 +50,7 @@ func forbiddenTemplates() map[string]string {
 		"length not positive": `{{.RoleName | truncate 0}}abcde`,
 		"length too much":     `{{.RoleName | lowercase 5}}abcde`,
 		"short hashed length": `{{.RoleName | truncate_sha256 8}}abcde`,
-		"unknown value":       `{{.Nobody}}abcde`,
+		"unknown value":       `{{.Unknown}}abcde`,
 		"unknown function":    `{{.RoleName | shout}}abcde`,
 		"not closed":          `{{.RoleName`,
 		"longer than allowed": `{{.RoleName}}` + strings.Repeat(`{{/* */}}`, 200),

@@ -41,7 +41,7 @@ func TestCheck(t *testing.T) {
 		known, warnings, err := check(logical.ReadOperation, map[string]any{"name": "a", "limit": 5, secret + "!": 1, secret + "?": 2})
 		require.NoError(t, err)
 		require.Equal(t, map[string]any{"name": "a"}, known)
-		require.Len(t, warnings, 2, "names that may be values are not told apart")
+		require.Len(t, warnings, 2, "names that may be values look alike")
 		require.NotContains(t, strings.Join(warnings, ""), secret)
 		require.Contains(t, strings.Join(warnings, ""), "limit: is not a field of this path, and was ignored")
 	})

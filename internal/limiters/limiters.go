@@ -110,8 +110,8 @@ func (s *Set) keep(key ratelimit.Key, limiter *ratelimit.Limiter) bool {
 // which share their taxpayers know of those requests too. Journals without any request that still
 // counts are deleted.
 func (s *Set) OpenStored(ctx context.Context, api string) error {
-	folder := journalFolder(api)
-	contexts, err := s.storage.List(ctx, folder)
+	prefix := journalPrefix(api)
+	contexts, err := s.storage.List(ctx, prefix)
 	if err != nil {
 		return fmt.Errorf("listing the state of KSeF's request limits: %w", err)
 	}
@@ -163,9 +163,8 @@ func (s *Set) Usage() map[ratelimit.Key][]ratelimit.Usage {
 	return usage
 }
 
-// OutliveStorage keeps what was sent in the memory of the process, for the next mount of the same
-// taxpayers.
-func (s *Set) OutliveStorage() {
+// KeepWindows keeps what was sent in this process, for the next mount of the same taxpayers.
+func (s *Set) KeepWindows() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, limiter := range s.byKey {
@@ -196,16 +195,16 @@ type journal struct {
 // loginJournal stands for the requests of logins, which have no context.
 const loginJournal = "login"
 
-func journalFolder(api string) string {
+func journalPrefix(api string) string {
 	sum := sha256.Sum256([]byte(api))
 	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
 }
 
 func journalKey(key ratelimit.Key) string {
 	if key.Context == "" {
-		return journalFolder(key.API) + loginJournal
+		return journalPrefix(key.API) + loginJournal
 	}
-	return journalFolder(key.API) + key.Context
+	return journalPrefix(key.API) + key.Context
 }
 
 func (j journal) Load(ctx context.Context) ([]byte, error) {

@@ -194,7 +194,7 @@ func TestWindowsAreDroppedWhenIdle(t *testing.T) {
 		permit := acquire(t, l, now)
 		require.NoError(t, l.Close(ctx()))
 		b := open(t, r, &memory{})
-		require.Equal(t, 1, usage(t, b, revoke).InFlight, "a request in flight outlives its account")
+		require.Equal(t, 1, usage(t, b, revoke).InFlight, "a request in flight remains after its limiter is closed")
 		require.NoError(t, b.Close(ctx()))
 		permit.Done()
 		require.Empty(t, open(t, r, &memory{}).Usage())

@@ -49,8 +49,8 @@ func InUTC(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 // permitInUTC rounds up to seconds: before that moment nothing may be sent.
 func permitInUTC(at time.Time) string { return InUTC(at.Add(time.Second - 1)) }
 
-// AddTokens adds the counts of tokens, the revocation queue and its troubles. needsOperator tells errors
-// that last until their cause is mended from those that the engine overcomes by itself.
+// AddTokens adds the counts of tokens, the revocation queue and its troubles. needsOperator reports
+// whether an error lasts until its cause is mended.
 func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []string, needsOperator func(error) bool) {
 	r.Flat["tokens_issuing"], r.Flat["tokens_live"], r.Flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
 	r.Flat["tokens_recovering"] = pending.Recovering
