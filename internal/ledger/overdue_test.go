@@ -59,7 +59,7 @@ func TestOverdue(t *testing.T) {
 		e.elapse(2 * time.Second)
 		require.Empty(t, e.ksef.alive())
 	})
-	bubble(t, "deadline_ends_no_later_than_KSeF_ends_the_token", func(t *testing.T, e *env) {
+	bubble(t, "deadline_ends_no_later_than_KSeF_ends_the_token", func(t *testing.T, _ *env) {
 		record := &Record{Created: time.Now(), Deadline: time.Now().Add(48 * time.Hour)}
 		require.True(t, record.updateValidity(time.Now().Add(24*time.Hour)))
 		require.Equal(t, time.Now().Add(24*time.Hour).UTC(), record.Deadline.UTC())

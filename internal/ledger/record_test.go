@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheMarkerLeadsFromKSeFsListToTheRecord(t *testing.T) {
+func TestMarker_leads_to_the_record(t *testing.T) {
 	deadline := time.Date(2026, 11, 23, 14, 59, 59, 0, time.UTC)
 	nonce, err := newNonce(deadline)
 	require.NoError(t, err)
@@ -31,7 +31,7 @@ func TestTheMarkerLeadsFromKSeFsListToTheRecord(t *testing.T) {
 	}
 }
 
-func TestADescriptionAlwaysFitsKSeFsLimit(t *testing.T) {
+func TestMarker_fits_the_limit(t *testing.T) {
 	nonce, err := newNonce(time.Now())
 	require.NoError(t, err)
 	whole := strings.Repeat("x", MaxDescription) + " " + marker("0123456789ab", nonce)

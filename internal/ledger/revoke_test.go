@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnErrorSpeaksOfWhomItNames(t *testing.T) {
+func TestScope(t *testing.T) {
 	answer := func(endpoint string, status int) error { return &client.APIError{Endpoint: endpoint, Status: status} }
 	for name, test := range map[string]struct {
 		err     error
@@ -96,7 +96,7 @@ func TestRevoke(t *testing.T) {
 			})
 		}
 	}
-	bubble(t, "refused_status_decides_nothing", func(t *testing.T, e *env) {
+	bubble(t, "refused_status_decides_nothing", func(_ *testing.T, e *env) {
 		lease, _ := e.mustIssue(time.Hour)
 		e.ksef.before = func(request string) error { return refusal(request, 403) }
 		e.requirePending(e.revoke(lease), lease)
@@ -105,7 +105,7 @@ func TestRevoke(t *testing.T) {
 		lease, _ := e.mustIssue(24 * time.Hour)
 		e.permit = time.Now().Add(time.Hour)
 		wait := make(chan struct{})
-		e.ksef.before = func(request string) error {
+		e.ksef.before = func(string) error {
 			<-wait // a permit
 			return nil
 		}

@@ -114,7 +114,7 @@ func TestUnknownToken(t *testing.T) {
 		e.elapse(unknownLasts/2 + time.Minute)
 		require.NoError(t, e.revoke(lease))
 	})
-	bubble(t, "another_signer_does_not_decide", func(t *testing.T, e *env) {
+	bubble(t, "another_signer_does_not_decide", func(_ *testing.T, e *env) {
 		lease, _ := e.mustIssue(time.Hour)
 		e.ksef.login("another", nil)
 		e.requirePending(e.revoke(lease), lease)
