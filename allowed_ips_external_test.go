@@ -24,7 +24,7 @@ func signWhole(t *testing.T, p *enginetest.Signer, document string, layout xades
 	return p.SignAs(t, xadestest.Request{Inner: strings.TrimSuffix(inner, "</AuthTokenRequest>"), Layout: layout})
 }
 
-// withBoundLogin has a person log in for a list of addresses.
+// withBoundLogin runs a test with an external login that is bound to a list of addresses.
 func withBoundLogin(t *testing.T, allowed string, test func(t *testing.T, m *enginetest.Mount, signer *enginetest.Signer)) {
 	t.Helper()
 	enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
@@ -138,7 +138,7 @@ func TestAllowedIPsExternal(t *testing.T) {
 	})
 }
 
-// What the error tells to do must be possible where KSeF binds refreshes too.
+// The remedy in the error must work at a KSeF that binds refreshes too.
 func TestAllowedIPsExternalAuto(t *testing.T) {
 	withBoundLogin(t, "127.0.0.0/8", func(t *testing.T, m *enginetest.Mount, signer *enginetest.Signer) {
 		m.Stop()
@@ -156,7 +156,7 @@ func TestAllowedIPsExternalAuto(t *testing.T) {
 	})
 }
 
-// boundRefresh is KSeF where refreshes are bound to addresses too, and this is another.
+// boundRefresh is a KSeF that binds refreshes to addresses too, seen from another address.
 type boundRefresh struct{ http.RoundTripper }
 
 func (b boundRefresh) RoundTrip(request *http.Request) (*http.Response, error) {

@@ -21,12 +21,12 @@ const (
 	OtherAddress = "192.0.2.9"
 )
 
-// LeaveFrom gives the nodes that start from now on another address.
+// leaveFrom gives nodes that start from now on another source address.
 func leaveFrom(env *enginetest.Env, address string) {
 	env.SetTransport(simulator.NewTransportFrom(env.Conformance.Check(env.T, env.KSeF.Handler()), address))
 }
 
-// twoWays leave by one address to log in and by another for all else.
+// twoWays uses one source address for logins and another for all other requests.
 type twoWays struct{ login, other http.RoundTripper }
 
 func leaveTwoWays(env *enginetest.Env, login, other string) {
@@ -49,7 +49,7 @@ func lastLogin(env *enginetest.Env) string {
 	return string(signed[len(signed)-1])
 }
 
-// withAllowedIPs is a mount whose sessions are bound.
+// withAllowedIPs runs a test on a mount with allowed_ips.
 func withAllowedIPs(t *testing.T, allowed any, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
@@ -184,8 +184,8 @@ func TestAllowedIPsRefused(t *testing.T) {
 	})
 }
 
-// boundEnds is KSeF where sessions can be ended by their own tokens only from their addresses, and
-// this is another.
+// boundEnds is a KSeF that lets a session be ended by its own token from its addresses only, seen
+// from another address.
 type boundEnds struct{ http.RoundTripper }
 
 func (b boundEnds) RoundTrip(request *http.Request) (*http.Response, error) {

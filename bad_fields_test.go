@@ -64,7 +64,7 @@ func testBadFieldsKinds(t *testing.T) {
 	})
 }
 
-// concretePaths name one request path for each pattern with fields.
+// concretePaths has a request path for each pattern with fields.
 func concretePaths() []string {
 	return []string{
 		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices",
@@ -72,7 +72,7 @@ func concretePaths() []string {
 	}
 }
 
-// hostileValues are of no use in a field of a kind, and hold secrets.
+// hostileValues are invalid for a kind of field, and hold secrets.
 func hostileValues(key, password string, kind framework.FieldType) map[string]any {
 	values := map[string]any{
 		"key": key, "keys": []any{key, key}, "key in an object": map[string]any{"a": key}, "key in a list in a list": []any{[]any{key}},
@@ -120,7 +120,7 @@ func testBadFieldsUnknown(t *testing.T) {
 	})
 }
 
-// testBadFieldsListAsJSON is what a shell makes of permissions='["InvoiceRead"]'.
+// testBadFieldsListAsJSON gives a list as a shell passes permissions='["InvoiceRead"]'.
 func testBadFieldsListAsJSON(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		for _, text := range []string{`["InvoiceRead"]`, ` ["InvoiceRead","InvoiceWrite"]`, `[]`} {

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A user's mistake is a 400 that names the field, says what is wrong and what would be right;
-// nothing is stored and nothing is sent.
+// Bad input is answered with a 400 that names the field, what is wrong and what would be right.
+// Nothing is stored or sent.
 
 func TestBadInput(t *testing.T) {
 	t.Run("config", testBadInputConfig)
@@ -51,8 +51,7 @@ func testBadInputConfig(t *testing.T) {
 	}
 }
 
-// invalidConfig is what is written to config in place of what would be right; nil leaves a field
-// out.
+// invalidConfig is a value for a field of config; nil leaves the field out.
 type invalidConfig struct {
 	credential *simulator.CertificateOptions
 	change     map[string]any
@@ -178,7 +177,7 @@ func testBadInputConfigMissing(t *testing.T) {
 	})
 }
 
-// requireNothingStored says that the mount is as new.
+// requireNothingStored requires an empty storage.
 func requireNothingStored(m *enginetest.Mount) {
 	m.T.Helper()
 	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConfigFingerprint holds that stored sessions are found by configurations without the fields
-// that came later.
+// TestConfigFingerprint holds that configurations without later fields still find their stored
+// sessions.
 func TestConfigFingerprint(t *testing.T) {
 	const url = "https://ksef.test/v2"
 	t.Run("without_allowed_ips", func(t *testing.T) {

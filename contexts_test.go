@@ -22,7 +22,7 @@ import (
 // otherSubjectNIP is a taxpayer that config does not allow.
 const otherSubjectNIP = "1111111111"
 
-// units are contexts of internal units of the test's company, as many as are wanted.
+// units are identifiers of internal units of the test's company.
 func units(count int) []string {
 	var all []string
 	for number := 10000; len(all) < count; number++ {
@@ -37,7 +37,7 @@ func isContext(value string) bool {
 	return ksef.IsContext(value)
 }
 
-// contextRequests are the requests that take a context, but for those of config and roles.
+// contextRequests are the requests that take a context, except those of config and roles.
 func contextRequests(m *enginetest.Mount, field, value string) map[string]func() (*logical.Response, error) {
 	in := func(more map[string]any) map[string]any {
 		if more == nil {
@@ -101,7 +101,7 @@ func TestContexts(t *testing.T) {
 			m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": enginetest.UnitID}))
 			issued := m.Must(m.Read("creds/unit", nil))
 			reference := issued.Data["reference_number"].(string)
-			// Now there is an open record: it can be read and revoked, and nothing more.
+			// An open record can be read and revoked, and nothing else.
 			m.Must(m.Read("tokens", map[string]any{"internal_id": enginetest.UnitID}))
 			m.Must(m.Read("tokens/"+reference, nil))
 			requests := contextRequests(m, "internal_id", enginetest.UnitID)
@@ -137,7 +137,7 @@ func TestContexts(t *testing.T) {
 	})
 }
 
-// Under * a minute has room for ten contexts that need a login.
+// With allowed_contexts=* ten contexts a minute may log in for the first time.
 func TestContextsFirstLogins(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
@@ -163,7 +163,7 @@ func TestContextsFirstLogins(t *testing.T) {
 	})
 }
 
-// A login that fails and is tried again is another one of the minute's ten.
+// A repeated login counts again towards the ten.
 func TestContextsFirstLoginsThatFail(t *testing.T) {
 	const redeem = "POST /auth/token/redeem"
 	for name, fault := range map[string]simulator.Fault{

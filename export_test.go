@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// What the tests of paths need besides requests.
+// Tests of paths, in package ksef_test, need these besides requests.
 
 var (
 	ConfigComputed = configComputed
 	LawfulUntil    = lawfulUntil
 )
 
-// IsContext says whether a text is the identifier of a context.
+// IsContext reports whether a text identifies a context.
 func IsContext(value string) bool {
 	_, err := parseContext(value)
 	return err == nil
 }
 
-// TokensNotice is the part of an answer that tells of the end of KSeF tokens.
+// TokensNotice is the part of a response on the end of KSeF tokens.
 func TokensNotice(until, now time.Time) map[string]any {
 	shown := map[string]any{}
 	(&config{TokensAcceptedUntil: until}).addTokensNotice(shown, now)
@@ -39,11 +39,11 @@ func OpenLimiters(b logical.Backend) int { return len(b.(*backend).limiters.Usag
 // Paths are the paths of a mount.
 func Paths(b logical.Backend) []*framework.Path { return b.(*backend).Paths }
 
-// Ledger is that of a mount.
+// Ledger is the ledger of a mount.
 func Ledger(b logical.Backend) *ledger.Ledger { return b.(*backend).ledger }
 
-// ConnectionLock is held while a configuration changes.
+// ConnectionLock is taken by changes of the configuration.
 func ConnectionLock(b logical.Backend) *semaphore.Weighted { return b.(*backend).connection.lock }
 
-// ParsingLock is held while a written credential is read.
+// ParsingLock is taken by the parsing of a credential.
 func ParsingLock(b logical.Backend) *semaphore.Weighted { return b.(*backend).parsing }

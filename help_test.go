@@ -66,7 +66,7 @@ func TestHelp(t *testing.T) {
 	})
 }
 
-// requireDefault holds for a field of a request: its description says what holds without it.
+// requireDefault requires that the description of a field states its default.
 func requireDefault(t *testing.T, about string, field *framework.FieldSchema) {
 	t.Helper()
 	described := field.Description

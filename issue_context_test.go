@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// meddlingSystem does something when the engine asks for the mount's default lease.
+// meddlingSystem calls a function when the engine asks for the mount's default lease.
 type meddlingSystem struct {
 	logical.StaticSystemView
 	meddle func()
@@ -26,9 +26,8 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 	return time.Hour
 }
 
-// TestIssueDuringContextChange has nip change in the middle of a request that names
-// no context: the token must not be made in the one before, where the config in force cannot end
-// it.
+// TestIssueDuringContextChange changes nip during a request without a context: the token must not
+// be issued in the old context, in which the new config cannot revoke it.
 func TestIssueDuringContextChange(t *testing.T) {
 	const otherNIP = "1111111111"
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {

@@ -53,7 +53,7 @@ func TestLoginGuard(t *testing.T) {
 			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
-	t.Run("refuses a signer who is not named beside open tokens of a person", func(t *testing.T) {
+	t.Run("refuses an unnamed signer beside open tokens of another subject", func(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.LogIn(m.Signer(stranger))
 			m.Issue()
@@ -82,7 +82,7 @@ func TestLoginGuard(t *testing.T) {
 			m.Must(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
 		})
 	})
-	t.Run("lets a person log in again", func(t *testing.T) {
+	t.Run("accepts a second login of the same subject", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			allowUnit(m)
 			signer := m.Signer(stranger)
@@ -110,7 +110,7 @@ func TestLoginGuard(t *testing.T) {
 			require.Equal(t, 1, m.Requests("POST /auth/xades-signature"), "nothing is sent")
 		})
 	})
-	t.Run("warns of a role in a context where a person is logged in", func(t *testing.T) {
+	t.Run("warns of a role in a context with an external login", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			allowUnit(m)
 			m.Must(m.CompleteLogin(m.Signer(stranger).Sign(t, m.BeginLogin(unit), xadestest.DSS())))
@@ -171,7 +171,7 @@ func TestLoginGuard(t *testing.T) {
 	})
 }
 
-// issuedByKSeF is a credential that a rotation of another mount has led to.
+// issuedByKSeF is the credential that a rotation of another mount has made.
 func issuedByKSeF(env *enginetest.Env) map[string]any {
 	env.T.Helper()
 	m := env.Mount(&logical.InmemStorage{})

@@ -101,7 +101,7 @@ func testExternalLoginMissingLoginSaysWhatToDo(t *testing.T) {
 	})
 }
 
-// testExternalLoginForeignDocumentsAreNotSent covers each signed request that can be told to be wrong without asking
+// testExternalLoginForeignDocumentsAreNotSent covers documents that are refused without asking
 // KSeF.
 func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 	stranger := "<Nip>1111111111</Nip>"
@@ -278,7 +278,7 @@ func testExternalLoginWarnsOfAnotherSigner(t *testing.T) {
 	})
 }
 
-// A login lasts for seven days, in which the certificate's would not be used.
+// The external login lasts for seven days, in which the certificate is not used.
 func testExternalLoginLeavesTheSessionOfTheCertificate(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"allowed_contexts": enginetest.UnitID}))

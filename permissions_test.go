@@ -18,8 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// accountantNIP is a company that works for the taxpayer of the tests by permissions that were
-// granted to it.
+// accountantNIP is a company with permissions that the taxpayer has granted.
 const accountantNIP = "1111111111"
 
 func granted(permissions ...string) simulator.Options {
@@ -30,7 +29,7 @@ func granted(permissions ...string) simulator.Options {
 	}}}
 }
 
-// withAccountant runs a test on a mount whose signer has the permissions that it was granted.
+// withAccountant runs a test on a mount whose signer is the accountant.
 func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
 	enginetest.InEnv(t, granted(permissions...), func(t *testing.T, env *enginetest.Env) {
@@ -42,7 +41,7 @@ func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, 
 	})
 }
 
-// takeAway leaves the accountant with the permissions that are named, at once.
+// takeAway leaves the accountant with the given permissions.
 func takeAway(env *enginetest.Env, left ...string) {
 	env.T.Helper()
 	body := map[string]any{
@@ -61,7 +60,7 @@ func takeAway(env *enginetest.Env, left ...string) {
 	require.Equal(env.T, http.StatusOK, post(env, "/testdata/permissions", "", body))
 }
 
-// post sends a request to KSeF as somebody else than the engine does, and returns the status.
+// post sends a request to KSeF that the engine does not make, and returns the status.
 func post(env *enginetest.Env, path string, access client.Secret, body any) int {
 	env.T.Helper()
 	encoded, err := json.Marshal(body)
@@ -78,8 +77,8 @@ func post(env *enginetest.Env, path string, access client.Secret, body any) int 
 	return response.StatusCode
 }
 
-// mayWriteInvoices logs in with a KSeF token and says whether KSeF opens an invoice session. What
-// would be wrong with its key, KSeF says later.
+// mayWriteInvoices logs in with a KSeF token and reports whether KSeF opens an invoice session.
+// KSeF checks the session's key later.
 func mayWriteInvoices(env *enginetest.Env, token any) bool {
 	env.T.Helper()
 	tokens, err := env.TokenLogin(token)

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repeats says whether Vault's own client would send the request again.
+// repeats reports whether Vault's client would repeat the request.
 func repeats(t *testing.T, status int) bool {
 	t.Helper()
 	again, _ := api.DefaultRetryPolicy(t.Context(), &http.Response{StatusCode: status}, nil)

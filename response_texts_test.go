@@ -61,7 +61,7 @@ func testResponseTextsNameTheMount(t *testing.T) {
 	})
 }
 
-// KSeF's own 429 says as much as those of the engine, at the first and at the second request.
+// A 429 of KSeF says as much as one of the engine, at the first and at the second request.
 func testResponseTextsTooManyRequests(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
@@ -93,7 +93,7 @@ func testResponseTextsUnknownOutcome(t *testing.T) {
 	})
 }
 
-// What KSeF limits by address has no context to name.
+// A limit by address has no context to name.
 func testResponseTextsBlockedAddress(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Fault(simulator.Fault{Endpoint: client.EndpointChallenge, Kind: simulator.FaultStatus, Status: 429, RetryAfter: 300})

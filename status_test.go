@@ -27,7 +27,7 @@ func TestStatus(t *testing.T) {
 	t.Run("counts", testStatusCounts)
 }
 
-// testStatusIsFlat looks at a mount of which everything is known.
+// testStatusIsFlat reads the status of a mount with a value for every field.
 func testStatusIsFlat(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{OwnerPermissions: []string{"InvoiceRead"}}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceWrite"}))
@@ -51,7 +51,7 @@ func testStatusIsFlat(t *testing.T) {
 	})
 }
 
-// testStatusSummary meets troubles one after the other; the most important one is told.
+// testStatusSummary adds one trouble after the other. The summary has the most important one.
 func testStatusSummary(t *testing.T) {
 	t.Run("all_is_well", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
@@ -197,8 +197,7 @@ func testStatusLimits(t *testing.T) {
 	})
 }
 
-// testStatusCounts looks while a revocation is in hand that no record tells of yet, and when one
-// does.
+// testStatusCounts counts while a revocation is in flight, before and after it is recorded.
 func testStatusCounts(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
@@ -244,5 +243,5 @@ func testStatusCounts(t *testing.T) {
 	})
 }
 
-// inUTC is a moment as answers show it.
+// utc is a time as responses show it.
 func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }

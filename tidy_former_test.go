@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// formerMount issues tokens in the default context and goes without revoking them, as one whose
-// storage was lost.
+// formerMount issues tokens in the default context and stops without revoking them, like a mount
+// whose storage was lost.
 func formerMount(env *enginetest.Env, tokens int) (id string, leases []*logical.Response) {
 	former := env.Mount(&logical.InmemStorage{})
 	former.Configure()
@@ -70,7 +70,7 @@ func testTidyFormerCountsAndRevokes(t *testing.T) {
 	})
 }
 
-// testTidyFormerReadsAllPages has more tokens than a page holds, and more than one call can revoke
+// testTidyFormerReadsAllPages has more tokens than fit on a page, and more than one call can revoke
 // within KSeF's limits.
 func testTidyFormerReadsAllPages(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
@@ -148,8 +148,7 @@ func testTidyFormerChecksFields(t *testing.T) {
 	})
 }
 
-// testTidyFormerLease is a lease that Vault still has when another mount has been enabled at its
-// path.
+// testTidyFormerLease revokes a lease of a mount whose path another mount has now.
 func testTidyFormerLease(t *testing.T) {
 	t.Run("is revoked by its own data", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {

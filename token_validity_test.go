@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ending is a KSeF that says when tokens end by themselves, in answers to some requests.
+// ending is a KSeF that states the end of tokens in some responses.
 type ending struct {
 	http.RoundTripper
 	asked func(*http.Request) bool
@@ -48,7 +48,7 @@ func inLists(request *http.Request) bool {
 }
 func inEveryAnswer(*http.Request) bool { return true }
 
-// withEnds is WithMount at a KSeF that tells ends.
+// withEnds is WithMount at such a KSeF.
 func withEnds(t *testing.T, asked func(*http.Request) bool, test func(t *testing.T, m *enginetest.Mount, ends *ending)) {
 	t.Helper()
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
@@ -68,7 +68,7 @@ func (e *ending) after(d time.Duration) time.Time {
 }
 
 func TestTokenValidity(t *testing.T) {
-	for name, asked := range map[string]func(*http.Request) bool{"told when it is made": whenMade, "told when it is active": whenAsked, "told always": inEveryAnswer} {
+	for name, asked := range map[string]func(*http.Request) bool{"stated when it is made": whenMade, "stated when it is active": whenAsked, "stated always": inEveryAnswer} {
 		t.Run("caps a lease/"+name, func(t *testing.T) {
 			withEnds(t, asked, func(t *testing.T, m *enginetest.Mount, ends *ending) {
 				end := ends.after(30 * time.Minute)
@@ -101,7 +101,7 @@ func TestTokenValidity(t *testing.T) {
 			})
 		})
 	}
-	t.Run("caps the leases of tokens that are looked at together", func(t *testing.T) {
+	t.Run("caps the leases of tokens that are polled together", func(t *testing.T) {
 		withEnds(t, inLists, func(t *testing.T, m *enginetest.Mount, ends *ending) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 			end := ends.after(30 * time.Minute)
@@ -125,7 +125,7 @@ func TestTokenValidity(t *testing.T) {
 			require.LessOrEqual(t, issued.Secret.TTL, 10*time.Minute)
 		})
 	})
-	t.Run("is shown where KSeF tells it", func(t *testing.T) {
+	t.Run("is shown where KSeF states it", func(t *testing.T) {
 		withEnds(t, inEveryAnswer, func(t *testing.T, m *enginetest.Mount, ends *ending) {
 			end := ends.after(48 * time.Hour).UTC().Format(time.RFC3339)
 			issued := m.Issue()

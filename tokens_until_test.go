@@ -22,7 +22,7 @@ import (
 
 const polishMidnight = "2026-12-31T23:00:00Z"
 
-// at lets time pass until a moment: both clocks then show it.
+// at lets time pass until a moment.
 func at(t *testing.T, moment string) {
 	t.Helper()
 	to, err := time.Parse(time.RFC3339, moment)
@@ -50,7 +50,7 @@ func acceptTokensUntil(m *enginetest.Mount, until any) {
 	m.Must(m.Write("config", map[string]any{"tokens_accepted_until": until}))
 }
 
-// shownUntil is what a read of config shows, where nothing is shown as "".
+// shownUntil is the field in a read of config; "" if it is absent.
 func shownUntil(m *enginetest.Mount) string {
 	m.T.Helper()
 	until, shown := m.Must(m.Read("config", nil)).Data["tokens_accepted_until"].(string)
@@ -58,7 +58,7 @@ func shownUntil(m *enginetest.Mount) string {
 	return until
 }
 
-// vaultEnd is when Vault ends a lease that was answered now, or renewed by an increment.
+// endInVault is when Vault ends a lease that is issued now, or renewed by an increment.
 func endInVault(m *enginetest.Mount, lease *logical.Secret, increment time.Duration) (end time.Time, warnings []string) {
 	m.T.Helper()
 	ttl, warnings, err := framework.CalculateTTL(enginetest.MountDefaults(), increment, lease.TTL, 0, lease.MaxTTL, 0, lease.IssueTime)
@@ -210,7 +210,7 @@ func TestTokensUntilOtherLeases(t *testing.T) {
 	})
 }
 
-// A token that is active only when the end is there is handed out to nobody.
+// No response has a token that becomes active only at the end.
 func TestTokensUntilActivation(t *testing.T) {
 	withMountAt(t, "2026-12-31T19:59:50Z", simulator.Options{ActivationDelay: 12 * time.Second}, func(t *testing.T, m *enginetest.Mount) {
 		acceptTokensUntil(m, polishMidnight)
@@ -304,8 +304,8 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 	})
 }
 
-// requireQuietEnd ends leases in three ways: by Vault, after a delete by hand, and by the engine
-// itself where Vault never asks. KSeF may have ended the tokens before.
+// requireQuietEnd ends leases in three ways: by Vault, after a deletion by hand, and by the
+// reconciler when Vault never asks. KSeF may have ended the tokens before.
 func requireQuietEnd(m *enginetest.Mount, leased, deleted, forgotten *logical.Response) {
 	m.T.Helper()
 	before, hadError := m.Must(m.Read("status", nil)).Data["last_error"]

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inForgetfulKSeF runs a test on a mount with one leased token, of which a reset KSeF knows
-// nothing.
+// inForgetfulKSeF runs a test on a mount with one leased token, which KSeF has forgotten in a
+// reset.
 func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *enginetest.Mount, issued *logical.Response)) {
 	t.Helper()
 	enginetest.WithMount(t, options, func(t *testing.T, m *enginetest.Mount) {
@@ -43,8 +43,8 @@ func TestUnknownToken(t *testing.T) {
 	t.Run("comes_back", testUnknownTokenComesBack)
 }
 
-// testUnknownTokenAfterADay ends a lease whose token KSeF has not known for a day, across a
-// restart.
+// testUnknownTokenAfterADay ends a lease whose token KSeF has not known for a day. A restart lies
+// in between.
 func testUnknownTokenAfterADay(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret, number := m.Lease(issued), issued.Data["reference_number"].(string)
@@ -74,7 +74,7 @@ func testUnknownTokenConfirmedByOperator(t *testing.T) {
 	})
 }
 
-// testUnknownTokenConfirmedBeforeItsLeaseEnds is the remedy of whoever knows that TEST was reset.
+// testUnknownTokenConfirmedBeforeItsLeaseEnds is the remedy for a reset of TEST.
 func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		m.Must(sayUnknown(m, issued))
@@ -83,7 +83,8 @@ func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
 	})
 }
 
-// testUnknownTokenConfirmationIsChecked takes nobody's word for a token that KSeF knows, or may know.
+// testUnknownTokenConfirmationIsChecked refuses the confirmation for a token that KSeF knows, or
+// may know.
 func testUnknownTokenConfirmationIsChecked(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()
@@ -101,8 +102,8 @@ func testUnknownTokenConfirmationIsChecked(t *testing.T) {
 	})
 }
 
-// testUnknownTokenNeverByRefusal holds that a 403 or 401 proves nothing in two days, nor does a
-// number that KSeF does not know where its list shows the token.
+// testUnknownTokenNeverByRefusal holds that a 401 or 403 proves nothing, not even after two days,
+// and that neither does an unknown number while KSeF's list has the token.
 func testUnknownTokenNeverByRefusal(t *testing.T) {
 	for name, status := range map[string]int{"403": http.StatusForbidden, "401": http.StatusUnauthorized, "listed": http.StatusBadRequest} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +123,7 @@ func testUnknownTokenNeverByRefusal(t *testing.T) {
 	}
 }
 
-// testUnknownTokenOtherSigner decides nothing for a signer who may not see what another has made.
+// testUnknownTokenOtherSigner ends no lease for a signer who may not see tokens of others.
 func testUnknownTokenOtherSigner(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
@@ -136,7 +137,7 @@ func testUnknownTokenOtherSigner(t *testing.T) {
 	})
 }
 
-// testUnknownTokenWithoutRecord has nothing but the lease, which does not say who made the token.
+// testUnknownTokenWithoutRecord has only the lease, which does not say who made the token.
 func testUnknownTokenWithoutRecord(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		for _, key := range m.Keys("ledger/") {
@@ -152,7 +153,7 @@ func testUnknownTokenWithoutRecord(t *testing.T) {
 	})
 }
 
-// testUnknownTokenCountedAnewAfterAnOutage counts no day in which KSeF was not asked.
+// testUnknownTokenCountedAnewAfterAnOutage does not count a day without answers from KSeF.
 func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
 	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
@@ -167,7 +168,7 @@ func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
 	})
 }
 
-// testUnknownTokenComesBack is a KSeF that did not know a token for some hours.
+// testUnknownTokenComesBack has a KSeF that does not know a token for some hours.
 func testUnknownTokenComesBack(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		issued := m.Issue()

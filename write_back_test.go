@@ -134,7 +134,7 @@ func TestConfigCertificateWithoutItsKey(t *testing.T) {
 	})
 }
 
-// What was written beside a credential outlasts that it is given again.
+// Fields that were written with a credential stay when it is written again.
 func TestConfigCredentialGivenAgain(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Must(m.Write("config", map[string]any{"subject_identifier_type": "certificateFingerprint", "verify": false}))
