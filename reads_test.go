@@ -1,0 +1,28 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ksef_test
+
+import (
+	"testing"
+
+	"vault-plugin-secrets-ksef/internal/enginetest"
+	"vault-plugin-secrets-ksef/simulator"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestReadsAskNothingOfKSeF(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Issue()
+		m.Elapse(enginetest.Day) // the access token has ended
+		sent := m.AllRequests()
+		for _, path := range []string{"config", "status", "roles/invoices"} {
+			require.NotEmpty(t, m.Must(m.Read(path, nil)).Data, path)
+		}
+		for _, path := range []string{"roles/", "tokens/"} {
+			require.Len(t, m.Must(m.List(path)).Data["keys"], 1, path)
+		}
+		require.Equal(t, sent, m.AllRequests())
+	})
+}
