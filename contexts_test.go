@@ -167,7 +167,7 @@ func TestContextsFirstLogins(t *testing.T) {
 func TestContextsFirstLoginsThatFail(t *testing.T) {
 	const redeem = "POST /auth/token/redeem"
 	for name, fault := range map[string]simulator.Fault{
-		"its last reply is lost": {Endpoint: redeem, Kind: simulator.FaultDropReply, Times: -1},
+		"its last reply is lost": {Endpoint: redeem, Kind: simulator.FaultDropResponse, Times: -1},
 		"its caller goes":        {Endpoint: redeem, Kind: simulator.FaultDelay, Delay: 5 * time.Second, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,7 @@ func TestExternalLoginLost(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
 			signed := signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())
-			m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
+			m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse})
 			began := time.Now()
 			message := m.Refused(m.CompleteLogin(signed))
 			require.Contains(t, message, "begin again with login/begin")

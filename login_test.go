@@ -292,7 +292,7 @@ func testExternalLoginLeavesTheSessionOfTheCertificate(t *testing.T) {
 		m.LogIn(m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP}))
 		m.Must(m.Write("config", map[string]any{"activation_timeout": "10s"}))
 		for _, one := range m.StatusDetails()["sessions"].([]map[string]any) {
-			require.Equal(t, one["internal_id"] == enginetest.UnitID, one["signed_outside"], "a write to config brings the certificate's own login back")
+			require.Equal(t, one["internal_id"] == enginetest.UnitID, one["external"], "a write to config brings the certificate's own login back")
 		}
 	})
 }

@@ -128,7 +128,7 @@ func TestConfigNotStoredLeavesNoSession(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 		m.Issue()
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
-		m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: 3})
+		m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse, Times: 3})
 		for range 3 {
 			_, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
 			require.ErrorContains(t, err, "was not stored")

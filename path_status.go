@@ -137,7 +137,7 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 			"access_until":     session.Access.ValidUntil.UTC().Format(time.RFC3339),
 			"refresh_until":    session.Refresh.ValidUntil.UTC().Format(time.RFC3339),
 			"signer":           session.Subject,
-			"signed_outside":   session.External,
+			"external":         session.External,
 		}
 		fields.AddTaxpayer(one, session.Context)
 		shown = append(shown, one)
@@ -168,7 +168,7 @@ func statusSchema() map[int][]framework.Response {
 			"revocation_queue_length":       {Type: framework.TypeInt, Description: "The same number, as the length of the queue."},
 			"revocation_queue_oldest_since": {Type: framework.TypeTime, Description: "When the oldest of these revocations began."},
 			"revocation_queue_next_attempt": {Type: framework.TypeTime, Description: "When the engine tries the oldest again."},
-			"rate_limits_next_slot":         {Type: framework.TypeTime, Description: "When KSeF's limits permit a request at every endpoint; now if none is used up."},
+			"rate_limits_next_request":      {Type: framework.TypeTime, Description: "When KSeF's limits permit a request at every endpoint; now if none is used up."},
 			"rate_limits_blocked_until":     {Type: framework.TypeTime, Description: "When KSeF's last block (429 with Retry-After) ends; absent if there is none."},
 			"unreadable_entries":            {Type: framework.TypeInt, Description: "Storage entries that cannot be read and are skipped."},
 			"last_error":                    {Type: framework.TypeString, Description: "The last failure that is not over, otherwise the last; with KSeF's trace id if known."},

@@ -37,11 +37,11 @@ func TestResponse(t *testing.T) {
 		text    string
 	}{
 		"lost_reply_of_creds_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropReply},
+			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropResponse},
 			request: issue, status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"lost_reply_of_tokens_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropReply},
+			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropResponse},
 			request: write(token), status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"failed_activation_is_not_repeated": {

@@ -87,7 +87,7 @@ func testResponseTextsUnknownOutcome(t *testing.T) {
 		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultStatus, Status: 500})
 		_, err := m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "KSeF failed, and did not say whether it has made a token, so the token was not returned")
-		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropReply})
+		m.Fault(simulator.Fault{Endpoint: client.EndpointGenerateToken, Kind: simulator.FaultDropResponse})
 		_, err = m.Read("creds/invoices", nil)
 		require.ErrorContains(t, err, "the reply to the request for a token was lost, so the token was not returned")
 	})

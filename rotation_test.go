@@ -265,7 +265,7 @@ func TestRotationWithAWrongSubject(t *testing.T) {
 
 func TestRotationFindsTheCertificateOfALostReply(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
-		"no reply":      {Kind: simulator.FaultDropReply},
+		"no reply":      {Kind: simulator.FaultDropResponse},
 		"half a reply":  {Kind: simulator.FaultTruncate},
 		"another reply": {Kind: simulator.FaultGarbage},
 		"no request":    {Kind: simulator.FaultDropRequest},

@@ -43,7 +43,7 @@ func testStatusIsFlat(t *testing.T) {
 			}
 		}
 		require.Subset(t, names, []string{
-			"summary", "tokens_live", "tokens_revoking", "rate_limits_next_slot", "revocation_queue_length",
+			"summary", "tokens_live", "tokens_revoking", "rate_limits_next_request", "revocation_queue_length",
 			"certificate_not_after", "last_error", "last_error_at",
 		})
 		require.Equal(t, []string{"config", "logins", "rate_limits", "revocation_queue", "sessions", "unreadable"},
@@ -177,11 +177,11 @@ func testStatusLimits(t *testing.T) {
 			answer := m.Status()
 			until := utc(time.Now().Add(601 * time.Second)) // with the margin of 0.1 %, in whole seconds
 			require.Equal(t, until, answer["rate_limits_blocked_until"])
-			require.Equal(t, until, answer["rate_limits_next_slot"])
+			require.Equal(t, until, answer["rate_limits_next_request"])
 			require.Contains(t, answer["summary"], "KSeF has blocked POST /tokens in Nip:"+enginetest.NIP+": nothing is sent there before "+until)
 			m.Elapse(11 * time.Minute)
 			require.Nil(t, m.Status()["rate_limits_blocked_until"])
-			require.Equal(t, utc(time.Now()), m.Status()["rate_limits_next_slot"])
+			require.Equal(t, utc(time.Now()), m.Status()["rate_limits_next_request"])
 		})
 	})
 	t.Run("used_up", func(t *testing.T) {
@@ -190,7 +190,7 @@ func testStatusLimits(t *testing.T) {
 				m.Issue()
 			}
 			answer := m.Status()
-			require.Greater(t, answer["rate_limits_next_slot"], utc(time.Now().Add(10*time.Second)))
+			require.Greater(t, answer["rate_limits_next_request"], utc(time.Now().Add(10*time.Second)))
 			require.Nil(t, answer["rate_limits_blocked_until"])
 			require.Contains(t, answer["summary"], "KSeF's limit of requests for tokens in Nip:"+enginetest.NIP+" is used up: new ones are refused until 2000-01-01T00:01:0")
 		})

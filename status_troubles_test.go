@@ -49,7 +49,7 @@ func TestStatusWarnsOfWhatKeepsTokensAway(t *testing.T) {
 	t.Run("outage", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
-			m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropReply, Times: -1})
+			m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropResponse, Times: -1})
 			for range 3 {
 				_, err := m.Read("creds/invoices", nil)
 				require.Error(t, err)

@@ -36,7 +36,7 @@ func (s *faultInjector) injectFaults(ctx context.Context, dice *rand.Rand) error
 	var faults []simulator.Fault
 	for _, endpoint := range []string{"POST /tokens", "GET /tokens", "GET /tokens/{referenceNumber}", "DELETE /tokens/{referenceNumber}"} {
 		faults = append(faults,
-			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropReply},
+			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropResponse},
 			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest},
 			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDelay, Delay: upTo(dice, 3*time.Second)},
 			simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultGarbage},

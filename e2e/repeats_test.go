@@ -41,7 +41,7 @@ func TestVaultClientDoesNotRepeat(t *testing.T) {
 	require.Len(t, answer.Warnings, 1)
 	require.Contains(t, answer.Warnings[0], "has not yet confirmed")
 
-	require.NoError(t, ksef.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropReply, Times: retries + 1}))
+	require.NoError(t, ksef.AddFault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultDropResponse, Times: retries + 1}))
 	_, err = issue()
 	require.Equal(t, http.StatusConflict, statusOf(err), "%v", err)
 	require.ErrorContains(t, err, "will be found and revoked")

@@ -18,7 +18,7 @@ type FaultKind string
 const (
 	FaultDropRequest    FaultKind = "drop-request"    // closes the connection without processing the request
 	FaultStatus         FaultKind = "status"          // responds with Status in KSeF's format, without processing
-	FaultDropReply      FaultKind = "drop-reply"      // closes the connection instead of responding
+	FaultDropResponse   FaultKind = "drop-reply"      // closes the connection instead of responding
 	FaultDelay          FaultKind = "delay"           // processes the request only after Delay, of package time
 	FaultTruncate       FaultKind = "truncate"        // sends half of the body; without a body, as drop-reply
 	FaultGarbage        FaultKind = "garbage"         // sends a body that is not JSON with a successful status
@@ -106,7 +106,7 @@ func (s *Simulator) checkFault(f Fault) error {
 		return fmt.Errorf("retry_after %d is not valid: use 0 or more seconds", f.RetryAfter)
 	}
 	switch f.Kind {
-	case FaultDropRequest, FaultDropReply, FaultTruncate, FaultGarbage:
+	case FaultDropRequest, FaultDropResponse, FaultTruncate, FaultGarbage:
 		return nil
 	case FaultStatus:
 		if f.Status < http.StatusMultipleChoices || f.Status > 599 {

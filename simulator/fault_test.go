@@ -50,7 +50,7 @@ func TestFaultSameOverSocketAndInProcess(t *testing.T) {
 			func(t *testing.T, _ *http.Response, err error) {
 				require.ErrorIs(t, err, io.EOF)
 			}},
-		"drop-reply": {simulator.Fault{Kind: simulator.FaultDropReply}, 1, "dropped",
+		"drop-reply": {simulator.Fault{Kind: simulator.FaultDropResponse}, 1, "dropped",
 			func(t *testing.T, _ *http.Response, err error) {
 				require.ErrorIs(t, err, io.EOF)
 			}},

@@ -32,7 +32,7 @@ func (s *Simulator) serve(e endpoint, w http.ResponseWriter, r *http.Request) {
 	body := resp.encode()
 	length := len(body)
 	switch {
-	case fault.Kind == FaultDropReply || (fault.Kind == FaultTruncate && length == 0):
+	case fault.Kind == FaultDropResponse || (fault.Kind == FaultTruncate && length == 0):
 		s.drop(e)
 	case fault.Kind == FaultTruncate:
 		body = body[:length/2]

@@ -45,7 +45,7 @@ func TestConfigDeletion(t *testing.T) {
 		},
 		"has what KSeF has made revoked": func(t *testing.T, c *Cluster) {
 			c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
-			c.lose(1, simulator.FaultDropReply)
+			c.lose(1, simulator.FaultDropResponse)
 			c.Elapse(5 * time.Second)
 			require.Len(t, c.AliveTokens(), 1)
 			require.NoError(t, c.deleteConfig())
@@ -54,7 +54,7 @@ func TestConfigDeletion(t *testing.T) {
 		"waits for a revocation that KSeF does not confirm": func(t *testing.T, c *Cluster) {
 			c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
 			c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: 503, Times: 2})
-			c.lose(1, simulator.FaultDropReply)
+			c.lose(1, simulator.FaultDropResponse)
 			c.Elapse(5 * time.Second)
 			err := c.deleteConfig()
 			require.ErrorContains(t, err, "config: cannot be deleted without leaving behind 1 token being revoked")

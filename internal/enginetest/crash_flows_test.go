@@ -73,7 +73,7 @@ func issueFlows() []flow {
 	}, {
 		name: "recover a token whose reply was lost",
 		run: func(c *Cluster) {
-			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse})
 			c.tryIssue()
 			c.Elapse(10 * time.Minute)
 		},
@@ -92,7 +92,7 @@ func issueFlows() []flow {
 			// One token is found and revoked: with several at once the order of the points would
 			// vary.
 			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropRequest, Times: 2})
-			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse})
 			for range 4 {
 				c.tryIssue()
 			}
@@ -104,7 +104,7 @@ func issueFlows() []flow {
 	}, {
 		name: "search at once where a deletion of config wants it",
 		run: func(c *Cluster) {
-			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse})
 			c.tryIssue()
 			_, _ = c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Delete("config") })
 			c.Elapse(10 * time.Minute)
@@ -139,7 +139,7 @@ func leaseFlows() []flow {
 		name:    "revoke by the lease where the reply is lost",
 		prepare: oneHour,
 		run: func(c *Cluster) {
-			c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropResponse})
 			c.Vault().End(c.newest())
 			c.Elapse(10 * time.Minute)
 		},
@@ -209,7 +209,7 @@ func loginFlows() []flow {
 		name:    "log in where the reply with the session is lost",
 		prepare: longAgo,
 		run: func(c *Cluster) {
-			c.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse})
 			c.tryIssue()
 			c.Elapse(time.Minute)
 			c.tryIssue()

@@ -40,7 +40,7 @@ func rotationFlows() []flow {
 	}, {
 		name: "rotate root where the reply is lost",
 		run: func(c *Cluster) {
-			c.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultDropReply})
+			c.Fault(simulator.Fault{Endpoint: EnrollEndpoint, Kind: simulator.FaultDropResponse})
 			rotate(c)
 			c.Elapse(time.Minute)
 		},

@@ -138,7 +138,7 @@ func firstKey(prefix string, part ...string) func(*Mount, *logical.Response) str
 }
 
 func prepareIntent(m *Mount, _ *logical.Response) string {
-	m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: 1})
+	m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse, Times: 1})
 	m.Fault(simulator.Fault{Endpoint: "GET /tokens", Kind: simulator.FaultDropRequest, Times: -1})
 	_, err := m.Read("creds/invoices", nil)
 	require.Error(m.T, err)
@@ -252,7 +252,7 @@ func checkSession(m *Mount, _ *logical.Response, key string) {
 // prepareUnstored makes the entry of a session that was lost in the last step of its login.
 func prepareUnstored(m *Mount, _ *logical.Response) string {
 	m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
-	m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply, Times: -1})
+	m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse, Times: -1})
 	_, err := m.Read("creds/unit", nil)
 	require.Error(m.T, err)
 	m.KSeF.ClearFaults()

@@ -103,7 +103,7 @@ func testIssueInOutageOneEndpoint(t *testing.T) {
 	InCluster(t, simulator.Options{}, func(t *testing.T, c *Cluster) {
 		c.MustIssue(time.Hour)
 		before := c.KSeF.State().Requests
-		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		c.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse, Times: -1})
 		reader := c.readEachSecond()
 		defer reader.stop()
 		c.Elapse(10 * time.Minute)

@@ -104,7 +104,7 @@ func testDeadRecordDeletedByHand(t *testing.T) {
 func testDeadRecordWithoutOwner(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "240h", "max_ttl": "240h"}))
-		m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply})
+		m.Fault(simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse})
 		_, err := m.Read("creds/invoices", nil)
 		require.Error(t, err)
 		m.Elapse(time.Minute)

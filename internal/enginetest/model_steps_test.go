@@ -173,7 +173,7 @@ func diskFailures() *rapid.Generator[step] {
 
 func faults() *rapid.Generator[step] {
 	kinds := []string{
-		string(simulator.FaultDropRequest), string(simulator.FaultDropReply), string(simulator.FaultTruncate),
+		string(simulator.FaultDropRequest), string(simulator.FaultDropResponse), string(simulator.FaultTruncate),
 		string(simulator.FaultGarbage), string(simulator.FaultDelay), "status 400", "status 401", "status 403", "status 500", "status 503",
 	}
 	return rapid.Custom(func(t *rapid.T) step {

@@ -25,7 +25,7 @@ func TestOutage(t *testing.T) {
 
 func testOutageLostReplyIsFoundAndRevoked(t *testing.T) {
 	faults := map[string]simulator.Fault{
-		"no reply":      {Kind: simulator.FaultDropReply},
+		"no reply":      {Kind: simulator.FaultDropResponse},
 		"half a reply":  {Kind: simulator.FaultTruncate},
 		"another reply": {Kind: simulator.FaultGarbage},
 		"too late":      {Kind: simulator.FaultDelay, Delay: 20 * time.Second},

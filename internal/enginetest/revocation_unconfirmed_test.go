@@ -18,8 +18,8 @@ func TestRevocationUnconfirmed(t *testing.T) {
 	const longestPause = 4 * time.Minute
 	InCluster(t, simulator.Options{RevocationDelay: -1}, func(t *testing.T, c *Cluster) {
 		lease := c.MustIssue(time.Hour)
-		c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropReply})
-		c.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropReply, Times: -1})
+		c.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropResponse})
+		c.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultDropResponse, Times: -1})
 		c.Vault().End(lease)
 		c.Elapse(40 * time.Minute)
 		require.Empty(t, c.AliveTokens())

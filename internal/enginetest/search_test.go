@@ -42,7 +42,7 @@ func TestSearch(t *testing.T) {
 
 // testSearchShared finds the tokens of 28 lost replies with one list.
 func testSearchShared(t *testing.T) {
-	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropReply, "never made": simulator.FaultDropRequest} {
+	for name, kind := range map[string]simulator.FaultKind{"made": simulator.FaultDropResponse, "never made": simulator.FaultDropRequest} {
 		t.Run(name, func(t *testing.T) {
 			InCluster(t, simulator.Options{ActivationDelay: -1, Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
 				c.OnMount(0, func(m *Mount) { m.Must(m.Write("config", map[string]any{"activation_timeout": 0})) })
@@ -62,7 +62,7 @@ func testSearchShared(t *testing.T) {
 func testSearchBehindOthers(t *testing.T) {
 	InCluster(t, simulator.Options{Limits: NoLimits()}, func(t *testing.T, c *Cluster) {
 		c.Fault(simulator.Fault{Endpoint: listEndpoint, Kind: simulator.FaultStatus, Status: 503})
-		nonce := c.lose(1, simulator.FaultDropReply)[0]
+		nonce := c.lose(1, simulator.FaultDropResponse)[0]
 		lost := c.AliveTokens()[0].ReferenceNumber
 		AtOnce(110, func(i int) {
 			_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) {

@@ -176,7 +176,7 @@ func testUnmountEndsAnUnansweredRequest(t *testing.T) {
 // was lost. The log names a token that is not found.
 func testUnmountSearchesForLostReplies(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
-		"made":      {Endpoint: IssueEndpoint, Kind: simulator.FaultDropReply},
+		"made":      {Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse},
 		"not_found": {Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusInternalServerError},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestRedeem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, simulator.Options{LoginDelay: time.Minute}, keep, func(t *testing.T, s *submitted) {
 				s.replaceTransport(over)
-				require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropReply}))
+				require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropResponse}))
 				<-time.After(time.Minute)
 				began := time.Now()
 				ended, err := s.logins.Await(t.Context(), s.challenge)
@@ -68,7 +68,7 @@ func TestRedeem(t *testing.T) {
 	})
 	t.Run("crash_after_the_session_was_kept", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, keep, func(t *testing.T, s *submitted) {
-			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropReply}))
+			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropResponse}))
 			_, err := s.logins.Advance(t.Context())
 			require.NoError(t, err)
 			s.restart()
@@ -81,7 +81,7 @@ func TestRedeem(t *testing.T) {
 	})
 	t.Run("crash_after_the_request", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, keep, func(t *testing.T, s *submitted) {
-			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropReply}))
+			require.NoError(t, s.ksef.AddFault(simulator.Fault{Endpoint: redeem, Kind: simulator.FaultDropResponse}))
 			_, err := s.logins.Advance(t.Context())
 			require.NoError(t, err)
 			s.restart()

@@ -207,7 +207,7 @@ func TestRedeem_tooEarlyIsRepeatedTwice(t *testing.T) {
 func TestRedeem_lostNeedsALogin(t *testing.T) {
 	inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 		m := session.NewManager(f.options)
-		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropReply}))
+		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse}))
 		_, err := m.Access(t.Context(), taxpayer)
 		require.Error(t, err)
 		elapse(5 * time.Second)

@@ -42,7 +42,7 @@ func TestUnstored(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			m := session.NewManager(f.options)
-			f.fault(redeem, simulator.FaultDropReply, 2)
+			f.fault(redeem, simulator.FaultDropResponse, 2)
 			for range 2 {
 				_, err := m.Access(t.Context(), taxpayer)
 				require.Error(t, err)
@@ -129,7 +129,7 @@ func TestUnstored(t *testing.T) {
 	t.Run("ksef_does_not_end_it", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			m := session.NewManager(f.options)
-			f.fault(redeem, simulator.FaultDropReply, 1)
+			f.fault(redeem, simulator.FaultDropResponse, 1)
 			_, err := m.Access(t.Context(), taxpayer)
 			require.Error(t, err)
 			elapse(5 * time.Second)
@@ -147,7 +147,7 @@ func TestUnstored(t *testing.T) {
 	t.Run("numbers_are_bounded", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			m := session.NewManager(f.options)
-			f.fault(redeem, simulator.FaultDropReply, -1)
+			f.fault(redeem, simulator.FaultDropResponse, -1)
 			for range 50 {
 				_, err := m.Access(t.Context(), taxpayer)
 				require.Error(t, err)

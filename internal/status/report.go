@@ -93,7 +93,7 @@ func (r *Report) AddLimits(all map[ratelimit.Key][]ratelimit.Usage) {
 			next, blocked = later(next, usage.Next), later(blocked, usage.BlockedUntil)
 		}
 	}
-	r.Flat["rate_limits_next_slot"] = permitInUTC(next)
+	r.Flat["rate_limits_next_request"] = permitInUTC(next)
 	if !blocked.IsZero() {
 		r.Flat["rate_limits_blocked_until"] = permitInUTC(blocked)
 	}
@@ -158,10 +158,10 @@ func shownLimits(all map[ratelimit.Key][]ratelimit.Usage) []map[string]any {
 
 func shownUsage(key ratelimit.Key, usage ratelimit.Usage) map[string]any {
 	shown := map[string]any{
-		"context":   key.Context,
-		"endpoint":  usage.Endpoint,
-		"waiting":   usage.Waiting,
-		"next_slot": permitInUTC(usage.Next),
+		"context":      key.Context,
+		"endpoint":     usage.Endpoint,
+		"waiting":      usage.Waiting,
+		"next_request": permitInUTC(usage.Next),
 	}
 	for window, share := range map[string]ratelimit.WindowUsage{"second": usage.Second, "minute": usage.Minute, "hour": usage.Hour} {
 		if share.Limit > 0 {

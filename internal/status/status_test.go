@@ -88,7 +88,7 @@ func TestLimits(t *testing.T) {
 		shown := r.Details["rate_limits"].([]map[string]any)
 		require.Len(t, shown, 2, "idle endpoints are left out")
 		require.Equal(t, map[string]any{"used": 120, "free": 0, "limit": 120}, shown[1]["hour"])
-		require.Equal(t, InUTC(now.Add(UsedUpFor+time.Second)), response.Data["rate_limits_next_slot"])
+		require.Equal(t, InUTC(now.Add(UsedUpFor+time.Second)), response.Data["rate_limits_next_request"])
 		require.Equal(t, InUTC(now.Add(time.Minute)), response.Data["rate_limits_blocked_until"])
 		require.Len(t, response.Warnings, 1)
 		require.Contains(t, response.Warnings[0], "KSeF has blocked DELETE /tokens in Nip:5265877635")
