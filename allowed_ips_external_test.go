@@ -75,7 +75,7 @@ func TestAllowedIPsExternal(t *testing.T) {
 			const text = "allowed_ips: leaves out 127.0.0.1"
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1"})), text)
 			m.Must(m.Write("config", map[string]any{"allowed_ips": "192.0.2.1", "verify": false}))
-			require.Contains(t, m.Refused(m.Write("login/begin", nil)), text, "nobody signs what could not be used")
+			require.Contains(t, m.Refused(m.Write("login/begin", nil)), text, "what could not be used is not signed")
 		})
 	})
 	t.Run("are_never_auto", func(t *testing.T) {

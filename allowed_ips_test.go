@@ -141,7 +141,7 @@ func TestAllowedIPsRefused(t *testing.T) {
 			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				require.Contains(t, m.Refused(m.Write("config", map[string]any{"allowed_ips": test.given})), test.text)
 				require.Empty(t, m.Must(m.Read("config", nil)).Data["allowed_ips"])
-				require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint), "nobody logs in only to be refused")
+				require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint), "there is no login only to be refused")
 				m.Issue()
 			})
 		})

@@ -41,7 +41,7 @@ const (
 )
 
 // NewFactory returns the factory of the engine's mounts. version is what Vault shows as the running
-// version. All mounts that one factory makes share the budgets of KSeF's request limits, as KSeF
+// version. All mounts that one factory makes share the limiters of KSeF's request limits, as KSeF
 // counts them together.
 func NewFactory(version string) logical.Factory {
 	return Options{Version: version}.Factory()
@@ -243,7 +243,7 @@ itself, carries fixed permissions in one taxpayer's context, and is shown once.
 
 With this engine such tokens live only as long as their leases: reading
 creds/<role> or writing to tokens has KSeF make one, and when the lease ends, is
-revoked or its owner's Vault token dies, the engine has KSeF revoke it. The
+revoked or its owner's Vault token ends, the engine has KSeF revoke it. The
 credential that makes the tokens, a certificate with its private key, is given
 to config once and never comes out again; or a person signs one login
 (login/begin), and config/rotate-root makes a key that never leaves Vault.

@@ -110,7 +110,7 @@ func testBadInputRoles(t *testing.T) {
 			"wrong NIP":                     {map[string]any{"permissions": "InvoiceRead", "nip": "1"}, []string{"nip:"}},
 			"description too short":         {map[string]any{"permissions": "InvoiceRead", "description": "abc"}, []string{"description:", "3 characters"}},
 			"description too long":          {map[string]any{"permissions": "InvoiceRead", "description": strings.Repeat("ż", 250)}, []string{"description:", "250"}},
-			"description that cannot be":    {map[string]any{"permissions": "InvoiceRead", "description": "{{.Nobody}}"}, []string{"description:", "RoleName"}},
+			"description that cannot be":    {map[string]any{"permissions": "InvoiceRead", "description": "{{.Unknown}}"}, []string{"description:", "RoleName"}},
 			"ttl longer than max_ttl":       {map[string]any{"permissions": "InvoiceRead", "ttl": "2h", "max_ttl": "1h"}, []string{"ttl:", "max_ttl"}},
 			"negative ttl":                  {map[string]any{"permissions": "InvoiceRead", "ttl": -1}, []string{"ttl"}},
 			"a field that is not there":     {map[string]any{"permission": "InvoiceRead"}, []string{"permission:", "permissions"}},
@@ -133,7 +133,7 @@ func testBadInputTokens(t *testing.T) {
 			response func() (*logical.Response, error)
 			text     []string
 		}{
-			"unknown role":              {func() (*logical.Response, error) { return m.Read("creds/nobody", nil) }, []string{"role:", "nobody"}},
+			"unknown role":              {func() (*logical.Response, error) { return m.Read("creds/missing", nil) }, []string{"role:", "missing"}},
 			"unknown field":             {func() (*logical.Response, error) { return m.Write("creds/invoices", map[string]any{"tll": "1h"}) }, []string{"tll:", "ttl"}},
 			"token without permissions": {func() (*logical.Response, error) { return m.Write("tokens", map[string]any{"description": "Report"}) }, []string{"permissions:"}},
 			"token without description": {func() (*logical.Response, error) {

@@ -162,7 +162,7 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 				m.Must(m.Write("config", change))
 				sent := m.AllRequests()
 				m.Elapse(10 * time.Minute)
-				require.Equal(t, sent, m.AllRequests(), "nobody asks for it any more")
+				require.Equal(t, sent, m.AllRequests(), "it is asked for no more")
 				require.Zero(t, other.AllRequests())
 				logins := m.StatusDetails()["logins"].([]map[string]any)
 				require.Contains(t, logins[0]["error"], "another KSeF than the login was begun for")

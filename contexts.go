@@ -72,8 +72,8 @@ const (
 	useToManage
 )
 
-// requestContext returns the context that a request names, config's own where it names none, if
-// somebody has allowed it for this use. It sends and stores nothing: a context that is not allowed
+// requestContext returns the context that a request names, config's own where it names none, if the
+// operator has allowed it for this use. It sends and stores nothing: a context that is not allowed
 // costs no login.
 func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.ContextIdentifier, error) {
 	current, taxpayer, err := b.namedContext(ctx, data, use)

@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// errorResponse turns an error into a response for Vault's user: 400 for bad input and for what KSeF
-// refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
+// errorResponse turns an error into a response for Vault's user: 400 for bad input and for what
+// KSeF refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
 // returned; 429 where KSeF's limits leave no room; other errors are failures of the engine or of
 // KSeF.
 //

@@ -135,7 +135,7 @@ func (d *drawing) privateKey() string {
 	return d.key
 }
 
-// document draws the fields that a schema has and nobody computes.
+// document draws the fields that a schema has and that are not computed.
 func (d *drawing) document(fields []string, generators map[string]generator) map[string]any {
 	drawn := make(map[string]any)
 	for _, field := range fields {

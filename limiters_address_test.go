@@ -101,7 +101,7 @@ func TestGlobalLimit(t *testing.T) {
 			require.GreaterOrEqual(t, alone.usage(0, "", ratelimit.AllRequests).Hour.Used, 3)
 		})
 	})
-	t.Run("tells when a revocation can go", func(t *testing.T) {
+	t.Run("says when a revocation can go", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newLoaded(t)
 			taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: ownNIP}

@@ -34,7 +34,7 @@ func TestIdleLimits(t *testing.T) {
 			})
 		}
 	}
-	budgetEntries := func(c *enginetest.Cluster) []string {
+	journalEntries := func(c *enginetest.Cluster) []string {
 		keys, err := logical.CollectKeysWithPrefix(c.T.Context(), c.Storages[0], limiters.StoragePrefix)
 		require.NoError(c.T, err)
 		return keys
@@ -49,13 +49,13 @@ func TestIdleLimits(t *testing.T) {
 			read(c)
 			require.Equal(t, 3, opened(c), "config's context, the unit's, and that of logins")
 			elapse(c, 90)
-			require.NotEmpty(t, budgetEntries(c), "they have been empty for half an hour")
+			require.NotEmpty(t, journalEntries(c), "they have been empty for half an hour")
 			elapse(c, 40)
-			require.Empty(t, budgetEntries(c))
+			require.Empty(t, journalEntries(c))
 			require.Equal(t, 1, opened(c), "config's own context stays open")
 			read(c)
 			require.Equal(t, 3, opened(c))
-			require.NotEmpty(t, budgetEntries(c))
+			require.NotEmpty(t, journalEntries(c))
 		})
 	})
 
@@ -66,7 +66,7 @@ func TestIdleLimits(t *testing.T) {
 			c.Elapse(90 * time.Minute)
 			c.Engine.Start()
 			require.Equal(t, 1, opened(c))
-			require.Empty(t, budgetEntries(c))
+			require.Empty(t, journalEntries(c))
 		})
 	})
 

@@ -129,7 +129,7 @@ func TestLoginGuard(t *testing.T) {
 			}
 			const guarded = "login/complete will refuse this request unless Nip:" + enginetest.NIP + " signs it."
 			require.Contains(t, warned(nil), guarded)
-			require.Empty(t, warned(unit), "nobody needs the certificate there")
+			require.Empty(t, warned(unit), "the certificate is not needed there")
 			m.Must(m.Write("roles/unit", unitRole))
 			require.Contains(t, warned(unit), guarded)
 		})

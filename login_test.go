@@ -139,7 +139,7 @@ func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 			from, to := strings.Index(signed, "<ds:Signature"), strings.Index(signed, "</AuthTokenRequest>")
 			return "<both>" + signed[:from] + signed[to:] + signed[from:to] + "</both>"
 		}, "beside the request"},
-		"challenge of nobody": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, _ map[string]any) string {
+		"unknown challenge": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, _ map[string]any) string {
 			return p.SignAs(t, xadestest.Request{Challenge: "20260101-CR-0123456789-0123456789-AB", Context: "<Nip>" + enginetest.NIP + "</Nip>", Layout: xadestest.DSS()})
 		}, "has not given out"},
 		"challenge of another mount": {func(t *testing.T, m *enginetest.Mount, p *enginetest.Signer, _ map[string]any) string {
@@ -154,7 +154,7 @@ func testExternalLoginForeignDocumentsAreNotSent(t *testing.T) {
 		"another subject type": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.SignAs(t, xadestest.Request{Challenge: begun["challenge"].(string), Context: enginetest.ContextElement(begun), SubjectType: "certificateFingerprint", Layout: xadestest.DSS()})
 		}, "was altered: its SubjectIdentifierType"},
-		"a policy that nobody asked for": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
+		"a policy that was not asked for": {func(t *testing.T, _ *enginetest.Mount, p *enginetest.Signer, begun map[string]any) string {
 			return p.SignAs(t, xadestest.Request{Inner: "<Challenge>" + begun["challenge"].(string) + "</Challenge><ContextIdentifier>" + enginetest.ContextElement(begun) +
 				"</ContextIdentifier><SubjectIdentifierType>certificateSubject</SubjectIdentifierType><AuthorizationPolicy></AuthorizationPolicy>", Layout: xadestest.DSS()})
 		}, "an element AuthorizationPolicy"},

@@ -277,7 +277,7 @@ request names another, and with which credential logins are signed:
 
 A write logs in to KSeF first, and stores nothing if that fails; verify=false
 stores without asking. Fields that are left out stay as they are; null and an empty
-text make a field what it is if nobody gives it. certificate and private_key, or
+text make a field what it is where it is not given. certificate and private_key, or
 pkcs12, replace the credential as a whole, and only a delete of config removes it.
 Without one logins are signed by a person outside of Vault: see login/begin. What a
 read has answered can be written back and changes nothing.

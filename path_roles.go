@@ -286,7 +286,7 @@ func roleSchema() map[int][]framework.Response {
 
 const helpRole = `
 A role fixes the permissions of a token, the taxpayer in whose context it lives,
-its description in KSeF and its lease. Whoever may read creds/<role> gets exactly
+its description in KSeF and its lease. A client that may read creds/<role> gets exactly
 that:
 
   vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h

@@ -212,7 +212,7 @@ internal_id names another, with this mount's records:
   vault write -f ksef/tidy
   vault write ksef/tidy dry_run=false
 
-The first only tells what the second does. Orphans carry this mount's mark and have
+The first only reports what the second does. Orphans carry this mount's mark and have
 no record, as after a restore from an old snapshot: they are revoked. Stale records
 are of tokens that are dead in KSeF: they are closed. Tokens of others are counted
 and never touched. revoking counts what is being revoked, as status does. The requests

@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// queryMaxWait is how long a question that somebody asks by hand waits for KSeF's limits.
+// queryMaxWait is how long a query made by hand waits for KSeF's limits.
 const queryMaxWait = 10 * time.Second
 
 func (b *backend) pathTokens() []*framework.Path {

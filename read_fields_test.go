@@ -76,7 +76,7 @@ func TestReadFields(t *testing.T) {
 
 func TestReadFieldsKeepTheAnswer(t *testing.T) {
 	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		require.Nil(t, m.Must(m.Read("roles/nobody", map[string]any{"prefix": "x"})), "what is not there stays a 404")
+		require.Nil(t, m.Must(m.Read("roles/missing", map[string]any{"prefix": "x"})), "what is not there stays a 404")
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))
 		response := m.Must(m.Read("creds/invoices", map[string]any{"prefix": "ksef.", "ttl": "30m"}))
 		require.NotEmpty(t, response.Data["token"])

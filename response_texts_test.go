@@ -31,7 +31,7 @@ func testResponseTextsNameTheMount(t *testing.T) {
 			m := env.Mount(&logical.InmemStorage{})
 			defer m.Stop()
 			require.Contains(t, m.Refused(m.Read("tokens", nil)), "config: has not been written yet; vault write ksef/config environment=")
-			require.Contains(t, m.Refused(m.Read("creds/nobody", nil)), "vault list ksef/roles")
+			require.Contains(t, m.Refused(m.Read("creds/missing", nil)), "vault list ksef/roles")
 			require.Contains(t, m.Must(m.Read("status", nil)).Warnings, "config: has not been written yet; "+
 				"vault write ksef/config environment=... nip=..., with certificate=@... private_key=@... or, for a login that a person signs, without")
 		})

@@ -111,7 +111,7 @@ func TestRotationReplacesAnExternalLogin(t *testing.T) {
 		require.Equal(t, 1, m.OpenSessions(), "the person's session has been ended")
 		require.NoError(t, m.Revoke(m.Lease(before)))
 		m.Elapse(30 * 24 * time.Hour)
-		require.NoError(t, m.Login(m.Issue().Data["token"]), "nobody has to sign any more")
+		require.NoError(t, m.Login(m.Issue().Data["token"]), "no signature is needed any more")
 	})
 }
 

@@ -35,7 +35,7 @@ func keptPaths() []kept {
 	return []kept{{"config", configGenerators(), secret}, {"roles/invoices", roleGenerators(), nil}}
 }
 
-// written are the fields of a path that somebody writes.
+// written are the fields of a path that are written.
 func (k kept) written(m *enginetest.Mount) []string {
 	computed := ksef.ConfigComputed()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.Route(k.name).Fields)), func(field string) bool {

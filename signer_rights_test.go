@@ -28,7 +28,7 @@ const (
 	refusesTokens = "In Nip:5265877635 the signer Nip:1111111111 lacks permissions that roles name: KSeF will refuse their tokens with 26001. Grant them to it in KSeF, or take them out of the roles: "
 )
 
-// withSigner runs a test on a mount without config, in a world whose certificate is the signer's.
+// withSigner runs a test on a mount without config, in an env whose certificate is the signer's.
 func withSigner(t *testing.T, options simulator.Options, signer simulator.CertificateOptions, test func(t *testing.T, m *enginetest.Mount)) {
 	t.Helper()
 	enginetest.InEnv(t, options, func(t *testing.T, env *enginetest.Env) {

@@ -37,7 +37,7 @@ func TestFailuresInStatus(t *testing.T) {
 			m.Refused(m.Read("creds/writer", nil))
 			require.Nil(t, resolved(m))
 			m.Must(m.Delete("roles/writer"))
-			require.Equal(t, utc(time.Now()), resolved(m), "nobody can try it again")
+			require.Equal(t, utc(time.Now()), resolved(m), "it cannot be tried again")
 		})
 	})
 	t.Run("revoke", func(t *testing.T) {

@@ -73,7 +73,7 @@ func testStatusSummary(t *testing.T) {
 			require.Equal(t, "The stored configuration cannot be read: write config anew, with all its fields. Other troubles, in the warnings: 1.", m.StatusSummary())
 		})
 	})
-	t.Run("nobody_logged_in", func(t *testing.T) {
+	t.Run("not_logged_in", func(t *testing.T) {
 		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			require.Equal(t, "Nobody is logged in to KSeF: have a person sign the answer of login/begin and bring it to login/complete.", m.StatusSummary())
 			m.LogIn(m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}))

@@ -59,7 +59,7 @@ func TestTTL(t *testing.T) {
 			require.Equal(t, 32*24*time.Hour, beyond.Secret.TTL)
 		})
 	})
-	t.Run("of nobody is not warned of", func(t *testing.T) {
+	t.Run("of no role is not warned of", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("roles/short", map[string]any{"permissions": "InvoiceRead", "max_ttl": "30m"}))
 			issued := m.Must(m.Read("creds/short", nil))

@@ -36,8 +36,8 @@ const (
 	leaseStoredAfter = time.Second
 	// loggedAtOnce is how many tokens one line of the log names.
 	loggedAtOnce = 50
-	// unmountMaxWait is how late the last revocation may be for a disable to succeed: Vault fails it
-	// at a lease that waits longer.
+	// unmountMaxWait is how late the last revocation may be for a disable to succeed: Vault fails
+	// it at a lease that waits longer.
 	unmountMaxWait = 5 * time.Second
 
 	causeUnmount = "its mount is being disabled or moved"
@@ -218,7 +218,8 @@ func countTokens(count int) string {
 	return fmt.Sprintf("%d tokens", count)
 }
 
-// addUnmountStatus shows the mount's id, and warns of what would keep the mount from being disabled.
+// addUnmountStatus shows the mount's id, and warns of what would keep the mount from being
+// disabled.
 func (b *backend) addUnmountStatus(ctx context.Context, open ledger.Open, response *logical.Response) {
 	id, err := b.ledger.MountID(ctx)
 	switch {

@@ -65,7 +65,7 @@ func TestConfigComputed(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			stored, logins := m.Stored("config"), m.Requests(enginetest.SubmitEndpoint)
 			response := m.Must(m.Write("config", map[string]any{
-				"certificate_days_left": 3, "signer_name": "Somebody", "certificate_not_after": "2001-01-01T00:00:00Z", "session_until": "", "signing": "certificate",
+				"certificate_days_left": 3, "signer_name": "Accounting", "certificate_not_after": "2001-01-01T00:00:00Z", "session_until": "", "signing": "certificate",
 			}))
 			require.Empty(t, response.Warnings)
 			require.Equal(t, stored, m.Stored("config"))

@@ -53,8 +53,8 @@ func TestEndSessionByNumber(t *testing.T) {
 	require.True(t, HasCode(err, 21405))
 }
 
-// A login's status is read without authenticationMethod, which KSeF is about to remove, and with
-// an unknown one.
+// A login's status is read without authenticationMethod, which KSeF is about to remove, and with an
+// unknown one.
 func TestLoginStatus_withoutMethod(t *testing.T) {
 	for name, method := range map[string]string{
 		"none":    ``,

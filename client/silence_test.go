@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// network leads to a server in memory, over connections that can fall silent: neither side is told,
-// and what it writes is lost.
+// network leads to a server in memory, over connections that can fall silent: neither side is
+// notified, and what it writes is lost.
 type network struct {
 	accepting chan net.Conn
 	closed    chan struct{}

@@ -98,8 +98,8 @@ func heap() uint64 {
 	return stats.HeapAlloc
 }
 
-// FuzzTemplate checks that a template is either refused as a user's mistake, or filled in with no more
-// than its text and values allow.
+// FuzzTemplate checks that a template is either refused as a user's mistake, or filled in with no
+// more than its text and values allow.
 func FuzzTemplate(f *testing.F) {
 	for _, text := range forbiddenTemplates() {
 		f.Add(text, "invoices")

@@ -26,8 +26,8 @@ type Cluster struct {
 	Engine   *Engine
 	Storages []*FlakyStorage
 	Vaults   []*Vault
-	// externalSigner signs logins outside of Vault, and signed is its last document; nil and "" where
-	// the engine signs.
+	// externalSigner signs logins outside of Vault, and signed is its last document; nil and ""
+	// where the engine signs.
 	externalSigner *Signer
 	signed         string
 }

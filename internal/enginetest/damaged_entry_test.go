@@ -113,7 +113,7 @@ func TestDamagedEntryUnknownState(t *testing.T) {
 func (m *Mount) unreadable() (count int, keys []string) {
 	m.T.Helper()
 	shown, found := m.StatusDetails()["unreadable"].(map[string]any)
-	require.True(m.T, found, "status tells of unreadable entries")
+	require.True(m.T, found, "status counts unreadable entries")
 	return shown["count"].(int), shown["keys"].([]string)
 }
 

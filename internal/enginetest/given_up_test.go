@@ -49,7 +49,7 @@ func (k *slowKSeF) RoundTrip(request *http.Request) (*http.Response, error) {
 	arrived.Body = io.NopCloser(bytes.NewReader(body))
 	answers := make(chan *http.Response, 1)
 	time.AfterFunc(slowness, func() {
-		response, _ := k.RoundTripper.RoundTrip(arrived) //nolint:bodyclose // nobody reads it, or its caller closes it
+		response, _ := k.RoundTripper.RoundTrip(arrived) //nolint:bodyclose // it is not read, or its caller closes it
 		answers <- response
 	})
 	select {

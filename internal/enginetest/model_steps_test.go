@@ -42,7 +42,7 @@ type action string
 
 const (
 	anIssue         action = "issue"   // Count tokens at once under the role Where
-	aLeaving        action = "leave"   // the same, and nobody waits for the answer longer than For
+	aLeaving        action = "leave"   // the same, and no caller waits for the answer longer than For
 	aRenewal        action = "renew"   // of a lease
 	anEnd           action = "end"     // of a lease, by an operator
 	aDeletion       action = "delete"  // of a lease's token, by hand
@@ -96,7 +96,7 @@ func leavings() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
 			Do: aLeaving, Pick: pick(t), Count: 1, Where: "invoices",
-			For: rapid.SampledFrom([]time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond, 7 * time.Second}).Draw(t, "patience"),
+			For: rapid.SampledFrom([]time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond, 7 * time.Second}).Draw(t, "max wait"),
 		}
 	})
 }

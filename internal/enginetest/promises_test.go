@@ -23,7 +23,7 @@ import (
 
 // broken returns a promise that holds at every moment and is broken; nil for none.
 func (c *Cluster) broken() error {
-	synctest.Wait() // nobody is in the middle of anything
+	synctest.Wait() // no request is in progress
 	loaded := c.AliveTokens()
 	return errors.Join(c.tokenWithoutRecord(loaded), c.leaseWithoutToken(loaded), c.limitExceeded())
 }

@@ -239,7 +239,7 @@ func testUnmountUnloadKeepsTokens(t *testing.T) {
 		require.Equal(t, "Active", u.StatusInKSeF(leased.Data["reference_number"]))
 		u.Start()
 		u.Elapse(time.Minute)
-		require.Len(t, u.AliveTokens(), 1, "the next start revokes what nobody has received")
+		require.Len(t, u.AliveTokens(), 1, "the next start revokes what was never received")
 		require.NoError(t, u.Revoke(u.Lease(leased)))
 		require.Empty(t, u.AliveTokens())
 	})

@@ -34,7 +34,7 @@ type Vault struct {
 
 	mu     sync.Mutex
 	leases []*TokenLease
-	// endedEarly tells of a lease that was removed while its token was active.
+	// endedEarly describes a lease that was removed while its token was active.
 	endedEarly error
 }
 

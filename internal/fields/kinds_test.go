@@ -31,8 +31,8 @@ func TestCheckKindsLegitimate(t *testing.T) {
 	}
 }
 
-// FuzzCheckKinds checks that every value is either refused with a text that does not depend on it, or
-// can be read without an error.
+// FuzzCheckKinds checks that every value is either refused with a text that does not depend on it,
+// or can be read without an error.
 func FuzzCheckKinds(f *testing.F) {
 	for _, seed := range []string{
 		`"text"`, `""`, `"30s"`, `30`, `-1`, `1e999`, `true`, `null`, `[]`, `["a","b"]`, `[["a"]]`, `[{"a":1}]`, `{}`, `{"a":{"b":[1]}}`,

@@ -1,8 +1,8 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package leases computes how long a token's lease may be: by the mount, the role, KSeF's own end of
-// the token, and the end of KSeF tokens that config names.
+// Package leases computes how long a token's lease may be: by the mount, the role, KSeF's own end
+// of the token, and the end of KSeF tokens that config names.
 package leases
 
 import (

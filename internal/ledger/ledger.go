@@ -39,7 +39,7 @@ type Upstream interface {
 // Options are what a Ledger works with.
 type Options struct {
 	Storage logical.Storage
-	// Open gives access to KSeF at the target; requests wait for the budget as the Wait says. It
+	// Open gives access to KSeF at the target; requests wait for the limits as the Wait says. It
 	// fails where the configuration no longer leads there.
 	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
 	// NextPermit returns when a request to the endpoint could go with so many others before it.

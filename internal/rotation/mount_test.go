@@ -105,7 +105,7 @@ func (m *mount) finish() {
 			return
 		}
 		require.NoError(m.t, ctx.Err(), "the rotation has not ended: %v", err)
-		time.Sleep(time.Until(next))
+		<-time.After(time.Until(next))
 	}
 }
 

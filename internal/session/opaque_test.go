@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// opaque is a KSeF whose bearer tokens are no JWTs, that does not say how anybody has logged in,
-// and that gives the same access token with each refresh.
+// opaque is a KSeF whose bearer tokens are no JWTs, that does not say how the subject has logged
+// in, and that gives the same access token with each refresh.
 type opaque struct {
 	t        *testing.T
 	refusals int // requests that are answered with 401
