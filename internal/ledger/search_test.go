@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -65,4 +66,32 @@ func TestSearch_emptyPages(t *testing.T) {
 			require.Len(t, search.found[nonce], 1)
 		})
 	}
+}
+
+// onePerPage is a list of active tokens with the descriptions.
+func onePerPage(descriptions []string) sparse {
+	var list sparse
+	for _, description := range descriptions {
+		list.pages = append(list.pages, []client.Token{{Description: description, Status: client.StatusActive}})
+	}
+	return list
+}
+
+func TestSearchAllPages(t *testing.T) {
+	record := &Record{Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45"}
+	decoys := make([]string, 30)
+	for i := range decoys {
+		decoys[i] = record.Nonce + " in a text"
+	}
+	found, err := searchAllPages(t.Context(), onePerPage(decoys), record)
+	require.NoError(t, err)
+	require.Nil(t, found)
+
+	marked := "Report " + marker("0123456789ab", record.Nonce)
+	found, err = searchAllPages(t.Context(), onePerPage(slices.Concat(decoys, []string{marked})), record)
+	require.NoError(t, err)
+	require.NotNil(t, found, "decoys hide nothing")
+
+	_, err = searchAllPages(t.Context(), onePerPage(make([]string, maxPages+1)), record)
+	require.Error(t, err, "a list without an end")
 }

@@ -4,10 +4,7 @@
 package ledger
 
 import (
-	"context"
-	"fmt"
 	"net/http"
-	"slices"
 	"testing"
 	"time"
 
@@ -15,45 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// pages is a KSeF that lists tokens one a page.
-type pages struct {
-	Upstream
-	descriptions []string
-}
-
-func (p pages) QueryTokens(_ context.Context, query client.TokenQuery) (*client.TokenPage, error) {
-	number := 0
-	if query.Continuation != "" {
-		if _, err := fmt.Sscan(query.Continuation, &number); err != nil {
-			return nil, err
-		}
-	}
-	page := &client.TokenPage{Tokens: []client.Token{{Description: p.descriptions[number], Status: client.StatusActive}}}
-	if number+1 < len(p.descriptions) {
-		page.Continuation = fmt.Sprint(number + 1)
-	}
-	return page, nil
-}
-
-func TestSearchAllPages(t *testing.T) {
-	record := &Record{Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45"}
-	decoys := make([]string, 30)
-	for i := range decoys {
-		decoys[i] = record.Nonce + " in a text"
-	}
-	found, err := searchAllPages(t.Context(), pages{descriptions: decoys}, record)
-	require.NoError(t, err)
-	require.Nil(t, found)
-
-	marked := "Report " + marker("0123456789ab", record.Nonce)
-	found, err = searchAllPages(t.Context(), pages{descriptions: slices.Concat(decoys, []string{marked})}, record)
-	require.NoError(t, err)
-	require.NotNil(t, found, "decoys hide nothing")
-
-	_, err = searchAllPages(t.Context(), pages{descriptions: make([]string, maxPages+1)}, record)
-	require.Error(t, err, "a list without an end")
-}
 
 func TestUnknown(t *testing.T) {
 	begun := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
