@@ -76,7 +76,7 @@ func TestUnknownToken(t *testing.T) {
 		lease, _ := e.mustIssue(time.Hour)
 		e.ksef.login("another", nil)
 		e.requirePending(e.revoke(lease), lease)
-		e.elapse(5 * unknownLasts)
+		e.elapse(unknownLasts + 2*unknownCheck) // while a dead record would still be there
 		e.requirePending(e.revoke(lease), lease)
 	})
 	bubble(t, "is_revoked_where_KSeF_knows_it_again", func(t *testing.T, e *env) {
