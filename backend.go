@@ -41,13 +41,13 @@ const (
 )
 
 // NewFactory returns the factory of the engine's mounts. version is what Vault shows as the running
-// version. All mounts that one factory makes share the limiters of KSeF's request limits, as KSeF
-// counts them together.
+// version. All mounts of one factory share KSeF's request limits, since KSeF counts their requests
+// together.
 func NewFactory(version string) logical.Factory {
 	return Options{Version: version}.Factory()
 }
 
-// Options are what tests replace of a factory.
+// Options are the parts of a factory that tests replace.
 type Options struct {
 	Version string
 	// Transport carries the requests to KSeF; nil is HTTP.
@@ -238,15 +238,16 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 
 const helpMount = `
 The KSeF secrets engine hands out KSeF tokens as leases. KSeF is Poland's
-e-invoice system; a program logs in to it with a token that never expires by
-itself, carries fixed permissions in one taxpayer's context, and is shown once.
+e-invoice system. A program logs in to it with a token, which never expires by
+itself, has fixed permissions in one taxpayer's context, and is shown once.
 
-With this engine such tokens live only as long as their leases: reading
-creds/<role> or writing to tokens has KSeF make one, and when the lease ends, is
-revoked or its owner's Vault token ends, the engine has KSeF revoke it. The
-credential that makes the tokens, a certificate with its private key, is given
-to config once and never comes out again; or a person signs one login
-(login/begin), and config/rotate-root makes a key that never leaves Vault.
+With this engine a token lives only as long as its lease. Reading creds/<role> or
+writing to tokens has KSeF make one. When the lease ends or is revoked, or the
+Vault token that it belongs to ends, the engine has KSeF revoke the KSeF token.
 
-Begin with config, then write a role, then read creds/<role>.
+The credential that makes the tokens is a certificate with its private key. Write
+it to config once; it is never read back. Or have a person sign one login
+(login/begin), and let config/rotate-root make a key that never leaves Vault.
+
+Write config first, then a role, then read creds/<role>.
 `

@@ -54,7 +54,7 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 	return nil
 }
 
-// parseContext tells a NIP from the identifier of an internal unit by its dash.
+// parseContext reads a NIP or, with a dash, the identifier of an internal unit.
 func parseContext(value string) (client.ContextIdentifier, error) {
 	if strings.Contains(value, "-") {
 		return client.ParseInternalID(value)
@@ -72,9 +72,8 @@ const (
 	useToManage
 )
 
-// requestContext returns the context that a request names, config's own where it names none, if the
-// operator has allowed it for this use. It sends and stores nothing: a context that is not allowed
-// costs no login.
+// requestContext returns the context that a request names, or else config's own, if it is allowed
+// for this use. It sends and stores nothing: a context that is not allowed costs no login.
 func (b *backend) requestContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.ContextIdentifier, error) {
 	current, taxpayer, err := b.namedContext(ctx, data, use)
 	if err == nil && taxpayer.IsZero() {
@@ -83,7 +82,7 @@ func (b *backend) requestContext(ctx context.Context, data *framework.FieldData,
 	return current, taxpayer, err
 }
 
-// namedContext is requestContext, but zero where the request names none.
+// namedContext is requestContext, but zero if the request names none.
 func (b *backend) namedContext(ctx context.Context, data *framework.FieldData, use contextUse) (*connection, client.ContextIdentifier, error) {
 	taxpayer, err := contextFrom(data)
 	if err != nil {
@@ -129,7 +128,7 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 		return notAllowed(taxpayer)
 	}
 	if current.sessions.RemembersFailure(taxpayer) {
-		return nil // the answer costs no login
+		return nil // the remembered failure costs no login
 	}
 	pause := b.firstLogins.Admit(taxpayer, current.sessions.FailedAt(taxpayer))
 	if pause == 0 {

@@ -75,7 +75,7 @@ func needsOperator(err error) bool {
 	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }
 
-// statusError gives an error the HTTP status that Vault answers with.
+// statusError gives an error the HTTP status of Vault's response.
 type statusError struct {
 	error
 	status int

@@ -21,7 +21,7 @@ func (b *backend) pathCreds() []*framework.Path {
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields: map[string]*framework.FieldSchema{
 			"role": fields.NameSchema("role"),
-			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token; at most the role's max_ttl and the mount's, to which a longer one is capped. Default: the role's ttl."},
+			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token, capped to the role's max_ttl and the mount's. Default: the role's ttl."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   fields.Forwarded(b.pathCredsRead, "generate", issueSchema()),
@@ -30,7 +30,7 @@ func (b *backend) pathCreds() []*framework.Path {
 		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}, {
-		// It has help and no operation.
+		// This path has help alone.
 		Pattern:         "creds/?$",
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		HelpSynopsis:    "Issue a KSeF token under a role: read creds/<role>.",
@@ -68,18 +68,17 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 }
 
 const helpCreds = `
-Read the credentials of a role, and KSeF makes a new token with the role's
-permissions, which is returned as a lease:
+Issue a new token with the role's permissions, as a lease:
 
   vault read ksef/creds/invoices
   vault write ksef/creds/invoices ttl=30m
 
-KSeF revokes the token when its lease ends or is revoked. Sessions that were opened
-with it go on for up to 15 minutes, the life of KSeF's own access tokens.
+KSeF revokes the token when its lease ends or is revoked. Sessions opened with it go
+on for up to 15 minutes, the life of KSeF's own access tokens.
 
-vault list ksef/roles lists the roles; there is no list of credentials.
+List the roles with vault list ksef/roles; there is no list of credentials.
 
-A policy that lets an application have this role's tokens, and nothing else:
+This policy allows an application this role's tokens, and nothing else:
 
   path "ksef/creds/invoices" { capabilities = ["read"] }
 `

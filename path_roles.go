@@ -33,10 +33,10 @@ func (b *backend) pathRoles() []*framework.Path {
 				"description": {
 					Type:        framework.TypeString,
 					Default:     description.Default,
-					Description: "Template of the description that a token has in KSeF's list. Text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, optionally through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + description.Default + ".",
+					Description: "Template of the tokens' description in KSeF's list: text and {{.RoleName}}, {{.DisplayName}}, {{.EntityID}}, {{.MountPoint}}, optionally through truncate N, truncate_sha256 N, lowercase, uppercase or sha256. Default: " + description.Default + ".",
 				},
-				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token where its request gives none; 0 takes the mount's, often 768h. Default: 0."},
-				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 takes the mount's. Default: 0."},
+				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token whose request gives none; 0 for the mount's, often 768h. Default: 0."},
+				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 for the mount's. Default: 0."},
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -45,7 +45,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ReadOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathRoleRead, "name"), "read", roleSchema()),
 				logical.DeleteOperation: fields.DeleteOperation(b.pathRoleDelete, "delete"),
 			},
-			HelpSynopsis:    "Configure what tokens an application may have, and for how long.",
+			HelpSynopsis:    "Configure which tokens an application may have, and for how long.",
 			HelpDescription: strings.TrimSpace(helpRole),
 		},
 		{
@@ -77,7 +77,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	// One that cannot be read is replaced as a whole.
+	// An unreadable role is replaced as a whole.
 	current, err := b.readRole(ctx, req.Storage, name)
 	if err != nil && !errors.Is(err, errUnreadableRole) {
 		return nil, err
@@ -96,7 +96,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	}
 	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
-	// Writing back what was read warns of nothing.
+	// Writing back an unchanged role warns of nothing.
 	if !reflect.DeepEqual(current, next) {
 		fields.AddWarnings(response, leases.TTLWarnings(b.System(), next.TTL, next.MaxTTL)...)
 	}
@@ -161,7 +161,7 @@ type role struct {
 
 var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
 
-// readRole returns nil where there is no such role, and errUnreadableRole where it is damaged.
+// readRole returns nil if there is no such role, and errUnreadableRole if it is damaged.
 func (b *backend) readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
 	entry, err := storage.Get(ctx, rolesPrefix+name)
 	if err != nil {
@@ -198,8 +198,8 @@ func (r *role) store(ctx context.Context, storage logical.Storage, name string) 
 	return nil
 }
 
-// applyRole returns what a role becomes when the fields are written to it: those that are not given
-// stay as they are, and those that are unset become as if they had never been given.
+// applyRole returns the role after a write of the fields. Fields that are not given stay as they
+// are; unset ones are reset to their defaults.
 func applyRole(name string, current *role, data *framework.FieldData, unset []string) (*role, error) {
 	next := role{Description: description.Default}
 	if current != nil {
@@ -236,7 +236,7 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	return &next, nil
 }
 
-// unset resets a field to what it is when never given.
+// unset resets a field to its default.
 func (r *role) unset(field string) {
 	switch field {
 	case "permissions":
@@ -285,15 +285,15 @@ func roleSchema() map[int][]framework.Response {
 }
 
 const helpRole = `
-A role fixes the permissions of a token, the taxpayer in whose context it lives,
-its description in KSeF and its lease. A client that may read creds/<role> gets exactly
-that:
+Configure a role: the permissions of its tokens, the taxpayer in whose context they
+live, their description in KSeF and their lease. A policy that allows reading
+creds/<role> allows exactly that:
 
   vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h
 
-Fields that are left out of a later write stay as they are; null and an empty text
-make a field what it is where it was never given. Changing or deleting a role leaves
-its tokens as they are: they end with their leases.
+Fields that are left out of a later write stay as they are. null or an empty text
+resets a field to its default. Changing or deleting a role does not affect its
+tokens: they end with their leases.
 `
 
 const helpRoles = `
@@ -301,5 +301,5 @@ List the names of the roles:
 
   vault list ksef/roles
 
-roles/<name> has the help on a role.
+Read about one role with vault path-help ksef/roles/<name>.
 `

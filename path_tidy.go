@@ -28,7 +28,7 @@ func (b *backend) pathTidy() []*framework.Path {
 		Pattern:      "tidy",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy"},
 		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
-			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only tell what would be done. Default: true."},
+			"dry_run": {Type: framework.TypeBool, Default: true, Description: "Only report what would be done. Default: true."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathTidyWrite, "tidy", tidySchema()),
@@ -39,13 +39,13 @@ func (b *backend) pathTidy() []*framework.Path {
 		Pattern:      tidyFormerPath,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "former-mount"},
 		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
-			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the mount that is gone: the 12 digits after \"vault:\" in the description of its tokens."},
-			"expect":   {Type: framework.TypeInt, Description: "How many tokens must be found for them to be revoked. Default: none; nothing is revoked."},
+			"mount_id": {Type: framework.TypeString, Required: true, Description: "Id of the removed mount: the 12 digits after \"vault:\" in the description of its tokens."},
+			"expect":   {Type: framework.TypeInt, Description: "Revoke the tokens if exactly this many are found. Default: none; nothing is revoked."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathTidyFormerWrite, "tidy", tidyFormerSchema()),
 		},
-		HelpSynopsis:    "Find and revoke the tokens that a removed mount has left in KSeF.",
+		HelpSynopsis:    "Find and revoke the tokens of a removed mount.",
 		HelpDescription: strings.TrimSpace(helpTidyFormer),
 	}}
 }
@@ -64,7 +64,7 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 	}
 	response := &logical.Response{Data: tidyReport(report, taxpayer, dryRun)}
 	if report.Incomplete != nil {
-		response.AddWarning(fmt.Sprintf("Not everything was looked at; write to tidy again later: %v", report.Incomplete))
+		response.AddWarning(fmt.Sprintf("Not everything was checked; write to tidy again later: %v", report.Incomplete))
 	}
 	if !dryRun {
 		b.sendEvent(ctx, "tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
@@ -100,15 +100,15 @@ func orEmpty(list []string) []string {
 func tidySchema() map[int][]framework.Response {
 	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
-		"complete":      {Type: framework.TypeBool, Description: "Everything was looked at."},
+		"complete":      {Type: framework.TypeBool, Description: "Everything was checked."},
 		"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
-		"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, while KSeF says that they are dead."},
-		"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens that have outlived their lease by more than an hour; the engine is revoking them."},
-		"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens whose record says live, and of which KSeF does not tell."},
+		"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens that are live in their record and dead in KSeF."},
+		"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens whose lease ended more than an hour ago; the engine is revoking them."},
+		"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens that are live in their record and unknown to KSeF."},
 		"unreadable":    {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
 		"known":         {Type: framework.TypeInt, Description: "Living tokens with a record."},
 		"foreign":       {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
-		"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation has begun and KSeF has not confirmed, as status counts them for all contexts; orphans that were taken up are among them."},
+		"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation KSeF has not confirmed, revoked orphans included; status counts those of all contexts."},
 		"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed."},
 	}))
 }
@@ -137,7 +137,7 @@ func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, d
 	case given && expected != len(found):
 		return errorResponse(&client.InputError{
 			Field: "expect", Fault: fmt.Sprintf("is %d, and KSeF has %d living tokens of the mount %s in %s", expected, len(found), mountID, taxpayer),
-			Remedy: "nothing was revoked; look at the list that a write without expect gives, and give its number",
+			Remedy: "nothing was revoked; check the list that a write without expect returns, and give its number",
 		})
 	case given:
 		return b.revokeFormer(ctx, mountID, target, found), nil
@@ -197,41 +197,42 @@ func formerResponse(mountID string, taxpayer client.ContextIdentifier, found []c
 
 func tidyFormerSchema() map[int][]framework.Response {
 	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
-		"mount_id": {Type: framework.TypeString, Description: "The mount that is gone."},
-		"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; what expect must be to revoke them."},
+		"mount_id": {Type: framework.TypeString, Description: "Id of the removed mount."},
+		"found":    {Type: framework.TypeInt, Description: "How many of its tokens were alive; give it in expect to revoke them."},
 		"tokens":   {Type: framework.TypeSlice, Description: "Those tokens; the fields of each are those of tokens/<reference_number>."},
-		"revoked":  {Type: framework.TypeStringSlice, Description: "The tokens whose end KSeF has confirmed now."},
+		"revoked":  {Type: framework.TypeStringSlice, Description: "Tokens whose revocation KSeF has confirmed."},
 		"left":     {Type: framework.TypeInt, Description: "How many of them are still alive."},
 	}))
 }
 
 const helpTidy = `
-Compare KSeF's list of living tokens in one context, config's unless nip or
-internal_id names another, with this mount's records:
+Compare this mount's records with KSeF's list of living tokens in one context:
+config's, unless nip or internal_id names another.
 
   vault write -f ksef/tidy
   vault write ksef/tidy dry_run=false
 
-The first only reports what the second does. Orphans carry this mount's mark and have
-no record, as after a restore from an old snapshot: they are revoked. Stale records
-are of tokens that are dead in KSeF: they are closed. Tokens of others are counted
-and never touched. revoking counts what is being revoked, as status does. The requests
-go only when nothing more urgent wants KSeF's limits.
+The first command only reports what the second does. Orphans have this mount's mark
+and no record, as after a restore from an old snapshot: they are revoked. Stale
+records are of tokens that are dead in KSeF: they are closed. Tokens of others are
+counted and never touched. revoking counts pending revocations, as status does.
+Its requests wait for more urgent ones.
 `
 
 const helpTidyFormer = `
-Find the tokens of a mount that is gone by its id in their description, in one
-context, config's unless nip or internal_id names another. A mount that is removed
-revokes its tokens; where it could not, as when KSeF was out of reach, its log names
-them, and no mount looks after them:
+Find the tokens of a removed mount by its id in their description, in one context:
+config's, unless nip or internal_id names another. A mount revokes its tokens when it
+is removed. If it could not, as when KSeF was out of reach, its log has their numbers.
+
+Count and list the tokens:
 
   vault write ksef/tidy/former mount_id=5b1c0a9de277
 
-That counts and lists them. Give the number found to revoke them:
+Revoke them, with the number found:
 
   vault write ksef/tidy/former mount_id=5b1c0a9de277 expect=3
 
-The ids of mounts that this process serves are refused. A mount in another Vault,
-or under another version or name of this plugin, is not known here: make sure that
-the id is not in use there. The policy needs the capability sudo besides update.
+The ids of mounts that this process serves are refused. Mounts of another Vault, or of
+another version or name of this plugin, are not known here: make sure that none of
+them has the id. The policy needs the capability sudo besides update.
 `

@@ -27,7 +27,7 @@ func (b *backend) pathToken() []*framework.Path {
 			"reference_number": {Type: framework.TypeString, Required: true, Description: "KSeF's number of the token."},
 			"unknown_to_ksef": {
 				Type:        framework.TypeBool,
-				Description: "Delete: end the record of a token that KSeF does not know, as after a reset of its test environment. KSeF is asked first; a token that it knows is a 400. Default: false.",
+				Description: "Delete: end the record of a token that KSeF does not know, as after a reset of its test environment. Refused with a 400 if KSeF knows the token. Default: false.",
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -156,25 +156,24 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 
 func tokenSchema() map[int][]framework.Response {
 	schema := metadataFields()
-	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Where the token stands in this mount's ledger: issuing, live, revoking or dead. Missing for tokens of others."}
-	schema["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role under which it was made; empty for one made by tokens."}
+	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "State in this mount's ledger: issuing, live, revoking or dead. Absent for tokens of others."}
+	schema["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role of the token; empty for one issued by tokens."}
 	schema["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends."}
 	return fields.ResponseSchema(schema)
 }
 
 const helpToken = `
-Read what KSeF knows of a token, and for a token of this mount its state, its role
-and the end of its lease:
+Read what KSeF reports about a token. For a token of this mount, read also its state,
+its role and the end of its lease:
 
   vault read ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E
 
 Delete a token of this mount to revoke it in KSeF now. Its lease then ends without
-another request. Where KSeF does not confirm soon, the delete succeeds with a
-warning, and the engine goes on until KSeF does. Tokens that this mount has not
-made are refused.
+another request. If KSeF does not confirm soon, the delete succeeds with a warning,
+and the engine goes on until KSeF confirms. Tokens of others are refused.
 
 A token that KSeF does not know, as after a reset of its test environment, counts
-as dead when KSeF has said so for a day. After a reset there is no need to wait:
+as dead once KSeF has said so for a day. After a reset, end its record at once:
 
   vault delete ksef/tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E unknown_to_ksef=true
 `

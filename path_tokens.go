@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// queryMaxWait is how long a query made by hand waits for KSeF's limits.
+// queryMaxWait is how long a query waits for KSeF's limits.
 const queryMaxWait = 10 * time.Second
 
 func (b *backend) pathTokens() []*framework.Path {
@@ -31,18 +31,18 @@ func (b *backend) pathTokens() []*framework.Path {
 			"permissions": fields.PermissionsSchema(),
 			"description": {
 				Type:        framework.TypeString,
-				Description: "Write: the new token's description in KSeF, required. Read: part of the description to look for, 3 characters or more. Default: any.",
+				Description: "Write: description of the new token in KSeF, required. Read: only tokens with this text in their description, 3 characters or more. Default: any.",
 			},
-			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token; 0 takes the mount's. At most max_ttl and the mount's, to which a longer one is capped. Default: 0."},
-			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 takes the mount's. Default: 0."},
+			"ttl":     {Type: framework.TypeDurationSecond, Description: "Write: lease of the token, capped to max_ttl and the mount's; 0 for the mount's. Default: 0."},
+			"max_ttl": {Type: framework.TypeDurationSecond, Description: "Write: longest lease, renewals included; 0 for the mount's. Default: 0."},
 			"status": {
 				Type:        framework.TypeCommaStringSlice,
 				Description: "Read: only tokens in these states: " + strings.Join(client.TokenStatuses(), ", ") + ". Default: all.",
 			},
 			"author":             {Type: framework.TypeString, Description: "Read: only tokens made by this NIP, PESEL or fingerprint, 3 characters or more. Default: any."},
-			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: what author is: Nip, Pesel or Fingerprint. Default: any."},
-			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens in an answer, 10 to 100. Default: 10."},
-			"continuation_token": {Type: framework.TypeString, Description: "Read: what the answer before gave, for the next page. Default: the first page."},
+			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: type of author: Nip, Pesel or Fingerprint. Default: any."},
+			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens on a page, 10 to 100. Default: 10."},
+			"continuation_token": {Type: framework.TypeString, Description: "Read: continuation_token of the page before. Default: the first page."},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathTokensWrite, "generate", issueSchema()),
@@ -54,7 +54,7 @@ func (b *backend) pathTokens() []*framework.Path {
 	}}
 }
 
-// tokensFilters are the fields of tokens that a read looks at.
+// tokensFilters are the fields of tokens that a read uses.
 func tokensFilters() []string {
 	return []string{"status", "description", "author", "author_type", "page_size", "continuation_token", "nip", "internal_id"}
 }
@@ -75,7 +75,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return errorResponse(err)
 	}
-	// Last, since a context that is asked for first is counted.
+	// Last, since asking for a new context counts as a first login.
 	_, taxpayer, err := b.namedContext(ctx, data, useToIssue)
 	if err != nil {
 		return errorResponse(err)
@@ -83,7 +83,7 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: text, ttl: ttl, maxTTL: maxTTL})
 }
 
-// refuseFields answers a write with fields that the path has for its reads.
+// refuseFields refuses a write with fields that the path has for its reads.
 func refuseFields(data *framework.FieldData, fields ...string) error {
 	for _, field := range fields {
 		if _, given := data.Raw[field]; given {
@@ -132,7 +132,7 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 	if strings.ContainsFunc(query.Continuation, unicode.IsControl) {
 		return query, &client.InputError{
 			Field: "continuation_token", Fault: "holds a control character",
-			Remedy: "give what the page before answered, unchanged",
+			Remedy: "give that of the page before, unchanged",
 		}
 	}
 	if query.AuthorType != "" && !slices.Contains([]string{"Nip", "Pesel", "Fingerprint"}, query.AuthorType) {
@@ -141,7 +141,7 @@ func queryFrom(data *framework.FieldData) (client.TokenQuery, error) {
 	return query, nil
 }
 
-// minFilter is the shortest text that KSeF looks for (OpenAPI, GET /tokens).
+// minFilter is the shortest text that KSeF searches for (OpenAPI, GET /tokens).
 const minFilter = 3
 
 func tokensResponse(tokens []client.Token) []map[string]any {
@@ -195,24 +195,24 @@ func metadataFields() map[string]*framework.FieldSchema {
 		"status_details":   {Type: framework.TypeStringSlice, Description: "KSeF's remarks on the status."},
 		"issued_at":        {Type: framework.TypeTime, Description: "When KSeF made the token."},
 		"last_used_at":     {Type: framework.TypeTime, Description: "When the token last logged in."},
-		"valid_until":      {Type: framework.TypeTime, Description: "When KSeF ends the token by itself; absent where KSeF does not say."},
+		"valid_until":      {Type: framework.TypeTime, Description: "When KSeF ends the token by itself; absent if KSeF does not say."},
 	})
 }
 
 func tokensSchema() map[int][]framework.Response {
 	return fields.ResponseSchema(map[string]*framework.FieldSchema{
 		"tokens":             {Type: framework.TypeSlice, Description: "The tokens, newest first; the fields of each are those of tokens/<reference_number>."},
-		"continuation_token": {Type: framework.TypeString, Description: "Leads to the next page; empty on the last."},
+		"continuation_token": {Type: framework.TypeString, Description: "Give it to read the next page; empty on the last."},
 	})
 }
 
 const helpTokens = `
-Write, and KSeF makes a token with the given permissions and description, which is
-returned as a lease. Applications are better served by creds/<role>.
+Issue a token with the given permissions and description, as a lease. Prefer
+creds/<role> for applications.
 
   vault write ksef/tokens permissions=InvoiceRead description="Monthly report" ttl=2h
 
-Read KSeF's own list, newest first, with the tokens that others have made:
+Read KSeF's own list, newest first, which includes tokens of others:
 
   vault read ksef/tokens status=Active page_size=100
 
