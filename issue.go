@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -128,5 +127,5 @@ func tokenFields() map[string]*framework.FieldSchema {
 }
 
 func issueSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: tokenFields()}}}
+	return fields.ResponseSchema(tokenFields())
 }

@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"maps"
-	"net/http"
 	"strings"
 	"time"
 
@@ -188,7 +187,7 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 }
 
 func configSchema() map[int][]framework.Response {
-	fields := withRenewalFields(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+	schema := withRenewalFields(fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"environment":             {Type: framework.TypeString, Description: "test, demo or production; empty for another url."},
 		"url":                     {Type: framework.TypeString, Description: "Base address of the API."},
 		"ca_certificate":          {Type: framework.TypeString, Description: "PEM certificates trusted besides the system's own."},
@@ -200,8 +199,8 @@ func configSchema() map[int][]framework.Response {
 		fieldAllowedIPs:           {Type: framework.TypeStringSlice, Description: "IPv4 addresses from which KSeF accepts the engine's sessions, as given; empty for all."},
 		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
 	}))
-	maps.Copy(fields, configComputed())
-	return map[int][]framework.Response{http.StatusOK: {{Description: "OK", Fields: fields}}}
+	maps.Copy(schema, configComputed())
+	return fields.ResponseSchema(schema)
 }
 
 // configComputed are the fields that only a read of config returns.

@@ -5,7 +5,6 @@ package ksef
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -234,30 +233,24 @@ func (b *backend) pendingReference(ctx context.Context, taxpayer client.ContextI
 }
 
 func loginBeginSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"auth_token_request":      {Type: framework.TypeString, Description: "The XML to be signed without any change."},
-			"challenge":               {Type: framework.TypeString, Description: "KSeF's challenge in it."},
-			"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
-			"valid_until":             {Type: framework.TypeTime, Description: "When login/complete must have received it at the latest."},
-			"client_ip":               {Type: framework.TypeString, Description: "The address from which KSeF sees Vault."},
-		}),
-	}}}
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"auth_token_request":      {Type: framework.TypeString, Description: "The XML to be signed without any change."},
+		"challenge":               {Type: framework.TypeString, Description: "KSeF's challenge in it."},
+		"subject_identifier_type": {Type: framework.TypeString, Description: "How KSeF identifies the signer."},
+		"valid_until":             {Type: framework.TypeTime, Description: "When login/complete must have received it at the latest."},
+		"client_ip":               {Type: framework.TypeString, Description: "The address from which KSeF sees Vault."},
+	}))
 }
 
 func loginCompleteSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: fields.WithTaxpayer(map[string]*framework.FieldSchema{
-			"status":                 {Type: framework.TypeString, Description: "active, or pending while the engine finishes the login by itself."},
-			"reference_number":       {Type: framework.TypeString, Description: "KSeF's number of the login."},
-			"session_until":          {Type: framework.TypeTime, Description: "When the login ends; only a person can repeat it."},
-			"signer_identifier_type": {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
-			"signer_identifier":      {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
-			"signer_name":            {Type: framework.TypeString, Description: "Common name in the certificate."},
-		}),
-	}}}
+	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"status":                 {Type: framework.TypeString, Description: "active, or pending while the engine finishes the login by itself."},
+		"reference_number":       {Type: framework.TypeString, Description: "KSeF's number of the login."},
+		"session_until":          {Type: framework.TypeTime, Description: "When the login ends; only a person can repeat it."},
+		"signer_identifier_type": {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint."},
+		"signer_identifier":      {Type: framework.TypeString, Description: "The signer's identifier, as KSeF knows it."},
+		"signer_name":            {Type: framework.TypeString, Description: "Common name in the certificate."},
+	}))
 }
 
 const helpLoginBegin = `

@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 	"time"
 
@@ -134,20 +133,17 @@ func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
 }
 
 func rotateRootSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: map[string]*framework.FieldSchema{
-			"status":                    {Type: framework.TypeString, Description: "done, or pending where the engine finishes it."},
-			"step":                      {Type: framework.TypeString, Description: "What is pending: enroll, await, prove or retire."},
-			fieldCertificateName:        {Type: framework.TypeString, Description: "The certificate's name in KSeF."},
-			"reference_number":          {Type: framework.TypeString, Description: "KSeF's number of the request, while it is pending."},
-			"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number of the new certificate."},
-			"retired_serial_number":     {Type: framework.TypeString, Description: "That of the KSeF certificate before, which has been revoked; empty for none."},
-			"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint: what the subject that is certified is known by."},
-			"signer_identifier":         {Type: framework.TypeString, Description: "That subject's identifier."},
-			"signer_name":               {Type: framework.TypeString, Description: "That subject's name in KSeF."},
-		},
-	}}}
+	return fields.ResponseSchema(map[string]*framework.FieldSchema{
+		"status":                    {Type: framework.TypeString, Description: "done, or pending where the engine finishes it."},
+		"step":                      {Type: framework.TypeString, Description: "What is pending: enroll, await, prove or retire."},
+		fieldCertificateName:        {Type: framework.TypeString, Description: "The certificate's name in KSeF."},
+		"reference_number":          {Type: framework.TypeString, Description: "KSeF's number of the request, while it is pending."},
+		"certificate_serial_number": {Type: framework.TypeString, Description: "Serial number of the new certificate."},
+		"retired_serial_number":     {Type: framework.TypeString, Description: "That of the KSeF certificate before, which has been revoked; empty for none."},
+		"signer_identifier_type":    {Type: framework.TypeString, Description: "Nip, Pesel or Fingerprint: what the subject that is certified is known by."},
+		"signer_identifier":         {Type: framework.TypeString, Description: "That subject's identifier."},
+		"signer_name":               {Type: framework.TypeString, Description: "That subject's name in KSeF."},
+	})
 }
 
 const helpRotateRoot = `

@@ -6,7 +6,6 @@ package ksef
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sort"
 	"strings"
 	"time"
@@ -146,42 +145,39 @@ func sessionStatus(ctx context.Context, current *connection) ([]map[string]any, 
 }
 
 func statusSchema() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{
-		Description: "OK",
-		Fields: map[string]*framework.FieldSchema{
-			"summary":                       {Type: framework.TypeString, Description: "Whether all is well; otherwise the most important trouble, and what to do."},
-			"plugin_version":                {Type: framework.TypeString, Description: "The plugin's version."},
-			"mount_id":                      {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]; absent before the first."},
-			"url":                           {Type: framework.TypeString, Description: "KSeF's API of this mount."},
-			"nip":                           {Type: framework.TypeString, Description: "Default taxpayer, if it is a NIP."},
-			"internal_id":                   {Type: framework.TypeString, Description: "Default taxpayer, if it is an internal unit."},
-			"signing":                       {Type: framework.TypeString, Description: "certificate, or external if a person signs logins."},
-			"certificate_not_after":         {Type: framework.TypeTime, Description: "When the certificate that signs logins expires."},
-			"session_until":                 {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
-			"sessions_open":                 {Type: framework.TypeInt, Description: "Sessions in use."},
-			"logins_pending":                {Type: framework.TypeInt, Description: "Logins that a person has signed and KSeF has not decided."},
-			"rotation_step":                 {Type: framework.TypeString, Description: "Step of the certificate's rotation: enroll, await, prove or retire; absent if none is in progress."},
-			"tokens_issuing":                {Type: framework.TypeInt, Description: "Tokens requested and not returned yet, or whose response was lost."},
-			"tokens_recovering":             {Type: framework.TypeInt, Description: "Tokens whose response was lost: the engine finds and revokes them."},
-			"tokens_live":                   {Type: framework.TypeInt, Description: "Tokens that are in use."},
-			"tokens_revoking":               {Type: framework.TypeInt, Description: "Tokens whose revocation has begun and KSeF has not confirmed."},
-			"revocation_queue_length":       {Type: framework.TypeInt, Description: "The same number, as the length of the queue."},
-			"revocation_queue_oldest_since": {Type: framework.TypeTime, Description: "When the oldest of these revocations began."},
-			"revocation_queue_next_attempt": {Type: framework.TypeTime, Description: "When the engine tries the oldest again."},
-			"rate_limits_next_request":      {Type: framework.TypeTime, Description: "When KSeF's limits permit a request at every endpoint; now if none is used up."},
-			"rate_limits_blocked_until":     {Type: framework.TypeTime, Description: "When KSeF's last block (429 with Retry-After) ends; absent if there is none."},
-			"unreadable_entries":            {Type: framework.TypeInt, Description: "Storage entries that cannot be read and are skipped."},
-			"last_error":                    {Type: framework.TypeString, Description: "The last failure that is not over, otherwise the last; with KSeF's trace id if known."},
-			"last_error_at":                 {Type: framework.TypeTime, Description: "When that was."},
-			"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since, or the role was deleted; absent while the failure is not known to be over."},
-			"last_warning":                  {Type: framework.TypeString, Description: "The last X-System-Warning of KSeF."},
-			"last_warning_at":               {Type: framework.TypeTime, Description: "When that was."},
-			status.FieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, those in use; logins, the external ones; " +
-				"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, waiting requests, the next slot; " +
-				"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
-			fieldTokensNotice: tokensNoticeField(),
-		},
-	}}}
+	return fields.ResponseSchema(map[string]*framework.FieldSchema{
+		"summary":                       {Type: framework.TypeString, Description: "Whether all is well; otherwise the most important trouble, and what to do."},
+		"plugin_version":                {Type: framework.TypeString, Description: "The plugin's version."},
+		"mount_id":                      {Type: framework.TypeString, Description: "The id in the mark of this mount's tokens in KSeF: [vault:<mount_id>:...]; absent before the first."},
+		"url":                           {Type: framework.TypeString, Description: "KSeF's API of this mount."},
+		"nip":                           {Type: framework.TypeString, Description: "Default taxpayer, if it is a NIP."},
+		"internal_id":                   {Type: framework.TypeString, Description: "Default taxpayer, if it is an internal unit."},
+		"signing":                       {Type: framework.TypeString, Description: "certificate, or external if a person signs logins."},
+		"certificate_not_after":         {Type: framework.TypeTime, Description: "When the certificate that signs logins expires."},
+		"session_until":                 {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
+		"sessions_open":                 {Type: framework.TypeInt, Description: "Sessions in use."},
+		"logins_pending":                {Type: framework.TypeInt, Description: "Logins that a person has signed and KSeF has not decided."},
+		"rotation_step":                 {Type: framework.TypeString, Description: "Step of the certificate's rotation: enroll, await, prove or retire; absent if none is in progress."},
+		"tokens_issuing":                {Type: framework.TypeInt, Description: "Tokens requested and not returned yet, or whose response was lost."},
+		"tokens_recovering":             {Type: framework.TypeInt, Description: "Tokens whose response was lost: the engine finds and revokes them."},
+		"tokens_live":                   {Type: framework.TypeInt, Description: "Tokens that are in use."},
+		"tokens_revoking":               {Type: framework.TypeInt, Description: "Tokens whose revocation has begun and KSeF has not confirmed."},
+		"revocation_queue_length":       {Type: framework.TypeInt, Description: "The same number, as the length of the queue."},
+		"revocation_queue_oldest_since": {Type: framework.TypeTime, Description: "When the oldest of these revocations began."},
+		"revocation_queue_next_attempt": {Type: framework.TypeTime, Description: "When the engine tries the oldest again."},
+		"rate_limits_next_request":      {Type: framework.TypeTime, Description: "When KSeF's limits permit a request at every endpoint; now if none is used up."},
+		"rate_limits_blocked_until":     {Type: framework.TypeTime, Description: "When KSeF's last block (429 with Retry-After) ends; absent if there is none."},
+		"unreadable_entries":            {Type: framework.TypeInt, Description: "Storage entries that cannot be read and are skipped."},
+		"last_error":                    {Type: framework.TypeString, Description: "The last failure that is not over, otherwise the last; with KSeF's trace id if known."},
+		"last_error_at":                 {Type: framework.TypeTime, Description: "When that was."},
+		"last_error_resolved_at":        {Type: framework.TypeTime, Description: "When the same has succeeded since, or the role was deleted; absent while the failure is not known to be over."},
+		"last_warning":                  {Type: framework.TypeString, Description: "The last X-System-Warning of KSeF."},
+		"last_warning_at":               {Type: framework.TypeTime, Description: "When that was."},
+		status.FieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, those in use; logins, the external ones; " +
+			"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, waiting requests, the next slot; " +
+			"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
+		fieldTokensNotice: tokensNoticeField(),
+	})
 }
 
 const helpStatus = `
