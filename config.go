@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
@@ -110,14 +111,7 @@ func (e *unreadableConfigError) Error() string {
 func (e *unreadableConfigError) Unwrap() error { return e.err }
 
 func (c *config) store(ctx context.Context, storage logical.Storage) error {
-	entry, err := logical.StorageEntryJSON(configKey, c)
-	if err != nil {
-		return fmt.Errorf("encoding the configuration: %w", err)
-	}
-	if err := storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing the configuration: %w", err)
-	}
-	return nil
+	return jsonentry.Put(ctx, storage, configKey, c, "the configuration")
 }
 
 // credential reads the signing credential, also one that has expired: a session that is still open

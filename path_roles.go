@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/leases"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -188,14 +189,7 @@ func (b *backend) readRole(ctx context.Context, storage logical.Storage, name st
 }
 
 func (r *role) store(ctx context.Context, storage logical.Storage, name string) error {
-	entry, err := logical.StorageEntryJSON(rolesPrefix+name, r)
-	if err != nil {
-		return fmt.Errorf("encoding the role %s: %w", name, err)
-	}
-	if err := storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing the role %s: %w", name, err)
-	}
-	return nil
+	return jsonentry.Put(ctx, storage, rolesPrefix+name, r, "the role "+name)
 }
 
 // applyRole returns the role after a write of the fields. Fields that are not given stay as they

@@ -10,9 +10,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/session"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // StoragePrefix is the prefix of logins in progress. They contain bearer tokens, so it must be
@@ -120,14 +119,7 @@ func (l *Logins) dropUnreadable(ctx context.Context) error {
 }
 
 func (l *Logins) save(ctx context.Context, login *record) error {
-	entry, err := logical.StorageEntryJSON(StoragePrefix+login.Challenge, login)
-	if err != nil {
-		return fmt.Errorf("encoding the login in progress: %w", err)
-	}
-	if err := l.Storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("recording the login in progress: %w", err)
-	}
-	return nil
+	return jsonentry.Put(ctx, l.Storage, StoragePrefix+login.Challenge, login, "the login in progress")
 }
 
 func (l *Logins) drop(ctx context.Context, login *record) error {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/jsonentry"
+
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -58,14 +60,7 @@ func (r *Record) key() string {
 }
 
 func (s store) put(ctx context.Context, record *Record) error {
-	entry, err := logical.StorageEntryJSON(record.key(), record)
-	if err != nil {
-		return fmt.Errorf("encoding the ledger's record %s: %w", record.Nonce, err)
-	}
-	if err := s.Put(ctx, entry); err != nil {
-		return fmt.Errorf("writing the ledger's record %s: %w", record.Nonce, err)
-	}
-	return nil
+	return jsonentry.Put(ctx, s, record.key(), record, "the ledger's record "+record.Nonce)
 }
 
 // get returns nil where there is no record.

@@ -12,8 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/enrollment"
-
-	"github.com/hashicorp/vault/sdk/logical"
+	"vault-plugin-secrets-ksef/internal/jsonentry"
 )
 
 // StorageKey is where the rotation in progress is stored. It holds a private key and belongs among
@@ -136,14 +135,7 @@ func (r *Rotation) load(ctx context.Context) (*stored, error) {
 }
 
 func (r *Rotation) save(ctx context.Context, state *stored) error {
-	entry, err := logical.StorageEntryJSON(StorageKey, state)
-	if err != nil {
-		return fmt.Errorf("encoding the rotation: %w", err)
-	}
-	if err := r.Storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("recording the rotation: %w", err)
-	}
-	return nil
+	return jsonentry.Put(ctx, r.Storage, StorageKey, state, "the rotation")
 }
 
 // unreadableError says that the stored rotation cannot be read.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/jsonentry"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -57,19 +58,12 @@ func storageKey(fingerprint string, taxpayer client.ContextIdentifier) string {
 func ContextOf(key string) string { return path.Base(key) }
 
 func save(ctx context.Context, storage logical.Storage, fingerprint string, session *Session) error {
-	entry, err := logical.StorageEntryJSON(storageKey(fingerprint, session.Context), stored{
+	return jsonentry.Put(ctx, storage, storageKey(fingerprint, session.Context), stored{
 		Version: storedVersion, Identity: fingerprint, ReferenceNumber: session.ReferenceNumber, Context: session.Context,
 		Access: session.Access.Token.Reveal(), AccessUntil: session.Access.ValidUntil,
 		Refresh: session.Refresh.Token.Reveal(), RefreshUntil: session.Refresh.ValidUntil,
 		Since: session.Since, API: session.API, Subject: session.Subject, External: session.External, AllowedIPs: session.AllowedIPs,
-	})
-	if err != nil {
-		return fmt.Errorf("encoding the session of %s: %w", session.Context, err)
-	}
-	if err := storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing the session of %s: %w", session.Context, err)
-	}
-	return nil
+	}, "the session of "+session.Context.String())
 }
 
 // load returns nil where there is no session, or none that can be read.
