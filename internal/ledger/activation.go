@@ -217,16 +217,17 @@ func (l *Ledger) pollList(api Upstream, waiting map[string]struct{}) (map[string
 	// Later pages have older tokens only, but for those issued since: a few more pages are enough.
 	pages := 2 + len(waiting)/client.MaxPageSize
 	seen := make(map[string]client.Token, len(waiting))
-	err = eachPage(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}, func(tokens []client.Token) bool {
+	for tokens, err := range listPages(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}) {
 		for _, token := range tokens {
 			if _, waits := waiting[token.ReferenceNumber]; waits {
 				seen[token.ReferenceNumber] = token
 			}
 		}
-		pages--
-		return len(seen) < len(waiting) && pages > 0
-	})
-	return seen, err
+		if pages--; err != nil || pages == 0 || len(seen) == len(waiting) {
+			return seen, err
+		}
+	}
+	return seen, nil
 }
 
 const (

@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/background"
@@ -22,8 +23,6 @@ const (
 // schedule has when each bucket of live records must be checked next: when the first deadline in
 // it, and its notice, have passed.
 type schedule map[string]time.Time
-
-func newSchedule() schedule { return make(schedule) }
 
 // add has the bucket checked no later than the given time.
 func (s schedule) add(bucket string, check time.Time) (earlier bool) {
@@ -49,9 +48,7 @@ func (s schedule) due(now time.Time) []string {
 func (s schedule) earliest() time.Time {
 	var check time.Time
 	for _, candidate := range s {
-		if check.IsZero() || candidate.Before(check) {
-			check = candidate
-		}
+		check = earlierEnd(check, candidate)
 	}
 	return check
 }
@@ -78,8 +75,11 @@ func (r *reconciler) scheduleBuckets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	scheduled := maps.Clone(r.schedule)
+	r.mu.Unlock()
 	for _, bucket := range buckets {
-		if r.isScheduled(bucket) {
+		if _, known := scheduled[bucket]; known {
 			continue
 		}
 		check, err := r.ledger.store.nextCheck(ctx, bucket)
@@ -91,13 +91,6 @@ func (r *reconciler) scheduleBuckets(ctx context.Context) error {
 		r.mu.Unlock()
 	}
 	return r.ledger.store.pruneNextChecks(ctx, buckets)
-}
-
-func (r *reconciler) isScheduled(bucket string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, scheduled := r.schedule[bucket]
-	return scheduled
 }
 
 // checkDueBuckets checks the buckets in which a deadline has passed.
@@ -139,13 +132,13 @@ func (r *reconciler) checkBucket(ctx context.Context, bucket string, now time.Ti
 	case stays:
 		return r.ledger.store.putNextCheck(ctx, bucket, next)
 	}
-	return r.ledger.store.deleteNextCheck(ctx, bucket)
+	return r.ledger.store.remove(ctx, nextCheckPrefix+bucket)
 }
 
 // checkOverdue revokes a token that has been overdue for overdueConfirm by the monotonic clock, so
 // that a jump of the wall clock revokes nothing.
 func (r *reconciler) checkOverdue(record *Record, now time.Time) {
-	if noticed := record.Deadline.Add(overdueNotice); noticed.After(now) {
+	if record.Deadline.Add(overdueNotice).After(now) {
 		r.scheduleCheck(record)
 		return
 	}

@@ -121,31 +121,21 @@ func (l *Ledger) addRecordedEndings(ctx context.Context, revoking map[string]Tar
 // may be of any API.
 func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	var open Open
-	err := l.store.eachRecord(ctx, func(prefix string, record *Record, unreadable error) error {
+	err := l.store.eachRecord(ctx, func(prefix string, record *Record) error {
 		switch {
 		case record != nil && record.Target.API != api:
-		case record != nil && record.State == Live && l.reconciler.isEnding(record.ReferenceNumber):
+		case prefix == issuingPrefix:
+			open.Issuing++
+		case record == nil && prefix == endingPrefix:
+			open.Unreadable++
+		case record == nil || record.State == Live && !l.reconciler.isEnding(record.ReferenceNumber):
+			open.Live++
+		case record.State != Dead:
 			open.Revoking++
-		case unreadable != nil || record != nil:
-			open.add(prefix, record)
 		}
 		return nil
 	})
 	return open, err
-}
-
-// add counts a record; nil is an unreadable one.
-func (o *Open) add(prefix string, record *Record) {
-	switch {
-	case prefix == issuingPrefix:
-		o.Issuing++
-	case prefix != endingPrefix:
-		o.Live++
-	case record == nil:
-		o.Unreadable++
-	case record.State == Revoking:
-		o.Revoking++
-	}
 }
 
 // OpenTargets returns where there are records that are not dead. It reads them all; unreadable ones
@@ -158,7 +148,7 @@ func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 
 // eachOpen passes over dead and unreadable records.
 func (l *Ledger) eachOpen(ctx context.Context, do func(*Record)) error {
-	return l.store.eachRecord(ctx, func(_ string, record *Record, _ error) error {
+	return l.store.eachRecord(ctx, func(_ string, record *Record) error {
 		if record != nil && record.State != Dead {
 			do(record)
 		}
@@ -228,16 +218,10 @@ type Subjects map[client.ContextIdentifier][]string
 func (l *Ledger) Subjects(ctx context.Context, api string) (Subjects, error) {
 	subjects := make(Subjects)
 	err := l.eachOpen(ctx, func(record *Record) {
-		if record.Target.API == api {
-			subjects.add(record)
+		known := subjects[record.Target.Context]
+		if record.Target.API == api && !slices.Contains(known, record.Subject) {
+			subjects[record.Target.Context] = append(known, record.Subject)
 		}
 	})
 	return subjects, err
-}
-
-func (s Subjects) add(record *Record) {
-	known := s[record.Target.Context]
-	if !slices.Contains(known, record.Subject) {
-		s[record.Target.Context] = append(known, record.Subject)
-	}
 }

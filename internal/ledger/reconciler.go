@@ -62,7 +62,7 @@ func newReconciler(l *Ledger) *reconciler {
 	r := &reconciler{
 		ledger: l,
 		queues: make(map[queueKey]*queue), revoking: make(map[string]*task), lost: make(map[string]*task),
-		schedule: newSchedule(), overdue: make(map[string]time.Time), failedChecks: make(map[string]int),
+		schedule: make(schedule), overdue: make(map[string]time.Time), failedChecks: make(map[string]int),
 	}
 	r.loop = background.NewLoop(background.LoopOptions{
 		Name: "the reconciler", Logger: l.Logger, Interval: reviewEvery, RunOnce: r.runOnce,
@@ -352,7 +352,13 @@ func (r *reconciler) reviewIssuing(ctx context.Context) error {
 
 func (r *reconciler) reviewEnding(ctx context.Context) error {
 	return r.each(ctx, endingPrefix, r.isEnding, func(record *Record) error {
-		return r.resumeEnding(ctx, record)
+		switch {
+		case record.State == Revoking:
+			r.revoke(record, record.Cause, false)
+		case time.Now().After(record.askedUntil()):
+			return r.ledger.store.remove(ctx, record.key())
+		}
+		return nil
 	})
 }
 
@@ -381,15 +387,4 @@ func (r *reconciler) each(ctx context.Context, prefix string, taken func(name st
 		}
 	}
 	return errors.Join(failures...)
-}
-
-func (r *reconciler) resumeEnding(ctx context.Context, record *Record) error {
-	switch {
-	case record.State == Revoking:
-		r.revoke(record, record.Cause, false)
-		return nil
-	case time.Now().After(record.askedUntil()):
-		return r.ledger.store.remove(ctx, record.key())
-	}
-	return nil
 }

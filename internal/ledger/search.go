@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -112,17 +113,19 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 		Description: mountMark(mountID),
 		Statuses:    []string{string(client.StatusPending), string(client.StatusActive), string(client.StatusFailed)},
 	}
-	err = eachPage(ctx, api, query, func(tokens []client.Token) bool {
+	for tokens, err := range listPages(ctx, api, query) {
+		if err != nil {
+			return nil, fmt.Errorf("searching for the tokens of %d requests whose replies were lost: %w", len(wanted), err)
+		}
 		for _, token := range tokens {
 			if mount, nonce, ok := parseMarker(token.Description); ok && mount == mountID {
 				s.found[nonce] = append(s.found[nonce], token)
 			}
 		}
 		// An empty page may have others after it.
-		return len(tokens) == 0 || !tokens[len(tokens)-1].Created.Before(oldest)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("searching for the tokens of %d requests whose replies were lost: %w", len(wanted), err)
+		if len(tokens) > 0 && tokens[len(tokens)-1].Created.Before(oldest) {
+			break
+		}
 	}
 	return s, nil
 }
@@ -294,19 +297,22 @@ func (r *reconciler) dropSearch(nonce string) {
 // maxPages bounds the reading of a list, whatever KSeF answers.
 const maxPages = 1000
 
-// eachPage reads KSeF's list, newest tokens first, until do returns false. It fails where it cannot
-// read the last page.
-func eachPage(ctx context.Context, api Upstream, query client.TokenQuery, do func([]client.Token) (more bool)) error {
-	query.PageSize = client.MaxPageSize
-	for range maxPages {
-		page, err := api.QueryTokens(ctx, query)
-		if err != nil {
-			return err
+// listPages reads KSeF's list page by page, newest tokens first. It ends with an error where it
+// cannot read the last page.
+func listPages(ctx context.Context, api Upstream, query client.TokenQuery) iter.Seq2[[]client.Token, error] {
+	return func(yield func([]client.Token, error) bool) {
+		query.PageSize, query.Continuation = client.MaxPageSize, ""
+		for range maxPages {
+			page, err := api.QueryTokens(ctx, query)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(page.Tokens, nil) || page.Continuation == "" {
+				return
+			}
+			query.Continuation = page.Continuation
 		}
-		if !do(page.Tokens) || page.Continuation == "" {
-			return nil
-		}
-		query.Continuation = page.Continuation
+		yield(nil, fmt.Errorf("KSeF's list has more than %d pages", maxPages))
 	}
-	return fmt.Errorf("KSeF's list has more than %d pages", maxPages)
 }

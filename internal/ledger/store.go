@@ -131,13 +131,6 @@ func (s store) livePrefixes(ctx context.Context) ([]string, error) {
 	return buckets, err
 }
 
-// prefixes are in the order in which records move, so that none is missed that moves during the
-// reading.
-func (s store) prefixes(ctx context.Context) ([]string, error) {
-	live, err := s.livePrefixes(ctx)
-	return slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix}), err
-}
-
 // eachName calls do with the names under the prefixes until do fails.
 func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, name string) error) error {
 	for _, prefix := range prefixes {
@@ -154,19 +147,23 @@ func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, 
 	return nil
 }
 
-// eachRecord calls do with the records until do fails. An unreadable one is nil, with the reason;
-// nil without a reason has been removed since.
-func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record, unreadable error) error) error {
-	prefixes, err := s.prefixes(ctx)
+// eachRecord calls do with the records until do fails; an unreadable one is nil. It reads in the
+// order in which records move, so that none is missed that moves during the reading.
+func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record) error) error {
+	live, err := s.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
+	prefixes := slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix})
 	return s.eachName(ctx, prefixes, func(prefix, name string) error {
 		record, err := s.get(ctx, prefix+name)
-		if err != nil && !errors.Is(err, errUnreadableRecord) {
+		if errors.Is(err, errUnreadableRecord) {
+			return do(prefix, nil)
+		}
+		if err != nil || record == nil {
 			return err
 		}
-		return do(prefix, record, err)
+		return do(prefix, record)
 	})
 }
 
@@ -221,7 +218,7 @@ func (s store) mountID(ctx context.Context) (string, error) {
 // mountIDOfRecords returns the mount that the first readable record names; "" without any.
 func (s store) mountIDOfRecords(ctx context.Context) (mountID string, err error) {
 	errFound := errors.New("found")
-	err = s.eachRecord(ctx, func(_ string, record *Record, _ error) error {
+	err = s.eachRecord(ctx, func(_ string, record *Record) error {
 		if record != nil {
 			mountID, _, _ = parseMarker(record.Description)
 		}
@@ -268,10 +265,6 @@ func (s store) putNextCheck(ctx context.Context, bucket string, next time.Time) 
 	return nil
 }
 
-func (s store) deleteNextCheck(ctx context.Context, bucket string) error {
-	return s.remove(ctx, nextCheckPrefix+bucket)
-}
-
 // pruneNextChecks removes the entries of buckets that have no records any more.
 func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
 	stored, err := s.names(ctx, nextCheckPrefix)
@@ -282,7 +275,7 @@ func (s store) pruneNextChecks(ctx context.Context, buckets []string) error {
 		if slices.Contains(buckets, bucket) {
 			continue
 		}
-		if err := s.deleteNextCheck(ctx, bucket); err != nil {
+		if err := s.remove(ctx, nextCheckPrefix+bucket); err != nil {
 			return err
 		}
 	}

@@ -111,19 +111,17 @@ func (t *tidy) countRevoking(ctx context.Context) error {
 // tokens checks KSeF's living tokens.
 func (t *tidy) tokens(ctx context.Context) error {
 	query := client.TokenQuery{Statuses: []string{string(client.StatusPending), string(client.StatusActive)}}
-	var failed error
-	err := eachPage(ctx, t.api, query, func(tokens []client.Token) (more bool) {
+	for tokens, err := range listPages(ctx, t.api, query) {
+		if err != nil {
+			return fmt.Errorf("reading KSeF's list: %w", err)
+		}
 		for _, token := range tokens {
-			if failed = t.token(ctx, &token); failed != nil {
-				return false
+			if err := t.token(ctx, &token); err != nil {
+				return err
 			}
 		}
-		return true
-	})
-	if err != nil {
-		return fmt.Errorf("reading KSeF's list: %w", err)
 	}
-	return failed
+	return nil
 }
 
 func (t *tidy) token(ctx context.Context, token *client.Token) error {
@@ -263,16 +261,15 @@ func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string
 		Description: mountMark(mountID), Statuses: []string{string(client.StatusPending), string(client.StatusActive)},
 	}
 	var found []client.Token
-	err = eachPage(ctx, api, query, func(tokens []client.Token) (more bool) {
+	for tokens, err := range listPages(ctx, api, query) {
+		if err != nil {
+			return nil, fmt.Errorf("reading KSeF's list: %w", err)
+		}
 		for _, token := range tokens {
 			if mount, _, marked := parseMarker(token.Description); marked && mount == mountID {
 				found = append(found, token)
 			}
 		}
-		return true
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading KSeF's list: %w", err)
 	}
 	return found, nil
 }

@@ -135,17 +135,19 @@ func unknownDue(unknown Unknown, now time.Time) time.Time {
 // searchAllPages returns the token with a record's mark from KSeF's list, or nil. It reads all
 // pages, since other tokens may have the nonce in their texts.
 func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *client.Token, err error) {
-	err = eachPage(ctx, api, client.TokenQuery{Description: record.Nonce}, func(tokens []client.Token) (more bool) {
+	for tokens, err := range listPages(ctx, api, client.TokenQuery{Description: record.Nonce}) {
+		if err != nil {
+			return nil, fmt.Errorf("searching for the token with the mark %s: %w", record.Nonce, err)
+		}
 		for _, token := range tokens {
 			_, nonce, marked := parseMarker(token.Description)
 			if (marked && nonce == record.Nonce) || token.ReferenceNumber == record.ReferenceNumber {
 				found = &token
 			}
 		}
-		return found == nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("searching for the token with the mark %s: %w", record.Nonce, err)
+		if found != nil {
+			break
+		}
 	}
 	return found, nil
 }
