@@ -4,10 +4,8 @@
 package ledger
 
 import (
-	"errors"
 	"slices"
 	"sort"
-	"sync"
 	"time"
 )
 
@@ -50,8 +48,6 @@ type queue struct {
 	wake     chan struct{}
 }
 
-func newQueue(key queueKey) *queue { return &queue{key: key, wake: make(chan struct{}, queueWorkers)} }
-
 func (q *queue) add(task *task) {
 	at := sort.Search(len(q.tasks), func(i int) bool { return q.tasks[i].since.After(task.since) })
 	q.tasks = slices.Insert(q.tasks, at, task)
@@ -81,8 +77,8 @@ func (q *queue) next(now time.Time) (*task, time.Duration) {
 	}
 	best, shortest := -1, time.Duration(0)
 	for i, candidate := range q.tasks {
-		due, hasFailed := candidate.status()
-		if wait := due.Sub(now); wait > 0 {
+		hasFailed := candidate.lastErr != nil
+		if wait := candidate.due.Sub(now); wait > 0 {
 			if shortest == 0 || wait < shortest {
 				shortest = wait
 			}
@@ -108,8 +104,7 @@ func (q *queue) next(now time.Time) (*task, time.Duration) {
 func (q *queue) takeDue(now time.Time) []*task {
 	var taken []*task
 	q.tasks = slices.DeleteFunc(q.tasks, func(candidate *task) bool {
-		due, _ := candidate.status()
-		if due.After(now) {
+		if candidate.due.After(now) {
 			return false
 		}
 		taken = append(taken, candidate)
@@ -160,20 +155,22 @@ type task struct {
 	queue *queue
 	// since orders the tasks of a queue.
 	since time.Time
-	// writing is full while the task's record is written, or changed so that it must be written.
-	writing chan struct{}
 	// done is closed when the task is finished, stuck when an attempt has failed and its waiters
 	// need not wait longer.
 	done, stuck chan struct{}
-
-	mu        sync.Mutex
-	record    Record
-	due       time.Time
-	attempts  int
-	lastErr   error
-	isStuck   bool
-	leases    int
+	// writing is full while the task's record is written, or changed so that it must be written; it
+	// guards persisted.
+	writing   chan struct{}
 	persisted bool
+
+	// The reconciler's lock guards the rest.
+	record   Record
+	due      time.Time
+	attempts int
+	lastErr  error
+	// leases counts the leases that wait for the task: one that still waits at the end needs no
+	// record any more.
+	leases int
 	// operatorConfirmed: an operator says that KSeF does not know the token.
 	operatorConfirmed bool
 }
@@ -182,104 +179,48 @@ func newTask(queue *queue, record Record, since time.Time) *task {
 	return &task{queue: queue, since: since, record: record, writing: make(chan struct{}, 1), done: make(chan struct{}), stuck: make(chan struct{})}
 }
 
-func (t *task) snapshot() Record {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.record
-}
-
-// join counts the leases that wait for the task: one that still waits at the end needs no record
-// any more.
-func (t *task) join(byLease bool) {
-	if !byLease {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// join has a lease wait for the task.
+func (t *task) join() {
 	t.leases++
 	t.record.LeaseEnded = true
 }
 
-func (t *task) leave(byLease bool) {
-	if !byLease {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.leases--
-}
-
-// lockWriting waits until the record is not being written. The task must not be locked.
+// lockWriting waits until the record is not being written. The reconciler must not be locked.
 func (t *task) lockWriting() (unlock func()) {
 	t.writing <- struct{}{}
 	return func() { <-t.writing }
 }
 
-// unwritten returns the record to write; false where it is written.
-func (t *task) unwritten() (Record, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.record, !t.persisted
-}
-
-func (t *task) markWritten() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.persisted = true
-}
-
-// markDead marks the record dead, so that it is not written as revoking any more. collected says
-// that no record is needed: the lease is waiting, or there is none.
-func (t *task) markDead() (record Record, collected bool) {
-	defer t.lockWriting()()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.persisted = true
-	t.record.State, t.record.Ended = Dead, time.Now().UTC()
-	return t.record, t.leases > 0 || t.record.NoLease
+// postpone sets the next attempt after one that has not finished the task. A reply of KSeF, be it a
+// refusal, shows that the queue works; another failure stops the whole queue for a while.
+func (t *task) postpone(err error, now time.Time) {
+	switch scope := scopeOf(err); {
+	case err == nil:
+		t.queue.succeeded()
+		t.attempts++
+		t.due = nextSearch(t.record.Created, now)
+	case scope == ofTask && IsUnknownToken(err):
+		t.queue.succeeded()
+		t.fail(err, unknownDue(t.record.Unknown, now))
+	case scope == ofTask:
+		t.queue.succeeded()
+		t.fail(err, now.Add(refusedBackoff.Exact(t.attempts)))
+	case scope == ofService:
+		t.queue.failed(now, err)
+		t.fail(err, now.Add(serviceBackoff.Exact(t.attempts)))
+	default:
+		t.queue.failed(now, err)
+		t.fail(err, now)
+	}
 }
 
 func (t *task) fail(err error, due time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.attempts++
-	var unknown *unknownError
-	if t.operatorConfirmed && errors.As(err, &unknown) {
+	if t.operatorConfirmed && IsUnknownToken(err) {
 		due = time.Time{} // the operator confirmed during this attempt
 	}
-	t.lastErr, t.due = err, due
-	if !t.isStuck {
-		t.isStuck = true
+	if t.lastErr == nil {
 		close(t.stuck)
 	}
-}
-
-// retry makes a failed task due.
-func (t *task) retry() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.isStuck {
-		t.due = time.Time{}
-	}
-}
-
-// postpone sets the next attempt of a task that has not failed.
-func (t *task) postpone(due time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.attempts++
-	t.due = due
-}
-
-// status returns when the task is due, and whether it has failed before.
-func (t *task) status() (due time.Time, hasFailed bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.due, t.lastErr != nil
-}
-
-func (t *task) failure() (attempts int, lastErr error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.attempts, t.lastErr
+	t.lastErr, t.due = err, due
 }

@@ -96,22 +96,20 @@ func (r *reconciler) revoke(record *Record, cause string, byLease bool) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.overdue, record.ReferenceNumber)
-	existing := r.revoking[record.ReferenceNumber]
-	if existing != nil {
-		existing.join(byLease)
-		return existing
+	task := r.revoking[record.ReferenceNumber]
+	if task == nil {
+		ending, persisted := *record, record.State == Revoking
+		if !persisted {
+			ending.State, ending.Cause, ending.Ended = Revoking, cause, time.Now().UTC()
+		}
+		task = newTask(r.queueFor(queueKey{record.Target, kindRevoke}), ending, ending.Ended)
+		task.persisted = persisted
+		r.revoking[record.ReferenceNumber] = task
+		r.start(task)
 	}
-	ending := *record
-	persisted := record.State == Revoking
-	if !persisted {
-		ending.State, ending.Cause, ending.Ended = Revoking, cause, time.Now().UTC()
+	if byLease {
+		task.join()
 	}
-	queue := r.queueFor(queueKey{record.Target, kindRevoke})
-	task := newTask(queue, ending, ending.Ended)
-	task.persisted = persisted
-	task.join(byLease)
-	r.revoking[record.ReferenceNumber] = task
-	r.start(queue, task)
 	return task
 }
 
@@ -122,11 +120,16 @@ func (r *reconciler) searchFor(record *Record) {
 	if r.lost[record.Nonce] != nil {
 		return
 	}
-	queue := r.queueFor(queueKey{record.Target, kindRecover})
-	task := newTask(queue, *record, record.Created)
+	task := newTask(r.queueFor(queueKey{record.Target, kindRecover}), *record, record.Created)
 	task.persisted, task.due = true, firstSearch(record.Created)
 	r.lost[record.Nonce] = task
-	r.start(queue, task)
+	r.start(task)
+}
+
+func (r *reconciler) snapshot(task *task) Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return task.record
 }
 
 func (r *reconciler) isEnding(referenceNumber string) bool {
@@ -144,14 +147,15 @@ func (r *reconciler) isSearched(nonce string) bool {
 func (r *reconciler) queueFor(key queueKey) *queue {
 	found := r.queues[key]
 	if found == nil {
-		found = newQueue(key)
+		found = &queue{key: key, wake: make(chan struct{}, queueWorkers)}
 		r.queues[key] = found
 	}
 	return found
 }
 
 // start queues the task and starts a worker where one is missing.
-func (r *reconciler) start(queue *queue, task *task) {
+func (r *reconciler) start(task *task) {
+	queue := task.queue
 	queue.add(task)
 	if queue.workers < queue.key.kind.workers() && r.ledger.ctx.Err() == nil {
 		queue.workers++
@@ -165,7 +169,7 @@ func (r *reconciler) serve(queue *queue) {
 	for {
 		task, wait := r.take(queue)
 		if task != nil {
-			r.attempt(ctx, queue, task)
+			r.attempt(ctx, task)
 			continue
 		}
 		if wait == 0 {
@@ -191,55 +195,42 @@ func (r *reconciler) take(queue *queue) (*task, time.Duration) {
 	return nil, 0
 }
 
-// takeDue takes the other tasks of a queue that are due.
-func (r *reconciler) takeDue(queue *queue) []*task {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return queue.takeDue(time.Now())
-}
-
 // attempt does a task once and completes or requeues it.
-func (r *reconciler) attempt(ctx context.Context, queue *queue, task *task) {
-	if queue.key.kind == kindRecover {
-		r.search(ctx, queue, task)
+func (r *reconciler) attempt(ctx context.Context, task *task) {
+	if task.queue.key.kind == kindRecover {
+		r.search(ctx, task)
 		return
 	}
-	err := r.work(ctx, queue.key, task)
-	r.decide(ctx, queue, task, true, err)
+	err := r.work(ctx, task)
+	r.decide(task, err == nil, err)
 	if err != nil && ctx.Err() == nil {
 		r.report(task, err)
 	}
 }
 
 // decide completes or requeues a task after an attempt.
-func (r *reconciler) decide(ctx context.Context, queue *queue, task *task, finished bool, err error) {
-	now := time.Now()
-	if ctx.Err() != nil {
-		r.requeue(queue, task)
-		return
-	}
-	if err == nil && finished {
-		r.complete(queue, task)
-		return
-	}
-	if err == nil {
-		r.requeue(queue, task)
-		return
-	}
-	attempts, _ := task.failure()
-	switch scopeOf(err) {
-	case ofTask:
-		due := now.Add(refusedBackoff.Exact(attempts))
-		if unknown := new(*unknownError); errors.As(err, unknown) {
-			due = unknownDue(task.snapshot().Unknown, now)
+func (r *reconciler) decide(task *task, finished bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	queue := task.queue
+	queue.running--
+	stopped := r.ledger.ctx.Err() != nil
+	switch {
+	case finished && !stopped:
+		queue.succeeded()
+		if queue.key.kind == kindRecover {
+			delete(r.lost, task.record.Nonce)
+		} else {
+			delete(r.revoking, task.record.ReferenceNumber)
 		}
-		task.fail(err, due)
-		r.requeue(queue, task)
-	case ofService:
-		r.queueFailed(queue, task, err, now.Add(serviceBackoff.Exact(attempts)))
+		close(task.done)
+		return
+	case stopped:
+		queue.succeeded()
 	default:
-		r.queueFailed(queue, task, err, now)
+		task.postpone(err, time.Now())
 	}
+	queue.add(task)
 }
 
 func (r *reconciler) retry() {
@@ -248,57 +239,27 @@ func (r *reconciler) retry() {
 	for _, queue := range r.queues {
 		queue.retryAt = time.Time{}
 		for _, task := range queue.tasks {
-			task.retry()
+			if task.lastErr != nil {
+				task.due = time.Time{}
+			}
 		}
 		queue.wakeWorkers()
 	}
 }
 
-func (r *reconciler) work(ctx context.Context, key queueKey, task *task) (err error) {
+func (r *reconciler) work(ctx context.Context, task *task) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
-	api, err := r.ledger.Open(ctx, key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
+	api, err := r.ledger.Open(ctx, task.queue.key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
 	if err != nil {
 		return err
 	}
 	return r.revokeToken(ctx, api, task)
 }
 
-func (r *reconciler) complete(queue *queue, task *task) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	queue.running--
-	queue.succeeded()
-	record := task.snapshot()
-	if queue.key.kind == kindRecover {
-		delete(r.lost, record.Nonce)
-	} else {
-		delete(r.revoking, record.ReferenceNumber)
-	}
-	close(task.done)
-}
-
-// requeue puts a task back after a reply of KSeF: the queue works.
-func (r *reconciler) requeue(queue *queue, task *task) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	queue.running--
-	queue.succeeded()
-	queue.add(task)
-}
-
-// queueFailed stops the whole queue for a while, and this task until it is due.
-func (r *reconciler) queueFailed(queue *queue, task *task, err error, due time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	queue.failed(time.Now(), err)
-	task.fail(err, due)
-	queue.running--
-	queue.add(task)
-}
-
 func (r *reconciler) report(task *task, err error) {
-	record := task.snapshot()
-	attempts, _ := task.failure()
+	r.mu.Lock()
+	record, attempts := task.record, task.attempts
+	r.mu.Unlock()
 	r.ledger.Logger.Warn("an attempt at a token failed and will be repeated", "state", record.State,
 		"reference_number", record.ReferenceNumber, "nonce", record.Nonce, "context", record.Target.Context.String(),
 		"attempts", attempts, "error", err)

@@ -4,6 +4,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,31 +67,24 @@ func (e *PendingError) Error() string {
 	return text
 }
 
-// forecast returns about when the task will be tried.
-func (r *reconciler) forecast(task *task) (position, pending int, next time.Time, err error) {
-	r.mu.Lock()
-	position, pending = task.queue.position(task)
-	retryAt, queueErr := task.queue.retryAt, task.queue.lastErr
-	target := task.queue.key.target
-	r.mu.Unlock()
-	next = r.ledger.NextPermit(target, client.EndpointRevokeToken, position-1)
-	due, _ := task.status()
-	next = later(next, later(retryAt, due))
-	_, err = task.failure()
-	if err == nil {
-		err = queueErr
-	}
-	return position, pending, next, err
-}
-
 // describe returns the state of a revocation for its waiting caller.
 func (r *reconciler) describe(task *task) *PendingError {
-	record := task.snapshot()
-	position, pending, next, err := r.forecast(task)
+	r.mu.Lock()
+	record, err := task.record, cmp.Or(task.lastErr, task.queue.lastErr)
+	position, pending := task.queue.position(task)
+	r.mu.Unlock()
 	return &PendingError{
-		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context,
-		Position: position, Pending: pending, Next: next, Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
+		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context, Position: position, Pending: pending,
+		Next: r.nextTry(task, position-1), Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
 	}
+}
+
+// nextTry is about when a task can be tried with so many others before it.
+func (r *reconciler) nextTry(task *task, ahead int) time.Time {
+	r.mu.Lock()
+	due := later(task.queue.retryAt, task.due)
+	r.mu.Unlock()
+	return later(due, r.ledger.NextPermit(task.queue.key.target, client.EndpointRevokeToken, ahead))
 }
 
 // leasePath is the path of the leases of a role's tokens.
@@ -133,13 +127,14 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 // revoke has the reconciler revoke the token and waits for a few seconds.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
 	task := l.reconciler.revoke(record, cause, byLease)
-	_, _, next, _ := l.reconciler.forecast(task)
-	return l.awaitRevocation(ctx, task, byLease, next)
+	return l.awaitRevocation(ctx, task, byLease, l.reconciler.describe(task).Next)
 }
 
 // awaitRevocation waits for a task that the caller has joined; next is about when it is tried.
 func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, next time.Time) error {
-	defer task.leave(byLease)
+	if byLease {
+		defer l.reconciler.leave(task)
+	}
 	// Fail fast: a waiting caller would block one of Vault's 200 expiration workers.
 	maxWait := revokeMaxWait
 	if time.Until(next) > revokeMaxWait {
@@ -152,7 +147,7 @@ func (l *Ledger) awaitRevocation(ctx context.Context, task *task, byLease bool, 
 		return err
 	}
 	pending := l.reconciler.describe(task)
-	l.OnEvent(Event{Kind: EventRevokeWait, Record: task.snapshot(), Err: pending})
+	l.OnEvent(Event{Kind: EventRevokeWait, Record: l.reconciler.snapshot(task), Err: pending})
 	return pending
 }
 
@@ -175,16 +170,16 @@ func (l *Ledger) wait(ctx context.Context, task *task, maxWait time.Duration, st
 // persistEnding records that the token must be revoked, once per revocation.
 func (l *Ledger) persistEnding(ctx context.Context, task *task) error {
 	defer task.lockWriting()()
-	record, unwritten := task.unwritten()
-	if !unwritten {
+	if task.persisted {
 		return nil
 	}
+	record := l.reconciler.snapshot(task)
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	if err := l.store.put(ctx, &record); err != nil {
 		return fmt.Errorf("the revocation of %s goes on, but could not be recorded: %w", record.ReferenceNumber, err)
 	}
-	task.markWritten()
+	task.persisted = true
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	if err := l.store.remove(ctx, live); err != nil {
 		l.Logger.Warn("a live record is left beside its revocation", "reference_number", record.ReferenceNumber, "error", err)
@@ -200,9 +195,7 @@ func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) erro
 
 // beginRevocation has the reconciler revoke a token, and records that.
 func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause string) error {
-	task := l.reconciler.revoke(record, cause, false)
-	defer task.leave(false)
-	return l.persistEnding(ctx, task)
+	return l.persistEnding(ctx, l.reconciler.revoke(record, cause, false))
 }
 
 // recordOf returns a lease's record. A missing record proves nothing about the token, so one is
@@ -254,7 +247,7 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 // revokeToken revokes the task's token. nil means that KSeF has confirmed it, by a 204 or by the
 // token's status, and that it is recorded.
 func (r *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
-	record := task.snapshot()
+	record := r.snapshot(task)
 	err := r.revokeUpstream(ctx, api, &record)
 	var unknown *unknownError
 	switch {
@@ -302,13 +295,19 @@ func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 	return fmt.Errorf("%s, and the token's status could not be asked for: %w", cause.Error(), err)
 }
 
-// markDead records that a token is dead. While its lease waits, no record is needed; otherwise one
-// stays, so that the lease can end without asking KSeF again. A failure leaves a record that leads
-// to the same end later.
+// markDead records that a token is dead, so that it is not recorded as revoking any more. While its
+// lease waits, no record is needed; otherwise one stays, so that the lease can end without asking
+// KSeF again. A failure leaves a record that leads to the same end later.
 func (r *reconciler) markDead(ctx context.Context, task *task) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	record, collected := task.markDead()
+	unlock := task.lockWriting()
+	r.mu.Lock()
+	task.record.State, task.record.Ended = Dead, time.Now().UTC()
+	record, collected := task.record, task.leases > 0 || task.record.NoLease
+	r.mu.Unlock()
+	task.persisted = true
+	unlock()
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	var err error
 	if collected {

@@ -56,22 +56,21 @@ func roundUp(at time.Time, grid time.Duration) time.Time {
 
 // search does all tasks of the queue that are due, first among them, with one reading of KSeF's
 // list.
-func (r *reconciler) search(ctx context.Context, queue *queue, first *task) {
-	tasks := append([]*task{first}, r.takeDue(queue)...)
+func (r *reconciler) search(ctx context.Context, first *task) {
+	r.mu.Lock()
+	tasks := append([]*task{first}, first.queue.takeDue(time.Now())...)
 	wanted := make([]Record, 0, len(tasks))
 	for _, task := range tasks {
-		wanted = append(wanted, task.snapshot())
+		wanted = append(wanted, task.record)
 	}
-	search, err := r.readList(ctx, queue.key.target, wanted)
+	r.mu.Unlock()
+	search, err := r.readList(ctx, first.queue.key.target, wanted)
 	for i, task := range tasks {
 		finished, failure := false, err
 		if err == nil {
 			finished, failure = search.settle(ctx, &wanted[i])
 		}
-		if !finished && failure == nil {
-			task.postpone(nextSearch(wanted[i].Created, time.Now()))
-		}
-		r.decide(ctx, queue, task, finished, failure)
+		r.decide(task, finished, failure)
 		if failure != nil && (err == nil || i == 0) && ctx.Err() == nil {
 			r.report(task, failure)
 		}
@@ -183,7 +182,7 @@ func (l *Ledger) UnsettledRequests() []string {
 	defer l.reconciler.mu.Unlock()
 	return sentences(l.reconciler.lost, func(task *task) string {
 		var unsettled *unsettledError
-		if _, err := task.failure(); errors.As(err, &unsettled) {
+		if errors.As(task.lastErr, &unsettled) {
 			return unsettled.Error()
 		}
 		return ""

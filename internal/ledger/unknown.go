@@ -81,7 +81,7 @@ func isUnknown(err error) bool {
 // settleUnknown decides about a token whose number KSeF does not know. nil means that it counts as
 // dead.
 func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
-	record := task.snapshot()
+	record := r.snapshot(task)
 	token, err := searchAllPages(ctx, api, &record)
 	switch {
 	case err != nil:
@@ -95,7 +95,7 @@ func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task
 	now := time.Now().UTC()
 	unknown := record.Unknown.next(now, record.Subject != "" && record.Subject == api.Subject())
 	decided := unknown.decidedAt()
-	if task.isConfirmedByOperator() || (!decided.IsZero() && !decided.After(now)) {
+	if r.isConfirmedByOperator(task) || (!decided.IsZero() && !decided.After(now)) {
 		r.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
 		return nil
 	}
@@ -117,7 +117,7 @@ func describeUnknown(record *Record, unknown Unknown) error {
 
 // rememberUnknown records what KSeF has said, where that changes the record.
 func (r *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
-	if !task.setUnknown(unknown) {
+	if !r.setUnknown(task, unknown) {
 		return nil
 	}
 	return r.ledger.persistEnding(ctx, task)
@@ -176,7 +176,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 		return knownToKSeF(token)
 	}
 	task := l.reconciler.revoke(record, "KSeF does not know it", false)
-	task.confirmByOperator()
+	l.reconciler.confirmByOperator(task)
 	if l.wait(ctx, task, operatorMaxWait, nil) {
 		return nil
 	}
@@ -199,11 +199,10 @@ func (l *Ledger) UnknownTokens() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
 	return sentences(l.reconciler.revoking, func(task *task) string {
-		record := task.snapshot()
-		if record.Unknown.Since.IsZero() {
+		if task.record.Unknown.Since.IsZero() {
 			return ""
 		}
-		return describeUnknown(&record, record.Unknown).Error()
+		return describeUnknown(&task.record, task.record.Unknown).Error()
 	})
 }
 
@@ -220,28 +219,28 @@ func sentences[K comparable, V any](values map[K]V, describe func(V) string) []s
 }
 
 // setUnknown returns false where it changes nothing.
-func (t *task) setUnknown(unknown Unknown) bool {
-	defer t.lockWriting()()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.record.Unknown == unknown {
+func (r *reconciler) setUnknown(task *task, unknown Unknown) bool {
+	defer task.lockWriting()()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if task.record.Unknown == unknown {
 		return false
 	}
-	t.record.Unknown, t.persisted = unknown, false
+	task.record.Unknown, task.persisted = unknown, false
 	return true
 }
 
 // confirmByOperator records that an operator says that KSeF does not know the token, and makes the
 // task due.
-func (t *task) confirmByOperator() {
-	t.mu.Lock()
-	t.operatorConfirmed, t.due = true, time.Time{}
-	t.mu.Unlock()
-	t.queue.wakeWorkers()
+func (r *reconciler) confirmByOperator(task *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	task.operatorConfirmed, task.due = true, time.Time{}
+	task.queue.wakeWorkers()
 }
 
-func (t *task) isConfirmedByOperator() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.operatorConfirmed
+func (r *reconciler) isConfirmedByOperator(task *task) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return task.operatorConfirmed
 }

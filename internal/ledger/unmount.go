@@ -111,8 +111,11 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 // RecordRevocations records the pending revocations, so that the next start goes on with them.
 // Those that are left when ctx ends are lost with the process.
 func (l *Ledger) RecordRevocations(ctx context.Context) error {
+	l.reconciler.mu.Lock()
+	tasks := slices.Collect(maps.Values(l.reconciler.revoking))
+	l.reconciler.mu.Unlock()
 	var failures []error
-	for _, task := range l.reconciler.revocations() {
+	for _, task := range tasks {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(failures, err)...)
 		}
@@ -121,12 +124,6 @@ func (l *Ledger) RecordRevocations(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failures...)
-}
-
-func (r *reconciler) revocations() []*task {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.revoking))
 }
 
 // Unconfirmed are the tokens whose end KSeF has not confirmed.
@@ -163,7 +160,7 @@ func (r *reconciler) anyDue(ctx context.Context) *task {
 		return task
 	}
 	for _, task := range r.lost {
-		if due, _ := task.status(); due.Before(end) {
+		if task.due.Before(end) {
 			return task
 		}
 	}
@@ -176,36 +173,33 @@ func (r *reconciler) joinRevocation(referenceNumber string) *task {
 	defer r.mu.Unlock()
 	found := r.revoking[referenceNumber]
 	if found != nil {
-		found.join(true)
+		found.join()
 	}
 	return found
 }
 
-// soonest is when a task can be tried if the running ones have their permits already; forecast
+func (r *reconciler) leave(task *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	task.leases--
+}
+
+// soonest is when a task can be tried if the running ones have their permits already; describe
 // assumes that they have not.
 func (r *reconciler) soonest(task *task) time.Time {
 	r.mu.Lock()
 	ahead := slices.Index(task.queue.tasks, task)
-	retryAt, target := task.queue.retryAt, task.queue.key.target
 	r.mu.Unlock()
 	if ahead < 0 {
 		return time.Now()
 	}
-	due, _ := task.status()
-	return later(later(retryAt, due), r.ledger.NextPermit(target, client.EndpointRevokeToken, ahead))
+	return r.nextTry(task, ahead)
 }
 
 func (r *reconciler) unconfirmed() Unconfirmed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var left Unconfirmed
-	for referenceNumber := range r.revoking {
-		left.ReferenceNumbers = append(left.ReferenceNumbers, referenceNumber)
-	}
-	for nonce := range r.lost {
-		left.Nonces = append(left.Nonces, nonce)
-	}
-	return left
+	return Unconfirmed{ReferenceNumbers: slices.Collect(maps.Keys(r.revoking)), Nonces: slices.Collect(maps.Keys(r.lost))}
 }
 
 // RevocationsEnd is about when the last pending revocation can have been sent; zero without any.
