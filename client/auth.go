@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -73,27 +72,19 @@ type LoginError struct {
 
 func (e *LoginError) Error() string {
 	text := fmt.Sprintf("KSeF refused the login %s: %s", e.ReferenceNumber, e.Status)
-	return appendSentence(text, e.explain())
+	return appendSentence(text, loginRefusals[e.Status.Code])
 }
 
-func (e *LoginError) explain() string {
-	switch e.Status.Code {
-	case LoginWithoutPermission:
-		return "The subject has no permission in this context: grant it one in KSeF first."
-	case statusLoginRevoked:
-		return "The login has been revoked."
-	case statusLoginToken:
-		return "The KSeF token was not accepted."
-	case statusLoginCertificate:
-		return "The certificate was not accepted; one that was just issued may need an hour or two."
-	case statusLoginDeceased:
-		return deceasedSentence
-	case statusLoginBlocked:
-		return "KSeF has blocked this subject after a security incident."
-	case statusLoginFailed, statusLoginInterrupted:
-		return "KSeF could not finish the login; try again."
-	}
-	return ""
+// loginRefusals explain why KSeF has refused a login, by its status.
+var loginRefusals = map[int]string{
+	LoginWithoutPermission: "The subject has no permission in this context: grant it one in KSeF first.",
+	statusLoginRevoked:     "The login has been revoked.",
+	statusLoginToken:       "The KSeF token was not accepted.",
+	statusLoginCertificate: "The certificate was not accepted; one that was just issued may need an hour or two.",
+	statusLoginDeceased:    deceasedSentence,
+	statusLoginBlocked:     "KSeF has blocked this subject after a security incident.",
+	statusLoginFailed:      "KSeF could not finish the login; try again.",
+	statusLoginInterrupted: "KSeF could not finish the login; try again.",
 }
 
 // Tokens are what a login is redeemed for.
@@ -130,10 +121,7 @@ func (c *Client) LoginStatus(ctx context.Context, operation *Operation) (LoginSt
 		Status   Status `json:"status"`
 		Redeemed bool   `json:"isTokenRedeemed"`
 	}
-	err := c.do(ctx, call{
-		endpoint: EndpointLoginStatus, path: "/auth/" + url.PathEscape(operation.ReferenceNumber), success: http.StatusOK,
-		bearer: operation.Token.Token,
-	}, &out)
+	err := c.do(ctx, call{endpoint: EndpointLoginStatus, parameter: operation.ReferenceNumber, success: http.StatusOK, bearer: operation.Token.Token}, &out)
 	if err == nil && out.Status.Code != LoginDone && out.Status.Code != statusLoginPending {
 		err = &LoginError{ReferenceNumber: operation.ReferenceNumber, Status: out.Status}
 	}

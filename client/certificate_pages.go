@@ -9,7 +9,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
 )
 
 // MaxCertificatePageSize is the largest page of certificates (OpenAPI, POST /certificates/query).
@@ -23,20 +22,10 @@ var ErrMoreCertificates = errors.New("KSeF lists more certificates of the subjec
 
 // QueryCertificates returns a page of the subject's certificates.
 func (c *Client) QueryCertificates(ctx context.Context, query CertificateQuery) (*CertificatePage, error) {
-	path := "/certificates/query"
 	values := url.Values{}
-	if query.PageSize > 0 {
-		values.Set("pageSize", strconv.Itoa(query.PageSize))
-	}
-	if query.PageOffset > 0 {
-		values.Set("pageOffset", strconv.Itoa(query.PageOffset))
-	}
-	if len(values) > 0 {
-		path += "?" + values.Encode()
-	}
-	return fetch[CertificatePage](ctx, c, call{
-		endpoint: EndpointQueryCertificates, path: path, success: http.StatusOK, bearer: c.tokens, json: query,
-	})
+	setIf(values, "pageSize", query.PageSize)
+	setIf(values, "pageOffset", query.PageOffset)
+	return fetch[CertificatePage](ctx, c, call{endpoint: EndpointQueryCertificates, query: values, success: http.StatusOK, bearer: c.tokens, json: query})
 }
 
 // AllCertificates walks through all pages that page returns, such as a client's QueryCertificates.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 )
 
 // The endpoints of KSeF certificates, as KSeF's documentation names them. They concern the subject
@@ -84,17 +83,14 @@ type EnrollmentError struct {
 
 func (e *EnrollmentError) Error() string {
 	text := fmt.Sprintf("KSeF refused the request %s for a certificate: %s", e.ReferenceNumber, e.Status)
-	return appendSentence(text, e.explain())
+	return appendSentence(text, enrollmentRefusals[e.Status.Code])
 }
 
-func (e *EnrollmentError) explain() string {
-	switch e.Status.Code {
-	case statusEnrollmentRefused:
-		return "The subject has as many certificates as it may have, or the key belongs to another."
-	case statusEnrollmentFailed, statusEnrollmentInterrupted:
-		return "KSeF could not finish it; rotate again later."
-	}
-	return ""
+// enrollmentRefusals explain why KSeF has refused a request for a certificate, by its status.
+var enrollmentRefusals = map[int]string{
+	statusEnrollmentRefused:     "The subject has as many certificates as it may have, or the key belongs to another.",
+	statusEnrollmentFailed:      "KSeF could not finish it; rotate again later.",
+	statusEnrollmentInterrupted: "KSeF could not finish it; rotate again later.",
 }
 
 // Certificate is an item of KSeF's list of certificates.
@@ -155,10 +151,7 @@ func (c *Client) Enroll(ctx context.Context, request EnrollmentRequest) (referen
 // Enrollment asks where a request for a certificate stands. KSeF keeps that for 30 days (410 Gone
 // afterwards).
 func (c *Client) Enrollment(ctx context.Context, referenceNumber string) (*Enrollment, error) {
-	out, err := fetch[Enrollment](ctx, c, call{
-		endpoint: EndpointEnrollment, path: "/certificates/enrollments/" + url.PathEscape(referenceNumber), success: http.StatusOK,
-		bearer: c.tokens,
-	})
+	out, err := fetch[Enrollment](ctx, c, call{endpoint: EndpointEnrollment, parameter: referenceNumber, success: http.StatusOK, bearer: c.tokens})
 	if err != nil {
 		return nil, err
 	}
@@ -202,10 +195,7 @@ func (c *Client) RetrieveCertificate(ctx context.Context, serialNumber string) (
 // RevokeCertificate revokes a certificate of the subject's; reason is one of KSeF's, such as
 // RevokedSuperseded. Sessions that were opened with it go on.
 func (c *Client) RevokeCertificate(ctx context.Context, serialNumber, reason string) error {
-	return c.do(ctx, call{
-		endpoint: EndpointRevokeCertificate, path: "/certificates/" + url.PathEscape(serialNumber) + "/revoke", success: http.StatusNoContent,
-		bearer: c.tokens, json: struct {
-			Reason string `json:"revocationReason"`
-		}{reason},
-	}, nil)
+	return c.do(ctx, call{endpoint: EndpointRevokeCertificate, parameter: serialNumber, success: http.StatusNoContent, bearer: c.tokens, json: struct {
+		Reason string `json:"revocationReason"`
+	}{reason}}, nil)
 }

@@ -4,6 +4,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/http"
@@ -15,7 +16,7 @@ import (
 // is nothing to add to KSeF's own text.
 func (e *APIError) Explain() string {
 	for _, problem := range e.Problems {
-		if sentence := explainCode(problem.Code); sentence != "" {
+		if sentence := explanations[problem.Code]; sentence != "" {
 			return sentence
 		}
 	}
@@ -56,78 +57,57 @@ func NextPermit(at time.Time) string {
 	return text
 }
 
-// explainCode explains the exception codes of logins, tokens and certificates.
-func explainCode(code int) string {
-	switch code {
-	case codeInvalidDocument, codeNoSignature, codeTooManySignatures:
-		return "The signed document is not XML with exactly one signature."
-	case codeInvalidSignature:
-		return "The signature did not verify, or its format is not an accepted XAdES profile."
-	case codeUnreadableContent:
-		return "KSeF could not read the content of the request."
-	case codeInvalidChallenge:
-		return "The challenge is unknown, older than ten minutes or already used."
-	case codeInvalidCertificate:
-		return "KSeF does not accept the certificate: check its subject, its validity and that it belongs to this environment."
-	case codeInvalidContext:
-		return "The context identifier is not valid for its type: check the NIP or the internal id."
-	case codeInvalidEncoding:
-		return "The document is not UTF-8."
-	case CodeNotRedeemable, CodeUnknownLogin:
-		return "The login can no longer be used; a new one is needed."
-	case CodeDeceased:
-		return deceasedSentence
-	case codeInvalidSchema:
-		return "The document does not follow KSeF's schema."
-	case CodeInvalidValue:
-		return "KSeF found a value in the request invalid."
-	case codeWrongSubjectType:
-		return "The kind of certificate does not fit subject_identifier_type."
-	case codeInvalidContinuation:
-		return "The continuation token is not valid: it belongs to another query, or is too old."
-	case codeUnknownPublicKey:
-		return "KSeF does not know the public key that the token was encrypted with, or has withdrawn it: log in again with the newest key."
-	case codeNoEnrollmentData, codeMayNotEnroll:
-		return "KSeF certifies a key only under a session that was opened with a certificate."
-	case codeOtherSubject:
-		return "The request for a certificate does not name the subject as KSeF wants it."
-	case codeInvalidCSR, codeInvalidKey, codeInvalidCSRSignature:
-		return "KSeF does not accept the request for a certificate or its key."
-	case CodeUnknownEnrollment:
-		return "KSeF does not know this request for a certificate."
-	case codeEnrollmentLimit:
-		return "The subject has made as many requests for certificates as KSeF allows in 30 days."
-	case codeCertificateLimit:
-		return "The subject has as many active certificates as KSeF allows: revoke one that is no longer used."
-	case CodeUnknownCertificate, CodeCertificateEnded:
-		return "KSeF does not know the certificate, or it has already been revoked."
-	case codePermissionNotHeld:
-		return "The signing subject cannot grant a permission that it does not hold in this context."
-	case codeContextWithoutToken:
-		return "KSeF makes tokens only in the context of a NIP or an internal id."
-	}
-	return ""
+// explanations are of the exception codes of logins, tokens and certificates.
+var explanations = map[int]string{
+	codeInvalidDocument:     "The signed document is not XML with exactly one signature.",
+	codeNoSignature:         "The signed document is not XML with exactly one signature.",
+	codeTooManySignatures:   "The signed document is not XML with exactly one signature.",
+	codeInvalidSignature:    "The signature did not verify, or its format is not an accepted XAdES profile.",
+	codeUnreadableContent:   "KSeF could not read the content of the request.",
+	codeInvalidChallenge:    "The challenge is unknown, older than ten minutes or already used.",
+	codeInvalidCertificate:  "KSeF does not accept the certificate: check its subject, its validity and that it belongs to this environment.",
+	codeInvalidContext:      "The context identifier is not valid for its type: check the NIP or the internal id.",
+	codeInvalidEncoding:     "The document is not UTF-8.",
+	CodeNotRedeemable:       "The login can no longer be used; a new one is needed.",
+	CodeUnknownLogin:        "The login can no longer be used; a new one is needed.",
+	CodeDeceased:            deceasedSentence,
+	codeInvalidSchema:       "The document does not follow KSeF's schema.",
+	CodeInvalidValue:        "KSeF found a value in the request invalid.",
+	codeWrongSubjectType:    "The kind of certificate does not fit subject_identifier_type.",
+	codeInvalidContinuation: "The continuation token is not valid: it belongs to another query, or is too old.",
+	codeUnknownPublicKey:    "KSeF does not know the public key that the token was encrypted with, or has withdrawn it: log in again with the newest key.",
+	codeNoEnrollmentData:    "KSeF certifies a key only under a session that was opened with a certificate.",
+	codeMayNotEnroll:        "KSeF certifies a key only under a session that was opened with a certificate.",
+	codeOtherSubject:        "The request for a certificate does not name the subject as KSeF wants it.",
+	codeInvalidCSR:          "KSeF does not accept the request for a certificate or its key.",
+	codeInvalidKey:          "KSeF does not accept the request for a certificate or its key.",
+	codeInvalidCSRSignature: "KSeF does not accept the request for a certificate or its key.",
+	CodeUnknownEnrollment:   "KSeF does not know this request for a certificate.",
+	codeEnrollmentLimit:     "The subject has made as many requests for certificates as KSeF allows in 30 days.",
+	codeCertificateLimit:    "The subject has as many active certificates as KSeF allows: revoke one that is no longer used.",
+	CodeUnknownCertificate:  "KSeF does not know the certificate, or it has already been revoked.",
+	CodeCertificateEnded:    "KSeF does not know the certificate, or it has already been revoked.",
+	codePermissionNotHeld:   "The signing subject cannot grant a permission that it does not hold in this context.",
+	codeContextWithoutToken: "KSeF makes tokens only in the context of a NIP or an internal id.",
 }
 
 // deceasedSentence is for requests and for logins.
 const deceasedSentence = "KSeF accepts no login by means of a person who has died."
 
+// reasons explain a 403 by its reason code.
+var reasons = map[string]string{
+	reasonAddress:     "The session is bound to other IP addresses.",
+	reasonNoAccess:    "The signing subject has no access to this resource.",
+	reasonLoginMethod: "KSeF asks for another way of logging in: tokens are made under a XAdES signature only.",
+	reasonBlocked:     "KSeF has blocked this subject for security reasons.",
+	reasonContextType: "This type of context cannot do that.",
+}
+
 func (e *APIError) explainReason() string {
-	switch e.ReasonCode {
-	case reasonMissingPermissions:
+	if e.ReasonCode == reasonMissingPermissions {
 		return e.explainPermissions()
-	case reasonAddress:
-		return "The session is bound to other IP addresses."
-	case reasonNoAccess:
-		return "The signing subject has no access to this resource."
-	case reasonLoginMethod:
-		return "KSeF asks for another way of logging in: tokens are made under a XAdES signature only."
-	case reasonBlocked:
-		return "KSeF has blocked this subject for security reasons."
-	case reasonContextType:
-		return "This type of context cannot do that."
 	}
-	return "The signing subject may not do this."
+	return cmp.Or(reasons[e.ReasonCode], "The signing subject may not do this.")
 }
 
 func (e *APIError) explainPermissions() string {

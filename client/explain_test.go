@@ -25,7 +25,7 @@ func TestExplain(t *testing.T) {
 		require.NotEmpty(t, (&APIError{Status: status}).Explain(), status)
 	}
 	for _, status := range []int{415, 425, 450, 460, 470, 480, 500, 550} {
-		require.NotEmpty(t, (&LoginError{Status: Status{Code: status}}).explain(), status)
+		require.NotEmpty(t, loginRefusals[status], status)
 	}
 	require.Empty(t, (&APIError{Status: 400, Problems: []Problem{{Code: 1}}}).Explain())
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -46,10 +47,8 @@ type grantItem struct {
 // PersonalGrants returns the first hundred grants of the session's subject; taxpayer is that of the
 // session.
 func (c *Client) PersonalGrants(ctx context.Context, taxpayer ContextIdentifier) (*Grants, error) {
-	page, err := fetch[grantsPage](ctx, c, call{
-		endpoint: EndpointPersonalGrants, path: "/permissions/query/personal/grants?pageOffset=0&pageSize=100", success: http.StatusOK,
-		bearer: c.tokens, json: struct{}{},
-	})
+	first := url.Values{"pageOffset": {"0"}, "pageSize": {"100"}}
+	page, err := fetch[grantsPage](ctx, c, call{endpoint: EndpointPersonalGrants, query: first, success: http.StatusOK, bearer: c.tokens, json: struct{}{}})
 	if err != nil {
 		return nil, err
 	}

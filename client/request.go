@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -29,13 +30,24 @@ const (
 // call is one request.
 type call struct {
 	endpoint     string      // as KSeF's documentation names it: "GET /tokens/{referenceNumber}"
-	path         string      // with its parameters and its query; "" for the path that endpoint names
+	parameter    string      // replaces the one in the endpoint's path
+	query        url.Values  // of the address
 	success      int         // the status that KSeF documents for a success
 	bearer       TokenSource // nil for none
 	continuation string      // asks for a later page; "" for the first
 	json         any         // becomes the body; nil for none
 	contentType  string
 	body         []byte
+}
+
+// parameterPattern matches the parameter of an endpoint's path.
+var parameterPattern = regexp.MustCompile(`\{\w+\}`)
+
+// setIf sets a parameter of a query, unless value is zero.
+func setIf[T comparable](values url.Values, name string, value T) {
+	if value != *new(T) {
+		values.Set(name, fmt.Sprint(value))
+	}
 }
 
 func (c *call) encode() (err error) {
@@ -164,8 +176,9 @@ func (c *Client) begin(ctx context.Context, permit Permit, call *call, source fu
 
 func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*http.Request, error) {
 	method, path, _ := strings.Cut(call.endpoint, " ")
-	if call.path != "" {
-		path = call.path
+	path = parameterPattern.ReplaceAllLiteralString(path, url.PathEscape(call.parameter))
+	if query := call.query.Encode(); query != "" {
+		path += "?" + query
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(call.body))
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -54,11 +53,11 @@ type SessionPage struct {
 // QuerySessions returns a page of the sessions that the subject has in the context of the access
 // token.
 func (c *Client) QuerySessions(ctx context.Context, query SessionQuery) (*SessionPage, error) {
-	get := call{endpoint: EndpointQuerySessions, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation}
-	if query.PageSize > 0 {
-		get.path = "/auth/sessions?pageSize=" + strconv.Itoa(query.PageSize)
-	}
-	return fetch[SessionPage](ctx, c, get)
+	values := url.Values{}
+	setIf(values, "pageSize", query.PageSize)
+	return fetch[SessionPage](ctx, c, call{
+		endpoint: EndpointQuerySessions, query: values, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation,
+	})
 }
 
 // EndSession ends the session that the token, access or refresh, belongs to. Access tokens stay
@@ -69,8 +68,5 @@ func (c *Client) EndSession(ctx context.Context, bearer Secret) error {
 
 // EndSessionByNumber ends a session of the same subject and context as the access token's.
 func (c *Client) EndSessionByNumber(ctx context.Context, referenceNumber string) error {
-	return c.do(ctx, call{
-		endpoint: EndpointEndNumbered, path: "/auth/sessions/" + url.PathEscape(referenceNumber), success: http.StatusNoContent,
-		bearer: c.tokens,
-	}, nil)
+	return c.do(ctx, call{endpoint: EndpointEndNumbered, parameter: referenceNumber, success: http.StatusNoContent, bearer: c.tokens}, nil)
 }

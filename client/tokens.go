@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"time"
 )
 
@@ -142,34 +141,19 @@ func (c *Client) GenerateToken(ctx context.Context, request TokenRequest) (*NewT
 // QueryTokens returns a page of the context's tokens, foreign ones included, as far as the caller
 // may see them.
 func (c *Client) QueryTokens(ctx context.Context, query TokenQuery) (*TokenPage, error) {
-	values := url.Values{}
-	for _, status := range query.Statuses {
-		values.Add("status", status)
-	}
+	values := url.Values{"status": query.Statuses}
 	setIf(values, "description", query.Description)
 	setIf(values, "authorIdentifier", query.Author)
 	setIf(values, "authorIdentifierType", query.AuthorType)
-	if query.PageSize > 0 {
-		values.Set("pageSize", strconv.Itoa(query.PageSize))
-	}
-	get := call{endpoint: EndpointQueryTokens, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation}
-	if len(values) > 0 {
-		get.path = "/tokens?" + values.Encode()
-	}
-	return fetch[TokenPage](ctx, c, get)
-}
-
-func setIf(values url.Values, name, value string) {
-	if value != "" {
-		values.Set(name, value)
-	}
+	setIf(values, "pageSize", query.PageSize)
+	return fetch[TokenPage](ctx, c, call{
+		endpoint: EndpointQueryTokens, query: values, success: http.StatusOK, bearer: c.tokens, continuation: query.Continuation,
+	})
 }
 
 // Token returns KSeF's description of one token.
 func (c *Client) Token(ctx context.Context, referenceNumber string) (*Token, error) {
-	out, err := fetch[Token](ctx, c, call{
-		endpoint: EndpointToken, path: "/tokens/" + url.PathEscape(referenceNumber), success: http.StatusOK, bearer: c.tokens,
-	})
+	out, err := fetch[Token](ctx, c, call{endpoint: EndpointToken, parameter: referenceNumber, success: http.StatusOK, bearer: c.tokens})
 	if err != nil {
 		return nil, err
 	}
@@ -182,9 +166,7 @@ func (c *Client) Token(ctx context.Context, referenceNumber string) (*Token, err
 // RevokeToken asks KSeF to revoke a token; nil means that KSeF has accepted (204). KSeF has no 404:
 // see TokenStatus.Dead for what else proves an end.
 func (c *Client) RevokeToken(ctx context.Context, referenceNumber string) error {
-	return c.do(ctx, call{
-		endpoint: EndpointRevokeToken, path: "/tokens/" + url.PathEscape(referenceNumber), success: http.StatusNoContent, bearer: c.tokens,
-	}, nil)
+	return c.do(ctx, call{endpoint: EndpointRevokeToken, parameter: referenceNumber, success: http.StatusNoContent, bearer: c.tokens}, nil)
 }
 
 // referencePattern is what KSeF's reference numbers look like: a date, a kind and groups, 36
