@@ -4,10 +4,12 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,11 +17,11 @@ import (
 // Problem is one entry of KSeF's list of errors.
 type Problem struct {
 	// Code is KSeF's exception code, such as 26001.
-	Code int
+	Code int `json:"code"`
 	// Description is KSeF's text, in Polish.
-	Description string
+	Description string `json:"description"`
 	// Details are KSeF's own remarks, in Polish.
-	Details []string
+	Details []string `json:"details"`
 }
 
 func (p Problem) String() string {
@@ -113,12 +115,7 @@ func appendSentence(text, sentence string) string {
 
 // Has says whether KSeF gave this exception code.
 func (e *APIError) Has(code int) bool {
-	for _, problem := range e.Problems {
-		if problem.Code == code {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Problems, func(problem Problem) bool { return problem.Code == code })
 }
 
 // TransportError is an exchange without an answer that could be read.
@@ -147,26 +144,24 @@ func (e *TransportError) Unwrap() error { return e.Err }
 // IsRefusal says that KSeF has answered with a 4xx: the request has had no effect. Every other
 // error of a sent request leaves that open.
 func IsRefusal(err error) bool {
-	var refused *APIError
-	return errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 &&
-		refused.Status != http.StatusRequestTimeout
+	refused, found := errors.AsType[*APIError](err)
+	return found && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusRequestTimeout
 }
 
 // MayHaveActed says of a failed request to the endpoint that changes something whether KSeF may
 // have done so: it was sent, and was not refused.
 func MayHaveActed(err error, endpoint string) bool {
-	var lost *TransportError
-	if errors.As(err, &lost) {
+	if lost, found := errors.AsType[*TransportError](err); found {
 		return lost.Sent && lost.Endpoint == endpoint
 	}
-	var refused *APIError
-	return errors.As(err, &refused) && refused.Endpoint == endpoint && !IsRefusal(err)
+	refused, found := errors.AsType[*APIError](err)
+	return found && refused.Endpoint == endpoint && !IsRefusal(err)
 }
 
 // HasCode says that KSeF has refused with one of its exception codes.
 func HasCode(err error, code int) bool {
-	var refused *APIError
-	return errors.As(err, &refused) && refused.Has(code)
+	refused, found := errors.AsType[*APIError](err)
+	return found && refused.Has(code)
 }
 
 // IsUnauthorized says that KSeF did not accept the bearer token (401).
@@ -175,26 +170,26 @@ func IsUnauthorized(err error) bool { return hasStatus(err, http.StatusUnauthori
 // IsAddressRefused says that KSeF has bound the access token to other addresses than that of the
 // request (403 ip-not-allowed). It says nothing of rights.
 func IsAddressRefused(err error) bool {
-	var refused *APIError
-	return errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.ReasonCode == reasonAddress
+	refused, found := errors.AsType[*APIError](err)
+	return found && refused.Status == http.StatusForbidden && refused.ReasonCode == reasonAddress
 }
 
 // IsRateLimited says that KSeF answered 429.
 func IsRateLimited(err error) bool { return hasStatus(err, http.StatusTooManyRequests) }
 
 func hasStatus(err error, status int) bool {
-	var refused *APIError
-	return errors.As(err, &refused) && refused.Status == status
+	refused, found := errors.AsType[*APIError](err)
+	return found && refused.Status == status
 }
 
 // problemDetails covers the four shapes of application/problem+json that the OpenAPI names; its
 // Exception and legacyLimit are the two older ones.
 type problemDetails struct {
-	Title      string        `json:"title"`
-	Detail     string        `json:"detail"`
-	ReasonCode string        `json:"reasonCode"`
-	TraceID    string        `json:"traceId"`
-	Errors     []problemItem `json:"errors"`
+	Title      string    `json:"title"`
+	Detail     string    `json:"detail"`
+	ReasonCode string    `json:"reasonCode"`
+	TraceID    string    `json:"traceId"`
+	Errors     []Problem `json:"errors"`
 	Security   struct {
 		Required []string `json:"requiredAnyOfPermissions"`
 		Present  []string `json:"presentPermissions"`
@@ -210,12 +205,6 @@ type problemDetails struct {
 	} `json:"exception"`
 }
 
-type problemItem struct {
-	Code        int      `json:"code"`
-	Description string   `json:"description"`
-	Details     []string `json:"details"`
-}
-
 // legacyLimit is the older body of a 429. There, status is an object; in a problem document it is a
 // number, so the two cannot share one type.
 type legacyLimit struct {
@@ -229,10 +218,7 @@ type legacyLimit struct {
 func decodeFailure(endpoint string, response *http.Response, body []byte) *APIError {
 	failure := &APIError{Endpoint: endpoint, Status: response.StatusCode}
 	if response.StatusCode == http.StatusTooManyRequests {
-		failure.RetryAfter = parseRetryAfter(response.Header)
-		if failure.RetryAfter == 0 {
-			failure.RetryAfter = defaultRetryAfter
-		}
+		failure.RetryAfter = cmp.Or(parseRetryAfter(response.Header), defaultRetryAfter)
 		failure.RetryAt = time.Now().Add(failure.RetryAfter)
 	}
 	var limit legacyLimit
@@ -244,31 +230,25 @@ func decodeFailure(endpoint string, response *http.Response, body []byte) *APIEr
 	if json.Unmarshal(body, &details) != nil {
 		return failure
 	}
-	failure.Detail = clip(firstOf(details.Detail, details.Title))
+	failure.Detail = clip(cmp.Or(details.Detail, details.Title))
 	failure.ReasonCode = clip(details.ReasonCode)
 	failure.Required, failure.Present = clipAll(details.Security.Required), clipAll(details.Security.Present)
 	failure.TraceID = clip(details.TraceID)
-	for _, item := range details.Errors {
-		failure.add(item.Code, item.Description, item.Details)
-	}
+	problems := details.Errors
 	if details.Exception != nil {
-		failure.TraceID = clip(firstOf(failure.TraceID, details.Exception.ServiceCode))
+		failure.TraceID = clip(cmp.Or(failure.TraceID, details.Exception.ServiceCode))
 		for _, item := range details.Exception.List {
-			failure.add(item.Code, item.Description, item.Details)
+			problems = append(problems, Problem(item))
 		}
+	}
+	for _, problem := range problems[:min(len(problems), mostItems)] {
+		failure.Problems = append(failure.Problems, Problem{problem.Code, clip(problem.Description), clipAll(problem.Details)})
 	}
 	return failure
 }
 
 // mostItems bounds each list in an error of KSeF's.
 const mostItems = 10
-
-func (e *APIError) add(code int, description string, details []string) {
-	if len(e.Problems) == mostItems {
-		return
-	}
-	e.Problems = append(e.Problems, Problem{Code: code, Description: clip(description), Details: clipAll(details)})
-}
 
 func clipAll(texts []string) []string {
 	var clipped []string
@@ -285,11 +265,4 @@ func clip(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
-func firstOf(first, second string) string {
-	if first != "" {
-		return first
-	}
-	return second
 }

@@ -81,6 +81,7 @@ type NewToken struct {
 	// ValidUntil is when the token ends by itself, by this machine's clock; zero where KSeF does
 	// not say.
 	ValidUntil time.Time `json:"-"`
+	ends
 }
 
 // Identifier is the subject that made a token, or the taxpayer whose it is.
@@ -102,6 +103,7 @@ type Token struct {
 	StatusDetails   []string    `json:"statusDetails"`
 	// ValidUntil is as in NewToken.
 	ValidUntil time.Time `json:"-"`
+	ends
 }
 
 // TokenQuery filters KSeF's list of tokens. Zero values do not filter.
