@@ -4,8 +4,11 @@
 package ksef_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -110,6 +113,56 @@ func TestConfigNotStoredWhileKSeFIsUnreachable(t *testing.T) {
 		env.KSeF.ClearFaults()
 		require.NoError(t, m.Login(m.Issue().Data["token"]))
 	})
+}
+
+// failingConfig is a storage that cannot read the configuration while failing is set.
+type failingConfig struct {
+	logical.Storage
+	failing bool
+}
+
+func (s *failingConfig) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if s.failing && key == "config" {
+		return nil, errors.New("the storage has failed")
+	}
+	return s.Storage.Get(ctx, key)
+}
+
+// A configuration that storage does not return at this moment must not be taken for none: its
+// tokens would be stranded unasked.
+func TestConfigKeptWhileStorageFails(t *testing.T) {
+	for name, request := range map[string]logical.Request{
+		"write":           {Operation: logical.UpdateOperation},
+		"write_by_force":  {Operation: logical.UpdateOperation, Data: map[string]any{"force": "tokens,rotation,certificate", "verify": false}},
+		"delete":          {Operation: logical.DeleteOperation},
+		"delete_by_force": {Operation: logical.DeleteOperation, Data: map[string]any{"force": "tokens"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+				storage := &failingConfig{Storage: &logical.InmemStorage{}}
+				m := env.Mount(storage)
+				defer m.Stop()
+				m.Configure()
+				m.Issue()
+				stored, sent := m.Stored("config"), m.AllRequests()
+				request.Path, request.Storage, request.MountPoint = "config", storage, "ksef/"
+				if request.Operation == logical.UpdateOperation {
+					data := m.ConfigFields()
+					maps.Copy(data, request.Data)
+					data["request_timeout"], request.Data = "20s", data
+				}
+				storage.failing = true
+				// Without Vault's check of existence, which reads the same entry just before.
+				response, err := m.Backend.HandleRequest(t.Context(), &request)
+				storage.failing = false
+				require.ErrorContains(t, err, "reading the configuration: the storage has failed")
+				require.Zero(t, statusOf(response, err), "Vault answers 500")
+				require.Equal(t, stored, m.Stored("config"))
+				require.Equal(t, sent, m.AllRequests(), "nothing is sent")
+				m.Issue()
+			})
+		})
+	}
 }
 
 func TestConfigOfAnotherSignerEndsSessions(t *testing.T) {
