@@ -10,11 +10,26 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 
 	"vault-plugin-secrets-ksef/client"
 )
+
+// The fields of a credential.
+const (
+	FieldCertificate        = "certificate"
+	FieldPrivateKey         = "private_key"
+	FieldPrivateKeyPassword = "private_key_password"
+	FieldPKCS12             = "pkcs12"
+	FieldPKCS12Password     = "pkcs12_password"
+)
+
+// ErrNotYetValid is returned for a certificate before the start of its validity. KSeF has issued
+// some that start one or two hours late, with local time marked as UTC (KSeF issue 160), so that
+// waiting can help.
+var ErrNotYetValid = errors.New("the certificate is not valid yet")
 
 // Source is a credential as given: either Certificate with PrivateKey, or PKCS12.
 type Source struct {
@@ -49,9 +64,13 @@ func Read(source Source) (*Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	credential := &Credential{Key: m.key, field: m.certificateField}
+	signer, can := m.key.(crypto.Signer)
+	if !can { // such as a key for key agreement
+		return nil, &client.InputError{Field: m.keyField, Fault: "holds a private key that cannot sign", Remedy: remedyKind}
+	}
+	credential := &Credential{Key: signer, field: m.certificateField}
 	for _, certificate := range m.certificates {
-		if credential.Certificate == nil && fits(m.key, certificate) {
+		if credential.Certificate == nil && fits(signer, certificate) {
 			credential.Certificate = certificate
 			continue
 		}
@@ -70,8 +89,52 @@ func Read(source Source) (*Credential, error) {
 	return credential, nil
 }
 
-// ReadCertificates reads certificates without a key.
-func ReadCertificates(text string) ([]*x509.Certificate, error) { return readCertificates(text) }
+// material is the content of a source, with the fields to name in errors.
+type material struct {
+	certificates               []*x509.Certificate
+	key                        any
+	certificateField, keyField string
+}
+
+func (s Source) read() (*material, error) {
+	hasPEM := s.Certificate != "" || s.PrivateKey != "" || s.PrivateKeyPassword != ""
+	hasPKCS12 := len(s.PKCS12) > 0 || s.PKCS12Password != ""
+	switch {
+	case hasPEM && hasPKCS12:
+		return nil, &client.InputError{
+			Field: FieldPKCS12, Fault: "is given together with certificate and private_key",
+			Remedy: "give either pkcs12, or certificate with private_key",
+		}
+	case hasPKCS12:
+		return s.readPKCS12()
+	default:
+		return s.readPEM()
+	}
+}
+
+func (s Source) readPEM() (*material, error) {
+	if s.Certificate == "" {
+		return nil, &client.InputError{
+			Field: FieldCertificate, Fault: "is missing",
+			Remedy: "give it together with private_key, or give both as pkcs12",
+		}
+	}
+	if s.PrivateKey == "" {
+		return nil, &client.InputError{
+			Field: FieldPrivateKey, Fault: "is missing",
+			Remedy: "give the key that the certificate was issued for, as PEM",
+		}
+	}
+	certificates, err := ReadCertificates(s.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readPrivateKey(s.PrivateKey, s.PrivateKeyPassword)
+	if err != nil {
+		return nil, err
+	}
+	return &material{certificates, key, FieldCertificate, FieldPrivateKey}, nil
+}
 
 // Consists reports whether the certificates, in any order, are the credential's own and its chain.
 // A nil credential has none.

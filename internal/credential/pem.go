@@ -4,7 +4,6 @@
 package credential
 
 import (
-	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -46,7 +45,8 @@ func blocks(field, text, remedy string) ([]*pem.Block, error) {
 	return found, nil
 }
 
-func readCertificates(text string) ([]*x509.Certificate, error) {
+// ReadCertificates reads certificates without a key.
+func ReadCertificates(text string) ([]*x509.Certificate, error) {
 	found, err := blocks(FieldCertificate, text, remedyCertificatePEM)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func readCertificates(text string) ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
-func readPrivateKey(text, password string) (crypto.Signer, error) {
+func readPrivateKey(text, password string) (any, error) {
 	block, err := keyBlock(text)
 	if err != nil {
 		return nil, err
@@ -85,11 +85,7 @@ func readPrivateKey(text, password string) (crypto.Signer, error) {
 			Remedy: "leave it out, or give the encrypted key",
 		}
 	}
-	key, err := parseKey(block)
-	if err != nil {
-		return nil, err
-	}
-	return asSigner(FieldPrivateKey, key)
+	return parseKey(block)
 }
 
 // keyBlock returns the only private key. openssl ecparam writes the parameters of the curve before
@@ -141,7 +137,7 @@ func parseKey(block *pem.Block) (key any, err error) {
 	return key, nil
 }
 
-func readEncryptedKey(der []byte, password string) (crypto.Signer, error) {
+func readEncryptedKey(der []byte, password string) (any, error) {
 	if password == "" {
 		return nil, &client.InputError{
 			Field: FieldPrivateKeyPassword, Fault: "is missing, and the private key is encrypted",
@@ -158,9 +154,5 @@ func readEncryptedKey(der []byte, password string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, &client.InputError{Field: FieldPrivateKey, Fault: fmt.Sprintf("cannot be decrypted (%v)", err), Remedy: remedyEncryption}
 	}
-	key, err := parseKey(&pem.Block{Type: blockPKCS8, Bytes: plain})
-	if err != nil {
-		return nil, err
-	}
-	return asSigner(FieldPrivateKey, key)
+	return parseKey(&pem.Block{Type: blockPKCS8, Bytes: plain})
 }

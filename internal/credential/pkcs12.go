@@ -32,11 +32,7 @@ func (s Source) readPKCS12() (*material, error) {
 	if err != nil {
 		return nil, s.explainPKCS12(err)
 	}
-	signer, err := asSigner(FieldPKCS12, found.key)
-	if err != nil {
-		return nil, err
-	}
-	return &material{found.certificates, signer, FieldPKCS12, FieldPKCS12}, nil
+	return found, nil
 }
 
 func (s Source) explainPKCS12(err error) error {

@@ -24,15 +24,10 @@ var errHiddenKey = errors.New("it holds no private key, or holds it inside of ot
 // errTwoParts is the decoder's error for a file with a valid MAC that is no trust store.
 const errTwoParts = pkcs12.NotImplementedError("expected exactly 1 items in the authenticated safe, but this file has 2")
 
-type decoded struct {
-	key          any
-	certificates []*x509.Certificate
-}
-
 // open decrypts the file, and derives nothing that was not counted. A key inside of encrypted parts
 // could have iterations of its own, so the counted keys come first: the decoder accepts one key,
 // and fails at another before it derives anything for that.
-func (c *container) open(der []byte, password string) (*decoded, error) {
+func (c *container) open(der []byte, password string) (*material, error) {
 	switch {
 	case c.keys == 0:
 		return nil, errHiddenKey
@@ -44,7 +39,7 @@ func (c *container) open(der []byte, password string) (*decoded, error) {
 	if !errors.Is(err, errTwoParts) {
 		return nil, err
 	}
-	var found *decoded
+	var found *material
 	for _, encoded := range encodings(password) {
 		ordered, failed := c.keysFirst(encoded)
 		if failed != nil {
@@ -57,12 +52,12 @@ func (c *container) open(der []byte, password string) (*decoded, error) {
 	return nil, err
 }
 
-func decode(der []byte, password string) (*decoded, error) {
+func decode(der []byte, password string) (*material, error) {
 	key, certificate, others, err := pkcs12.DecodeChain(der, password)
 	if err != nil {
 		return nil, err
 	}
-	return &decoded{key, append([]*x509.Certificate{certificate}, others...)}, nil
+	return &material{append([]*x509.Certificate{certificate}, others...), key, FieldPKCS12, FieldPKCS12}, nil
 }
 
 // encodings are the forms of a password in PKCS#12; the empty one has two.

@@ -79,7 +79,6 @@ const (
 // container is a PKCS#12 file, read as far as that needs no derivation.
 type container struct {
 	hasMAC bool
-	mac    macData
 	// plain and encrypted are the parts without and with encryption, each as a contentInfo in DER.
 	plain, encrypted []asn1.RawValue
 	// keys counts the private keys in plain, encrypted or not.
@@ -102,11 +101,9 @@ func readContainer(der []byte, password string) (*container, error) {
 	if file.AuthSafe.Type.String() != oidData {
 		return nil, errors.New("it is not protected by a password")
 	}
-	c := &container{
-		mac: file.MAC, hasMAC: len(file.MAC.MAC.Algorithm.Algorithm) > 0, attempts: len(encodings(password)),
-	}
+	c := &container{hasMAC: len(file.MAC.MAC.Algorithm.Algorithm) > 0, attempts: len(encodings(password))}
 	if c.hasMAC {
-		if err := c.countMAC(); err != nil {
+		if err := c.countMAC(file.MAC); err != nil {
 			return nil, err
 		}
 	}
@@ -183,12 +180,12 @@ func (c *container) readBag(bag safeBag) error {
 	return c.countEncryption(info.Algorithm)
 }
 
-func (c *container) countMAC() error {
-	if c.mac.MAC.Algorithm.Algorithm.String() != oidPBMAC1 {
-		return c.count(c.mac.Iterations, 1)
+func (c *container) countMAC(mac macData) error {
+	if mac.MAC.Algorithm.Algorithm.String() != oidPBMAC1 {
+		return c.count(mac.Iterations, 1)
 	}
 	var parameters pbmac1Parameters
-	if err := unmarshal(c.mac.MAC.Algorithm.Parameters.FullBytes, &parameters); err != nil {
+	if err := unmarshal(mac.MAC.Algorithm.Parameters.FullBytes, &parameters); err != nil {
 		return err
 	}
 	return c.countPBKDF2(parameters.KeyDerivation, 0)

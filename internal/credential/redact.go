@@ -20,10 +20,7 @@ func (c Credential) String() string {
 	return fmt.Sprintf("%s certificate %X with private key %s", c.Identity.Kind, c.Certificate.SerialNumber, redacted)
 }
 
-// GoString keeps %#v from showing the key.
-func (c Credential) GoString() string { return c.String() }
-
-// Format keeps every verb from showing the key.
+// Format keeps every verb, %#v included, from showing the key.
 func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
 
 // LogValue keeps structured logs from showing the key.
@@ -41,10 +38,7 @@ func (c Credential) MarshalJSON() ([]byte, error) {
 // String shows nothing of a source, which has keys and passwords.
 func (s Source) String() string { return redacted }
 
-// GoString keeps %#v from showing keys and passwords.
-func (s Source) GoString() string { return redacted }
-
-// Format keeps every verb from showing keys and passwords.
+// Format keeps every verb, %#v included, from showing keys and passwords.
 func (s Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue keeps structured logs from showing keys and passwords.
