@@ -18,9 +18,10 @@ import (
 // Notices are the last warning of KSeF and the last failures of a mount. The zero value is ready
 // for use, also concurrently.
 type Notices struct {
-	mu       sync.Mutex
-	warning  *client.Warning
-	failures failures
+	mu      sync.Mutex
+	warning *client.Warning
+	// failures is the last failure of each activity, the newest last.
+	failures []Failure
 	// lastNotified is when each daily notice was last sent.
 	lastNotified map[string]time.Time
 }
@@ -53,11 +54,13 @@ func (n *Notices) SetWarning(warning client.Warning) {
 func (n *Notices) SetOutcome(of Activity, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err != nil {
-		n.failures.failed(of, err)
+	if err == nil {
+		n.resolve(func(one *Failure) bool { return one.resolvedBy(of) })
 		return
 	}
-	n.failures.succeeded(of)
+	kept := slices.DeleteFunc(n.failures, func(one Failure) bool { return one.Activity == of })
+	kept = append(kept, Failure{Activity: of, At: time.Now(), Err: err})
+	n.failures = kept[max(0, len(kept)-maxFailures):]
 }
 
 // RoleDeleted resolves what KSeF has refused to a role: no request can show any more that it is
@@ -65,14 +68,32 @@ func (n *Notices) SetOutcome(of Activity, err error) {
 func (n *Notices) RoleDeleted(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.failures.roleDeleted(name)
+	n.resolve(func(one *Failure) bool { return one.Activity.Kind == Issue && one.Activity.Object == name })
 }
 
-// Last returns the last warning and the failure that status shows; nil for none.
+func (n *Notices) resolve(over func(*Failure) bool) {
+	for i := range n.failures {
+		if one := &n.failures[i]; one.ResolvedAt.IsZero() && over(one) {
+			one.ResolvedAt = time.Now()
+		}
+	}
+}
+
+// Last returns the last warning and the newest unresolved failure, otherwise the newest; nil for
+// none.
 func (n *Notices) Last() (*client.Warning, *Failure) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.warning, n.failures.last()
+	for _, one := range slices.Backward(n.failures) {
+		if one.ResolvedAt.IsZero() {
+			return n.warning, &one
+		}
+	}
+	if len(n.failures) == 0 {
+		return n.warning, nil
+	}
+	newest := n.failures[len(n.failures)-1]
+	return n.warning, &newest
 }
 
 // FreshWarning returns what KSeF has just warned of, or an empty text.
@@ -136,43 +157,3 @@ func isOutage(err error) bool {
 
 // maxFailures bounds the failures that are kept.
 const maxFailures = 50
-
-// failures is the last failure of each activity, the newest last.
-type failures []Failure
-
-func (f *failures) failed(failed Activity, err error) {
-	kept := slices.DeleteFunc(*f, func(one Failure) bool { return one.Activity == failed })
-	kept = append(kept, Failure{Activity: failed, At: time.Now(), Err: err})
-	*f = kept[max(0, len(kept)-maxFailures):]
-}
-
-func (f failures) succeeded(success Activity) {
-	f.resolve(func(one *Failure) bool { return one.resolvedBy(success) })
-}
-
-// roleDeleted resolves what only an issue under the role could resolve.
-func (f failures) roleDeleted(name string) {
-	f.resolve(func(one *Failure) bool { return one.Activity.Kind == Issue && one.Activity.Object == name })
-}
-
-func (f failures) resolve(over func(*Failure) bool) {
-	for i := range f {
-		if f[i].ResolvedAt.IsZero() && over(&f[i]) {
-			f[i].ResolvedAt = time.Now()
-		}
-	}
-}
-
-// last returns the newest unresolved failure, otherwise the newest, or nil.
-func (f failures) last() *Failure {
-	for _, one := range slices.Backward(f) {
-		if one.ResolvedAt.IsZero() {
-			return &one
-		}
-	}
-	if len(f) == 0 {
-		return nil
-	}
-	newest := f[len(f)-1]
-	return &newest
-}

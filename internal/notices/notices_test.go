@@ -58,24 +58,28 @@ func TestFailureResolvedBy(t *testing.T) {
 
 func TestFailuresLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var all failures
-		require.Nil(t, all.last())
-		first, second := Activity{Kind: Rotation, Object: "1"}, Activity{Kind: Rotation, Object: "2"}
-		all.failed(first, errors.New("first"))
-		all.failed(second, errors.New("second"))
-		<-time.After(time.Minute)
-		all.succeeded(second)
-		require.ErrorContains(t, all.last().Err, "first", "it is not over")
-		all.succeeded(first)
-		require.ErrorContains(t, all.last().Err, "second")
-		require.Equal(t, time.Now(), all.last().ResolvedAt)
-		all.failed(first, errors.New("again"))
-		require.Len(t, all, 2)
-		require.Zero(t, all.last().ResolvedAt)
-		for i := range 2 * maxFailures {
-			all.failed(Activity{Kind: Issue, Object: fmt.Sprint(i)}, errors.New("many"))
+		var n Notices
+		last := func() *Failure {
+			_, failed := n.Last()
+			return failed
 		}
-		require.Len(t, all, maxFailures)
+		require.Nil(t, last())
+		first, second := Activity{Kind: Rotation, Object: "1"}, Activity{Kind: Rotation, Object: "2"}
+		n.SetOutcome(first, errors.New("first"))
+		n.SetOutcome(second, errors.New("second"))
+		<-time.After(time.Minute)
+		n.SetOutcome(second, nil)
+		require.ErrorContains(t, last().Err, "first", "it is not over")
+		n.SetOutcome(first, nil)
+		require.ErrorContains(t, last().Err, "second")
+		require.Equal(t, time.Now(), last().ResolvedAt)
+		n.SetOutcome(first, errors.New("again"))
+		require.Len(t, n.failures, 2)
+		require.Zero(t, last().ResolvedAt)
+		for i := range 2 * maxFailures {
+			n.SetOutcome(Activity{Kind: Issue, Object: fmt.Sprint(i)}, errors.New("many"))
+		}
+		require.Len(t, n.failures, maxFailures)
 	})
 }
 
