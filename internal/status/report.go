@@ -6,7 +6,9 @@
 package status
 
 import (
-	"sort"
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -140,18 +142,13 @@ func shownLimits(all map[ratelimit.Key][]ratelimit.Usage) []map[string]any {
 	shown := make([]map[string]any, 0)
 	for key, usages := range all {
 		for _, usage := range usages {
-			if isIdle(usage) {
-				continue
+			if !isIdle(usage) {
+				shown = append(shown, shownUsage(key, usage))
 			}
-			shown = append(shown, shownUsage(key, usage))
 		}
 	}
-	sort.Slice(shown, func(i, j int) bool {
-		left, right := shown[i], shown[j]
-		if left["context"] != right["context"] {
-			return left["context"].(string) < right["context"].(string)
-		}
-		return left["endpoint"].(string) < right["endpoint"].(string)
+	slices.SortFunc(shown, func(a, b map[string]any) int {
+		return cmp.Or(strings.Compare(a["context"].(string), b["context"].(string)), strings.Compare(a["endpoint"].(string), b["endpoint"].(string)))
 	})
 	return shown
 }

@@ -147,25 +147,26 @@ func (r *Report) AddRefusedLogins(refusals []error) {
 // addLimitTroubles adds the endpoints that KSeF has blocked, and the limits that keep new tokens
 // waiting.
 func (r *Report) addLimitTroubles(all map[ratelimit.Key][]ratelimit.Usage) {
-	for _, warning := range blockWarnings(all) {
-		r.Warn(Limits, warning+" Nothing to do but wait.", warning)
-	}
-	for _, text := range usedUp(all) {
-		r.troubles = append(r.troubles, trouble{Limits, text, false})
-	}
-}
-
-func blockWarnings(all map[ratelimit.Key][]ratelimit.Usage) (troubles []string) {
+	var blocked, usedUp []string
 	for key, usages := range all {
 		for _, usage := range usages {
-			if !usage.BlockedUntil.IsZero() {
-				troubles = append(troubles, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
+			asksForTokens := usage.Endpoint == client.EndpointGenerateToken || usage.Endpoint == ratelimit.AllRequests
+			switch {
+			case !usage.BlockedUntil.IsZero():
+				blocked = append(blocked, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
 					usage.Endpoint, placeOf(key), permitInUTC(usage.BlockedUntil)))
+			case asksForTokens && time.Until(usage.Next) > UsedUpFor:
+				usedUp = append(usedUp, fmt.Sprintf("KSeF's limit of requests for tokens in %s is used up: new ones are refused until %s; ask again then, or ask for fewer tokens with longer leases.",
+					placeOf(key), permitInUTC(usage.Next)))
 			}
 		}
 	}
-	slices.Sort(troubles)
-	return troubles
+	for _, warning := range slices.Sorted(slices.Values(blocked)) {
+		r.Warn(Limits, warning+" Nothing to do but wait.", warning)
+	}
+	for _, text := range slices.Sorted(slices.Values(usedUp)) {
+		r.troubles = append(r.troubles, trouble{Limits, text, false})
+	}
 }
 
 // placeOf names the scope of limits.
@@ -178,20 +179,6 @@ func placeOf(key ratelimit.Key) string {
 
 // UsedUpFor is how far off the next permit is when a request for a token is refused.
 const UsedUpFor = 10 * time.Second
-
-func usedUp(all map[ratelimit.Key][]ratelimit.Usage) (troubles []string) {
-	for key, usages := range all {
-		for _, usage := range usages {
-			asksForTokens := usage.Endpoint == client.EndpointGenerateToken || usage.Endpoint == ratelimit.AllRequests
-			if asksForTokens && usage.BlockedUntil.IsZero() && time.Until(usage.Next) > UsedUpFor {
-				troubles = append(troubles, fmt.Sprintf("KSeF's limit of requests for tokens in %s is used up: new ones are refused until %s; ask again then, or ask for fewer tokens with longer leases.",
-					placeOf(key), permitInUTC(usage.Next)))
-			}
-		}
-	}
-	slices.Sort(troubles)
-	return troubles
-}
 
 // AddTokensEnd adds that no token is issued any more. It is in the summary alone, since
 // tokens_notice has announced it.
