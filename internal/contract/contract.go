@@ -65,8 +65,7 @@ func compile(document *openapi3.T) (*Contract, error) {
 	}
 	base := strings.TrimSuffix(server.Path, "/")
 	document.Servers = openapi3.Servers{{URL: base + "/"}}
-	forgetXML(document)
-	relabelUnauthorized(document)
+	relax(document)
 	router, err := gorillamux.NewRouter(document)
 	if err != nil {
 		return nil, fmt.Errorf("routes of the document: %w", err)
@@ -82,32 +81,22 @@ func compile(document *openapi3.T) (*Contract, error) {
 	return &Contract{router: router, base: base, options: options}, nil
 }
 
-// forgetXML removes the schemas of XML bodies, which are "string": the content type can be checked
-// without a decoder for XML.
-func forgetXML(document *openapi3.T) {
+// relax removes the schemas of XML bodies, which are "string": the content type can be checked
+// without a decoder for XML. It allows application/json for the problem details of a 401, too, as
+// KSeF does against its own document (test_error_format.py of stacking-hq/ksef2, daily against
+// TEST).
+func relax(document *openapi3.T) {
 	for _, path := range document.Paths.Map() {
 		for _, operation := range path.Operations() {
-			if operation.RequestBody == nil {
-				continue
+			if body := operation.RequestBody; body != nil {
+				if content := body.Value.Content["application/xml"]; content != nil {
+					content.Schema = nil
+				}
 			}
-			if content := operation.RequestBody.Value.Content["application/xml"]; content != nil {
-				content.Schema = nil
-			}
-		}
-	}
-}
-
-// relabelUnauthorized allows application/json for the problem details of a 401, too, as KSeF does
-// against its own document (test_error_format.py of stacking-hq/ksef2, daily against TEST).
-func relabelUnauthorized(document *openapi3.T) {
-	for _, path := range document.Paths.Map() {
-		for _, operation := range path.Operations() {
-			refused := operation.Responses.Status(http.StatusUnauthorized)
-			if refused == nil {
-				continue
-			}
-			if problem := refused.Value.Content["application/problem+json"]; problem != nil {
-				refused.Value.Content["application/json"] = problem
+			if refused := operation.Responses.Status(http.StatusUnauthorized); refused != nil {
+				if problem := refused.Value.Content["application/problem+json"]; problem != nil {
+					refused.Value.Content["application/json"] = problem
+				}
 			}
 		}
 	}

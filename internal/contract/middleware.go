@@ -5,11 +5,13 @@ package contract
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"testing/iotest"
 
 	"github.com/getkin/kin-openapi/openapi3filter"
 )
@@ -72,7 +74,11 @@ func (c *Contract) input(r *http.Request) (*openapi3filter.RequestValidationInpu
 	copied := r.Clone(r.Context())
 	if r.Body != nil && r.Body != http.NoBody {
 		body, err := io.ReadAll(r.Body)
-		r.Body = &replay{Reader: io.MultiReader(bytes.NewReader(body), failing{err}), Closer: r.Body}
+		// The handler reads the same body, up to its original error.
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(body), iotest.ErrReader(cmp.Or(err, io.EOF))), r.Body}
 		if err != nil {
 			return nil, fmt.Errorf("reading the body: %w", err)
 		}
@@ -96,20 +102,4 @@ func (c *Contract) checkResponse(input *openapi3filter.RequestValidationInput, g
 		RequestValidationInput: input, Status: got.status, Header: got.header, Options: c.options,
 	}
 	return openapi3filter.ValidateResponse(input.Request.Context(), response.SetBodyBytes(got.body.Bytes()))
-}
-
-// replay is a request's body after it was read.
-type replay struct {
-	io.Reader
-	io.Closer
-}
-
-// failing ends a replayed body with its original error.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return 0, io.EOF
 }

@@ -43,9 +43,7 @@ func (r *recorder) begin(status int) {
 // Flush flushes the connection if it can.
 func (r *recorder) Flush() {
 	r.begin(http.StatusOK)
-	if flusher, can := r.ResponseWriter.(http.Flusher); can {
-		flusher.Flush()
-	}
+	_ = http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Hijack takes over the connection if it can.
