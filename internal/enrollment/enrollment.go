@@ -159,7 +159,7 @@ func (e *Enrollment) Await(ctx context.Context, api API) (serial string, err err
 }
 
 // Fetch sets SerialNumber and Certificate. It revokes a certificate that is for another subject and
-// returns an *OtherSubjectError.
+// returns a *FinalError.
 func (e *Enrollment) Fetch(ctx context.Context, api API, serial string) error {
 	certificate, err := api.RetrieveCertificate(ctx, serial)
 	if err != nil {

@@ -67,21 +67,15 @@ func newKeyAndRequest(kind KeyType, subject client.EnrollmentData) (privateKey s
 	if err != nil {
 		return "", nil, fmt.Errorf("encoding the new key: %w", err)
 	}
-	csr, err = newRequest(subject, key)
-	return encodePEM("PRIVATE KEY", der), csr, err
-}
-
-// newRequest makes the PKCS#10 request. It names exactly the subject that KSeF has given, in the
-// order of KSeF's official client; anything else is refused (25003).
-func newRequest(subject client.EnrollmentData, key crypto.Signer) ([]byte, error) {
 	request := &x509.CertificateRequest{Subject: pkix.Name{ExtraNames: attributes(subject)}}
-	der, err := x509.CreateCertificateRequest(rand.Reader, request, key)
-	if err != nil {
-		return nil, fmt.Errorf("making the request for a certificate: %w", err)
+	if csr, err = x509.CreateCertificateRequest(rand.Reader, request, key); err != nil {
+		return "", nil, fmt.Errorf("making the request for a certificate: %w", err)
 	}
-	return der, nil
+	return encodePEM("PRIVATE KEY", der), csr, nil
 }
 
+// attributes are exactly the subject that KSeF has given, in the order of KSeF's official client;
+// anything else is refused (25003).
 func attributes(subject client.EnrollmentData) []pkix.AttributeTypeAndValue {
 	var list []pkix.AttributeTypeAndValue
 	for _, attribute := range []struct {

@@ -30,7 +30,7 @@ type UnsettledError struct {
 }
 
 func (e *UnsettledError) Error() string {
-	return fmt.Sprintf("KSeF's reply to the request was lost; the engine searches for the certificate by its name until %s, and then asked for again if KSeF has not counted the request",
+	return fmt.Sprintf("KSeF's reply to the request was lost; the engine searches for the certificate by its name until %s, and then asks for it again if KSeF has not counted the request",
 		e.Until.UTC().Format(time.RFC3339))
 }
 

@@ -20,6 +20,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/enrollment/enrollmenttest"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -66,7 +67,11 @@ func newMount(t *testing.T) *mount {
 
 // restart is a new process over the same storage.
 func (m *mount) restart() {
-	m.Rotation = New(Options{Storage: m, Config: m, OnEvent: func(event Event) { m.events = append(m.events, event.Kind) }})
+	m.Rotation = New(Options{
+		Storage: m, Config: m, Logger: hclog.NewNullLogger(),
+		OnEvent:      func(event Event) { m.events = append(m.events, event.Kind) },
+		OnUnreadable: func(*logical.StorageEntry, error) {},
+	})
 	m.KSeF.Before = func(string) error { return m.act() }
 	m.KSeF.After = func(string) error { return m.acted() }
 	m.crashAt, m.actions = 0, 0

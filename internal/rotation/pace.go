@@ -44,7 +44,7 @@ func (r *Rotation) due() (time.Time, error) {
 	return r.pace.due, r.pace.err
 }
 
-// waitFor postpones the next step without a failure; reason is shown, nil for none.
+// waitFor postpones the next step without a failure; reason is shown.
 func (r *Rotation) waitFor(wait time.Duration, reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,11 +60,9 @@ func (r *Rotation) later(err error) time.Time {
 	return r.pace.due
 }
 
-// pollWait grows with each question.
-func (r *Rotation) pollWait() time.Duration {
+// poll postpones the next question to KSeF, longer with each.
+func (r *Rotation) poll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wait := polling.Exact(r.pace.polls)
-	r.pace.polls++
-	return wait
+	r.pace = pace{due: time.Now().Add(polling.Exact(r.pace.polls)), polls: r.pace.polls + 1}
 }

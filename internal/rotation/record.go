@@ -102,18 +102,25 @@ func (s *stored) made() string {
 	}
 }
 
-// outcome is that of a failed rotation.
-func (c *record) outcome(before *stored) *Outcome {
-	outcome := &Outcome{
+func (c *record) outcome() *Outcome {
+	return &Outcome{
 		At: time.Now().UTC(), Automatic: c.Automatic, Name: c.Name, Subject: c.Subject, SubjectName: c.SubjectName,
-		SerialNumber: c.SerialNumber, Previous: c.PreviousDigest, Failures: 1,
-		Made: before.made(),
+		SerialNumber: c.SerialNumber, Previous: c.PreviousDigest,
 	}
+}
+
+// failure is the outcome of a failed rotation.
+func (c *record) failure(before *stored) *Outcome {
+	outcome := c.outcome()
+	outcome.Failures, outcome.Made = 1, before.made()
 	if last := before.Last; last != nil && last.Previous == outcome.Previous {
 		outcome.Failures += last.Failures
 	}
 	return outcome
 }
+
+// errUnreadable is the cause of load's error where the stored rotation cannot be read.
+var errUnreadable = errors.New("the stored rotation cannot be read")
 
 func (r *Rotation) load(ctx context.Context) (*stored, error) {
 	entry, err := r.Storage.Get(ctx, StorageKey)
@@ -129,29 +136,14 @@ func (r *Rotation) load(ctx context.Context) (*stored, error) {
 	}
 	if err != nil {
 		r.OnUnreadable(entry, err)
-		return nil, &unreadableError{err}
+		return nil, &client.InputError{
+			Field: "rotation", Fault: fmt.Sprintf("has a stored state that cannot be read (%v), so that it is not known whether one is in progress", err),
+			Remedy: "give it up with: vault write <mount>/config force=rotation", Cause: errUnreadable,
+		}
 	}
 	return &found, nil
 }
 
 func (r *Rotation) save(ctx context.Context, state *stored) error {
 	return jsonentry.Put(ctx, r.Storage, StorageKey, state, "the rotation")
-}
-
-// unreadableError says that the stored rotation cannot be read.
-type unreadableError struct{ err error }
-
-func (e *unreadableError) Error() string { return e.Unwrap().Error() }
-
-// Unwrap returns what the user can do about it.
-func (e *unreadableError) Unwrap() error {
-	return &client.InputError{
-		Field: "rotation", Fault: fmt.Sprintf("has a stored state that cannot be read (%v), so that it is not known whether one is in progress", e.err),
-		Remedy: "give it up with: vault write <mount>/config force=rotation",
-	}
-}
-
-func isUnreadable(err error) bool {
-	var unreadable *unreadableError
-	return errors.As(err, &unreadable)
 }

@@ -91,9 +91,9 @@ const (
 type Options struct {
 	Storage logical.Storage
 	Config  Config
-	// OnEvent is called for what happened; nil is allowed.
+	// OnEvent is called for what happened.
 	OnEvent func(Event)
-	// OnUnreadable is called where the stored rotation cannot be read; nil is allowed.
+	// OnUnreadable is called where the stored rotation cannot be read.
 	OnUnreadable func(entry *logical.StorageEntry, err error)
 	Logger       hclog.Logger
 }
@@ -111,15 +111,6 @@ type Rotation struct {
 
 // New returns a rotation over the storage. It reads nothing yet.
 func New(options Options) *Rotation {
-	if options.OnEvent == nil {
-		options.OnEvent = func(Event) {}
-	}
-	if options.OnUnreadable == nil {
-		options.OnUnreadable = func(*logical.StorageEntry, error) {}
-	}
-	if options.Logger == nil {
-		options.Logger = hclog.NewNullLogger()
-	}
 	return &Rotation{Options: options, lock: semaphore.NewWeighted(1)}
 }
 
@@ -179,9 +170,11 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 			return due, last
 		}
 		before := state.Current.Step
-		wait, err := r.step(ctx, state)
+		err = r.step(ctx, state)
 		var unsettled *enrollment.UnsettledError
 		switch {
+		case errors.Is(err, errPending):
+			r.poll()
 		case errors.As(err, &unsettled):
 			r.waitFor(unsettled.Wait, err)
 		case err != nil && ctx.Err() != nil:
@@ -191,8 +184,6 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 			return r.later(err), err
 		case err != nil:
 			return time.Time{}, err
-		case wait > 0:
-			r.waitFor(wait, nil)
 		default:
 			r.resume()
 		}
@@ -265,7 +256,7 @@ type State struct {
 // State reads how far the rotation is.
 func (r *Rotation) State(ctx context.Context) (*State, error) {
 	state, err := r.load(ctx)
-	if isUnreadable(err) {
+	if errors.Is(err, errUnreadable) {
 		return &State{Unreadable: err}, nil
 	}
 	if err != nil {
@@ -296,7 +287,7 @@ var ErrAbandoned = errors.New("the configuration was changed by force while the 
 // already. The caller has paused the rotation. left says what stays in KSeF.
 func (r *Rotation) Abandon(ctx context.Context) (left string, err error) {
 	state, err := r.load(ctx)
-	if isUnreadable(err) {
+	if errors.Is(err, errUnreadable) {
 		left = "The rotation whose state could not be read was given up. If KSeF has issued a certificate for it, that is of no use: revoke it there."
 		return left, r.save(ctx, &stored{Version: storedVersion, Last: &Outcome{At: time.Now().UTC(), Error: left}})
 	}
@@ -326,7 +317,7 @@ func (r *Rotation) fail(ctx context.Context, state *stored, cause error) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	ended := state.Current
-	ending := &stored{Version: storedVersion, Last: ended.outcome(state)}
+	ending := &stored{Version: storedVersion, Last: ended.failure(state)}
 	ending.Last.Error = cause.Error()
 	if err := r.save(ctx, ending); err != nil {
 		return errors.Join(cause, err)

@@ -18,14 +18,16 @@ import (
 // without that.
 const retireFor = 24 * time.Hour
 
-// step takes the recorded step. wait is how long KSeF needs before the next one. A certificate that
-// cannot be obtained ends the rotation.
-func (r *Rotation) step(ctx context.Context, state *stored) (wait time.Duration, err error) {
+// errPending says that KSeF has not decided yet.
+var errPending = errors.New("KSeF has not issued the certificate yet")
+
+// step takes the recorded step. A certificate that cannot be obtained ends the rotation.
+func (r *Rotation) step(ctx context.Context, state *stored) (err error) {
 	switch step := state.Current.Step; step {
 	case StepEnroll:
 		err = r.recoverEnrollment(ctx, state)
 	case StepAwait:
-		wait, err = r.await(ctx, state)
+		err = r.await(ctx, state)
 	case StepProve:
 		err = r.replace(ctx, state)
 	case StepRetire:
@@ -35,9 +37,9 @@ func (r *Rotation) step(ctx context.Context, state *stored) (wait time.Duration,
 	}
 	var final *enrollment.FinalError
 	if errors.As(err, &final) {
-		err = r.fail(ctx, state, err)
+		return r.fail(ctx, state, err)
 	}
-	return wait, err
+	return err
 }
 
 // prepare checks that the rotation may begin, and makes the key and the request. It returns a
@@ -102,7 +104,7 @@ func (r *Rotation) notBegun(ctx context.Context, state *stored, next *record, ca
 	if next == nil || !next.Automatic || ctx.Err() != nil {
 		return cause
 	}
-	state.Last = next.outcome(state)
+	state.Last = next.failure(state)
 	if !errors.Is(cause, ErrNotKSeFs) {
 		state.Last.Error = cause.Error()
 		r.OnEvent(Event{Kind: EventFail, Automatic: true, Err: cause})
@@ -158,23 +160,23 @@ func (r *Rotation) recoverEnrollment(ctx context.Context, state *stored) error {
 }
 
 // await asks whether KSeF has decided, and fetches the certificate.
-func (r *Rotation) await(ctx context.Context, state *stored) (wait time.Duration, err error) {
+func (r *Rotation) await(ctx context.Context, state *stored) error {
 	current := state.Current
 	inForce, err := r.open(ctx, current.Subject)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	serial, err := current.Await(ctx, inForce.KSeF)
 	switch {
 	case errors.Is(err, enrollment.ErrForgotten):
 		current.Step, current.ReferenceNumber = StepEnroll, ""
-		return 0, r.save(ctx, state)
+		return r.save(ctx, state)
 	case err != nil:
-		return 0, err
+		return err
 	case serial == "":
-		return r.pollWait(), nil
+		return errPending
 	}
-	return 0, r.fetch(ctx, inForce.KSeF, state, serial)
+	return r.fetch(ctx, inForce.KSeF, state, serial)
 }
 
 // fetch records the certificate beside the one in force.
@@ -218,10 +220,7 @@ func (r *Rotation) retire(ctx context.Context, state *stored) error {
 	if err != nil {
 		return err
 	}
-	outcome := &Outcome{
-		Automatic: current.Automatic, Name: current.Name, Subject: current.Subject, SubjectName: current.SubjectName,
-		SerialNumber: current.SerialNumber, Previous: current.PreviousDigest,
-	}
+	outcome := current.outcome()
 	if inForce.Certificate != nil && enrollment.Digest(inForce.Certificate) == current.PreviousDigest {
 		// A write of config has put it back while its revocation was pending.
 		outcome.Warning = "the certificate before, " + current.PreviousSerial + ", is in force again and was not revoked"
