@@ -89,8 +89,8 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 // poll asks KSeF until no waiter is left.
 func (l *Ledger) poll(target Target, w *watch) {
 	for {
-		next, waits := l.nextPoll(target, w)
-		if !waits {
+		waiting, next := l.nextPoll(target, w)
+		if len(waiting) == 0 {
 			return
 		}
 		if wait := time.Until(next); wait > 0 {
@@ -99,30 +99,26 @@ func (l *Ledger) poll(target Target, w *watch) {
 			}
 			continue
 		}
-		waiting := l.stillWaiting(w)
 		tokens, err := l.pollOnce(target, waiting)
 		l.publish(target, w, waiting, tokens, err)
 	}
 }
 
-// nextPoll returns when to poll next. Without a waiter it ends the watch in the same step, so that
-// the next waiter begins another.
-func (l *Ledger) nextPoll(target Target, w *watch) (next time.Time, waits bool) {
+// nextPoll returns the waiters and when to poll next. Without a waiter it ends the watch in the
+// same step, so that the next waiter begins another.
+func (l *Ledger) nextPoll(target Target, w *watch) (waiting map[string]*waiter, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(w.waiting) == 0 {
 		delete(l.watches, target)
-		return time.Time{}, false
 	}
 	for _, waiter := range w.waiting {
-		if at := l.pace.next(waiter); next.IsZero() || at.Before(next) {
-			next = at
-		}
+		next = earlierEnd(next, l.pace.next(waiter))
 	}
 	if len(w.waiting) > 1 {
 		next = later(next, w.lastPoll.Add(sharedPause))
 	}
-	return later(next, l.failedPolls[target].next), true
+	return maps.Clone(w.waiting), later(next, l.failedPolls[target].next)
 }
 
 // failedPolls are a context's polls in a row whose replies were lost. They outlast their waiters,
@@ -143,18 +139,8 @@ func (l *Ledger) recordPoll(target Target, err error, now time.Time) {
 	l.failedPolls[target] = failedPolls{count + 1, now.Add(lostBackoff.Exact(count))}
 }
 
-func (l *Ledger) stillWaiting(w *watch) map[string]struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	waiting := make(map[string]struct{}, len(w.waiting))
-	for referenceNumber := range w.waiting {
-		waiting[referenceNumber] = struct{}{}
-	}
-	return waiting
-}
-
 // publish hands each decided token to its waiter, and adjusts the pace to the time that it took.
-func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, tokens map[string]client.Token, err error) {
+func (l *Ledger) publish(target Target, w *watch, polled map[string]*waiter, tokens map[string]client.Token, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -185,11 +171,8 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]struct{}, to
 
 // pollOnce asks for one token by its number, and for several by pages of the list, newest first,
 // until all were seen.
-func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens map[string]client.Token, err error) {
+func (l *Ledger) pollOnce(target Target, waiting map[string]*waiter) (tokens map[string]client.Token, err error) {
 	defer background.Recover(l.Logger, "the wait for Active", &err)
-	if len(waiting) == 0 {
-		return nil, nil
-	}
 	api, err := l.Open(l.ctx, target, ratelimit.Wait{AtMost: pollMaxWait})
 	if err != nil {
 		return nil, err
@@ -209,7 +192,7 @@ func (l *Ledger) pollOnce(target Target, waiting map[string]struct{}) (tokens ma
 	return l.pollList(api, waiting)
 }
 
-func (l *Ledger) pollList(api Upstream, waiting map[string]struct{}) (map[string]client.Token, error) {
+func (l *Ledger) pollList(api Upstream, waiting map[string]*waiter) (map[string]client.Token, error) {
 	mountID, err := l.id(l.ctx)
 	if err != nil {
 		return nil, err

@@ -57,8 +57,7 @@ type LostReplyError struct {
 
 func (e *LostReplyError) Error() string {
 	what := "the reply to the request for a token was lost"
-	var failed *client.APIError
-	if errors.As(e.Err, &failed) {
+	if errors.As(e.Err, new(*client.APIError)) {
 		what = "KSeF failed, and did not say whether it has made a token"
 	}
 	return fmt.Sprintf("%s, so the token was not returned; if KSeF made one, it carries the mark %s and will be found and revoked. "+
@@ -106,7 +105,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, err
 	}
-	defer l.clearInFlight(record.Nonce)
+	defer l.inFlight.Delete(record.Nonce)
 
 	sent := time.Now()
 	attempt.send()
@@ -173,9 +172,9 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 		Description: request.Description + " " + marker(mountID, nonce),
 		Created:     now.UTC(), Deadline: deadline.UTC(),
 	}
-	l.markInFlight(nonce)
+	l.inFlight.Store(nonce, nil)
 	if err := l.store.put(ctx, record); err != nil {
-		l.clearInFlight(nonce)
+		l.inFlight.Delete(nonce)
 		return nil, fmt.Errorf("no token was asked for: %w", err)
 	}
 	return record, nil
@@ -185,15 +184,14 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
 	if client.MayHaveActed(cause, client.EndpointGenerateToken) {
 		l.reconciler.searchFor(record)
-		lost := &LostReplyError{Nonce: record.Nonce, Err: cause}
-		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: lost})
-		return lost
-	}
-	ctx, cancel := background.Detached(ctx)
-	defer cancel()
-	if err := l.store.remove(ctx, record.key()); err != nil {
-		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
-		l.reconciler.searchFor(record)
+		cause = &LostReplyError{Nonce: record.Nonce, Err: cause}
+	} else {
+		ctx, cancel := background.Detached(ctx)
+		defer cancel()
+		if err := l.store.remove(ctx, record.key()); err != nil {
+			l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
+			l.reconciler.searchFor(record)
+		}
 	}
 	l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: cause})
 	return cause
@@ -264,23 +262,8 @@ func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 	return l.store.remove(ctx, issuingKey(issued.Record.Nonce))
 }
 
-// markInFlight keeps the reconciler from an intent whose request is in progress.
-func (l *Ledger) markInFlight(nonce string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.intentsInFlight[nonce] = struct{}{}
-}
-
-func (l *Ledger) clearInFlight(nonce string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.intentsInFlight, nonce)
-}
-
 func (l *Ledger) isInFlight(nonce string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, flying := l.intentsInFlight[nonce]
+	_, flying := l.inFlight.Load(nonce)
 	return flying
 }
 
@@ -293,7 +276,5 @@ func (e *UnclaimedError) Unwrap() error { return e.Err }
 
 // IsSpent says that a failed Issue may have cost one of KSeF's hourly requests for tokens.
 func IsSpent(err error) bool {
-	var lost *LostReplyError
-	var unclaimed *UnclaimedError
-	return errors.As(err, &lost) || errors.As(err, &unclaimed)
+	return errors.As(err, new(*LostReplyError)) || errors.As(err, new(*UnclaimedError))
 }

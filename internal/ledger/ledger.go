@@ -87,10 +87,13 @@ type Ledger struct {
 	mountID atomic.Pointer[string]
 	makeID  *semaphore.Weighted
 
-	mu              sync.Mutex
-	intentsInFlight map[string]struct{}
-	watches         map[Target]*watch
-	pace            activationPace
+	// inFlight has the nonces of the intents whose requests are in progress, which the reconciler
+	// leaves alone.
+	inFlight sync.Map
+
+	mu      sync.Mutex
+	watches map[Target]*watch
+	pace    activationPace
 	// failedPolls are those of the contexts whose last polls failed.
 	failedPolls map[Target]failedPolls
 	// breakers are those of the APIs that were asked for tokens.
@@ -117,11 +120,9 @@ func New(options Options) *Ledger {
 		options.Probe = func(context.Context, string) error { return nil }
 	}
 	ledger := &Ledger{
-		makeID:  semaphore.NewWeighted(1),
-		Options: options, store: store{options.Storage, options.OnUnreadable},
-		intentsInFlight: make(map[string]struct{}), watches: make(map[Target]*watch), pace: newActivationPace(),
-		failedPolls: make(map[Target]failedPolls),
-		breakers:    make(map[string]*breaker), issuing: newIssuing(),
+		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
+		watches: make(map[Target]*watch), pace: newActivationPace(), failedPolls: make(map[Target]failedPolls),
+		breakers: make(map[string]*breaker), issuing: newIssuing(),
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.
 	ledger.OnEvent = func(event Event) {

@@ -177,7 +177,7 @@ func (l *Ledger) Pending() Pending {
 	r.mu.Lock()
 	pending := Pending{
 		Revoking: len(r.revoking), Recovering: len(r.lost), Alive: r.loop.Running(),
-		Reviewed: r.review.at, ReviewErr: r.review.err,
+		Reviewed: r.reviewed, ReviewErr: r.reviewErr,
 	}
 	var oldest *task
 	for _, task := range r.revoking {

@@ -49,13 +49,9 @@ type reconciler struct {
 	overdue map[string]time.Time
 	// failedChecks counts, by bucket, the failed checks in a row.
 	failedChecks map[string]int
-	review       reviewState
-}
-
-// reviewState is the outcome of the last review.
-type reviewState struct {
-	at  time.Time
-	err error
+	// reviewed and reviewErr are the time and the outcome of the last review.
+	reviewed  time.Time
+	reviewErr error
 }
 
 func newReconciler(l *Ledger) *reconciler {
@@ -269,7 +265,13 @@ func (r *reconciler) report(task *task, err error) {
 }
 
 // taskError is a failure of one task and not of its queue.
-type taskError struct{ err error }
+type taskError struct {
+	err error
+	// unknown: KSeF does not know the number of the token.
+	unknown bool
+	// unsettled: the configured signer cannot settle a request whose reply was lost.
+	unsettled bool
+}
 
 func (e *taskError) Error() string { return e.err.Error() }
 func (e *taskError) Unwrap() error { return e.err }
@@ -299,7 +301,7 @@ func (r *reconciler) reviewPending(ctx context.Context) (err error) {
 	err = errors.Join(r.reviewIssuing(ctx), r.reviewEnding(ctx), r.scheduleBuckets(ctx))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.review = reviewState{at: time.Now(), err: err}
+	r.reviewed, r.reviewErr = time.Now(), err
 	return err
 }
 

@@ -60,9 +60,9 @@ func (e *PendingError) Error() string {
 		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339), leasePath(e.Role), leasePath(e.Role))
 	if e.Err != nil {
 		text += fmt.Sprintf(" (last error: %v)", e.Err)
-	}
-	if e.Err != nil && e.FormerAPI != "" {
-		text += formerRemedy(e.FormerAPI, e.Context)
+		if e.FormerAPI != "" {
+			text += formerRemedy(e.FormerAPI, e.Context)
+		}
 	}
 	return text
 }
@@ -73,10 +73,14 @@ func (r *reconciler) describe(task *task) *PendingError {
 	record, err := task.record, cmp.Or(task.lastErr, task.queue.lastErr)
 	position, pending := task.queue.position(task)
 	r.mu.Unlock()
-	return &PendingError{
+	described := &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context, Position: position, Pending: pending,
-		Next: r.nextTry(task, position-1), Role: record.Role, Err: err, FormerAPI: formerAPI(&record),
+		Next: r.nextTry(task, position-1), Role: record.Role, Err: err,
 	}
+	if record.Description == "" { // each stored record has one
+		described.FormerAPI = record.Target.API
+	}
+	return described
 }
 
 // nextTry is about when a task can be tried with so many others before it.
@@ -249,10 +253,9 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 func (r *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
 	record := r.snapshot(task)
 	err := r.revokeUpstream(ctx, api, &record)
-	var unknown *unknownError
 	switch {
-	case errors.As(err, &unknown):
-		err = r.settleUnknown(ctx, api, task, unknown)
+	case IsUnknownToken(err):
+		err = r.settleUnknown(ctx, api, task, err)
 	case err != nil && scopeOf(err) == ofTask:
 		err = errors.Join(err, r.rememberUnknown(ctx, task, Unknown{}))
 	}
@@ -280,13 +283,13 @@ func (r *reconciler) confirm(ctx context.Context, api Upstream, record *Record, 
 	case err == nil && token.Status.Dead():
 		return nil
 	case err == nil && scopeOf(cause) == ofTask:
-		return &taskError{fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
+		return &taskError{err: fmt.Errorf("the token %s is still %s: %w", record.ReferenceNumber, token.Status, cause)}
 	case err == nil:
 		return cause
 	case isUnknown(err):
-		return &unknownError{fmt.Errorf("KSeF does not know the token %s: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
+		return &taskError{unknown: true, err: fmt.Errorf("KSeF does not know the token %s: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofTask && scopeOf(cause) == ofTask:
-		return &taskError{fmt.Errorf("KSeF neither revokes the token %s nor returns its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
+		return &taskError{err: fmt.Errorf("KSeF neither revokes the token %s nor returns its status: %w; and, asked for its status: %w", record.ReferenceNumber, cause, err)}
 	case scopeOf(err) == ofTask:
 		return cause
 	}
@@ -340,8 +343,8 @@ func scopeOf(err error) scope {
 	if errors.As(err, new(*taskError)) || errors.As(err, new(*background.PanicError)) {
 		return ofTask
 	}
-	var refused *client.APIError
-	if !errors.As(err, &refused) {
+	refused, ok := errors.AsType[*client.APIError](err)
+	if !ok {
 		return ofQueue
 	}
 	switch refused.Endpoint {
@@ -360,8 +363,7 @@ func scopeOf(err error) scope {
 
 // isUnclear says that KSeF may have acted on a DELETE.
 func isUnclear(err error) bool {
-	var lost *client.TransportError
-	if errors.As(err, &lost) {
+	if lost, ok := errors.AsType[*client.TransportError](err); ok {
 		return lost.Sent && lost.Endpoint == client.EndpointRevokeToken
 	}
 	return scopeOf(err) == ofService

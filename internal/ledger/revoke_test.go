@@ -39,7 +39,7 @@ func TestScope(t *testing.T) {
 		"DELETE never sent":        {&client.TransportError{Endpoint: client.EndpointRevokeToken}, ofQueue, false},
 		"refresh's reply lost":     {&client.TransportError{Endpoint: client.EndpointRefresh, Sent: true}, ofQueue, false},
 		"a failure of the storage": {errors.New("storage"), ofQueue, false},
-		"a failure of one task":    {&taskError{errors.New("task")}, ofTask, false},
+		"a failure of one task":    {&taskError{err: errors.New("task")}, ofTask, false},
 	} {
 		require.Equal(t, test.scope, scopeOf(test.err), name)
 		require.Equal(t, test.unclear, isUnclear(test.err), name)

@@ -64,7 +64,7 @@ func (r *reconciler) search(ctx context.Context, first *task) {
 		wanted = append(wanted, task.record)
 	}
 	r.mu.Unlock()
-	search, err := r.readList(ctx, first.queue.key.target, wanted)
+	search, err := r.ledger.search(ctx, first.queue.key.target, wanted, reconcilerMaxWait, absentAfter)
 	for i, task := range tasks {
 		finished, failure := false, err
 		if err == nil {
@@ -75,13 +75,6 @@ func (r *reconciler) search(ctx context.Context, first *task) {
 			r.report(task, failure)
 		}
 	}
-}
-
-func (r *reconciler) readList(ctx context.Context, target Target, wanted []Record) (*search, error) {
-	if err := r.ledger.breaker(target.API).check(); err != nil {
-		return nil, err
-	}
-	return r.ledger.search(ctx, target, wanted, reconcilerMaxWait, absentAfter)
 }
 
 // search is a reading of KSeF's list.
@@ -97,6 +90,9 @@ type search struct {
 // search reads KSeF's list as far back as the tokens of the requests may lie.
 func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *search, err error) {
 	defer background.Recover(l.Logger, "the reconciler", &err)
+	if err := l.breaker(target.API).check(); err != nil {
+		return nil, err
+	}
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
@@ -153,7 +149,7 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 		return false, nil
 	}
 	if len(tokens) == 0 && record.Subject != s.subject {
-		return false, &unsettledError{fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
+		return false, &taskError{unsettled: true, err: fmt.Errorf("the token with the mark %s, if there is one, was made by %s; "+
 			"the configured signer may not see it, so whether it exists is unknown until the one that made it is configured", record.Nonce, record.Subject)}
 	}
 	for _, token := range tokens {
@@ -167,23 +163,14 @@ func (s *search) settle(ctx context.Context, record *Record) (finished bool, err
 	return true, nil
 }
 
-// unsettledError says that the configured signer cannot settle a request whose reply was lost.
-type unsettledError struct{ err error }
-
-func (e *unsettledError) Error() string { return e.err.Error() }
-
-// Unwrap returns an error that concerns the request alone.
-func (e *unsettledError) Unwrap() error { return &taskError{e.err} }
-
 // UnsettledRequests describes, in one sentence each, the requests for tokens that the configured
 // signer cannot settle. It reads no storage.
 func (l *Ledger) UnsettledRequests() []string {
 	l.reconciler.mu.Lock()
 	defer l.reconciler.mu.Unlock()
 	return sentences(l.reconciler.lost, func(task *task) string {
-		var unsettled *unsettledError
-		if errors.As(task.lastErr, &unsettled) {
-			return unsettled.Error()
+		if failed, ok := errors.AsType[*taskError](task.lastErr); ok && failed.unsettled {
+			return failed.Error()
 		}
 		return ""
 	})
@@ -232,7 +219,7 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 		wanted[record.Target] = append(wanted[record.Target], *record)
 		return nil
 	})
-	if err != nil && !errors.Is(err, errUnreadableRecord) {
+	if err != nil {
 		return Lost{}, err
 	}
 	var lost Lost
@@ -243,11 +230,7 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 }
 
 func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Record, lost *Lost) {
-	err := l.breaker(target.API).check()
-	var search *search
-	if err == nil {
-		search, err = l.search(ctx, target, records, settleMaxWait, absentAtOnce)
-	}
+	search, err := l.search(ctx, target, records, settleMaxWait, absentAtOnce)
 	for _, record := range records {
 		finished, failure := false, err
 		if err == nil {
@@ -259,7 +242,7 @@ func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Reco
 			continue
 		}
 		lost.Count++
-		if unsettled := new(*unsettledError); !errors.As(failure, unsettled) {
+		if failed, ok := errors.AsType[*taskError](failure); !ok || !failed.unsettled {
 			lost.Until = later(lost.Until, roundUp(record.Created.Add(absentAfter), searchGrid))
 		}
 		if failure != nil {

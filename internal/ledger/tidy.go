@@ -83,8 +83,7 @@ func (t *tidy) run(ctx context.Context) error {
 	if err == nil {
 		err = t.records(ctx)
 	}
-	var exhausted *ratelimit.ExhaustedError
-	if errors.As(err, &exhausted) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
+	if errors.As(err, new(*ratelimit.ExhaustedError)) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
 		t.report.Incomplete = err
 		return nil
 	}
@@ -294,15 +293,6 @@ func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []clien
 		}
 	}
 	return revoked, refused
-}
-
-// formerAPI is the API of a token without a stored record, "" of every other: each stored record
-// has a description.
-func formerAPI(record *Record) string {
-	if record.Description != "" {
-		return ""
-	}
-	return record.Target.API
 }
 
 // formerRemedy says which configuration can revoke a former mount's token.

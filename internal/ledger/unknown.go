@@ -54,24 +54,16 @@ func (u Unknown) decidedAt() time.Time {
 	return u.Since.Add(unknownLasts)
 }
 
-// unknownError says that KSeF does not know the number of a token.
-type unknownError struct{ err error }
-
-func (e *unknownError) Error() string { return e.err.Error() }
-
-// Unwrap returns an error that concerns the token alone.
-func (e *unknownError) Unwrap() error { return &taskError{e.err} }
-
 // IsUnknownToken says of a failed revocation that KSeF does not know the token.
 func IsUnknownToken(err error) bool {
-	var unknown *unknownError
-	return errors.As(err, &unknown)
+	failed, ok := errors.AsType[*taskError](err)
+	return ok && failed.unknown
 }
 
 // isUnknown says that KSeF knows no token of that number. 401 and 403 do not say that.
 func isUnknown(err error) bool {
-	var refused *client.APIError
-	if !errors.As(err, &refused) || refused.Endpoint != client.EndpointToken {
+	refused, ok := errors.AsType[*client.APIError](err)
+	if !ok || refused.Endpoint != client.EndpointToken {
 		return false
 	}
 	return refused.Status == http.StatusNotFound || refused.Status == http.StatusGone ||
@@ -80,7 +72,7 @@ func isUnknown(err error) bool {
 
 // settleUnknown decides about a token whose number KSeF does not know. nil means that it counts as
 // dead.
-func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause *unknownError) error {
+func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task, cause error) error {
 	record := r.snapshot(task)
 	token, err := searchAllPages(ctx, api, &record)
 	switch {
@@ -89,7 +81,7 @@ func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task
 	case token != nil && token.Status.Dead():
 		return nil
 	case token != nil:
-		return errors.Join(&taskError{fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
+		return errors.Join(&taskError{err: fmt.Errorf("KSeF lists the token %s as %s, and does not know its number: %s", record.ReferenceNumber, token.Status, cause.Error())},
 			r.rememberUnknown(ctx, task, Unknown{}))
 	}
 	now := time.Now().UTC()
@@ -99,7 +91,7 @@ func (r *reconciler) settleUnknown(ctx context.Context, api Upstream, task *task
 		r.ledger.Logger.Warn("KSeF does not know a token, which counts as dead", "reference_number", record.ReferenceNumber, "unknown_since", unknown.Since)
 		return nil
 	}
-	return errors.Join(&unknownError{describeUnknown(&record, unknown)}, r.rememberUnknown(ctx, task, unknown))
+	return errors.Join(&taskError{unknown: true, err: describeUnknown(&record, unknown)}, r.rememberUnknown(ctx, task, unknown))
 }
 
 // describeUnknown says what ends the wait.
@@ -163,17 +155,17 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 		return err
 	}
 	token, err := api.Token(ctx, record.ReferenceNumber)
-	if err == nil {
-		return knownToKSeF(token)
+	if isUnknown(err) {
+		token, err = searchAllPages(ctx, api, record)
 	}
-	if !isUnknown(err) {
-		return err
-	}
-	if token, err = searchAllPages(ctx, api, record); err != nil {
+	if err != nil {
 		return err
 	}
 	if token != nil {
-		return knownToKSeF(token)
+		return &client.InputError{
+			Field: "unknown_to_ksef", Fault: fmt.Sprintf("is not so: KSeF knows the token %s, which is %s", token.ReferenceNumber, token.Status),
+			Remedy: "leave unknown_to_ksef out to revoke it",
+		}
 	}
 	task := l.reconciler.revoke(record, "KSeF does not know it", false)
 	l.reconciler.confirmByOperator(task)
@@ -184,13 +176,6 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 		return err
 	}
 	return l.reconciler.describe(task)
-}
-
-func knownToKSeF(token *client.Token) error {
-	return &client.InputError{
-		Field: "unknown_to_ksef", Fault: fmt.Sprintf("is not so: KSeF knows the token %s, which is %s", token.ReferenceNumber, token.Status),
-		Remedy: "leave unknown_to_ksef out to revoke it",
-	}
 }
 
 // UnknownTokens describes, in one sentence each, the tokens that KSeF does not know, and what ends
