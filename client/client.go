@@ -49,7 +49,7 @@ type Config struct {
 	// UserAgent is sent with each request.
 	UserAgent string
 	// OnWarning is called for each X-System-Warning that KSeF sends. It may be called from several
-	// goroutines at once.
+	// goroutines at once; nil is allowed.
 	OnWarning func(Warning)
 	// Transport replaces the network, for tests.
 	Transport http.RoundTripper
@@ -65,13 +65,10 @@ type Warning struct {
 
 // Client calls one KSeF API. It is safe for concurrent use.
 type Client struct {
-	base      string
-	http      *http.Client
-	timeout   time.Duration
-	userAgent string
-	onWarning func(Warning)
-	limiter   Limiter
-	tokens    TokenSource // nil for none
+	config  Config // complete and checked
+	http    *http.Client
+	limiter Limiter
+	tokens  TokenSource // nil for none
 	// unanswered counts the requests without an answer in time, and closedAfter is what it was when
 	// idle connections were last closed for that.
 	unanswered, closedAfter *atomic.Int64
@@ -80,39 +77,31 @@ type Client struct {
 // New checks the configuration and returns a client. It sends nothing. Errors are an *InputError,
 // which names the field at fault.
 func New(config Config) (*Client, error) {
-	base, err := ParseURL(config.URL)
-	if err != nil {
+	var err error
+	if config.URL, err = ParseURL(config.URL); err != nil {
 		return nil, err
 	}
 	roots, err := rootPool(config.CACertificate)
 	if err != nil {
 		return nil, err
 	}
-	transport := config.Transport
-	if transport == nil {
-		transport = newTransport(roots)
+	if config.Transport == nil {
+		config.Transport = newTransport(roots)
 	}
-	client := &Client{
-		base:      base,
-		http:      &http.Client{Transport: transport, CheckRedirect: refuseRedirect},
-		timeout:   config.RequestTimeout,
-		userAgent: config.UserAgent,
-		onWarning: config.OnWarning,
-		limiter:   unlimited{},
+	if config.RequestTimeout <= 0 {
+		config.RequestTimeout = DefaultRequestTimeout
+	}
+	return &Client{
+		config:  config,
+		http:    &http.Client{Transport: config.Transport, CheckRedirect: refuseRedirect},
+		limiter: unlimited{},
 
 		unanswered: &atomic.Int64{}, closedAfter: &atomic.Int64{},
-	}
-	if client.timeout <= 0 {
-		client.timeout = DefaultRequestTimeout
-	}
-	if client.onWarning == nil {
-		client.onWarning = func(Warning) {}
-	}
-	return client, nil
+	}, nil
 }
 
 // URL is the base address, without a trailing slash.
-func (c *Client) URL() string { return c.base }
+func (c *Client) URL() string { return c.config.URL }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

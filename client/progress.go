@@ -40,9 +40,7 @@ func (p *progress) follow(ctx context.Context, method string) context.Context {
 
 // unsent says that a failed request certainly had no connection.
 func (p *progress) unsent(err error) bool {
-	if p.connected.Load() {
-		return false
-	}
-	var failed *net.OpError
-	return p.handshakeFailed.Load() || (errors.As(err, &failed) && (failed.Op == "dial" || failed.Op == "proxyconnect"))
+	failed, found := errors.AsType[*net.OpError](err)
+	noConnection := found && (failed.Op == "dial" || failed.Op == "proxyconnect")
+	return !p.connected.Load() && (noConnection || p.handshakeFailed.Load())
 }

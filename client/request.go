@@ -84,7 +84,7 @@ func fetch[T any](ctx context.Context, c *Client, call call) (*T, error) {
 
 // exchange sends the request, settles its permit and decodes the answer.
 func (c *Client) exchange(ctx context.Context, permit Permit, call *call, request *http.Request, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout)
 	defer cancel()
 	c.closeSilent()
 	sent := time.Now()
@@ -139,7 +139,11 @@ func (c *Client) settle(permit Permit, sent time.Time, err error) {
 
 // read turns an answer into out, or into an error.
 func (c *Client) read(call *call, response *http.Response, out any) error {
-	c.noteWarning(call.endpoint, response.Header)
+	if c.config.OnWarning != nil {
+		for _, text := range response.Header.Values("X-System-Warning") {
+			c.config.OnWarning(Warning{Endpoint: call.endpoint, Text: clip(text), At: time.Now()})
+		}
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return decodeFailure(call.endpoint, response, body)
@@ -149,12 +153,9 @@ func (c *Client) read(call *call, response *http.Response, out any) error {
 	case response.StatusCode != call.success:
 		// The answer is not KSeF's: a proxy's page must not pass for a 204.
 		err = errUnreadable
-	case out == nil:
+	case out == nil || json.Unmarshal(body, out) == nil:
 		return nil
 	default:
-		if json.Unmarshal(body, out) == nil {
-			return nil
-		}
 		err = errUnreadable
 	}
 	return &TransportError{Endpoint: call.endpoint, Sent: true, Connected: true, Err: fmt.Errorf("status %d: %w", response.StatusCode, err)}
@@ -180,7 +181,7 @@ func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*h
 	if query := call.query.Encode(); query != "" {
 		path += "?" + query
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(call.body))
+	request, err := http.NewRequestWithContext(ctx, method, c.config.URL+path, bytes.NewReader(call.body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request for %s: %w", call.endpoint, err)
 	}
@@ -191,8 +192,8 @@ func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*h
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("X-Error-Format", "problem-details")
-	if c.userAgent != "" {
-		request.Header.Set("User-Agent", c.userAgent)
+	if c.config.UserAgent != "" {
+		request.Header.Set("User-Agent", c.config.UserAgent)
 	}
 	if call.contentType != "" {
 		request.Header.Set("Content-Type", call.contentType)
@@ -209,28 +210,18 @@ func (c *Client) request(ctx context.Context, call *call, token AccessToken) (*h
 // withoutURL drops the address from net/http's error: the endpoint is named anyway, and a query may
 // hold what the caller would not want in a log.
 func withoutURL(err error) error {
-	var addressed *url.Error
-	if errors.As(err, &addressed) {
+	if addressed, found := errors.AsType[*url.Error](err); found {
 		return addressed.Err
 	}
 	return err
-}
-
-func (c *Client) noteWarning(endpoint string, header http.Header) {
-	for _, text := range header.Values("X-System-Warning") {
-		c.onWarning(Warning{Endpoint: endpoint, Text: clip(text), At: time.Now()})
-	}
 }
 
 // parseRetryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3). It returns 0 where
 // there is none or it is not understood.
 func parseRetryAfter(header http.Header) time.Duration {
 	raw := header.Get("Retry-After")
-	if raw == "" {
-		return 0
-	}
 	if seconds, err := strconv.ParseInt(raw, 10, 64); err == nil {
-		return min(time.Duration(max(0, min(seconds, int64(maxRetryAfter/time.Second))))*time.Second, maxRetryAfter)
+		return time.Duration(max(0, min(seconds, int64(maxRetryAfter/time.Second)))) * time.Second
 	}
 	if at, err := http.ParseTime(raw); err == nil {
 		return max(0, min(time.Until(at), maxRetryAfter))

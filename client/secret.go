@@ -19,10 +19,7 @@ func (s Secret) Reveal() string { return string(s) }
 
 func (s Secret) String() string { return redacted }
 
-// GoString keeps %#v from showing the secret.
-func (s Secret) GoString() string { return redacted }
-
-// Format keeps every verb from showing the secret.
+// Format keeps every verb from showing the secret, %#v too.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
 // MarshalText keeps encoders from showing the secret.

@@ -127,7 +127,7 @@ func TestSilentConnection(t *testing.T) {
 		})
 		t.Run(name+"_with_a_short_request_timeout", func(t *testing.T) {
 			overNetwork(t, protocol, func(t *testing.T, n *network, api *Client) {
-				api.timeout = 2 * time.Second
+				api.config.RequestTimeout = 2 * time.Second
 				requireAnswered(t, api, 4)
 				n.fallSilent()
 				_, err := api.Challenge(t.Context())

@@ -41,12 +41,7 @@ func (c *Client) submitTokenOnce(ctx context.Context, taxpayer ContextIdentifier
 	if err != nil {
 		return nil, err
 	}
-	return c.SubmitToken(ctx, challenge, taxpayer, token, key)
-}
-
-// SubmitToken begins a login with a KSeF token, encrypted for the key as KSeF asks: RSA-OAEP with
-// SHA-256 over "token|milliseconds of the challenge". BeginTokenLogin does all of it.
-func (c *Client) SubmitToken(ctx context.Context, challenge *Challenge, taxpayer ContextIdentifier, token Secret, key *PublicKey) (*Operation, error) {
+	// As KSeF asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge".
 	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
 	if err != nil {
