@@ -115,8 +115,8 @@ func (m *Manager) Supersede(ctx context.Context) error {
 
 // hasEnded says that KSeF has refused to end a session because it has ended.
 func hasEnded(err error) bool {
-	var refused *client.APIError
-	return errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusUnauthorized || refused.Status == http.StatusGone)
+	refused, found := errors.AsType[*client.APIError](err)
+	return found && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusGone}, refused.Status)
 }
 
 func (m *Manager) supersedes(session *Session) bool {
@@ -142,7 +142,7 @@ func (m *Manager) Discard(ctx context.Context, session *Session) error {
 
 func (m *Manager) endUpstream(ctx context.Context, session *Session) (err error) {
 	defer background.Recover(m.Logger, "ending a KSeF session", &err)
-	if time.Now().After(session.Refresh.ValidUntil) {
+	if !session.isAlive() {
 		return nil
 	}
 	if err := m.limitedClient(session.Context).EndSession(ctx, session.Refresh.Token); err != nil {

@@ -27,21 +27,20 @@ const (
 
 // entry is what memory has of one taxpayer. Its lock is for reading, refreshing and logging in.
 type entry struct {
-	lock *semaphore.Weighted
+	lock    *semaphore.Weighted // guards the three fields below
+	loaded  bool                // from storage
+	refused string              // the number of the session that KSeF refused last
+	endNext time.Time           // when unstored sessions may be ended again
+
 	// used is when the entry was last asked for; the manager's mutex guards it.
 	used time.Time
 
-	mu          sync.Mutex
+	mu          sync.Mutex // guards the fields below
 	current     *Session
-	loaded      bool
-	refused     string // the number of the session that KSeF refused last
 	failure     error
 	failureEnds time.Time
-	failedAt    time.Time // also where the caller has left
-
-	// unstored are sessions in KSeF that storage does not have. None is ended before endNext.
-	unstored []unstored
-	endNext  time.Time
+	failedAt    time.Time  // also where the caller has left
+	unstored    []unstored // sessions in KSeF that storage does not have
 }
 
 func (s *entry) get() *Session {
@@ -53,75 +52,32 @@ func (s *entry) get() *Session {
 func (s *entry) set(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current, s.loaded, s.failure = session, true, nil
+	s.current, s.failure = session, nil
 }
 
-func (s *entry) isAlive() bool {
-	session := s.get()
-	return session != nil && time.Now().Before(session.Refresh.ValidUntil)
-}
-
-// refuse marks a session as one that KSeF no longer accepts.
-func (s *entry) refuse(session *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refused = session.ReferenceNumber
-}
-
-func (s *entry) isRefused(session *Session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.refused == session.ReferenceNumber
-}
-
-// markReplaced marks the access token as the replacement of one that KSeF has refused.
-func (s *entry) markReplaced() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current != nil {
-		replaced := *s.current
-		replaced.replaced = true
-		s.current = &replaced
-	}
-}
-
-func (s *entry) isLoaded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.loaded
-}
-
-func (s *entry) finishLoad(session *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loaded = true
-	if s.current == nil {
-		s.current = session
-	}
-}
-
-// fail remembers why there is no session, unless it is because the caller has left.
-func (s *entry) fail(ctx context.Context, err error) {
+// fail remembers why there is no session, unless it is because the caller has left. It returns err.
+func (s *entry) fail(ctx context.Context, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.failedAt = now
 	if ctx.Err() != nil {
-		return
+		return err
 	}
-	lasts := failureLasts
+	lasts, remembered := failureLasts, err
 	var login *client.LoginError
 	var input *client.InputError
 	var address *AddressError
 	switch {
 	case errors.As(err, &login) && login.Status.Code == client.LoginWithoutPermission:
 		lasts = noRightsLasts
-		err = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
+		remembered = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))
 	case errors.As(err, &login) || errors.As(err, &input) || errors.As(err, &address) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
-	s.failure, s.failureEnds = err, now.Add(lasts)
+	s.failure, s.failureEnds = remembered, now.Add(lasts)
+	return err
 }
 
 func (s *entry) recentFailure() error {
@@ -147,16 +103,6 @@ func (s *entry) addUnstored(one unstored) (dropped []string) {
 	return dropped
 }
 
-func (s *entry) keepUnstored(number string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.unstored {
-		if s.unstored[i].number == number {
-			s.unstored[i].kept = true
-		}
-	}
-}
-
 // dropUnstored returns false where the number is not among the unstored.
 func (s *entry) dropUnstored(number string) bool {
 	s.mu.Lock()
@@ -172,25 +118,18 @@ func (s *entry) listUnstored() []unstored {
 	return slices.Clone(s.unstored)
 }
 
-// markLost marks an unstored session as not used.
-func (s *entry) markLost(number string) {
+// change changes what is known of an unstored session.
+func (s *entry) change(number string, change func(*unstored)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.unstored {
 		if s.unstored[i].number == number {
-			s.unstored[i].lost = true
+			change(&s.unstored[i])
 		}
 	}
 }
 
-func (s *entry) mayEnd() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.unstored) > 0 && !time.Now().Before(s.endNext)
-}
-
-func (s *entry) pauseEnding() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.endNext = time.Now().Add(retryEnding)
+// markLost marks an unstored session as not used.
+func (s *entry) markLost(number string) {
+	s.change(number, func(one *unstored) { one.lost = true })
 }

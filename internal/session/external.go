@@ -85,7 +85,7 @@ func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.C
 	switch {
 	case err != nil || stored == nil:
 		return nil, err
-	case s.isRefused(stored):
+	case s.refused == stored.ReferenceNumber:
 		m.drop(ctx, s, stored) // its deletion has failed before
 		return nil, nil
 	case current != nil && !stored.Since.After(current.Since):

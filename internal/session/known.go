@@ -13,19 +13,10 @@ import (
 
 // Known returns the taxpayer's session as memory or storage has it, nil for none. It sends nothing.
 func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	if session := m.inMemory(taxpayer); session != nil {
+	if session := m.existingEntry(taxpayer).get(); session != nil {
 		return session, nil
 	}
 	return m.stored(ctx, taxpayer)
-}
-
-// inMemory returns the session in memory, nil for none.
-func (m *Manager) inMemory(taxpayer client.ContextIdentifier) *Session {
-	s := m.existingEntry(taxpayer)
-	if s == nil {
-		return nil
-	}
-	return s.get()
 }
 
 func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
@@ -43,7 +34,7 @@ func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier)
 // newest returns the later of two logins, but an external one only until it expires.
 func newest(own, external *Session) *Session {
 	switch {
-	case external == nil || time.Now().After(external.Refresh.ValidUntil):
+	case !external.isAlive():
 		return own
 	case own == nil || own.Since.Before(external.Since):
 		return external
@@ -69,7 +60,7 @@ func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	}
 	sessions := make([]Session, 0, len(known))
 	for _, session := range known {
-		if session != nil && time.Now().Before(session.Refresh.ValidUntil) {
+		if session.isAlive() {
 			sessions = append(sessions, *session)
 		}
 	}
@@ -98,16 +89,12 @@ func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
 // RemembersFailure says that a request would be answered by an earlier failure, without asking
 // KSeF.
 func (m *Manager) RemembersFailure(taxpayer client.ContextIdentifier) bool {
-	s := m.existingEntry(taxpayer)
-	return s != nil && s.recentFailure() != nil
+	return m.existingEntry(taxpayer).recentFailure() != nil
 }
 
 // FailedAt returns when a login or refresh failed last, as far as memory knows.
 func (m *Manager) FailedAt(taxpayer client.ContextIdentifier) time.Time {
 	s := m.existingEntry(taxpayer)
-	if s == nil {
-		return time.Time{}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failedAt

@@ -7,11 +7,11 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,7 +144,7 @@ func (m *Manager) withEntry(ctx context.Context, taxpayer client.ContextIdentifi
 
 // load reads the stored session once per process and taxpayer.
 func (m *Manager) load(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) error {
-	if s.isLoaded() {
+	if s.loaded {
 		return nil
 	}
 	session, err := m.stored(ctx, taxpayer)
@@ -154,7 +154,10 @@ func (m *Manager) load(ctx context.Context, s *entry, taxpayer client.ContextIde
 	if err := m.loadUnstored(ctx, s, taxpayer); err != nil {
 		m.Logger.Warn("sessions that are no longer used may stay open in KSeF for 7 days", "context", taxpayer, "error", err)
 	}
-	s.finishLoad(session)
+	s.mu.Lock()
+	s.current = session
+	s.mu.Unlock()
+	s.loaded = true
 	return nil
 }
 
@@ -170,17 +173,17 @@ func (m *Manager) entry(taxpayer client.ContextIdentifier) *entry {
 	return s
 }
 
-// existingEntry returns nil where entry would make one.
+// existingEntry returns an empty entry where entry would keep a new one.
 func (m *Manager) existingEntry(taxpayer client.ContextIdentifier) *entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.contexts[taxpayer]
+	return cmp.Or(m.contexts[taxpayer], &entry{})
 }
 
-func (m *Manager) entries() []*entry {
+func (m *Manager) entries() map[client.ContextIdentifier]*entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Collect(maps.Values(m.contexts))
+	return maps.Clone(m.contexts)
 }
 
 // Forget drops a taxpayer's entry from memory, so that the next use reads storage. in is the
@@ -204,7 +207,7 @@ func (m *Manager) DropIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for taxpayer, s := range m.contexts {
-		if time.Since(s.used) < idleAfter || s.isAlive() || !s.lock.TryAcquire(1) {
+		if time.Since(s.used) < idleAfter || s.get().isAlive() || !s.lock.TryAcquire(1) {
 			continue
 		}
 		delete(m.contexts, taxpayer)

@@ -69,10 +69,13 @@ func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier
 				return m.loginAgain(ctx, s, taxpayer)
 			}
 			renewed, err := m.renew(ctx, s, taxpayer)
-			if err == nil {
-				s.markReplaced()
+			if err != nil {
+				return nil, err
 			}
-			return renewed, err
+			replacement := *renewed
+			replacement.replaced = true
+			s.set(&replacement)
+			return &replacement, nil
 		})
 	})
 }
@@ -111,7 +114,7 @@ var errNotRefreshable = errors.New("KSeF no longer accepts the session")
 // refresh gets a new access token for a session and keeps both. It returns errNotRefreshable where
 // there is no session, or none that KSeF accepts.
 func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Session, error) {
-	if session == nil || s.isRefused(session) || !time.Now().Before(session.Refresh.ValidUntil) {
+	if !session.isAlive() || s.refused == session.ReferenceNumber {
 		return nil, errNotRefreshable
 	}
 	access, err := m.auth.Refresh(ctx, session.Refresh.Token)
@@ -122,18 +125,14 @@ func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Ses
 		return refreshed, nil
 	case client.IsAddressRefused(err) && session.External:
 		// It stays: another node may use it, and only a person can repeat it.
-		err = m.addressError(ctx, session, err)
-		s.fail(ctx, err)
-		return nil, err
+		return nil, s.fail(ctx, m.addressError(ctx, session, err))
 	case client.IsRefusal(err) && !client.IsRateLimited(err):
 		m.Logger.Info("KSeF no longer accepts the session", "context", session.Context, "reason", err)
-		s.refuse(session)
+		s.refused = session.ReferenceNumber
 		m.drop(ctx, s, session)
 		return nil, errNotRefreshable
 	}
-	err = fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err)
-	s.fail(ctx, err)
-	return nil, err
+	return nil, s.fail(ctx, fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err))
 }
 
 // loginAgain logs in and stores the session. Without a signer it looks for an external login that
@@ -141,8 +140,7 @@ func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Ses
 func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	newer, err := m.newerExternal(ctx, s, taxpayer)
 	if err != nil {
-		s.fail(ctx, err)
-		return nil, err
+		return nil, s.fail(ctx, err)
 	}
 	if refreshed, err := m.refresh(ctx, s, newer); !errors.Is(err, errNotRefreshable) {
 		return refreshed, err
@@ -150,8 +148,7 @@ func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.Cont
 	before := s.get()
 	session, err := m.login(ctx, s, taxpayer)
 	if err != nil {
-		s.fail(ctx, err)
-		return nil, err
+		return nil, s.fail(ctx, err)
 	}
 	if m.ended.Load() {
 		return nil, errors.Join(ErrEnded, m.Discard(ctx, session))

@@ -49,8 +49,7 @@ func (t *TokenSource) Renew(ctx context.Context, refused client.AccessToken, cau
 // request logs in.
 func (t *TokenSource) AddressRefused(token client.AccessToken, cause error) error {
 	refused := &AddressError{Allowed: t.manager.AllowedIPs, SeenFrom: sessionOf(token).seenFrom, Err: cause}
-	t.manager.entry(t.taxpayer).fail(context.Background(), refused)
-	return refused
+	return t.manager.entry(t.taxpayer).fail(context.Background(), refused)
 }
 
 // sessionOf returns the session that a TokenSource has given to the client as an access token.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"time"
 
@@ -75,17 +74,14 @@ func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.Co
 		return
 	}
 	if s != nil {
-		s.keepUnstored(one.number)
+		s.change(one.number, func(one *unstored) { one.kept = true })
 	}
 }
 
 // SaveUnstored tries again to store the numbers that could not be stored. It is for a manager that
 // is about to be replaced by another of the same storage.
 func (m *Manager) SaveUnstored(ctx context.Context) {
-	m.mu.Lock()
-	contexts := maps.Clone(m.contexts)
-	m.mu.Unlock()
-	for taxpayer, s := range contexts {
+	for taxpayer, s := range m.entries() {
 		for _, one := range s.listUnstored() {
 			if !one.kept {
 				m.saveUnstored(ctx, s, taxpayer, one)
@@ -97,10 +93,7 @@ func (m *Manager) SaveUnstored(ctx context.Context) {
 // TakeUnstored takes over the numbers of a manager of the same storage that is never put in force:
 // this manager may have read storage before.
 func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
-	from.mu.Lock()
-	contexts := maps.Clone(from.contexts)
-	from.mu.Unlock()
-	for taxpayer, left := range contexts {
+	for taxpayer, left := range from.entries() {
 		for _, one := range left.listUnstored() {
 			if one.API != m.API {
 				continue
@@ -135,11 +128,10 @@ func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err er
 // retire marks a session as no longer used. It may still be open in KSeF, also where KSeF has
 // refused its tokens.
 func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
-	if before == nil || time.Now().After(before.Refresh.ValidUntil) {
-		return
+	if before.isAlive() {
+		m.markUnstored(ctx, s, before)
+		s.markLost(before.ReferenceNumber)
 	}
-	m.markUnstored(ctx, s, before)
-	s.markLost(before.ReferenceNumber)
 }
 
 // store stores a session under one of the manager's fingerprints, and marks the one that it
@@ -150,7 +142,7 @@ func (m *Manager) store(ctx context.Context, fingerprint string, session *Sessio
 		return err
 	}
 	s := m.entry(session.Context)
-	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber && time.Now().Before(before.Refresh.ValidUntil)
+	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber && before.isAlive()
 	if overwrites {
 		m.markUnstored(ctx, s, before)
 	}
@@ -192,7 +184,7 @@ func (m *Manager) loadUnstored(ctx context.Context, s *entry, taxpayer client.Co
 // ended are tried again later.
 func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 	session := s.get()
-	if session == nil || !s.mayEnd() {
+	if session == nil || time.Now().Before(s.endNext) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
@@ -201,7 +193,7 @@ func (m *Manager) endUnstored(ctx context.Context, s *entry) {
 		switch ended, err := m.endOne(ctx, session, one); {
 		case err != nil:
 			m.Logger.Warn("a KSeF session that is no longer used could not be ended yet", "context", session.Context, "session", one.number, "error", err)
-			s.pauseEnding()
+			s.endNext = time.Now().Add(retryEnding)
 			return
 		case ended:
 			m.forgetUnstored(ctx, s, session.Context, one.number)
