@@ -59,14 +59,6 @@ type reportedLimits struct {
 	Age int64 `json:"age"`
 }
 
-func (r record) encode() ([]byte, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the journal of KSeF's request limits: %w", err)
-	}
-	return data, nil
-}
-
 // decode reads a record; nil data is an empty one.
 func decode(data []byte) (record, error) {
 	r := record{Version: recordVersion}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -148,26 +149,30 @@ func (r *Registry) OpenFull(ctx context.Context, key Key, journal Journal, endpo
 	if err != nil {
 		return nil, err
 	}
-	l.fill(endpoints)
-	if err := l.store(ctx); err != nil {
+	if err := l.fill(ctx, endpoints); err != nil {
 		return nil, errors.Join(err, l.Close(ctx))
 	}
 	return l, nil
 }
 
-func (l *Limiter) fill(endpoints []string) {
+// fill counts as many requests as the largest limit of each endpoint, all of them just ended, and
+// writes the journal.
+func (l *Limiter) fill(ctx context.Context, endpoints []string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	if l.pool.hasRequestsOfClosed(now) {
-		return // another journal has counted what this limiter has sent
+		endpoints = nil // another journal has counted what this limiter has sent
 	}
 	for _, name := range endpoints {
 		e := l.pool.endpoint(name)
-		e.replace(l.id, fullWindows(e.limits, l.id, now))
+		most := max(e.limits.PerSecond, e.limits.PerMinute, e.limits.PerHour)
+		e.replace(l.id, slices.Repeat([]sentAt{{at: now, limiter: l.id}}, most))
 		e.dispatch(now)
+		l.pool.version++
 	}
-	l.pool.version++
+	version := l.pool.version
+	return l.persist(ctx, func() bool { return l.saved >= version })
 }
 
 // hasRequestsOfClosed reports whether there are requests of a limiter that is not open. A journal
@@ -181,24 +186,6 @@ func (p *pool) hasRequestsOfClosed(now time.Time) bool {
 		}
 	}
 	return false
-}
-
-// fullWindows returns as many requests as the largest limit, all of them just ended.
-func fullWindows(limits Limits, limiter string, now time.Time) []sentAt {
-	most := max(limits.PerSecond, limits.PerMinute, limits.PerHour)
-	times := make([]sentAt, most)
-	for i := range times {
-		times[i] = sentAt{at: now, limiter: limiter}
-	}
-	return times
-}
-
-// store writes the limiter's state to its journal.
-func (l *Limiter) store(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	version := l.pool.version
-	return l.persist(ctx, func() bool { return l.saved >= version })
 }
 
 // CloseIdle closes the limiter if for the given time there was nothing to remember, also of other

@@ -5,6 +5,7 @@ package ratelimit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -188,9 +189,9 @@ func (l *Limiter) write(ctx context.Context) error {
 func (l *Limiter) save(ctx context.Context, rec record) error {
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	data, err := rec.encode()
+	data, err := json.Marshal(rec)
 	if err != nil {
-		return err
+		return fmt.Errorf("encoding the journal of KSeF's request limits: %w", err)
 	}
 	if err := l.journal.Save(ctx, data); err != nil {
 		return fmt.Errorf("storing the state of KSeF's request limits: %w", err)

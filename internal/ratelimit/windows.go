@@ -49,6 +49,7 @@ func (w *windows) isOpen(now time.Time) bool {
 	return known && !at.After(now)
 }
 
+// record inserts in order: requests of a crashed process count from a future moment.
 func (w *windows) record(s sentAt) {
 	if max(w.limits.reach(), w.remembered) > 0 {
 		at := len(w.sent)
@@ -89,52 +90,31 @@ func (w *windows) used(now time.Time, length time.Duration) int {
 }
 
 // projection simulates the windows as if every response came at once: no real sequence is faster.
-type projection struct {
-	limits Limits
-	sent   []time.Time
-	from   time.Time
-}
+type projection struct{ windows }
 
 func (w *windows) project(now time.Time) *projection {
 	counting := 0 // older requests fill no window
 	for _, x := range w.limits.windows() {
 		counting = max(counting, x.limit)
 	}
-	recent := w.sent[max(0, len(w.sent)-counting):]
-	p := &projection{limits: w.limits, from: later(now, w.blocked), sent: make([]time.Time, 0, len(recent)+w.inFlight)}
-	for _, s := range recent {
-		p.sent = append(p.sent, s.at)
-	}
+	recent := slices.Clone(w.sent[max(0, len(w.sent)-counting):])
+	p := &projection{windows{limits: w.limits, blocked: later(now, w.blocked), sent: recent}}
 	for range w.inFlight {
-		p.add(now)
+		p.record(sentAt{at: now})
 	}
 	return p
 }
 
-// add inserts in order: requests of a crashed process count from a future moment.
-func (p *projection) add(sent time.Time) {
-	at := len(p.sent)
-	for at > 0 && p.sent[at-1].After(sent) {
-		at--
-	}
-	p.sent = slices.Insert(p.sent, at, sent)
-}
-
 // next returns the moment at which the next request can be sent.
 func (p *projection) next() time.Time {
-	at := p.from
-	for _, x := range p.limits.windows() {
-		if x.limit > 0 && len(p.sent) >= x.limit {
-			at = later(at, p.sent[len(p.sent)-x.limit].Add(x.length))
-		}
-	}
+	at, _ := p.opensAt() // none is in flight
 	return at
 }
 
 // send sends the next request.
 func (p *projection) send() {
-	p.from = p.next()
-	p.add(p.from)
+	p.blocked = p.next()
+	p.record(sentAt{at: p.blocked})
 }
 
 // nextAfter returns the moment at which a request with so many others ahead can be sent.
