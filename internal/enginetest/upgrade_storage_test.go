@@ -31,8 +31,8 @@ import (
 //
 // The entries are literal, in an archive of testdata/upgrade. They were written in a bubble, whose
 // clock always starts at the same time, so that their times hold here too. Placeholders such as
-// ${access} stand for what KSeF chooses. Besides entries an archive has leases as Vault stores them,
-// responses to reads, and requests for certificates.
+// ${access} stand for what KSeF chooses. Besides entries an archive has leases as Vault stores
+// them, responses to reads, and requests for certificates.
 type former struct {
 	*Env
 	archive *txtar.Archive

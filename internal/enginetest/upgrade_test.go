@@ -158,8 +158,8 @@ func upgradeMountID(t *testing.T, m *upgraded) {
 	require.Contains(t, issued.Data["description"], "[vault:"+strings.TrimSpace(m.former.text("mount-id"))+":")
 }
 
-// upgradeNextCheck has a bucket that was written to be checked at 03:30:12, and by its name would be
-// checked at once.
+// upgradeNextCheck has a bucket that was written to be checked at 03:30:12, and by its name would
+// be checked at once.
 func upgradeNextCheck(t *testing.T) {
 	inFormer(t, "leases", simulator.Options{}, func(t *testing.T, f *former) {
 		disk := &readStorage{Storage: f.storage}
@@ -247,8 +247,8 @@ func (m *upgraded) storedSessionNumbers() []string {
 	return numbers
 }
 
-// upgradeLimits has KSeF's hour used up at 00:12, of which the first request falls out at 01:00. The
-// limits are KSeF's of the time before and lower than usual.
+// upgradeLimits has KSeF's hour used up at 00:12, of which the first request falls out at 01:00.
+// The limits are KSeF's of the time before and lower than usual.
 func upgradeLimits(t *testing.T, m *upgraded) {
 	for range 4 {
 		_, err := m.Read("creds/invoices", nil)
@@ -282,8 +282,8 @@ func upgradeLimitsBlockLogins(_ *testing.T, m *upgraded) {
 	m.requireRefused("creds/unit", client.EndpointChallenge, "2000-01-01T00:31:00Z")
 }
 
-// requireRefused reads a role until a time, without a request to an endpoint, and with success after
-// it.
+// requireRefused reads a role until a time, without a request to an endpoint, and with success
+// after it.
 func (m *upgraded) requireRefused(path, endpoint, until string) {
 	m.T.Helper()
 	end, err := time.Parse(time.RFC3339, until)
