@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -29,8 +30,9 @@ func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 	target := ledger.Target{API: api, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}}
 	ksef := &numberedUpstream{}
 	records := ledger.New(ledger.Options{
-		Storage: storage,
-		Open:    func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
+		Storage:    storage,
+		Open:       func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
+		NextPermit: func(ledger.Target, string, int) time.Time { return time.Now() }, OnEvent: func(ledger.Event) {}, Logger: hclog.NewNullLogger(),
 	})
 	defer records.Stop()
 	share := func(i int) time.Duration { return Day * time.Duration(i) / time.Duration(count) }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -64,12 +63,10 @@ func bubble(t *testing.T, name string, test func(t *testing.T, e *env)) {
 
 func (e *env) start() {
 	e.ksef.disk = e.disk
-	e.Ledger = New(Options{
-		Storage:    e.disk,
-		Open:       func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return e.ksef, nil },
-		NextPermit: func(Target, string, int) time.Time { return e.permit },
-		OnEvent:    e.onEvent,
-	})
+	options := testOptions(e.disk, e.ksef)
+	options.NextPermit = func(Target, string, int) time.Time { return e.permit }
+	options.OnEvent = e.onEvent
+	e.Ledger = New(options)
 	e.Start()
 	synctest.Wait()
 }

@@ -162,10 +162,7 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 	}
 	now := time.Now()
 	deadline := now.Add(request.TTL)
-	nonce, err := newNonce(later(deadline, now.Add(bucketLead)))
-	if err != nil {
-		return nil, err
-	}
+	nonce := newNonce(later(deadline, now.Add(bucketLead)))
 	record := &Record{
 		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
 		Role: request.Role, Permissions: request.Permissions,

@@ -36,7 +36,7 @@ type Upstream interface {
 	RevokeToken(ctx context.Context, referenceNumber string) error
 }
 
-// Options are what a Ledger works with.
+// Options are what a Ledger works with. All are required.
 type Options struct {
 	Storage logical.Storage
 	// Open gives access to KSeF at the target; requests wait for the limits as the Wait says. It
@@ -44,12 +44,11 @@ type Options struct {
 	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
 	// NextPermit returns when a request to the endpoint could go with so many others before it.
 	NextPermit func(target Target, endpoint string, ahead int) time.Time
-	// Probe sends a request that no hourly limit counts; nil means that the API replies. Without a
-	// Probe every API counts as replying.
+	// Probe sends a request that no hourly limit counts; nil means that the API replies.
 	Probe func(ctx context.Context, api string) error
-	// OnEvent is called with what happened to a token; nil is allowed.
+	// OnEvent is called with what happened to a token.
 	OnEvent func(Event)
-	// OnUnreadable is called with each entry that cannot be read and is skipped; nil is allowed.
+	// OnUnreadable is called with each entry that cannot be read and is skipped.
 	OnUnreadable func(entry *logical.StorageEntry, err error)
 	Logger       hclog.Logger
 }
@@ -104,21 +103,6 @@ type Ledger struct {
 
 // New returns a ledger over the storage. It reads nothing yet.
 func New(options Options) *Ledger {
-	if options.Logger == nil {
-		options.Logger = hclog.NewNullLogger()
-	}
-	if options.OnEvent == nil {
-		options.OnEvent = func(Event) {}
-	}
-	if options.OnUnreadable == nil {
-		options.OnUnreadable = func(*logical.StorageEntry, error) {}
-	}
-	if options.NextPermit == nil {
-		options.NextPermit = func(Target, string, int) time.Time { return time.Now() }
-	}
-	if options.Probe == nil {
-		options.Probe = func(context.Context, string) error { return nil }
-	}
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
 		watches: make(map[Target]*watch), pace: newActivationPace(), failedPolls: make(map[Target]failedPolls),

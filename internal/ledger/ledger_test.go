@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -23,19 +24,25 @@ type confirmingUpstream struct{ Upstream }
 
 func (confirmingUpstream) RevokeToken(context.Context, string) error { return nil }
 
-func newTestLedger(options Options) *Ledger {
-	if options.Storage == nil {
-		options.Storage = &logical.InmemStorage{}
+// testOptions returns options over a KSeF that always has permits and replies.
+func testOptions(storage logical.Storage, ksef Upstream) Options {
+	return Options{
+		Storage:      storage,
+		Open:         func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return ksef, nil },
+		NextPermit:   func(Target, string, int) time.Time { return time.Now() },
+		Probe:        func(context.Context, string) error { return nil },
+		OnEvent:      func(Event) {},
+		OnUnreadable: func(*logical.StorageEntry, error) {},
+		Logger:       hclog.NewNullLogger(),
 	}
-	options.Open = func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return confirmingUpstream{}, nil }
-	return New(options)
 }
+
+func newTestLedger(storage logical.Storage) *Ledger { return New(testOptions(storage, confirmingUpstream{})) }
 
 // putLive stores a live record whose lease has ended.
 func putLive(t *testing.T, l *Ledger, deadline time.Time) *Record {
 	t.Helper()
-	nonce, err := newNonce(deadline)
-	require.NoError(t, err)
+	nonce := newNonce(deadline)
 	record := &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
 		Target:  Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
@@ -54,7 +61,7 @@ func (l *Ledger) overdueTokens() int {
 // TestOverdue_forgotten has a lease revoke a token that was already seen to be overdue.
 func TestOverdue_forgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newTestLedger(Options{})
+		l := newTestLedger(&logical.InmemStorage{})
 		defer l.Stop()
 		record := putLive(t, l, time.Now().Add(-overdueNotice-time.Minute))
 		l.Start()
@@ -69,7 +76,9 @@ func TestOverdue_forgotten(t *testing.T) {
 // process of all mounts goes on.
 func TestPanic_inEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newTestLedger(Options{OnEvent: func(Event) { panic("a secret") }})
+		options := testOptions(&logical.InmemStorage{}, confirmingUpstream{})
+		options.OnEvent = func(Event) { panic("a secret") }
+		l := New(options)
 		defer l.Stop()
 		record := putLive(t, l, time.Now())
 		l.Start()
@@ -83,7 +92,7 @@ func TestPanic_inEvent(t *testing.T) {
 // TestPanic_inGoroutine has the ledger's own work panic twice: it is done all the same.
 func TestPanic_inGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newTestLedger(Options{})
+		l := newTestLedger(&logical.InmemStorage{})
 		defer l.Stop()
 		var runs atomic.Int32
 		l.keepRunning(func() {
@@ -113,7 +122,7 @@ func (s *blockedStorage) Get(ctx context.Context, key string) (*logical.StorageE
 // TestMountID_firstCallerGone keeps the end of one caller from the others.
 func TestMountID_firstCallerGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newTestLedger(Options{Storage: &blockedStorage{Storage: &logical.InmemStorage{}}})
+		l := newTestLedger(&blockedStorage{Storage: &logical.InmemStorage{}})
 		gone := errors.New("the caller has gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		first := make(chan error, 1)

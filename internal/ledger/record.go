@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,14 +34,8 @@ const (
 	Dead State = "dead"
 )
 
-// known is false for a state that this version does not have.
-func (s State) known() bool {
-	switch s {
-	case Issuing, Live, Revoking, Dead:
-		return true
-	}
-	return false
-}
+// knownStates are those that this version has.
+var knownStates = []State{Issuing, Live, Revoking, Dead}
 
 const recordVersion = 1
 
@@ -100,12 +95,12 @@ const (
 	nonceLength  = bucketDigits + 2*randomBytes
 )
 
-func newNonce(deadline time.Time) (string, error) {
-	random := make([]byte, randomBytes)
-	if _, err := rand.Read(random); err != nil {
-		return "", fmt.Errorf("making a nonce: %w", err)
-	}
-	return bucketOf(deadline) + hex.EncodeToString(random), nil
+func newNonce(deadline time.Time) string { return bucketOf(deadline) + randomHex(randomBytes) }
+
+func randomHex(length int) string {
+	random := make([]byte, length)
+	_, _ = rand.Read(random) // never fails
+	return hex.EncodeToString(random)
 }
 
 func bucketOf(deadline time.Time) string {
@@ -158,7 +153,7 @@ func decodeRecord(key string, data []byte) (*Record, error) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		return nil, fmt.Errorf("the ledger's %s %w: %w", key, errUnreadableRecord, err)
 	}
-	if record.Version != recordVersion || !record.State.known() || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
+	if record.Version != recordVersion || !slices.Contains(knownStates, record.State) || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
 		(record.State != Issuing && record.ReferenceNumber == "") || record.key() != key {
 		return nil, fmt.Errorf("the ledger's %s %w", key, errUnreadableRecord)
 	}

@@ -16,8 +16,7 @@ import (
 
 func TestMarker_leads_to_the_record(t *testing.T) {
 	deadline := time.Date(2026, 11, 23, 14, 59, 59, 0, time.UTC)
-	nonce, err := newNonce(deadline)
-	require.NoError(t, err)
+	nonce := newNonce(deadline)
 	mount, found, ok := parseMarker("Monthly report [vault:0123456789ab:ffffffffffffffffffffff] " + marker("0123456789ab", nonce))
 	require.True(t, ok)
 	require.Equal(t, "0123456789ab", mount)
@@ -32,8 +31,7 @@ func TestMarker_leads_to_the_record(t *testing.T) {
 }
 
 func TestMarker_fits_the_limit(t *testing.T) {
-	nonce, err := newNonce(time.Now())
-	require.NoError(t, err)
+	nonce := newNonce(time.Now())
 	whole := strings.Repeat("x", MaxDescription) + " " + marker("0123456789ab", nonce)
 	require.Len(t, whole, client.MaxDescription)
 }
@@ -54,8 +52,7 @@ func TestQueue_backoff(t *testing.T) {
 
 // TestRecord_unreadable has records that could lead to the wrong token, or mean something else.
 func TestRecord_unreadable(t *testing.T) {
-	nonce, err := newNonce(time.Unix(1_800_000_000, 0))
-	require.NoError(t, err)
+	nonce := newNonce(time.Unix(1_800_000_000, 0))
 	good := Record{Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "number", Target: testTarget}
 	for name, test := range map[string]struct {
 		key    string
@@ -115,10 +112,7 @@ func TestRecord_stored_format(t *testing.T) {
 // FuzzRecord holds that no entry makes the ledger panic, and that what it takes for a record is one
 // that lies where it belongs.
 func FuzzRecord(f *testing.F) {
-	nonce, err := newNonce(time.Unix(1_800_000_000, 0))
-	if err != nil {
-		f.Fatal(err)
-	}
+	nonce := newNonce(time.Unix(1_800_000_000, 0))
 	record := Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
 		Target: Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -43,8 +42,7 @@ func (s sparse) QueryTokens(_ context.Context, query client.TokenQuery) (*client
 // continuation token says that there are no more.
 func TestSearch_emptyPages(t *testing.T) {
 	now := time.Now()
-	nonce, err := newNonce(now.Add(time.Hour))
-	require.NoError(t, err)
+	nonce := newNonce(now.Add(time.Hour))
 	const mountID = "0123456789ab"
 	made := client.Token{Description: "Report " + marker(mountID, nonce), Created: now, Status: client.StatusActive}
 	old := client.Token{Description: "Report", Created: now.Add(-48 * time.Hour), Status: client.StatusActive}
@@ -54,12 +52,7 @@ func TestSearch_emptyPages(t *testing.T) {
 		"between": {{{Description: "Report", Created: now}}, {}, {made}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := New(Options{
-				Storage: &logical.InmemStorage{},
-				Open: func(context.Context, Target, ratelimit.Wait) (Upstream, error) {
-					return sparse{pages: pages}, nil
-				},
-			})
+			l := New(testOptions(&logical.InmemStorage{}, sparse{pages: pages}))
 			require.NoError(t, l.store.Put(t.Context(), &logical.StorageEntry{Key: mountIDKey, Value: []byte(mountID)}))
 			search, err := l.search(t.Context(), Target{}, []Record{{Nonce: nonce, Created: now}}, 0, absentAfter)
 			require.NoError(t, err)

@@ -5,8 +5,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -203,11 +201,7 @@ func (s store) mountID(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if id == "" {
-		random := make([]byte, mountIDBytes)
-		if _, err := rand.Read(random); err != nil {
-			return "", fmt.Errorf("making the mount's id: %w", err)
-		}
-		id = hex.EncodeToString(random)
+		id = randomHex(mountIDBytes)
 	}
 	if err := s.Put(ctx, &logical.StorageEntry{Key: mountIDKey, Value: []byte(id)}); err != nil {
 		return "", fmt.Errorf("writing the mount's id: %w", err)
