@@ -17,17 +17,9 @@ var ErrNotStored = errors.New("the login works until the next start, but could n
 // Keep keeps the session of an external login, and ends the one that it replaces. It fails with
 // ErrNotStored where the session is kept in memory only, and otherwise only where it is not kept.
 func (m *Manager) Keep(ctx context.Context, session *Session) error {
-	before, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
-	replaced := err == nil && before != nil && before.ReferenceNumber != session.ReferenceNumber
-	s := m.entry(session.Context)
-	if replaced {
-		m.markUnstored(ctx, s, before)
-	}
-	if err == nil {
-		err = m.store(ctx, m.ExternalFingerprint, session)
-	}
+	replaced, err := m.store(ctx, m.ExternalFingerprint, session)
 	if err != nil {
-		m.markUnstored(ctx, s, session)
+		m.markUnstored(ctx, m.entry(session.Context), session)
 	}
 	inMemory := m.keepInMemory(ctx, session)
 	switch {
@@ -37,9 +29,8 @@ func (m *Manager) Keep(ctx context.Context, session *Session) error {
 		return fmt.Errorf("%w: %w", ErrNotStored, err)
 	}
 	m.OnLogin(session.Context, nil)
-	if replaced {
-		if err := m.Discard(ctx, before); err != nil {
-			s.markLost(before.ReferenceNumber)
+	if replaced != nil {
+		if err := m.Discard(ctx, replaced); err != nil {
 			m.Logger.Warn("the session before could not be ended yet", "context", session.Context, "error", err)
 		}
 	}

@@ -59,7 +59,8 @@ func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) 
 		if err != nil {
 			return nil, err
 		}
-		return session, m.store(ctx, m.ConfigFingerprint, session)
+		_, err = m.store(ctx, m.ConfigFingerprint, session)
+		return session, err
 	})
 	return err
 }
@@ -71,7 +72,8 @@ func (m *Manager) Save(ctx context.Context, taxpayer client.ContextIdentifier) e
 	if session == nil || session.External {
 		return nil
 	}
-	return m.store(ctx, m.ConfigFingerprint, session)
+	_, err := m.store(ctx, m.ConfigFingerprint, session)
+	return err
 }
 
 // login logs in and keeps the session in memory.

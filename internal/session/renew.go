@@ -42,8 +42,14 @@ func (m *Manager) freshOr(ctx context.Context, taxpayer client.ContextIdentifier
 	if session := m.entry(taxpayer).get(); session.fresh() {
 		return session, nil
 	}
+	return m.servingOr(ctx, taxpayer, (*Session).fresh, renew)
+}
+
+// servingOr returns the session that callers before have made if it serves, or their failure, or
+// what renew returns.
+func (m *Manager) servingOr(ctx context.Context, taxpayer client.ContextIdentifier, serves func(*Session) bool, renew func(*entry) (*Session, error)) (*Session, error) {
 	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		if session := s.get(); session.fresh() {
+		if session := s.get(); serves(session) {
 			return session, nil
 		}
 		if err := s.recentFailure(); err != nil {
@@ -57,15 +63,9 @@ func (m *Manager) freshOr(ctx context.Context, taxpayer client.ContextIdentifier
 // where a refreshed one is refused too, a new login is made.
 func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier, refused *Session) (*Session, error) {
 	return m.orSuccessor(func(m *Manager) (*Session, error) {
-		return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-			session := s.get()
-			if session.fresh() && !session.hasAccessOf(refused) {
-				return session, nil
-			}
-			if err := s.recentFailure(); err != nil {
-				return nil, err
-			}
-			if session != nil && session.replaced {
+		isAnother := func(session *Session) bool { return session.fresh() && !session.hasAccessOf(refused) }
+		return m.servingOr(ctx, taxpayer, isAnother, func(s *entry) (*Session, error) {
+			if session := s.get(); session != nil && session.replaced {
 				return m.loginAgain(ctx, s, taxpayer)
 			}
 			renewed, err := m.renew(ctx, s, taxpayer)
@@ -87,15 +87,10 @@ func (m *Manager) rebind(ctx context.Context, taxpayer client.ContextIdentifier,
 		return nil, m.addressError(ctx, refused, cause)
 	}
 	return m.orSuccessor(func(m *Manager) (*Session, error) {
-		return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-			if session := s.get(); session.fresh() && session.ReferenceNumber != refused.ReferenceNumber {
-				return session, nil
-			}
-			if err := s.recentFailure(); err != nil {
-				return nil, err
-			}
-			return m.loginAgain(ctx, s, taxpayer)
-		})
+		isAnother := func(session *Session) bool {
+			return session.fresh() && session.ReferenceNumber != refused.ReferenceNumber
+		}
+		return m.servingOr(ctx, taxpayer, isAnother, func(s *entry) (*Session, error) { return m.loginAgain(ctx, s, taxpayer) })
 	})
 }
 
@@ -156,7 +151,7 @@ func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.Cont
 	if before != nil && !before.External {
 		m.retire(ctx, s, before)
 	}
-	if err := m.store(ctx, m.ConfigFingerprint, session); err != nil {
+	if _, err := m.store(ctx, m.ConfigFingerprint, session); err != nil {
 		// The session stays in memory: without it in storage, the next start logs in again.
 		m.Logger.Warn("the KSeF session could not be stored", "context", taxpayer, "error", err)
 	}

@@ -68,17 +68,16 @@ func save(ctx context.Context, storage logical.Storage, fingerprint string, sess
 
 // load returns nil where there is no session, or none that can be read.
 func load(ctx context.Context, storage logical.Storage, fingerprint string, taxpayer client.ContextIdentifier) (*Session, error) {
-	session, err := read(ctx, storage, storageKey(fingerprint, taxpayer))
-	if err != nil {
-		return nil, fmt.Errorf("reading the session of %s: %w", taxpayer, err)
-	}
-	return session, nil
+	return read(ctx, storage, storageKey(fingerprint, taxpayer))
 }
 
 func read(ctx context.Context, storage logical.Storage, key string) (*Session, error) {
 	entry, err := storage.Get(ctx, key)
-	if err != nil || entry == nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("reading the session of %s: %w", ContextOf(key), err)
+	}
+	if entry == nil {
+		return nil, nil
 	}
 	var found stored
 	err = entry.DecodeJSON(&found)
@@ -106,7 +105,7 @@ func list(ctx context.Context, storage logical.Storage, prefix string) ([]*Sessi
 	for _, name := range names {
 		session, err := read(ctx, storage, prefix+name)
 		if err != nil {
-			return nil, fmt.Errorf("reading the session of %s: %w", name, err)
+			return nil, err
 		}
 		if session != nil {
 			sessions = append(sessions, session)

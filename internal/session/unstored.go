@@ -134,26 +134,29 @@ func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
 	}
 }
 
-// store stores a session under one of the manager's fingerprints, and marks the one that it
-// overwrites as lost, such as an unfinished deletion of config has left.
-func (m *Manager) store(ctx context.Context, fingerprint string, session *Session) error {
-	before, err := load(ctx, m.Storage, fingerprint, session.Context)
+// store stores a session under one of the manager's fingerprints. It marks the one that it
+// overwrites as lost, such as an unfinished deletion of config has left, and returns it, nil for
+// none.
+func (m *Manager) store(ctx context.Context, fingerprint string, session *Session) (before *Session, err error) {
+	before, err = load(ctx, m.Storage, fingerprint, session.Context)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s := m.entry(session.Context)
-	overwrites := before != nil && before.ReferenceNumber != session.ReferenceNumber && before.isAlive()
-	if overwrites {
+	if !before.isAlive() || before.ReferenceNumber == session.ReferenceNumber {
+		before = nil
+	}
+	if before != nil {
 		m.markUnstored(ctx, s, before)
 	}
 	if err := save(ctx, m.Storage, fingerprint, session); err != nil {
-		return err
+		return nil, err
 	}
-	if overwrites {
+	if before != nil {
 		s.markLost(before.ReferenceNumber)
 	}
 	m.forgetUnstored(ctx, s, session.Context, session.ReferenceNumber)
-	return nil
+	return before, nil
 }
 
 // forgetUnstored drops the number of a session that is stored or has ended.
