@@ -38,7 +38,10 @@ func applyAllowedIPs(next *config, data *framework.FieldData) error {
 		}
 	}
 	if !next.bindsToPresentAddress() {
-		return checkAllowedIPs(next.AllowedIPs)
+		if _, err := xades.ParseAllowedIPs(next.AllowedIPs); err != nil {
+			return &client.InputError{Field: fieldAllowedIPs, Fault: err.Error(), Remedy: allowedIPsRemedy}
+		}
+		return nil
 	}
 	if len(next.AllowedIPs) > 1 {
 		return &client.InputError{Field: fieldAllowedIPs, Fault: "has auto beside other entries", Remedy: allowedIPsRemedy}
@@ -48,13 +51,6 @@ func applyAllowedIPs(next *config, data *framework.FieldData) error {
 			Field: fieldAllowedIPs, Fault: "is auto, and config has no certificate: only the engine can log in anew when its address changes",
 			Remedy: "give the IPv4 addresses, ranges or masks from which Vault reaches KSeF, or a certificate in the same write",
 		}
-	}
-	return nil
-}
-
-func checkAllowedIPs(entries []string) error {
-	if _, err := xades.ParseAllowedIPs(entries); err != nil {
-		return &client.InputError{Field: fieldAllowedIPs, Fault: err.Error(), Remedy: allowedIPsRemedy}
 	}
 	return nil
 }

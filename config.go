@@ -19,6 +19,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -172,20 +173,28 @@ func authoritiesDigest(text string) string {
 	return hex.EncodeToString(digest.Sum(nil)[:16])
 }
 
+// applyRequest sets the fields of the certificate that the engine obtains, and returns the request
+// for it.
+func (c *config) applyRequest(data *framework.FieldData) (rotation.Request, error) {
+	if raw, given := data.GetOk(fieldKeyType); given {
+		c.KeyType = enrollment.KeyType(raw.(string))
+	}
+	if raw, given := data.GetOk(fieldCertificateName); given {
+		c.CertificateName = raw.(string)
+	}
+	return c.certificateRequest()
+}
+
 // certificateRequest is the certificate that the engine obtains from KSeF.
 func (c *config) certificateRequest() (rotation.Request, error) {
 	kind, err := enrollment.ParseKeyType(fieldKeyType, string(c.KeyType))
 	if err != nil {
 		return rotation.Request{}, err
 	}
-	name, err := c.fillCertificateName()
+	name, err := description.FillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
 	if err != nil {
 		return rotation.Request{}, err
 	}
+	name = strings.TrimSpace(name)
 	return rotation.Request{Request: enrollment.Request{KeyType: kind, Name: name}}, enrollment.CheckName(fieldCertificateName, name)
-}
-
-func (c *config) fillCertificateName() (string, error) {
-	name, err := description.FillTemplate(fieldCertificateName, c.CertificateName, map[string]string{"NIP": c.Context.NIP()})
-	return strings.TrimSpace(name), err
 }

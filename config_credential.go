@@ -26,9 +26,6 @@ type writtenCredential struct {
 	certificates []*x509.Certificate
 }
 
-// hasKey reports whether the write brings a private key.
-func (w writtenCredential) hasKey() bool { return w.whole != nil }
-
 // readCredential reads the credential from the fields. That can take a second, so it is done before
 // anything is locked, and for one request at a time.
 func (b *backend) readCredential(ctx context.Context, data *framework.FieldData) (writtenCredential, error) {
@@ -74,10 +71,10 @@ func password(data *framework.FieldData, field string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(data.Get(field).(string), "\n"), "\r")
 }
 
-// applyCredential returns nil where there is none: then logins are signed externally. The
+// applyCredential leaves a configuration without a credential to externally signed logins. The
 // credential in force, given again, changes nothing.
-func applyCredential(next *config, given writtenCredential) (*credential.Credential, error) {
-	if !given.hasKey() {
+func applyCredential(next *config, given writtenCredential) error {
+	if given.whole == nil {
 		cred, err := next.credential()
 		if err == nil && len(given.certificates) > 0 && !cred.Consists(given.certificates) {
 			err = &client.InputError{
@@ -85,18 +82,18 @@ func applyCredential(next *config, given writtenCredential) (*credential.Credent
 				Remedy: "give the key that certificate was issued for, or leave certificate out",
 			}
 		}
-		return cred, err
+		return err
 	}
 	certificate, key, err := given.whole.PEM()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if certificate != next.Certificate {
 		if err := given.whole.CheckValidity(time.Now()); err != nil {
-			return nil, err
+			return err
 		}
 		next.SubjectIdentifierType, next.CertificateMade = given.whole.Identity.SubjectIdentifierType(), false
 	}
 	next.Certificate, next.PrivateKey = certificate, key
-	return given.whole, nil
+	return nil
 }

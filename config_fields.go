@@ -59,38 +59,18 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	for _, field := range unset {
 		next.unset(field)
 	}
-	if err := applyAddress(&next, data); err != nil {
-		return nil, err
+	for _, apply := range []func(next *config, data *framework.FieldData) error{
+		applyAddress,
+		func(next *config, data *framework.FieldData) error { return bindCredential(current, next, data, given) },
+		applyTimeouts,
+		func(next *config, _ *framework.FieldData) error { return applyCredential(next, given) },
+		applyContext, applyAllowedContexts, applyAllowedIPs, applySubjectType, applyTokensUntil, applyRenewal, checkSigning,
+	} {
+		if err := apply(&next, data); err != nil {
+			return nil, err
+		}
 	}
-	if err := bindCredential(current, &next, data, given); err != nil {
-		return nil, err
-	}
-	if err := applyTimeouts(&next, data); err != nil {
-		return nil, err
-	}
-	cred, err := applyCredential(&next, given)
-	if err != nil {
-		return nil, err
-	}
-	if err := applyContext(&next, data, cred); err != nil {
-		return nil, err
-	}
-	if err := applyAllowedContexts(&next, data); err != nil {
-		return nil, err
-	}
-	if err := applyAllowedIPs(&next, data); err != nil {
-		return nil, err
-	}
-	if err := applySubjectType(&next, data, cred); err != nil {
-		return nil, err
-	}
-	if err := applyTokensUntil(&next, data); err != nil {
-		return nil, err
-	}
-	if err := applyRenewal(&next, data); err != nil {
-		return nil, err
-	}
-	return &next, checkSigning(&next, data)
+	return &next, nil
 }
 
 // unset resets a field to its default. Of environment and url, and of nip and internal_id, it
@@ -203,15 +183,21 @@ func applyTimeouts(next *config, data *framework.FieldData) error {
 
 // applyContext falls back on the certificate's own NIP: a company's seal logs in to the company's
 // context.
-func applyContext(next *config, data *framework.FieldData, cred *credential.Credential) error {
+func applyContext(next *config, data *framework.FieldData) error {
 	given, err := contextFrom(data)
 	if err != nil {
 		return err
 	}
-	switch {
-	case !given.IsZero():
+	if !given.IsZero() {
 		next.Context = given
-	case !next.Context.IsZero():
+	}
+	if !next.Context.IsZero() {
+		return nil
+	}
+	cred, err := next.credential()
+	switch {
+	case err != nil:
+		return err
 	case cred == nil:
 		return &client.InputError{
 			Field: "nip", Fault: "is missing, and there is no certificate that could name one",
@@ -230,26 +216,28 @@ func applyContext(next *config, data *framework.FieldData, cred *credential.Cred
 	return nil
 }
 
-func applySubjectType(next *config, data *framework.FieldData, cred *credential.Credential) error {
+func applySubjectType(next *config, data *framework.FieldData) error {
 	raw, given := data.GetOk("subject_identifier_type")
-	switch {
-	case !given && next.SubjectIdentifierType != "":
+	if !given && next.SubjectIdentifierType != "" {
 		return nil
-	case !given && cred != nil:
-		next.SubjectIdentifierType = cred.Identity.SubjectIdentifierType()
-		return nil
-	case !given:
-		next.SubjectIdentifierType = xades.CertificateSubject
+	}
+	cred, err := next.credential()
+	if err != nil {
+		return err
+	}
+	natural := xades.CertificateSubject
+	if cred != nil {
+		natural = cred.Identity.SubjectIdentifierType()
+	}
+	if !given {
+		next.SubjectIdentifierType = natural
 		return nil
 	}
 	next.SubjectIdentifierType = raw.(string)
 	switch next.SubjectIdentifierType {
-	case xades.CertificateFingerprint:
+	case xades.CertificateFingerprint, natural:
 		return nil
 	case xades.CertificateSubject:
-		if cred == nil || cred.Identity.SubjectIdentifierType() == xades.CertificateSubject {
-			return nil
-		}
 		return &client.InputError{
 			Field: "subject_identifier_type", Fault: "is certificateSubject, but the certificate's subject has neither NIP nor PESEL",
 			Remedy: "give certificateFingerprint, and grant the certificate's fingerprint a permission in KSeF",
@@ -293,7 +281,7 @@ func contextFrom(data *framework.FieldData) (client.ContextIdentifier, error) {
 // bindCredential refuses to let the stored credential sign for another KSeF than it was given for.
 // Otherwise its logins could be relayed by changing the API, without having the key.
 func bindCredential(current, next *config, data *framework.FieldData, given writtenCredential) error {
-	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.hasKey() {
+	if current == nil || current.signing() == signingExternal || current.api() == next.api() || given.whole != nil {
 		return nil
 	}
 	field := fieldCACertificate
@@ -316,13 +304,7 @@ func applyRenewal(next *config, data *framework.FieldData) error {
 			return &client.InputError{Field: fieldRenewBefore, Fault: "is out of range", Remedy: "give 24h to 8760h, or 0 to never renew"}
 		}
 	}
-	if raw, given := data.GetOk(fieldKeyType); given {
-		next.KeyType = enrollment.KeyType(raw.(string))
-	}
-	if raw, given := data.GetOk(fieldCertificateName); given {
-		next.CertificateName = raw.(string)
-	}
-	if _, err := next.certificateRequest(); err != nil {
+	if _, err := next.applyRequest(data); err != nil {
 		return err
 	}
 	if err := checkSchedule(data); err != nil {

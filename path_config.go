@@ -235,21 +235,17 @@ func withRenewalFields(fields map[string]*framework.FieldSchema) map[string]*fra
 		Description: "How long before its end a certificate that KSeF has issued is renewed by the engine itself: 1 to 365 days, spread by a tenth; 0 never renews. Default: 720h.",
 	}
 	automatedrotationutil.AddAutomatedRotationFieldsWithGroup(fields, "Vault Enterprise")
-	for field, description := range rotationDescriptions() {
-		fields[field].Description = description
-	}
-	return withRequestFields(fields, string(enrollment.KeyP256), defaultCertificateName)
-}
-
-// rotationDescriptions replace those of the SDK, which speak of a database's user.
-func rotationDescriptions() map[string]string {
-	return map[string]string{
+	// Those of the SDK speak of a database's user.
+	for field, description := range map[string]string{
 		"rotation_period":            "How often Vault's rotation manager rotates the certificate, as config/rotate-root does. Give this or rotation_schedule. Needs Vault Enterprise. Default: 0, never.",
 		"rotation_schedule":          "When Vault's rotation manager rotates the certificate: minute, hour, day, month and weekday in cron's form, in UTC, such as 0 3 1 * *. Give this or rotation_period. Needs Vault Enterprise. Default: none.",
 		"rotation_window":            "How long after a moment of rotation_schedule the rotation may begin. Give it with rotation_schedule. Default: 0, without a bound.",
 		"rotation_policy":            "Name of the policy by which Vault's rotation manager repeats rotations that fail. Default: Vault's own.",
 		"disable_automated_rotation": "Take the rotation back from Vault's rotation manager; rotation_period and rotation_schedule are kept. Default: false.",
+	} {
+		fields[field].Description = description
 	}
+	return withRequestFields(fields, string(enrollment.KeyP256), defaultCertificateName)
 }
 
 // withRequestFields adds those that config/rotate-root takes too.

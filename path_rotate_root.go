@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
@@ -43,13 +42,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 		return errorResponse(errNotConfigured)
 	}
 	once := *stored
-	if raw, given := data.GetOk(fieldKeyType); given {
-		once.KeyType = enrollment.KeyType(raw.(string))
-	}
-	if raw, given := data.GetOk(fieldCertificateName); given {
-		once.CertificateName = raw.(string)
-	}
-	request, err := once.certificateRequest()
+	request, err := once.applyRequest(data)
 	if err != nil {
 		return errorResponse(err)
 	}

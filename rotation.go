@@ -37,11 +37,11 @@ func (r rotationConfig) InForce(ctx context.Context) (rotation.InForce, error) {
 	}
 	wait := ratelimit.Wait{AtMost: authMaxWait}
 	ksef := &rotationSession{upstream: connected.upstream(r.backend, connected.config.Context, wait), backend: r.backend, connected: connected}
-	if cred == nil {
-		return rotation.InForce{KSeF: ksef}, nil
+	inForce := rotation.InForce{KSeF: ksef}
+	if cred != nil {
+		inForce.Certificate, ksef.signer = cred.Certificate, cred.Identity.Subject()
 	}
-	ksef.signer = cred.Identity.Subject()
-	return rotation.InForce{Certificate: cred.Certificate, KSeF: ksef}, nil
+	return inForce, nil
 }
 
 // PlanCredential implements rotation.Config.
