@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -16,6 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/leases"
+	"vault-plugin-secrets-ksef/internal/rights"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -276,6 +278,76 @@ func roleSchema() map[int][]framework.Response {
 		"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
 		"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
 	}))
+}
+
+// roleRightsWarnings says what KSeF will refuse of a role's tokens.
+func (b *backend) roleRightsWarnings(ctx context.Context, name string, written *role) []string {
+	ctx, cancel := context.WithTimeout(ctx, rights.MaxWait)
+	defer cancel()
+	current, err := b.connect(ctx)
+	if err != nil {
+		return nil // without a usable configuration there is no signer
+	}
+	taxpayer := written.Context
+	if taxpayer.IsZero() {
+		taxpayer = current.config.Context
+	}
+	return b.rightsWarnings(ctx, current, taxpayer, func() []rights.Role { return []rights.Role{{Name: name, Permissions: written.Permissions}} })
+}
+
+// rightsWarnings says what KSeF will refuse to the signer of the roles' tokens.
+func (b *backend) rightsWarnings(ctx context.Context, current *connection, taxpayer client.ContextIdentifier, roles func() []rights.Role) []string {
+	warnings, err := current.rights.Warnings(ctx, taxpayer, roles)
+	if err != nil {
+		b.Logger().Debug("KSeF did not tell the signer's rights", "context", taxpayer, "error", err)
+	}
+	return warnings
+}
+
+// rolesIn returns the roles whose tokens are a taxpayer's; byDefault is that of config. Unreadable
+// roles are left out: a warning is no proof.
+func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.ContextIdentifier) []rights.Role {
+	names, err := b.storage.List(ctx, rolesPrefix)
+	if err != nil {
+		b.Logger().Warn("the roles could not be compared with the signer's rights", "error", err)
+	}
+	var found []rights.Role
+	for _, name := range names {
+		stored, err := b.readRole(ctx, b.storage, name)
+		if err != nil || stored == nil {
+			continue
+		}
+		if stored.Context == taxpayer || (stored.Context.IsZero() && taxpayer == byDefault) {
+			found = append(found, rights.Role{Name: name, Permissions: stored.Permissions})
+		}
+	}
+	return found
+}
+
+// maxCachedRoles bounds the memory of a cache.
+const maxCachedRoles = 1000
+
+// roleCache keeps roles as they were decoded, by what storage has of them: to decode a role and its
+// template takes longer than to record a token. A role that has changed in storage is never found.
+type roleCache struct {
+	mu       sync.Mutex
+	byStored map[string]role
+}
+
+func (c *roleCache) get(stored []byte) (cached role, found bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cached, found = c.byStored[string(stored)]
+	return cached, found
+}
+
+func (c *roleCache) add(stored []byte, decoded role) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byStored == nil || len(c.byStored) >= maxCachedRoles {
+		c.byStored = make(map[string]role)
+	}
+	c.byStored[string(stored)] = decoded
 }
 
 const helpRole = `
