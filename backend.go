@@ -47,7 +47,7 @@ func NewFactory(version string) logical.Factory {
 	return Options{Version: version}.Factory()
 }
 
-// Options are the parts of a factory that tests replace.
+// Options are what the mounts of a factory have in common. Tests replace Transport.
 type Options struct {
 	Version string
 	// Transport carries the requests to KSeF; nil is HTTP.
@@ -55,10 +55,10 @@ type Options struct {
 }
 
 // Factory returns the factory of mounts with these options.
-func (o Options) Factory() logical.Factory {
+func (want Options) Factory() logical.Factory {
 	loaded, registry := &sync.Map{}, ratelimit.NewRegistry()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(o.Version, unreadable.Storage(conf.StorageView), registry, o.Transport)
+		b := newBackend(want.Version, unreadable.Storage(conf.StorageView), registry, want.Transport)
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
@@ -133,7 +133,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 	return b
 }
 
-// open makes what reads the storage and logs, for which Setup must have been called.
+// open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
 	b.ledger = ledger.New(ledger.Options{
 		Storage: b.storage, Open: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
@@ -184,7 +184,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return nil
 }
 
-// invalidate drops what another node has changed in storage.
+// invalidate drops from memory what another node has changed in storage.
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
@@ -210,17 +210,17 @@ func (b *backend) clean(ctx context.Context) {
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))
 }
 
-// HandleRequest refuses fields and kinds that a path does not have, ignores such fields of a read,
-// and keeps a panic in one mount from ending the process that serves them all.
+// HandleRequest refuses fields that a path does not have and values of a wrong kind, ignores such
+// fields of a read, and keeps a panic in one mount from ending the process that serves them all.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (_ *logical.Response, err error) {
 	defer background.Recover(b.Logger(), fmt.Sprintf("the %s of %s", req.Operation, req.Path), &err)
 	known, warnings, err := fields.Check(b.Route(req.Path), req)
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	readableRequest := *req
-	readableRequest.Data, readableRequest.Storage = known, unreadable.Storage(req.Storage)
-	response, err := b.Backend.HandleRequest(ctx, &readableRequest)
+	checked := *req
+	checked.Data, checked.Storage = known, unreadable.Storage(req.Storage)
+	response, err := b.Backend.HandleRequest(ctx, &checked)
 	if err == nil && response != nil && !response.IsError() {
 		fields.AddWarnings(response, warnings...)
 	}

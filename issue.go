@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// tokenRequest is what a token is asked for with.
+// tokenRequest says which token is wanted.
 type tokenRequest struct {
 	role        string
 	permissions []string
@@ -27,59 +27,59 @@ type tokenRequest struct {
 }
 
 // issue has KSeF make a token and answers with it as a lease.
-func (b *backend) issue(ctx context.Context, o tokenRequest) (*logical.Response, error) {
+func (b *backend) issue(ctx context.Context, want tokenRequest) (*logical.Response, error) {
 	if _, err := b.connect(ctx); err != nil {
 		return errorResponse(err)
 	}
-	lease, warnings, err := framework.CalculateTTL(b.System(), 0, o.ttl, 0, o.maxTTL, 0, time.Time{})
+	ttl, warnings, err := framework.CalculateTTL(b.System(), 0, want.ttl, 0, want.maxTTL, 0, time.Time{})
 	if err != nil {
 		return nil, fmt.Errorf("calculating the lease: %w", err)
 	}
-	if o.ttl == 0 {
+	if want.ttl == 0 {
 		warnings = nil // it was the mount's default that was capped
 	}
 	b.admitIssue()
-	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(o, lease) })
+	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(want, ttl) })
 	if err != nil {
 		return errorResponse(err)
 	}
 	b.unmounting.markAnswered()
 	b.openTargets.Add(issued.Record.Target)
-	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, o).internal())
-	response.Secret.TTL, response.Secret.MaxTTL = lease, o.maxTTL
+	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, want).internal())
+	response.Secret.TTL, response.Secret.MaxTTL = ttl, want.maxTTL
 	if !issued.Until.IsZero() {
 		warnings = capLease(response.Secret, issued, warnings)
 	}
 	fields.AddWarnings(response, warnings...)
-	if issued.Waited != nil {
-		fields.AddWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.Waited))
+	if issued.NotActive != nil {
+		fields.AddWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.NotActive))
 	}
 	return response, nil
 }
 
 // issueRequest completes a token request from the configuration in force.
-func (b *backend) issueRequest(o tokenRequest, lease time.Duration) (ledger.IssueRequest, error) {
+func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.IssueRequest, error) {
 	current := b.connection.get()
 	if current == nil {
 		return ledger.IssueRequest{}, ledger.ErrPaused
 	}
 	switch {
-	case o.context.IsZero():
-		o.context = current.config.Context
-	case o.role == "" && !current.config.allows(o.context):
-		return ledger.IssueRequest{}, notAllowed(o.context) // config has changed since the request was checked
+	case want.context.IsZero():
+		want.context = current.config.Context
+	case want.role == "" && !current.config.allows(want.context):
+		return ledger.IssueRequest{}, notAllowed(want.context) // config has changed since the request was checked
 	}
 	until := current.config.TokensAcceptedUntil
 	if err := leases.CheckUntil(until, time.Now()); err != nil {
 		return ledger.IssueRequest{}, err
 	}
 	if !until.IsZero() {
-		lease = min(lease, ledger.LeaseLeft(until, time.Now()))
+		ttl = min(ttl, ledger.LeaseLeft(until, time.Now()))
 	}
 	return ledger.IssueRequest{
-		Target: ledger.Target{API: current.config.URL, Context: o.context},
-		Role:   o.role, Permissions: o.permissions, Description: o.description,
-		TTL: lease, Until: until, ActivationTimeout: current.config.ActivationTimeout,
+		Target: ledger.Target{API: current.config.URL, Context: want.context},
+		Role:   want.role, Permissions: want.permissions, Description: want.description,
+		TTL: ttl, Until: until, ActivationTimeout: current.config.ActivationTimeout,
 	}, nil
 }
 

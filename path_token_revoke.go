@@ -43,8 +43,8 @@ const leaseVersion = 1
 
 var errUnknownLease = errors.New("the lease was written by another version of this plugin, which this one cannot read; run that version, or a newer one")
 
-func leaseData(record *ledger.Record, o tokenRequest) lease {
-	return lease{Version: leaseVersion, Lease: record.Lease(), TTL: o.ttl, MaxTTL: o.maxTTL}
+func leaseData(record *ledger.Record, want tokenRequest) lease {
+	return lease{Version: leaseVersion, Lease: record.Lease(), TTL: want.ttl, MaxTTL: want.maxTTL}
 }
 
 // internal is the lease as Vault stores it: flat, of types that survive JSON.

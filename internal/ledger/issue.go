@@ -39,8 +39,8 @@ type Issued struct {
 	Token  client.Secret
 	// Status is Active, or Pending where the wait was too short.
 	Status client.TokenStatus
-	// Waited is why the status is not Active; nil without a wait.
-	Waited error
+	// NotActive is why the wait ended before Active; nil otherwise, and without a wait.
+	NotActive error
 	// Until is the moment that the lease must not go beyond, for the request's sake or the token's;
 	// zero for none.
 	Until time.Time
@@ -122,7 +122,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
 		seen, waited := l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
-		issued.Status, issued.Waited = seen.Status, waited
+		issued.Status, issued.NotActive = seen.Status, waited
 		issued.updated = issued.Record.updateValidity(seen.ValidUntil)
 	}
 	issued.Until = earlierEnd(request.Until, issued.Record.ValidUntil)

@@ -137,7 +137,7 @@ func TestIssue(t *testing.T) {
 		issued, err := e.issue(time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, client.StatusPending, issued.Status)
-		require.Error(t, issued.Waited)
+		require.Error(t, issued.NotActive)
 		require.Empty(t, e.keys(issuingPrefix))
 	})
 	bubble(t, "exhausted_limit_refuses_before_anything_is_written", func(t *testing.T, e *env) {

@@ -37,7 +37,9 @@ func testOptions(storage logical.Storage, ksef Upstream) Options {
 	}
 }
 
-func newTestLedger(storage logical.Storage) *Ledger { return New(testOptions(storage, confirmingUpstream{})) }
+func newTestLedger(storage logical.Storage) *Ledger {
+	return New(testOptions(storage, confirmingUpstream{}))
+}
 
 // putLive stores a live record whose lease has ended.
 func putLive(t *testing.T, l *Ledger, deadline time.Time) *Record {
