@@ -228,34 +228,30 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 	if a.trial {
 		b.busy = false
 	}
-	if result == abandoned && b.state == closed {
-		b.abandoned++
-	} else if result == made || result == refused {
+	wasClosed := b.state == closed
+	switch result {
+	case made:
+		b.state, b.abandoned, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, 0, nil
+		return !wasClosed
+	case refused:
 		b.abandoned = 0
-	}
-	switch {
-	case result == made:
-		changed = b.state != closed
-		b.state, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, nil
-	case result == refused && b.state == closed:
-		b.lost = 0
-	case result == unknown:
-		return b.lose(a.trial, err)
-	}
-	return changed
-}
-
-func (b *breaker) lose(trial bool, err error) (opened bool) {
-	b.lost++
-	b.lastErr = err
-	switch {
-	case trial:
-		b.lostTrials++
-		b.state = open
-		b.next = time.Now().Add(trialBackoff.Exact(b.lostTrials))
-	case b.state == closed && b.lost >= breakerOpensAfter:
-		b.state, b.next = open, time.Now().Add(probeEvery)
-		return true
+		if wasClosed {
+			b.lost = 0
+		}
+	case abandoned:
+		if wasClosed {
+			b.abandoned++
+		}
+	case unknown:
+		b.lost++
+		b.lastErr = err
+		if a.trial {
+			b.lostTrials++
+			b.state, b.next = open, time.Now().Add(trialBackoff.Exact(b.lostTrials))
+		} else if wasClosed && b.lost >= breakerOpensAfter {
+			b.state, b.next = open, time.Now().Add(probeEvery)
+			return true
+		}
 	}
 	return false
 }

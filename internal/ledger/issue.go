@@ -225,7 +225,7 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	var reason error
 	switch {
 	case errors.Is(ended, ErrUnmounting):
-		reason = unmounted(record.ReferenceNumber, ended)
+		reason = fmt.Errorf("the token %s was not returned and will be revoked: %w", record.ReferenceNumber, ended)
 	case ended != nil:
 		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, ended)
 	case issued.Status.Dead():

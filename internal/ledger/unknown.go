@@ -109,7 +109,15 @@ func describeUnknown(record *Record, unknown Unknown) error {
 
 // rememberUnknown records what KSeF has said, where that changes the record.
 func (r *reconciler) rememberUnknown(ctx context.Context, task *task, unknown Unknown) error {
-	if !r.setUnknown(task, unknown) {
+	unlock := task.lockWriting()
+	r.mu.Lock()
+	changed := task.record.Unknown != unknown
+	if changed {
+		task.record.Unknown, task.persisted = unknown, false
+	}
+	r.mu.Unlock()
+	unlock()
+	if !changed {
 		return nil
 	}
 	return r.ledger.persistEnding(ctx, task)
@@ -201,18 +209,6 @@ func sentences[K comparable, V any](values map[K]V, describe func(V) string) []s
 	}
 	slices.Sort(all)
 	return all
-}
-
-// setUnknown returns false where it changes nothing.
-func (r *reconciler) setUnknown(task *task, unknown Unknown) bool {
-	defer task.lockWriting()()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if task.record.Unknown == unknown {
-		return false
-	}
-	task.record.Unknown, task.persisted = unknown, false
-	return true
 }
 
 // confirmByOperator records that an operator says that KSeF does not know the token, and makes the

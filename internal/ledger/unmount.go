@@ -225,11 +225,6 @@ func (l *Ledger) RevocationsEnd() time.Time {
 	return end
 }
 
-// unmounted is the error of a token that is not returned because of an unmount.
-func unmounted(referenceNumber string, cause error) error {
-	return fmt.Errorf("the token %s was not returned and will be revoked: %w", referenceNumber, cause)
-}
-
 // ErrPaused refuses a token while the configuration is being changed.
 var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
