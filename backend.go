@@ -146,7 +146,7 @@ func (b *backend) open() {
 	})
 	b.logins = externallogin.New(externallogin.Options{
 		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed,
-		Logger: b.Logger().Named("login"), OnUnreadable: b.onUnreadable,
+		OnUnreadable: b.onUnreadable,
 	})
 	b.maintenance = b.newMaintenance()
 }

@@ -87,11 +87,9 @@ func (l *Logins) advanceOne(ctx context.Context, challenge string) (next time.Ti
 		return l.pollLater(challenge, err), err
 	}
 	switch {
-	case login == nil:
-		return time.Time{}, nil
-	case !login.Failed.IsZero():
+	case login != nil && !login.Failed.IsZero():
 		return time.Time{}, &FailedError{Text: login.Failure}
-	case !login.isPending():
+	case login == nil || !login.isPending():
 		return time.Time{}, nil
 	}
 	return l.step(ctx, login)
@@ -148,7 +146,7 @@ func (l *Logins) endRedeemed(ctx context.Context, upstream *Upstream, login *rec
 	case err != nil:
 		return l.pollLater(login.Challenge, err), err
 	case kept:
-		return time.Time{}, l.drop(ctx, login)
+		return time.Time{}, l.drop(ctx, login.Challenge)
 	}
 	return time.Time{}, l.fail(ctx, login, &FailedError{Text: "KSeF gives out the session of a login once, and its response for " + login.ReferenceNumber + " was lost: " +
 		"begin again with login/begin, and have its answer signed"})
@@ -162,7 +160,7 @@ func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, to
 	made.Access, made.Refresh, made.Since = tokens.Access, tokens.Refresh, time.Now()
 	err := upstream.Keep(ctx, made)
 	if err == nil || errors.Is(err, session.ErrNotStored) {
-		return errors.Join(err, l.drop(ctx, login))
+		return errors.Join(err, l.drop(ctx, login.Challenge))
 	}
 	ended := upstream.Discard(ctx, made)
 	if ended != nil {
@@ -174,10 +172,10 @@ func (l *Logins) keep(ctx context.Context, upstream *Upstream, login *record, to
 
 // isFinal says that KSeF has refused the login, or can no longer be asked for it.
 func isFinal(err error) bool {
-	var login *client.LoginError
-	var refused *client.APIError
-	return errors.As(err, &login) || (errors.As(err, &refused) && (refused.Status == http.StatusGone || refused.Status == http.StatusUnauthorized ||
-		refused.Has(client.CodeUnknownLogin) || refused.Has(client.CodeDeceased)))
+	if refused, found := errors.AsType[*client.APIError](err); found {
+		return refused.Status == http.StatusGone || refused.Status == http.StatusUnauthorized || refused.Has(client.CodeUnknownLogin) || refused.Has(client.CodeDeceased)
+	}
+	return errors.As(err, new(*client.LoginError))
 }
 
 // fail records why a login failed, and returns that.

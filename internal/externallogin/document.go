@@ -76,15 +76,11 @@ func bounded(document []byte) ([]byte, error) {
 	return document, nil
 }
 
-// decodeBase64 ignores blanks and line ends.
+// blanks are those that base64 does not ignore by itself, as it does line ends.
+var blanks = strings.NewReplacer(" ", "", "\t", "")
+
 func decodeBase64(text string) ([]byte, error) {
-	dense := strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
-			return -1
-		}
-		return r
-	}, text)
-	return base64.StdEncoding.DecodeString(dense)
+	return base64.StdEncoding.DecodeString(blanks.Replace(text))
 }
 
 func invalid(what, remedy string) *client.InputError {
@@ -223,12 +219,7 @@ func (n *node) request() (*node, error) {
 
 // encoded returns the request in the only Object with base64 content.
 func (n *node) encoded() []*node {
-	var objects []*node
-	for _, inner := range n.nodes {
-		if inner.name == dsig("Object") && len(inner.nodes) == 0 {
-			objects = append(objects, inner)
-		}
-	}
+	objects := slices.DeleteFunc(n.descendants(dsig("Object")), func(object *node) bool { return len(object.nodes) > 0 })
 	if len(objects) != 1 {
 		return nil
 	}

@@ -19,7 +19,6 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/session"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/semaphore"
 )
@@ -56,7 +55,6 @@ type Options struct {
 	OnFail func(client.ContextIdentifier, error)
 	// OnUnreadable is called for each record that cannot be read and is skipped.
 	OnUnreadable func(entry *logical.StorageEntry, err error)
-	Logger       hclog.Logger
 }
 
 // Logins are the external logins of one mount. They are safe for concurrent use and start no
@@ -83,9 +81,6 @@ func New(options Options) *Logins {
 	if options.OnUnreadable == nil {
 		options.OnUnreadable = func(*logical.StorageEntry, error) {}
 	}
-	if options.Logger == nil {
-		options.Logger = hclog.NewNullLogger()
-	}
 	return &Logins{
 		Options: options, lock: semaphore.NewWeighted(1), reading: semaphore.NewWeighted(1),
 		polls: make(map[string]pollState),
@@ -95,11 +90,9 @@ func New(options Options) *Logins {
 // Begun is a login that waits for its signature.
 type Begun struct {
 	// Document is the request, to be signed without any change.
-	Document    []byte
-	Challenge   string
-	Context     client.ContextIdentifier
-	SubjectType string
-	ValidUntil  time.Time
+	Document   []byte
+	Challenge  string
+	ValidUntil time.Time
 	// ClientIP is the address from which KSeF sees this Vault.
 	ClientIP string
 }
@@ -115,7 +108,10 @@ func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, s
 	if err != nil {
 		return nil, err
 	}
-	if err := l.dropObsolete(ctx, taxpayer); err != nil {
+	err = l.dropIf(ctx, func(login *record) bool {
+		return login.isObsolete(time.Now()) || (login.Context == taxpayer && !login.Failed.IsZero())
+	})
+	if err != nil {
 		return nil, err
 	}
 	challenge, err := upstream.Client.Challenge(ctx)
@@ -140,31 +136,7 @@ func (l *Logins) Begin(ctx context.Context, taxpayer client.ContextIdentifier, s
 	if err := l.save(ctx, login); err != nil {
 		return nil, err
 	}
-	return &Begun{
-		Document: document, Challenge: login.Challenge, Context: taxpayer, SubjectType: subjectType,
-		ValidUntil: login.ValidUntil, ClientIP: challenge.ClientIP,
-	}, nil
-}
-
-// dropObsolete deletes logins that are of no use: obsolete or unreadable ones, and failed ones of a
-// taxpayer whose login begins anew.
-func (l *Logins) dropObsolete(ctx context.Context, taxpayer client.ContextIdentifier) error {
-	if err := l.dropUnreadable(ctx); err != nil {
-		return err
-	}
-	logins, err := l.all(ctx)
-	if err != nil {
-		return err
-	}
-	for _, login := range logins {
-		if !login.isObsolete(time.Now()) && (login.Context != taxpayer || login.Failed.IsZero()) {
-			continue
-		}
-		if err := l.drop(ctx, login); err != nil {
-			return err
-		}
-	}
-	return nil
+	return &Begun{Document: document, Challenge: login.Challenge, ValidUntil: login.ValidUntil, ClientIP: challenge.ClientIP}, nil
 }
 
 // Submitted is a login that KSeF has accepted for processing.
@@ -258,17 +230,5 @@ func (l *Logins) Abandon(ctx context.Context) error {
 		return fmt.Errorf("waiting for another login: %w", err)
 	}
 	defer l.lock.Release(1)
-	if err := l.dropUnreadable(ctx); err != nil {
-		return err
-	}
-	logins, err := l.all(ctx)
-	if err != nil {
-		return err
-	}
-	for _, login := range logins {
-		if err := l.drop(ctx, login); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.dropIf(ctx, func(*record) bool { return true })
 }

@@ -100,16 +100,17 @@ func (l *Logins) read(ctx context.Context, challenge string) (*record, error) {
 	return &found, nil
 }
 
-// dropUnreadable deletes records that cannot be read: such a login cannot continue.
-func (l *Logins) dropUnreadable(ctx context.Context) error {
+// dropIf deletes the records that are of no use, and those that cannot be read: such a login cannot
+// continue.
+func (l *Logins) dropIf(ctx context.Context, useless func(*record) bool) error {
 	challenges, err := l.Storage.List(ctx, StoragePrefix)
 	if err != nil {
 		return fmt.Errorf("listing the logins in progress: %w", err)
 	}
 	for _, challenge := range challenges {
-		_, err := l.read(ctx, challenge)
-		if errors.Is(err, errUnreadable) {
-			err = l.drop(ctx, &record{Challenge: challenge})
+		login, err := l.read(ctx, challenge)
+		if errors.Is(err, errUnreadable) || (login != nil && useless(login)) {
+			err = l.drop(ctx, challenge)
 		}
 		if err != nil {
 			return err
@@ -122,11 +123,11 @@ func (l *Logins) save(ctx context.Context, login *record) error {
 	return jsonentry.Put(ctx, l.Storage, StoragePrefix+login.Challenge, login, "the login in progress")
 }
 
-func (l *Logins) drop(ctx context.Context, login *record) error {
-	if err := l.Storage.Delete(ctx, StoragePrefix+login.Challenge); err != nil {
+func (l *Logins) drop(ctx context.Context, challenge string) error {
+	if err := l.Storage.Delete(ctx, StoragePrefix+challenge); err != nil {
 		return fmt.Errorf("dropping the login in progress: %w", err)
 	}
-	l.forgetPolls(login.Challenge)
+	l.forgetPolls(challenge)
 	return nil
 }
 

@@ -5,12 +5,14 @@ package externallogin
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // some programs name certificates by it; two that match are refused
-	"crypto/sha256"
-	"crypto/sha3"
-	"crypto/sha512"
+	"crypto"
+	_ "crypto/sha1" //nolint:gosec // some programs name certificates by it; two that match are refused
+	_ "crypto/sha256"
+	_ "crypto/sha3"
+	_ "crypto/sha512"
 	"crypto/x509"
 	"encoding/xml"
+	"slices"
 )
 
 const xadesNS = "http://uri.etsi.org/01903/v1.3.2#"
@@ -39,10 +41,7 @@ func (n *node) signer() *x509.Certificate {
 	if !first.match(matching) {
 		return nil
 	}
-	certificate, err := x509.ParseCertificate(matching)
-	if err != nil {
-		return nil
-	}
+	certificate, _ := x509.ParseCertificate(matching)
 	return certificate
 }
 
@@ -55,7 +54,7 @@ func (n *node) carriedCertificates() []*node {
 }
 
 // digests are certificate digests by algorithm.
-type digests map[string][][]byte
+type digests map[crypto.Hash][][]byte
 
 // namedDigests reads SigningCertificate and SigningCertificateV2, in the only set of signed
 // properties: another set could be unsigned. first are the digests of the first Cert, the signer's;
@@ -85,54 +84,39 @@ func (d digests) add(certDigest *node) {
 	if len(methods) != 1 || len(values) != 1 {
 		return
 	}
-	algorithm := methods[0].algorithm
+	hash, known := hashes[methods[0].algorithm]
 	value, err := decodeBase64(string(values[0].text))
-	if err == nil && digest(algorithm, nil) != nil {
-		d[algorithm] = append(d[algorithm], value)
+	if err == nil && known {
+		d[hash] = append(d[hash], value)
 	}
 }
 
 func (d digests) match(der []byte) bool {
-	for algorithm, values := range d {
-		own := digest(algorithm, der)
-		for _, value := range values {
-			if bytes.Equal(value, own) {
-				return true
-			}
+	for hash, values := range d {
+		own := digest(hash, der)
+		if slices.ContainsFunc(values, func(value []byte) bool { return bytes.Equal(value, own) }) {
+			return true
 		}
 	}
 	return false
 }
 
-// digest returns nil for an algorithm that no document may use.
-func digest(algorithm string, data []byte) []byte {
-	switch algorithm {
-	case "http://www.w3.org/2000/09/xmldsig#sha1":
-		sum := sha1.Sum(data) //nolint:gosec // see the import
-		return sum[:]
-	case "http://www.w3.org/2001/04/xmldsig-more#sha224":
-		sum := sha256.Sum224(data)
-		return sum[:]
-	case "http://www.w3.org/2001/04/xmlenc#sha256":
-		sum := sha256.Sum256(data)
-		return sum[:]
-	case "http://www.w3.org/2001/04/xmldsig-more#sha384":
-		sum := sha512.Sum384(data)
-		return sum[:]
-	case "http://www.w3.org/2001/04/xmlenc#sha512":
-		sum := sha512.Sum512(data)
-		return sum[:]
-	case "http://www.w3.org/2007/05/xmldsig-more#sha3-256":
-		sum := sha3.Sum256(data)
-		return sum[:]
-	case "http://www.w3.org/2007/05/xmldsig-more#sha3-384":
-		sum := sha3.Sum384(data)
-		return sum[:]
-	case "http://www.w3.org/2007/05/xmldsig-more#sha3-512":
-		sum := sha3.Sum512(data)
-		return sum[:]
-	}
-	return nil
+// hashes are those of certificate digests, as XML signatures name them.
+var hashes = map[string]crypto.Hash{
+	"http://www.w3.org/2000/09/xmldsig#sha1":          crypto.SHA1,
+	"http://www.w3.org/2001/04/xmldsig-more#sha224":   crypto.SHA224,
+	"http://www.w3.org/2001/04/xmlenc#sha256":         crypto.SHA256,
+	"http://www.w3.org/2001/04/xmldsig-more#sha384":   crypto.SHA384,
+	"http://www.w3.org/2001/04/xmlenc#sha512":         crypto.SHA512,
+	"http://www.w3.org/2007/05/xmldsig-more#sha3-256": crypto.SHA3_256,
+	"http://www.w3.org/2007/05/xmldsig-more#sha3-384": crypto.SHA3_384,
+	"http://www.w3.org/2007/05/xmldsig-more#sha3-512": crypto.SHA3_512,
+}
+
+func digest(hash crypto.Hash, data []byte) []byte {
+	sum := hash.New()
+	sum.Write(data)
+	return sum.Sum(nil)
 }
 
 // descendants returns the elements reached by following the names down from n.
