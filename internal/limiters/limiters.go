@@ -84,8 +84,8 @@ func (s *Set) limiter(ctx context.Context, key ratelimit.Key) (*ratelimit.Limite
 func (s *Set) open(ctx context.Context, key ratelimit.Key) (*ratelimit.Limiter, error) {
 	kept := journal{s.storage, journalKey(key)}
 	limiter, err := s.registry.Open(ctx, key, kept)
-	var unreadable *ratelimit.UnreadableError
-	if !errors.As(err, &unreadable) {
+	unreadable, found := errors.AsType[*ratelimit.UnreadableError](err)
+	if !found {
 		return limiter, err
 	}
 	s.onUnreadable(&logical.StorageEntry{Key: kept.key, Value: unreadable.Data}, unreadable)

@@ -4,6 +4,7 @@
 package limiters
 
 import (
+	"cmp"
 	"context"
 
 	"vault-plugin-secrets-ksef/client"
@@ -46,17 +47,10 @@ func limitsOf(reported *client.RateLimits, documented ratelimit.Limits) ratelimi
 		return documented
 	}
 	return ratelimit.Limits{
-		PerSecond: windowOf(reported.PerSecond, documented.PerSecond),
-		PerMinute: windowOf(reported.PerMinute, documented.PerMinute),
-		PerHour:   windowOf(reported.PerHour, documented.PerHour),
+		PerSecond: cmp.Or(reported.PerSecond, documented.PerSecond),
+		PerMinute: cmp.Or(reported.PerMinute, documented.PerMinute),
+		PerHour:   cmp.Or(reported.PerHour, documented.PerHour),
 	}
-}
-
-func windowOf(reported, documented int) int {
-	if reported == 0 {
-		return documented
-	}
-	return reported
 }
 
 // contextEndpoints are those that KSeF counts by taxpayer, in the group "other".

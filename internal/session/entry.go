@@ -65,15 +65,13 @@ func (s *entry) fail(ctx context.Context, err error) error {
 		return err
 	}
 	lasts, remembered := failureLasts, err
-	var login *client.LoginError
-	var input *client.InputError
-	var address *AddressError
+	login, decided := errors.AsType[*client.LoginError](err)
 	switch {
-	case errors.As(err, &login) && login.Status.Code == client.LoginWithoutPermission:
+	case decided && login.Status.Code == client.LoginWithoutPermission:
 		lasts = noRightsLasts
 		remembered = fmt.Errorf("%w This is answered from memory until %s; to have KSeF asked again at once, write config: vault write -f <mount>/config",
 			err, now.Add(lasts).UTC().Format(time.RFC3339))
-	case errors.As(err, &login) || errors.As(err, &input) || errors.As(err, &address) || client.IsRefusal(err):
+	case decided || errors.As(err, new(*client.InputError)) || errors.As(err, new(*AddressError)) || client.IsRefusal(err):
 		lasts = refusalLasts
 	}
 	s.failure, s.failureEnds = remembered, now.Add(lasts)

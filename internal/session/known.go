@@ -105,9 +105,7 @@ func (m *Manager) FailedAt(taxpayer client.ContextIdentifier) time.Time {
 func (m *Manager) Refusals() []error {
 	var refusals []error
 	for _, s := range m.entries() {
-		var refused *client.LoginError
-		var address *AddressError
-		if err := s.recentFailure(); errors.As(err, &refused) || errors.As(err, &address) {
+		if err := s.recentFailure(); errors.As(err, new(*client.LoginError)) || errors.As(err, new(*AddressError)) {
 			refusals = append(refusals, err)
 		}
 	}

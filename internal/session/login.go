@@ -111,9 +111,8 @@ func (m *Manager) newLogin(ctx context.Context, s *entry, taxpayer client.Contex
 	session := &Session{ReferenceNumber: operation.ReferenceNumber, Context: taxpayer, API: m.API, Subject: m.Subject, seenFrom: seenFrom}
 	m.markUnstored(ctx, s, session)
 	tokens, err := Complete(ctx, m.auth, operation)
-	var refused *client.LoginError
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, new(*client.LoginError)):
 		m.forgetUnstored(ctx, s, taxpayer, session.ReferenceNumber) // it has no session
 		return nil, err
 	case err != nil:
