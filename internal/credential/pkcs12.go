@@ -4,8 +4,16 @@
 package credential
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"unicode/utf16"
 
 	"vault-plugin-secrets-ksef/client"
 
@@ -45,4 +53,97 @@ func (s Source) explainPKCS12(err error) error {
 	default:
 		return &client.InputError{Field: FieldPKCS12, Fault: fmt.Sprintf("cannot be read (%v)", err), Remedy: remedyPKCS12}
 	}
+}
+
+// errHiddenKey refuses a file whose only key cannot be counted before its parts are decrypted. No
+// known program writes such files: a key is encrypted separately.
+var errHiddenKey = errors.New("it holds no private key, or holds it inside of other encrypted data")
+
+// errTwoParts is the decoder's error for a file with a valid MAC that is no trust store.
+const errTwoParts = pkcs12.NotImplementedError("expected exactly 1 items in the authenticated safe, but this file has 2")
+
+// open decrypts the file, and derives nothing that was not counted. A key inside of encrypted parts
+// could have iterations of its own, so the counted keys come first: the decoder accepts one key,
+// and fails at another before it derives anything for that.
+func (c *container) open(der []byte, password string) (*material, error) {
+	switch {
+	case c.keys == 0:
+		return nil, errHiddenKey
+	case !c.encryptedFirst:
+		return decode(der, password)
+	}
+	// This checks the password and stops at the second part.
+	_, err := pkcs12.DecodeTrustStore(der, password)
+	if !errors.Is(err, errTwoParts) {
+		return nil, err
+	}
+	var found *material
+	for _, encoded := range encodings(password) {
+		ordered, failed := c.keysFirst(encoded)
+		if failed != nil {
+			return nil, failed
+		}
+		if found, err = decode(ordered, password); err == nil {
+			return found, nil
+		}
+	}
+	return nil, err
+}
+
+func decode(der []byte, password string) (*material, error) {
+	key, certificate, others, err := pkcs12.DecodeChain(der, password)
+	if err != nil {
+		return nil, err
+	}
+	return &material{append([]*x509.Certificate{certificate}, others...), key, FieldPKCS12, FieldPKCS12}, nil
+}
+
+// encodings are the forms of a password in PKCS#12; the empty one has two.
+func encodings(password string) [][]byte {
+	units := append(utf16.Encode([]rune(password)), 0)
+	encoded := make([]byte, 0, 2*len(units))
+	for _, unit := range units {
+		encoded = binary.BigEndian.AppendUint16(encoded, unit)
+	}
+	if password == "" {
+		return [][]byte{encoded, nil}
+	}
+	return [][]byte{encoded}
+}
+
+// keysFirst rewrites the file with its plain parts before its encrypted ones.
+func (c *container) keysFirst(password []byte) ([]byte, error) {
+	parts, err := asn1.Marshal(append(append([]asn1.RawValue{}, c.plain...), c.encrypted...))
+	if err != nil {
+		return nil, err
+	}
+	octets, err := asn1.Marshal(parts)
+	if err != nil {
+		return nil, err
+	}
+	file := pfx{Version: 3, AuthSafe: contentInfo{
+		Type:    asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1},
+		Content: asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: octets},
+	}}
+	if c.hasMAC {
+		file.MAC = macOf(parts, password)
+	}
+	return asn1.Marshal(file)
+}
+
+// macOf is the MAC of RFC 7292 appendix B with SHA-256, one iteration and no salt.
+func macOf(content, password []byte) macData {
+	const block, macKey = 64, 3
+	derived := sha256.New()
+	derived.Write(bytes.Repeat([]byte{macKey}, block))
+	if size := len(password); size > 0 {
+		length := (size + block - 1) / block * block
+		derived.Write(bytes.Repeat(password, length/size+1)[:length])
+	}
+	mac := hmac.New(sha256.New, derived.Sum(nil))
+	mac.Write(content)
+	return macData{Iterations: 1, MAC: digestInfo{
+		Algorithm: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, Parameters: asn1.NullRawValue},
+		Digest:    mac.Sum(nil),
+	}}
 }
