@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -110,9 +111,4 @@ func (c *connection) boundBeforeWarning(ctx context.Context) (string, error) {
 		") until it ends: have login/begin signed again for those of " + fieldAllowedIPs + " (" + describeAllowedIPs(c.config.AllowedIPs) + ").", nil
 }
 
-func describeAllowedIPs(entries []string) string {
-	if len(entries) == 0 {
-		return "all"
-	}
-	return strings.Join(entries, ", ")
-}
+func describeAllowedIPs(entries []string) string { return cmp.Or(strings.Join(entries, ", "), "all") }

@@ -112,8 +112,7 @@ func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined 
 	defer b.maintenance.Wake()
 	ctx, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
-	_, err = b.rotation.Await(ctx)
-	return joined, err
+	return joined, b.rotation.Await(ctx)
 }
 
 func (b *backend) onRotationEvent(event rotation.Event) {

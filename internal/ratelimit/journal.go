@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -90,13 +92,10 @@ func (r record) check() error {
 }
 
 func (e endpointEntry) check() error {
-	for _, s := range e.Others {
+	for _, s := range append(slices.Collect(maps.Values(e.Others)), e.sentRequests) {
 		if err := s.check(); err != nil {
 			return err
 		}
-	}
-	if err := e.sentRequests.check(); err != nil {
-		return err
 	}
 	if e.Blocked < 0 {
 		return fmt.Errorf("blocked is %d, must not be negative", e.Blocked)
@@ -223,10 +222,7 @@ func (s sentRequests) times(limiter string, now time.Time, since time.Duration) 
 	for _, age := range s.Ages {
 		times = append(times, sentAt{at: now.Add(-millis(age) - since), limiter: limiter})
 	}
-	for range s.Pending {
-		times = append(times, sentAt{at: now.Add(maxTransit), limiter: limiter})
-	}
-	return times
+	return append(times, slices.Repeat([]sentAt{{at: now.Add(maxTransit), limiter: limiter}}, s.Pending)...)
 }
 
 func floorMillis(d time.Duration) int64 {

@@ -179,10 +179,8 @@ func (l *Limiter) fill(ctx context.Context, endpoints []string) error {
 // that was not open while another limiter sent has none.
 func (p *pool) hasRequestsOfClosed(now time.Time) bool {
 	for _, e := range p.endpoints {
-		for _, s := range e.counted(now) {
-			if p.limiters[s.limiter] == nil {
-				return true
-			}
+		if slices.ContainsFunc(e.counted(now), func(s sentAt) bool { return p.limiters[s.limiter] == nil }) {
+			return true
 		}
 	}
 	return false

@@ -191,23 +191,21 @@ func (r *Rotation) Advance(ctx context.Context) (next time.Time, err error) {
 }
 
 // Await advances the rotation in progress until it has ended, has to wait after a failure, or ctx
-// ends. ended is false where it is still in progress. The error is why it failed.
-func (r *Rotation) Await(ctx context.Context) (ended bool, err error) {
+// ends. The error is why it has failed; nil also while it is in progress.
+func (r *Rotation) Await(ctx context.Context) error {
 	for {
 		next, err := r.Advance(ctx)
 		switch {
 		case next.IsZero() && err == nil:
-			return true, r.lastError(ctx)
+			return r.lastError(ctx)
 		case next.IsZero():
-			return true, err
+			return err
 		case err != nil:
-			return false, nil //nolint:nilerr // State returns it
+			return nil //nolint:nilerr // State returns it
 		}
-		if deadline, bounded := ctx.Deadline(); bounded && next.After(deadline) {
-			return false, nil
-		}
-		if !background.Sleep(ctx, time.Until(next)) {
-			return false, nil
+		deadline, bounded := ctx.Deadline()
+		if (bounded && next.After(deadline)) || !background.Sleep(ctx, time.Until(next)) {
+			return nil
 		}
 	}
 }

@@ -99,7 +99,7 @@ func TestRotation(t *testing.T) {
 			before := m.serialInForce()
 			require.NoError(t, m.begin())
 			m.Rejected = true
-			_, err := m.Await(t.Context())
+			err := m.Await(t.Context())
 			var rejected *client.EnrollmentError
 			require.ErrorAs(t, err, &rejected)
 			require.Nil(t, m.recorded().Current)
@@ -109,8 +109,7 @@ func TestRotation(t *testing.T) {
 			before := m.serialInForce()
 			require.NoError(t, m.begin())
 			m.refused = errors.New("not yet valid")
-			_, err := m.Await(t.Context())
-			require.NoError(t, err)
+			require.NoError(t, m.Await(t.Context()))
 			require.Equal(t, before, m.serialInForce())
 			require.Len(t, m.Active(), 2)
 			require.Equal(t, []string{"verify", "close"}, m.steps)
@@ -126,8 +125,7 @@ func TestRotation(t *testing.T) {
 			before := m.inForce
 			require.NoError(t, m.begin())
 			m.KSeF.Before = lostAt(client.EndpointRevokeCertificate)
-			_, err := m.Await(t.Context())
-			require.NoError(t, err)
+			require.NoError(t, m.Await(t.Context()))
 			m.inForce = before
 			m.finish()
 			require.Contains(t, m.Active(), enrollment.SerialNumber(before))
