@@ -114,7 +114,6 @@ func (b *breaker) admit() (*attempt, error) {
 	return &attempt{breaker: b, trial: true}, nil
 }
 
-// send records that the request of an attempt leaves now.
 func (a *attempt) send() {
 	b := a.breaker
 	b.mu.Lock()
@@ -263,7 +262,6 @@ func (b *breaker) retry() {
 	b.next = time.Time{}
 }
 
-// breaker returns the circuit breaker of an API.
 func (l *Ledger) breaker(api string) *breaker {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -301,7 +299,6 @@ func (l *Ledger) probe(api string) (err error) {
 	return l.Probe(ctx, api)
 }
 
-// endAttempt reports the outcome of a request for a token to the breaker.
 func (l *Ledger) endAttempt(attempt *attempt, result outcome, err error) {
 	if !attempt.end(result, err) {
 		return

@@ -138,7 +138,6 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 // callers that leave sooner must not open the breaker for others, unless a probe of KSeF fails too.
 const conclusiveWait = 5 * time.Second
 
-// outcomeOf classifies the error of a request for a token.
 func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 	switch {
 	case err == nil:

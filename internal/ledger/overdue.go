@@ -59,7 +59,6 @@ func (r *reconciler) forgetOverdue(referenceNumber string) {
 	delete(r.overdue, referenceNumber)
 }
 
-// scheduleCheck schedules the check of a live record's deadline.
 func (r *reconciler) scheduleCheck(record *Record) {
 	r.mu.Lock()
 	delete(r.overdue, record.ReferenceNumber)
@@ -93,7 +92,6 @@ func (r *reconciler) scheduleBuckets(ctx context.Context) error {
 	return r.ledger.store.pruneNextChecks(ctx, buckets)
 }
 
-// checkDueBuckets checks the buckets in which a deadline has passed.
 func (r *reconciler) checkDueBuckets(ctx context.Context, now time.Time) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
 	r.mu.Lock()
@@ -113,10 +111,7 @@ func (r *reconciler) checkBucket(ctx context.Context, bucket string, now time.Ti
 	// A deadline that is scheduled during this check may be missed by it.
 	delete(r.schedule, bucket)
 	r.mu.Unlock()
-	err := r.each(ctx, livePrefix+bucket+"/", r.isEnding, func(record *Record) error {
-		r.checkOverdue(record, now)
-		return nil
-	})
+	err := r.each(ctx, livePrefix+bucket+"/", r.isEnding, func(record *Record) { r.checkOverdue(record, now) })
 	r.mu.Lock()
 	if err != nil {
 		r.schedule.add(bucket, now.Add(reviewBackoff.Exact(r.failedChecks[bucket])))

@@ -100,7 +100,6 @@ func (q *queue) next(now time.Time) (*task, time.Duration) {
 	return task, 0
 }
 
-// takeDue takes all that are due.
 func (q *queue) takeDue(now time.Time) []*task {
 	var taken []*task
 	q.tasks = slices.DeleteFunc(q.tasks, func(candidate *task) bool {
@@ -179,7 +178,6 @@ func newTask(queue *queue, record Record, since time.Time) *task {
 	return &task{queue: queue, since: since, record: record, writing: make(chan struct{}, 1), done: make(chan struct{}), stuck: make(chan struct{})}
 }
 
-// join has a lease wait for the task.
 func (t *task) join() {
 	t.leases++
 	t.record.LeaseEnded = true

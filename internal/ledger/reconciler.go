@@ -149,7 +149,6 @@ func (r *reconciler) queueFor(key queueKey) *queue {
 	return found
 }
 
-// start queues the task and starts a worker where one is missing.
 func (r *reconciler) start(task *task) {
 	queue := task.queue
 	queue.add(task)
@@ -191,7 +190,6 @@ func (r *reconciler) take(queue *queue) (*task, time.Duration) {
 	return nil, 0
 }
 
-// attempt does a task once and completes or requeues it.
 func (r *reconciler) attempt(ctx context.Context, task *task) {
 	if task.queue.key.kind == kindRecover {
 		r.search(ctx, task)
@@ -307,28 +305,26 @@ func (r *reconciler) reviewPending(ctx context.Context) (err error) {
 
 func (r *reconciler) reviewIssuing(ctx context.Context) error {
 	taken := func(nonce string) bool { return r.ledger.isInFlight(nonce) || r.isSearched(nonce) }
-	return r.each(ctx, issuingPrefix, taken, func(record *Record) error {
-		r.searchFor(record)
-		return nil
-	})
+	return r.each(ctx, issuingPrefix, taken, r.searchFor)
 }
 
 func (r *reconciler) reviewEnding(ctx context.Context) error {
-	return r.each(ctx, endingPrefix, r.isEnding, func(record *Record) error {
+	var failures []error
+	err := r.each(ctx, endingPrefix, r.isEnding, func(record *Record) {
 		switch {
 		case record.State == Revoking:
 			r.revoke(record, record.Cause, false)
 		case time.Now().After(record.askedUntil()):
-			return r.ledger.store.remove(ctx, record.key())
+			failures = append(failures, r.ledger.store.remove(ctx, record.key()))
 		}
-		return nil
 	})
+	return errors.Join(append(failures, err)...)
 }
 
 // each calls do with the records under a prefix, without those in progress. These are left out
 // before reading, since a task writes its record before it ends. Unreadable records are skipped and
 // reported; an error is a fault of storage.
-func (r *reconciler) each(ctx context.Context, prefix string, taken func(name string) bool, do func(*Record) error) error {
+func (r *reconciler) each(ctx context.Context, prefix string, taken func(name string) bool, do func(*Record)) error {
 	names, err := r.ledger.store.names(ctx, prefix)
 	if err != nil {
 		return err
@@ -339,10 +335,9 @@ func (r *reconciler) each(ctx context.Context, prefix string, taken func(name st
 			continue
 		}
 		record, err := r.ledger.store.get(ctx, prefix+name)
-		if err == nil && record != nil {
-			err = do(record)
-		}
-		if err != nil && !errors.Is(err, errUnreadableRecord) {
+		if record != nil {
+			do(record)
+		} else if !errors.Is(err, errUnreadableRecord) {
 			failures = append(failures, err)
 		}
 		if ctx.Err() != nil {

@@ -67,7 +67,6 @@ func (e *PendingError) Error() string {
 	return text
 }
 
-// describe returns the state of a revocation for its waiting caller.
 func (r *reconciler) describe(task *task) *PendingError {
 	r.mu.Lock()
 	record, err := task.record, cmp.Or(task.lastErr, task.queue.lastErr)
@@ -91,7 +90,6 @@ func (r *reconciler) nextTry(task *task, ahead int) time.Time {
 	return later(due, r.ledger.NextPermit(task.queue.key.target, client.EndpointRevokeToken, ahead))
 }
 
-// leasePath is the path of the leases of a role's tokens.
 func leasePath(role string) string {
 	if role == "" {
 		return "tokens"

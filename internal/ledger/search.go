@@ -215,9 +215,8 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	wanted := make(map[Target][]Record)
-	err := l.reconciler.each(ctx, issuingPrefix, l.isInFlight, func(record *Record) error {
+	err := l.reconciler.each(ctx, issuingPrefix, l.isInFlight, func(record *Record) {
 		wanted[record.Target] = append(wanted[record.Target], *record)
-		return nil
 	})
 	if err != nil {
 		return Lost{}, err

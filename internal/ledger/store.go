@@ -231,7 +231,6 @@ func (s store) mountIDOfRecords(ctx context.Context) (mountID string, err error)
 // renewals move deadlines, and a start must not read every renewed record to learn that.
 const nextCheckPrefix = "visits/"
 
-// nextCheck returns when a bucket must be checked.
 func (s store) nextCheck(ctx context.Context, bucket string) (time.Time, error) {
 	named := bucketStart(bucket).Add(overdueNotice)
 	if named.After(time.Now()) {

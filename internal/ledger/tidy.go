@@ -107,7 +107,6 @@ func (t *tidy) countRevoking(ctx context.Context) error {
 	return nil
 }
 
-// tokens checks KSeF's living tokens.
 func (t *tidy) tokens(ctx context.Context) error {
 	query := client.TokenQuery{Statuses: []string{string(client.StatusPending), string(client.StatusActive)}}
 	for tokens, err := range listPages(ctx, t.api, query) {

@@ -211,8 +211,6 @@ func sentences[K comparable, V any](values map[K]V, describe func(V) string) []s
 	return all
 }
 
-// confirmByOperator records that an operator says that KSeF does not know the token, and makes the
-// task due.
 func (r *reconciler) confirmByOperator(task *task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -98,9 +98,8 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	}
 	failures := make([]error, 0, len(prefixes)+1)
 	for _, prefix := range prefixes {
-		err := l.reconciler.each(ctx, prefix, l.reconciler.isEnding, func(record *Record) error {
+		err := l.reconciler.each(ctx, prefix, l.reconciler.isEnding, func(record *Record) {
 			l.reconciler.revoke(record, cause, false)
-			return nil
 		})
 		failures = append(failures, err)
 	}
