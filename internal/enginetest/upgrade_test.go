@@ -25,6 +25,8 @@ func TestUpgrade(t *testing.T) {
 		check   func(t *testing.T, m *upgraded)
 	}{
 		"lease_renewed_and_revoked":     {"leases", upgradeRenewed},
+		"lease_renewed_by_its_role":     {"leases", upgradeRenewedByRole},
+		"lease_without_role":            {"leases", upgradeWithoutRole},
 		"lease_revoked":                 {"leases", upgradeLive},
 		"lease_lost":                    {"leases", upgradeOverdue},
 		"issuing_found_and_revoked":     {"leases", upgradeIssuing},
@@ -36,6 +38,7 @@ func TestUpgrade(t *testing.T) {
 		"tokens_read":                   {"leases", upgradeTokensRead},
 		"mount_id_kept":                 {"leases", upgradeMountID},
 		"config_and_role_read":          {"config", upgradeConfig},
+		"config_of_environment_read":    {"environment", func(_ *testing.T, m *upgraded) { m.requireResponse("config") }},
 		"unstored_session_ended":        {"unstored", upgradeUnstored},
 		"external_session_used":         {"external", upgradeExternalSession},
 		"external_login_signed":         {"external", upgradeExternalSigned},
@@ -44,6 +47,7 @@ func TestUpgrade(t *testing.T) {
 		"limits_blocked":                {"limits-block", upgradeLimitsBlock},
 		"limits_blocked_for_logins":     {"limits-block", upgradeLimitsBlockLogins},
 		"rotation_retire_ends_sessions": {"rotation-retire", upgradeRetire},
+		"rotation_made_certificate":     {"rotation-retire", upgradeMadeCertificate},
 	} {
 		t.Run(name, func(t *testing.T) { afterUpgrade(t, test.archive, test.check) })
 	}
@@ -61,6 +65,24 @@ func upgradeRenewed(t *testing.T, m *upgraded) {
 	m.Elapse(59 * time.Minute)
 	require.Equal(t, "Active", m.StatusInKSeF(m.number("renewed")))
 	m.requireRevokedOnce("renewed")
+}
+
+// upgradeRenewedByRole has a role whose ttl was changed since.
+func upgradeRenewedByRole(t *testing.T, m *upgraded) {
+	m.Must(m.Write("roles/invoices", map[string]any{"ttl": "2h"}))
+	response, err := m.Renew(m.lease("live"), 0)
+	require.NoError(t, err)
+	require.Equal(t, 2*time.Hour, response.Secret.TTL)
+}
+
+// upgradeWithoutRole has a token that was issued by a write to tokens: the lease itself says how
+// long it may last.
+func upgradeWithoutRole(t *testing.T, m *upgraded) {
+	response, err := m.Renew(m.lease("without role"), 0)
+	require.NoError(t, err)
+	require.Equal(t, 30*time.Minute, response.Secret.TTL)
+	require.Equal(t, 3*time.Hour, response.Secret.MaxTTL)
+	m.requireRevokedOnce("without role")
 }
 
 func upgradeLive(_ *testing.T, m *upgraded) {
@@ -351,6 +373,14 @@ func upgradeRetire(t *testing.T, m *upgraded) {
 	require.True(t, m.isOpen(m.number("session 2")))
 	m.Must(m.Read("creds/invoices", nil))
 	m.requireNoLogin()
+}
+
+// upgradeMadeCertificate has a certificate in force whose key was made by the engine, so that another
+// one replaces it only by force.
+func upgradeMadeCertificate(t *testing.T, m *upgraded) {
+	m.Elapse(time.Hour)
+	require.NoError(t, m.Storage.Delete(m.Ctx, "rotation"), "the configuration alone says so")
+	require.Contains(t, m.Refused(m.Write("config", m.ConfigFields())), "force")
 }
 
 // readStorage keeps the keys that are read.
