@@ -27,6 +27,7 @@ func TestUpgrade(t *testing.T) {
 		"lease_renewed_and_revoked":     {"leases", upgradeRenewed},
 		"lease_renewed_by_its_role":     {"leases", upgradeRenewedByRole},
 		"lease_without_role":            {"leases", upgradeWithoutRole},
+		"lease_of_expiring_token":       {"leases", upgradeExpiring},
 		"lease_revoked":                 {"leases", upgradeLive},
 		"lease_lost":                    {"leases", upgradeOverdue},
 		"issuing_found_and_revoked":     {"leases", upgradeIssuing},
@@ -60,6 +61,7 @@ func upgradeRenewed(t *testing.T, m *upgraded) {
 	response, err := m.Renew(m.lease("renewed"), time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, response.Secret.TTL)
+	m.requireKept("ledger/live/040339/${renewed}", "deadline")
 	token := m.Must(m.Read("tokens/"+m.number("renewed"), nil)).Data
 	require.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), token["lease_end"])
 	m.Elapse(59 * time.Minute)
@@ -83,6 +85,16 @@ func upgradeWithoutRole(t *testing.T, m *upgraded) {
 	require.Equal(t, 30*time.Minute, response.Secret.TTL)
 	require.Equal(t, 3*time.Hour, response.Secret.MaxTTL)
 	m.requireRevokedOnce("without role")
+}
+
+// upgradeExpiring has a token that KSeF ends by itself, so that no renewal goes beyond that.
+func upgradeExpiring(t *testing.T, m *upgraded) {
+	end, err := time.Parse(time.RFC3339, m.former.field("ledger/live/04033c/${expiring}", "valid_until").(string))
+	require.NoError(t, err)
+	response, err := m.Renew(m.lease("expiring"), 20*time.Hour)
+	require.NoError(t, err)
+	require.LessOrEqual(t, response.Secret.TTL, time.Until(end))
+	m.requireKept("ledger/live/04033c/${expiring}", "deadline")
 }
 
 func upgradeLive(_ *testing.T, m *upgraded) {
@@ -115,7 +127,6 @@ func upgradeOverdue(t *testing.T, m *upgraded) {
 }
 
 func upgradeIssuing(t *testing.T, m *upgraded) {
-	require.NotEmpty(t, m.Keys("ledger/issuing/"))
 	m.Elapse(2 * time.Minute)
 	require.Equal(t, "Revoked", m.StatusInKSeF(m.number("intent")))
 	require.Equal(t, 1, m.deletions("intent"))
@@ -126,6 +137,7 @@ func upgradeIssuing(t *testing.T, m *upgraded) {
 func upgradeRevoking(t *testing.T, m *upgraded) {
 	m.Elapse(2 * time.Minute)
 	require.Equal(t, "Revoked", m.StatusInKSeF(m.number("revoking")))
+	m.requireKept("ledger/ending/${revoking}", "state", "ended")
 	require.NoError(t, m.Revoke(m.lease("revoking")))
 	require.Equal(t, 1, m.deletions("revoking"))
 	m.requireNoRecord("revoking")
@@ -142,6 +154,9 @@ func upgradeUnowned(t *testing.T, m *upgraded) {
 // upgradeUnknown has a token that KSeF has not known since 00:00:01. It counts as dead a day later.
 func upgradeUnknown(t *testing.T, m *upgraded) {
 	secret := m.lease("unknown")
+	m.Elapse(time.Minute)
+	queue := m.StatusDetails()["revocation_queue"].(map[string]any)
+	require.Equal(t, "2000-01-01T00:00:01Z", queue["oldest"].(map[string]any)["since"])
 	m.Elapse(20 * time.Hour)
 	require.Error(t, m.Revoke(secret))
 	m.Elapse(3 * time.Hour)
@@ -196,12 +211,13 @@ func upgradeNextCheck(t *testing.T) {
 }
 
 // upgradeConfig has a configuration with all its fields. Their fingerprint leads to the session.
-func upgradeConfig(_ *testing.T, m *upgraded) {
+func upgradeConfig(t *testing.T, m *upgraded) {
 	m.requireResponse("config")
 	m.requireResponse("roles/unit")
 	m.Must(m.Write("roles/own", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 	m.Must(m.Read("creds/own", nil))
 	m.requireNoLogin()
+	require.Zero(t, m.former.sent.count(client.EndpointRefresh), "the access token is still valid")
 }
 
 // upgradeUnstored has the number of a session that was lost in the last step of its login.
@@ -267,120 +283,6 @@ func (m *upgraded) storedSessionNumbers() []string {
 		numbers = append(numbers, number)
 	}
 	return numbers
-}
-
-// upgradeLimits has KSeF's hour used up at 00:12, of which the first request falls out at 01:00.
-// The limits are KSeF's of the time before and lower than usual.
-func upgradeLimits(t *testing.T, m *upgraded) {
-	for range 4 {
-		_, err := m.Read("creds/invoices", nil)
-		require.ErrorContains(t, err, "limit")
-		m.Elapse(11 * time.Minute)
-	}
-	require.Zero(t, m.former.sent.count(IssueEndpoint))
-	m.Elapse(10 * time.Minute)
-	m.Must(m.Read("creds/invoices", nil))
-}
-
-// upgradeLimitsCrash has 8 of 12 requests in an hour that count: one that was sent, and 7 that may
-// have been.
-func upgradeLimitsCrash(t *testing.T, m *upgraded) {
-	for range 50 {
-		_, _ = m.Read("creds/invoices", nil)
-		m.Elapse(time.Minute)
-	}
-	require.Equal(t, 4, m.former.sent.count(IssueEndpoint))
-}
-
-// upgradeLimitsBlock has a block until 00:22:03.65.
-func upgradeLimitsBlock(t *testing.T, m *upgraded) {
-	m.requireRefused("creds/invoices", IssueEndpoint, "2000-01-01T00:21:00Z")
-	m.requireNoLogin()
-	require.Equal(t, 1, m.former.sent.count(IssueEndpoint))
-}
-
-// upgradeLimitsBlockLogins has a block of the address until 00:32:04.25.
-func upgradeLimitsBlockLogins(_ *testing.T, m *upgraded) {
-	m.requireRefused("creds/unit", client.EndpointChallenge, "2000-01-01T00:31:00Z")
-}
-
-// requireRefused reads a role until a time, without a request to an endpoint, and with success
-// after it.
-func (m *upgraded) requireRefused(path, endpoint, until string) {
-	m.T.Helper()
-	end, err := time.Parse(time.RFC3339, until)
-	require.NoError(m.T, err)
-	for time.Now().Before(end) {
-		_, err := m.Read(path, nil)
-		require.ErrorContains(m.T, err, "limit")
-		require.Zero(m.T, m.former.sent.count(endpoint))
-		m.Elapse(min(4*time.Minute, time.Until(end)))
-	}
-	m.Elapse(2 * time.Minute)
-	m.Must(m.Read(path, nil))
-}
-
-// upgradeRotation continues a rotation from each step, with the key that is stored.
-func upgradeRotation(t *testing.T) {
-	for name, test := range map[string]struct {
-		archive        string
-		options        simulator.Options
-		loseEnrollment bool
-	}{
-		"enroll_found":     {archive: "rotation-enroll"},
-		"enroll_not_found": {archive: "rotation-enroll", loseEnrollment: true},
-		"await":            {archive: "rotation-await", options: simulator.Options{EnrollmentDelay: 20 * time.Minute}},
-		"prove":            {archive: "rotation-prove", options: simulator.Options{CertificateAcceptanceDelay: time.Hour}},
-		"retire":           {archive: "rotation-retire"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inFormer(t, test.archive, test.options, func(t *testing.T, f *former) {
-				f.loseEnrollment = test.loseEnrollment
-				m := f.start()
-				defer m.Stop()
-				m.Elapse(5 * time.Hour)
-				m.requireRotated(t, map[bool]int{true: 1}[test.loseEnrollment])
-			})
-		})
-	}
-}
-
-// requireRotated fails the test if the rotation of the archive has not led to the certificate in
-// force, or needed other requests for a certificate.
-func (m *upgraded) requireRotated(t *testing.T, enrollments int) {
-	require.Equal(t, enrollments, m.former.sent.count(EnrollEndpoint))
-	active := m.Certificates("Active")
-	require.Len(t, active, 1)
-	asked := m.former.decode("", m.former.text("rotation")).Current
-	require.Equal(t, asked.Name, active[0].Name)
-	config := m.StoredConfig()
-	if asked.PrivateKey != "" {
-		require.Equal(t, asked.PrivateKey, config.PrivateKey)
-	}
-	read := m.Must(m.Read("config", nil)).Data
-	require.Equal(t, active[0].SerialNumber, read["certificate_serial_number"])
-	require.NotContains(t, m.Stored("rotation"), `"current"`)
-	require.Contains(t, m.Stored("rotation"), active[0].SerialNumber)
-	m.requireRevokedOnce("live")
-}
-
-// upgradeRetire has the session of the certificate before, which is still open.
-func upgradeRetire(t *testing.T, m *upgraded) {
-	m.Elapse(time.Hour)
-	require.Len(t, m.Certificates("Revoked"), 1)
-	require.Equal(t, m.former.values["serial 1"], m.Certificates("Revoked")[0].SerialNumber)
-	require.False(t, m.isOpen(m.number("session 1")))
-	require.True(t, m.isOpen(m.number("session 2")))
-	m.Must(m.Read("creds/invoices", nil))
-	m.requireNoLogin()
-}
-
-// upgradeMadeCertificate has a certificate in force whose key was made by the engine, so that another
-// one replaces it only by force.
-func upgradeMadeCertificate(t *testing.T, m *upgraded) {
-	m.Elapse(time.Hour)
-	require.NoError(t, m.Storage.Delete(m.Ctx, "rotation"), "the configuration alone says so")
-	require.Contains(t, m.Refused(m.Write("config", m.ConfigFields())), "force")
 }
 
 // readStorage keeps the keys that are read.
