@@ -23,10 +23,7 @@ type clock struct {
 type onClock interface{ translate(clock) }
 
 func newClock(sent time.Time, header http.Header) clock {
-	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
-		return clock{sent: sent}
-	}
+	date, _ := http.ParseTime(header.Get("Date")) // zero where it cannot be read
 	return clock{sent: sent, date: date}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/session"
 
@@ -134,9 +135,11 @@ func withFake(t *testing.T, test func(f *fixture)) {
 			},
 		}
 		f.options = externallogin.Options{
-			Storage: f.storage,
-			Open:    func(context.Context) (*externallogin.Upstream, error) { return f.upstream, nil },
-			OnFail:  func(_ client.ContextIdentifier, err error) { f.failures = append(f.failures, err) },
+			Storage:      f.storage,
+			Open:         func(context.Context) (*externallogin.Upstream, error) { return f.upstream, nil },
+			Admit:        func(context.Context, client.ContextIdentifier, *credential.Identity) error { return nil },
+			OnFail:       func(_ client.ContextIdentifier, err error) { f.failures = append(f.failures, err) },
+			OnUnreadable: func(*logical.StorageEntry, error) {},
 		}
 		f.restart()
 		test(f)

@@ -44,7 +44,7 @@ type Upstream struct {
 	Lost func(context.Context, *session.Session) (kept bool, err error)
 }
 
-// Options are the dependencies of Logins. All but Storage and Open may be nil.
+// Options are the dependencies of Logins.
 type Options struct {
 	Storage logical.Storage
 	Open    func(ctx context.Context) (*Upstream, error)
@@ -72,15 +72,6 @@ type Logins struct {
 
 // New returns the logins in the storage. It does not read them yet.
 func New(options Options) *Logins {
-	if options.OnFail == nil {
-		options.OnFail = func(client.ContextIdentifier, error) {}
-	}
-	if options.Admit == nil {
-		options.Admit = func(context.Context, client.ContextIdentifier, *credential.Identity) error { return nil }
-	}
-	if options.OnUnreadable == nil {
-		options.OnUnreadable = func(*logical.StorageEntry, error) {}
-	}
 	return &Logins{
 		Options: options, lock: semaphore.NewWeighted(1), reading: semaphore.NewWeighted(1),
 		polls: make(map[string]pollState),

@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
+	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
@@ -60,9 +61,11 @@ func inBubble(t *testing.T, options simulator.Options, keep func(*session.Sessio
 			},
 		}
 		s.options = externallogin.Options{
-			Storage: &logical.InmemStorage{},
-			Open:    func(context.Context) (*externallogin.Upstream, error) { return upstream, nil },
-			OnFail:  func(_ client.ContextIdentifier, err error) { s.failures = append(s.failures, err) },
+			Storage:      &logical.InmemStorage{},
+			Open:         func(context.Context) (*externallogin.Upstream, error) { return upstream, nil },
+			Admit:        func(context.Context, client.ContextIdentifier, *credential.Identity) error { return nil },
+			OnFail:       func(_ client.ContextIdentifier, err error) { s.failures = append(s.failures, err) },
+			OnUnreadable: func(*logical.StorageEntry, error) {},
 		}
 		s.restart()
 		begun, err := s.logins.Begin(t.Context(), taxpayer, xades.CertificateSubject)

@@ -4,6 +4,7 @@
 package rights
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/session"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -49,6 +51,8 @@ func withSession(t *testing.T, answer string, test func(t *testing.T, ksef *gran
 		require.NoError(t, err)
 		sessions := session.NewManager(session.Options{
 			Client: api, Storage: &logical.InmemStorage{}, ConfigFingerprint: "config", ExternalFingerprint: "external",
+			API: client.TestURL, Logger: hclog.NewNullLogger(), OnLogin: func(client.ContextIdentifier, error) {},
+			Learn: func(context.Context, client.ContextIdentifier, client.Secret) {},
 		})
 		until := time.Now().Add(time.Hour)
 		require.NoError(t, sessions.Keep(t.Context(), &session.Session{

@@ -56,7 +56,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	byNumber := make(map[string]*Session)
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
-		m.saveUnstored(ctx, nil, session.Context, newUnstored(session))
+		m.saveUnstored(ctx, m.entry(session.Context), session.Context, newUnstored(session))
 		if err := m.Storage.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}

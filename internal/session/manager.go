@@ -30,7 +30,6 @@ var ErrEnded = errors.New("the configuration has changed; ask again")
 type Options struct {
 	Client *client.Client
 	// API identifies the KSeF that Client leads to: sessions of another are neither used nor ended.
-	// "" stands for the client's address.
 	API string
 	// Limiter admits the manager's own requests; the zero taxpayer stands for logins, which KSeF
 	// counts per source address. nil admits all.
@@ -52,10 +51,9 @@ type Options struct {
 	// Undecided returns an error that describes an external login that KSeF has not decided, nil
 	// for none; nil is allowed.
 	Undecided func(context.Context, client.ContextIdentifier) error
-	// OnLogin is called after each login, with the error of one that failed; nil is allowed.
+	// OnLogin is called after each login, with the error of one that failed.
 	OnLogin func(client.ContextIdentifier, error)
-	// Learn is called with the access token of each new login, to ask KSeF for its limits; nil is
-	// allowed.
+	// Learn is called with the access token of each new login, to ask KSeF for its limits.
 	Learn  func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret)
 	Logger hclog.Logger
 }
@@ -76,18 +74,6 @@ type Manager struct {
 func NewManager(options Options) *Manager {
 	manager := &Manager{Options: options, contexts: make(map[client.ContextIdentifier]*entry)}
 	manager.auth = manager.limitedClient(client.ContextIdentifier{})
-	if manager.API == "" {
-		manager.API = options.Client.URL()
-	}
-	if manager.OnLogin == nil {
-		manager.OnLogin = func(client.ContextIdentifier, error) {}
-	}
-	if manager.Learn == nil {
-		manager.Learn = func(context.Context, client.ContextIdentifier, client.Secret) {}
-	}
-	if manager.Logger == nil {
-		manager.Logger = hclog.NewNullLogger()
-	}
 	return manager
 }
 

@@ -4,6 +4,7 @@
 package session_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/session"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -87,6 +89,8 @@ func TestSameAccessToken(t *testing.T) {
 			require.NoError(t, err)
 			test(t, ksef, session.NewManager(session.Options{
 				Client: api, Signer: anySignature{}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
+				API: api.URL(), Logger: hclog.NewNullLogger(), OnLogin: func(client.ContextIdentifier, error) {},
+				Learn: func(context.Context, client.ContextIdentifier, client.Secret) {},
 			}))
 		})
 	}

@@ -4,6 +4,7 @@
 package session_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/simulator"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -60,6 +62,8 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		require.NoError(t, err)
 		test(t, &fixture{t: t, ksef: ksef, options: session.Options{
 			Client: api, Signer: signer{made}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
+			API: api.URL(), Logger: hclog.NewNullLogger(), OnLogin: func(client.ContextIdentifier, error) {},
+			Learn: func(context.Context, client.ContextIdentifier, client.Secret) {},
 		}})
 	})
 }

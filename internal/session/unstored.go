@@ -62,7 +62,7 @@ func newUnstored(session *Session) unstored {
 	return unstored{Version: storedVersion, API: session.API, Subject: session.Subject, Since: time.Now().UTC(), number: session.ReferenceNumber}
 }
 
-// saveUnstored stores a number. s is the entry that has it; nil for none.
+// saveUnstored stores a number.
 func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier, one unstored) {
 	entry, err := logical.StorageEntryJSON(unstoredKey(taxpayer, one.number), one)
 	if err == nil {
@@ -73,9 +73,7 @@ func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.Co
 			"context", taxpayer, "session", one.number, "error", err)
 		return
 	}
-	if s != nil {
-		s.change(one.number, func(one *unstored) { one.kept = true })
-	}
+	s.change(one.number, func(one *unstored) { one.kept = true })
 }
 
 // SaveUnstored tries again to store the numbers that could not be stored. It is for a manager that
