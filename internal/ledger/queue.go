@@ -123,13 +123,14 @@ func (q *queue) remove(task *task) bool {
 	return true
 }
 
+func (q *queue) pending() int { return len(q.tasks) + q.running }
+
 // position counts from 1 among all tasks of the queue.
 func (q *queue) position(task *task) (position, pending int) {
-	pending = len(q.tasks) + q.running
 	if at := slices.Index(q.tasks, task); at >= 0 {
-		return q.running + at + 1, pending
+		return q.running + at + 1, q.pending()
 	}
-	return 1, max(pending, 1)
+	return 1, max(q.pending(), 1)
 }
 
 func (q *queue) failed(now time.Time, err error) {

@@ -203,23 +203,18 @@ func (r *reconciler) unconfirmed() Unconfirmed {
 
 // RevocationsEnd is about when the last pending revocation can have been sent; zero without any.
 func (l *Ledger) RevocationsEnd() time.Time {
+	var queues []queue
 	l.reconciler.mu.Lock()
-	type backlog struct {
-		target  Target
-		pending int
-		retryAt time.Time
-	}
-	var backlogs []backlog
 	for key, queue := range l.reconciler.queues {
-		if pending := len(queue.tasks) + queue.running; key.kind == kindRevoke && pending > 0 {
-			backlogs = append(backlogs, backlog{key.target, pending, queue.retryAt})
+		if key.kind == kindRevoke && queue.pending() > 0 {
+			queues = append(queues, *queue)
 		}
 	}
 	l.reconciler.mu.Unlock()
 	var end time.Time
-	for _, one := range backlogs {
-		last := l.NextPermit(one.target, client.EndpointRevokeToken, one.pending-1)
-		end = later(end, later(last, one.retryAt))
+	for _, queue := range queues {
+		last := l.NextPermit(queue.key.target, client.EndpointRevokeToken, queue.pending()-1)
+		end = later(end, later(last, queue.retryAt))
 	}
 	return end
 }
