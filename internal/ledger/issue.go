@@ -259,8 +259,8 @@ func (l *Ledger) closeIntent(ctx context.Context, issued *Issued) error {
 }
 
 func (l *Ledger) isInFlight(nonce string) bool {
-	_, flying := l.inFlight.Load(nonce)
-	return flying
+	_, found := l.inFlight.Load(nonce)
+	return found
 }
 
 // UnclaimedError says that KSeF has made a token that was not returned. The ledger revokes it.
