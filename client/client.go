@@ -144,11 +144,7 @@ func normalized(address *url.URL) string {
 }
 
 func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func newTransport(roots *x509.CertPool) *http.Transport {
