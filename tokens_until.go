@@ -91,9 +91,9 @@ func tokensUntilSchema(until time.Time) string {
 // of an end that config names stays. That of the law's end goes when it has passed: what holds then
 // is not known.
 func (c *config) addTokensNotice(shown map[string]any, now time.Time) {
-	end, named := c.TokensAcceptedUntil, true
-	if end.IsZero() {
-		end, named = lawfulUntil(), false
+	end, named := c.TokensAcceptedUntil, !c.TokensAcceptedUntil.IsZero()
+	if !named {
+		end = lawfulUntil()
 	}
 	date := end.Format(time.RFC3339)
 	switch {

@@ -69,7 +69,6 @@ func (l *Limiter) Acquire(ctx context.Context, endpoint string, wait Wait) (*Per
 		p := &Permit{limiter: l, endpoint: e}
 		if err := l.reserve(ctx, p); err != nil {
 			e.leave(w)
-			l.pool.dropIfIdle()
 			return nil, err
 		}
 		// A Retry-After may have arrived during the write of the journal.
@@ -104,7 +103,6 @@ func (l *Limiter) await(ctx context.Context, e *endpoint, w *waiter) error {
 	}
 	if ctx.Err() != nil {
 		e.leave(w)
-		l.pool.dropIfIdle()
 		return waitingEnded(ctx, e)
 	}
 	return nil

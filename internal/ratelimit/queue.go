@@ -162,6 +162,7 @@ func (e *endpoint) leave(w *waiter) {
 		e.queue = slices.Delete(e.queue, i, i+1)
 	}
 	e.dispatch(time.Now())
+	w.limiter.pool.dropIfIdle()
 }
 
 // refuseWaitersOf refuses the waiters of one limiter.
