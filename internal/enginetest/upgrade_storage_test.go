@@ -36,6 +36,8 @@ type former struct {
 	sent    *sentRequests
 	// loseEnrollment says that KSeF has not received the request for a certificate.
 	loseEnrollment bool
+	// beforeStart is called when KSeF is as it was and the mount has not started; nil for nothing.
+	beforeStart func()
 }
 
 // upgraded is a mount on a former storage.
@@ -110,6 +112,9 @@ func (f *former) start() *upgraded {
 		}
 	}
 	f.sent.reset()
+	if f.beforeStart != nil {
+		f.beforeStart()
+	}
 	m.Start()
 	return &upgraded{Mount: m, former: f}
 }
@@ -168,6 +173,11 @@ func toJSON(t TB, value any) string {
 	encoded, err := json.Marshal(value)
 	require.NoError(t, err)
 	return string(encoded)
+}
+
+func decodeList(t require.TestingT, text string) (list []map[string]any) {
+	require.NoError(t, json.Unmarshal([]byte(text), &list))
+	return list
 }
 
 // requireNoLogin fails the test if a login was begun since the mount has started.

@@ -262,11 +262,15 @@ func upgradeExternalSigned(t *testing.T, m *upgraded) {
 
 // upgradeExternalPending has a login that KSeF decides after the upgrade.
 func upgradeExternalPending(t *testing.T) {
-	inFormer(t, "external", simulator.Options{}, func(_ *testing.T, f *former) {
+	inFormer(t, "external", simulator.Options{}, func(t *testing.T, f *former) {
 		network := f.ThroughNetwork()
+		f.beforeStart = func() { network.DelayLogins(5 * time.Minute) }
 		m := f.start()
 		defer m.Stop()
-		network.DelayLogins(5 * time.Minute)
+		for _, kind := range []string{"sessions", "logins"} {
+			former := decodeList(t, f.fill(f.text("response "+kind)))
+			require.ElementsMatch(t, former, decodeList(t, toJSON(f.T, m.StatusDetails()[kind])))
+		}
 		m.Elapse(10 * time.Minute)
 		m.Must(m.Write("roles/unit", map[string]any{"permissions": "InvoiceRead", "internal_id": UnitID}))
 		m.Must(m.Read("creds/unit", nil))
