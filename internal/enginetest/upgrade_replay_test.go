@@ -91,7 +91,7 @@ func (f *former) event(name string, entry formerEntry) event {
 		return event{entry.Submitted, func() { f.submit(entry) }}
 	case strings.HasPrefix(name, "enrollment "):
 		return event{entry.Current.Asked, func() { f.enroll(" "+number, *entry.Current) }}
-	case name == "rotation" && entry.Current.Request != nil && !f.loseEnrollment:
+	case name == "rotation" && entry.Current != nil && entry.Current.Request != nil && !f.loseEnrollment:
 		return event{entry.Current.Asked, func() { f.enroll("", *entry.Current) }}
 	}
 	return event{}

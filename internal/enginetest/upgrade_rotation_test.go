@@ -74,3 +74,12 @@ func upgradeMadeCertificate(t *testing.T, m *upgraded) {
 	require.NoError(t, m.Storage.Delete(m.Ctx, "rotation"), "the configuration alone says so")
 	require.Contains(t, m.Refused(m.Write("config", m.ConfigFields())), "force")
 }
+
+// upgradeOutcomes has the outcome of a rotation, and then that of one that has failed.
+func upgradeOutcomes(t *testing.T, m *upgraded) {
+	require.JSONEq(t, m.former.text("response rotation"), toJSON(m.T, m.StatusDetails()["rotation"]))
+	m.Stop()
+	m.Put("rotation", []byte(m.former.text("response failed entry")))
+	m.Start()
+	require.JSONEq(t, m.former.text("response failed"), toJSON(m.T, m.StatusDetails()["rotation"]))
+}

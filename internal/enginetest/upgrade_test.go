@@ -49,6 +49,7 @@ func TestUpgrade(t *testing.T) {
 		"limits_blocked_for_logins":     {"limits-block", upgradeLimitsBlockLogins},
 		"rotation_retire_ends_sessions": {"rotation-retire", upgradeRetire},
 		"rotation_made_certificate":     {"rotation-retire", upgradeMadeCertificate},
+		"rotation_outcomes_read":        {"rotation-done", upgradeOutcomes},
 	} {
 		t.Run(name, func(t *testing.T) { afterUpgrade(t, test.archive, test.check) })
 	}
