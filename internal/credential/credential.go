@@ -6,7 +6,6 @@
 package credential
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -161,15 +160,12 @@ func fits(key crypto.Signer, certificate *x509.Certificate) bool {
 // PEM returns the credential in the form that is stored and that Read accepts: the certificate
 // followed by its chain, and the key as unencrypted PKCS#8.
 func (c *Credential) PEM() (certificate, key string, err error) {
-	var certificates bytes.Buffer
 	for _, one := range append([]*x509.Certificate{c.Certificate}, c.Chain...) {
-		if err := pem.Encode(&certificates, &pem.Block{Type: blockCertificate, Bytes: one.Raw}); err != nil {
-			return "", "", fmt.Errorf("encoding the certificate: %w", err)
-		}
+		certificate += string(pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: one.Raw}))
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(c.Key)
 	if err != nil {
 		return "", "", fmt.Errorf("encoding the private key: %w", err)
 	}
-	return certificates.String(), string(pem.EncodeToMemory(&pem.Block{Type: blockPKCS8, Bytes: der})), nil
+	return certificate, string(pem.EncodeToMemory(&pem.Block{Type: blockPKCS8, Bytes: der})), nil
 }
