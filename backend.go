@@ -136,7 +136,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 // open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
 	b.ledger = ledger.New(ledger.Options{
-		Storage: b.storage, Open: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
+		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
 	})
 	b.openTargets = admission.NewOpenTargets(b.ledger.OpenTargets)

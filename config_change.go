@@ -18,12 +18,12 @@ type configRequest struct {
 	// apply returns the next configuration; nil deletes the current one.
 	apply func(current *config) (*config, error)
 	force consent.Set
-	// verify has Verify log in.
+	// verify=false leaves the proof out.
 	verify     bool
 	mountPoint string
-	// rotated says that a rotation asks for a certificate that the engine has made. It takes its
-	// steps one at a time itself, and needs no consent.
-	rotated bool
+	// byRotation says that a rotation asks for a certificate that the engine has made. It admits
+	// one step at a time by itself, and needs no consent.
+	byRotation bool
 }
 
 // configChange is a planned change of the configuration, by a write, a delete or a rotation. Until
@@ -35,8 +35,8 @@ type configChange struct {
 	current, next *config
 	// previous and built are the connections of current and next.
 	previous, built *connection
-	// unchanged says that there was nothing to delete.
-	unchanged bool
+	// nothingToDelete says that there was nothing to delete.
+	nothingToDelete bool
 	// abandon says that the rotation in progress is given up.
 	abandon bool
 
@@ -74,10 +74,10 @@ func (c *configChange) plan(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
-	// A write replaces a configuration that cannot be read as a whole; its sessions are lost.
+	// A write replaces the whole of a configuration that cannot be read; its sessions are lost.
 	var unreadable *unreadableConfigError
 	current, readErr := readConfig(ctx, c.backend.storage)
-	if readErr != nil && (c.rotated || !errors.As(readErr, &unreadable)) {
+	if readErr != nil && (c.byRotation || !errors.As(readErr, &unreadable)) {
 		return readErr
 	}
 	c.current = current
@@ -93,10 +93,10 @@ func (c *configChange) plan(ctx context.Context) error {
 			return err
 		}
 	case current == nil:
-		c.unchanged = true
+		c.nothingToDelete = true
 		return nil
 	}
-	if !c.rotated {
+	if !c.byRotation {
 		if err := c.guard(ctx); err != nil {
 			return err
 		}
@@ -104,12 +104,12 @@ func (c *configChange) plan(ctx context.Context) error {
 	if c.next == nil {
 		return nil
 	}
-	return c.connect(ctx)
+	return c.buildNext(ctx)
 }
 
 // lock keeps rotations and other changes out, and connections from being built.
 func (c *configChange) lock(ctx context.Context) error {
-	if !c.rotated {
+	if !c.byRotation {
 		resume, err := c.backend.rotation.Pause(ctx)
 		if err != nil {
 			return err
@@ -123,11 +123,11 @@ func (c *configChange) lock(ctx context.Context) error {
 	return nil
 }
 
-// connect builds the connection of next. Logins that prove it and are not kept are ended by the
-// connection that stays in force; a rotation stores its own.
-func (c *configChange) connect(ctx context.Context) (err error) {
+// buildNext builds the connection of next. Where the change is not made, the connection in force
+// ends the logins that proved it. A rotation keeps its login for the next attempt.
+func (c *configChange) buildNext(ctx context.Context) (err error) {
 	c.previous = c.backend.connection.get()
-	if c.previous == nil || c.rotated {
+	if c.previous == nil || c.byRotation {
 		c.built, err = c.backend.build(c.next)
 		return err
 	}
@@ -159,15 +159,15 @@ func (c *configChange) warn(warning string) {
 	}
 }
 
-// Verify proves that next works: by a login, or by a refresh where only other settings change. It
-// sends nothing else.
+// Verify proves that next works: by a login, or by a refresh where only other settings change. With
+// allowed_ips it first asks KSeF from where it sees this node.
 func (c *configChange) Verify(ctx context.Context) (err error) {
 	switch {
 	case c.next == nil:
 		return nil
-	case c.rotated:
+	case c.byRotation:
 		return c.built.sessions.Prove(ctx, c.next.Context)
-	case !c.verify, c.givesUpOnly():
+	case !c.verify, c.onlyAbandons():
 		c.unproven = "The configuration was stored without logging in to KSeF; the first token will show whether it works."
 		return nil
 	}
@@ -177,9 +177,10 @@ func (c *configChange) Verify(ctx context.Context) (err error) {
 	return nil
 }
 
-// givesUpOnly says that the change gives a rotation up and nothing else that a login could prove.
-func (c *configChange) givesUpOnly() bool {
-	return c.abandon && c.current != nil && !replaces(c.current, c.next)
+// onlyAbandons says that the change only gives up a rotation, so that a login would prove nothing
+// new.
+func (c *configChange) onlyAbandons() bool {
+	return c.abandon && c.current != nil && !invalidatesSessions(c.current, c.next)
 }
 
 // notStored distinguishes what does not work from what could not be found out.
@@ -203,16 +204,16 @@ func (c *connection) prove(ctx context.Context, before *config) (unproven string
 		return "", err
 	case external && known == nil:
 		return notLoggedIn, nil
-	case external, before != nil && !replaces(before, c.config) && (known == nil || !known.External):
-		return verified(before, c.config, c.sessions.Verify(ctx, c.config.Context))
+	case external, before != nil && !invalidatesSessions(before, c.config) && (known == nil || !known.External):
+		return acceptUnproven(before, c.config, c.sessions.RefreshOrLogin(ctx, c.config.Context))
 	}
 	// An external login does not prove the certificate.
 	return "", c.sessions.Login(ctx, c.config.Context)
 }
 
-// verified accepts addresses from which an external login cannot be used: only once they are stored
-// can another be signed for them.
-func verified(before, next *config, err error) (unproven string, failed error) {
+// acceptUnproven accepts addresses from which an external login cannot be used: only once they are
+// stored can another be signed for them.
+func acceptUnproven(before, next *config, err error) (unproven string, failed error) {
 	var refused *session.AddressError
 	if !errors.As(err, &refused) || !refused.External || before == nil || slices.Equal(before.AllowedIPs, next.AllowedIPs) {
 		return "", err
@@ -220,14 +221,15 @@ func verified(before, next *config, err error) (unproven string, failed error) {
 	return "The configuration was stored unproven: " + err.Error(), nil
 }
 
-// replaces says that sessions of the configuration before are of no use to next.
-func replaces(before, next *config) bool {
+// invalidatesSessions says that next cannot use the sessions of the configuration before; false
+// where there was none.
+func invalidatesSessions(before, next *config) bool {
 	return before != nil && before.fingerprint() != next.fingerprint()
 }
 
 // Commit stores the change and puts it in force. Where it fails, the configuration before stays.
 func (c *configChange) Commit(ctx context.Context) error {
-	if c.unchanged {
+	if c.nothingToDelete {
 		return nil
 	}
 	if err := c.store(ctx); err != nil {
@@ -237,7 +239,7 @@ func (c *configChange) Commit(ctx context.Context) error {
 	case c.next == nil:
 		c.endSessions(ctx, true)
 		b.connection.replace(nil)
-	case c.rotated:
+	case c.byRotation:
 		b.connection.replace(c.built)
 		if c.previous != nil {
 			// Requests in progress continue under the new credential.
@@ -250,11 +252,12 @@ func (c *configChange) Commit(ctx context.Context) error {
 	return nil
 }
 
-// store registers the schedule with Vault, gives up the rotation and writes the configuration.
+// store registers the rotation with Vault, gives up the one in progress, and writes the
+// configuration.
 func (c *configChange) store(ctx context.Context) error {
 	b := c.backend
-	if !c.rotated {
-		if err := b.schedule(ctx, c.current, c.next, c.mountPoint); err != nil {
+	if !c.byRotation {
+		if err := b.registerRotation(ctx, c.current, c.next, c.mountPoint); err != nil {
 			return err
 		}
 	}
@@ -277,7 +280,7 @@ func (c *configChange) store(ctx context.Context) error {
 // discard ends the login that has proven a configuration which is not stored after all. A rotation
 // uses its login with the next attempt.
 func (c *configChange) discard(ctx context.Context) error {
-	if c.built == nil || c.rotated || (c.current != nil && !replaces(c.current, c.next)) {
+	if c.built == nil || c.byRotation || (c.current != nil && !invalidatesSessions(c.current, c.next)) {
 		return nil
 	}
 	return c.built.sessions.End(ctx, false)
@@ -286,7 +289,7 @@ func (c *configChange) discard(ctx context.Context) error {
 // putInForce ends the sessions of another signer or API, and replaces the connection.
 func (c *configChange) putInForce(ctx context.Context) {
 	b := c.backend
-	if replaces(c.current, c.next) {
+	if invalidatesSessions(c.current, c.next) {
 		c.endSessions(ctx, c.current.api() != c.next.api())
 	}
 	if err := c.built.sessions.Save(ctx, c.next.Context); err != nil {

@@ -55,7 +55,7 @@ func (b *backend) logConfigured(before, next *config, unproven string) {
 	if unproven == "" {
 		b.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: next.Context}, nil)
 	}
-	if replaces(before, next) {
+	if invalidatesSessions(before, next) {
 		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, nil)
 	}
 }

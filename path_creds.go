@@ -7,9 +7,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
+	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -65,6 +68,119 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 		role: name, permissions: stored.Permissions, context: stored.Context,
 		description: text, ttl: ttl, maxTTL: stored.MaxTTL,
 	})
+}
+
+// tokenRequest says which token is wanted.
+type tokenRequest struct {
+	role        string
+	permissions []string
+	context     client.ContextIdentifier
+	description string
+	ttl, maxTTL time.Duration
+}
+
+// issue has KSeF make a token and answers with it as a lease.
+func (b *backend) issue(ctx context.Context, want tokenRequest) (*logical.Response, error) {
+	if _, err := b.connect(ctx); err != nil {
+		return errorResponse(err)
+	}
+	ttl, warnings, err := framework.CalculateTTL(b.System(), 0, want.ttl, 0, want.maxTTL, 0, time.Time{})
+	if err != nil {
+		return nil, fmt.Errorf("calculating the lease: %w", err)
+	}
+	if want.ttl == 0 {
+		warnings = nil // it was the mount's default that was capped
+	}
+	b.admitIssue()
+	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(want, ttl) })
+	if err != nil {
+		return errorResponse(err)
+	}
+	b.unmounting.markAnswered()
+	b.openTargets.Add(issued.Record.Target)
+	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, want).internal())
+	response.Secret.TTL, response.Secret.MaxTTL = ttl, want.maxTTL
+	if !issued.Until.IsZero() {
+		warnings = capLease(response.Secret, issued, warnings)
+	}
+	fields.AddWarnings(response, warnings...)
+	if issued.NotActive != nil {
+		fields.AddWarnings(response, fmt.Sprintf("The token is not active yet and cannot log in before it is: %v", issued.NotActive))
+	}
+	return response, nil
+}
+
+// issueRequest completes a token request from the configuration in force.
+func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.IssueRequest, error) {
+	current := b.connection.get()
+	if current == nil {
+		return ledger.IssueRequest{}, ledger.ErrPaused
+	}
+	switch {
+	case want.context.IsZero():
+		want.context = current.config.Context
+	case want.role == "" && !current.config.allows(want.context):
+		return ledger.IssueRequest{}, notAllowed(want.context) // config has changed since the request was checked
+	}
+	until := current.config.TokensAcceptedUntil
+	if err := leases.CheckUntil(until, time.Now()); err != nil {
+		return ledger.IssueRequest{}, err
+	}
+	if !until.IsZero() {
+		ttl = min(ttl, ledger.LeaseLeft(until, time.Now()))
+	}
+	return ledger.IssueRequest{
+		Target: ledger.Target{API: current.config.URL, Context: want.context},
+		Role:   want.role, Permissions: want.permissions, Description: want.description,
+		TTL: ttl, Until: until, ActivationTimeout: current.config.ActivationTimeout,
+	}, nil
+}
+
+// capLease keeps Vault from computing a lease that goes beyond the token's end. It returns the
+// warnings of the lease: Vault adds none to one that it need not cap.
+func capLease(lease *logical.Secret, issued *ledger.Issued, warnings []string) []string {
+	left := ledger.LeaseLeft(issued.Until, time.Now())
+	if lease.MaxTTL == 0 || lease.MaxTTL > left {
+		lease.MaxTTL = left
+	}
+	if lease.TTL <= left {
+		return warnings
+	}
+	lease.TTL = left
+	end := leases.End{At: issued.Until, ByKSeF: issued.Until.Equal(issued.Record.ValidUntil)}
+	return []string{end.Capped(left)}
+}
+
+func tokenResponse(issued *ledger.Issued) map[string]any {
+	answer := map[string]any{
+		"token":            issued.Token.Reveal(),
+		"reference_number": issued.Record.ReferenceNumber,
+		"permissions":      issued.Record.Permissions,
+		"description":      issued.Record.Description,
+		"status":           string(issued.Status),
+		"issued_at":        issued.Record.Created.Format(time.RFC3339),
+	}
+	fields.AddTaxpayer(answer, issued.Record.Target.Context)
+	return answer
+}
+
+// tokenFields are what an answer with a token holds.
+func tokenFields() map[string]*framework.FieldSchema {
+	return fields.WithTaxpayer(map[string]*framework.FieldSchema{
+		"token": {
+			Type: framework.TypeString, Description: "The KSeF token. KSeF shows it once, and so does Vault.",
+			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+		},
+		"reference_number": {Type: framework.TypeString, Description: "KSeF's number of the token."},
+		"permissions":      {Type: framework.TypeStringSlice, Description: "What the token may do."},
+		"description":      {Type: framework.TypeString, Description: "The token's description in KSeF, the engine's mark included."},
+		"status":           {Type: framework.TypeString, Description: "Active, or Pending where activation_timeout was too short."},
+		"issued_at":        {Type: framework.TypeTime, Description: "When the token was asked for."},
+	})
+}
+
+func issueSchema() map[int][]framework.Response {
+	return fields.ResponseSchema(tokenFields())
 }
 
 const helpCreds = `

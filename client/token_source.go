@@ -36,8 +36,8 @@ func (c *Client) WithTokenSource(source TokenSource) *Client {
 	return &authorized
 }
 
-// maxRenewals is how often a 401 is answered by another access token: a refreshed one may be
-// refused like the one before, that of a new login ends it.
+// maxRenewals is how often a 401 is answered by another access token: the first may be a refreshed
+// one, refused like the one before; the second comes from a new login.
 const maxRenewals = 2
 
 // do makes the call and decodes a success into out; nil stands for no body. Where KSeF refuses the

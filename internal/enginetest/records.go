@@ -31,7 +31,7 @@ func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 	ksef := &numberedUpstream{}
 	records := ledger.New(ledger.Options{
 		Storage:    storage,
-		Open:       func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
+		Upstream:   func(context.Context, ledger.Target, ratelimit.Wait) (ledger.Upstream, error) { return ksef, nil },
 		NextPermit: func(ledger.Target, string, int) time.Time { return time.Now() }, OnEvent: func(ledger.Event) {}, Logger: hclog.NewNullLogger(),
 	})
 	defer records.Stop()

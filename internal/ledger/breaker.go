@@ -49,7 +49,7 @@ const (
 	// noEvidence: the request was not sent.
 	noEvidence outcome = iota
 	// abandoned: the caller left soon, which says little of KSeF.
-	abandoned
+	callerLeft
 	// refused: KSeF said no.
 	refused
 	made
@@ -237,7 +237,7 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 		if wasClosed {
 			b.lost = 0
 		}
-	case abandoned:
+	case callerLeft:
 		if wasClosed {
 			b.abandoned++
 		}

@@ -70,7 +70,7 @@ func TestBreaker(t *testing.T) {
 		},
 		"opens for callers that leave if a probe fails too": func(t *testing.T, p *probed) {
 			for range 3 {
-				require.True(t, p.ask(abandoned))
+				require.True(t, p.ask(callerLeft))
 			}
 			var all sync.WaitGroup
 			for range 10 {
@@ -85,21 +85,21 @@ func TestBreaker(t *testing.T) {
 		"stays closed for callers that leave while probes are answered": func(t *testing.T, p *probed) {
 			p.away = false
 			for range 30 {
-				require.True(t, p.ask(abandoned))
+				require.True(t, p.ask(callerLeft))
 			}
 			require.Equal(t, 1, p.probes, "not more often than every five seconds")
 		},
 		"doubts requests that wait for long": func(t *testing.T, p *probed) {
-			var waiting []*attempt
+			var waitCtx []*attempt
 			for range 3 {
 				attempt, err := p.admit()
 				require.NoError(t, err)
 				attempt.send()
-				waiting = append(waiting, attempt)
+				waitCtx = append(waitCtx, attempt)
 			}
 			<-time.After(conclusiveWait)
 			require.False(t, p.ask(made))
-			for _, attempt := range waiting {
+			for _, attempt := range waitCtx {
 				attempt.end(made, nil)
 			}
 			require.True(t, p.ask(made))

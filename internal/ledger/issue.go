@@ -80,7 +80,8 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		return nil, err
 	}
 	defer l.endIssue()
-	waiting, sending, done := l.untilUnmounted(ctx)
+	// An unmount ends the waits at once, and the POST after a grace.
+	waitCtx, sendCtx, done := l.untilUnmounted(ctx)
 	defer done()
 	request, err := prepare()
 	if err != nil {
@@ -94,12 +95,12 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		return nil, err
 	}
 	defer l.endAttempt(attempt, noEvidence, nil)
-	api, err := l.Open(ctx, request.Target, ratelimit.Wait{AtMost: issueMaxWait})
+	api, err := l.Upstream(ctx, request.Target, ratelimit.Wait{AtMost: issueMaxWait})
 	if err != nil {
 		return nil, err
 	}
-	if err := api.Ready(waiting); err != nil {
-		return nil, endedBy(waiting, err)
+	if err := api.Ready(waitCtx); err != nil {
+		return nil, endedBy(waitCtx, err)
 	}
 	record, err := l.writeIntent(ctx, request, api.Subject())
 	if err != nil {
@@ -109,10 +110,10 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 
 	sent := time.Now()
 	attempt.send()
-	token, err := api.GenerateToken(sending, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
+	token, err := api.GenerateToken(sendCtx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
 	l.endAttempt(attempt, outcomeOf(ctx, sent, err), err)
 	if err != nil {
-		return nil, endedBy(sending, l.notIssued(ctx, record, err))
+		return nil, endedBy(sendCtx, l.notIssued(ctx, record, err))
 	}
 	record.updateValidity(token.ValidUntil)
 	if err := l.recordLive(ctx, record, token.ReferenceNumber); err != nil {
@@ -121,12 +122,12 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
-		seen, waited := l.awaitActive(waiting, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+		seen, waited := l.awaitActive(waitCtx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
 		issued.Status, issued.NotActive = seen.Status, waited
 		issued.updated = issued.Record.updateValidity(seen.ValidUntil)
 	}
 	issued.Until = earlierEnd(request.Until, issued.Record.ValidUntil)
-	if err := l.settleIssue(waiting, issued); err != nil {
+	if err := l.settleIssue(waitCtx, issued); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
@@ -144,7 +145,7 @@ func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
 		return made
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
 		if ctx.Err() != nil && time.Since(sent) < conclusiveWait {
-			return abandoned
+			return callerLeft
 		}
 		return unknown
 	case client.IsRefusal(err):
@@ -176,7 +177,7 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 	return record, nil
 }
 
-// notIssued decides about an intent whose POST has failed.
+// notIssued starts a search where KSeF may have made a token; otherwise it removes the intent.
 func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) error {
 	if client.MayHaveActed(cause, client.EndpointGenerateToken) {
 		l.reconciler.searchFor(record)
@@ -204,12 +205,12 @@ func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber
 		l.reconciler.scheduleCheck(record)
 		return nil
 	}
-	abandoned := l.abandon(ctx, record, "it could not be recorded")
-	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), abandoned)
+	revokeErr := l.abandon(ctx, record, "it could not be recorded")
+	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), revokeErr)
 }
 
-// settleIssue decides about a token after the wait for Active. The intent is removed last: a
-// remaining intent proves that the token was never returned.
+// settleIssue returns nil for a token that the caller gets, and has any other revoked. The intent
+// is removed last: a remaining intent proves that the token was never returned.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
 	ended := context.Cause(ctx)

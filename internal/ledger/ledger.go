@@ -39,9 +39,9 @@ type Upstream interface {
 // Options are what a Ledger works with. All are required.
 type Options struct {
 	Storage logical.Storage
-	// Open gives access to KSeF at the target; requests wait for the limits as the Wait says. It
-	// fails where the configuration no longer leads there.
-	Open func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
+	// Upstream gives access to KSeF at the target; requests wait for the limits as the Wait says.
+	// It fails where the configuration no longer leads there.
+	Upstream func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
 	// NextPermit returns when a request to the endpoint could go with so many others before it.
 	NextPermit func(target Target, endpoint string, ahead int) time.Time
 	// Probe sends a request that no hourly limit counts; nil means that the API replies.

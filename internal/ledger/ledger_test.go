@@ -28,7 +28,7 @@ func (confirmingUpstream) RevokeToken(context.Context, string) error { return ni
 func testOptions(storage logical.Storage, ksef Upstream) Options {
 	return Options{
 		Storage:      storage,
-		Open:         func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return ksef, nil },
+		Upstream:     func(context.Context, Target, ratelimit.Wait) (Upstream, error) { return ksef, nil },
 		NextPermit:   func(Target, string, int) time.Time { return time.Now() },
 		Probe:        func(context.Context, string) error { return nil },
 		OnEvent:      func(Event) {},

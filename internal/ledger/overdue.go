@@ -151,6 +151,6 @@ func (r *reconciler) checkOverdue(record *Record, now time.Time) {
 	}
 	r.mu.Unlock()
 	if confirmed {
-		r.revoke(record, "its lease has ended and Vault has not revoked it", false)
+		r.queueRevocation(record, "its lease has ended and Vault has not revoked it", false)
 	}
 }

@@ -45,7 +45,7 @@ type reconciler struct {
 	revoking map[string]*task
 	lost     map[string]*task
 	schedule schedule
-	// overdue has when a token was first seen overdue, by its reference number.
+	// overdue maps a reference number to when the token was first seen overdue.
 	overdue map[string]time.Time
 	// failedChecks counts, by bucket, the failed checks in a row.
 	failedChecks map[string]int
@@ -66,7 +66,7 @@ func newReconciler(l *Ledger) *reconciler {
 	return r
 }
 
-// runOnce reads the records of what is pending where that is due, and revokes what is overdue.
+// runOnce reviews the pending records once an hour, and checks the buckets that are due.
 func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	now := time.Now()
 	if !r.nextReview.After(now) {
@@ -87,8 +87,8 @@ func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	return earlierEnd(r.schedule.earliest(), r.nextReview)
 }
 
-// revoke begins a token's revocation, or joins the one in progress.
-func (r *reconciler) revoke(record *Record, cause string, byLease bool) *task {
+// queueRevocation begins a token's revocation, or joins the one in progress.
+func (r *reconciler) queueRevocation(record *Record, cause string, byLease bool) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.overdue, record.ReferenceNumber)
@@ -164,7 +164,7 @@ func (r *reconciler) serve(queue *queue) {
 	for {
 		task, wait := r.take(queue)
 		if task != nil {
-			r.attempt(ctx, task)
+			r.runTask(ctx, task)
 			continue
 		}
 		if wait == 0 {
@@ -190,20 +190,20 @@ func (r *reconciler) take(queue *queue) (*task, time.Duration) {
 	return nil, 0
 }
 
-func (r *reconciler) attempt(ctx context.Context, task *task) {
+func (r *reconciler) runTask(ctx context.Context, task *task) {
 	if task.queue.key.kind == kindRecover {
 		r.search(ctx, task)
 		return
 	}
-	err := r.work(ctx, task)
-	r.decide(task, err == nil, err)
+	err := r.revokeOnce(ctx, task)
+	r.completeOrRequeue(task, err == nil, err)
 	if err != nil && ctx.Err() == nil {
-		r.report(task, err)
+		r.reportFailure(task, err)
 	}
 }
 
-// decide completes or requeues a task after an attempt.
-func (r *reconciler) decide(task *task, finished bool, err error) {
+// completeOrRequeue completes or requeues a task after an attempt.
+func (r *reconciler) completeOrRequeue(task *task, finished bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	queue := task.queue
@@ -241,16 +241,16 @@ func (r *reconciler) retry() {
 	}
 }
 
-func (r *reconciler) work(ctx context.Context, task *task) (err error) {
+func (r *reconciler) revokeOnce(ctx context.Context, task *task) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
-	api, err := r.ledger.Open(ctx, task.queue.key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
+	api, err := r.ledger.Upstream(ctx, task.queue.key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
 	if err != nil {
 		return err
 	}
-	return r.revokeToken(ctx, api, task)
+	return r.attemptRevocation(ctx, api, task)
 }
 
-func (r *reconciler) report(task *task, err error) {
+func (r *reconciler) reportFailure(task *task, err error) {
 	r.mu.Lock()
 	record, attempts := task.record, task.attempts
 	r.mu.Unlock()
@@ -279,10 +279,10 @@ func (e *taskError) Unwrap() error { return e.err }
 // asking KSeF.
 const deadRetention = 2 * 24 * time.Hour
 
-// askedUntil is until when the record of a dead token is kept for its lease, which asks from its
-// own end on; that has come where it has asked before. A lease ended by force is unknown to the
-// plugin and changes nothing.
-func (r *Record) askedUntil() time.Time {
+// keptUntil is when the record of a dead token may be removed: at once without a lease, two days
+// after the token's end where its lease has asked for that already, and otherwise two days after
+// the later of the token's and the lease's end.
+func (r *Record) keptUntil() time.Time {
 	switch {
 	case r.NoLease:
 		return r.Ended
@@ -313,8 +313,8 @@ func (r *reconciler) reviewEnding(ctx context.Context) error {
 	err := r.each(ctx, endingPrefix, r.isEnding, func(record *Record) {
 		switch {
 		case record.State == Revoking:
-			r.revoke(record, record.Cause, false)
-		case time.Now().After(record.askedUntil()):
+			r.queueRevocation(record, record.Cause, false)
+		case time.Now().After(record.keptUntil()):
 			failures = append(failures, r.ledger.store.remove(ctx, record.key()))
 		}
 	})

@@ -128,7 +128,7 @@ func (l *Ledger) RevokeToken(ctx context.Context, record *Record) error {
 
 // revoke has the reconciler revoke the token and waits for a few seconds.
 func (l *Ledger) revoke(ctx context.Context, record *Record, cause string, byLease bool) error {
-	task := l.reconciler.revoke(record, cause, byLease)
+	task := l.reconciler.queueRevocation(record, cause, byLease)
 	return l.awaitRevocation(ctx, task, byLease, l.reconciler.describe(task).Next)
 }
 
@@ -197,7 +197,7 @@ func (l *Ledger) abandon(ctx context.Context, record *Record, cause string) erro
 
 // beginRevocation has the reconciler revoke a token, and records that.
 func (l *Ledger) beginRevocation(ctx context.Context, record *Record, cause string) error {
-	return l.persistEnding(ctx, l.reconciler.revoke(record, cause, false))
+	return l.persistEnding(ctx, l.reconciler.queueRevocation(record, cause, false))
 }
 
 // recordOf returns a lease's record. A missing record proves nothing about the token, so one is
@@ -246,9 +246,9 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	return nil
 }
 
-// revokeToken revokes the task's token. nil means that KSeF has confirmed it, by a 204 or by the
-// token's status, and that it is recorded.
-func (r *reconciler) revokeToken(ctx context.Context, api Upstream, task *task) error {
+// attemptRevocation revokes the task's token. nil means that KSeF has confirmed it, by a 204 or by
+// the token's status, and that it is recorded.
+func (r *reconciler) attemptRevocation(ctx context.Context, api Upstream, task *task) error {
 	record := r.snapshot(task)
 	err := r.revokeUpstream(ctx, api, &record)
 	switch {

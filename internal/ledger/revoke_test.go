@@ -289,7 +289,7 @@ func TestRenew(t *testing.T) {
 	bubble(t, "token_that_is_being_revoked_is_not_renewed", func(t *testing.T, e *env) {
 		lease, record := e.mustIssue(time.Hour)
 		e.ksef.fail(&e.ksef.before, "DELETE", refusal("DELETE", 503))
-		e.reconciler.revoke(record, "a test", false)
+		e.reconciler.queueRevocation(record, "a test", false)
 		require.Equal(t, Live, e.stored(lease).State)
 		require.ErrorIs(t, e.Renew(t.Context(), lease, until(record.Deadline.Add(time.Hour))), ErrRevoked)
 	})

@@ -64,21 +64,21 @@ func (r *reconciler) search(ctx context.Context, first *task) {
 		wanted = append(wanted, task.record)
 	}
 	r.mu.Unlock()
-	search, err := r.ledger.search(ctx, first.queue.key.target, wanted, reconcilerMaxWait, absentAfter)
+	search, err := r.ledger.readList(ctx, first.queue.key.target, wanted, reconcilerMaxWait, absentAfter)
 	for i, task := range tasks {
 		finished, failure := false, err
 		if err == nil {
 			finished, failure = search.settle(ctx, &wanted[i])
 		}
-		r.decide(task, finished, failure)
+		r.completeOrRequeue(task, finished, failure)
 		if failure != nil && (err == nil || i == 0) && ctx.Err() == nil {
-			r.report(task, failure)
+			r.reportFailure(task, failure)
 		}
 	}
 }
 
-// search is a reading of KSeF's list.
-type search struct {
+// listReading is a reading of KSeF's list.
+type listReading struct {
 	ledger  *Ledger
 	subject string
 	// absent is how long after its request a token that is not in the list counts as never made.
@@ -87,8 +87,8 @@ type search struct {
 	found map[string][]client.Token
 }
 
-// search reads KSeF's list as far back as the tokens of the requests may lie.
-func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *search, err error) {
+// readList reads KSeF's list as far back as the tokens of the requests may lie.
+func (l *Ledger) readList(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *listReading, err error) {
 	defer background.Recover(l.Logger, "the reconciler", &err)
 	if err := l.breaker(target.API).check(); err != nil {
 		return nil, err
@@ -97,11 +97,11 @@ func (l *Ledger) search(ctx context.Context, target Target, wanted []Record, max
 	if err != nil {
 		return nil, err
 	}
-	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: maxWait})
+	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: maxWait})
 	if err != nil {
 		return nil, err
 	}
-	s = &search{ledger: l, subject: api.Subject(), absent: absent, found: make(map[string][]client.Token)}
+	s = &listReading{ledger: l, subject: api.Subject(), absent: absent, found: make(map[string][]client.Token)}
 	oldest := oldestOf(wanted, absent)
 	// Tokens that are Revoking or Revoked need no revocation.
 	query := client.TokenQuery{
@@ -142,7 +142,7 @@ func oldestOf(wanted []Record, absent time.Duration) time.Time {
 
 // settle revokes the request's token if it was found, since it was never returned. finished means
 // that the search is over.
-func (s *search) settle(ctx context.Context, record *Record) (finished bool, err error) {
+func (s *listReading) settle(ctx context.Context, record *Record) (finished bool, err error) {
 	defer background.Recover(s.ledger.Logger, "the reconciler", &err)
 	tokens := s.found[record.Nonce]
 	if len(tokens) == 0 && time.Since(record.Created) < s.absent {
@@ -229,7 +229,7 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 }
 
 func (l *Ledger) settleTarget(ctx context.Context, target Target, records []Record, lost *Lost) {
-	search, err := l.search(ctx, target, records, settleMaxWait, absentAtOnce)
+	search, err := l.readList(ctx, target, records, settleMaxWait, absentAtOnce)
 	for _, record := range records {
 		finished, failure := false, err
 		if err == nil {

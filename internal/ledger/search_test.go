@@ -54,7 +54,7 @@ func TestSearch_emptyPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := New(testOptions(&logical.InmemStorage{}, sparse{pages: pages}))
 			require.NoError(t, l.store.Put(t.Context(), &logical.StorageEntry{Key: mountIDKey, Value: []byte(mountID)}))
-			search, err := l.search(t.Context(), Target{}, []Record{{Nonce: nonce, Created: now}}, 0, absentAfter)
+			search, err := l.readList(t.Context(), Target{}, []Record{{Nonce: nonce, Created: now}}, 0, absentAfter)
 			require.NoError(t, err)
 			require.Len(t, search.found[nonce], 1)
 		})

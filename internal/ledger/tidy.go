@@ -46,7 +46,7 @@ const tidyMaxWait = 20 * time.Second
 // Tidy reconciles the ledger with KSeF's list in one context. A dry run changes nothing. Where ctx
 // ends or KSeF's limits are used up, the report is incomplete.
 func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
-	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func CheckMountID(value string) error {
 // FormerTokens lists the living tokens in a context that have the mark of another mount. It fails
 // where it cannot read all pages.
 func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string) ([]client.Token, error) {
-	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string
 // RevokeFormer revokes tokens that FormerTokens has listed, and returns the numbers of those whose
 // end KSeF has confirmed. The error is why there are others.
 func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []client.Token) (revoked []string, err error) {
-	api, err := l.Open(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
 	if err != nil {
 		return nil, err
 	}

@@ -158,7 +158,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 	if record.State == Dead {
 		return nil
 	}
-	api, err := l.Open(ctx, record.Target, ratelimit.Wait{AtMost: operatorMaxWait})
+	api, err := l.Upstream(ctx, record.Target, ratelimit.Wait{AtMost: operatorMaxWait})
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 			Remedy: "leave unknown_to_ksef out to revoke it",
 		}
 	}
-	task := l.reconciler.revoke(record, "KSeF does not know it", false)
+	task := l.reconciler.queueRevocation(record, "KSeF does not know it", false)
 	l.reconciler.confirmByOperator(task)
 	if l.wait(ctx, task, operatorMaxWait, nil) {
 		return nil

@@ -37,13 +37,13 @@ func newIssuing() issuing {
 }
 
 // untilUnmounted returns contexts for the steps of an issue that end when issuing does.
-func (l *Ledger) untilUnmounted(ctx context.Context) (waiting, sending context.Context, done func()) {
+func (l *Ledger) untilUnmounted(ctx context.Context) (waitCtx, sendCtx context.Context, done func()) {
 	l.mu.Lock()
 	current := l.issuing
 	l.mu.Unlock()
-	waiting, endWaiting := mergeContexts(ctx, current.waits)
-	sending, endSending := mergeContexts(ctx, current.sends)
-	return waiting, sending, func() { endWaiting(); endSending() }
+	waitCtx, endWaiting := mergeContexts(ctx, current.waits)
+	sendCtx, endSending := mergeContexts(ctx, current.sends)
+	return waitCtx, sendCtx, func() { endWaiting(); endSending() }
 }
 
 // mergeContexts returns a context with the values of ctx that ends with either of the two.
@@ -99,7 +99,7 @@ func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	failures := make([]error, 0, len(prefixes)+1)
 	for _, prefix := range prefixes {
 		err := l.reconciler.each(ctx, prefix, l.reconciler.isEnding, func(record *Record) {
-			l.reconciler.revoke(record, cause, false)
+			l.reconciler.queueRevocation(record, cause, false)
 		})
 		failures = append(failures, err)
 	}

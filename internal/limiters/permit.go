@@ -64,8 +64,8 @@ type requestPermit struct {
 }
 
 // beginMaxWait bounds the wait between a request's bearer token and its sending: it is longer than
-// the minute's window, and shorter than an access token still lasts that a session gives out (90
-// s).
+// the minute's window, and shorter than the 90 seconds that an access token from a session has left
+// at least.
 const beginMaxWait = 75 * time.Second
 
 // Begin waits for the limit of all requests together, beginMaxWait at most.
@@ -79,7 +79,7 @@ func (p *requestPermit) Begin(ctx context.Context) error {
 	return err
 }
 
-// Cancel returns the permits as never used.
+// Cancel gives the permits back as unused.
 func (p *requestPermit) Cancel() {
 	p.permit.Cancel()
 	if p.overall != nil {

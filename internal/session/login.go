@@ -37,8 +37,9 @@ func (m *Manager) Login(ctx context.Context, taxpayer client.ContextIdentifier) 
 	return err
 }
 
-// Verify proves that the session can be used: it refreshes it, or logs in where there is none.
-func (m *Manager) Verify(ctx context.Context, taxpayer client.ContextIdentifier) error {
+// RefreshOrLogin proves that the session can be used: it refreshes it, or logs in where there is
+// none.
+func (m *Manager) RefreshOrLogin(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
 	return err
 }

@@ -46,7 +46,7 @@ type Options struct {
 	// AllowedIPs are the addresses to which config binds the manager's logins, for the texts of
 	// errors.
 	AllowedIPs []string
-	// Subject is as whom Signer signs.
+	// Subject is the subject as which Signer logs in.
 	Subject string
 	// Undecided returns an error that describes an external login that KSeF has not decided, nil
 	// for none; nil is allowed.

@@ -65,7 +65,7 @@ func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier
 	return m.orSuccessor(func(m *Manager) (*Session, error) {
 		isAnother := func(session *Session) bool { return session.fresh() && !session.hasAccessOf(refused) }
 		return m.servingOr(ctx, taxpayer, isAnother, func(s *entry) (*Session, error) {
-			if session := s.get(); session != nil && session.replaced {
+			if session := s.get(); session != nil && session.isReplacement {
 				return m.loginAgain(ctx, s, taxpayer)
 			}
 			renewed, err := m.renew(ctx, s, taxpayer)
@@ -73,7 +73,7 @@ func (m *Manager) Replace(ctx context.Context, taxpayer client.ContextIdentifier
 				return nil, err
 			}
 			replacement := *renewed
-			replacement.replaced = true
+			replacement.isReplacement = true
 			s.set(&replacement)
 			return &replacement, nil
 		})

@@ -28,8 +28,8 @@ type Session struct {
 
 	// seenFrom is the address from which KSeF has seen the login begin; "" for unknown.
 	seenFrom string
-	// replaced says that the access token is the replacement of one that KSeF has refused.
-	replaced bool
+	// isReplacement says that the access token is the replacement of one that KSeF has refused.
+	isReplacement bool
 	// renewal is the login or refresh that gave the access token; nil for one from storage or from
 	// an external login.
 	renewal *renewal
@@ -46,7 +46,7 @@ func (s *Session) fresh() bool {
 
 func (s *Session) withAccess(access client.Bearer) *Session {
 	next := *s
-	next.Access, next.replaced, next.renewal = access, false, &renewal{}
+	next.Access, next.isReplacement, next.renewal = access, false, &renewal{}
 	return &next
 }
 

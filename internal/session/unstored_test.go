@@ -136,7 +136,7 @@ func TestUnstored(t *testing.T) {
 			f.fault(endNumbered, simulator.FaultStatus, 1)
 			f.works(m)
 			for range 10 {
-				require.NoError(t, m.Verify(t.Context(), taxpayer))
+				require.NoError(t, m.RefreshOrLogin(t.Context(), taxpayer))
 			}
 			require.Equal(t, 1, f.count(endNumbered), "it is not tried with each request")
 			elapse(14 * time.Minute)
