@@ -3,7 +3,7 @@
 
 //go:build race
 
-package ksef
+package enginetest
 
 // raceDivisor makes the large mount smaller: the race detector slows the filling of a storage many
 // times over, and no count depends on it.
