@@ -44,7 +44,11 @@ func (b *backend) maintain(ctx context.Context) (next time.Time) {
 		{"notices of ending logins", b.warnOfLoginEnds},
 		{"removal of ended sessions", b.dropSessions},
 	} {
-		due, err := task.do(ctx)
+		var due time.Time
+		var err error
+		if panicked := background.Contain(b.Logger(), task.name, func() { due, err = task.do(ctx) }); panicked != nil {
+			err = panicked
+		}
 		if err != nil && ctx.Err() == nil {
 			b.Logger().Warn("maintenance failed and will be repeated", "task", task.name, "error", err)
 		}

@@ -4,16 +4,43 @@
 package ksef
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
+
+// panickingStorage panics where external logins are listed, and counts the other listings.
+type panickingStorage struct {
+	logical.Storage
+	lists int
+}
+
+func (s *panickingStorage) List(ctx context.Context, prefix string) ([]string, error) {
+	if prefix == externallogin.StoragePrefix {
+		panic("external logins")
+	}
+	s.lists++
+	return s.Storage.List(ctx, prefix)
+}
+
+func TestMaintenance(t *testing.T) {
+	t.Run("a task that panics keeps no other from running", func(t *testing.T) {
+		storage := &panickingStorage{Storage: &logical.InmemStorage{}}
+		mount, err := NewFactory("test")(t.Context(), &logical.BackendConfig{StorageView: storage, System: logical.TestSystemView()})
+		require.NoError(t, err)
+		mount.(*backend).maintain(t.Context())
+		require.Positive(t, storage.lists, "ended sessions are looked for")
+	})
+}
 
 func TestRenewalDue(t *testing.T) {
 	const day = 24 * time.Hour

@@ -89,8 +89,8 @@ func (l *Ledger) unwatch(target Target, referenceNumber string) error {
 // poll asks KSeF until no waiter is left.
 func (l *Ledger) poll(target Target, w *watch) {
 	for {
-		waitCtx, next := l.nextPoll(target, w)
-		if len(waitCtx) == 0 {
+		waiting, next := l.nextPoll(target, w)
+		if len(waiting) == 0 {
 			return
 		}
 		if wait := time.Until(next); wait > 0 {
@@ -99,14 +99,14 @@ func (l *Ledger) poll(target Target, w *watch) {
 			}
 			continue
 		}
-		tokens, err := l.pollOnce(target, waitCtx)
-		l.publish(target, w, waitCtx, tokens, err)
+		tokens, err := l.pollOnce(target, waiting)
+		l.publish(target, w, waiting, tokens, err)
 	}
 }
 
 // nextPoll returns the waiters and when to poll next. Without a waiter it ends the watch in the
 // same step, so that the next waiter begins another.
-func (l *Ledger) nextPoll(target Target, w *watch) (waitCtx map[string]*waiter, next time.Time) {
+func (l *Ledger) nextPoll(target Target, w *watch) (waiting map[string]*waiter, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(w.waiting) == 0 {
@@ -171,14 +171,14 @@ func (l *Ledger) publish(target Target, w *watch, polled map[string]*waiter, tok
 
 // pollOnce asks for one token by its number, and for several by pages of the list, newest first,
 // until all were seen.
-func (l *Ledger) pollOnce(target Target, waitCtx map[string]*waiter) (tokens map[string]client.Token, err error) {
+func (l *Ledger) pollOnce(target Target, waiting map[string]*waiter) (tokens map[string]client.Token, err error) {
 	defer background.Recover(l.Logger, "the wait for Active", &err)
 	api, err := l.Upstream(l.ctx, target, ratelimit.Wait{AtMost: pollMaxWait})
 	if err != nil {
 		return nil, err
 	}
-	if len(waitCtx) == 1 {
-		for referenceNumber := range waitCtx {
+	if len(waiting) == 1 {
+		for referenceNumber := range waiting {
 			token, err := api.Token(l.ctx, referenceNumber)
 			if err == nil {
 				return map[string]client.Token{referenceNumber: *token}, nil
@@ -189,24 +189,24 @@ func (l *Ledger) pollOnce(target Target, waitCtx map[string]*waiter) (tokens map
 			}
 		}
 	}
-	return l.pollList(api, waitCtx)
+	return l.pollList(api, waiting)
 }
 
-func (l *Ledger) pollList(api Upstream, waitCtx map[string]*waiter) (map[string]client.Token, error) {
+func (l *Ledger) pollList(api Upstream, waiting map[string]*waiter) (map[string]client.Token, error) {
 	mountID, err := l.id(l.ctx)
 	if err != nil {
 		return nil, err
 	}
 	// Later pages have older tokens only, but for those issued since: a few more pages are enough.
-	pages := 2 + len(waitCtx)/client.MaxPageSize
-	seen := make(map[string]client.Token, len(waitCtx))
+	pages := 2 + len(waiting)/client.MaxPageSize
+	seen := make(map[string]client.Token, len(waiting))
 	for tokens, err := range listPages(l.ctx, api, client.TokenQuery{Description: mountMark(mountID)}) {
 		for _, token := range tokens {
-			if _, waits := waitCtx[token.ReferenceNumber]; waits {
+			if _, waits := waiting[token.ReferenceNumber]; waits {
 				seen[token.ReferenceNumber] = token
 			}
 		}
-		if pages--; err != nil || pages == 0 || len(seen) == len(waitCtx) {
+		if pages--; err != nil || pages == 0 || len(seen) == len(waiting) {
 			return seen, err
 		}
 	}

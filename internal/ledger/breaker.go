@@ -48,7 +48,7 @@ type outcome int
 const (
 	// noEvidence: the request was not sent.
 	noEvidence outcome = iota
-	// abandoned: the caller left soon, which says little of KSeF.
+	// callerLeft: the caller left soon, which says little of KSeF.
 	callerLeft
 	// refused: KSeF said no.
 	refused

@@ -90,16 +90,16 @@ func TestBreaker(t *testing.T) {
 			require.Equal(t, 1, p.probes, "not more often than every five seconds")
 		},
 		"doubts requests that wait for long": func(t *testing.T, p *probed) {
-			var waitCtx []*attempt
+			var waiting []*attempt
 			for range 3 {
 				attempt, err := p.admit()
 				require.NoError(t, err)
 				attempt.send()
-				waitCtx = append(waitCtx, attempt)
+				waiting = append(waiting, attempt)
 			}
 			<-time.After(conclusiveWait)
 			require.False(t, p.ask(made))
-			for _, attempt := range waitCtx {
+			for _, attempt := range waiting {
 				attempt.end(made, nil)
 			}
 			require.True(t, p.ask(made))

@@ -68,11 +68,7 @@ func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
 // CountOpen counts the records of tokens that may be alive.
 func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	revoking := l.reconciler.endings()
-	live, err := l.store.livePrefixes(ctx)
-	if err != nil {
-		return open, err
-	}
-	err = l.store.eachName(ctx, append([]string{issuingPrefix}, live...), func(prefix, name string) error {
+	err = l.store.eachUnended(ctx, func(prefix, name string) error {
 		if prefix == issuingPrefix {
 			open.Issuing++
 		} else if _, ends := revoking[name]; !ends {

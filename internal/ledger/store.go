@@ -145,15 +145,23 @@ func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, 
 	return nil
 }
 
-// eachRecord calls do with the records until do fails; an unreadable one is nil. It reads in the
-// order in which records move, so that none is missed that moves during the reading.
-func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record) error) error {
+// eachUnended calls do with the names of issuing records and then of live ones, until do fails. It
+// lists them in the order in which records move, so that none is missed that moves during the listing.
+func (s store) eachUnended(ctx context.Context, do func(prefix, name string) error) error {
+	if err := s.eachName(ctx, []string{issuingPrefix}, do); err != nil {
+		return err
+	}
 	live, err := s.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
-	prefixes := slices.Concat([]string{issuingPrefix}, live, []string{endingPrefix})
-	return s.eachName(ctx, prefixes, func(prefix, name string) error {
+	return s.eachName(ctx, live, do)
+}
+
+// eachRecord calls do with the records until do fails; an unreadable one is nil. It reads in the
+// order in which records move, too.
+func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Record) error) error {
+	read := func(prefix, name string) error {
 		record, err := s.get(ctx, prefix+name)
 		if errors.Is(err, errUnreadableRecord) {
 			return do(prefix, nil)
@@ -162,7 +170,11 @@ func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Re
 			return err
 		}
 		return do(prefix, record)
-	})
+	}
+	if err := s.eachUnended(ctx, read); err != nil {
+		return err
+	}
+	return s.eachName(ctx, []string{endingPrefix}, read)
 }
 
 const mountIDKey = "mount-id"
