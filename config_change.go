@@ -126,6 +126,11 @@ func (c *configChange) lock(ctx context.Context) error {
 // buildNext builds the connection of next. Where the change is not made, the connection in force
 // ends the logins that proved it. A rotation keeps its login for the next attempt.
 func (c *configChange) buildNext(ctx context.Context) (err error) {
+	if c.byRotation {
+		// Other requests continue under the credential in force while the new one logs in; one
+		// that cannot be used serves none.
+		_, _ = c.backend.connectLocked(ctx)
+	}
 	c.previous = c.backend.connection.get()
 	if c.previous == nil || c.byRotation {
 		c.built, err = c.backend.build(c.next)
@@ -233,7 +238,10 @@ func (c *configChange) Commit(ctx context.Context) error {
 		return nil
 	}
 	if err := c.store(ctx); err != nil {
-		return errors.Join(err, c.discard(ctx))
+		if open := c.discard(ctx); open != nil {
+			err = fmt.Errorf("%w; the login that proved it may still be open: %v", err, open) //nolint:errorlint // its kind must not decide the status
+		}
+		return err
 	}
 	switch b := c.backend; {
 	case c.next == nil:

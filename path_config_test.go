@@ -271,3 +271,19 @@ func TestConfigShowsKSeFsRefusal(t *testing.T) {
 		require.Contains(t, status["last_error"], "26001")
 	})
 }
+
+func TestConfigStoreFailureIsNoMistakeOfTheUser(t *testing.T) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		disk := &enginetest.FlakyStorage{Storage: &logical.InmemStorage{}}
+		m := env.Mount(disk)
+		defer m.Stop()
+		m.Configure()
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
+		disk.Fail(enginetest.StorageRefuses, "put config")
+		m.Fault(simulator.Fault{Endpoint: "DELETE /auth/sessions/current", Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: 1})
+		response, err := m.Write("config", map[string]any{"certificate": certificate, "private_key": key})
+		require.ErrorContains(t, err, "may still be open")
+		require.Zero(t, statusOf(response, err), "Vault answers 500")
+		disk.Fail(enginetest.StorageWorks, "")
+	})
+}

@@ -306,3 +306,18 @@ func TestRotationRefusesBadInput(t *testing.T) {
 		require.Zero(t, m.Requests("GET /certificates/limits"))
 	})
 }
+
+func TestRotationIssuesTokensWhileAStartProvesItsCertificate(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{CertificateAcceptanceDelay: time.Hour}, func(t *testing.T, m *enginetest.Mount) {
+		m.Issue()
+		m.Must(m.Write("config/rotate-root", nil))
+		require.Equal(t, "prove", m.Status()["rotation_step"])
+		m.Stop()
+		m.Fault(simulator.Fault{Endpoint: "POST /auth/challenge", Kind: simulator.FaultDelay, Delay: 25 * time.Second, Times: 1})
+		m.Start()
+		m.Elapse(time.Second)
+		began := time.Now()
+		m.Issue()
+		require.Less(t, time.Since(began), 5*time.Second)
+	})
+}

@@ -146,7 +146,8 @@ func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, 
 }
 
 // eachUnended calls do with the names of issuing records and then of live ones, until do fails. It
-// lists them in the order in which records move, so that none is missed that moves during the listing.
+// lists them in the order in which records move, so that none is missed that moves during the
+// listing.
 func (s store) eachUnended(ctx context.Context, do func(prefix, name string) error) error {
 	if err := s.eachName(ctx, []string{issuingPrefix}, do); err != nil {
 		return err
