@@ -140,6 +140,18 @@ func TestIssue(t *testing.T) {
 		require.Error(t, issued.NotActive)
 		require.Empty(t, e.keys(issuingPrefix))
 	})
+	bubble(t, "intent_in_flight_is_not_searched_for", func(t *testing.T, e *env) {
+		e.elapse(reviewEvery - 10*time.Second)
+		e.ksef.before = func(request string) error {
+			if request == "POST" {
+				time.Sleep(30 * time.Second) // the reconciler reviews the ledger in this time
+			}
+			return nil
+		}
+		e.mustIssue(time.Hour)
+		require.NotContains(t, e.ksef.requests, "LIST")
+		require.Len(t, e.ksef.alive(), 1)
+	})
 	bubble(t, "exhausted_limit_refuses_before_anything_is_written", func(t *testing.T, e *env) {
 		e.permit = time.Now().Add(issueMaxWait + time.Second)
 		_, err := e.issue(time.Hour)
