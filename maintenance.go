@@ -17,6 +17,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 const (
@@ -27,13 +29,15 @@ const (
 // newMaintenance returns the loop that finishes the logins and rotations that a request has begun
 // and could not await, and renews the certificate in time.
 func (b *backend) newMaintenance() *background.Loop {
+	logger := b.Logger()
 	return background.NewLoop(background.LoopOptions{
-		Name: "maintenance", Logger: b.Logger(), Interval: maintenanceInterval, Timeout: maintenanceTimeout, RunOnce: b.maintain,
+		Name: "maintenance", Logger: logger, Interval: maintenanceInterval, Timeout: maintenanceTimeout,
+		RunOnce: func(ctx context.Context) time.Time { return b.maintain(ctx, logger) },
 	})
 }
 
 // maintain does what is due, and returns when something is due next; zero for nothing.
-func (b *backend) maintain(ctx context.Context) (next time.Time) {
+func (b *backend) maintain(ctx context.Context, logger hclog.Logger) (next time.Time) {
 	for _, task := range []struct {
 		name string
 		do   func(context.Context) (time.Time, error)
@@ -46,11 +50,11 @@ func (b *backend) maintain(ctx context.Context) (next time.Time) {
 	} {
 		var due time.Time
 		var err error
-		if panicked := background.Contain(b.Logger(), task.name, func() { due, err = task.do(ctx) }); panicked != nil {
+		if panicked := background.Contain(logger, task.name, func() { due, err = task.do(ctx) }); panicked != nil {
 			err = panicked
 		}
 		if err != nil && ctx.Err() == nil {
-			b.Logger().Warn("maintenance failed and will be repeated", "task", task.name, "error", err)
+			logger.Warn("maintenance failed and will be repeated", "task", task.name, "error", err)
 		}
 		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due

@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -37,7 +38,7 @@ func TestMaintenance(t *testing.T) {
 		storage := &panickingStorage{Storage: &logical.InmemStorage{}}
 		mount, err := NewFactory("test")(t.Context(), &logical.BackendConfig{StorageView: storage, System: logical.TestSystemView()})
 		require.NoError(t, err)
-		mount.(*backend).maintain(t.Context())
+		mount.(*backend).maintain(t.Context(), hclog.NewNullLogger())
 		require.Positive(t, storage.lists, "ended sessions are looked for")
 	})
 }
