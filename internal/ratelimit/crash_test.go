@@ -148,8 +148,14 @@ func (p *process) do(s step) {
 	}
 }
 
-// crash ends the process. KSeF may count its requests in flight long after that.
+// crash halts the process and starts another on its journals.
 func (p *process) crash() {
+	p.halt()
+	p.start()
+}
+
+// halt ends the process as a crash does. KSeF may count its requests in flight long after that.
+func (p *process) halt() {
 	p.mu.Lock()
 	for i := range p.inFlight {
 		p.sent[i].done = time.Now().Add(maxTransit)
@@ -161,7 +167,6 @@ func (p *process) crash() {
 	p.stop()
 	p.mu.Unlock()
 	synctest.Wait()
-	p.start()
 }
 
 func (p *process) send(c context.Context, l *ratelimit.Limiter, s step) {

@@ -147,17 +147,7 @@ func (p *process) round(steps []step) {
 	}
 	last := steps[len(steps)-1]
 	synctest.Wait()
-	p.mu.Lock()
-	for i := range p.inFlight {
-		p.sent[i].done = time.Now().Add(maxTransit)
-	}
-	p.inFlight = map[int]bool{}
-	for i, j := range p.journals {
-		p.journals[i] = j.afterCrash()
-	}
-	p.stop()
-	p.mu.Unlock()
-	synctest.Wait()
+	p.halt()
 
 	r := ratelimit.NewRegistry()
 	p.ctx, p.stop = context.WithCancel(ctx())
