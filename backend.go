@@ -16,6 +16,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/admission"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/events"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
@@ -86,6 +87,7 @@ type backend struct {
 	maintenance *background.Loop
 	unreadable  *unreadable.Entries
 	notices     notices.Notices
+	events      *events.Publisher
 	unmounting  unmounting
 	// loaded has the ledgers of all mounts that the process serves.
 	loaded *sync.Map
@@ -135,6 +137,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 
 // open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
+	b.events = events.NewPublisher(b, b.Logger().Named("events"))
 	b.ledger = ledger.New(ledger.Options{
 		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
@@ -194,7 +197,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// clean stops the reconciler and the maintenance, and writes what must survive.
+// clean stops the reconciler and the maintenance, writes what must survive, and publishes the last
+// events.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
 	b.maintenance.Stop()
@@ -205,6 +209,7 @@ func (b *backend) clean(ctx context.Context) {
 	if err := b.limiters.Close(ctx); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits could not be stored; the next start takes what was reserved as used", "error", err)
 	}
+	b.events.Close(ctx)
 	b.connection.replace(nil)
 	b.loaded.Delete(b.ledger)
 	b.Logger().Info("the mount has been unloaded", "mount_id", b.mountID(ctx))

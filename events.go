@@ -4,16 +4,9 @@
 package ksef
 
 import (
-	"context"
-	"errors"
-	"time"
-
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/notices"
-
-	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 func (b *backend) onWarning(warning client.Warning) {
@@ -39,11 +32,11 @@ func (b *backend) onExternalLoginFailed(taxpayer client.ContextIdentifier, err e
 func (b *backend) reportLogin(taxpayer client.ContextIdentifier, err error) {
 	if err != nil {
 		b.Logger().Error("the login to KSeF failed", "context", taxpayer.String(), "error", err)
-		b.sendBackgroundEvent("login-fail", "config", "context", taxpayer.String(), "error", err.Error())
+		b.events.Publish("login-fail", "config", "context", taxpayer.String(), "error", err.Error())
 		return
 	}
 	b.Logger().Info("logged in to KSeF", "context", taxpayer.String())
-	b.sendBackgroundEvent("login", "config", "context", taxpayer.String())
+	b.events.Publish("login", "config", "context", taxpayer.String())
 }
 
 // logConfigured resolves failures that a new configuration has ended: of a login that was proven,
@@ -81,7 +74,7 @@ func (b *backend) onLedgerEvent(event ledger.Event) {
 	if event.Err != nil {
 		metadata = append(metadata, "error", event.Err.Error())
 	}
-	b.sendBackgroundEvent(event.Kind, "tokens", metadata...)
+	b.events.Publish(event.Kind, "tokens", metadata...)
 }
 
 // activityOf returns zero for an event that is no outcome of a request to KSeF.
@@ -94,28 +87,4 @@ func activityOf(event ledger.Event) notices.Activity {
 		return notices.Activity{Kind: notices.Revoke, Taxpayer: record.Target.Context, Object: record.ReferenceNumber}
 	}
 	return notices.Activity{}
-}
-
-// eventTimeout bounds the sending of an event outside of a request.
-const eventTimeout = 5 * time.Second
-
-func (b *backend) sendBackgroundEvent(kind, path string, metadata ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
-	defer cancel()
-	b.sendEvent(ctx, kind, path, metadata...)
-}
-
-// sendEvent publishes an event such as ksef/token-issue, without empty values. A Vault without
-// events is no failure.
-func (b *backend) sendEvent(ctx context.Context, kind, path string, metadata ...string) {
-	pairs := []string{logical.EventMetadataDataPath, path}
-	for i := 0; i+1 < len(metadata); i += 2 {
-		if metadata[i+1] != "" {
-			pairs = append(pairs, metadata[i], metadata[i+1])
-		}
-	}
-	err := logical.SendEvent(ctx, b, "ksef/"+kind, pairs...)
-	if err != nil && !errors.Is(err, framework.ErrNoEvents) {
-		b.Logger().Debug("an event could not be sent", "event", kind, "error", err)
-	}
 }

@@ -139,7 +139,7 @@ func (b *backend) warnOfLoginEnds(ctx context.Context) (time.Time, error) {
 		}
 		until := external.Refresh.ValidUntil.UTC().Format(time.RFC3339)
 		b.Logger().Warn("an external login ends soon", "context", taxpayer, "until", until)
-		b.sendBackgroundEvent("login-expiring", "config", "context", taxpayer, "until", until)
+		b.events.Publish("login-expiring", "config", "context", taxpayer, "until", until)
 	}
 	return time.Time{}, nil
 }

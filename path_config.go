@@ -123,7 +123,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	if err != nil {
 		return errorResponse(err)
 	}
-	b.sendEvent(ctx, "config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
+	b.events.Publish("config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	response := &logical.Response{Data: change.next.toResponse()}
 	fields.AddWarnings(response, change.warnings...)
 	fields.AddWarnings(response, b.signerWarnings(ctx, verify)...)
@@ -160,7 +160,7 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 		return errorResponse(err)
 	}
 	if change.current != nil {
-		b.sendEvent(ctx, "config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
+		b.events.Publish("config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	}
 	if err := b.logins.Abandon(ctx); err != nil {
 		return nil, err

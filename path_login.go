@@ -88,7 +88,7 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 	if err != nil {
 		return errorResponse(err)
 	}
-	b.sendEvent(ctx, "login-begin", "login/begin", "context", taxpayer.String())
+	b.events.Publish("login-begin", "login/begin", "context", taxpayer.String())
 	answer := map[string]any{
 		"auth_token_request": string(begun.Document), "challenge": begun.Challenge,
 		"subject_identifier_type": subjectType, "valid_until": begun.ValidUntil.Format(time.RFC3339), "client_ip": begun.ClientIP,

@@ -97,7 +97,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err := next.store(ctx, req.Storage, name); err != nil {
 		return nil, err
 	}
-	b.sendEvent(ctx, "role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
+	b.events.Publish("role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
 	// Writing back an unchanged role warns of nothing.
 	if !reflect.DeepEqual(current, next) {
@@ -139,7 +139,7 @@ func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
 	}
 	b.notices.RoleDeleted(name)
-	b.sendEvent(ctx, "role-delete", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
+	b.events.Publish("role-delete", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	return nil, nil
 }
 

@@ -256,7 +256,7 @@ func (b *backend) onRotationEvent(event rotation.Event) {
 	} else {
 		b.Logger().Info(event.Kind, fields...)
 	}
-	b.sendBackgroundEvent(event.Kind, "config/rotate-root", metadata...)
+	b.events.Publish(event.Kind, "config/rotate-root", metadata...)
 }
 
 // registerRotation registers the rotation with the rotation manager of Vault Enterprise, or

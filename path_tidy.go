@@ -67,7 +67,7 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 		response.AddWarning(fmt.Sprintf("Not everything was checked; write to tidy again later: %v", report.Incomplete))
 	}
 	if !dryRun {
-		b.sendEvent(ctx, "tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
+		b.events.Publish("tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
 	}
 	return response, nil
 }
@@ -174,7 +174,7 @@ func (b *backend) revokeFormer(ctx context.Context, mountID string, target ledge
 	left := len(found) - len(revoked)
 	b.Logger().Warn("tokens of a former mount have been revoked", "former_mount_id", mountID, "context", target.Context.String(),
 		"revoked", len(revoked), "left", left)
-	b.sendBackgroundEvent("tidy-former", tidyFormerPath, logical.EventMetadataModified, "true",
+	b.events.Publish("tidy-former", tidyFormerPath, logical.EventMetadataModified, "true",
 		"context", target.Context.String(), "former_mount_id", mountID, "revoked", fmt.Sprint(len(revoked)), "left", fmt.Sprint(left))
 	response := formerResponse(mountID, target.Context, found, revoked)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/unreadable"
@@ -260,8 +261,9 @@ func (m *Mount) Renew(secret *logical.Secret, increment time.Duration) (*logical
 	return m.Backend.HandleRequest(m.Ctx, request)
 }
 
-// SentEvents are the events of the mount so far.
+// SentEvents are the events of the mount so far. It is for tests in a bubble.
 func (m *Mount) SentEvents() []logical.MockEvent {
+	synctest.Wait() // for what is being sent
 	m.Events.Lock()
 	defer m.Events.Unlock()
 	return slices.Clone(m.Events.Events)
