@@ -214,15 +214,17 @@ func lostReply(request string) error {
 
 var errDisk, errCrashed = errors.New("the disk is full"), errors.New("the process has crashed")
 
-// fakeDisk counts the writes and deletions, and fails or crashes at one of them.
+// fakeDisk counts the writes and deletions, and fails, hangs or crashes at one of them.
 type fakeDisk struct {
 	logical.Storage
 	mu     sync.Mutex
 	writes []string
 	// failAt and crashAt count from 1; 0 is never. Nothing leaves a crashed process any more.
 	failAt, crashAt int
-	crashed         bool
-	unreadable      bool
+	// hangAt is the write that ends with its context.
+	hangAt     int
+	crashed    bool
+	unreadable bool
 }
 
 func (d *fakeDisk) failReads(fail bool) {
@@ -245,18 +247,27 @@ func (d *fakeDisk) List(ctx context.Context, prefix string) ([]string, error) {
 	return d.Storage.List(ctx, prefix)
 }
 
-func (d *fakeDisk) write(operation, key string) error {
+func (d *fakeDisk) write(ctx context.Context, operation, key string) error {
+	hangs, err := d.countWrite(operation, key)
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func (d *fakeDisk) countWrite(operation, key string) (hangs bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.writes = append(d.writes, operation+" "+key)
 	d.crashed = d.crashed || len(d.writes) == d.crashAt
 	switch {
 	case d.crashed:
-		return errCrashed
+		return false, errCrashed
 	case len(d.writes) == d.failAt:
-		return errDisk
+		return false, errDisk
 	}
-	return nil
+	return len(d.writes) == d.hangAt, nil
 }
 
 // failure returns why reads fail.
@@ -279,14 +290,14 @@ func (d *fakeDisk) hasCrashed() bool {
 }
 
 func (d *fakeDisk) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	if err := d.write("put", entry.Key); err != nil {
+	if err := d.write(ctx, "put", entry.Key); err != nil {
 		return err
 	}
 	return d.Storage.Put(ctx, entry)
 }
 
 func (d *fakeDisk) Delete(ctx context.Context, key string) error {
-	if err := d.write("delete", key); err != nil {
+	if err := d.write(ctx, "delete", key); err != nil {
 		return err
 	}
 	return d.Storage.Delete(ctx, key)

@@ -76,13 +76,12 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // KSeF loses such requests at the moment, an *UnclaimedError where it has made one in vain
 // (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
-	if err := l.beginIssue(); err != nil {
+	running, err := l.beginIssue(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer l.endIssue()
-	// An unmount ends the waits at once, and the POST after a grace.
-	waitCtx, sendCtx, done := l.untilUnmounted(ctx)
-	defer done()
+	defer l.endIssue(running)
+	waitCtx, sendCtx := running.waitCtx, running.sendCtx
 	request, err := prepare()
 	if err != nil {
 		return nil, err
@@ -212,40 +211,48 @@ func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber
 // settleIssue returns nil for a token that the caller gets, and has any other revoked. The intent
 // is removed last: a remaining intent proves that the token was never returned.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
-	record, intent := &issued.Record, issuingKey(issued.Record.Nonce)
-	ended := context.Cause(ctx)
-	ctx, cancel := background.Detached(ctx)
-	defer cancel()
-	if issued.Status == client.StatusFailed {
-		if err := l.store.remove(ctx, record.key(), intent); err != nil {
-			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", record.ReferenceNumber, "error", err)
-		}
-		return fmt.Errorf("token %s: %w", record.ReferenceNumber, ErrFailed)
-	}
-	var reason error
-	switch {
-	case errors.Is(ended, ErrUnmounting):
-		reason = fmt.Errorf("the token %s was not returned and will be revoked: %w", record.ReferenceNumber, ended)
-	case ended != nil:
-		reason = fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", record.ReferenceNumber, ended)
-	case issued.Status.Dead():
-		reason = fmt.Errorf("the token %s became %s while it was being issued", record.ReferenceNumber, issued.Status)
-	case !issued.Until.IsZero() && LeaseLeft(issued.Until, time.Now()) < time.Second:
-		reason = fmt.Errorf("the token %s came too late to be of use before %s, and will be revoked", record.ReferenceNumber, issued.Until.UTC().Format(time.RFC3339))
-	default:
+	record := &issued.Record
+	reason := notReturned(ctx, issued)
+	if reason == nil {
 		err := l.closeIntent(ctx, issued)
 		if err == nil {
 			return nil
 		}
-		reason = fmt.Errorf("KSeF has made the token %s, but that could not be recorded; it will be revoked: %w", record.ReferenceNumber, err)
+		reason = fmt.Errorf("KSeF has made the token %s, but that could not be recorded; it will be revoked: %w", record.ReferenceNumber, endedBy(ctx, err))
+	}
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	if issued.Status == client.StatusFailed {
+		if err := l.store.remove(ctx, record.key(), issuingKey(record.Nonce)); err != nil {
+			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", record.ReferenceNumber, "error", err)
+		}
+		return reason
 	}
 	if err := l.abandon(ctx, record, "it was never returned"); err != nil {
 		return errors.Join(reason, err)
 	}
-	if err := l.store.remove(ctx, intent); err != nil {
+	if err := l.store.remove(ctx, issuingKey(record.Nonce)); err != nil {
 		l.Logger.Warn("an intent is left behind and will be removed later", "nonce", record.Nonce, "error", err)
 	}
 	return reason
+}
+
+// notReturned says why a token must not be returned; nil where it can be.
+func notReturned(ctx context.Context, issued *Issued) error {
+	number, ended := issued.Record.ReferenceNumber, context.Cause(ctx)
+	switch {
+	case issued.Status == client.StatusFailed:
+		return fmt.Errorf("token %s: %w", number, ErrFailed)
+	case errors.Is(ended, ErrUnmounting):
+		return fmt.Errorf("the token %s was not returned and will be revoked: %w", number, ended)
+	case ended != nil:
+		return fmt.Errorf("the caller did not wait for the token %s, which will be revoked: %w", number, ended)
+	case issued.Status.Dead():
+		return fmt.Errorf("the token %s became %s while it was being issued", number, issued.Status)
+	case !issued.Until.IsZero() && LeaseLeft(issued.Until, time.Now()) < time.Second:
+		return fmt.Errorf("the token %s came too late to be of use before %s, and will be revoked", number, issued.Until.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // closeIntent records that the token is returned.

@@ -132,6 +132,26 @@ func TestIssue(t *testing.T) {
 		require.Empty(t, e.ksef.alive())
 		require.Empty(t, e.keys(issuingPrefix))
 	})
+	for name, test := range map[string]struct {
+		write int
+		takes time.Duration
+	}{
+		"is_recorded, which_is_completed": {2, 30 * time.Second},
+		"has_its_intent_removed":          {3, 5 * time.Second},
+	} {
+		bubble(t, "caller_that_leaves_while_the_token_"+name, func(t *testing.T, e *env) {
+			e.disk.hangAt = test.write
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(5*time.Second, cancel)
+			began := time.Now()
+			_, err := e.Issue(ctx, e.request(time.Hour))
+			require.True(t, IsSpent(err))
+			require.Equal(t, test.takes, time.Since(began))
+			e.elapse(2 * time.Hour)
+			require.Empty(t, e.ksef.alive())
+			require.Empty(t, e.keys(issuingPrefix))
+		})
+	}
 	bubble(t, "token_that_stays_Pending_is_returned", func(t *testing.T, e *env) {
 		e.ksef.made = client.StatusPending
 		issued, err := e.issue(time.Hour)

@@ -97,7 +97,6 @@ type Ledger struct {
 	failedPolls map[Target]failedPolls
 	// breakers are those of the APIs that were asked for tokens.
 	breakers map[string]*breaker
-	issues   issueCount
 	issuing  issuing
 }
 
@@ -106,7 +105,7 @@ func New(options Options) *Ledger {
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
 		watches: make(map[Target]*watch), pace: newActivationPace(), failedPolls: make(map[Target]failedPolls),
-		breakers: make(map[string]*breaker), issuing: newIssuing(),
+		breakers: make(map[string]*breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.
 	ledger.OnEvent = func(event Event) {

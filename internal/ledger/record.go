@@ -129,7 +129,7 @@ const markerLength = len(" [vault::]") + 2*mountIDBytes + nonceLength
 const MaxDescription = client.MaxDescription - markerLength
 
 // marker leads from a token in KSeF to its record.
-func marker(mountID, nonce string) string { return fmt.Sprintf("[vault:%s:%s]", mountID, nonce) }
+func marker(mountID, nonce string) string { return mountMark(mountID) + nonce + "]" }
 
 // mountMark begins the marker of each of the mount's tokens. KSeF's list can be filtered by it.
 func mountMark(mountID string) string { return "[vault:" + mountID + ":" }

@@ -22,37 +22,6 @@ var ErrUnmounting = errors.New("the mount is being unloaded, disabled or moved, 
 // token that must be revoked has to be searched for.
 const sendGrace = 3 * time.Second
 
-// issuing ends the requests for tokens that are in flight. The ledger's lock guards its fields.
-type issuing struct {
-	// waits ends the wait for a login and for Active, sends the request to KSeF.
-	waits, sends       context.Context
-	endWaits, endSends context.CancelCauseFunc
-}
-
-func newIssuing() issuing {
-	var i issuing
-	i.waits, i.endWaits = context.WithCancelCause(context.Background())
-	i.sends, i.endSends = context.WithCancelCause(context.Background())
-	return i
-}
-
-// untilUnmounted returns contexts for the steps of an issue that end when issuing does.
-func (l *Ledger) untilUnmounted(ctx context.Context) (waitCtx, sendCtx context.Context, done func()) {
-	l.mu.Lock()
-	current := l.issuing
-	l.mu.Unlock()
-	waitCtx, endWaiting := mergeContexts(ctx, current.waits)
-	sendCtx, endSending := mergeContexts(ctx, current.sends)
-	return waitCtx, sendCtx, func() { endWaiting(); endSending() }
-}
-
-// mergeContexts returns a context with the values of ctx that ends with either of the two.
-func mergeContexts(ctx, other context.Context) (context.Context, func()) {
-	merged, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
-	return merged, func() { stop(); cancel(context.Canceled) }
-}
-
 // endedBy adds ErrUnmounting to an error where an unmount has ended the step.
 func endedBy(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), ErrUnmounting) {
@@ -61,19 +30,27 @@ func endedBy(ctx context.Context, err error) error {
 	return err
 }
 
-// EndIssuing refuses new tokens from now on, and ends the requests for tokens that are in flight:
+// EndIssuing refuses new tokens from now on, and ends the requests for tokens that are in progress:
 // their callers get ErrUnmounting, and what KSeF has made for them is revoked. It returns when none
 // is left, or with an error when ctx ends before that.
 func (l *Ledger) EndIssuing(ctx context.Context) error {
 	l.mu.Lock()
-	l.issuing.endWaits(ErrUnmounting)
-	endSends := l.issuing.endSends
+	l.issuing.ended = true
+	running := slices.Collect(maps.Keys(l.issuing.running))
 	l.mu.Unlock()
-	timer := time.AfterFunc(sendGrace, func() { endSends(ErrUnmounting) })
+	for _, request := range running {
+		request.endWaiting(ErrUnmounting)
+	}
+	endSending := func() {
+		for _, request := range running {
+			request.endSending(ErrUnmounting)
+		}
+	}
+	timer := time.AfterFunc(sendGrace, endSending)
 	defer timer.Stop()
 	release, err := l.PauseIssuing(ctx)
 	if err != nil {
-		endSends(ErrUnmounting)
+		endSending()
 		return err
 	}
 	release()
@@ -84,8 +61,8 @@ func (l *Ledger) EndIssuing(ctx context.Context) error {
 func (l *Ledger) ResumeIssuing() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.issuing.waits.Err() != nil && l.ctx.Err() == nil {
-		l.issuing = newIssuing()
+	if l.ctx.Err() == nil {
+		l.issuing.ended = false
 	}
 }
 
@@ -222,31 +199,42 @@ func (l *Ledger) RevocationsEnd() time.Time {
 // ErrPaused refuses a token while the configuration is being changed.
 var ErrPaused = errors.New("the configuration is being changed at this moment; ask again")
 
-// issueCount counts the requests for tokens in progress. The ledger's lock guards its fields.
-type issueCount struct {
-	running, pauses int
+// issuing has the requests for tokens in progress. The ledger's lock guards its fields.
+type issuing struct {
+	running map[*runningIssue]struct{}
+	pauses  int
+	// ended says that an unmount refuses new ones.
+	ended bool
 	// idle is closed when the last one ends; nil without a PauseIssuing that waits.
 	idle chan struct{}
+}
+
+// runningIssue is one request for a token in progress.
+type runningIssue struct {
+	// waitCtx is for the wait for a login and for Active, sendCtx for the request to KSeF: an
+	// unmount ends the waits at once, and the request after sendGrace.
+	waitCtx, sendCtx       context.Context
+	endWaiting, endSending context.CancelCauseFunc
 }
 
 // PauseIssuing refuses new tokens until release is called, and waits for those in progress: then
 // CountOpen misses none.
 func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	l.mu.Lock()
-	l.issues.pauses++
+	l.issuing.pauses++
 	release = func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.issues.pauses--
+		l.issuing.pauses--
 	}
-	if l.issues.running == 0 {
+	if len(l.issuing.running) == 0 {
 		l.mu.Unlock()
 		return release, nil
 	}
-	if l.issues.idle == nil {
-		l.issues.idle = make(chan struct{})
+	if l.issuing.idle == nil {
+		l.issuing.idle = make(chan struct{})
 	}
-	idle := l.issues.idle
+	idle := l.issuing.idle
 	l.mu.Unlock()
 	select {
 	case <-idle:
@@ -257,25 +245,29 @@ func (l *Ledger) PauseIssuing(ctx context.Context) (release func(), err error) {
 	}
 }
 
-func (l *Ledger) beginIssue() error {
+func (l *Ledger) beginIssue(ctx context.Context) (*runningIssue, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.issuing.waits.Err() != nil {
-		return ErrUnmounting
+	if l.issuing.ended {
+		return nil, ErrUnmounting
 	}
-	if l.issues.pauses > 0 {
-		return ErrPaused
+	if l.issuing.pauses > 0 {
+		return nil, ErrPaused
 	}
-	l.issues.running++
-	return nil
+	var request runningIssue
+	request.sendCtx, request.endSending = context.WithCancelCause(ctx)
+	request.waitCtx, request.endWaiting = context.WithCancelCause(request.sendCtx)
+	l.issuing.running[&request] = struct{}{}
+	return &request, nil
 }
 
-func (l *Ledger) endIssue() {
+func (l *Ledger) endIssue(request *runningIssue) {
+	request.endSending(context.Canceled)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.issues.running--
-	if l.issues.running == 0 && l.issues.idle != nil {
-		close(l.issues.idle)
-		l.issues.idle = nil
+	delete(l.issuing.running, request)
+	if len(l.issuing.running) == 0 && l.issuing.idle != nil {
+		close(l.issuing.idle)
+		l.issuing.idle = nil
 	}
 }
