@@ -87,8 +87,14 @@ func (l *Limiter) await(ctx context.Context, e *endpoint, w *waiter) error {
 	if l.closed {
 		return ErrClosed
 	}
+	now := time.Now()
+	w.granted, w.done = false, nil
+	if len(e.queue) == 0 && e.isOpen(now) {
+		e.grant(w)
+		return nil
+	}
 	e.enqueue(w)
-	e.dispatch(time.Now())
+	e.dispatch(now)
 	if !w.finished() {
 		w.done = make(chan struct{})
 		l.mu.Unlock()
@@ -227,9 +233,12 @@ func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 func (l *Limiter) NextPermit(endpoint string, ahead int) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.pool.endpoint(endpoint)
+	e, now := l.pool.endpoint(endpoint), time.Now()
+	if ahead == 0 && e.isOpen(now) {
+		return now // without a simulation: each request for a token asks
+	}
 	beyond := max(0, ahead-exactAhead)
-	return e.project(time.Now()).nextAfter(ahead - beyond).Add(time.Duration(beyond) * e.limits.pace())
+	return e.project(now).nextAfter(ahead - beyond).Add(time.Duration(beyond) * e.limits.pace())
 }
 
 // exactAhead is how many requests ahead are simulated exactly. Beyond it the pace of the slowest

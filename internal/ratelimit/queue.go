@@ -88,7 +88,6 @@ func (e *endpoint) newWaiter(l *Limiter, wait Wait, now time.Time) *waiter {
 
 // enqueue inserts a waiter in order of arrival, background requests behind all others.
 func (e *endpoint) enqueue(w *waiter) {
-	w.granted, w.done = false, nil
 	at, _ := slices.BinarySearchFunc(e.queue, w, func(a, b *waiter) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.arrival, b.arrival))
 	})
@@ -103,12 +102,17 @@ func (e *endpoint) dispatch(now time.Time) {
 		w := e.queue[0]
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
-		e.inFlight++
-		w.granted = true
-		w.wake()
+		e.grant(w)
 	}
 	e.refuseLate(now)
 	e.setTimer(now)
+}
+
+// grant gives a waiter a permit that is free.
+func (e *endpoint) grant(w *waiter) {
+	e.inFlight++
+	w.granted = true
+	w.wake()
 }
 
 func (e *endpoint) refuseLate(now time.Time) {
