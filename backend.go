@@ -115,13 +115,13 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 			SealWrapStorage: []string{configKey, session.StoragePrefix, externallogin.StoragePrefix, rotation.StorageKey},
 		},
 		Paths: framework.PathAppend(
+			b.pathCreds(), // first, since the SDK tries the patterns in this order
+			b.pathTokens(),
+			b.pathToken(),
+			b.pathRoles(),
 			b.pathConfig(),
 			b.pathRotateRoot(),
 			b.pathLogin(),
-			b.pathRoles(),
-			b.pathCreds(),
-			b.pathTokens(),
-			b.pathToken(),
 			b.pathStatus(),
 			b.pathTidy(),
 		),
@@ -218,8 +218,8 @@ func (b *backend) clean(ctx context.Context) {
 // HandleRequest refuses fields that a path does not have and values of a wrong kind, ignores such
 // fields of a read, and keeps a panic in one mount from ending the process that serves them all.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (_ *logical.Response, err error) {
-	defer background.Recover(b.Logger(), fmt.Sprintf("the %s of %s", req.Operation, req.Path), &err)
-	known, warnings, err := fields.Check(b.Route(req.Path), req)
+	defer background.Recover(b.Logger(), "the "+string(req.Operation)+" of "+req.Path, &err)
+	known, warnings, err := fields.Check(b.Route, req)
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}

@@ -38,7 +38,7 @@ func TestLease_stored_format(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(`{
 		"version": 1, "nonce": "079c2f146d2dce40490c25", "reference_number": "20251010-EC-1DCE3E3000-12ECB5B36E-45",
 		"api": "https://api-test.ksef.mf.gov.pl/v2", "context": {"type": "InternalId", "value": "5265877635-12346"},
-		"role": "invoices", "ttl": 3600000000000, "max_ttl": 86400000000000
+		"role": "invoices", "ttl": 3600000000000, "max_ttl": 86400000000000, "secret_type": "ksef_token"
 	}`), &internal))
 	decoded, err := decodeLease(&logical.Secret{InternalData: internal})
 	require.NoError(t, err)

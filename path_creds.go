@@ -98,8 +98,10 @@ func (b *backend) issue(ctx context.Context, want tokenRequest) (*logical.Respon
 	}
 	b.unmounting.markAnswered()
 	b.openTargets.Add(issued.Record.Target)
-	response := b.Secret(secretTokenType).Response(tokenResponse(issued), leaseData(&issued.Record, want).internal())
-	response.Secret.TTL, response.Secret.MaxTTL = ttl, want.maxTTL
+	response := &logical.Response{Data: tokenResponse(issued), Secret: &logical.Secret{
+		LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: want.maxTTL, Renewable: true},
+		InternalData: leaseData(&issued.Record, want).internal(),
+	}}
 	if !issued.Until.IsZero() {
 		warnings = capLease(response.Secret, issued, warnings)
 	}

@@ -47,10 +47,12 @@ func leaseData(record *ledger.Record, want tokenRequest) lease {
 	return lease{Version: leaseVersion, Lease: record.Lease(), TTL: want.ttl, MaxTTL: want.maxTTL}
 }
 
-// internal is the lease as Vault stores it: flat, of types that survive JSON.
+// internal is the lease as Vault stores it: flat, of types that survive JSON. The SDK finds
+// tokenRevoke and tokenRenew by its secret_type.
 func (l lease) internal() map[string]any {
 	return map[string]any{
-		"version": l.Version, "nonce": l.Nonce, "reference_number": l.ReferenceNumber, "api": l.API,
+		"secret_type": secretTokenType,
+		"version":     l.Version, "nonce": l.Nonce, "reference_number": l.ReferenceNumber, "api": l.API,
 		"context": map[string]any{"type": string(l.Context.Type), "value": l.Context.Value},
 		"role":    l.Role, "ttl": int64(l.TTL), "max_ttl": int64(l.MaxTTL),
 	}

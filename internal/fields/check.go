@@ -23,8 +23,12 @@ import (
 // must not go unnoticed, and any request with a value of another kind than its field's. For a read
 // it returns the fields that its path has, and a warning for each other field. Operations that the
 // path does not have are left to the SDK's own error.
-func Check(path *framework.Path, req *logical.Request) (known map[string]any, warnings []string, err error) {
-	if len(req.Data) == 0 || path == nil || path.Operations[req.Operation] == nil {
+func Check(route func(path string) *framework.Path, req *logical.Request) (known map[string]any, warnings []string, err error) {
+	if len(req.Data) == 0 {
+		return req.Data, nil, nil
+	}
+	path := route(req.Path)
+	if path == nil || path.Operations[req.Operation] == nil {
 		return req.Data, nil, nil
 	}
 	known = req.Data

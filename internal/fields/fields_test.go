@@ -34,7 +34,7 @@ func path() *framework.Path {
 
 func TestCheck(t *testing.T) {
 	check := func(operation logical.Operation, data map[string]any) (map[string]any, []string, error) {
-		return fields.Check(path(), &logical.Request{Operation: operation, Data: data})
+		return fields.Check(func(string) *framework.Path { return path() }, &logical.Request{Operation: operation, Data: data})
 	}
 
 	t.Run("a read ignores unknown fields with a warning each", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 	t.Run("an operation that the path does not have is left to the SDK", func(t *testing.T) {
 		_, _, err := check(logical.ListOperation, map[string]any{"naem": "a"})
 		require.NoError(t, err)
-		_, _, err = fields.Check(nil, &logical.Request{Operation: logical.ReadOperation, Data: map[string]any{"naem": "a"}})
+		_, _, err = fields.Check(func(string) *framework.Path { return nil }, &logical.Request{Operation: logical.ReadOperation, Data: map[string]any{"naem": "a"}})
 		require.NoError(t, err)
 	})
 	t.Run("a value of another kind is refused and not quoted", func(t *testing.T) {

@@ -6,6 +6,7 @@ package jsonentry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -13,11 +14,11 @@ import (
 
 // Put stores a value as JSON; what names it in errors.
 func Put(ctx context.Context, storage logical.Storage, key string, value any, what string) error {
-	entry, err := logical.StorageEntryJSON(key, value)
+	encoded, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", what, err)
 	}
-	if err := storage.Put(ctx, entry); err != nil {
+	if err := storage.Put(ctx, &logical.StorageEntry{Key: key, Value: encoded}); err != nil {
 		return fmt.Errorf("storing %s: %w", what, err)
 	}
 	return nil
