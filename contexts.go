@@ -5,6 +5,7 @@ package ksef
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/admission"
+	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
@@ -148,4 +150,130 @@ func notAllowed(taxpayer client.ContextIdentifier) error {
 		Field: field, Fault: "names " + taxpayer.Value + ", which config does not allow",
 		Remedy: "add it to allowed_contexts of config, or write a role with it and read creds/<role>",
 	}
+}
+
+// admitSigner refuses an external login for a taxpayer that config no longer allows, and one as
+// another subject that would replace the certificate's for seven days. Where that matters the
+// signature must name its signer.
+func (b *backend) admitSigner(ctx context.Context, taxpayer client.ContextIdentifier, signer *credential.Identity) error {
+	connected, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if !connected.config.allows(taxpayer) {
+		return notAllowed(taxpayer)
+	}
+	subject := ""
+	if signer != nil {
+		subject = signer.Subject()
+	}
+	return b.guardLogin(ctx, connected, taxpayer, subject)
+}
+
+// guardLogin refuses an external login where the certificate's is needed; subject is "" where the
+// signature does not name its signer. It is called again when KSeF has decided, which can take most
+// of an hour: config may have been given a certificate in that time.
+func (b *backend) guardLogin(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier, subject string) error {
+	own := connected.sessions.Subject
+	if subject != "" && (own == "" || subject == own) {
+		return nil
+	}
+	guarded, subjects, err := b.needsCertificate(ctx, connected, taxpayer)
+	if err != nil {
+		return err
+	}
+	switch {
+	case subject == "" && (guarded || len(subjects) > 0):
+		return &client.InputError{
+			Field: "signed_request", Fault: "does not tell who has signed it: its SigningCertificate, or SigningCertificateV2, names no certificate in its KeyInfo, or more than one",
+			Remedy: "sign as XAdES, with the signer's certificate alone in KeyInfo",
+		}
+	case guarded:
+		return &client.InputError{
+			Field: "signed_request", Fault: "is signed by " + subject + ", and config has the certificate of " + own + ", which logs in by itself",
+			Remedy: "have it signed by that subject, or write the other's certificate to config, or delete config and write it without one",
+		}
+	}
+	return nil
+}
+
+// needsCertificate says whether the mount itself logs in in the context with config's certificate,
+// and which subjects have made tokens there that may be alive.
+func (b *backend) needsCertificate(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier) (guarded bool, subjects []string, err error) {
+	all, err := b.ledger.Subjects(ctx, connected.config.URL)
+	if err != nil {
+		return false, nil, err
+	}
+	subjects = all[taxpayer]
+	switch own := connected.sessions.Subject; {
+	case own == "":
+		return false, subjects, nil
+	case taxpayer == connected.config.Context, slices.Contains(subjects, own):
+		return true, subjects, nil
+	}
+	guarded, err = b.isContextOfRole(ctx, taxpayer)
+	return guarded, subjects, err
+}
+
+// beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for
+// nothing.
+func (b *backend) beginWarning(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier) (string, error) {
+	guarded, _, err := b.needsCertificate(ctx, connected, taxpayer)
+	if err != nil || !guarded {
+		return "", err
+	}
+	own := connected.sessions.Subject
+	return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
+		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, taxpayer, own), nil
+}
+
+// otherSubjectWarning warns of an external login for a new role's own taxpayer: it continues to be
+// used. "" where the certificate's is used, or there is none.
+func (b *backend) otherSubjectWarning(ctx context.Context, taxpayer client.ContextIdentifier) (string, error) {
+	current := b.connection.get()
+	if current == nil || taxpayer.IsZero() || current.sessions.Subject == "" {
+		return "", nil
+	}
+	subject, err := current.subject(ctx, taxpayer)
+	if err != nil || subject == current.sessions.Subject {
+		return "", err
+	}
+	return fmt.Sprintf("In %s the login that %s has signed is used, not that of config's certificate: the role's tokens are made by that subject until "+
+		"the login ends (refresh_until in status). To end it at once, have its owner revoke it in KSeF.", taxpayer, subject), nil
+}
+
+// isContextOfRole says that a role's tokens live in the context.
+func (b *backend) isContextOfRole(ctx context.Context, taxpayer client.ContextIdentifier) (bool, error) {
+	names, err := b.storage.List(ctx, rolesPrefix)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		stored, err := b.readRole(ctx, b.storage, name)
+		if errors.Is(err, errUnreadableRole) {
+			return true, nil // it may be the role's
+		}
+		if err != nil {
+			return false, err
+		}
+		if stored != nil && stored.Context == taxpayer {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hasOtherSubject says that another than the subject has made a token that may be alive, in
+// whatever context.
+func (b *backend) hasOtherSubject(ctx context.Context, api, subject string) (bool, error) {
+	subjects, err := b.ledger.Subjects(ctx, api)
+	if err != nil {
+		return false, err
+	}
+	for _, made := range subjects {
+		if slices.ContainsFunc(made, func(maker string) bool { return maker != "" && maker != subject }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
