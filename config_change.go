@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"vault-plugin-secrets-ksef/internal/consent"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
@@ -190,7 +191,7 @@ func (c *configChange) onlyAbandons() bool {
 
 // notStored distinguishes what does not work from what could not be found out.
 func notStored(err error) error {
-	if saysNothing(err) {
+	if failure.SaysNothing(err) {
 		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
 	}
 	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rights"
@@ -26,9 +27,6 @@ var errNotConfigured = &client.InputError{
 	Field: "config", Fault: "has not been written yet",
 	Remedy: "vault write <mount>/config environment=... nip=..., with certificate=@... private_key=@... or, for a login that a person signs, without",
 }
-
-// errOtherAPI is returned for a token or login of another environment.
-var errOtherAPI = errors.New("the configuration leads to another KSeF environment")
 
 // authMaxWait is how long a request of a login waits for KSeF's limits.
 const authMaxWait = 20 * time.Second
@@ -191,7 +189,7 @@ func (b *backend) keepLogin(ctx context.Context, login *session.Session) error {
 		return err
 	}
 	if api := connected.config.api(); api != login.API {
-		return fmt.Errorf("%w: the login is at %s, config at %s", errOtherAPI, login.API, api)
+		return fmt.Errorf("%w: the login is at %s, config at %s", failure.ErrOtherAPI, login.API, api)
 	}
 	if err := b.guardLogin(ctx, connected, login.Context, login.Subject); err != nil {
 		return err
@@ -207,7 +205,7 @@ func (b *backend) connectTo(ctx context.Context, api string) (*connection, error
 		return nil, err
 	}
 	if api != current.config.URL {
-		return nil, fmt.Errorf("%w: the token is at %s, config at %s", errOtherAPI, api, current.config.URL)
+		return nil, fmt.Errorf("%w: the token is at %s, config at %s", failure.ErrOtherAPI, api, current.config.URL)
 	}
 	return current, nil
 }

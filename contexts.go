@@ -15,6 +15,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/admission"
 	"vault-plugin-secrets-ksef/internal/credential"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
@@ -136,9 +137,9 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 	if pause == 0 {
 		return nil
 	}
-	return &statusError{status: http.StatusTooManyRequests, error: fmt.Errorf(
+	return failure.WithStatus(http.StatusTooManyRequests, fmt.Errorf(
 		"%d first logins have been made within a minute in contexts that %s lets in only through *%s. Contexts that it names do not wait",
-		admission.MaxFirstLogins, fieldAllowedContexts, client.NextPermit(time.Now().Add(pause)))}
+		admission.MaxFirstLogins, fieldAllowedContexts, client.NextPermit(time.Now().Add(pause))))
 }
 
 func notAllowed(taxpayer client.ContextIdentifier) error {

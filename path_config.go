@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/rights"
 
@@ -109,11 +110,11 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 	data, unset := fields.WithoutUnset(data)
 	force, err := consent.Parse(data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	given, err := b.readCredential(ctx, data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	verify := data.Get("verify").(bool)
 	change, err := b.changeConfig(ctx, configRequest{
@@ -121,7 +122,7 @@ func (b *backend) pathConfigWrite(ctx context.Context, req *logical.Request, dat
 		force: force, verify: verify, mountPoint: req.MountPoint,
 	})
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	b.events.Publish("config-write", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))
 	response := &logical.Response{Data: change.next.toResponse()}
@@ -153,11 +154,11 @@ func (b *backend) pathConfigDelete(ctx context.Context, req *logical.Request, da
 	data, _ = fields.WithoutUnset(data)
 	force, err := consent.Parse(data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	change, err := b.changeConfig(ctx, configRequest{force: force, mountPoint: req.MountPoint})
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	if change.current != nil {
 		b.events.Publish("config-delete", "config", logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
@@ -44,25 +45,25 @@ func (b *backend) pathCreds() []*framework.Path {
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "role")
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	stored, err := b.readRole(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
 	if stored == nil {
-		return errorResponse(&client.InputError{
+		return failure.Response(&client.InputError{
 			Field: "role", Fault: fmt.Sprintf("%q does not exist", name),
 			Remedy: fmt.Sprintf("write it first (vault write <mount>/roles/%s permissions=...), or look for the right name: vault list <mount>/roles", name),
 		})
 	}
 	ttl, err := ttlFrom(data, "ttl", stored.TTL)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	text, err := stored.template.Fill(name, req)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	return b.issue(ctx, tokenRequest{
 		role: name, permissions: stored.Permissions, context: stored.Context,
@@ -82,7 +83,7 @@ type tokenRequest struct {
 // issue has KSeF make a token and answers with it as a lease.
 func (b *backend) issue(ctx context.Context, want tokenRequest) (*logical.Response, error) {
 	if _, err := b.connect(ctx); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	ttl, warnings, err := framework.CalculateTTL(b.System(), 0, want.ttl, 0, want.maxTTL, 0, time.Time{})
 	if err != nil {
@@ -94,7 +95,7 @@ func (b *backend) issue(ctx context.Context, want tokenRequest) (*logical.Respon
 	b.admitIssue()
 	issued, err := b.ledger.Issue(ctx, func() (ledger.IssueRequest, error) { return b.issueRequest(want, ttl) })
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	b.unmounting.markAnswered()
 	b.openTargets.Add(issued.Record.Target)

@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/client/xades"
 	"vault-plugin-secrets-ksef/internal/externallogin"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -66,19 +67,19 @@ func (b *backend) openLogin(ctx context.Context) (*externallogin.Upstream, error
 func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	connected, taxpayer, err := b.requestContext(ctx, data, useToIssue)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	subjectType := connected.config.SubjectIdentifierType
 	if raw, given := data.GetOk("subject_identifier_type"); given {
 		subjectType = raw.(string)
 	}
 	if subjectType != xades.CertificateSubject && subjectType != xades.CertificateFingerprint {
-		return errorResponse(&client.InputError{
+		return failure.Response(&client.InputError{
 			Field: "subject_identifier_type", Fault: "is not known", Remedy: "give certificateSubject or certificateFingerprint",
 		})
 	}
 	if err := connected.config.checkExternalLogin(); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	warning, err := b.beginWarning(ctx, connected, taxpayer)
 	if err != nil {
@@ -86,7 +87,7 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 	}
 	begun, err := b.logins.Begin(ctx, taxpayer, subjectType)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	b.events.Publish("login-begin", "login/begin", "context", taxpayer.String())
 	answer := map[string]any{
@@ -102,11 +103,11 @@ func (b *backend) pathLoginBegin(ctx context.Context, _ *logical.Request, data *
 func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	document, err := externallogin.Decode(data.Get("signed_request").(string))
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	submitted, err := b.logins.Submit(ctx, document)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	warning, err := b.warnOfSigner(ctx, submitted)
 	if err != nil {
@@ -117,7 +118,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 	defer b.maintenance.Wake()
 	ended, err := b.logins.Await(bounded, submitted.Challenge)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	response := &logical.Response{Data: map[string]any{"status": "pending", "reference_number": submitted.ReferenceNumber}}
 	fields.AddTaxpayer(response.Data, submitted.Context)
@@ -131,7 +132,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 		return response, nil
 	}
 	if err := b.describeLogin(ctx, submitted, response.Data); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	return response, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/leases"
@@ -78,7 +79,7 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *fr
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	// An unreadable role is replaced as a whole.
 	current, err := b.readRole(ctx, req.Storage, name)
@@ -88,7 +89,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	data, unset := fields.WithoutUnset(data)
 	next, err := applyRole(name, current, data, unset)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	stranger, err := b.otherSubjectWarning(ctx, next.Context)
 	if err != nil {
@@ -114,7 +115,7 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	role, err := b.readRole(ctx, req.Storage, name)
 	if err != nil || role == nil {
@@ -133,7 +134,7 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)

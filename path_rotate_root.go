@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -48,16 +49,16 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if stored == nil {
-		return errorResponse(errNotConfigured)
+		return failure.Response(errNotConfigured)
 	}
 	once := *stored
 	request, err := once.applyRequest(data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	joined, err := b.rotate(ctx, request)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	response, err := b.rotationResponse(ctx)
 	if response != nil && joined {

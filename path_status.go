@@ -40,7 +40,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 		return nil, err
 	}
 	report := status.New(b.RunningVersion)
-	report.AddTokens(open, b.ledger.Pending(), b.ledger.UnknownTokens(), needsOperator)
+	report.AddTokens(open, b.ledger.Pending(), b.ledger.UnknownTokens())
 	b.addUnmountStatus(ctx, open, report.Response)
 	report.AddOutages(b.ledger.Outages())
 	report.AddUnsettled(b.ledger.UnsettledRequests())

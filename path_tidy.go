@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 
@@ -53,14 +54,14 @@ func (b *backend) pathTidy() []*framework.Path {
 func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	dryRun := data.Get("dry_run").(bool)
 	bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	report, err := b.ledger.Tidy(bounded, ledger.Target{API: current.config.URL, Context: taxpayer}, dryRun)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	response := &logical.Response{Data: tidyReport(report, taxpayer, dryRun)}
 	if report.Incomplete != nil {
@@ -116,26 +117,26 @@ func tidySchema() map[int][]framework.Response {
 func (b *backend) pathTidyFormerWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	mountID := data.Get("mount_id").(string)
 	if err := ledger.CheckMountID(mountID); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	if err := b.refuseLoadedMount(ctx, mountID); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	target := ledger.Target{API: current.config.URL, Context: taxpayer}
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	found, err := b.ledger.FormerTokens(ctx, target, mountID)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	expected, given := data.GetOk("expect")
 	switch {
 	case given && expected != len(found):
-		return errorResponse(&client.InputError{
+		return failure.Response(&client.InputError{
 			Field: "expect", Fault: fmt.Sprintf("is %d, and KSeF has %d living tokens of the mount %s in %s", expected, len(found), mountID, taxpayer),
 			Remedy: "nothing was revoked; check the list that a write without expect returns, and give its number",
 		})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -52,11 +53,11 @@ func (b *backend) findToken(ctx context.Context, data *framework.FieldData) (str
 func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	referenceNumber, record, err := b.findToken(ctx, data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	token, _, err := b.askToken(ctx, data, referenceNumber, record)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	shown := metadataResponse(token)
 	if record != nil {
@@ -96,7 +97,7 @@ func (b *backend) tokenContext(ctx context.Context, data *framework.FieldData, r
 func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	referenceNumber, record, err := b.findToken(ctx, data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	switch {
 	case data.Get("unknown_to_ksef").(bool):
@@ -110,7 +111,7 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 // closeUnknown ends the record of a token that KSeF does not know.
 func (b *backend) closeUnknown(ctx context.Context, referenceNumber string, record *ledger.Record) (*logical.Response, error) {
 	if record == nil {
-		return errorResponse(&client.InputError{
+		return failure.Response(&client.InputError{
 			Field: "reference_number", Fault: fmt.Sprintf("%s has no record in this mount that could be ended", referenceNumber),
 			Remedy: "revoke its lease first, which makes one (vault list sys/leases/lookup/<mount>/ leads to the ids of leases), and then repeat this",
 		})
@@ -126,7 +127,7 @@ func warnOfPending(err error) (*logical.Response, error) {
 	case err == nil:
 		return nil, nil
 	case !found:
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	return &logical.Response{Warnings: []string{pending.Error()}}, nil
 }
@@ -136,14 +137,14 @@ func warnOfPending(err error) (*logical.Response, error) {
 func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.FieldData, referenceNumber string) (*logical.Response, error) {
 	token, current, err := b.askToken(ctx, data, referenceNumber, nil)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	record, err := b.ledger.Reconstruct(ctx, current.config.URL, token)
 	if err != nil {
 		return nil, err
 	}
 	if record == nil {
-		return errorResponse(&client.InputError{
+		return failure.Response(&client.InputError{
 			Field: "reference_number", Fault: fmt.Sprintf("%s was not made by this mount, which touches no other's tokens", referenceNumber),
 			Remedy: "revoke it in KSeF, or where it was made",
 		})

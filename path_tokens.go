@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
@@ -61,24 +62,24 @@ func tokensFilters() []string {
 
 func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	permissions, err := fields.ReadPermissions(data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	text := data.Get("description").(string)
 	if err := description.Check(text); err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	ttl, maxTTL, err := ttlsFrom(data, 0, 0)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	// Last, since asking for a new context counts as a first login.
 	_, taxpayer, err := b.namedContext(ctx, data, useToIssue)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: text, ttl: ttl, maxTTL: maxTTL})
 }
@@ -96,15 +97,15 @@ func refuseFields(data *framework.FieldData, fields ...string) error {
 func (b *backend) pathTokensRead(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	query, err := queryFrom(data)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	current, taxpayer, err := b.requestContext(ctx, data, useToManage)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	page, err := current.upstream(b, taxpayer, ratelimit.Wait{AtMost: queryMaxWait}).QueryTokens(ctx, query)
 	if err != nil {
-		return errorResponse(err)
+		return failure.Response(err)
 	}
 	return &logical.Response{Data: map[string]any{"tokens": tokensResponse(page.Tokens), "continuation_token": page.Continuation}}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -164,7 +165,7 @@ func (b *backend) explainRevocation(ctx context.Context, err error) error {
 		return err
 	}
 	b.followTaint(ctx)
-	if needsOperator(pending.Err) {
+	if failure.NeedsOperator(pending.Err) {
 		return b.explainBlockedRevocation(ctx, pending)
 	}
 	end := b.ledger.RevocationsEnd()

@@ -51,9 +51,8 @@ func InUTC(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 // permitInUTC rounds up to seconds: before that moment nothing may be sent.
 func permitInUTC(at time.Time) string { return InUTC(at.Add(time.Second - 1)) }
 
-// AddTokens adds the counts of tokens, the revocation queue and its troubles. needsOperator reports
-// whether an error lasts until its cause is mended.
-func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []string, needsOperator func(error) bool) {
+// AddTokens adds the counts of tokens, the revocation queue and its troubles.
+func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []string) {
 	r.Flat["tokens_issuing"], r.Flat["tokens_live"], r.Flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
 	r.Flat["tokens_recovering"] = pending.Recovering
 	r.Flat["revocation_queue_length"] = open.Revoking
@@ -62,7 +61,7 @@ func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []s
 		r.Flat["revocation_queue_oldest_since"] = InUTC(pending.OldestSince)
 		r.Flat["revocation_queue_next_attempt"] = InUTC(pending.Oldest.Next)
 	}
-	r.addLedgerTroubles(open, pending, unknown, needsOperator)
+	r.addLedgerTroubles(open, pending, unknown)
 }
 
 func (r *Report) revocationQueue(open ledger.Open, pending ledger.Pending) map[string]any {

@@ -38,11 +38,10 @@ func TestSummary(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	refused := errors.New("refused")
-	needsOperator := func(err error) bool { return errors.Is(err, refused) }
+	refused := &client.InputError{Field: "config", Fault: "is missing", Remedy: "write it"}
 	report := func(pending ledger.Pending, unknown ...string) (summary string, warnings []string) {
 		r := New("v1")
-		r.AddTokens(ledger.Open{Live: 2, Revoking: 1}, pending, unknown, needsOperator)
+		r.AddTokens(ledger.Open{Live: 2, Revoking: 1}, pending, unknown)
 		response := r.Finish(ledger.Open{})
 		require.Equal(t, []any{2, 1, 1}, []any{response.Data["tokens_live"], response.Data["tokens_revoking"], response.Data["revocation_queue_length"]})
 		return response.Data["summary"].(string), response.Warnings

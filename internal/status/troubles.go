@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
@@ -78,7 +79,7 @@ func (r *Report) summary(open ledger.Open) string {
 }
 
 // addLedgerTroubles adds what keeps tokens from being revoked.
-func (r *Report) addLedgerTroubles(open ledger.Open, pending ledger.Pending, unknown []string, needsOperator func(error) bool) {
+func (r *Report) addLedgerTroubles(open ledger.Open, pending ledger.Pending, unknown []string) {
 	if pending.ReviewErr != nil {
 		r.Warn(Storage, "The mount's records cannot be read, so that revocations may stand still: mend Vault's storage; the engine then goes on by itself.",
 			fmt.Sprintf("The ledger could not be read, so what is pending may stand still: %v", pending.ReviewErr))
@@ -88,15 +89,15 @@ func (r *Report) addLedgerTroubles(open ledger.Open, pending ledger.Pending, unk
 	oldest := pending.Oldest
 	reported := oldest != nil && oldest.Err != nil && slices.Contains(unknown, oldest.Err.Error())
 	if oldest != nil && !reported && (oldest.Err != nil || time.Since(pending.OldestSince) > vaultGivesUp) {
-		r.Warn(Revocation, revocationTrouble(open, pending, needsOperator), oldest.Error())
+		r.Warn(Revocation, revocationTrouble(open, pending), oldest.Error())
 	}
 }
 
 // revocationTrouble distinguishes waiting for an operator from waiting for KSeF.
-func revocationTrouble(open ledger.Open, pending ledger.Pending, needsOperator func(error) bool) string {
+func revocationTrouble(open ledger.Open, pending ledger.Pending) string {
 	oldest := pending.Oldest
 	since := InUTC(pending.OldestSince)
-	if oldest.Err != nil && needsOperator(oldest.Err) {
+	if oldest.Err != nil && failure.NeedsOperator(oldest.Err) {
 		return fmt.Sprintf("The token %s could not be revoked since %s: mend the cause that the warning names; a write to config then tries at once.",
 			oldest.ReferenceNumber, since)
 	}

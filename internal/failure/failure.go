@@ -1,7 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef
+// Package failure decides what becomes of an error: the status of Vault's response, and who must
+// act.
+package failure
 
 import (
 	"context"
@@ -18,23 +20,26 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// errorResponse turns an error into a response for Vault's user: 400 for bad input and for what
+// ErrOtherAPI is returned for a token or login of another environment.
+var ErrOtherAPI = errors.New("the configuration leads to another KSeF environment")
+
+// Response turns an error into a response for Vault's user: 400 for bad input and for what
 // KSeF refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
 // returned; 429 where KSeF's limits leave no room; other errors are failures of the engine or of
 // KSeF.
 //
 // Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that has cost KSeF's
 // limit a POST must not be among them.
-func errorResponse(err error) (*logical.Response, error) {
+func Response(err error) (*logical.Response, error) {
 	switch {
 	case is[*client.InputError](err):
 		return logical.ErrorResponse(err.Error()), nil
 	case ledger.IsSpent(err):
-		return nil, &statusError{error: err, status: http.StatusConflict}
+		return nil, WithStatus(http.StatusConflict, err)
 	case is[*ratelimit.ExhaustedError](err), client.IsRateLimited(err):
-		return nil, &statusError{error: err, status: http.StatusTooManyRequests}
+		return nil, WithStatus(http.StatusTooManyRequests, err)
 	case errors.Is(err, ledger.ErrPaused), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), is[*ledger.OutageError](err):
-		return nil, &statusError{error: err, status: http.StatusServiceUnavailable}
+		return nil, WithStatus(http.StatusServiceUnavailable, err)
 	case is[*session.AddressError](err), is[*client.LoginError](err), is[*client.EnrollmentError](err),
 		is[*rotation.FailedError](err), is[*externallogin.FailedError](err):
 		return logical.ErrorResponse(err.Error()), nil
@@ -52,9 +57,9 @@ func is[T error](err error) bool {
 	return found
 }
 
-// saysNothing reports whether a failed login proves nothing about the credential: KSeF was not
+// SaysNothing reports whether a failed login proves nothing about the credential: KSeF was not
 // asked, did not answer, had no room or failed itself.
-func saysNothing(err error) bool {
+func SaysNothing(err error) bool {
 	if login, found := errors.AsType[*client.LoginError](err); found {
 		return login.Status.Code >= http.StatusInternalServerError
 	}
@@ -64,18 +69,20 @@ func saysNothing(err error) bool {
 	return is[*ratelimit.ExhaustedError](err) || is[*client.TransportError](err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// needsOperator reports whether an error lasts until an operator removes its cause.
-func needsOperator(err error) bool {
+// NeedsOperator reports whether an error lasts until an operator removes its cause.
+func NeedsOperator(err error) bool {
 	switch {
-	case is[*client.InputError](err), errors.Is(err, errOtherAPI), ledger.IsUnknownToken(err), is[*session.AddressError](err):
+	case is[*client.InputError](err), errors.Is(err, ErrOtherAPI), ledger.IsUnknownToken(err), is[*session.AddressError](err):
 		return true
 	case is[*client.LoginError](err):
-		return !saysNothing(err)
+		return !SaysNothing(err)
 	}
 	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }
 
-// statusError gives an error the HTTP status of Vault's response.
+// WithStatus gives an error the HTTP status of Vault's response.
+func WithStatus(status int, err error) error { return &statusError{error: err, status: status} }
+
 type statusError struct {
 	error
 	status int
