@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/client/xades"
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/enrollment"
+	"vault-plugin-secrets-ksef/internal/leases"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
@@ -73,6 +74,19 @@ func applyConfig(current *config, data *framework.FieldData, unset []string, giv
 	return &next, nil
 }
 
+func applyTokensUntil(next *config, data *framework.FieldData) error {
+	raw, given := data.GetOk(leases.FieldUntil)
+	if !given {
+		return nil
+	}
+	until, err := leases.ParseUntil(raw.(string))
+	if err != nil {
+		return err
+	}
+	next.TokensAcceptedUntil = until
+	return nil
+}
+
 // unset resets a field to its default. Of environment and url, and of nip and internal_id, it
 // resets only the one in use. It keeps the credential, which only a delete of config removes.
 func (c *config) unset(field string) {
@@ -102,7 +116,7 @@ func (c *config) unset(field string) {
 		c.ActivationTimeout = defaults.ActivationTimeout
 	case fieldAllowedIPs:
 		c.AllowedIPs = nil
-	case fieldTokensUntil:
+	case leases.FieldUntil:
 		c.TokensAcceptedUntil = time.Time{}
 	case fieldRenewBefore:
 		c.RenewBefore = defaults.RenewBefore

@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/credential"
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -65,7 +66,7 @@ func (c *config) toResponse() map[string]any {
 		"subject_identifier_type": c.SubjectIdentifierType,
 		"request_timeout":         int64(c.RequestTimeout / time.Second),
 		"activation_timeout":      int64(c.ActivationTimeout / time.Second),
-		fieldTokensUntil:          tokensUntilSchema(c.TokensAcceptedUntil),
+		leases.FieldUntil:         leases.ShowUntil(c.TokensAcceptedUntil),
 		fieldAllowedContexts:      orEmpty(c.AllowedContexts),
 		fieldAllowedIPs:           orEmpty(c.AllowedIPs),
 		fieldRenewBefore:          int64(c.RenewBefore / time.Second),

@@ -4,8 +4,6 @@
 package ksef
 
 import (
-	"time"
-
 	"vault-plugin-secrets-ksef/internal/ledger"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -15,22 +13,12 @@ import (
 
 // Tests of paths, in package ksef_test, need these besides requests.
 
-var (
-	ConfigComputed = configComputed
-	LawfulUntil    = lawfulUntil
-)
+var ConfigComputed = configComputed
 
 // IsContext reports whether a text identifies a context.
 func IsContext(value string) bool {
 	_, err := parseContext(value)
 	return err == nil
-}
-
-// TokensNotice is the part of a response on the end of KSeF tokens.
-func TokensNotice(until, now time.Time) map[string]any {
-	shown := map[string]any{}
-	(&config{TokensAcceptedUntil: until}).addTokensNotice(shown, now)
-	return shown
 }
 
 // OpenLimiters counts the limiters in memory.

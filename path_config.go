@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/rights"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -84,7 +85,7 @@ func (b *backend) pathConfig() []*framework.Path {
 				Default:     defaultActivationTimeout.String(),
 				Description: "How long a response waits for a new token to become Active, up to 60s; 0 does not wait. Default: 30s.",
 			},
-			fieldTokensUntil:   tokensUntilField(),
+			leases.FieldUntil:  leases.UntilSchema(),
 			consent.FieldForce: consent.Field(),
 		})),
 		ExistenceCheck: b.configExists,
@@ -180,7 +181,7 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 		return nil, err
 	}
 	response := &logical.Response{Data: stored.toResponse()}
-	stored.addTokensNotice(response.Data, time.Now())
+	leases.AddNotice(response.Data, stored.TokensAcceptedUntil, time.Now())
 	if err := b.warnOfUnmount(ctx, response); err != nil {
 		return nil, err
 	}
@@ -198,7 +199,7 @@ func configSchema() map[int][]framework.Response {
 		"activation_timeout":      {Type: framework.TypeInt64, Description: "Wait for a new token to become Active, in seconds."},
 		fieldAllowedContexts:      {Type: framework.TypeStringSlice, Description: "Contexts that requests may name besides the default one; * for all."},
 		fieldAllowedIPs:           {Type: framework.TypeStringSlice, Description: "IPv4 addresses from which KSeF accepts the engine's sessions, as given; empty for all."},
-		fieldTokensUntil:          {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
+		leases.FieldUntil:         {Type: framework.TypeString, Description: "When KSeF tokens end, in RFC 3339; empty for no end."},
 	}))
 	maps.Copy(schema, configComputed())
 	return fields.ResponseSchema(schema)
@@ -216,7 +217,7 @@ func configComputed() map[string]*framework.FieldSchema {
 		"certificate_days_left":     {Type: framework.TypeInt64, Description: "Whole days until the certificate expires; negative once it has."},
 		"certificate_issuer":        {Type: framework.TypeString, Description: "Who has issued the certificate."},
 		"signing":                   {Type: framework.TypeString, Description: "certificate, or external where a person signs logins."},
-		fieldTokensNotice:           tokensNoticeField(),
+		leases.FieldNotice:          leases.NoticeSchema(),
 		"session_until":             {Type: framework.TypeTime, Description: "With external signing, when the login in the default context ends."},
 	}
 }

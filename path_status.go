@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/fields"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/status"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -67,7 +68,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *status.Report) error {
 	shown := stored.summary()
 	report.AddConfig(stored.URL, stored.Context, shown)
-	stored.addTokensNotice(report.Flat, time.Now())
+	leases.AddNotice(report.Flat, stored.TokensAcceptedUntil, time.Now())
 	report.AddTokensEnd(stored.TokensAcceptedUntil, time.Now())
 	rotation, err := b.rotationStatus(ctx)
 	if err != nil {
@@ -176,7 +177,7 @@ func statusSchema() map[int][]framework.Response {
 		status.FieldVerbose: {Type: framework.TypeMap, Description: "The details. config; sessions, those in use; logins, the external ones; " +
 			"rotation, in progress and the last; rate_limits, KSeF's limits per context and endpoint that are in use: used, free and limit in each window, waiting requests, the next slot; " +
 			"revocation_queue, with the oldest revocation and its last error; unreadable, the keys of storage entries; last_warning, with its endpoint."},
-		fieldTokensNotice: tokensNoticeField(),
+		leases.FieldNotice: leases.NoticeSchema(),
 	})
 }
 

@@ -134,3 +134,21 @@ func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, stor
 	}
 	return current.TTL, current.MaxTTL, nil
 }
+
+// tokensUntil returns the end that the configuration in force names; zero for none, also where
+// there is no configuration: leases are renewed all the same.
+func (b *backend) tokensUntil(ctx context.Context, storage logical.Storage) (time.Time, error) {
+	if current := b.connection.get(); current != nil {
+		return current.config.TokensAcceptedUntil, nil
+	}
+	stored, err := readConfig(ctx, storage)
+	var unreadable *unreadableConfigError
+	switch {
+	case errors.As(err, &unreadable):
+		b.onUnreadable(unreadable.entry, unreadable)
+		return time.Time{}, nil
+	case err != nil || stored == nil:
+		return time.Time{}, err
+	}
+	return stored.TokensAcceptedUntil, nil
+}

@@ -16,27 +16,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-const (
-	// FieldUntil is the field of config with the end of KSeF tokens.
-	FieldUntil = "tokens_accepted_until"
-	// TokensPage is the page of the documentation about the end of KSeF tokens.
-	TokensPage = "docs/tokens-after-2026.md"
-
-	useInstead = "have the program log in to KSeF with a KSeF certificate of its own, see " + TokensPage +
-		"; if KSeF does accept tokens for longer, write a later " + FieldUntil + " to config"
-)
-
-// CheckUntil refuses to issue where no lease of a second would end before until; zero is no end.
-func CheckUntil(until, now time.Time) error {
-	if until.IsZero() || ledger.LeaseLeft(until, now) >= time.Second {
-		return nil
-	}
-	return &client.InputError{
-		Field: FieldUntil, Fault: "is " + until.Format(time.RFC3339) + "; from then on no KSeF tokens are issued",
-		Remedy: useInstead,
-	}
-}
-
 // End is the moment that a lease must not go beyond; zero for none.
 type End struct {
 	At time.Time

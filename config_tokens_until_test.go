@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/internal/enginetest"
+	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -124,7 +124,7 @@ func TestTokensUntilCapsLeases(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withMountAt(t, "2026-12-31T17:00:00Z", simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-				end := ksef.LawfulUntil()
+				end := leases.LawfulUntil()
 				acceptTokensUntil(m, polishMidnight)
 				m.Elapse(700 * time.Millisecond) // Vault counts from whole seconds
 				issued := ask(m)
@@ -171,7 +171,8 @@ func TestTokensUntilNotice(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				at(t, test.moment)
 				until, _ := time.Parse(time.RFC3339, test.until)
-				shown := ksef.TokensNotice(until, time.Now())
+				shown := map[string]any{}
+				leases.AddNotice(shown, until, time.Now())
 				if test.want == "" {
 					require.Empty(t, shown)
 					return
@@ -256,8 +257,8 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		leased, deleted, ending := m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil)), m.Must(m.Read("creds/invoices", nil))
 		acceptTokensUntil(m, until)
 		at(t, moment)
-		over := !time.Now().Before(ksef.LawfulUntil())
-		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(ksef.LawfulUntil())
+		over := !time.Now().Before(leases.LawfulUntil())
+		overAtKSeF := !time.Now().Add(options.ClockOffset).Before(leases.LawfulUntil())
 
 		config, status := m.Must(m.Read("config", nil)), m.Must(m.Read("status", nil))
 		for path, shown := range map[string]*logical.Response{"config": config, "status": status} {
@@ -286,7 +287,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 		default:
 			issued := m.Must(response, err)
 			if until != "" {
-				require.False(t, time.Now().Add(issued.Secret.TTL).After(ksef.LawfulUntil()))
+				require.False(t, time.Now().Add(issued.Secret.TTL).After(leases.LawfulUntil()))
 			}
 			require.NoError(t, m.Revoke(m.Lease(issued)))
 		}
@@ -298,7 +299,7 @@ func turnOfTheYear(t *testing.T, options simulator.Options, moment, until string
 			require.ErrorContains(t, err, "the lease cannot be renewed and ends at its time")
 		} else {
 			end, _ := endInVault(m, m.Must(renewed, err).Secret, time.Hour)
-			require.False(t, until != "" && end.After(ksef.LawfulUntil()))
+			require.False(t, until != "" && end.After(leases.LawfulUntil()))
 		}
 		requireQuietEnd(m, leased, deleted, ending)
 	})
