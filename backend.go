@@ -23,6 +23,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/mountpath"
 	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
@@ -88,6 +89,7 @@ type backend struct {
 	unreadable  *unreadable.Entries
 	notices     notices.Notices
 	events      *events.Publisher
+	report      *outcome.Reporter
 	unmounting  unmounting
 	// loaded has the ledgers of all mounts that the process serves.
 	loaded *sync.Map
@@ -138,17 +140,18 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 // open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
 	b.events = events.NewPublisher(b, b.Logger().Named("events"))
+	b.report = outcome.NewReporter(b.Logger(), &b.notices, b.events)
 	b.ledger = ledger.New(ledger.Options{
-		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.onLedgerEvent,
+		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.report.Token,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
 	})
 	b.openTargets = admission.NewOpenTargets(b.ledger.OpenTargets)
 	b.rotation = rotation.New(rotation.Options{
-		Storage: b.storage, Config: rotationConfig{b}, OnEvent: b.onRotationEvent, Logger: b.Logger().Named("rotation"),
+		Storage: b.storage, Config: rotationConfig{b}, OnEvent: b.report.Rotation, Logger: b.Logger().Named("rotation"),
 		OnUnreadable: b.onUnreadable,
 	})
 	b.logins = externallogin.New(externallogin.Options{
-		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.onExternalLoginFailed,
+		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.report.Login,
 		OnUnreadable: b.onUnreadable,
 	})
 	b.maintenance = b.newMaintenance()

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/failure"
+	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
@@ -310,13 +311,27 @@ func (c *configChange) putInForce(ctx context.Context) {
 	}
 	b.ledger.Retry()
 	b.maintenance.Wake()
-	b.logConfigured(c.current, c.next, c.unproven)
+	b.resolveNotices(c.current, c.next, c.unproven)
 	if c.next.signing() == signingCertificate && c.unproven == "" {
 		// An external login of the same subject is no longer needed.
 		c.warnOfOpen(c.built.sessions.Supersede(ctx))
 	}
 	c.warn(c.unproven)
 	c.warn(b.notices.FreshWarning())
+}
+
+// resolveNotices ends the notices of failures that a new configuration has ended: of a login that
+// was proven, of one for the former taxpayer, and of a rotation of the former certificate.
+func (b *backend) resolveNotices(before, next *config, unproven string) {
+	if before != nil && before.Context != next.Context {
+		b.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: before.Context}, nil)
+	}
+	if unproven == "" {
+		b.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: next.Context}, nil)
+	}
+	if invalidatesSessions(before, next) {
+		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, nil)
+	}
 }
 
 // endSessions ends the sessions of current, also where its connection is not in memory; with all

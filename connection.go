@@ -119,7 +119,7 @@ func (b *backend) build(c *config) (*connection, error) {
 	}
 	api, err := client.New(client.Config{
 		URL: c.URL, CACertificate: c.CACertificate, RequestTimeout: c.RequestTimeout,
-		UserAgent: b.userAgent, OnWarning: b.onWarning, Transport: b.transport,
+		UserAgent: b.userAgent, OnWarning: b.report.Warning, Transport: b.transport,
 	})
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (b *backend) build(c *config) (*connection, error) {
 		API:                 c.api(),
 		ExternalFingerprint: "outside " + c.api(),
 		Subject:             subject,
-		OnLogin:             func(taxpayer client.ContextIdentifier, err error) { b.onLogin(built, taxpayer, err) },
+		OnLogin:             func(taxpayer client.ContextIdentifier, err error) { b.reportLogin(built, taxpayer, err) },
 		Undecided: func(ctx context.Context, taxpayer client.ContextIdentifier) error {
 			return b.undecidedLogin(ctx, taxpayer)
 		},
@@ -151,6 +151,14 @@ func (b *backend) build(c *config) (*connection, error) {
 		return api.WithLimiter(b.limiters.For(c.URL, taxpayer, ratelimit.Wait{AtMost: rights.MaxWait}))
 	})
 	return built, nil
+}
+
+func (b *backend) reportLogin(used *connection, taxpayer client.ContextIdentifier, err error) {
+	if b.connection.get() == used {
+		b.report.Login(taxpayer, err)
+	} else {
+		b.report.UnstoredLogin(taxpayer, err)
+	}
 }
 
 // fingerprint changes with what a session depends on: the API, the certificate, and the addresses

@@ -14,7 +14,6 @@ import (
 	"vault-plugin-secrets-ksef/internal/enrollment"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
@@ -240,24 +239,6 @@ func (b *backend) rotate(ctx context.Context, request rotation.Request) (joined 
 	ctx, cancel := context.WithTimeout(ctx, longStep)
 	defer cancel()
 	return joined, b.rotation.Await(ctx)
-}
-
-func (b *backend) onRotationEvent(event rotation.Event) {
-	fields := []any{"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired}
-	metadata := []string{
-		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
-		"automatic", fmt.Sprint(event.Automatic),
-	}
-	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
-		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, event.Err)
-	}
-	if event.Err != nil {
-		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
-		b.Logger().Error(event.Kind, fields...)
-	} else {
-		b.Logger().Info(event.Kind, fields...)
-	}
-	b.events.Publish(event.Kind, "config/rotate-root", metadata...)
 }
 
 // registerRotation registers the rotation with the rotation manager of Vault Enterprise, or

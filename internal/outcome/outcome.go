@@ -1,0 +1,110 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package outcome reports what has happened at KSeF: to the log, to Vault's event bus, and to the
+// notices that status shows.
+package outcome
+
+import (
+	"errors"
+	"fmt"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/events"
+	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/rotation"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Reporter is safe for concurrent use.
+type Reporter struct {
+	logger  hclog.Logger
+	notices *notices.Notices
+	events  *events.Publisher
+}
+
+// NewReporter returns a reporter of a mount.
+func NewReporter(logger hclog.Logger, notices *notices.Notices, events *events.Publisher) *Reporter {
+	return &Reporter{logger: logger, notices: notices, events: events}
+}
+
+// Warning reports a warning of KSeF. It is no event.
+func (r *Reporter) Warning(warning client.Warning) {
+	r.notices.SetWarning(warning)
+	r.logger.Warn("KSeF warns", "endpoint", warning.Endpoint, "warning", warning.Text)
+}
+
+// Login reports a login, with a nil error for a success.
+func (r *Reporter) Login(taxpayer client.ContextIdentifier, err error) {
+	r.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: taxpayer}, err)
+	r.UnstoredLogin(taxpayer, err)
+}
+
+// UnstoredLogin reports a login with a configuration that is not in force: it is no notice, since
+// whether that can log in is not of the mount's concern.
+func (r *Reporter) UnstoredLogin(taxpayer client.ContextIdentifier, err error) {
+	if err != nil {
+		r.logger.Error("the login to KSeF failed", "context", taxpayer.String(), "error", err)
+		r.events.Publish("login-fail", "config", "context", taxpayer.String(), "error", err.Error())
+		return
+	}
+	r.logger.Info("logged in to KSeF", "context", taxpayer.String())
+	r.events.Publish("login", "config", "context", taxpayer.String())
+}
+
+// Rotation reports what has happened to a rotation of the certificate.
+func (r *Reporter) Rotation(event rotation.Event) {
+	fields := []any{"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired}
+	metadata := []string{
+		"certificate_name", event.Name, "certificate_serial_number", event.SerialNumber, "retired_serial_number", event.Retired,
+		"automatic", fmt.Sprint(event.Automatic),
+	}
+	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
+		r.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, event.Err)
+	}
+	if event.Err != nil {
+		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
+		r.logger.Error(event.Kind, fields...)
+	} else {
+		r.logger.Info(event.Kind, fields...)
+	}
+	r.events.Publish(event.Kind, "config/rotate-root", metadata...)
+}
+
+// Token reports what has happened to a token.
+func (r *Reporter) Token(event ledger.Event) {
+	record := event.Record
+	fields := []any{
+		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", record.Role,
+	}
+	if what := activityOf(event); what.Kind != "" {
+		r.notices.SetOutcome(what, event.Err)
+	}
+	if event.Err != nil {
+		r.logger.Warn(event.Kind, append(fields, "error", event.Err)...)
+	} else {
+		r.logger.Info(event.Kind, fields...)
+	}
+	metadata := []string{
+		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(),
+		"role", record.Role, "cause", record.Cause,
+	}
+	if event.Err != nil {
+		metadata = append(metadata, "error", event.Err.Error())
+	}
+	r.events.Publish(event.Kind, "tokens", metadata...)
+}
+
+// activityOf returns zero for an event that is no outcome of a request to KSeF.
+func activityOf(event ledger.Event) notices.Activity {
+	record := event.Record
+	switch event.Kind {
+	case ledger.EventIssue, ledger.EventIssueFail:
+		return notices.Activity{Kind: notices.Issue, Taxpayer: record.Target.Context, Object: record.Role}
+	case ledger.EventRevoke, ledger.EventRevokeFail:
+		return notices.Activity{Kind: notices.Revoke, Taxpayer: record.Target.Context, Object: record.ReferenceNumber}
+	}
+	return notices.Activity{}
+}
