@@ -65,6 +65,15 @@ func TestFirstLogins(t *testing.T) {
 func TestOpenTargets(t *testing.T) {
 	one, other := ledger.Target{API: "https://ksef.test/v2", Context: taxpayer(1)}, ledger.Target{API: "https://ksef.test/v2", Context: taxpayer(2)}
 	for name, test := range map[string]func(t *testing.T){
+		"are_known_if_added_while_the_ledger_is_read": func(t *testing.T) {
+			var targets *OpenTargets
+			targets = NewOpenTargets(func(context.Context) (map[ledger.Target]struct{}, error) {
+				targets.Add(other)
+				return map[ledger.Target]struct{}{one: {}}, nil
+			})
+			requireHas(t, targets, one, true)
+			requireHas(t, targets, other, true)
+		},
 		"are_read_once_a_minute": func(t *testing.T) {
 			readings := 0
 			targets := NewOpenTargets(func(context.Context) (map[ledger.Target]struct{}, error) {

@@ -6,6 +6,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type OpenTargets struct {
 	mu    sync.Mutex
 	known map[ledger.Target]struct{}
 	until time.Time
+	// added are those of records made since the reading in progress began; nil without one.
+	added map[ledger.Target]struct{}
 }
 
 // NewOpenTargets returns the targets that read finds.
@@ -42,12 +45,22 @@ func (o *OpenTargets) Has(ctx context.Context, target ledger.Target) (bool, erro
 	if open, fresh := o.recall(target); fresh {
 		return open, nil
 	}
+	return o.readLedger(ctx, target)
+}
+
+func (o *OpenTargets) readLedger(ctx context.Context, target ledger.Target) (bool, error) {
+	o.mu.Lock()
+	o.added = make(map[ledger.Target]struct{})
+	o.mu.Unlock()
 	read, err := o.read(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	added := o.added
+	o.added = nil
 	if err != nil {
 		return false, err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	maps.Copy(read, added)
 	o.known, o.until = read, time.Now().Add(openTargetsLast)
 	_, open := read[target]
 	return open, nil
@@ -60,11 +73,14 @@ func (o *OpenTargets) recall(target ledger.Target) (open, fresh bool) {
 	return open, time.Now().Before(o.until)
 }
 
-// Add remembers a record that was made after the last reading.
+// Add remembers a record that was made since the last reading began.
 func (o *OpenTargets) Add(target ledger.Target) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.known != nil {
 		o.known[target] = struct{}{}
+	}
+	if o.added != nil {
+		o.added[target] = struct{}{}
 	}
 }
