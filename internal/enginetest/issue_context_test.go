@@ -1,13 +1,12 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -30,7 +29,7 @@ func (s meddlingSystem) DefaultLeaseTTL() time.Duration {
 // be issued in the old context, in which the new config cannot revoke it.
 func TestIssueDuringContextChange(t *testing.T) {
 	const otherNIP = "1111111111"
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		cert, key := m.NewCertificate(simulator.CertificateOptions{PESEL: "44051401359"})
 		m.Must(m.Write("config", map[string]any{"certificate": cert, "private_key": key}))
 		m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead"}))

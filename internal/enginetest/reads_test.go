@@ -1,21 +1,20 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"testing"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestReadsAskNothingOfKSeF(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Issue()
-		m.Elapse(enginetest.Day) // the access token has ended
+		m.Elapse(Day) // the access token has ended
 		sent := m.AllRequests()
 		for _, path := range []string{"config", "status", "roles/invoices"} {
 			require.NotEmpty(t, m.Must(m.Read(path, nil)).Data, path)

@@ -1,14 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,16 +16,16 @@ import (
 
 // inForgetfulKSeF runs a test on a mount with one leased token, which KSeF has forgotten in a
 // reset.
-func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *enginetest.Mount, issued *logical.Response)) {
+func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount, issued *logical.Response)) {
 	t.Helper()
-	enginetest.WithMount(t, options, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, options, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
 		m.KSeF.Reset()
 		test(t, m, issued)
 	})
 }
 
-func sayUnknown(m *enginetest.Mount, issued *logical.Response) (*logical.Response, error) {
+func sayUnknown(m *Mount, issued *logical.Response) (*logical.Response, error) {
 	path := "tokens/" + issued.Data["reference_number"].(string)
 	return m.Request(logical.DeleteOperation, path, map[string]any{"unknown_to_ksef": true})
 }
@@ -46,7 +45,7 @@ func TestUnknownToken(t *testing.T) {
 // testUnknownTokenAfterADay ends a lease whose token KSeF has not known for a day. A restart lies
 // in between.
 func testUnknownTokenAfterADay(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret, number := m.Lease(issued), issued.Data["reference_number"].(string)
 		require.ErrorContains(t, m.Revoke(secret), "unknown_to_ksef=true")
 		require.Contains(t, m.StatusWarnings(), number+" unknown_to_ksef=true")
@@ -60,12 +59,12 @@ func testUnknownTokenAfterADay(t *testing.T) {
 		require.NoError(t, m.Revoke(secret))
 		m.RequireEmptyLedger()
 		require.NotContains(t, m.StatusWarnings(), "unknown_to_ksef")
-		require.Less(t, m.Requests(enginetest.StatusEndpoint), 12, "requests in a day")
+		require.Less(t, m.Requests(StatusEndpoint), 12, "requests in a day")
 	})
 }
 
 func testUnknownTokenConfirmedByOperator(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
 		m.Must(sayUnknown(m, issued))
@@ -76,7 +75,7 @@ func testUnknownTokenConfirmedByOperator(t *testing.T) {
 
 // testUnknownTokenConfirmedBeforeItsLeaseEnds is the remedy for a reset of TEST.
 func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(m.Lease(issued)))
 		m.RequireEmptyLedger()
@@ -86,15 +85,15 @@ func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
 // testUnknownTokenConfirmationIsChecked refuses the confirmation for a token that KSeF knows, or
 // may know.
 func testUnknownTokenConfirmationIsChecked(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
 		require.Contains(t, m.Refused(sayUnknown(m, issued)), "KSeF knows the token")
-		m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
+		m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
 		require.Contains(t, m.Refused(sayUnknown(m, issued)), "KSeF knows the token")
 		m.KSeF.ClearFaults()
-		m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
+		m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1})
 		require.Contains(t, m.Refused(sayUnknown(m, issued)), "status 403")
-		require.Zero(t, m.Requests(enginetest.RevokeEndpoint))
+		require.Zero(t, m.Requests(RevokeEndpoint))
 		m.KSeF.ClearFaults()
 		require.NoError(t, m.Login(issued.Data["token"]))
 		foreign := "tokens/20251010-EC-1DCE3E3000-12ECB5B36E-45"
@@ -107,10 +106,10 @@ func testUnknownTokenConfirmationIsChecked(t *testing.T) {
 func testUnknownTokenNeverByRefusal(t *testing.T) {
 	for name, status := range map[string]int{"403": http.StatusForbidden, "401": http.StatusUnauthorized, "listed": http.StatusBadRequest} {
 		t.Run(name, func(t *testing.T) {
-			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 				issued := m.Issue()
-				m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
-				m.Fault(simulator.Fault{Endpoint: enginetest.StatusEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
+				m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
+				m.Fault(simulator.Fault{Endpoint: StatusEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
 				require.Error(t, m.Revoke(m.Lease(issued)))
 				m.Elapse(50 * time.Hour)
 				require.Error(t, m.Revoke(m.Lease(issued)))
@@ -125,9 +124,9 @@ func testUnknownTokenNeverByRefusal(t *testing.T) {
 
 // testUnknownTokenOtherSigner ends no lease for a signer who may not see tokens of others.
 func testUnknownTokenOtherSigner(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
-		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
 		m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
 		require.Error(t, m.Revoke(secret))
 		m.Elapse(3 * 24 * time.Hour)
@@ -139,7 +138,7 @@ func testUnknownTokenOtherSigner(t *testing.T) {
 
 // testUnknownTokenWithoutRecord has only the lease, which does not say who made the token.
 func testUnknownTokenWithoutRecord(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		for _, key := range m.Keys("ledger/") {
 			require.NoError(t, m.Storage.Delete(m.Ctx, key))
 		}
@@ -155,7 +154,7 @@ func testUnknownTokenWithoutRecord(t *testing.T) {
 
 // testUnknownTokenCountedAnewAfterAnOutage does not count a day without answers from KSeF.
 func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
 		m.Stop()
@@ -170,9 +169,9 @@ func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
 
 // testUnknownTokenComesBack has a KSeF that does not know a token for some hours.
 func testUnknownTokenComesBack(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
-		for _, endpoint := range []string{enginetest.RevokeEndpoint, enginetest.StatusEndpoint, "GET /tokens"} {
+		for _, endpoint := range []string{RevokeEndpoint, StatusEndpoint, "GET /tokens"} {
 			fault := simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1}
 			if endpoint == "GET /tokens" {
 				fault = simulator.Fault{Endpoint: endpoint, Kind: simulator.FaultDropRequest, Times: -1}

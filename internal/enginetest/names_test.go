@@ -1,13 +1,12 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"strings"
 	"testing"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -16,7 +15,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Must(m.Write("roles/admin", map[string]any{"permissions": "CredentialsManage"}))
 		issued := m.Must(m.Read("creds/admin", nil)).Data["reference_number"].(string)
 		sent, stored := m.AllRequests(), m.Keys("")
@@ -46,7 +45,7 @@ func TestNames(t *testing.T) {
 		require.Equal(t, stored, m.Keys(""), "nothing is stored")
 	})
 	t.Run("lawful", func(t *testing.T) {
-		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 			for _, name := range []string{"a", "_", "7", "a.b", "a-b", "a_b.c-d", strings.Repeat("a", fields.MaxName)} {
 				m.Must(m.Write("roles/"+name, map[string]any{"permissions": "InvoiceRead", "description": "Role of ours"}))
 				require.NotNil(t, m.Must(m.Read("roles/"+name, nil)), name)

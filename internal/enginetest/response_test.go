@@ -1,14 +1,13 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/api"
@@ -24,43 +23,43 @@ func repeats(t *testing.T, status int) bool {
 }
 
 func TestResponse(t *testing.T) {
-	issue := func(m *enginetest.Mount) (*logical.Response, error) { return m.Read("creds/invoices", nil) }
-	write := func(data map[string]any) func(m *enginetest.Mount) (*logical.Response, error) {
-		return func(m *enginetest.Mount) (*logical.Response, error) { return m.Write("tokens", data) }
+	issue := func(m *Mount) (*logical.Response, error) { return m.Read("creds/invoices", nil) }
+	write := func(data map[string]any) func(m *Mount) (*logical.Response, error) {
+		return func(m *Mount) (*logical.Response, error) { return m.Write("tokens", data) }
 	}
 	token := map[string]any{"permissions": "InvoiceRead", "description": "Report"}
 	for name, test := range map[string]struct {
 		fault   *simulator.Fault
 		options simulator.Options
-		request func(m *enginetest.Mount) (*logical.Response, error)
+		request func(m *Mount) (*logical.Response, error)
 		status  int
 		text    string
 	}{
 		"lost_reply_of_creds_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropResponse},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse},
 			request: issue, status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"lost_reply_of_tokens_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultDropResponse},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultDropResponse},
 			request: write(token), status: http.StatusConflict, text: "will be found and revoked",
 		},
 		"failed_activation_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultFailActivation},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultFailActivation},
 			request: issue, status: http.StatusConflict, text: "ask again for another",
 		},
 		"refused_session_is_not_repeated": {
-			fault:   &simulator.Fault{Endpoint: enginetest.IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusUnauthorized, Times: -1},
+			fault:   &simulator.Fault{Endpoint: IssueEndpoint, Kind: simulator.FaultStatus, Status: http.StatusUnauthorized, Times: -1},
 			request: issue, status: http.StatusBadRequest, text: "KSeF did not accept the session's token",
 		},
 		"continuation_token_with_control_character": {
-			request: func(m *enginetest.Mount) (*logical.Response, error) {
+			request: func(m *Mount) (*logical.Response, error) {
 				return m.Read("tokens", map[string]any{"continuation_token": "abc\r\nX-Other: 1"})
 			},
 			status: http.StatusBadRequest, text: "continuation_token:",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			enginetest.WithMount(t, test.options, func(t *testing.T, m *enginetest.Mount) {
+			WithMount(t, test.options, func(t *testing.T, m *Mount) {
 				m.Must(m.Write("roles/invoices", map[string]any{"permissions": "InvoiceRead", "ttl": "1h"}))
 				if test.fault != nil {
 					m.Fault(*test.fault)
@@ -77,9 +76,9 @@ func TestResponse(t *testing.T) {
 }
 
 func TestResponseToUnconfirmedDeletion(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
-		m.Fault(simulator.Fault{Endpoint: enginetest.RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})
+		m.Fault(simulator.Fault{Endpoint: RevokeEndpoint, Kind: simulator.FaultDropRequest, Times: 1})
 		number := issued.Data["reference_number"].(string)
 
 		response := m.Must(m.Delete("tokens/" + number))

@@ -1,13 +1,12 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 	"vault-plugin-secrets-ksef/simulator/xadestest"
 
@@ -16,8 +15,8 @@ import (
 
 func TestExternalLoginLost(t *testing.T) {
 	t.Run("redeem_reply_lost", func(t *testing.T) {
-		enginetest.WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-			signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP})
+		WithoutCredential(t, simulator.Options{}, func(t *testing.T, m *Mount) {
+			signer := m.Signer(simulator.CertificateOptions{NIP: NIP})
 			signed := signer.Sign(t, m.BeginLogin(nil), xadestest.DSS())
 			m.Fault(simulator.Fault{Endpoint: "POST /auth/token/redeem", Kind: simulator.FaultDropResponse})
 			began := time.Now()
@@ -32,8 +31,8 @@ func TestExternalLoginLost(t *testing.T) {
 	for name, offset := range map[string]time.Duration{"ksef_is_an_hour_behind": -time.Hour, "ksef_is_an_hour_ahead": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			options := simulator.Options{ClockOffset: offset, SigningTimeTolerance: 2 * time.Hour, LoginDelay: 10 * time.Second}
-			enginetest.WithoutCredential(t, options, func(t *testing.T, m *enginetest.Mount) {
-				signer := m.Signer(simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Now().AddDate(0, 0, -1)})
+			WithoutCredential(t, options, func(t *testing.T, m *Mount) {
+				signer := m.Signer(simulator.CertificateOptions{NIP: NIP, NotBefore: time.Now().AddDate(0, 0, -1)})
 				answer := m.LogIn(signer).Data
 				require.Equal(t, "active", answer["status"])
 				until, err := time.Parse(time.RFC3339, answer["session_until"].(string))

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/rights"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -29,9 +28,9 @@ const (
 )
 
 // withSigner runs a test on a mount without config, in an env whose certificate is the signer's.
-func withSigner(t *testing.T, options simulator.Options, signer simulator.CertificateOptions, test func(t *testing.T, m *enginetest.Mount)) {
+func withSigner(t *testing.T, options simulator.Options, signer simulator.CertificateOptions, test func(t *testing.T, m *Mount)) {
 	t.Helper()
-	enginetest.InEnv(t, options, func(t *testing.T, env *enginetest.Env) {
+	InEnv(t, options, func(t *testing.T, env *Env) {
 		env.Cert, env.Key = env.NewCertificate(signer)
 		m := env.Mount(&logical.InmemStorage{})
 		defer func() { m.Stop() }()
@@ -40,13 +39,13 @@ func withSigner(t *testing.T, options simulator.Options, signer simulator.Certif
 }
 
 // withSignerOf has the accountant sign, with the permissions that it was granted.
-func withSignerOf(t *testing.T, permissions []string, test func(t *testing.T, m *enginetest.Mount)) {
+func withSignerOf(t *testing.T, permissions []string, test func(t *testing.T, m *Mount)) {
 	t.Helper()
 	withSigner(t, granted(permissions...), simulator.CertificateOptions{NIP: accountantNIP}, test)
 }
 
-// warnings are those of a write that succeeds.
-func fieldWarnings(m *enginetest.Mount, path string, data map[string]any) []string {
+// fieldWarnings are the warnings of a write that succeeds.
+func fieldWarnings(m *Mount, path string, data map[string]any) []string {
 	m.T.Helper()
 	response := m.Must(m.Write(path, data))
 	if response == nil {
@@ -55,14 +54,14 @@ func fieldWarnings(m *enginetest.Mount, path string, data map[string]any) []stri
 	return response.Warnings
 }
 
-func names(permissions string) map[string]any {
+func roleNaming(permissions string) map[string]any {
 	return map[string]any{"permissions": permissions, "ttl": "1h"}
 }
 
 // createSoleTrader makes the person with PESEL the owner of NIP.
-func createSoleTrader(env *enginetest.Env) {
+func createSoleTrader(env *Env) {
 	env.T.Helper()
-	cert := map[string]any{"nip": enginetest.NIP, "pesel": enginetest.PESEL, "isBailiff": false, "description": "Jednoosobowa"}
+	cert := map[string]any{"nip": NIP, "pesel": PESEL, "isBailiff": false, "description": "Jednoosobowa"}
 	require.Equal(env.T, http.StatusOK, post(env, "/testdata/person", "", cert))
 }
 
@@ -81,34 +80,34 @@ func (m moreGrants) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestRightsOfSigner(t *testing.T) {
 	t.Run("without_CredentialsManage", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			require.Equal(t, []string{revokesOnlyItsOwn}, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Equal(t, []string{revokesOnlyItsOwn}, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
-			require.Equal(t, 1, m.Requests(enginetest.GrantsEndpoint))
+			require.Equal(t, []string{revokesOnlyItsOwn}, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead")))
+			require.Equal(t, 1, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("with_all_that_is_needed", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *Mount) {
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Empty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead,CredentialsManage")))
-			require.Equal(t, 1, m.Requests(enginetest.GrantsEndpoint))
+			require.Empty(t, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead,CredentialsManage")))
+			require.Equal(t, 1, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("less_than_a_role_names", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
-			require.Equal(t, []string{refusesTokens + "writer (InvoiceWrite)."}, fieldWarnings(m, "roles/writer", names("InvoiceRead,InvoiceWrite")))
+			require.Equal(t, []string{refusesTokens + "writer (InvoiceWrite)."}, fieldWarnings(m, "roles/writer", roleNaming("InvoiceRead,InvoiceWrite")))
 			require.Contains(t, m.Refused(m.Read("creds/writer", nil)), "26001", "as the warning has said")
-			unit := names("Introspection")
-			unit["internal_id"] = enginetest.UnitID
+			unit := roleNaming("Introspection")
+			unit["internal_id"] = UnitID
 			require.Empty(t, fieldWarnings(m, "roles/unit", unit), "another taxpayer's")
 			require.Equal(t, []string{refusesTokens + "writer (InvoiceWrite)."}, fieldWarnings(m, "config", m.ConfigFields()))
 		})
 	})
 	t.Run("less_than_many_roles_name", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *Mount) {
 			for i := range 12 {
-				m.Must(m.Write(fmt.Sprintf("roles/role%02d", i), names("InvoiceWrite,Introspection")))
+				m.Must(m.Write(fmt.Sprintf("roles/role%02d", i), roleNaming("InvoiceWrite,Introspection")))
 			}
 			warnings := fieldWarnings(m, "config", m.ConfigFields())
 			require.Len(t, warnings, 1)
@@ -117,109 +116,109 @@ func TestRightsOfSigner(t *testing.T) {
 		})
 	})
 	t.Run("are_asked_anew_by_a_config_write", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			require.NotEmpty(t, fieldWarnings(m, "config", m.ConfigFields()))
 			takeAway(m.Env, "InvoiceRead", "CredentialsManage")
-			require.NotEmpty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")), "as KSeF has answered a moment ago")
+			require.NotEmpty(t, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead")), "as KSeF has answered a moment ago")
 			require.Empty(t, fieldWarnings(m, "config", map[string]any{"request_timeout": 20}))
-			require.Empty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
+			require.Empty(t, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead")))
 			takeAway(m.Env, "InvoiceRead")
 			m.Elapse(rights.Lasts + time.Second)
-			require.NotEmpty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
+			require.NotEmpty(t, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead")))
 		})
 	})
 	t.Run("are_those_of_the_session_in_force", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
-			owner, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
+			owner, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 			require.Empty(t, fieldWarnings(m, "config", map[string]any{"certificate": owner, "private_key": key}))
-			require.Empty(t, fieldWarnings(m, "roles/all", names("Introspection")))
+			require.Empty(t, fieldWarnings(m, "roles/all", roleNaming("Introspection")))
 		})
 	})
 }
 
 func TestRightsOfSignerNotWarnedOf(t *testing.T) {
 	t.Run("the_owner", func(t *testing.T) {
-		withSigner(t, simulator.Options{}, simulator.CertificateOptions{NIP: enginetest.NIP}, func(t *testing.T, m *enginetest.Mount) {
+		withSigner(t, simulator.Options{}, simulator.CertificateOptions{NIP: NIP}, func(t *testing.T, m *Mount) {
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Empty(t, fieldWarnings(m, "roles/all", names("InvoiceRead,SubunitManage")))
-			require.Zero(t, m.Requests(enginetest.GrantsEndpoint))
+			require.Empty(t, fieldWarnings(m, "roles/all", roleNaming("InvoiceRead,SubunitManage")))
+			require.Zero(t, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("a_sole_trader_with_a_PESEL_whom_KSeF_does_not_list", func(t *testing.T) {
-		withSigner(t, simulator.Options{}, simulator.CertificateOptions{PESEL: enginetest.PESEL}, func(t *testing.T, m *enginetest.Mount) {
+		withSigner(t, simulator.Options{}, simulator.CertificateOptions{PESEL: PESEL}, func(t *testing.T, m *Mount) {
 			createSoleTrader(m.Env)
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Empty(t, fieldWarnings(m, "roles/all", names("InvoiceRead,SubunitManage")))
-			require.Equal(t, 1, m.Requests(enginetest.GrantsEndpoint))
+			require.Empty(t, fieldWarnings(m, "roles/all", roleNaming("InvoiceRead,SubunitManage")))
+			require.Equal(t, 1, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("unproven", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			fields := m.ConfigFields()
 			fields["verify"] = false
 			m.Must(m.Write("config", fields))
 			require.Empty(t, m.KSeF.State().Requests)
 			m.Must(m.Write("config", m.ConfigFields()))
 			m.Must(m.Write("config", fields))
-			require.Equal(t, 1, m.Requests(enginetest.GrantsEndpoint), "also where there is a session")
+			require.Equal(t, 1, m.Requests(GrantsEndpoint), "also where there is a session")
 		})
 	})
 	t.Run("silent_KSeF", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
-			m.Fault(simulator.Fault{Endpoint: enginetest.GrantsEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour, Times: -1})
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
+			m.Fault(simulator.Fault{Endpoint: GrantsEndpoint, Kind: simulator.FaultDelay, Delay: time.Hour, Times: -1})
 			began := time.Now()
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
 			require.Equal(t, rights.MaxWait, time.Since(began))
-			require.Empty(t, fieldWarnings(m, "roles/reader", names("InvoiceRead")))
+			require.Empty(t, fieldWarnings(m, "roles/reader", roleNaming("InvoiceRead")))
 			require.Equal(t, rights.MaxWait, time.Since(began), "not asked for again at once")
 		})
 	})
 	t.Run("exhausted_limit", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
-			for m.Requests(enginetest.GrantsEndpoint) < 30 {
+			for m.Requests(GrantsEndpoint) < 30 {
 				m.Must(m.Write("config", map[string]any{"request_timeout": 20}))
 			}
 			began := time.Now()
 			require.Empty(t, fieldWarnings(m, "config", map[string]any{"request_timeout": 21}))
 			require.LessOrEqual(t, time.Since(began), rights.MaxWait)
-			require.Equal(t, 30, m.Requests(enginetest.GrantsEndpoint))
+			require.Equal(t, 30, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("refusal", func(t *testing.T) {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-			withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
-				m.Fault(simulator.Fault{Endpoint: enginetest.GrantsEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
+			withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
+				m.Fault(simulator.Fault{Endpoint: GrantsEndpoint, Kind: simulator.FaultStatus, Status: status, Times: -1})
 				require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()), status)
-				require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint))
+				require.Equal(t, 1, m.Requests(SubmitEndpoint))
 			})
 		}
 	})
 	t.Run("more_pages", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			m.UseOwnProcess(moreGrants{m.Transport})
 			m.Stop()
 			m.Start()
 			require.Empty(t, fieldWarnings(m, "config", m.ConfigFields()))
-			require.Equal(t, 1, m.Requests(enginetest.GrantsEndpoint))
+			require.Equal(t, 1, m.Requests(GrantsEndpoint))
 		})
 	})
 }
 
 func TestRightsOfSignerOnRoleWrites(t *testing.T) {
 	t.Run("ask_once_for_300", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
 			m.Stop()
 			m.Start() // the answer to the config write is gone
-			logins, questions := m.Requests(enginetest.SubmitEndpoint), m.Requests(enginetest.GrantsEndpoint)
+			logins, questions := m.Requests(SubmitEndpoint), m.Requests(GrantsEndpoint)
 			var wait sync.WaitGroup
 			var mu sync.Mutex
 			warned := 0
 			for i := range 300 {
 				wait.Go(func() {
-					response, err := m.Write(fmt.Sprintf("roles/role%d", i), names("InvoiceWrite"))
+					response, err := m.Write(fmt.Sprintf("roles/role%d", i), roleNaming("InvoiceWrite"))
 					mu.Lock()
 					defer mu.Unlock()
 					if err == nil && response != nil {
@@ -229,47 +228,47 @@ func TestRightsOfSignerOnRoleWrites(t *testing.T) {
 			}
 			wait.Wait()
 			require.Equal(t, 300, warned)
-			require.Equal(t, logins, m.Requests(enginetest.SubmitEndpoint))
-			require.Equal(t, questions+1, m.Requests(enginetest.GrantsEndpoint))
+			require.Equal(t, logins, m.Requests(SubmitEndpoint))
+			require.Equal(t, questions+1, m.Requests(GrantsEndpoint))
 		})
 	})
 	t.Run("wait_once_for_silent_KSeF", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
 			m.Elapse(time.Hour)
 			network := m.ThroughNetwork()
-			network.Set(enginetest.Silent)
+			network.Set(Silent)
 			m.Stop()
 			m.Start()
 			began := time.Now()
 			for i := range 300 {
-				require.Empty(t, fieldWarnings(m, fmt.Sprintf("roles/role%d", i), names("InvoiceWrite")))
+				require.Empty(t, fieldWarnings(m, fmt.Sprintf("roles/role%d", i), roleNaming("InvoiceWrite")))
 			}
 			require.Equal(t, rights.MaxWait, time.Since(began))
 		})
 	})
 	t.Run("send_nothing_without_a_session", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
-			require.Empty(t, fieldWarnings(m, "roles/early", names("InvoiceWrite")))
+		withSignerOf(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
+			require.Empty(t, fieldWarnings(m, "roles/early", roleNaming("InvoiceWrite")))
 			fields := m.ConfigFields()
 			fields["verify"] = false
 			m.Must(m.Write("config", fields))
-			require.Empty(t, fieldWarnings(m, "roles/writer", names("InvoiceWrite")))
+			require.Empty(t, fieldWarnings(m, "roles/writer", roleNaming("InvoiceWrite")))
 			require.Empty(t, m.KSeF.State().Requests)
 		})
 	})
 	t.Run("refresh_a_session_and_never_log_in", func(t *testing.T) {
-		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *enginetest.Mount) {
+		withSignerOf(t, []string{"InvoiceRead", "CredentialsManage"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("config", m.ConfigFields()))
 			m.Elapse(time.Hour)
-			require.NotEmpty(t, fieldWarnings(m, "roles/writer", names("InvoiceWrite")))
+			require.NotEmpty(t, fieldWarnings(m, "roles/writer", roleNaming("InvoiceWrite")))
 			require.Equal(t, 1, m.Requests(refreshEndpoint))
 			m.Elapse(time.Hour)
 			m.Fault(simulator.Fault{Endpoint: refreshEndpoint, Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
-			require.Empty(t, fieldWarnings(m, "roles/writer", names("InvoiceWrite")))
+			require.Empty(t, fieldWarnings(m, "roles/writer", roleNaming("InvoiceWrite")))
 			m.Elapse(8 * 24 * time.Hour)
-			require.Empty(t, fieldWarnings(m, "roles/writer", names("InvoiceWrite")))
-			require.Equal(t, 1, m.Requests(enginetest.SubmitEndpoint))
+			require.Empty(t, fieldWarnings(m, "roles/writer", roleNaming("InvoiceWrite")))
+			require.Equal(t, 1, m.Requests(SubmitEndpoint))
 		})
 	})
 }

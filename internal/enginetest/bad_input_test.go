@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"crypto/x509"
@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -30,10 +29,10 @@ func TestBadInput(t *testing.T) {
 func testBadInputConfig(t *testing.T) {
 	for name, test := range invalidConfigs() {
 		t.Run(name, func(t *testing.T) {
-			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
-				data := map[string]any{"url": enginetest.URL, "nip": enginetest.NIP, "certificate": m.Cert, "private_key": m.Key}
+				data := map[string]any{"url": URL, "nip": NIP, "certificate": m.Cert, "private_key": m.Key}
 				if test.credential != nil {
 					data["certificate"], data["private_key"] = env.NewCertificate(*test.credential)
 				}
@@ -59,12 +58,12 @@ type invalidConfig struct {
 }
 
 func invalidConfigs() map[string]invalidConfig {
-	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
+	_, otherKey, err := simulator.NewCertificate(simulator.CertificateOptions{NIP: NIP, Key: "rsa"})
 	if err != nil {
 		panic(err)
 	}
-	expired := &simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
-	offline := &simulator.CertificateOptions{NIP: enginetest.NIP, KeyUsage: x509.KeyUsageContentCommitment}
+	expired := &simulator.CertificateOptions{NIP: NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
+	offline := &simulator.CertificateOptions{NIP: NIP, KeyUsage: x509.KeyUsageContentCommitment}
 	anonymous := &simulator.CertificateOptions{}
 	return map[string]invalidConfig{
 		"NIP with a wrong checksum":         {nil, map[string]any{"nip": "5265877636"}, []string{"nip:", "checksum"}},
@@ -99,7 +98,7 @@ func invalidConfigs() map[string]invalidConfig {
 }
 
 func testBadInputRoles(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		for name, test := range map[string]struct {
 			data map[string]any
 			text []string
@@ -126,7 +125,7 @@ func testBadInputRoles(t *testing.T) {
 }
 
 func testBadInputTokens(t *testing.T) {
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		m.Issue()
 		sent := m.AllRequests()
 		for name, test := range map[string]struct {
@@ -160,7 +159,7 @@ func testBadInputTokens(t *testing.T) {
 }
 
 func testBadInputConfigMissing(t *testing.T) {
-	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		require.Nil(t, m.Must(m.Read("config", nil)))
@@ -178,7 +177,7 @@ func testBadInputConfigMissing(t *testing.T) {
 }
 
 // requireNothingStored requires an empty storage.
-func requireNothingStored(m *enginetest.Mount) {
+func requireNothingStored(m *Mount) {
 	m.T.Helper()
 	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
 	require.NoError(m.T, err)

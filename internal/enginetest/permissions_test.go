@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"bytes"
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -24,15 +23,15 @@ const accountantNIP = "1111111111"
 func granted(permissions ...string) simulator.Options {
 	return simulator.Options{Grants: []simulator.Grant{{
 		Identifier:  simulator.Identifier{Type: simulator.TypeNIP, Value: accountantNIP},
-		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: enginetest.NIP},
+		Context:     simulator.Identifier{Type: simulator.TypeNIP, Value: NIP},
 		Permissions: permissions,
 	}}}
 }
 
 // withAccountant runs a test on a mount whose signer is the accountant.
-func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *enginetest.Mount)) {
+func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *Mount)) {
 	t.Helper()
-	enginetest.InEnv(t, granted(permissions...), func(t *testing.T, env *enginetest.Env) {
+	InEnv(t, granted(permissions...), func(t *testing.T, env *Env) {
 		env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: accountantNIP})
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
@@ -42,10 +41,10 @@ func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, 
 }
 
 // takeAway leaves the accountant with the given permissions.
-func takeAway(env *enginetest.Env, left ...string) {
+func takeAway(env *Env, left ...string) {
 	env.T.Helper()
 	body := map[string]any{
-		"contextIdentifier":    map[string]string{"type": "Nip", "value": enginetest.NIP},
+		"contextIdentifier":    map[string]string{"type": "Nip", "value": NIP},
 		"authorizedIdentifier": map[string]string{"type": "Nip", "value": accountantNIP},
 	}
 	require.Equal(env.T, http.StatusOK, post(env, "/testdata/permissions/revoke", "", body))
@@ -61,11 +60,11 @@ func takeAway(env *enginetest.Env, left ...string) {
 }
 
 // post sends a request to KSeF that the engine does not make, and returns the status.
-func post(env *enginetest.Env, path string, access client.Secret, body any) int {
+func post(env *Env, path string, access client.Secret, body any) int {
 	env.T.Helper()
 	encoded, err := json.Marshal(body)
 	require.NoError(env.T, err)
-	request, err := http.NewRequestWithContext(env.T.Context(), http.MethodPost, enginetest.URL+path, bytes.NewReader(encoded))
+	request, err := http.NewRequestWithContext(env.T.Context(), http.MethodPost, URL+path, bytes.NewReader(encoded))
 	require.NoError(env.T, err)
 	request.Header.Set("Content-Type", "application/json")
 	if access != "" {
@@ -79,7 +78,7 @@ func post(env *enginetest.Env, path string, access client.Secret, body any) int 
 
 // mayWriteInvoices logs in with a KSeF token and reports whether KSeF opens an invoice session.
 // KSeF checks the session's key later.
-func mayWriteInvoices(env *enginetest.Env, token any) bool {
+func mayWriteInvoices(env *Env, token any) bool {
 	env.T.Helper()
 	tokens, err := env.TokenLogin(token)
 	require.NoError(env.T, err)
@@ -94,7 +93,7 @@ func mayWriteInvoices(env *enginetest.Env, token any) bool {
 func TestPermissions(t *testing.T) {
 	both := []string{"InvoiceRead", "InvoiceWrite"}
 	t.Run("the signer lacks one that the token is to have", func(t *testing.T) {
-		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *enginetest.Mount) {
+		withAccountant(t, []string{"InvoiceRead"}, func(t *testing.T, m *Mount) {
 			m.Must(m.Write("roles/writer", map[string]any{"permissions": "InvoiceRead,InvoiceWrite"}))
 			for _, text := range []string{
 				m.Refused(m.Write("tokens", map[string]any{"permissions": "InvoiceRead,InvoiceWrite", "description": "Integracja"})),
@@ -108,7 +107,7 @@ func TestPermissions(t *testing.T) {
 		})
 	})
 	t.Run("the signer has lost all", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *enginetest.Mount) {
+		withAccountant(t, both, func(t *testing.T, m *Mount) {
 			m.Issue()
 			takeAway(m.Env)
 			m.Elapse(15 * time.Minute) // the access token keeps what it was issued with
@@ -124,7 +123,7 @@ func TestPermissions(t *testing.T) {
 		})
 	})
 	t.Run("the maker of a token loses InvoiceWrite", func(t *testing.T) {
-		withAccountant(t, both, func(t *testing.T, m *enginetest.Mount) {
+		withAccountant(t, both, func(t *testing.T, m *Mount) {
 			issued := m.Issue()
 			require.True(t, mayWriteInvoices(m.Env, issued.Data["token"]))
 			takeAway(m.Env, "InvoiceRead")
