@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/helper/automatedrotationutil"
@@ -47,9 +46,9 @@ func (r *rotationManager) DeregisterRotationJob(_ context.Context, job *rotation
 func TestRotationManager(t *testing.T) {
 	for name, test := range map[string]struct {
 		manager *rotationManager
-		check   func(t *testing.T, m *enginetest.Mount, manager *rotationManager)
+		check   func(t *testing.T, m *Mount, manager *rotationManager)
 	}{
-		"Vault Enterprise": {&rotationManager{}, func(t *testing.T, m *enginetest.Mount, manager *rotationManager) {
+		"Vault Enterprise": {&rotationManager{}, func(t *testing.T, m *Mount, manager *rotationManager) {
 			m.Must(m.Write("config", map[string]any{"rotation_period": "720h"}))
 			require.Equal(t, []string{"register config 720h0m0s"}, manager.calls)
 			require.InDelta(t, (720 * time.Hour).Seconds(), m.Must(m.Read("config", nil)).Data["rotation_period"], 0)
@@ -59,24 +58,24 @@ func TestRotationManager(t *testing.T) {
 			m.Must(m.Write("config", map[string]any{"rotation_period": "0"}))
 			require.Equal(t, "deregister config", manager.calls[len(manager.calls)-1])
 		}},
-		"an older Vault": {&rotationManager{old: true}, func(t *testing.T, m *enginetest.Mount, _ *rotationManager) {
+		"an older Vault": {&rotationManager{old: true}, func(t *testing.T, m *Mount, _ *rotationManager) {
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"rotation_period": "720h"})), "use certificate_renew_before")
 			m.Must(m.Write("config", map[string]any{"rotation_period": "720h", "disable_automated_rotation": true}))
 			require.Contains(t, m.Refused(m.Write("config", map[string]any{"rotation_schedule": "0 3 * * 0"})), "mutually exclusive")
 		}},
-		"Vault Community": {&rotationManager{missing: true}, func(t *testing.T, m *enginetest.Mount, _ *rotationManager) {
+		"Vault Community": {&rotationManager{missing: true}, func(t *testing.T, m *Mount, _ *rotationManager) {
 			text := m.Refused(m.Write("config", map[string]any{"rotation_schedule": "0 3 * * 0"}))
 			require.Contains(t, text, "rotation manager of a current Vault Enterprise")
 			require.Contains(t, text, "use certificate_renew_before")
 			require.Equal(t, 1, m.OpenSessions())
-			certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP})
+			certificate, key := m.NewCertificate(simulator.CertificateOptions{NIP: NIP})
 			m.Refused(m.Write("config", map[string]any{"certificate": certificate, "private_key": key, "rotation_period": "720h"}))
 			require.Equal(t, 1, m.OpenSessions(), "what was logged in for nothing has been ended")
 			require.NotContains(t, m.Must(m.Read("config", nil)).Data, "rotation_schedule")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+			InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
 				m.Configure()

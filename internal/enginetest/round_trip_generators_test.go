@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"crypto/tls"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/stretchr/testify/require"
@@ -82,9 +81,9 @@ func configGenerators() map[string]generator {
 		"environment":                only(named, fixed("test")),
 		"url":                        only(addressed, func(d *drawing) any { return d.url() }),
 		"ca_certificate":             func(d *drawing) any { return one(d.authority, "\n# ours\n"+d.authority)(d) },
-		"nip":                        only(taxpayerIs("nip"), fixed(enginetest.SecondNIP)),
-		"internal_id":                only(taxpayerIs("internal_id"), fixed(enginetest.UnitID)),
-		"allowed_contexts":           list(0, enginetest.NIP, enginetest.SecondNIP, enginetest.UnitID, "*"),
+		"nip":                        only(taxpayerIs("nip"), fixed(SecondNIP)),
+		"internal_id":                only(taxpayerIs("internal_id"), fixed(UnitID)),
+		"allowed_contexts":           list(0, NIP, SecondNIP, UnitID, "*"),
 		"allowed_ips":                list(0, "127.0.0.1", "127.0.0.0/8", "127.0.0.1-127.0.0.9", "0.0.0.0/0"),
 		"certificate":                only(pem, func(d *drawing) any { return d.certificate }),
 		"private_key":                only(pem, func(d *drawing) any { return d.privateKey() }),
@@ -112,8 +111,8 @@ func configGenerators() map[string]generator {
 func roleGenerators() map[string]generator {
 	return map[string]generator{
 		"permissions": list(1, client.Permissions()...),
-		"nip":         only(taxpayerIs("nip"), fixed(enginetest.SecondNIP)),
-		"internal_id": only(taxpayerIs("internal_id"), fixed(enginetest.UnitID)),
+		"nip":         only(taxpayerIs("nip"), fixed(SecondNIP)),
+		"internal_id": only(taxpayerIs("internal_id"), fixed(UnitID)),
 		"description": one("Vault role {{.RoleName}}", "Księgowość {{.EntityID | truncate 8}}", "Report of the day"),
 		"ttl":         one(0, 900, "15m", "1h"),
 		"max_ttl":     one(0, 3600, "24h", "1000h"),
@@ -125,7 +124,7 @@ func (d *drawing) url() string {
 	if d.address == "both" {
 		return client.TestURL
 	}
-	return rapid.SampledFrom([]string{enginetest.URL, enginetest.URL + "/", "https://KSEF.test:443/v2"}).Draw(d.t, "url")
+	return rapid.SampledFrom([]string{URL, URL + "/", "https://KSEF.test:443/v2"}).Draw(d.t, "url")
 }
 
 func (d *drawing) privateKey() string {
@@ -162,7 +161,7 @@ func draw(t *rapid.T) (*drawing, []simulator.Grant) {
 	if d.signer == "" && d.taxpayer == "" {
 		d.taxpayer = "nip" // which no certificate names
 	}
-	options := simulator.CertificateOptions{NIP: enginetest.NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
+	options := simulator.CertificateOptions{NIP: NIP, NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
 	certificate, key, err := simulator.NewCertificate(options)
 	require.NoError(t, err)
 	issuer, _, err := simulator.NewCertificate(options)
@@ -181,13 +180,13 @@ func draw(t *rapid.T) (*drawing, []simulator.Grant) {
 	packed, err := pkcs12.Modern.Encode(pair.PrivateKey, pair.Leaf, []*x509.Certificate{chain}, d.password)
 	require.NoError(t, err)
 	d.pkcs12 = base64.StdEncoding.EncodeToString(packed)
-	grants := enginetest.SecondGrant()
-	for _, taxpayer := range []string{enginetest.NIP, enginetest.SecondNIP} {
+	grants := SecondGrant()
+	for _, taxpayer := range []string{NIP, SecondNIP} {
 		grants = append(grants, simulator.Grant{
 			Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeNIP, Value: taxpayer},
 		})
 	}
 	return d, append(grants, simulator.Grant{
-		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeInternalID, Value: enginetest.UnitID},
+		Identifier: simulator.Fingerprint(pair.Leaf), Context: simulator.Identifier{Type: simulator.TypeInternalID, Value: UnitID},
 	})
 }

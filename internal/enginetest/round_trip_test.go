@@ -1,18 +1,17 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ksef_test
+package enginetest
 
 import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
-	ksef "vault-plugin-secrets-ksef"
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/credential"
-	"vault-plugin-secrets-ksef/internal/enginetest"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/simulator"
 
@@ -36,17 +35,17 @@ func keptPaths() []kept {
 }
 
 // written are the fields of a path that are written.
-func (k kept) written(m *enginetest.Mount) []string {
-	computed := ksef.ConfigComputed()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.Route(k.name).Fields)), func(field string) bool {
-		return field == "name" || (k.name == "config" && computed[field] != nil)
+func (k kept) written(m *Mount) []string {
+	schema := m.Route(k.name).Fields
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(schema)), func(field string) bool {
+		return field == "name" || strings.HasSuffix(schema[field].Description, fields.ReadOnlyNote)
 	})
 }
 
 // TestRoundTrip writes what can be written, in the forms that it can have, and writes back what is
 // read, as Terraform does each day.
 func TestRoundTrip(t *testing.T) {
-	enginetest.SeedUnlessGiven(t)
+	SeedUnlessGiven(t)
 	for _, path := range keptPaths() {
 		t.Run(path.name, func(t *testing.T) {
 			t.Run("a_read_written_back_changes_nothing", func(t *testing.T) {
@@ -60,46 +59,46 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // fresh is a mount without a configuration, on a Vault that rotates by a schedule.
-func freshMount(env *enginetest.Env) *enginetest.Mount {
+func freshMount(env *Env) *Mount {
 	m := env.Mount(&logical.InmemStorage{})
 	require.NoError(env.T, m.Backend.Setup(env.T.Context(), &logical.BackendConfig{
-		System: &rotationManager{StaticSystemView: *enginetest.MountDefaults()}, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
+		System: &rotationManager{StaticSystemView: *MountDefaults()}, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
 	}))
 	return m
 }
 
 func (k kept) checkWriteBack(t *rapid.T) {
 	d, grants := draw(t)
-	env := enginetest.NewEnv(t, simulator.Options{Grants: grants})
+	env := NewEnv(t, simulator.Options{Grants: grants})
 	m := freshMount(env)
 	defer m.Stop()
 	document := d.document(k.written(m), k.generators)
-	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
+	m.Must(m.Write(k.name, ThroughJSON(t, document)))
 	read := m.ReadJSON(k.name)
 	k.requireAsWritten(t, m, document, read)
 	stored := m.Stored(k.name)
 
 	m.Must(m.Write(k.name, read)) // proves what the first write has not
-	logins := env.Requests(enginetest.SubmitEndpoint)
+	logins := env.Requests(SubmitEndpoint)
 	second := m.Must(m.Write(k.name, read))
 	require.Subset(t, warningsOf(m.Must(m.Read(k.name, nil))), warningsOf(second), "no warning that a read does not have")
-	require.Equal(t, logins, env.Requests(enginetest.SubmitEndpoint), "no login")
+	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
 	require.Equal(t, read, m.ReadJSON(k.name))
 	require.Equal(t, stored, m.Stored(k.name))
 
-	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
+	m.Must(m.Write(k.name, ThroughJSON(t, document)))
 	require.Equal(t, read, m.ReadJSON(k.name), "nor does the document itself, written again")
 	require.Equal(t, stored, m.Stored(k.name))
-	require.Equal(t, logins, env.Requests(enginetest.SubmitEndpoint), "no login")
+	require.Equal(t, logins, env.Requests(SubmitEndpoint), "no login")
 }
 
 func (k kept) checkUnset(t *rapid.T) {
 	d, grants := draw(t)
-	env := enginetest.NewEnv(t, simulator.Options{Grants: grants})
+	env := NewEnv(t, simulator.Options{Grants: grants})
 	m := freshMount(env)
 	defer m.Stop()
 	document := d.document(k.written(m), k.generators)
-	m.Must(m.Write(k.name, enginetest.ThroughJSON(t, document)))
+	m.Must(m.Write(k.name, ThroughJSON(t, document)))
 	unset, without := map[string]any{}, maps.Clone(document)
 	for _, field := range d.unsettable(k, document) {
 		if rapid.Bool().Draw(t, "unset "+field) {
@@ -116,7 +115,7 @@ func (k kept) checkUnset(t *rapid.T) {
 
 	never := freshMount(env)
 	defer never.Stop()
-	expected, err := never.Write(k.name, enginetest.ThroughJSON(t, without))
+	expected, err := never.Write(k.name, ThroughJSON(t, without))
 	require.NoError(t, err)
 	if expected != nil && expected.IsError() {
 		require.Equal(t, expected.Error(), refusedError(m, response), "what cannot be left out cannot be unset")
@@ -136,7 +135,7 @@ func (d *drawing) unsettable(k kept, document map[string]any) []string {
 	})
 }
 
-func refusedError(m *enginetest.Mount, response *logical.Response) error {
+func refusedError(m *Mount, response *logical.Response) error {
 	m.T.Helper()
 	require.NotNil(m.T, response)
 	return response.Error()
@@ -151,9 +150,9 @@ func warningsOf(response *logical.Response) []string {
 
 // requireAsWritten compares each field that has a value with what is read of it, both in the form
 // that the field's kind has.
-func (k kept) requireAsWritten(t *rapid.T, m *enginetest.Mount, document, read map[string]any) {
+func (k kept) requireAsWritten(t *rapid.T, m *Mount, document, read map[string]any) {
 	schema := m.Route(k.name).Fields
-	given := framework.FieldData{Raw: enginetest.ThroughJSON(t, document), Schema: schema}
+	given := framework.FieldData{Raw: ThroughJSON(t, document), Schema: schema}
 	shown := framework.FieldData{Raw: read, Schema: schema}
 	for field, value := range document {
 		if value == nil || value == "" || slices.Contains(k.unseen, field) {
