@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,6 +17,21 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
+
+const testAPI = "https://ksef.test/v2"
+
+var ownTaxpayer = client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
+
+// newLoaded is a mount without a configuration.
+func newLoaded(t *testing.T) *backend {
+	t.Helper()
+	loaded, err := NewFactory("v1.2.3")(t.Context(), &logical.BackendConfig{
+		StorageView: &logical.InmemStorage{}, System: &logical.StaticSystemView{}, Logger: hclog.NewNullLogger(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { loaded.Cleanup(context.Background()) })
+	return loaded.(*backend)
+}
 
 func TestPathsAreDocumented(t *testing.T) {
 	b := newBackend("v1.2.3", &logical.InmemStorage{}, nil, nil)

@@ -154,6 +154,25 @@ func TestGlobalLimit(t *testing.T) {
 			require.GreaterOrEqual(t, m.usage(0, login, ratelimit.AllRequests).Hour.Used, 3)
 		})
 	})
+	t.Run("is counted by a mount that sends nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			registry, disk := ratelimit.NewRegistry(), &logical.InmemStorage{}
+			set := func(registry *ratelimit.Registry, storage logical.Storage) *Set {
+				return New(registry, storage, func(*logical.StorageEntry, error) {})
+			}
+			sending, idle := set(registry, &logical.InmemStorage{}), set(registry, disk)
+			m := &mounts{t: t, sets: []*Set{sending, sending}}
+			require.NoError(t, idle.OpenOwn(t.Context(), testURL, login))
+			m.setLimits(client.RateLimitGroups{Global: &client.RateLimits{PerSecond: -1, PerMinute: -1, PerHour: 9}})
+			_, err := idle.DropIdle(t.Context())
+			require.NoError(t, err)
+			m.spend()
+			alone := &mounts{t: t, sets: []*Set{set(ratelimit.NewRegistry(), disk)}}
+			require.NoError(t, alone.sets[0].OpenStored(t.Context(), testURL))
+			require.Equal(t, []int{0, 0, 9}, alone.limits(login, ratelimit.AllRequests))
+			require.GreaterOrEqual(t, alone.usage(0, login, ratelimit.AllRequests).Hour.Used, 3)
+		})
+	})
 }
 
 func TestSetLimits(t *testing.T) {
