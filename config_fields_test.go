@@ -4,6 +4,9 @@
 package ksef_test
 
 import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"github.com/youmark/pkcs8"
 )
 
 func TestConfigAddress(t *testing.T) {
@@ -157,30 +161,58 @@ func TestConfigCredentialGivenAgain(t *testing.T) {
 	})
 }
 
-func TestRoleWrittenAndRead(t *testing.T) {
-	order := []string{"InvoiceWrite", "CredentialsRead", "InvoiceRead"}
-	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
-		m.Must(m.Write("roles/invoices", map[string]any{"permissions": append(order, "InvoiceWrite"), "internal_id": enginetest.UnitID}))
-		require.Equal(t, order, m.Must(m.Read("roles/invoices", nil)).Data["permissions"])
-		issued := m.Must(m.Read("creds/invoices", nil))
-		require.Equal(t, order, issued.Data["permissions"])
-		require.Equal(t, order, m.KSeF.State().Tokens[0].RequestedPermissions)
-		require.Equal(t, enginetest.UnitID, m.KSeF.State().Tokens[0].ContextIdentifier.Value)
-		issued = m.Must(m.Write("tokens", map[string]any{"permissions": order, "description": "Report"}))
-		require.Equal(t, order, issued.Data["permissions"])
+func TestConfigCredential(t *testing.T) {
+	bad := map[string]any{"pkcs12": "Z2FyYmFnZQ==", "pkcs12_password": "secret"}
+	t.Run("is read before the configuration is locked", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.NoError(t, ksef.ConnectionLock(m.Backend).Acquire(m.Ctx, 1))
+			defer ksef.ConnectionLock(m.Backend).Release(1)
+			ctx, cancel := context.WithTimeout(m.Ctx, time.Minute)
+			defer cancel()
+			m.Ctx = ctx
+			require.Contains(t, m.Refused(m.Write("config", bad)), "pkcs12: ")
+		})
+	})
+	t.Run("is read for one request at a time", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			require.NoError(t, ksef.ParsingLock(m.Backend).Acquire(m.Ctx, 1))
+			defer ksef.ParsingLock(m.Backend).Release(1)
+			whole := m.Ctx
+			ctx, cancel := context.WithTimeout(whole, time.Minute)
+			defer cancel()
+			m.Ctx = ctx
+			_, err := m.Write("config", bad)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			m.Ctx = whole
+			m.Must(m.Write("config", map[string]any{"activation_timeout": "10s"}))
+		})
+	})
+}
 
-		m.Must(m.Write("roles/invoices", map[string]any{"internal_id": nil, "description": "", "ttl": "", "max_ttl": nil}))
-		require.Equal(t, map[string]any{
-			"permissions": order, "description": "Vault role {{.RoleName}}", "ttl": int64(0), "max_ttl": int64(0),
-		}, m.Must(m.Read("roles/invoices", nil)).Data)
-		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
-		for _, token := range m.KSeF.State().Tokens {
-			if token.ReferenceNumber == reference {
-				require.Equal(t, enginetest.NIP, token.ContextIdentifier.Value, "config's context")
-			}
-		}
-		for _, unset := range []any{nil, "", []any{}} {
-			require.Contains(t, m.Refused(m.Write("roles/invoices", map[string]any{"permissions": unset})), "permissions: is empty")
-		}
+// A password that comes from a file ends as its lines do.
+func TestConfigPasswordWithALineEnd(t *testing.T) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		block, _ := pem.Decode([]byte(m.Key))
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		require.NoError(t, err)
+		encrypted, err := pkcs8.MarshalPrivateKey(key, []byte("sekret"), nil)
+		require.NoError(t, err)
+		fields := m.ConfigFields()
+		fields["private_key"] = string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: encrypted}))
+		fields["private_key_password"] = "sekret\n"
+		m.Must(m.Write("config", fields))
+		fields["private_key_password"] = "sekret\n\n"
+		require.Contains(t, m.Refused(m.Write("config", fields)), "private_key_password:")
+	})
+}
+
+func TestConfigDefaultContext(t *testing.T) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		m := env.Mount(&logical.InmemStorage{})
+		defer m.Stop()
+		m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "certificate": m.Cert, "private_key": m.Key}))
+		require.Equal(t, enginetest.NIP, m.Must(m.Read("config", nil)).Data["nip"])
 	})
 }

@@ -130,3 +130,134 @@ func forgetsWhoMade(t *testing.T, m *enginetest.Mount) {
 	m.Put("config", []byte(before))
 	m.Backend.InvalidateKey(t.Context(), "config")
 }
+
+func TestConfigForce(t *testing.T) {
+	t.Run("says_what_for", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			before, sent := m.Stored("config"), m.AllRequests()
+			for _, given := range []any{true, false, "true", "false", "1", "token", "tokens,all", []any{"rotation", ""}} {
+				for _, operation := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
+					text := m.Refused(m.Request(operation, "config", map[string]any{"force": given}))
+					require.Regexp(t, "^force: (is (true|false), which does not say what for|has at place [0-9] a word that it does not know); give one or more of tokens ", text)
+					for _, meaning := range []string{"tokens (leave open tokens behind", "rotation (give up", "certificate (replace"} {
+						require.Contains(t, text, meaning)
+					}
+				}
+			}
+			require.Equal(t, before, m.Stored("config"))
+			require.Equal(t, sent, m.AllRequests(), "nothing is sent")
+			m.Must(m.Write("config", map[string]any{"force": "tokens, rotation,certificate"}))
+			m.Must(m.Write("config", map[string]any{"force": nil}))
+		})
+	})
+	t.Run("each_guard_looks_at_its_own_word", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{Grants: enginetest.SecondGrant(), EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+			m.Issue()
+			move := func(words string) map[string]any { return map[string]any{"nip": enginetest.SecondNIP, "force": words} }
+			require.Contains(t, m.Refused(m.Write("config", move("rotation,certificate"))),
+				"nip: would leave behind 1 live token, which could then no longer be revoked; end their leases first (vault lease revoke -prefix ksef/), or give force=tokens")
+			require.Equal(t, "pending", m.Rotate(nil)["status"])
+			require.Contains(t, m.Refused(m.Write("config", move("tokens,certificate"))), "or give force=rotation, which gives it up")
+			require.Contains(t, m.Refused(m.Write("config", move("rotation"))), "give force=tokens")
+			require.NotEmpty(t, m.Must(m.Read("status", nil)).Data["rotation_step"], "a write that is refused leaves the rotation alone")
+			m.Must(m.Write("config", move("tokens,rotation")))
+		})
+	})
+	t.Run("a_deletion_is_spoken_of_as_such", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+			m.Issue()
+			m.Issue()
+			require.True(t, strings.HasPrefix(m.Refused(m.Delete("config")),
+				"config: cannot be deleted without leaving behind 2 live tokens, which could then no longer be revoked; "))
+			require.Equal(t, "pending", m.Rotate(nil)["status"])
+			require.Contains(t, m.Refused(m.Delete("config")), "config: cannot be deleted while the rotation to the certificate ")
+			response := m.Must(m.Request(logical.DeleteOperation, "config", map[string]any{"force": []any{"rotation", "tokens"}}))
+			require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 2 live tokens.")
+		})
+	})
+	t.Run("to_delete_an_unreadable_config_gives_no_rotation_up", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+			require.Equal(t, "pending", m.Rotate(nil)["status"])
+			m.Put("config", []byte("{"))
+			m.Stop()
+			m.Start()
+			remove := func(words string) (*logical.Response, error) {
+				return m.Request(logical.DeleteOperation, "config", map[string]any{"force": words})
+			}
+			rotation := m.Stored("rotation")
+			require.Contains(t, m.Refused(remove("rotation")), "or give force=tokens")
+			require.Contains(t, m.Refused(remove("tokens")), "or give force=rotation, which gives it up")
+			require.Equal(t, rotation, m.Stored("rotation"))
+			require.Contains(t, strings.Join(m.Must(remove("tokens,rotation")).Warnings, " "), "The rotation was given up.")
+			require.Nil(t, m.Must(m.Read("config", nil)))
+		})
+	})
+}
+
+func TestConfigGuardedByOpenTokens(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		issued := m.Issue()
+		text := m.Refused(m.Write("config", map[string]any{"environment": "demo", "verify": false, "certificate": m.Cert, "private_key": m.Key}))
+		require.Contains(t, text, "1 live token")
+		require.Contains(t, text, "force=tokens")
+		require.Contains(t, m.Refused(m.Delete("config")), "1 live token")
+
+		response := m.Must(m.Request(logical.DeleteOperation, "config", map[string]any{"force": "tokens"}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "Left behind: 1 live token")
+		require.Error(t, m.Revoke(m.Lease(issued)), "a lease never ends while its token lives")
+		m.Configure()
+		require.Eventually(t, func() bool { m.Elapse(time.Minute); return m.Revoke(m.Lease(issued)) == nil }, time.Hour, time.Second)
+		m.RequireLoginRefused(issued.Data["token"])
+	})
+}
+
+func TestConfigChangeThatBreaksARotationIsRefused(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		require.Equal(t, "pending", m.Rotate(nil)["status"])
+		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: enginetest.PESEL})
+		other := map[string]any{"certificate": certificate, "private_key": key}
+		require.Contains(t, m.Refused(m.Write("config", other)), "rotation to the certificate Vault "+enginetest.NIP)
+		require.Contains(t, m.Refused(m.Delete("config")), "is in progress")
+
+		// A forced write that comes to nothing leaves the rotation alone.
+		stranger, strangersKey := m.NewCertificate(simulator.CertificateOptions{NIP: "1111111111"})
+		m.Refused(m.Write("config", map[string]any{"certificate": stranger, "private_key": strangersKey, "force": "rotation"}))
+		require.NotEmpty(t, m.StatusDetails()["rotation"].(map[string]any)["step"])
+
+		other["force"] = "rotation"
+		m.Must(m.Write("config", other))
+		requireAbandoned(m)
+	})
+}
+
+func requireAbandoned(m *enginetest.Mount) {
+	m.T.Helper()
+	m.Elapse(time.Hour)
+	require.NotContains(m.T, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "KSeF")
+	rotation := m.StatusDetails()["rotation"].(map[string]any)
+	require.NotContains(m.T, rotation, "step")
+	require.Contains(m.T, rotation["last"].(map[string]any)["error"], "changed by force")
+}
+
+func TestRotationAbandoned(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		require.Equal(t, "pending", m.Rotate(nil)["status"])
+		m.Fault(simulator.Fault{Endpoint: "*", Kind: simulator.FaultDropRequest, Times: -1})
+		response := m.Must(m.Write("config", map[string]any{"force": "rotation"}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "The rotation was given up. If KSeF still issues the certificate")
+		m.KSeF.ClearFaults()
+		requireAbandoned(m)
+	})
+}
+
+func TestRotationAbandonedNamesWhatStaysInKSeF(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		first := m.Rotate(nil)["certificate_serial_number"].(string)
+		m.Elapse(time.Minute)
+		m.Fault(simulator.Fault{Endpoint: "POST /certificates/{certificateSerialNumber}/revoke", Kind: simulator.FaultDropRequest, Times: -1})
+		response := m.Must(m.Write("config/rotate-root", nil))
+		require.Contains(t, strings.Join(response.Warnings, " "), "the new certificate is in force")
+		response = m.Must(m.Write("config", map[string]any{"force": "rotation"}))
+		require.Contains(t, strings.Join(response.Warnings, " "), "The certificate before, "+first+", has not been revoked")
+	})
+}

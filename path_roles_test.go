@@ -13,6 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestRoleWrittenAndRead(t *testing.T) {
+	order := []string{"InvoiceWrite", "CredentialsRead", "InvoiceRead"}
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Must(m.Write("roles/invoices", map[string]any{"permissions": append(order, "InvoiceWrite"), "internal_id": enginetest.UnitID}))
+		require.Equal(t, order, m.Must(m.Read("roles/invoices", nil)).Data["permissions"])
+		issued := m.Must(m.Read("creds/invoices", nil))
+		require.Equal(t, order, issued.Data["permissions"])
+		require.Equal(t, order, m.KSeF.State().Tokens[0].RequestedPermissions)
+		require.Equal(t, enginetest.UnitID, m.KSeF.State().Tokens[0].ContextIdentifier.Value)
+		issued = m.Must(m.Write("tokens", map[string]any{"permissions": order, "description": "Report"}))
+		require.Equal(t, order, issued.Data["permissions"])
+
+		m.Must(m.Write("roles/invoices", map[string]any{"internal_id": nil, "description": "", "ttl": "", "max_ttl": nil}))
+		require.Equal(t, map[string]any{
+			"permissions": order, "description": "Vault role {{.RoleName}}", "ttl": int64(0), "max_ttl": int64(0),
+		}, m.Must(m.Read("roles/invoices", nil)).Data)
+		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
+		for _, token := range m.KSeF.State().Tokens {
+			if token.ReferenceNumber == reference {
+				require.Equal(t, enginetest.NIP, token.ContextIdentifier.Value, "config's context")
+			}
+		}
+		for _, unset := range []any{nil, "", []any{}} {
+			require.Contains(t, m.Refused(m.Write("roles/invoices", map[string]any{"permissions": unset})), "permissions: is empty")
+		}
+	})
+}
+
 // forbiddenTemplates are some of those that internal/description refuses.
 func forbiddenTemplates() map[string]string {
 	return map[string]string{

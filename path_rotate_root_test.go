@@ -321,3 +321,43 @@ func TestRotationIssuesTokensWhileAStartProvesItsCertificate(t *testing.T) {
 		require.Less(t, time.Since(began), 5*time.Second)
 	})
 }
+
+func TestRotationContinuesUnderAnotherCertificateOfTheSubject(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		require.Equal(t, "pending", m.Rotate(nil)["status"])
+		m.Cert, m.Key = m.NewCertificate(simulator.CertificateOptions{NIP: enginetest.NIP, Key: "rsa"})
+		m.Configure()
+		m.Elapse(time.Hour)
+		require.Contains(t, m.Must(m.Read("config", nil)).Data["certificate_issuer"], "KSeF")
+		require.Equal(t, 1, m.OpenSessions())
+	})
+}
+
+// KSeF shows one subject nothing of another's: a rotation must not take that for an answer.
+func TestRotationWaitsWhileAnotherSubjectIsLoggedIn(t *testing.T) {
+	enginetest.WithoutCredential(t, simulator.Options{EnrollmentDelay: 5 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		first, second := m.Signer(simulator.CertificateOptions{PESEL: enginetest.PESEL}), m.Signer(simulator.CertificateOptions{PESEL: "80010112345"})
+		m.LogIn(first)
+		require.Equal(t, "pending", m.Rotate(nil)["status"])
+		m.LogIn(second)
+		m.Elapse(2 * enginetest.Day)
+		rotation := m.StatusDetails()["rotation"].(map[string]any)
+		require.Contains(t, rotation["last_error"], "login: is that of Pesel:80010112345")
+		m.LogIn(first)
+		m.Elapse(2 * time.Hour)
+		require.Equal(t, enginetest.PESEL, m.Must(m.Read("config", nil)).Data["signer_identifier"])
+		require.Equal(t, 1, m.Requests(enginetest.EnrollEndpoint))
+		require.Len(t, m.Certificates("Active"), 1)
+	})
+}
+
+func TestRotationKeepsASettingThatChanges(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{EnrollmentDelay: 10 * time.Minute}, func(t *testing.T, m *enginetest.Mount) {
+		require.Equal(t, "pending", m.Rotate(nil)["status"])
+		m.Must(m.Write("config", map[string]any{"activation_timeout": "7s"}))
+		m.Elapse(time.Hour)
+		read := m.Must(m.Read("config", nil)).Data
+		require.Equal(t, int64(7), read["activation_timeout"])
+		require.Contains(t, read["certificate_issuer"], "KSeF")
+	})
+}
