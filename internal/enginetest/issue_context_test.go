@@ -5,6 +5,7 @@ package enginetest
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -43,6 +44,7 @@ func TestIssueDuringContextChange(t *testing.T) {
 				}
 			},
 		}
+		synctest.Wait() // Setup must not meet the sending of events
 		require.NoError(t, m.Backend.Setup(t.Context(), &logical.BackendConfig{
 			StorageView: m.Storage, System: system, Logger: m.Backend.Logger(), EventsSender: m.Events,
 		}))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-ksef/simulator"
@@ -79,6 +80,7 @@ func TestRotationManager(t *testing.T) {
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
 				m.Configure()
+				synctest.Wait() // Setup must not meet the sending of events
 				require.NoError(t, m.Backend.Setup(t.Context(), &logical.BackendConfig{
 					System: test.manager, Logger: m.Backend.Logger(), EventsSender: m.Events, StorageView: m.Storage,
 				}))
