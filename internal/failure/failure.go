@@ -11,6 +11,7 @@ import (
 	"net/http"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/breaker"
 	"vault-plugin-secrets-ksef/internal/externallogin"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -38,7 +39,7 @@ func Response(err error) (*logical.Response, error) {
 		return nil, WithStatus(http.StatusConflict, err)
 	case is[*ratelimit.ExhaustedError](err), client.IsRateLimited(err):
 		return nil, WithStatus(http.StatusTooManyRequests, err)
-	case errors.Is(err, ledger.ErrPaused), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), is[*ledger.OutageError](err):
+	case errors.Is(err, ledger.ErrPaused), errors.Is(err, ledger.ErrUnmounting), errors.Is(err, session.ErrEnded), is[*breaker.OutageError](err):
 		return nil, WithStatus(http.StatusServiceUnavailable, err)
 	case is[*session.AddressError](err), is[*client.LoginError](err), is[*client.EnrollmentError](err),
 		is[*rotation.FailedError](err), is[*externallogin.FailedError](err):

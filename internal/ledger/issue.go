@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/breaker"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
@@ -72,9 +73,9 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // Issue has KSeF make a token. prepare makes the request while PauseIssuing waits, so it must not
 // wait for a change of the configuration. The intent is recorded before KSeF is asked. Errors: a
 // *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError where KSeF
-// refuses, a *LostReplyError where it is not known whether KSeF made a token, an *OutageError where
-// KSeF loses such requests at the moment, an *UnclaimedError where it has made one in vain
-// (ErrFailed among the causes), or a fault of storage.
+// refuses, a *LostReplyError where it is not known whether KSeF made a token, a
+// *breaker.OutageError where KSeF loses such requests at the moment, an *UnclaimedError where it
+// has made one in vain (ErrFailed among the causes), or a fault of storage.
 func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
 	running, err := l.beginIssue(ctx)
 	if err != nil {
@@ -89,11 +90,11 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if next := l.NextPermit(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issueMaxWait {
 		return nil, &ratelimit.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
-	attempt, err := l.breaker(request.Target.API).admit()
+	attempt, err := l.breaker(request.Target.API).Admit()
 	if err != nil {
 		return nil, err
 	}
-	defer l.endAttempt(attempt, noEvidence, nil)
+	defer l.endAttempt(request.Target.API, attempt, breaker.NotSent, nil)
 	api, err := l.Upstream(ctx, request.Target, ratelimit.Wait{AtMost: issueMaxWait})
 	if err != nil {
 		return nil, err
@@ -108,9 +109,9 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	defer l.inFlight.Delete(record.Nonce)
 
 	sent := time.Now()
-	attempt.send()
+	attempt.Send()
 	token, err := api.GenerateToken(sendCtx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
-	l.endAttempt(attempt, outcomeOf(ctx, sent, err), err)
+	l.endAttempt(request.Target.API, attempt, outcomeOf(ctx, sent, err), err)
 	if err != nil {
 		return nil, endedBy(sendCtx, l.notIssued(ctx, record, err))
 	}
@@ -134,23 +135,19 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-// conclusiveWait is how long a request must have gone without a reply to count against KSeF:
-// callers that leave sooner must not open the breaker for others, unless a probe of KSeF fails too.
-const conclusiveWait = 5 * time.Second
-
-func outcomeOf(ctx context.Context, sent time.Time, err error) outcome {
+func outcomeOf(ctx context.Context, sent time.Time, err error) breaker.Outcome {
 	switch {
 	case err == nil:
-		return made
+		return breaker.Made
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
-		if ctx.Err() != nil && time.Since(sent) < conclusiveWait {
-			return callerLeft
+		if ctx.Err() != nil && time.Since(sent) < breaker.ConclusiveWait {
+			return breaker.CallerLeft
 		}
-		return unknown
+		return breaker.Unknown
 	case client.IsRefusal(err):
-		return refused
+		return breaker.Refused
 	}
-	return noEvidence
+	return breaker.NotSent
 }
 
 // writeIntent writes the record that leads back to the token, whatever happens next.

@@ -17,6 +17,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/breaker"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,7 +97,7 @@ type Ledger struct {
 	// failedPolls are those of the contexts whose last polls failed.
 	failedPolls map[Target]failedPolls
 	// breakers are those of the APIs that were asked for tokens.
-	breakers map[string]*breaker
+	breakers map[string]*breaker.Breaker
 	issuing  issuing
 }
 
@@ -105,7 +106,7 @@ func New(options Options) *Ledger {
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
 		watches: make(map[Target]*watch), pace: newActivationPace(), failedPolls: make(map[Target]failedPolls),
-		breakers: make(map[string]*breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
+		breakers: make(map[string]*breaker.Breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.
 	ledger.OnEvent = func(event Event) {
@@ -143,8 +144,8 @@ func (l *Ledger) Wake() { l.reconciler.loop.Wake() }
 // Retry makes failed tasks due now, since their cause may be gone.
 func (l *Ledger) Retry() {
 	l.mu.Lock()
-	for _, breaker := range l.breakers {
-		breaker.retry()
+	for _, found := range l.breakers {
+		found.Retry()
 	}
 	l.mu.Unlock()
 	l.reconciler.retry()

@@ -90,7 +90,7 @@ type listReading struct {
 // readList reads KSeF's list as far back as the tokens of the requests may lie.
 func (l *Ledger) readList(ctx context.Context, target Target, wanted []Record, maxWait, absent time.Duration) (s *listReading, err error) {
 	defer background.Recover(l.Logger, "the reconciler", &err)
-	if err := l.breaker(target.API).check(); err != nil {
+	if err := l.breaker(target.API).Check(); err != nil {
 		return nil, err
 	}
 	mountID, err := l.id(ctx)

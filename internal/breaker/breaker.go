@@ -1,12 +1,12 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ledger
+// Package breaker has the circuit breaker of the requests for tokens to one API: it keeps an outage
+// from using up the hour's requests.
+package breaker
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -14,13 +14,15 @@ import (
 )
 
 const (
-	// breakerOpensAfter is how many requests for tokens in a row have to end with an unknown
-	// outcome.
-	breakerOpensAfter = 3
-	// probeEvery and probeTimeout bound the delay until the return of KSeF is noticed.
-	probeEvery   = 5 * time.Second
-	probeTimeout = 5 * time.Second
+	// opensAfter is how many requests for tokens in a row have to end with an unknown outcome.
+	opensAfter = 3
+	// probeEvery bounds the delay until the return of KSeF is noticed.
+	probeEvery = 5 * time.Second
 )
+
+// ConclusiveWait is how long a request must have gone without a reply to count against KSeF:
+// callers that leave sooner must not open the breaker for others, unless a probe of KSeF fails too.
+const ConclusiveWait = 5 * time.Second
 
 // trialBackoff is the pause after a trial that was lost although the probe was answered.
 var trialBackoff = background.Backoff{Shortest: probeEvery, Longest: 4 * time.Minute}
@@ -42,40 +44,41 @@ func (e *OutageError) Error() string {
 		"the next try is at %s, ask again then (last error: %v)", e.Lost, e.API, e.Next.UTC().Format(time.RFC3339), e.Err)
 }
 
-// outcome is what became of a request for a token.
-type outcome int
+// Outcome is what became of a request for a token.
+type Outcome int
 
+// The outcomes of a request for a token.
 const (
-	// noEvidence: the request was not sent.
-	noEvidence outcome = iota
-	// callerLeft: the caller left soon, which says little of KSeF.
-	callerLeft
-	// refused: KSeF said no.
-	refused
-	made
-	// unknown: KSeF may have made a token whose reply was lost.
-	unknown
+	// NotSent: the request was not sent.
+	NotSent Outcome = iota
+	// CallerLeft: the caller left soon, which says little of KSeF.
+	CallerLeft
+	// Refused: KSeF said no.
+	Refused
+	// Made: KSeF has made a token.
+	Made
+	// Unknown: KSeF may have made a token whose reply was lost.
+	Unknown
 )
 
-type breakerState int
+type state int
 
 const (
 	// closed lets all requests through.
-	closed breakerState = iota
+	closed state = iota
 	// open lets none through until a probe has been answered.
 	open
 	// halfOpen lets one through at a time until one has succeeded.
 	halfOpen
 )
 
-// breaker is the circuit breaker of one API: it keeps an outage from using up the hour's requests.
-type breaker struct {
-	api string
-	// probe asks KSeF something that no hourly limit counts.
+// Breaker is the circuit breaker of one API: it keeps an outage from using up the hour's requests.
+type Breaker struct {
+	api   string
 	probe func() error
 
 	mu    sync.Mutex
-	state breakerState
+	state state
 	// lost counts the unknown outcomes in a row, lostTrials those of them in the state halfOpen.
 	lost, lostTrials int
 	lastErr          error
@@ -87,55 +90,59 @@ type breaker struct {
 	// counts those in a row whose callers have left, inFlight has when the others were sent. Then a
 	// probe decides, and its outcome counts until answeredUntil. probing is closed at its end.
 	abandoned     int
-	inFlight      map[*attempt]time.Time
+	inFlight      map[*Attempt]time.Time
 	answeredUntil time.Time
 	probing       chan struct{}
 }
 
-// attempt is the permission to ask for one token. It must be ended once.
-type attempt struct {
-	breaker *breaker
+// Attempt is the permission to ask for one token. It must be ended once.
+type Attempt struct {
+	breaker *Breaker
 	trial   bool
 	ended   bool
 }
 
-// admit permits a request for a token, or returns an *OutageError. In the state open it probes KSeF
+// New returns the breaker of an API. probe asks KSeF something that no hourly limit counts; nil
+// means that KSeF has answered.
+func New(api string, probe func() error) *Breaker {
+	return &Breaker{api: api, probe: probe, inFlight: make(map[*Attempt]time.Time)}
+}
+
+// Admit permits a request for a token, or returns an *OutageError. In the state open it probes KSeF
 // first if a probe is due.
-func (b *breaker) admit() (*attempt, error) {
+func (b *Breaker) Admit() (*Attempt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.await(); err != nil {
 		return nil, err
 	}
 	if b.state == closed {
-		return &attempt{breaker: b}, nil
+		return &Attempt{breaker: b}, nil
 	}
 	b.busy = true
-	return &attempt{breaker: b, trial: true}, nil
+	return &Attempt{breaker: b, trial: true}, nil
 }
 
-func (a *attempt) send() {
+// Send says that the request is sent now.
+func (a *Attempt) Send() {
 	b := a.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.inFlight == nil {
-		b.inFlight = make(map[*attempt]time.Time)
-	}
 	b.inFlight[a] = time.Now()
 }
 
-func (b *breaker) inDoubt(now time.Time) bool {
+func (b *Breaker) inDoubt(now time.Time) bool {
 	unanswered := b.abandoned
 	for _, sent := range b.inFlight {
-		if now.Sub(sent) >= conclusiveWait {
+		if now.Sub(sent) >= ConclusiveWait {
 			unanswered++
 		}
 	}
-	return unanswered >= breakerOpensAfter && !now.Before(b.answeredUntil)
+	return unanswered >= opensAfter && !now.Before(b.answeredUntil)
 }
 
-// check returns an *OutageError while KSeF does not answer. It permits nothing.
-func (b *breaker) check() error {
+// Check returns an *OutageError while KSeF does not answer. It permits nothing.
+func (b *Breaker) Check() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state != open {
@@ -145,7 +152,7 @@ func (b *breaker) check() error {
 }
 
 // await returns nil if a request may go. b.mu must be locked; it is released during a probe.
-func (b *breaker) await() error {
+func (b *Breaker) await() error {
 	now := time.Now()
 	if b.state == closed {
 		return b.awaitDoubt(now)
@@ -173,7 +180,7 @@ func (b *breaker) await() error {
 }
 
 // awaitDoubt is await in the state closed: callers share a probe while KSeF is in doubt.
-func (b *breaker) awaitDoubt(now time.Time) error {
+func (b *Breaker) awaitDoubt(now time.Time) error {
 	if !b.inDoubt(now) {
 		return nil
 	}
@@ -201,11 +208,11 @@ func (b *breaker) awaitDoubt(now time.Time) error {
 		return nil // a request that was sent before has been answered
 	}
 	b.state, b.next = open, now.Add(probeEvery)
-	b.lost, b.lastErr = max(b.lost, breakerOpensAfter), err
+	b.lost, b.lastErr = max(b.lost, opensAfter), err
 	return b.outage(now)
 }
 
-func (b *breaker) outage(now time.Time) error {
+func (b *Breaker) outage(now time.Time) error {
 	next := b.next
 	if next.Before(now) {
 		next = now.Add(time.Second) // the request that is in progress decides
@@ -213,9 +220,9 @@ func (b *breaker) outage(now time.Time) error {
 	return &OutageError{API: b.api, Lost: b.lost, Next: next, Err: b.lastErr}
 }
 
-// end reports the outcome of the attempt. Only the first call counts. changed says that the breaker
+// End reports the outcome of the attempt. Only the first call counts. changed says that the breaker
 // has opened or closed.
-func (a *attempt) end(result outcome, err error) (changed bool) {
+func (a *Attempt) End(result Outcome, err error) (changed bool) {
 	b := a.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -229,25 +236,25 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 	}
 	wasClosed := b.state == closed
 	switch result {
-	case made:
+	case Made:
 		b.state, b.abandoned, b.lost, b.lostTrials, b.lastErr = closed, 0, 0, 0, nil
 		return !wasClosed
-	case refused:
+	case Refused:
 		b.abandoned = 0
 		if wasClosed {
 			b.lost = 0
 		}
-	case callerLeft:
+	case CallerLeft:
 		if wasClosed {
 			b.abandoned++
 		}
-	case unknown:
+	case Unknown:
 		b.lost++
 		b.lastErr = err
 		if a.trial {
 			b.lostTrials++
 			b.state, b.next = open, time.Now().Add(trialBackoff.Exact(b.lostTrials))
-		} else if wasClosed && b.lost >= breakerOpensAfter {
+		} else if wasClosed && b.lost >= opensAfter {
 			b.state, b.next = open, time.Now().Add(probeEvery)
 			return true
 		}
@@ -255,33 +262,15 @@ func (a *attempt) end(result outcome, err error) (changed bool) {
 	return false
 }
 
-// retry lets the next probe go at once.
-func (b *breaker) retry() {
+// Retry lets the next probe go at once.
+func (b *Breaker) Retry() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next = time.Time{}
 }
 
-func (l *Ledger) breaker(api string) *breaker {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	found := l.breakers[api]
-	if found == nil {
-		found = &breaker{api: api, probe: func() error { return l.probe(api) }}
-		l.breakers[api] = found
-	}
-	return found
-}
-
-// Outages describes, in one sentence each, the APIs that do not reply to requests for tokens.
-func (l *Ledger) Outages() []string {
-	l.mu.Lock()
-	breakers := maps.Clone(l.breakers)
-	l.mu.Unlock()
-	return sentences(breakers, (*breaker).describe)
-}
-
-func (b *breaker) describe() string {
+// Describe returns a sentence while KSeF does not reply to requests for tokens, "" otherwise.
+func (b *Breaker) Describe() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == closed {
@@ -289,24 +278,4 @@ func (b *breaker) describe() string {
 	}
 	return fmt.Sprintf("The last %d requests for tokens to KSeF at %s have ended with an unknown outcome. "+
 		"New ones are refused until KSeF answers again: %v", b.lost, b.api, b.lastErr)
-}
-
-// probe has the ledger's context, since several callers share its result.
-func (l *Ledger) probe(api string) (err error) {
-	defer background.Recover(l.Logger, "the probe of KSeF", &err)
-	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
-	defer cancel()
-	return l.Probe(ctx, api)
-}
-
-func (l *Ledger) endAttempt(attempt *attempt, result outcome, err error) {
-	if !attempt.end(result, err) {
-		return
-	}
-	if result == made {
-		l.Logger.Info("KSeF makes tokens again", "api", attempt.breaker.api)
-		l.reconciler.retry()
-		return
-	}
-	l.Logger.Warn("no further tokens are asked for until KSeF answers again", "api", attempt.breaker.api, "error", err)
 }

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ledger
+package breaker
 
 import (
 	"errors"
@@ -17,38 +17,38 @@ var errAway = errors.New("KSeF is away")
 
 // probed is a breaker whose probes are counted, take a second each, and fail while away is true.
 type probed struct {
-	*breaker
+	*Breaker
 	probes int
 	away   bool
 }
 
 func newProbed() *probed {
 	p := &probed{away: true}
-	p.breaker = &breaker{api: "https://ksef.test/v2", probe: func() error {
+	p.Breaker = New("https://ksef.test/v2", func() error {
 		<-time.After(time.Second)
 		p.probes++
 		if p.away {
 			return errAway
 		}
 		return nil
-	}}
+	})
 	return p
 }
 
 // ask makes a request for a token that ends so; false where it is not let through.
-func (p *probed) ask(result outcome) bool {
-	attempt, err := p.admit()
+func (p *probed) ask(result Outcome) bool {
+	attempt, err := p.Admit()
 	if err != nil {
 		return false
 	}
-	attempt.end(result, errAway)
+	attempt.End(result, errAway)
 	return true
 }
 
 func (p *probed) lose(t *testing.T, times int) {
 	t.Helper()
 	for range times {
-		require.True(t, p.ask(unknown))
+		require.True(t, p.ask(Unknown))
 	}
 }
 
@@ -56,11 +56,11 @@ func TestBreaker(t *testing.T) {
 	tests := map[string]func(t *testing.T, p *probed){
 		"opens after three unknown outcomes in a row": func(t *testing.T, p *probed) {
 			p.lose(t, 2)
-			require.True(t, p.ask(refused))
+			require.True(t, p.ask(Refused))
 			p.lose(t, 2)
-			require.True(t, p.ask(noEvidence))
+			require.True(t, p.ask(NotSent))
 			p.lose(t, 1)
-			_, err := p.admit()
+			_, err := p.Admit()
 			var outage *OutageError
 			require.ErrorAs(t, err, &outage)
 			require.Equal(t, 3, outage.Lost)
@@ -70,12 +70,12 @@ func TestBreaker(t *testing.T) {
 		},
 		"opens for callers that leave if a probe fails too": func(t *testing.T, p *probed) {
 			for range 3 {
-				require.True(t, p.ask(callerLeft))
+				require.True(t, p.ask(CallerLeft))
 			}
 			var all sync.WaitGroup
 			for range 10 {
 				all.Go(func() {
-					_, err := p.admit()
+					_, err := p.Admit()
 					require.Error(t, err)
 				})
 			}
@@ -85,31 +85,31 @@ func TestBreaker(t *testing.T) {
 		"stays closed for callers that leave while probes are answered": func(t *testing.T, p *probed) {
 			p.away = false
 			for range 30 {
-				require.True(t, p.ask(callerLeft))
+				require.True(t, p.ask(CallerLeft))
 			}
 			require.Equal(t, 1, p.probes, "not more often than every five seconds")
 		},
 		"doubts requests that wait for long": func(t *testing.T, p *probed) {
-			var waiting []*attempt
+			var waiting []*Attempt
 			for range 3 {
-				attempt, err := p.admit()
+				attempt, err := p.Admit()
 				require.NoError(t, err)
-				attempt.send()
+				attempt.Send()
 				waiting = append(waiting, attempt)
 			}
-			<-time.After(conclusiveWait)
-			require.False(t, p.ask(made))
+			<-time.After(ConclusiveWait)
+			require.False(t, p.ask(Made))
 			for _, attempt := range waiting {
-				attempt.end(made, nil)
+				attempt.End(Made, nil)
 			}
-			require.True(t, p.ask(made))
+			require.True(t, p.ask(Made))
 			require.Equal(t, 1, p.probes)
 		},
 		"probes at a bounded pace": func(t *testing.T, p *probed) {
 			p.lose(t, 3)
 			for range 60 {
 				<-time.After(time.Second)
-				require.False(t, p.ask(made))
+				require.False(t, p.ask(Made))
 			}
 			require.InDelta(t, 12, p.probes, 2)
 		},
@@ -118,10 +118,10 @@ func TestBreaker(t *testing.T) {
 			p.away = false
 			<-time.After(probeEvery)
 			var all sync.WaitGroup
-			admitted := make(chan *attempt, 10)
+			admitted := make(chan *Attempt, 10)
 			for range 10 {
 				all.Go(func() {
-					if attempt, err := p.admit(); err == nil {
+					if attempt, err := p.Admit(); err == nil {
 						admitted <- attempt
 					}
 				})
@@ -129,14 +129,14 @@ func TestBreaker(t *testing.T) {
 			all.Wait()
 			require.Equal(t, 1, p.probes)
 			require.Len(t, admitted, 1)
-			(<-admitted).end(noEvidence, nil)
-			require.True(t, p.ask(refused), "one that was not sent gives way to the next")
-			first, err := p.admit()
+			(<-admitted).End(NotSent, nil)
+			require.True(t, p.ask(Refused), "one that was not sent gives way to the next")
+			first, err := p.Admit()
 			require.NoError(t, err)
-			require.False(t, p.ask(made), "one at a time until one succeeds")
-			first.end(made, nil)
+			require.False(t, p.ask(Made), "one at a time until one succeeds")
+			first.End(Made, nil)
 			p.lose(t, 2)
-			require.True(t, p.ask(made))
+			require.True(t, p.ask(Made))
 			require.Equal(t, 1, p.probes)
 		},
 		"tries ever more rarely where only the probes are answered": func(t *testing.T, p *probed) {
@@ -145,7 +145,7 @@ func TestBreaker(t *testing.T) {
 			trials := 0
 			for range 600 {
 				<-time.After(time.Second)
-				if p.ask(unknown) {
+				if p.ask(Unknown) {
 					trials++
 				}
 			}
@@ -153,25 +153,25 @@ func TestBreaker(t *testing.T) {
 			require.GreaterOrEqual(t, trials, 5)
 		},
 		"closes when a request that was sent before succeeds": func(t *testing.T, p *probed) {
-			early, err := p.admit()
+			early, err := p.Admit()
 			require.NoError(t, err)
 			p.lose(t, 3)
-			require.False(t, p.ask(made))
-			require.True(t, early.end(made, nil))
-			require.False(t, early.end(unknown, errAway), "an attempt ends once")
-			require.True(t, p.ask(made))
+			require.False(t, p.ask(Made))
+			require.True(t, early.End(Made, nil))
+			require.False(t, early.End(Unknown, errAway), "an attempt ends once")
+			require.True(t, p.ask(Made))
 		},
 		"lets a search through once a probe is answered": func(t *testing.T, p *probed) {
-			require.NoError(t, p.check())
+			require.NoError(t, p.Check())
 			p.lose(t, 3)
-			require.Error(t, p.check())
+			require.Error(t, p.Check())
 			<-time.After(probeEvery)
-			require.Error(t, p.check())
+			require.Error(t, p.Check())
 			require.Equal(t, 1, p.probes)
 			p.away = false
-			p.retry()
-			require.NoError(t, p.check())
-			require.True(t, p.ask(made), "a search takes no trial away")
+			p.Retry()
+			require.NoError(t, p.Check())
+			require.True(t, p.ask(Made), "a search takes no trial away")
 		},
 	}
 	for name, test := range tests {
