@@ -20,9 +20,9 @@ const (
 	probeEvery = 5 * time.Second
 )
 
-// ConclusiveWait is how long a request must have gone without a reply to count against KSeF:
+// conclusiveWait is how long a request must have gone without a reply to count against KSeF:
 // callers that leave sooner must not open the breaker for others, unless a probe of KSeF fails too.
-const ConclusiveWait = 5 * time.Second
+const conclusiveWait = 5 * time.Second
 
 // trialBackoff is the pause after a trial that was lost although the probe was answered.
 var trialBackoff = background.Backoff{Shortest: probeEvery, Longest: 4 * time.Minute}
@@ -51,7 +51,8 @@ type Outcome int
 const (
 	// NotSent: the request was not sent.
 	NotSent Outcome = iota
-	// CallerLeft: the caller left soon, which says little of KSeF.
+	// CallerLeft: the caller left before the reply. If it left soon, that says little of KSeF;
+	// later it counts as Unknown.
 	CallerLeft
 	// Refused: KSeF said no.
 	Refused
@@ -134,7 +135,7 @@ func (a *Attempt) Send() {
 func (b *Breaker) inDoubt(now time.Time) bool {
 	unanswered := b.abandoned
 	for _, sent := range b.inFlight {
-		if now.Sub(sent) >= ConclusiveWait {
+		if now.Sub(sent) >= conclusiveWait {
 			unanswered++
 		}
 	}
@@ -230,6 +231,9 @@ func (a *Attempt) End(result Outcome, err error) (changed bool) {
 		return false
 	}
 	a.ended = true
+	if result == CallerLeft && time.Since(b.inFlight[a]) >= conclusiveWait {
+		result = Unknown
+	}
 	delete(b.inFlight, a)
 	if a.trial {
 		b.busy = false

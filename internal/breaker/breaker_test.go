@@ -41,6 +41,7 @@ func (p *probed) ask(result Outcome) bool {
 	if err != nil {
 		return false
 	}
+	attempt.Send()
 	attempt.End(result, errAway)
 	return true
 }
@@ -89,6 +90,26 @@ func TestBreaker(t *testing.T) {
 			}
 			require.Equal(t, 1, p.probes, "not more often than every five seconds")
 		},
+		"counts callers that leave late as unknown outcomes": func(t *testing.T, p *probed) {
+			p.away = false
+			leaveAfter := func(wait time.Duration) {
+				attempt, err := p.Admit()
+				require.NoError(t, err)
+				attempt.Send()
+				<-time.After(wait)
+				attempt.End(CallerLeft, errAway)
+			}
+			for range 3 {
+				leaveAfter(conclusiveWait - time.Nanosecond)
+			}
+			require.True(t, p.ask(Made))
+			require.Equal(t, 1, p.probes)
+			for range 3 {
+				leaveAfter(conclusiveWait)
+			}
+			require.False(t, p.ask(Made))
+			require.Equal(t, 1, p.probes)
+		},
 		"doubts requests that wait for long": func(t *testing.T, p *probed) {
 			var waiting []*Attempt
 			for range 3 {
@@ -97,7 +118,7 @@ func TestBreaker(t *testing.T) {
 				attempt.Send()
 				waiting = append(waiting, attempt)
 			}
-			<-time.After(ConclusiveWait)
+			<-time.After(conclusiveWait)
 			require.False(t, p.ask(Made))
 			for _, attempt := range waiting {
 				attempt.End(Made, nil)

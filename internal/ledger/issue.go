@@ -108,10 +108,9 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	}
 	defer l.inFlight.Delete(record.Nonce)
 
-	sent := time.Now()
 	attempt.Send()
 	token, err := api.GenerateToken(sendCtx, client.TokenRequest{Permissions: record.Permissions, Description: record.Description})
-	l.endAttempt(request.Target.API, attempt, outcomeOf(ctx, sent, err), err)
+	l.endAttempt(request.Target.API, attempt, outcomeOf(ctx, err), err)
 	if err != nil {
 		return nil, endedBy(sendCtx, l.notIssued(ctx, record, err))
 	}
@@ -135,12 +134,12 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-func outcomeOf(ctx context.Context, sent time.Time, err error) breaker.Outcome {
+func outcomeOf(ctx context.Context, err error) breaker.Outcome {
 	switch {
 	case err == nil:
 		return breaker.Made
 	case client.MayHaveActed(err, client.EndpointGenerateToken):
-		if ctx.Err() != nil && time.Since(sent) < breaker.ConclusiveWait {
+		if ctx.Err() != nil {
 			return breaker.CallerLeft
 		}
 		return breaker.Unknown
