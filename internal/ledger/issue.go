@@ -134,21 +134,6 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	return issued, nil
 }
 
-func outcomeOf(ctx context.Context, err error) breaker.Outcome {
-	switch {
-	case err == nil:
-		return breaker.Made
-	case client.MayHaveActed(err, client.EndpointGenerateToken):
-		if ctx.Err() != nil {
-			return breaker.CallerLeft
-		}
-		return breaker.Unknown
-	case client.IsRefusal(err):
-		return breaker.Refused
-	}
-	return breaker.NotSent
-}
-
 // writeIntent writes the record that leads back to the token, whatever happens next.
 func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject string) (*Record, error) {
 	mountID, err := l.id(ctx)

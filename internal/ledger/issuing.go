@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/breaker"
 )
@@ -153,14 +154,6 @@ func (l *Ledger) breaker(api string) *breaker.Breaker {
 	return found
 }
 
-// Outages describes, in one sentence each, the APIs that do not reply to requests for tokens.
-func (l *Ledger) Outages() []string {
-	l.mu.Lock()
-	breakers := maps.Clone(l.breakers)
-	l.mu.Unlock()
-	return sentences(breakers, (*breaker.Breaker).Describe)
-}
-
 // probeTimeout bounds a probe.
 const probeTimeout = 5 * time.Second
 
@@ -170,6 +163,21 @@ func (l *Ledger) probe(api string) (err error) {
 	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
 	defer cancel()
 	return l.Probe(ctx, api)
+}
+
+func outcomeOf(ctx context.Context, err error) breaker.Outcome {
+	switch {
+	case err == nil:
+		return breaker.Made
+	case client.MayHaveActed(err, client.EndpointGenerateToken):
+		if ctx.Err() != nil {
+			return breaker.CallerLeft
+		}
+		return breaker.Unknown
+	case client.IsRefusal(err):
+		return breaker.Refused
+	}
+	return breaker.NotSent
 }
 
 func (l *Ledger) endAttempt(api string, attempt *breaker.Attempt, result breaker.Outcome, err error) {
@@ -182,4 +190,12 @@ func (l *Ledger) endAttempt(api string, attempt *breaker.Attempt, result breaker
 		return
 	}
 	l.Logger.Warn("no further tokens are asked for until KSeF answers again", "api", api, "error", err)
+}
+
+// Outages describes, in one sentence each, the APIs that do not reply to requests for tokens.
+func (l *Ledger) Outages() []string {
+	l.mu.Lock()
+	breakers := maps.Clone(l.breakers)
+	l.mu.Unlock()
+	return sentences(breakers, (*breaker.Breaker).Describe)
 }
