@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -121,7 +122,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	}
 	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
-		seen, waited := l.awaitActive(waitCtx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
+		seen, waited := l.activations.Await(waitCtx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
 		issued.Status, issued.NotActive = seen.Status, waited
 		issued.updated = issued.Record.updateValidity(seen.ValidUntil)
 	}
@@ -187,6 +188,50 @@ func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber
 	}
 	revokeErr := l.abandon(ctx, record, "it could not be recorded")
 	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), revokeErr)
+}
+
+// pollMaxWait is how long a poll of pending tokens waits for KSeF's limits.
+const pollMaxWait = 5 * time.Second
+
+// pollTokens asks for one token by its number, and for several by pages of the list, newest first,
+// until all were seen.
+func (l *Ledger) pollTokens(ctx context.Context, target Target, referenceNumbers []string) (map[string]client.Token, error) {
+	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: pollMaxWait})
+	if err != nil {
+		return nil, err
+	}
+	if len(referenceNumbers) == 1 {
+		token, err := api.Token(ctx, referenceNumbers[0])
+		if err == nil {
+			return map[string]client.Token{referenceNumbers[0]: *token}, nil
+		}
+		// The list has its own limit.
+		if exhausted := new(*ratelimit.ExhaustedError); !errors.As(err, exhausted) {
+			return nil, err
+		}
+	}
+	return l.pollList(ctx, api, referenceNumbers)
+}
+
+func (l *Ledger) pollList(ctx context.Context, api Upstream, referenceNumbers []string) (map[string]client.Token, error) {
+	mountID, err := l.id(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Later pages have older tokens only, but for those issued since: a few more pages are enough.
+	pages := 2 + len(referenceNumbers)/client.MaxPageSize
+	seen := make(map[string]client.Token, len(referenceNumbers))
+	for tokens, err := range listPages(ctx, api, client.TokenQuery{Description: mountMark(mountID)}) {
+		for _, token := range tokens {
+			if slices.Contains(referenceNumbers, token.ReferenceNumber) {
+				seen[token.ReferenceNumber] = token
+			}
+		}
+		if pages--; err != nil || pages == 0 || len(seen) == len(referenceNumbers) {
+			return seen, err
+		}
+	}
+	return seen, nil
 }
 
 // settleIssue returns nil for a token that the caller gets, and has any other revoked. The intent

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/activation"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/breaker"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -91,11 +92,10 @@ type Ledger struct {
 	// leaves alone.
 	inFlight sync.Map
 
-	mu      sync.Mutex
-	watches map[Target]*watch
-	pace    activationPace
-	// failedPolls are those of the contexts whose last polls failed.
-	failedPolls map[Target]failedPolls
+	// activations has the callers that wait for Active.
+	activations *activation.Poller[Target]
+
+	mu sync.Mutex
 	// breakers are those of the APIs that were asked for tokens.
 	breakers map[string]*breaker.Breaker
 	issuing  issuing
@@ -105,7 +105,6 @@ type Ledger struct {
 func New(options Options) *Ledger {
 	ledger := &Ledger{
 		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
-		watches: make(map[Target]*watch), pace: newActivationPace(), failedPolls: make(map[Target]failedPolls),
 		breakers: make(map[string]*breaker.Breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.
@@ -113,6 +112,7 @@ func New(options Options) *Ledger {
 		_ = background.Contain(ledger.Logger, "the receiver of events", func() { options.OnEvent(event) })
 	}
 	ledger.ctx, ledger.stop = context.WithCancel(context.Background())
+	ledger.activations = activation.New(ledger.ctx, ledger.Logger, ledger.pollTokens)
 	ledger.reconciler = newReconciler(ledger)
 	return ledger
 }
@@ -130,6 +130,7 @@ func (l *Ledger) Stop() {
 	l.reconciler.mu.Unlock()
 	l.mu.Unlock()
 	l.reconciler.loop.Stop()
+	l.activations.Stop()
 	l.work.Wait()
 }
 

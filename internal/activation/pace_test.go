@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package ledger
+package activation
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 
 // activate plays the wait for a token that becomes Active after the delay, and returns how long it
 // took and how many polls.
-func activate(p *activationPace, delay time.Duration) (age time.Duration, polls int) {
+func activate(p *pace, delay time.Duration) (age time.Duration, polls int) {
 	since := time.Now()
 	w := &waiter{since: since, end: since.Add(time.Minute)}
 	for {
@@ -29,9 +29,9 @@ func activate(p *activationPace, delay time.Duration) (age time.Duration, polls 
 	return age, polls
 }
 
-func TestActivationPace(t *testing.T) {
+func TestPace(t *testing.T) {
 	t.Run("follows KSeF as it slows down and speeds up", func(t *testing.T) {
-		p := newActivationPace()
+		p := newPace()
 		for _, delay := range []time.Duration{4 * time.Second, 500 * time.Millisecond, 8 * time.Second, time.Second} {
 			for range 200 {
 				activate(&p, delay)
@@ -42,7 +42,7 @@ func TestActivationPace(t *testing.T) {
 		}
 	})
 	t.Run("follows within a dozen reads", func(t *testing.T) {
-		p := newActivationPace()
+		p := newPace()
 		for range 40 {
 			activate(&p, 9*time.Second)
 		}
@@ -55,7 +55,7 @@ func TestActivationPace(t *testing.T) {
 		}
 	})
 	t.Run("learns little from one slow token", func(t *testing.T) {
-		p := newActivationPace()
+		p := newPace()
 		for range 50 {
 			for range 9 {
 				age, _ := activate(&p, time.Second)
@@ -66,7 +66,7 @@ func TestActivationPace(t *testing.T) {
 		}
 	})
 	t.Run("polls before the end of a short wait", func(t *testing.T) {
-		p := activationPace{expected: longestExpected}
+		p := pace{expected: longestExpected}
 		now := time.Now()
 		require.Equal(t, now.Add(1500*time.Millisecond), p.next(&waiter{since: now, end: now.Add(2 * time.Second)}))
 	})
