@@ -4,9 +4,12 @@
 package ledger
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"time"
+
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // kind is what the tasks of a queue do; each kind uses another of KSeF's limits.
@@ -149,6 +152,107 @@ func (q *queue) succeeded() {
 	q.wakeWorkers()
 }
 
+func (r *reconciler) queueFor(key queueKey) *queue {
+	found := r.queues[key]
+	if found == nil {
+		found = &queue{key: key, wake: make(chan struct{}, queueWorkers)}
+		r.queues[key] = found
+	}
+	return found
+}
+
+func (r *reconciler) start(task *task) {
+	queue := task.queue
+	queue.add(task)
+	if queue.workers < queue.key.kind.workers() && r.ledger.ctx.Err() == nil {
+		queue.workers++
+		r.ledger.keepRunning(func() { r.serve(queue) })
+	}
+}
+
+// serve does the tasks of a queue until it is empty or the ledger stops.
+func (r *reconciler) serve(queue *queue) {
+	ctx := r.ledger.ctx
+	for {
+		task, wait := r.take(queue)
+		if task != nil {
+			r.runTask(ctx, task)
+			continue
+		}
+		if wait == 0 {
+			return
+		}
+		background.SleepOrWake(ctx, wait, queue.wake)
+	}
+}
+
+// take returns a task, or how long to wait for one. With neither, the worker must end.
+func (r *reconciler) take(queue *queue) (*task, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ledger.ctx.Err() == nil {
+		if task, wait := queue.next(time.Now()); task != nil || wait > 0 {
+			return task, wait
+		}
+	}
+	queue.workers--
+	if queue.workers == 0 && queue.running == 0 && len(queue.tasks) == 0 {
+		delete(r.queues, queue.key)
+	}
+	return nil, 0
+}
+
+func (r *reconciler) runTask(ctx context.Context, task *task) {
+	if task.queue.key.kind == kindRecover {
+		r.search(ctx, task)
+		return
+	}
+	err := r.revokeOnce(ctx, task)
+	r.completeOrRequeue(task, err == nil, err)
+	if err != nil && ctx.Err() == nil {
+		r.reportFailure(task, err)
+	}
+}
+
+// completeOrRequeue completes or requeues a task after an attempt.
+func (r *reconciler) completeOrRequeue(task *task, finished bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	queue := task.queue
+	queue.running--
+	stopped := r.ledger.ctx.Err() != nil
+	switch {
+	case finished && !stopped:
+		queue.succeeded()
+		if queue.key.kind == kindRecover {
+			delete(r.lost, task.record.Nonce)
+		} else {
+			delete(r.revoking, task.record.ReferenceNumber)
+		}
+		close(task.done)
+		return
+	case stopped:
+		queue.succeeded()
+	default:
+		task.postpone(err, time.Now())
+	}
+	queue.add(task)
+}
+
+func (r *reconciler) retry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, queue := range r.queues {
+		queue.retryAt = time.Time{}
+		for _, task := range queue.tasks {
+			if task.lastErr != nil {
+				task.due = time.Time{}
+			}
+		}
+		queue.wakeWorkers()
+	}
+}
+
 // task is a revocation, or the search for a token whose reply was lost, that the reconciler repeats
 // until it succeeds.
 type task struct {
@@ -190,6 +294,14 @@ func (t *task) lockWriting() (unlock func()) {
 	return func() { <-t.writing }
 }
 
+// The pauses after failures: of a whole queue (KSeF out of reach, no login), of a task that KSeF
+// refuses, and of a task that KSeF fails at.
+var (
+	queueBackoff   = background.Backoff{Shortest: 5 * time.Second, Longest: 4 * time.Minute}
+	refusedBackoff = background.Backoff{Shortest: time.Minute, Longest: time.Hour}
+	serviceBackoff = background.Backoff{Shortest: time.Minute, Longest: 4 * time.Minute}
+)
+
 // postpone sets the next attempt after one that has not finished the task. A reply of KSeF, be it a
 // refusal, shows that the queue works; another failure stops the whole queue for a while.
 func (t *task) postpone(err error, now time.Time) {
@@ -223,3 +335,15 @@ func (t *task) fail(err error, due time.Time) {
 	t.attempts++
 	t.lastErr, t.due = err, due
 }
+
+// taskError is a failure of one task and not of its queue.
+type taskError struct {
+	err error
+	// unknown: KSeF does not know the number of the token.
+	unknown bool
+	// unsettled: the configured signer cannot settle a request whose reply was lost.
+	unsettled bool
+}
+
+func (e *taskError) Error() string { return e.err.Error() }
+func (e *taskError) Unwrap() error { return e.err }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/background"
-	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 const (
@@ -22,14 +21,8 @@ const (
 	reviewEvery = time.Hour
 )
 
-// The pauses after failures: of a whole queue (KSeF out of reach, no login), of a task that KSeF
-// refuses, of a task that KSeF fails at, and of a reading of the ledger.
-var (
-	queueBackoff   = background.Backoff{Shortest: 5 * time.Second, Longest: 4 * time.Minute}
-	refusedBackoff = background.Backoff{Shortest: time.Minute, Longest: time.Hour}
-	serviceBackoff = background.Backoff{Shortest: time.Minute, Longest: 4 * time.Minute}
-	reviewBackoff  = background.Backoff{Shortest: time.Minute, Longest: 10 * time.Minute}
-)
+// reviewBackoff is the pause after a failed reading of the ledger.
+var reviewBackoff = background.Backoff{Shortest: time.Minute, Longest: 10 * time.Minute}
 
 // reconciler finishes what was begun. A loop reads the ledger; each queue has a few workers, which
 // end when it is empty.
@@ -140,116 +133,6 @@ func (r *reconciler) isSearched(nonce string) bool {
 	return r.lost[nonce] != nil
 }
 
-func (r *reconciler) queueFor(key queueKey) *queue {
-	found := r.queues[key]
-	if found == nil {
-		found = &queue{key: key, wake: make(chan struct{}, queueWorkers)}
-		r.queues[key] = found
-	}
-	return found
-}
-
-func (r *reconciler) start(task *task) {
-	queue := task.queue
-	queue.add(task)
-	if queue.workers < queue.key.kind.workers() && r.ledger.ctx.Err() == nil {
-		queue.workers++
-		r.ledger.keepRunning(func() { r.serve(queue) })
-	}
-}
-
-// serve does the tasks of a queue until it is empty or the ledger stops.
-func (r *reconciler) serve(queue *queue) {
-	ctx := r.ledger.ctx
-	for {
-		task, wait := r.take(queue)
-		if task != nil {
-			r.runTask(ctx, task)
-			continue
-		}
-		if wait == 0 {
-			return
-		}
-		background.SleepOrWake(ctx, wait, queue.wake)
-	}
-}
-
-// take returns a task, or how long to wait for one. With neither, the worker must end.
-func (r *reconciler) take(queue *queue) (*task, time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ledger.ctx.Err() == nil {
-		if task, wait := queue.next(time.Now()); task != nil || wait > 0 {
-			return task, wait
-		}
-	}
-	queue.workers--
-	if queue.workers == 0 && queue.running == 0 && len(queue.tasks) == 0 {
-		delete(r.queues, queue.key)
-	}
-	return nil, 0
-}
-
-func (r *reconciler) runTask(ctx context.Context, task *task) {
-	if task.queue.key.kind == kindRecover {
-		r.search(ctx, task)
-		return
-	}
-	err := r.revokeOnce(ctx, task)
-	r.completeOrRequeue(task, err == nil, err)
-	if err != nil && ctx.Err() == nil {
-		r.reportFailure(task, err)
-	}
-}
-
-// completeOrRequeue completes or requeues a task after an attempt.
-func (r *reconciler) completeOrRequeue(task *task, finished bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	queue := task.queue
-	queue.running--
-	stopped := r.ledger.ctx.Err() != nil
-	switch {
-	case finished && !stopped:
-		queue.succeeded()
-		if queue.key.kind == kindRecover {
-			delete(r.lost, task.record.Nonce)
-		} else {
-			delete(r.revoking, task.record.ReferenceNumber)
-		}
-		close(task.done)
-		return
-	case stopped:
-		queue.succeeded()
-	default:
-		task.postpone(err, time.Now())
-	}
-	queue.add(task)
-}
-
-func (r *reconciler) retry() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, queue := range r.queues {
-		queue.retryAt = time.Time{}
-		for _, task := range queue.tasks {
-			if task.lastErr != nil {
-				task.due = time.Time{}
-			}
-		}
-		queue.wakeWorkers()
-	}
-}
-
-func (r *reconciler) revokeOnce(ctx context.Context, task *task) (err error) {
-	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
-	api, err := r.ledger.Upstream(ctx, task.queue.key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
-	if err != nil {
-		return err
-	}
-	return r.attemptRevocation(ctx, api, task)
-}
-
 func (r *reconciler) reportFailure(task *task, err error) {
 	r.mu.Lock()
 	record, attempts := task.record, task.attempts
@@ -261,18 +144,6 @@ func (r *reconciler) reportFailure(task *task, err error) {
 		r.ledger.OnEvent(Event{Kind: EventRevokeFail, Record: record, Err: err})
 	}
 }
-
-// taskError is a failure of one task and not of its queue.
-type taskError struct {
-	err error
-	// unknown: KSeF does not know the number of the token.
-	unknown bool
-	// unsettled: the configured signer cannot settle a request whose reply was lost.
-	unsettled bool
-}
-
-func (e *taskError) Error() string { return e.err.Error() }
-func (e *taskError) Unwrap() error { return e.err }
 
 // deadRetention is how long the record of a dead token waits for its lease. Vault tries irrevocable
 // leases once a day, which covers two tries; a lease that comes later still is answered after

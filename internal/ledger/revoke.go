@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // Lease is what a Vault lease stores of its token: enough to find the record, and to revoke the
@@ -244,6 +245,15 @@ func (l *Ledger) Renew(ctx context.Context, lease Lease, extend func(validUntil 
 	}
 	l.reconciler.scheduleCheck(record)
 	return nil
+}
+
+func (r *reconciler) revokeOnce(ctx context.Context, task *task) (err error) {
+	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
+	api, err := r.ledger.Upstream(ctx, task.queue.key.target, ratelimit.Wait{AtMost: reconcilerMaxWait})
+	if err != nil {
+		return err
+	}
+	return r.attemptRevocation(ctx, api, task)
 }
 
 // attemptRevocation revokes the task's token. nil means that KSeF has confirmed it, by a 204 or by
