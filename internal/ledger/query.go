@@ -188,6 +188,36 @@ func (l *Ledger) Pending() Pending {
 	return pending
 }
 
+// RevocationsEnd is about when the last pending revocation can have been sent; zero without any.
+func (l *Ledger) RevocationsEnd() time.Time {
+	var queues []queue
+	l.reconciler.mu.Lock()
+	for key, queue := range l.reconciler.queues {
+		if key.kind == kindRevoke && queue.pending() > 0 {
+			queues = append(queues, *queue)
+		}
+	}
+	l.reconciler.mu.Unlock()
+	var end time.Time
+	for _, queue := range queues {
+		last := l.NextPermit(queue.key.target, client.EndpointRevokeToken, queue.pending()-1)
+		end = later(end, later(last, queue.retryAt))
+	}
+	return end
+}
+
+// sentences returns the sorted descriptions that are not empty.
+func sentences[K comparable, V any](values map[K]V, describe func(V) string) []string {
+	var all []string
+	for _, value := range values {
+		if sentence := describe(value); sentence != "" {
+			all = append(all, sentence)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Reconstruct returns a record of a token with this mount's mark, nil for other tokens.
 func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Token) (*Record, error) {
 	mountID, err := l.id(ctx)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -89,6 +90,18 @@ func (r *reconciler) nextTry(task *task, ahead int) time.Time {
 	due := later(task.queue.retryAt, task.due)
 	r.mu.Unlock()
 	return later(due, r.ledger.NextPermit(task.queue.key.target, client.EndpointRevokeToken, ahead))
+}
+
+// soonest is when a task can be tried if the running ones have their permits already; describe
+// assumes that they have not.
+func (r *reconciler) soonest(task *task) time.Time {
+	r.mu.Lock()
+	ahead := slices.Index(task.queue.tasks, task)
+	r.mu.Unlock()
+	if ahead < 0 {
+		return time.Now()
+	}
+	return r.nextTry(task, ahead)
 }
 
 func leasePath(role string) string {

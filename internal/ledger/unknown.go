@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -197,18 +196,6 @@ func (l *Ledger) UnknownTokens() []string {
 		}
 		return describeUnknown(&task.record, task.record.Unknown).Error()
 	})
-}
-
-// sentences returns the sorted descriptions that are not empty.
-func sentences[K comparable, V any](values map[K]V, describe func(V) string) []string {
-	var all []string
-	for _, value := range values {
-		if sentence := describe(value); sentence != "" {
-			all = append(all, sentence)
-		}
-	}
-	slices.Sort(all)
-	return all
 }
 
 func (r *reconciler) confirmByOperator(task *task) {
