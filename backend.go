@@ -22,7 +22,6 @@ import (
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/mountpath"
-	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
@@ -87,7 +86,6 @@ type backend struct {
 	logins      *externallogin.Logins
 	maintenance *background.Loop
 	unreadable  *unreadable.Entries
-	notices     notices.Notices
 	events      *events.Publisher
 	report      *outcome.Reporter
 	unmounting  unmounting
@@ -140,7 +138,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 // open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
 	b.events = events.NewPublisher(b, b.Logger().Named("events"))
-	b.report = outcome.NewReporter(b.Logger(), &b.notices, b.events)
+	b.report = outcome.NewReporter(b.Logger(), b.events)
 	b.ledger = ledger.New(ledger.Options{
 		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.report.Token,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,

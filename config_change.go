@@ -11,7 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/failure"
-	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
@@ -317,20 +317,20 @@ func (c *configChange) putInForce(ctx context.Context) {
 		c.warnOfOpen(c.built.sessions.Supersede(ctx))
 	}
 	c.warn(c.unproven)
-	c.warn(b.notices.FreshWarning())
+	c.warn(b.report.FreshWarning())
 }
 
 // resolveNotices ends the notices of failures that a new configuration has ended: of a login that
 // was proven, of one for the former taxpayer, and of a rotation of the former certificate.
 func (b *backend) resolveNotices(before, next *config, unproven string) {
 	if before != nil && before.Context != next.Context {
-		b.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: before.Context}, nil)
+		b.report.SetOutcome(outcome.Activity{Kind: outcome.Login, Taxpayer: before.Context}, nil)
 	}
 	if unproven == "" {
-		b.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: next.Context}, nil)
+		b.report.SetOutcome(outcome.Activity{Kind: outcome.Login, Taxpayer: next.Context}, nil)
 	}
 	if invalidatesSessions(before, next) {
-		b.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, nil)
+		b.report.SetOutcome(outcome.Activity{Kind: outcome.Rotation}, nil)
 	}
 }
 

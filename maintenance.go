@@ -134,7 +134,7 @@ func (b *backend) warnOfLoginEnds(ctx context.Context) (time.Time, error) {
 	}
 	for _, external := range sessions {
 		taxpayer := external.Context.String()
-		if time.Until(external.Refresh.ValidUntil) > loginNotice || !b.notices.Daily(taxpayer) {
+		if time.Until(external.Refresh.ValidUntil) > loginNotice || !b.report.Daily(taxpayer) {
 			continue
 		}
 		until := external.Refresh.ValidUntil.UTC().Format(time.RFC3339)

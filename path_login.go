@@ -126,7 +126,7 @@ func (b *backend) pathLoginComplete(ctx context.Context, _ *logical.Request, dat
 		response.Data["signer_identifier_type"], response.Data["signer_identifier"] = signer.IdentifierType, signer.Identifier
 		response.Data["signer_name"] = signer.Name
 	}
-	fields.AddWarnings(response, warning, b.notices.FreshWarning())
+	fields.AddWarnings(response, warning, b.report.FreshWarning())
 	if !ended {
 		response.AddWarning("KSeF has not decided yet; with a qualified certificate it asks the issuer first, which can take minutes. The engine finishes the login by itself; status shows the result.")
 		return response, nil

@@ -139,7 +139,7 @@ func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
 	}
-	b.notices.RoleDeleted(name)
+	b.report.RoleDeleted(name)
 	b.events.Publish("role-delete", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	return nil, nil
 }

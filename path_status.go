@@ -46,7 +46,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	report.AddOutages(b.ledger.Outages())
 	report.AddUnsettled(b.ledger.UnsettledRequests())
 	report.AddLimits(b.limiters.Usage())
-	report.AddNotices(b.notices.Last())
+	report.AddNotices(b.report.Last())
 	switch {
 	case unreadable != nil:
 		b.onUnreadable(unreadable.entry, unreadable)

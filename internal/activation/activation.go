@@ -215,9 +215,4 @@ func (p *Poller[G]) pollOnce(group G, waiting map[string]*waiter) (tokens map[st
 	return p.poll(p.ctx, group, slices.Collect(maps.Keys(waiting)))
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
+func later(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }

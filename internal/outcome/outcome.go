@@ -12,7 +12,6 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/events"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/go-hclog"
@@ -20,25 +19,25 @@ import (
 
 // Reporter is safe for concurrent use.
 type Reporter struct {
-	logger  hclog.Logger
-	notices *notices.Notices
-	events  *events.Publisher
+	Notices
+	logger hclog.Logger
+	events *events.Publisher
 }
 
 // NewReporter returns a reporter of a mount.
-func NewReporter(logger hclog.Logger, notices *notices.Notices, events *events.Publisher) *Reporter {
-	return &Reporter{logger: logger, notices: notices, events: events}
+func NewReporter(logger hclog.Logger, events *events.Publisher) *Reporter {
+	return &Reporter{logger: logger, events: events}
 }
 
 // Warning reports a warning of KSeF. It is no event.
 func (r *Reporter) Warning(warning client.Warning) {
-	r.notices.SetWarning(warning)
+	r.SetWarning(warning)
 	r.logger.Warn("KSeF warns", "endpoint", warning.Endpoint, "warning", warning.Text)
 }
 
 // Login reports a login, with a nil error for a success.
 func (r *Reporter) Login(taxpayer client.ContextIdentifier, err error) {
-	r.notices.SetOutcome(notices.Activity{Kind: notices.Login, Taxpayer: taxpayer}, err)
+	r.SetOutcome(Activity{Kind: Login, Taxpayer: taxpayer}, err)
 	r.UnstoredLogin(taxpayer, err)
 }
 
@@ -62,7 +61,7 @@ func (r *Reporter) Rotation(event rotation.Event) {
 		"automatic", fmt.Sprint(event.Automatic),
 	}
 	if event.Kind != rotation.EventBegin && !errors.Is(event.Err, rotation.ErrAbandoned) {
-		r.notices.SetOutcome(notices.Activity{Kind: notices.Rotation}, event.Err)
+		r.SetOutcome(Activity{Kind: Rotation}, event.Err)
 	}
 	if event.Err != nil {
 		fields, metadata = append(fields, "error", event.Err), append(metadata, "error", event.Err.Error())
@@ -80,7 +79,7 @@ func (r *Reporter) Token(event ledger.Event) {
 		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", record.Role,
 	}
 	if what := activityOf(event); what.Kind != "" {
-		r.notices.SetOutcome(what, event.Err)
+		r.SetOutcome(what, event.Err)
 	}
 	if event.Err != nil {
 		r.logger.Warn(event.Kind, append(fields, "error", event.Err)...)
@@ -98,13 +97,13 @@ func (r *Reporter) Token(event ledger.Event) {
 }
 
 // activityOf returns zero for an event that is no outcome of a request to KSeF.
-func activityOf(event ledger.Event) notices.Activity {
+func activityOf(event ledger.Event) Activity {
 	record := event.Record
 	switch event.Kind {
 	case ledger.EventIssue, ledger.EventIssueFail:
-		return notices.Activity{Kind: notices.Issue, Taxpayer: record.Target.Context, Object: record.Role}
+		return Activity{Kind: Issue, Taxpayer: record.Target.Context, Object: record.Role}
 	case ledger.EventRevoke, ledger.EventRevokeFail:
-		return notices.Activity{Kind: notices.Revoke, Taxpayer: record.Target.Context, Object: record.ReferenceNumber}
+		return Activity{Kind: Revoke, Taxpayer: record.Target.Context, Object: record.ReferenceNumber}
 	}
-	return notices.Activity{}
+	return Activity{}
 }

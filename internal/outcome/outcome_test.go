@@ -12,7 +12,6 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/events"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/notices"
 	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
@@ -35,7 +34,7 @@ func TestReporter(t *testing.T) {
 		log      string
 		event    string // empty for none
 		metadata map[string]any
-		failure  *notices.Activity // what status shows as failed
+		failure  *outcome.Activity // what status shows as failed
 	}{
 		"token": {
 			func(r *outcome.Reporter) { r.Token(ledger.Event{Kind: ledger.EventIssue, Record: record}) },
@@ -46,14 +45,14 @@ func TestReporter(t *testing.T) {
 				r.Token(ledger.Event{Kind: ledger.EventIssueFail, Record: record, Err: failed})
 			},
 			`[WARN]  token-issue-fail: reference_number=1 context=Nip:5265877635 role=invoices error="KSeF is away"`, "ksef/token-issue-fail", tokenFailed,
-			&notices.Activity{Kind: notices.Issue, Taxpayer: taxpayer, Object: "invoices"},
+			&outcome.Activity{Kind: outcome.Issue, Taxpayer: taxpayer, Object: "invoices"},
 		},
 		"token that was not revoked": {
 			func(r *outcome.Reporter) {
 				r.Token(ledger.Event{Kind: ledger.EventRevokeFail, Record: record, Err: failed})
 			},
 			"[WARN]  token-revoke-fail: ", "ksef/token-revoke-fail", tokenFailed,
-			&notices.Activity{Kind: notices.Revoke, Taxpayer: taxpayer, Object: "1"},
+			&outcome.Activity{Kind: outcome.Revoke, Taxpayer: taxpayer, Object: "1"},
 		},
 		"wait for the limits, which is no failure": {
 			func(r *outcome.Reporter) {
@@ -69,7 +68,7 @@ func TestReporter(t *testing.T) {
 			func(r *outcome.Reporter) { r.Login(taxpayer, failed) },
 			"[ERROR] the login to KSeF failed: ", "ksef/login-fail",
 			map[string]any{"data_path": "config", "context": "Nip:5265877635", "error": "KSeF is away"},
-			&notices.Activity{Kind: notices.Login, Taxpayer: taxpayer},
+			&outcome.Activity{Kind: outcome.Login, Taxpayer: taxpayer},
 		},
 		"login with a configuration that is not in force": {
 			func(r *outcome.Reporter) { r.UnstoredLogin(taxpayer, failed) },
@@ -88,7 +87,7 @@ func TestReporter(t *testing.T) {
 			func(r *outcome.Reporter) { r.Rotation(rotation.Event{Kind: rotation.EventFail, Err: failed}) },
 			"[ERROR] root-rotate-fail: ", "ksef/root-rotate-fail",
 			map[string]any{"data_path": "config/rotate-root", "automatic": "false", "error": "KSeF is away"},
-			&notices.Activity{Kind: notices.Rotation},
+			&outcome.Activity{Kind: outcome.Rotation},
 		},
 		"rotation that an operator ended": {
 			func(r *outcome.Reporter) {
@@ -109,8 +108,8 @@ func TestReporter(t *testing.T) {
 			logger := hclog.New(&hclog.LoggerOptions{Output: &logs, DisableTime: true})
 			vault := logical.NewMockEventSender()
 			publisher := events.NewPublisher(vault, logger)
-			var shown notices.Notices
-			test.report(outcome.NewReporter(logger, &shown, publisher))
+			reporter := outcome.NewReporter(logger, publisher)
+			test.report(reporter)
 			publisher.Close(t.Context())
 
 			require.Contains(t, logs.String(), test.log)
@@ -121,7 +120,7 @@ func TestReporter(t *testing.T) {
 				require.Equal(t, test.event, string(vault.Events[0].Type))
 				require.Equal(t, test.metadata, vault.Events[0].Event.Metadata.AsMap())
 			}
-			warning, failure := shown.Last()
+			warning, failure := reporter.Last()
 			require.Equal(t, name == "warning", warning != nil)
 			if test.failure == nil {
 				require.Nil(t, failure)

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -122,7 +122,7 @@ func (r *Report) AddLogins(logins []map[string]any) {
 }
 
 // AddNotices adds the last warning and the last failure.
-func (r *Report) AddNotices(warning *client.Warning, failed *notices.Failure) {
+func (r *Report) AddNotices(warning *client.Warning, failed *outcome.Failure) {
 	if warning != nil {
 		r.Flat["last_warning"], r.Flat["last_warning_at"] = warning.Text, InUTC(warning.At)
 		r.Details["last_warning"] = map[string]any{"at": InUTC(warning.At), "endpoint": warning.Endpoint, "text": warning.Text}
@@ -176,9 +176,4 @@ func isIdle(usage ratelimit.Usage) bool {
 	return usage.Second.Used+usage.Minute.Used+usage.Hour.Used+usage.Waiting == 0 && usage.BlockedUntil.IsZero()
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
+func later(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }

@@ -12,7 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/notices"
+	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/stretchr/testify/require"
@@ -103,7 +103,7 @@ func TestRefusedLogins(t *testing.T) {
 
 func TestNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failed := &notices.Failure{At: time.Now(), Err: errors.New("lost")}
+		failed := &outcome.Failure{At: time.Now(), Err: errors.New("lost")}
 		report := func() map[string]any {
 			r := New("v1")
 			r.AddNotices(&client.Warning{At: time.Now(), Endpoint: "POST /tokens", Text: "soon gone"}, failed)

@@ -1,9 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package notices keeps what an operator may want to know of a mount although no request asked for
-// it.
-package notices
+package outcome
 
 import (
 	"errors"
@@ -15,8 +13,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// Notices are the last warning of KSeF and the last failures of a mount. The zero value is ready
-// for use, also concurrently.
+// Notices are what an operator may want to know of a mount although no request asked for it: the
+// last warning of KSeF and the last failures. The zero value is ready for use, also concurrently.
 type Notices struct {
 	mu      sync.Mutex
 	warning *client.Warning
