@@ -22,8 +22,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/limiters"
 	"vault-plugin-secrets-ksef/internal/mountpath"
-	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
 	"vault-plugin-secrets-ksef/internal/unreadable"
@@ -87,7 +87,7 @@ type backend struct {
 	maintenance *background.Loop
 	unreadable  *unreadable.Entries
 	events      *events.Publisher
-	report      *outcome.Reporter
+	report      *report.Reporter
 	unmounting  unmounting
 	// loaded has the ledgers of all mounts that the process serves.
 	loaded *sync.Map
@@ -138,7 +138,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 // open makes the parts of the mount. They need the logger that Setup sets.
 func (b *backend) open() {
 	b.events = events.NewPublisher(b, b.Logger().Named("events"))
-	b.report = outcome.NewReporter(b.Logger(), b.events)
+	b.report = report.NewReporter(b.Logger(), b.events)
 	b.ledger = ledger.New(ledger.Options{
 		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.report.Token,
 		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,

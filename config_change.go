@@ -11,7 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/failure"
-	"vault-plugin-secrets-ksef/internal/outcome"
+	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/session"
 )
 
@@ -192,7 +192,7 @@ func (c *configChange) onlyAbandons() bool {
 
 // notStored distinguishes what does not work from what could not be found out.
 func notStored(err error) error {
-	if failure.SaysNothing(err) {
+	if failure.IsInconclusive(err) {
 		return fmt.Errorf("the configuration was not stored, because KSeF could not be asked whether it works (verify=false stores it unasked): %w", err)
 	}
 	return fmt.Errorf("the configuration was not stored, because it does not work: %w", err)
@@ -324,13 +324,13 @@ func (c *configChange) putInForce(ctx context.Context) {
 // was proven, of one for the former taxpayer, and of a rotation of the former certificate.
 func (b *backend) resolveNotices(before, next *config, unproven string) {
 	if before != nil && before.Context != next.Context {
-		b.report.SetOutcome(outcome.Activity{Kind: outcome.Login, Taxpayer: before.Context}, nil)
+		b.report.SetOutcome(report.Activity{Kind: report.Login, Taxpayer: before.Context}, nil)
 	}
 	if unproven == "" {
-		b.report.SetOutcome(outcome.Activity{Kind: outcome.Login, Taxpayer: next.Context}, nil)
+		b.report.SetOutcome(report.Activity{Kind: report.Login, Taxpayer: next.Context}, nil)
 	}
 	if invalidatesSessions(before, next) {
-		b.report.SetOutcome(outcome.Activity{Kind: outcome.Rotation}, nil)
+		b.report.SetOutcome(report.Activity{Kind: report.Rotation}, nil)
 	}
 }
 

@@ -68,8 +68,8 @@ type watch struct {
 	lastErr  error
 }
 
-// Await waits until KSeF reports another status than Pending, at most for the timeout. The error is
-// why the status is still Pending.
+// Await waits until KSeF reports another status than Pending, at most for the timeout, until two
+// seconds before the end of ctx, or until Stop. The error is why the status is still Pending.
 func (p *Poller[G]) Await(ctx context.Context, group G, referenceNumber string, timeout time.Duration) (client.Token, error) {
 	end := time.Now().Add(timeout)
 	if bound, bounded := ctx.Deadline(); bounded && bound.Add(-responseMargin).Before(end) {
@@ -90,7 +90,7 @@ func (p *Poller[G]) Await(ctx context.Context, group G, referenceNumber string, 
 	if lastErr != nil {
 		return pending, fmt.Errorf("KSeF did not return the token's status: %w", lastErr)
 	}
-	return pending, fmt.Errorf("KSeF has not activated the token within %s", timeout)
+	return pending, fmt.Errorf("KSeF has not activated the token within %s", time.Since(w.since).Truncate(time.Millisecond))
 }
 
 func (p *Poller[G]) watch(group G, referenceNumber string, joining *waiter) {

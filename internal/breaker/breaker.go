@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package breaker has the circuit breaker of the requests for tokens to one API: it keeps an outage
-// from using up the hour's requests.
+// from using up KSeF's hourly limit.
 package breaker
 
 import (
@@ -73,7 +73,7 @@ const (
 	halfOpen
 )
 
-// Breaker is the circuit breaker of one API: it keeps an outage from using up the hour's requests.
+// Breaker is the circuit breaker of one API. It is safe for concurrent use.
 type Breaker struct {
 	api   string
 	probe func() error
@@ -109,8 +109,8 @@ func New(api string, probe func() error) *Breaker {
 	return &Breaker{api: api, probe: probe, inFlight: make(map[*Attempt]time.Time)}
 }
 
-// Admit permits a request for a token, or returns an *OutageError. In the state open it probes KSeF
-// first if a probe is due.
+// Admit permits a request for a token, or returns an *OutageError. It probes KSeF first if a probe
+// is due in the state open, or KSeF is in doubt in the state closed.
 func (b *Breaker) Admit() (*Attempt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -142,7 +142,8 @@ func (b *Breaker) inDoubt(now time.Time) bool {
 	return unanswered >= opensAfter && !now.Before(b.answeredUntil)
 }
 
-// Check returns an *OutageError while KSeF does not answer. It permits nothing.
+// Check returns an *OutageError while KSeF does not answer. It sends a probe if one is due, and
+// permits nothing.
 func (b *Breaker) Check() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

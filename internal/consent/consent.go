@@ -17,7 +17,7 @@ import (
 // FieldForce is the field that gives consents.
 const FieldForce = "force"
 
-// Consent is a word in the field. One guard asks for each.
+// Consent is a word in the field. Guards ask for it.
 type Consent string
 
 const (

@@ -51,9 +51,9 @@ func NewPublisher(sender logical.EventSender, logger hclog.Logger) *Publisher {
 	return p
 }
 
-// Publish queues an event such as ksef/token-issue and returns at once. path is where the data is,
-// below the mount; metadata are names and values in turn, of which empty values are left out. An
-// event after Close, or beyond 1000 that wait, is dropped and logged.
+// Publish queues an event and returns at once. kind is its name without ksef/, such as token-issue;
+// path is where the data is, below the mount; metadata are names and values in turn, of which empty
+// values are left out. An event after Close, or beyond 1000 that wait, is dropped and logged.
 func (p *Publisher) Publish(kind, path string, metadata ...string) {
 	if !p.queue(event{kind: kind, path: path, metadata: metadata}) {
 		p.logger.Warn("an event was dropped", "event", kind)

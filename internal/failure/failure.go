@@ -24,10 +24,11 @@ import (
 // ErrOtherAPI is returned for a token or login of another environment.
 var ErrOtherAPI = errors.New("the configuration leads to another KSeF environment")
 
-// Response turns an error into a response for Vault's user: 400 for bad input and for what
-// KSeF refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
-// returned; 429 where KSeF's limits leave no room; other errors are failures of the engine or of
-// KSeF.
+// Response turns an error into a response for Vault's user: 400 for bad input and for what KSeF
+// refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
+// returned; 429 where KSeF's limits leave no room; 503 while the configuration changes, during an
+// unmount, and while replies to requests for tokens are lost. Vault answers 500 for any other
+// error, a failure of the engine or of KSeF.
 //
 // Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that has cost KSeF's
 // limit a POST must not be among them.
@@ -58,9 +59,9 @@ func is[T error](err error) bool {
 	return found
 }
 
-// SaysNothing reports whether a failed login proves nothing about the credential: KSeF was not
+// IsInconclusive reports whether a failed login proves nothing about the credential: KSeF was not
 // asked, did not answer, had no room or failed itself.
-func SaysNothing(err error) bool {
+func IsInconclusive(err error) bool {
 	if login, found := errors.AsType[*client.LoginError](err); found {
 		return login.Status.Code >= http.StatusInternalServerError
 	}
@@ -76,7 +77,7 @@ func NeedsOperator(err error) bool {
 	case is[*client.InputError](err), errors.Is(err, ErrOtherAPI), ledger.IsUnknownToken(err), is[*session.AddressError](err):
 		return true
 	case is[*client.LoginError](err):
-		return !SaysNothing(err)
+		return !IsInconclusive(err)
 	}
 	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }

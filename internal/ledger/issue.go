@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -71,12 +72,14 @@ func (e *LostReplyError) Unwrap() error { return e.Err }
 // ErrFailed is a token that KSeF has made and then not activated.
 var ErrFailed = errors.New("KSeF reports that the token's activation has failed; ask again for another")
 
-// Issue has KSeF make a token. prepare makes the request while PauseIssuing waits, so it must not
-// wait for a change of the configuration. The intent is recorded before KSeF is asked. Errors: a
-// *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError where KSeF
-// refuses, a *LostReplyError where it is not known whether KSeF made a token, a
-// *breaker.OutageError where KSeF loses such requests at the moment, an *UnclaimedError where it
-// has made one in vain (ErrFailed among the causes), or a fault of storage.
+// Issue has KSeF make a token. prepare makes the request once it is counted: a change of the
+// configuration may be waiting for it, so it must not wait for the configuration. The intent is
+// recorded before KSeF is asked. Errors: ErrPaused, ErrUnmounting, those of prepare, of Upstream
+// and of the login, a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a
+// *client.APIError where KSeF refuses, a *LostReplyError where it is not known whether KSeF made a
+// token, a *breaker.OutageError where replies to such requests are lost at the moment, an
+// *UnclaimedError where KSeF has made a token in vain (ErrFailed among the causes), or a fault of
+// storage.
 func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
 	running, err := l.beginIssue(ctx)
 	if err != nil {
@@ -234,8 +237,9 @@ func (l *Ledger) pollList(ctx context.Context, api Upstream, referenceNumbers []
 	return seen, nil
 }
 
-// settleIssue returns nil for a token that the caller gets, and has any other revoked. The intent
-// is removed last: a remaining intent proves that the token was never returned.
+// settleIssue returns nil for a token that the caller gets. It has any other revoked, but for one
+// that KSeF reports as Failed, whose records it removes. The intent is removed last: a remaining
+// intent proves that the token was never returned.
 func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	record := &issued.Record
 	reason := notReturned(ctx, issued)
@@ -297,7 +301,8 @@ func (l *Ledger) isInFlight(nonce string) bool {
 	return found
 }
 
-// UnclaimedError says that KSeF has made a token that was not returned. The ledger revokes it.
+// UnclaimedError says that KSeF has made a token that was not returned. The ledger revokes it,
+// unless it has failed.
 type UnclaimedError struct{ Err error }
 
 func (e *UnclaimedError) Error() string { return e.Err.Error() }
@@ -307,4 +312,61 @@ func (e *UnclaimedError) Unwrap() error { return e.Err }
 // IsSpent says that a failed Issue may have cost one of KSeF's hourly requests for tokens.
 func IsSpent(err error) bool {
 	return errors.As(err, new(*LostReplyError)) || errors.As(err, new(*UnclaimedError))
+}
+
+func (l *Ledger) breaker(api string) *breaker.Breaker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := l.breakers[api]
+	if found == nil {
+		found = breaker.New(api, func() error { return l.probe(api) })
+		l.breakers[api] = found
+	}
+	return found
+}
+
+// probeTimeout bounds a probe.
+const probeTimeout = 5 * time.Second
+
+// probe has the ledger's context, since several callers share its result.
+func (l *Ledger) probe(api string) (err error) {
+	defer background.Recover(l.Logger, "the probe of KSeF", &err)
+	ctx, cancel := context.WithTimeout(l.ctx, probeTimeout)
+	defer cancel()
+	return l.Probe(ctx, api)
+}
+
+func outcomeOf(ctx context.Context, err error) breaker.Outcome {
+	switch {
+	case err == nil:
+		return breaker.Made
+	case client.MayHaveActed(err, client.EndpointGenerateToken):
+		if ctx.Err() != nil {
+			return breaker.CallerLeft
+		}
+		return breaker.Unknown
+	case client.IsRefusal(err):
+		return breaker.Refused
+	}
+	return breaker.NotSent
+}
+
+func (l *Ledger) endAttempt(api string, attempt *breaker.Attempt, result breaker.Outcome, err error) {
+	if !attempt.End(result, err) {
+		return
+	}
+	if result == breaker.Made {
+		l.Logger.Info("KSeF makes tokens again", "api", api)
+		l.reconciler.retry()
+		return
+	}
+	l.Logger.Warn("no further tokens are asked for until KSeF answers again", "api", api, "error", err)
+}
+
+// Outages describes, in one sentence each, the APIs that do not reply to requests for tokens.
+func (l *Ledger) Outages() []string {
+	l.mu.Lock()
+	breakers := maps.Clone(l.breakers)
+	l.mu.Unlock()
+	return sentences(breakers, (*breaker.Breaker).Describe)
 }

@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/report"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -122,7 +122,7 @@ func (r *Report) AddLogins(logins []map[string]any) {
 }
 
 // AddNotices adds the last warning and the last failure.
-func (r *Report) AddNotices(warning *client.Warning, failed *outcome.Failure) {
+func (r *Report) AddNotices(warning *client.Warning, failed *report.Failure) {
 	if warning != nil {
 		r.Flat["last_warning"], r.Flat["last_warning_at"] = warning.Text, InUTC(warning.At)
 		r.Details["last_warning"] = map[string]any{"at": InUTC(warning.At), "endpoint": warning.Endpoint, "text": warning.Text}

@@ -12,8 +12,8 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/report"
 
 	"github.com/stretchr/testify/require"
 )
@@ -103,7 +103,7 @@ func TestRefusedLogins(t *testing.T) {
 
 func TestNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failed := &outcome.Failure{At: time.Now(), Err: errors.New("lost")}
+		failed := &report.Failure{At: time.Now(), Err: errors.New("lost")}
 		report := func() map[string]any {
 			r := New("v1")
 			r.AddNotices(&client.Warning{At: time.Now(), Endpoint: "POST /tokens", Text: "soon gone"}, failed)

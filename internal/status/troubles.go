@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outcome"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
+	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/rotation"
 )
 
@@ -195,7 +195,7 @@ func (r *Report) AddTokensEnd(until, now time.Time) {
 // lastErrorMatters is how long an unresolved failure counts as a trouble.
 const lastErrorMatters = 24 * time.Hour
 
-func (r *Report) addFailureTrouble(failed *outcome.Failure) {
+func (r *Report) addFailureTrouble(failed *report.Failure) {
 	if failed.ResolvedAt.IsZero() && time.Since(failed.At) < lastErrorMatters {
 		r.troubles = append(r.troubles, trouble{
 			LastError, fmt.Sprintf("The last failure, of %s, is not known to be over: read last_error and mend what it says, or try again.", InUTC(failed.At)), false,

@@ -1,7 +1,7 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package outcome_test
+package report_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/events"
 	"vault-plugin-secrets-ksef/internal/ledger"
-	"vault-plugin-secrets-ksef/internal/outcome"
+	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/rotation"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,53 +30,53 @@ func TestReporter(t *testing.T) {
 		tokenFailed[name] = value
 	}
 	for name, test := range map[string]struct {
-		report   func(r *outcome.Reporter)
+		report   func(r *report.Reporter)
 		log      string
 		event    string // empty for none
 		metadata map[string]any
-		failure  *outcome.Activity // what status shows as failed
+		failure  *report.Activity // what status shows as failed
 	}{
 		"token": {
-			func(r *outcome.Reporter) { r.Token(ledger.Event{Kind: ledger.EventIssue, Record: record}) },
+			func(r *report.Reporter) { r.Token(ledger.Event{Kind: ledger.EventIssue, Record: record}) },
 			"[INFO]  token-issue: reference_number=1 context=Nip:5265877635 role=invoices", "ksef/token-issue", token, nil,
 		},
 		"token that was not issued": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Token(ledger.Event{Kind: ledger.EventIssueFail, Record: record, Err: failed})
 			},
 			`[WARN]  token-issue-fail: reference_number=1 context=Nip:5265877635 role=invoices error="KSeF is away"`, "ksef/token-issue-fail", tokenFailed,
-			&outcome.Activity{Kind: outcome.Issue, Taxpayer: taxpayer, Object: "invoices"},
+			&report.Activity{Kind: report.Issue, Taxpayer: taxpayer, Object: "invoices"},
 		},
 		"token that was not revoked": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Token(ledger.Event{Kind: ledger.EventRevokeFail, Record: record, Err: failed})
 			},
 			"[WARN]  token-revoke-fail: ", "ksef/token-revoke-fail", tokenFailed,
-			&outcome.Activity{Kind: outcome.Revoke, Taxpayer: taxpayer, Object: "1"},
+			&report.Activity{Kind: report.Revoke, Taxpayer: taxpayer, Object: "1"},
 		},
 		"wait for the limits, which is no failure": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Token(ledger.Event{Kind: ledger.EventRevokeWait, Record: record, Err: failed})
 			},
 			"[WARN]  token-revoke-wait: ", "ksef/token-revoke-wait", tokenFailed, nil,
 		},
 		"login": {
-			func(r *outcome.Reporter) { r.Login(taxpayer, nil) },
+			func(r *report.Reporter) { r.Login(taxpayer, nil) },
 			"[INFO]  logged in to KSeF: context=Nip:5265877635", "ksef/login", map[string]any{"data_path": "config", "context": "Nip:5265877635"}, nil,
 		},
 		"login that failed": {
-			func(r *outcome.Reporter) { r.Login(taxpayer, failed) },
+			func(r *report.Reporter) { r.Login(taxpayer, failed) },
 			"[ERROR] the login to KSeF failed: ", "ksef/login-fail",
 			map[string]any{"data_path": "config", "context": "Nip:5265877635", "error": "KSeF is away"},
-			&outcome.Activity{Kind: outcome.Login, Taxpayer: taxpayer},
+			&report.Activity{Kind: report.Login, Taxpayer: taxpayer},
 		},
 		"login with a configuration that is not in force": {
-			func(r *outcome.Reporter) { r.UnstoredLogin(taxpayer, failed) },
+			func(r *report.Reporter) { r.UnstoredLogin(taxpayer, failed) },
 			"[ERROR] the login to KSeF failed: ", "ksef/login-fail",
 			map[string]any{"data_path": "config", "context": "Nip:5265877635", "error": "KSeF is away"}, nil,
 		},
 		"rotation": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Rotation(rotation.Event{Kind: rotation.EventRotate, Name: "vault", SerialNumber: "B", Retired: "A", Automatic: true})
 			},
 			"[INFO]  root-rotate: ", "ksef/root-rotate", map[string]any{
@@ -84,20 +84,20 @@ func TestReporter(t *testing.T) {
 			}, nil,
 		},
 		"rotation that failed": {
-			func(r *outcome.Reporter) { r.Rotation(rotation.Event{Kind: rotation.EventFail, Err: failed}) },
+			func(r *report.Reporter) { r.Rotation(rotation.Event{Kind: rotation.EventFail, Err: failed}) },
 			"[ERROR] root-rotate-fail: ", "ksef/root-rotate-fail",
 			map[string]any{"data_path": "config/rotate-root", "automatic": "false", "error": "KSeF is away"},
-			&outcome.Activity{Kind: outcome.Rotation},
+			&report.Activity{Kind: report.Rotation},
 		},
 		"rotation that an operator ended": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Rotation(rotation.Event{Kind: rotation.EventFail, Err: fmt.Errorf("ended: %w", rotation.ErrAbandoned)})
 			},
 			"[ERROR] root-rotate-fail: ", "ksef/root-rotate-fail",
 			map[string]any{"data_path": "config/rotate-root", "automatic": "false", "error": "ended: " + rotation.ErrAbandoned.Error()}, nil,
 		},
 		"warning": {
-			func(r *outcome.Reporter) {
+			func(r *report.Reporter) {
 				r.Warning(client.Warning{Endpoint: "POST /tokens", Text: "maintenance tonight"})
 			},
 			`[WARN]  KSeF warns: endpoint="POST /tokens" warning="maintenance tonight"`, "", nil, nil,
@@ -108,7 +108,7 @@ func TestReporter(t *testing.T) {
 			logger := hclog.New(&hclog.LoggerOptions{Output: &logs, DisableTime: true})
 			vault := logical.NewMockEventSender()
 			publisher := events.NewPublisher(vault, logger)
-			reporter := outcome.NewReporter(logger, publisher)
+			reporter := report.NewReporter(logger, publisher)
 			test.report(reporter)
 			publisher.Close(t.Context())
 

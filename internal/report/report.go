@@ -1,9 +1,9 @@
 // Copyright (c) vault-plugin-secrets-ksef contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package outcome reports what has happened at KSeF: to the log, to Vault's event bus, and to the
-// notices that status shows.
-package outcome
+// Package report reports what has happened to tokens, logins and rotations: to the log, to Vault's
+// event bus, and to the notices that status shows.
+package report
 
 import (
 	"errors"
@@ -41,8 +41,8 @@ func (r *Reporter) Login(taxpayer client.ContextIdentifier, err error) {
 	r.UnstoredLogin(taxpayer, err)
 }
 
-// UnstoredLogin reports a login with a configuration that is not in force: it is no notice, since
-// whether that can log in is not of the mount's concern.
+// UnstoredLogin reports a login with a configuration that is not in force. Status does not show its
+// failure.
 func (r *Reporter) UnstoredLogin(taxpayer client.ContextIdentifier, err error) {
 	if err != nil {
 		r.logger.Error("the login to KSeF failed", "context", taxpayer.String(), "error", err)
