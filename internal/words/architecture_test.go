@@ -8,7 +8,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,9 +78,9 @@ const module = "vault-plugin-secrets-ksef"
 
 func readCode() (code, error) {
 	all := make(code)
-	return all, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
-			return err
+	return all, walk(nil, func(path string) error {
+		if filepath.Ext(path) != ".go" {
+			return nil
 		}
 		relative, err := filepath.Rel(root, path)
 		if err != nil {
