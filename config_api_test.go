@@ -29,9 +29,9 @@ func (b byHost) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // withOther adds another KSeF to the network, whose requests can be counted.
-func withOther(t *testing.T, env *enginetest.Env, options simulator.Options) *enginetest.Env {
+func withOther(t *testing.T, env *enginetest.Env) *enginetest.Env {
 	t.Helper()
-	other := enginetest.NewEnv(t, options)
+	other := enginetest.NewEnv(t, simulator.Options{})
 	env.SetTransport(byHost{"ksef.test": env.Transport, "other.test": other.Transport})
 	return other
 }
@@ -40,7 +40,7 @@ func withOther(t *testing.T, env *enginetest.Env, options simulator.Options) *en
 func inTwoAPIs(t *testing.T, test func(t *testing.T, m *enginetest.Mount, other *enginetest.Env)) {
 	t.Helper()
 	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-		other := withOther(t, env, simulator.Options{})
+		other := withOther(t, env)
 		m := env.Mount(&logical.InmemStorage{})
 		defer m.Stop()
 		m.Configure()
@@ -123,7 +123,7 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
 			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-				other := withOther(t, env, simulator.Options{})
+				other := withOther(t, env)
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
 				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
@@ -141,7 +141,7 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 		})
 		t.Run("begun/"+name, func(t *testing.T) {
 			enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
-				other := withOther(t, env, simulator.Options{})
+				other := withOther(t, env)
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
 				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))
@@ -154,7 +154,7 @@ func TestExternalLoginIsBoundToItsAPI(t *testing.T) {
 		})
 		t.Run("submitted/"+name, func(t *testing.T) {
 			enginetest.InEnv(t, simulator.Options{QualifiedLoginDelay: 5 * time.Minute}, func(t *testing.T, env *enginetest.Env) {
-				other := withOther(t, env, simulator.Options{})
+				other := withOther(t, env)
 				m := env.Mount(&logical.InmemStorage{})
 				defer m.Stop()
 				m.Must(m.Write("config", map[string]any{"url": enginetest.URL, "nip": enginetest.NIP}))

@@ -29,7 +29,7 @@ func retiring(more ...string) []string {
 }
 
 func rotationFlows() []flow {
-	rotate := func(c *Cluster) { c.tryWrite("config/rotate-root", nil) }
+	rotate := func(c *Cluster) { _ = c.tryWrite("config/rotate-root", nil) }
 	alreadyKSeFs := func(c *Cluster) { rotate(c); c.Elapse(2 * time.Hour) }
 	flows := []flow{{
 		name: "rotate root", run: rotate, kinds: rotating(),
@@ -82,12 +82,12 @@ func externalFlows() []flow {
 	flows := []flow{{
 		name:    "begin an external login",
 		prepare: (*Cluster).switchToExternal,
-		run:     func(c *Cluster) { c.tryWrite("login/begin", nil) },
+		run:     func(c *Cluster) { _ = c.tryWrite("login/begin", nil) },
 		kinds:   []string{"POST /auth/challenge", "put logins/*"},
 	}, {
 		name:    "complete an external login",
 		prepare: func(c *Cluster) { c.switchToExternal(); c.signed = c.signerSigns() },
-		run:     func(c *Cluster) { c.tryWrite("login/complete", map[string]any{"signed_request": c.signed}) },
+		run:     func(c *Cluster) { _ = c.tryWrite("login/complete", map[string]any{"signed_request": c.signed}) },
 		kinds:   bySignature(),
 	}, {
 		name: "complete an external login that takes minutes",
@@ -97,7 +97,7 @@ func externalFlows() []flow {
 			c.Network.DelayLogins(5 * time.Minute)
 		},
 		run: func(c *Cluster) {
-			c.tryWrite("login/complete", map[string]any{"signed_request": c.signed})
+			_ = c.tryWrite("login/complete", map[string]any{"signed_request": c.signed})
 			c.Elapse(10 * time.Minute)
 		},
 		kinds: bySignature("put budget/*"),
@@ -118,9 +118,10 @@ func withoutKind(kinds []string, unwanted ...string) []string {
 	return slices.DeleteFunc(kinds, func(kind string) bool { return slices.Contains(unwanted, kind) })
 }
 
-// tryWrite writes. It may fail.
-func (c *Cluster) tryWrite(path string, fields map[string]any) {
-	_, _ = c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Write(path, fields) })
+// tryWrite returns why a write has failed.
+func (c *Cluster) tryWrite(path string, fields map[string]any) error {
+	_, err := c.Vault().Request(context.Background(), func(m *Mount) (*logical.Response, error) { return m.Write(path, fields) })
+	return err
 }
 
 // switchToExternal removes the certificate from the configuration.
@@ -150,7 +151,7 @@ func (c *Cluster) externalWorks() error {
 		return nil
 	}
 	signed := c.signerSigns()
-	c.tryWrite("login/complete", map[string]any{"signed_request": signed})
+	_ = c.tryWrite("login/complete", map[string]any{"signed_request": signed})
 	c.Elapse(10 * time.Minute)
 	return canIssue(c)
 }

@@ -120,6 +120,14 @@ func (env *Env) RequireNoSecretInLogs() {
 	}
 }
 
+// api is a client of the env's KSeF.
+func (env *Env) api() *client.Client {
+	env.T.Helper()
+	api, err := client.New(client.Config{URL: URL, Transport: env.Transport})
+	require.NoError(env.T, err)
+	return api
+}
+
 // Login logs in with a KSeF token as a program does.
 func (env *Env) Login(token any) error {
 	_, err := env.TokenLogin(token)
@@ -128,9 +136,7 @@ func (env *Env) Login(token any) error {
 
 // TokenLogin is Login with the session that it opens.
 func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
-	api, err := client.New(client.Config{URL: URL, Transport: env.Transport})
-	require.NoError(env.T, err)
-	ctx := env.T.Context()
+	api, ctx := env.api(), env.T.Context()
 	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, client.Secret(token.(string)))
 	require.NoError(env.T, err)
 	return session.Complete(ctx, api, operation)

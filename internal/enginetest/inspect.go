@@ -76,6 +76,7 @@ func (m *Mount) Put(key string, value []byte) {
 
 // Keys are the storage keys with a prefix.
 func (m *Mount) Keys(prefix string) []string {
+	m.T.Helper()
 	keys, err := logical.CollectKeysWithPrefix(context.Background(), m.Storage, prefix)
 	require.NoError(m.T, err)
 	return keys
@@ -84,20 +85,14 @@ func (m *Mount) Keys(prefix string) []string {
 // RequireEmptyLedger fails the test if the ledger has a record.
 func (m *Mount) RequireEmptyLedger() {
 	m.T.Helper()
-	keys, err := logical.CollectKeysWithPrefix(m.T.Context(), m.Storage, "ledger/")
-	require.NoError(m.T, err)
-	require.Empty(m.T, keys)
+	require.Empty(m.T, m.Keys("ledger/"))
 }
 
 // RequireNothingLeftOf fails the test if storage has a key with one of the prefixes.
 func (m *Mount) RequireNothingLeftOf(prefixes ...string) {
 	m.T.Helper()
-	keys, err := logical.CollectKeys(m.T.Context(), m.Storage)
-	require.NoError(m.T, err)
-	for _, key := range keys {
-		for _, prefix := range prefixes {
-			require.False(m.T, strings.HasPrefix(key, prefix), key)
-		}
+	for _, prefix := range prefixes {
+		require.Empty(m.T, m.Keys(prefix))
 	}
 }
 
@@ -144,8 +139,9 @@ func (m *Mount) ConfigInForce() (StoredConfig, tls.Certificate) {
 
 // storedSession is what tests read of a stored session.
 type storedSession struct {
-	Access  client.Secret `json:"access"`
-	Refresh client.Secret `json:"refresh"`
+	ReferenceNumber string        `json:"reference_number"`
+	Access          client.Secret `json:"access"`
+	Refresh         client.Secret `json:"refresh"`
 }
 
 func (m *Mount) storedSessions() []storedSession {
@@ -157,6 +153,18 @@ func (m *Mount) storedSessions() []storedSession {
 		all = append(all, stored)
 	}
 	return all
+}
+
+// spentOnIssuing is how many requests for tokens the engine counts in the hour, also those that
+// KSeF has never seen.
+func (m *Mount) spentOnIssuing() int {
+	m.T.Helper()
+	for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
+		if usage["endpoint"] == IssueEndpoint {
+			return usage["hour"].(map[string]any)["used"].(int)
+		}
+	}
+	return 0
 }
 
 // SeedUnlessGiven makes a run repeatable, so that a failure speaks of a change and not of luck;

@@ -85,16 +85,8 @@ func testIssueInOutageSilence(t *testing.T) {
 	}
 }
 
-// spentOnIssuing is how many requests for tokens the engine counts in the hour, also those that
-// KSeF has never seen.
 func (c *Cluster) spentOnIssuing() (used int) {
-	c.OnMount(0, func(m *Mount) {
-		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
-			if usage["endpoint"] == IssueEndpoint {
-				used = usage["hour"].(map[string]any)["used"].(int)
-			}
-		}
-	})
+	c.OnMount(0, func(m *Mount) { used = m.spentOnIssuing() })
 	return used
 }
 

@@ -53,11 +53,7 @@ func TestCleanAfterSlowStop(t *testing.T) {
 		require.NotContains(t, m.Logs.String(), "the state of KSeF's request limits could not be stored")
 		m.Start()
 		defer m.Stop()
-		for _, usage := range m.StatusDetails()["rate_limits"].([]map[string]any) {
-			if usage["endpoint"] == IssueEndpoint {
-				require.Equal(t, 1, usage["hour"].(map[string]any)["used"])
-			}
-		}
+		require.Equal(t, 1, m.spentOnIssuing())
 	})
 }
 

@@ -5,6 +5,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing/iotest"
 	"time"
 )
 
@@ -144,7 +146,8 @@ func (n *Network) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return response, n.recordRequest(response)
+	n.recordRequest(response)
+	return response, nil
 }
 
 func (n *Network) arrive(request *http.Request) (Outage, *http.Response) {
@@ -197,7 +200,7 @@ func contextOf(request *http.Request) string {
 var secretInReply = regexp.MustCompile(`"token":"([^"]+)"`)
 
 // recordRequest remembers the tokens and JWTs of a response.
-func (n *Network) recordRequest(response *http.Response) error {
+func (n *Network) recordRequest(response *http.Response) {
 	body, err := io.ReadAll(response.Body)
 	if n.isUndecided(response.Request) {
 		body = bytes.ReplaceAll(body, []byte(`"code":200`), []byte(`"code":100`))
@@ -205,14 +208,5 @@ func (n *Network) recordRequest(response *http.Response) error {
 	for _, found := range secretInReply.FindAllSubmatch(body, -1) {
 		n.env.Remember(string(found[1]))
 	}
-	broken := io.Reader(bytes.NewReader(body))
-	if err != nil {
-		broken = io.MultiReader(broken, brokenOff{err})
-	}
-	response.Body = io.NopCloser(broken)
-	return nil
+	response.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), iotest.ErrReader(cmp.Or(err, io.EOF))))
 }
-
-type brokenOff struct{ err error }
-
-func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }

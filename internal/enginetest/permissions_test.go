@@ -13,7 +13,6 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/simulator"
 
-	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,10 +30,7 @@ func granted(permissions ...string) simulator.Options {
 // withAccountant runs a test on a mount whose signer is the accountant.
 func withAccountant(t *testing.T, permissions []string, test func(t *testing.T, m *Mount)) {
 	t.Helper()
-	InEnv(t, granted(permissions...), func(t *testing.T, env *Env) {
-		env.Cert, env.Key = env.NewCertificate(simulator.CertificateOptions{NIP: accountantNIP})
-		m := env.Mount(&logical.InmemStorage{})
-		defer m.Stop()
+	withSignerOf(t, permissions, func(t *testing.T, m *Mount) {
 		m.Configure()
 		test(t, m)
 	})

@@ -49,8 +49,7 @@ func addLiveRecords(t TB, storage logical.Storage, api string, count int) {
 		})
 		require.NoError(t, err)
 		if age > 0 {
-			lease := ledger.Lease{Nonce: issued.Record.Nonce, ReferenceNumber: issued.Record.ReferenceNumber, Target: target}
-			require.NoError(t, records.Renew(ctx, lease, func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
+			require.NoError(t, records.Renew(ctx, issued.Record.Lease(), func(time.Time) (time.Time, error) { return time.Now().Add(left), nil }))
 		}
 	}
 }

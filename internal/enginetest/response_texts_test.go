@@ -46,13 +46,13 @@ func testResponseTextsNameTheMount(t *testing.T) {
 		})
 	})
 	t.Run("in the last error", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+		inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 			require.Error(t, m.Revoke(m.Lease(issued)))
 			require.Contains(t, m.Must(m.Read("status", nil)).Data["last_error"], "or at once with: vault delete ksef/tokens/")
 		})
 	})
 	t.Run("in the details of status", func(t *testing.T) {
-		inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+		inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 			require.Error(t, m.Revoke(m.Lease(issued)))
 			details := fmt.Sprint(m.StatusDetails())
 			require.Contains(t, details, "vault delete ksef/tokens/"+issued.Data["reference_number"].(string))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -35,8 +34,7 @@ func (c *Cluster) sessionsPiledUp() error {
 // endSessions ends the first mount's sessions in KSeF.
 func (c *Cluster) endSessions() {
 	c.OnMount(0, func(m *Mount) {
-		api, err := client.New(client.Config{URL: URL, Transport: c.Transport})
-		require.NoError(c.T, err)
+		api := c.api()
 		for _, stored := range m.storedSessions() {
 			require.NoError(c.T, api.EndSession(c.T.Context(), stored.Refresh))
 		}

@@ -26,9 +26,14 @@ const PESEL = "90010112345"
 
 // Signer makes a signer with a new certificate.
 func (env *Env) Signer(options simulator.CertificateOptions) *Signer {
-	certificate, key := env.NewCertificate(options)
+	return env.pair(env.NewCertificate(options))
+}
+
+// pair is a signer with a certificate and its key, in PEM.
+func (env *Env) pair(certificate, key string) *Signer {
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
 	require.NoError(env.T, err)
+	env.Remember(key)
 	return &Signer{pair}
 }
 

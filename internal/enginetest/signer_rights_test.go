@@ -33,7 +33,7 @@ func withSigner(t *testing.T, options simulator.Options, signer simulator.Certif
 	InEnv(t, options, func(t *testing.T, env *Env) {
 		env.Cert, env.Key = env.NewCertificate(signer)
 		m := env.Mount(&logical.InmemStorage{})
-		defer func() { m.Stop() }()
+		defer m.Stop()
 		test(t, m)
 	})
 }
@@ -47,11 +47,7 @@ func withSignerOf(t *testing.T, permissions []string, test func(t *testing.T, m 
 // fieldWarnings are the warnings of a write that succeeds.
 func fieldWarnings(m *Mount, path string, data map[string]any) []string {
 	m.T.Helper()
-	response := m.Must(m.Write(path, data))
-	if response == nil {
-		return nil
-	}
-	return response.Warnings
+	return warningsOf(m.Must(m.Write(path, data)))
 }
 
 func roleNaming(permissions string) map[string]any {

@@ -16,9 +16,9 @@ import (
 
 // inForgetfulKSeF runs a test on a mount with one leased token, which KSeF has forgotten in a
 // reset.
-func inForgetfulKSeF(t *testing.T, options simulator.Options, test func(t *testing.T, m *Mount, issued *logical.Response)) {
+func inForgetfulKSeF(t *testing.T, test func(t *testing.T, m *Mount, issued *logical.Response)) {
 	t.Helper()
-	WithMount(t, options, func(t *testing.T, m *Mount) {
+	WithMount(t, simulator.Options{}, func(t *testing.T, m *Mount) {
 		issued := m.Issue()
 		m.KSeF.Reset()
 		test(t, m, issued)
@@ -45,7 +45,7 @@ func TestUnknownToken(t *testing.T) {
 // testUnknownTokenAfterADay ends a lease whose token KSeF has not known for a day. A restart lies
 // in between.
 func testUnknownTokenAfterADay(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret, number := m.Lease(issued), issued.Data["reference_number"].(string)
 		require.ErrorContains(t, m.Revoke(secret), "unknown_to_ksef=true")
 		require.Contains(t, m.StatusWarnings(), number+" unknown_to_ksef=true")
@@ -64,7 +64,7 @@ func testUnknownTokenAfterADay(t *testing.T) {
 }
 
 func testUnknownTokenConfirmedByOperator(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
 		m.Must(sayUnknown(m, issued))
@@ -75,7 +75,7 @@ func testUnknownTokenConfirmedByOperator(t *testing.T) {
 
 // testUnknownTokenConfirmedBeforeItsLeaseEnds is the remedy for a reset of TEST.
 func testUnknownTokenConfirmedBeforeItsLeaseEnds(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		m.Must(sayUnknown(m, issued))
 		require.NoError(t, m.Revoke(m.Lease(issued)))
 		m.RequireEmptyLedger()
@@ -124,7 +124,7 @@ func testUnknownTokenNeverByRefusal(t *testing.T) {
 
 // testUnknownTokenOtherSigner ends no lease for a signer who may not see tokens of others.
 func testUnknownTokenOtherSigner(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		certificate, key := m.NewCertificate(simulator.CertificateOptions{PESEL: PESEL})
 		m.Must(m.Write("config", map[string]any{"certificate": certificate, "private_key": key}))
@@ -138,7 +138,7 @@ func testUnknownTokenOtherSigner(t *testing.T) {
 
 // testUnknownTokenWithoutRecord has only the lease, which does not say who made the token.
 func testUnknownTokenWithoutRecord(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		for _, key := range m.Keys("ledger/") {
 			require.NoError(t, m.Storage.Delete(m.Ctx, key))
 		}
@@ -154,7 +154,7 @@ func testUnknownTokenWithoutRecord(t *testing.T) {
 
 // testUnknownTokenCountedAnewAfterAnOutage does not count a day without answers from KSeF.
 func testUnknownTokenCountedAnewAfterAnOutage(t *testing.T) {
-	inForgetfulKSeF(t, simulator.Options{}, func(t *testing.T, m *Mount, issued *logical.Response) {
+	inForgetfulKSeF(t, func(t *testing.T, m *Mount, issued *logical.Response) {
 		secret := m.Lease(issued)
 		require.Error(t, m.Revoke(secret))
 		m.Stop()

@@ -52,11 +52,7 @@ func (u *unmountable) disable(leases ...*logical.Response) (left []*logical.Resp
 		}
 	}
 	u.Backend.Cleanup(u.Ctx)
-	keys, err := logical.CollectKeys(u.Ctx, u.Storage)
-	require.NoError(u.T, err)
-	for _, key := range keys {
-		require.NoError(u.T, u.Storage.Delete(u.Ctx, key))
-	}
+	require.NoError(u.T, logical.ClearView(u.Ctx, u.Storage))
 	return nil, nil
 }
 
@@ -214,14 +210,12 @@ func testUnmountNamesUnconfirmedTokens(t *testing.T) {
 func testUnmountNamesUnreadableEntries(t *testing.T) {
 	withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 		number := u.Must(u.Read("creds/invoices", nil)).Data["reference_number"].(string)
-		keys, err := logical.CollectKeys(u.Ctx, u.Storage)
-		require.NoError(t, err)
-		for _, key := range keys {
+		for _, key := range u.Keys("") {
 			if strings.HasSuffix(key, number) {
 				require.NoError(t, u.Storage.Put(u.Ctx, &logical.StorageEntry{Key: key, Value: []byte(`{"version":2}`)}))
 			}
 		}
-		_, err = u.disable()
+		_, err := u.disable()
 		require.NoError(t, err)
 		require.Len(t, u.AliveTokens(), 1)
 		require.Regexp(t, `\[ERROR\].*KSeF has not confirmed that these tokens are revoked.*unreadable_records=.*`+number, u.Logs.String())

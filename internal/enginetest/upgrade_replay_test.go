@@ -5,7 +5,6 @@ package enginetest
 
 import (
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -104,12 +103,6 @@ func placeholderSuffix(text, kind string) string {
 	return suffix
 }
 
-func (f *former) api() *client.Client {
-	api, err := client.New(client.Config{URL: URL, Transport: f.Transport})
-	require.NoError(f.T, err)
-	return api
-}
-
 // authorized returns a client with a session of its own.
 func (f *former) authorized(taxpayer client.ContextIdentifier) *client.Client {
 	_, tokens := f.logIn(f.signer, taxpayer)
@@ -206,11 +199,4 @@ func (f *former) enroll(suffix string, asked formerEntry) {
 func hexSum(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
-}
-
-func (f *former) pair(certificate, key string) *Signer {
-	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
-	require.NoError(f.T, err)
-	f.Remember(key)
-	return &Signer{pair}
 }

@@ -284,10 +284,8 @@ func upgradeExternalPending(t *testing.T) {
 
 func (m *upgraded) storedSessionNumbers() []string {
 	var numbers []string
-	for _, key := range m.Keys("sessions/") {
-		_, after, _ := strings.Cut(m.Stored(key), `"reference_number":"`)
-		number, _, _ := strings.Cut(after, `"`)
-		numbers = append(numbers, number)
+	for _, stored := range m.storedSessions() {
+		numbers = append(numbers, stored.ReferenceNumber)
 	}
 	return numbers
 }

@@ -63,10 +63,8 @@ func TestSealWrap(t *testing.T) {
 func (m *Mount) requireSealWrapped() {
 	m.T.Helper()
 	ctx := m.T.Context()
-	keys, err := logical.CollectKeys(ctx, m.Storage)
-	require.NoError(m.T, err)
 	wrapped := 0
-	for _, key := range keys {
+	for _, key := range m.Keys("") {
 		entry, err := m.Storage.Get(ctx, key)
 		require.NoError(m.T, err)
 		m.requireWrappedIfSecret(*entry)

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,7 +46,7 @@ func putLive(t *testing.T, l *Ledger, deadline time.Time) *Record {
 	nonce := newNonce(deadline)
 	record := &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		Target:  Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
+		Target:  testTarget,
 		Created: deadline.Add(-time.Hour), Deadline: deadline,
 	}
 	require.NoError(t, l.store.put(t.Context(), record))
@@ -69,7 +68,7 @@ func TestOverdue_forgotten(t *testing.T) {
 		l.Start()
 		synctest.Wait()
 		require.Equal(t, 1, l.overdueTokens())
-		require.NoError(t, l.RevokeLease(t.Context(), Lease{Nonce: record.Nonce, ReferenceNumber: record.ReferenceNumber, Target: record.Target}))
+		require.NoError(t, l.RevokeLease(t.Context(), record.Lease()))
 		require.Zero(t, l.overdueTokens())
 	})
 }

@@ -97,7 +97,7 @@ func TestRecord_stored_format(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &Record{
 		Version: 1, State: Revoking, Nonce: "079c2f146d2dce40490c25", ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		Target: Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
+		Target: testTarget,
 		Role:   "invoices", Subject: "5265877635", Permissions: []string{"InvoiceRead"},
 		Description: "for invoices [vault:0123456789ab:079c2f146d2dce40490c25]",
 		Created:     at(8, 0), Deadline: at(9, 0), ValidUntil: time.Date(2027, 2, 15, 8, 0, 0, 0, time.UTC),
@@ -115,7 +115,7 @@ func FuzzRecord(f *testing.F) {
 	nonce := newNonce(time.Unix(1_800_000_000, 0))
 	record := Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: "20251010-EC-1DCE3E3000-12ECB5B36E-45",
-		Target: Target{API: client.TestURL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}},
+		Target: testTarget,
 	}
 	encoded, err := json.Marshal(record)
 	if err != nil {
