@@ -137,9 +137,7 @@ func (b *backend) build(c *config) (*connection, error) {
 		ExternalFingerprint: "outside " + c.api(),
 		Subject:             subject,
 		OnLogin:             func(taxpayer client.ContextIdentifier, err error) { b.reportLogin(built, taxpayer, err) },
-		Undecided: func(ctx context.Context, taxpayer client.ContextIdentifier) error {
-			return b.undecidedLogin(ctx, taxpayer)
-		},
+		Undecided:           b.undecidedLogin,
 		Learn: func(ctx context.Context, taxpayer client.ContextIdentifier, access client.Secret) {
 			b.learnLimits(ctx, api, taxpayer, access)
 		},
@@ -184,10 +182,7 @@ func (c *connection) subject(ctx context.Context, taxpayer client.ContextIdentif
 	if err != nil {
 		return "", err
 	}
-	if known != nil && known.External {
-		return known.Subject, nil
-	}
-	return c.sessions.Subject, nil
+	return c.sessions.SubjectOf(known), nil
 }
 
 // keepLogin keeps the session of an external login.

@@ -56,9 +56,7 @@ func (b *backend) maintain(ctx context.Context, logger hclog.Logger) (next time.
 		if err != nil && ctx.Err() == nil {
 			logger.Warn("maintenance failed and will be repeated", "task", task.name, "error", err)
 		}
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		next = background.Earlier(next, due)
 	}
 	return next
 }

@@ -148,6 +148,11 @@ func IsRefusal(err error) bool {
 	return found && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusRequestTimeout
 }
 
+// IsFinal says that KSeF has refused, and would again.
+func IsFinal(err error) bool {
+	return IsRefusal(err) && !IsRateLimited(err) && !IsUnauthorized(err) && !IsAddressRefused(err)
+}
+
 // MayHaveActed says of a failed request to the endpoint that changes something whether KSeF may
 // have done so: it was sent, and was not refused.
 func MayHaveActed(err error, endpoint string) bool {

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// minRSABits is the shortest RSA key that KSeF accepts.
-const minRSABits = 2048
+// MinRSABits is the shortest RSA key that KSeF accepts.
+const MinRSABits = 2048
 
 // Signer signs login requests with one certificate. It is safe for concurrent use if its key is.
 type Signer struct {
@@ -36,8 +36,8 @@ func NewSigner(certificate *x509.Certificate, key crypto.Signer) (*Signer, error
 	s := &Signer{key: key}
 	switch public := certificate.PublicKey.(type) {
 	case *rsa.PublicKey:
-		if public.N.BitLen() < minRSABits {
-			return nil, fmt.Errorf("an RSA key of %d bits is too short: KSeF asks for %d or more", public.N.BitLen(), minRSABits)
+		if public.N.BitLen() < MinRSABits {
+			return nil, fmt.Errorf("an RSA key of %d bits is too short: KSeF asks for %d or more", public.N.BitLen(), MinRSABits)
 		}
 		s.method, s.value = methodRSA, rsaValue
 	case *ecdsa.PublicKey:
@@ -48,7 +48,7 @@ func NewSigner(certificate *x509.Certificate, key crypto.Signer) (*Signer, error
 	default:
 		return nil, fmt.Errorf("a key of type %T cannot be used: it must be RSA or ECDSA on P-256", public)
 	}
-	if !belongsTo(key, certificate) {
+	if !BelongsTo(key, certificate) {
 		return nil, errors.New("the private key does not belong to the certificate")
 	}
 	issuer, err := issuerName(certificate.RawIssuer)
@@ -60,7 +60,8 @@ func NewSigner(certificate *x509.Certificate, key crypto.Signer) (*Signer, error
 	return s, nil
 }
 
-func belongsTo(key crypto.Signer, certificate *x509.Certificate) bool {
+// BelongsTo says that the key is the private key of the certificate.
+func BelongsTo(key crypto.Signer, certificate *x509.Certificate) bool {
 	public, known := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return known && public.Equal(certificate.PublicKey)
 }

@@ -78,6 +78,14 @@ func (l *Loop) Running() bool {
 	return l.started && l.ctx.Err() == nil
 }
 
+// Earlier returns the earlier of two moments at which something is due, of which zero is none.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
 // Wake makes the work due now. During a run it causes another one.
 func (l *Loop) Wake() {
 	select {

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
 )
 
 // The fields of a credential.
@@ -69,7 +70,7 @@ func Read(source Source) (*Credential, error) {
 	}
 	credential := &Credential{Key: signer, field: m.certificateField}
 	for _, certificate := range m.certificates {
-		if credential.Certificate == nil && fits(signer, certificate) {
+		if credential.Certificate == nil && xades.BelongsTo(signer, certificate) {
 			credential.Certificate = certificate
 			continue
 		}
@@ -150,11 +151,6 @@ func (c *Credential) Consists(certificates []*x509.Certificate) bool {
 		own = slices.Delete(own, at, at+1)
 	}
 	return true
-}
-
-func fits(key crypto.Signer, certificate *x509.Certificate) bool {
-	public, known := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	return known && public.Equal(certificate.PublicKey)
 }
 
 // PEM returns the credential in the form that is stored and that Read accepts: the certificate

@@ -54,7 +54,7 @@ func decryptPKCS8(der []byte, password string) ([]byte, error) {
 	if err := unmarshal(der, &info); err != nil {
 		return nil, fmt.Errorf("it is not an encrypted PKCS#8 key: %w", err)
 	}
-	if info.Algorithm.Algorithm.String() != "1.2.840.113549.1.5.13" {
+	if info.Algorithm.Algorithm.String() != oidPBES2 {
 		return nil, errors.New("its encryption is not PBES2")
 	}
 	var parameters pbes2Parameters

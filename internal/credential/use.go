@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/client/xades"
 )
-
-// minRSABits is the shortest RSA key that KSeF accepts.
-const minRSABits = 2048
 
 const (
 	remedyKind = "use a certificate with an RSA key of at least 2048 bits or an ECDSA key on P-256"
@@ -66,7 +64,7 @@ func (c *Credential) checkUse() error {
 func kindFault(certificate *x509.Certificate) string {
 	switch public := certificate.PublicKey.(type) {
 	case *rsa.PublicKey:
-		if bits := public.N.BitLen(); bits < minRSABits {
+		if bits := public.N.BitLen(); bits < xades.MinRSABits {
 			return fmt.Sprintf("has an RSA key of %d bits, which is too short", bits)
 		}
 		return ""

@@ -126,18 +126,13 @@ func (e *Enrollment) Ask(ctx context.Context, api API) error {
 	switch {
 	case client.MayHaveActed(err, client.EndpointEnroll):
 		return &LostReplyError{Name: e.Name, Err: err}
-	case IsFinal(err):
+	case client.IsFinal(err):
 		return &FinalError{fmt.Errorf("KSeF does not take the request for a certificate: %w", err)}
 	case err != nil:
 		return fmt.Errorf("asking KSeF for the certificate: %w", err)
 	}
 	e.ReferenceNumber = referenceNumber
 	return nil
-}
-
-// IsFinal says that KSeF has refused, and would again.
-func IsFinal(err error) bool {
-	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
 }
 
 // Await returns the serial number of the certificate, "" while KSeF has not issued it. Errors:

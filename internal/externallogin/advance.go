@@ -66,9 +66,7 @@ func (l *Logins) Advance(ctx context.Context) (next time.Time, err error) {
 			continue
 		}
 		nextPoll, _ := l.advanceOne(ctx, login.Challenge)
-		if !nextPoll.IsZero() && (next.IsZero() || nextPoll.Before(next)) {
-			next = nextPoll
-		}
+		next = background.Earlier(next, nextPoll)
 	}
 	return next, nil
 }

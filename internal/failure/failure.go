@@ -79,7 +79,7 @@ func NeedsOperator(err error) bool {
 	case is[*client.LoginError](err):
 		return !IsInconclusive(err)
 	}
-	return client.IsRefusal(err) && !client.IsRateLimited(err) && !client.IsUnauthorized(err) && !client.IsAddressRefused(err)
+	return client.IsFinal(err)
 }
 
 // WithStatus gives an error the HTTP status of Vault's response.

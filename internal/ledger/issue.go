@@ -17,9 +17,9 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
-// issueMaxWait is how long a request for a token waits for KSeF's limits before it is refused;
+// IssueMaxWait is how long a request for a token waits for KSeF's limits before it is refused;
 // Vault gives the whole request 90 seconds.
-const issueMaxWait = 10 * time.Second
+const IssueMaxWait = 10 * time.Second
 
 // IssueRequest asks for a token.
 type IssueRequest struct {
@@ -91,7 +91,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, err
 	}
-	if next := l.NextPermit(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > issueMaxWait {
+	if next := l.NextPermit(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > IssueMaxWait {
 		return nil, &ratelimit.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
 	attempt, err := l.breaker(request.Target.API).Admit()
@@ -99,7 +99,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		return nil, err
 	}
 	defer l.endAttempt(request.Target.API, attempt, breaker.NotSent, nil)
-	api, err := l.Upstream(ctx, request.Target, ratelimit.Wait{AtMost: issueMaxWait})
+	api, err := l.Upstream(ctx, request.Target, ratelimit.Wait{AtMost: IssueMaxWait})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		issued.Status, issued.NotActive = seen.Status, waited
 		issued.updated = issued.Record.updateValidity(seen.ValidUntil)
 	}
-	issued.Until = earlierEnd(request.Until, issued.Record.ValidUntil)
+	issued.Until = background.Earlier(request.Until, issued.Record.ValidUntil)
 	if err := l.settleIssue(waitCtx, issued); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}

@@ -172,7 +172,7 @@ func TestIssue(t *testing.T) {
 		require.Len(t, e.ksef.alive(), 1)
 	})
 	bubble(t, "exhausted_limit_refuses_before_anything_is_written", func(t *testing.T, e *env) {
-		e.permit = time.Now().Add(issueMaxWait + time.Second)
+		e.permit = time.Now().Add(IssueMaxWait + time.Second)
 		_, err := e.issue(time.Hour)
 		var exhausted *ratelimit.ExhaustedError
 		require.ErrorAs(t, err, &exhausted)

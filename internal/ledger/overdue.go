@@ -48,7 +48,7 @@ func (s schedule) due(now time.Time) []string {
 func (s schedule) earliest() time.Time {
 	var check time.Time
 	for _, candidate := range s {
-		check = earlierEnd(check, candidate)
+		check = background.Earlier(check, candidate)
 	}
 	return check
 }

@@ -228,12 +228,16 @@ func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Toke
 	if !marked || mount != mountID {
 		return nil, nil
 	}
+	return reconstruct(api, nonce, token), nil
+}
+
+func reconstruct(api, nonce string, token *client.Token) *Record {
 	return &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: token.ReferenceNumber,
 		Target:      Target{API: api, Context: client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value}},
 		Permissions: token.Permissions, Description: token.Description,
 		Created: token.Created, Deadline: token.Created,
-	}, nil
+	}
 }
 
 // Subjects are those whose logins have made tokens that may be alive.

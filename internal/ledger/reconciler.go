@@ -79,7 +79,7 @@ func (r *reconciler) runOnce(ctx context.Context) (next time.Time) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return earlierEnd(r.schedule.earliest(), r.nextReview)
+	return background.Earlier(r.schedule.earliest(), r.nextReview)
 }
 
 // queueRevocation begins a token's revocation, or joins the one in progress.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
 )
 
 // State is the state of a token's record.
@@ -180,16 +181,8 @@ func (r *Record) updateValidity(until time.Time) bool {
 		return false
 	}
 	r.ValidUntil = until.UTC().Truncate(time.Second)
-	r.Deadline = earlierEnd(r.Deadline, r.ValidUntil)
+	r.Deadline = background.Earlier(r.Deadline, r.ValidUntil)
 	return true
-}
-
-// earlierEnd returns the earlier of two moments, of which zero is none.
-func earlierEnd(a, b time.Time) time.Time {
-	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
-		return b
-	}
-	return a
 }
 
 func later(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -290,7 +289,7 @@ func (r *reconciler) attemptRevocation(ctx context.Context, api Upstream, task *
 // revokeUpstream has KSeF revoke a token. nil means that KSeF has confirmed it.
 func (r *reconciler) revokeUpstream(ctx context.Context, api Upstream, record *Record) error {
 	err := api.RevokeToken(ctx, record.ReferenceNumber)
-	if err == nil || scopeOf(err) != ofTask && !isUnclear(err) {
+	if err == nil || scopeOf(err) != ofTask && !client.MayHaveActed(err, client.EndpointRevokeToken) {
 		return err
 	}
 	return r.confirm(ctx, api, record, err)
@@ -374,18 +373,10 @@ func scopeOf(err error) scope {
 		return ofQueue
 	}
 	switch {
-	case client.IsAddressRefused(err), refused.Status == http.StatusUnauthorized, refused.Status == http.StatusTooManyRequests:
-		return ofQueue
-	case client.IsRefusal(err):
+	case !client.IsRefusal(err):
+		return ofService
+	case client.IsFinal(err):
 		return ofTask
 	}
-	return ofService
-}
-
-// isUnclear says that KSeF may have acted on a DELETE.
-func isUnclear(err error) bool {
-	if lost, ok := errors.AsType[*client.TransportError](err); ok {
-		return lost.Sent && lost.Endpoint == client.EndpointRevokeToken
-	}
-	return scopeOf(err) == ofService
+	return ofQueue
 }

@@ -42,7 +42,7 @@ func TestScope(t *testing.T) {
 		"a failure of one task":    {&taskError{err: errors.New("task")}, ofTask, false},
 	} {
 		require.Equal(t, test.scope, scopeOf(test.err), name)
-		require.Equal(t, test.unclear, isUnclear(test.err), name)
+		require.Equal(t, test.unclear, client.MayHaveActed(test.err, client.EndpointRevokeToken), name)
 	}
 }
 

@@ -141,10 +141,7 @@ func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	if t.dryRun {
 		return nil
 	}
-	record, err := t.ledger.Reconstruct(ctx, t.target.API, token)
-	if err != nil || record == nil {
-		return err
-	}
+	record := reconstruct(t.target.API, nonce, token)
 	if err := t.ledger.beginRevocation(ctx, record, "tidy found it without a record"); err != nil {
 		return err
 	}

@@ -70,13 +70,10 @@ func (s *Signer) Warnings(ctx context.Context, taxpayer client.ContextIdentifier
 	ctx, cancel := context.WithTimeout(ctx, MaxWait)
 	defer cancel()
 	known, err := s.sessions.Known(ctx, taxpayer)
-	if err != nil || known == nil || time.Now().After(known.Refresh.ValidUntil) {
+	if err != nil || !known.IsAlive() {
 		return nil, err
 	}
-	subject := known.Subject
-	if !known.External {
-		subject = s.sessions.Subject
-	}
+	subject := s.sessions.SubjectOf(known)
 	if subject == credential.IdentifierNIP+":"+taxpayer.NIP() {
 		return nil, nil // the owner may do everything
 	}

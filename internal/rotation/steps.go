@@ -248,7 +248,7 @@ func (r *Rotation) revokePrevious(ctx context.Context, ksef Session, current *re
 		err = enrollment.Revoke(ctx, ksef, current.PreviousSerial)
 	}
 	switch {
-	case err != nil && enrollment.IsFinal(err) && time.Since(current.Began) > retireFor:
+	case err != nil && client.IsFinal(err) && time.Since(current.Began) > retireFor:
 		outcome.Warning = fmt.Sprintf("the certificate before was not revoked in KSeF, and can still log in: %v", err)
 		return nil
 	case err == nil && issued:

@@ -142,7 +142,7 @@ func (m *Manager) Discard(ctx context.Context, session *Session) error {
 
 func (m *Manager) endUpstream(ctx context.Context, session *Session) (err error) {
 	defer background.Recover(m.Logger, "ending a KSeF session", &err)
-	if !session.isAlive() {
+	if !session.IsAlive() {
 		return nil
 	}
 	if err := m.limitedClient(session.Context).EndSession(ctx, session.Refresh.Token); err != nil {

@@ -34,7 +34,7 @@ func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier)
 // newest returns the later of two logins, but an external one only until it expires.
 func newest(own, external *Session) *Session {
 	switch {
-	case !external.isAlive():
+	case !external.IsAlive():
 		return own
 	case own == nil || own.Since.Before(external.Since):
 		return external
@@ -60,7 +60,7 @@ func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	}
 	sessions := make([]Session, 0, len(known))
 	for _, session := range known {
-		if session.isAlive() {
+		if session.IsAlive() {
 			sessions = append(sessions, *session)
 		}
 	}
@@ -80,7 +80,12 @@ func (m *Manager) Sessions() []Session {
 
 // SubjectIn returns the subject that is logged in, or would be, as far as memory knows.
 func (m *Manager) SubjectIn(taxpayer client.ContextIdentifier) string {
-	if session := m.entry(taxpayer).get(); session != nil && session.External {
+	return m.SubjectOf(m.entry(taxpayer).get())
+}
+
+// SubjectOf returns the subject that is logged in with the session, or would be without one (nil).
+func (m *Manager) SubjectOf(session *Session) string {
+	if session != nil && session.External {
 		return session.Subject
 	}
 	return m.Subject

@@ -193,7 +193,7 @@ func (m *Manager) DropIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for taxpayer, s := range m.contexts {
-		if time.Since(s.used) < idleAfter || s.get().isAlive() || !s.lock.TryAcquire(1) {
+		if time.Since(s.used) < idleAfter || s.get().IsAlive() || !s.lock.TryAcquire(1) {
 			continue
 		}
 		delete(m.contexts, taxpayer)

@@ -109,7 +109,7 @@ var errNotRefreshable = errors.New("KSeF no longer accepts the session")
 // refresh gets a new access token for a session and keeps both. It returns errNotRefreshable where
 // there is no session, or none that KSeF accepts.
 func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Session, error) {
-	if !session.isAlive() || s.refused == session.ReferenceNumber {
+	if !session.IsAlive() || s.refused == session.ReferenceNumber {
 		return nil, errNotRefreshable
 	}
 	access, err := m.auth.Refresh(ctx, session.Refresh.Token)

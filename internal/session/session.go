@@ -37,8 +37,8 @@ type Session struct {
 	key string
 }
 
-// isAlive says that the session can be refreshed. It is false for nil.
-func (s *Session) isAlive() bool { return s != nil && time.Now().Before(s.Refresh.ValidUntil) }
+// IsAlive says that the session can be refreshed. It is false for nil.
+func (s *Session) IsAlive() bool { return s != nil && time.Now().Before(s.Refresh.ValidUntil) }
 
 func (s *Session) fresh() bool {
 	return s != nil && time.Until(s.Access.ValidUntil) > refreshMargin

@@ -126,7 +126,7 @@ func (m *Manager) Lost(ctx context.Context, session *Session) (kept bool, err er
 // retire marks a session as no longer used. It may still be open in KSeF, also where KSeF has
 // refused its tokens.
 func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
-	if before.isAlive() {
+	if before.IsAlive() {
 		m.markUnstored(ctx, s, before)
 		s.markLost(before.ReferenceNumber)
 	}
@@ -141,7 +141,7 @@ func (m *Manager) store(ctx context.Context, fingerprint string, session *Sessio
 		return nil, err
 	}
 	s := m.entry(session.Context)
-	if !before.isAlive() || before.ReferenceNumber == session.ReferenceNumber {
+	if !before.IsAlive() || before.ReferenceNumber == session.ReferenceNumber {
 		before = nil
 	}
 	if before != nil {

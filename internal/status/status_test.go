@@ -80,14 +80,14 @@ func TestLimits(t *testing.T) {
 		r := New("v1")
 		r.AddLimits(map[ratelimit.Key][]ratelimit.Usage{key: {
 			{Endpoint: "GET /idle", Next: now},
-			{Endpoint: client.EndpointGenerateToken, Next: now.Add(UsedUpFor + time.Second), Hour: ratelimit.WindowUsage{Used: 120, Limit: 120}},
+			{Endpoint: client.EndpointGenerateToken, Next: now.Add(ledger.IssueMaxWait + time.Second), Hour: ratelimit.WindowUsage{Used: 120, Limit: 120}},
 			{Endpoint: "DELETE /tokens", Next: now, BlockedUntil: now.Add(time.Minute)},
 		}})
 		response := r.Finish(ledger.Open{})
 		shown := r.Details["rate_limits"].([]map[string]any)
 		require.Len(t, shown, 2, "idle endpoints are left out")
 		require.Equal(t, map[string]any{"used": 120, "free": 0, "limit": 120}, shown[1]["hour"])
-		require.Equal(t, InUTC(now.Add(UsedUpFor+time.Second)), response.Data["rate_limits_next_request"])
+		require.Equal(t, InUTC(now.Add(ledger.IssueMaxWait+time.Second)), response.Data["rate_limits_next_request"])
 		require.Equal(t, InUTC(now.Add(time.Minute)), response.Data["rate_limits_blocked_until"])
 		require.Len(t, response.Warnings, 1)
 		require.Contains(t, response.Warnings[0], "KSeF has blocked DELETE /tokens in Nip:5265877635")

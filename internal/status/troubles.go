@@ -156,7 +156,7 @@ func (r *Report) addLimitTroubles(all map[ratelimit.Key][]ratelimit.Usage) {
 			case !usage.BlockedUntil.IsZero():
 				blocked = append(blocked, fmt.Sprintf("KSeF has blocked %s in %s: nothing is sent there before %s.",
 					usage.Endpoint, placeOf(key), permitInUTC(usage.BlockedUntil)))
-			case asksForTokens && time.Until(usage.Next) > UsedUpFor:
+			case asksForTokens && time.Until(usage.Next) > ledger.IssueMaxWait:
 				usedUp = append(usedUp, fmt.Sprintf("KSeF's limit of requests for tokens in %s is used up: new ones are refused until %s; ask again then, or ask for fewer tokens with longer leases.",
 					placeOf(key), permitInUTC(usage.Next)))
 			}
@@ -177,9 +177,6 @@ func placeOf(key ratelimit.Key) string {
 	}
 	return key.Context
 }
-
-// UsedUpFor is how far off the next permit is when a request for a token is refused.
-const UsedUpFor = 10 * time.Second
 
 // AddTokensEnd adds that no token is issued any more. It is in the summary alone, since
 // tokens_notice has announced it.
