@@ -20,12 +20,8 @@ import (
 
 // addSigning warns of the end of the certificate or of the external login, and adds the end of the
 // latter to what is shown.
-func (b *backend) addSigning(ctx context.Context, stored *config, response *logical.Response, shown map[string]any) error {
-	warning, err := b.signingWarning(ctx, stored, time.Now())
-	if err != nil {
-		return err
-	}
-	fields.AddWarnings(response, warning)
+func (b *backend) addSigning(ctx context.Context, stored *config, state *rotation.State, response *logical.Response) error {
+	fields.AddWarnings(response, signingWarning(stored, state, time.Now()))
 	if stored.signing() == signingCertificate {
 		return nil
 	}
@@ -37,7 +33,7 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 	if err != nil {
 		return err
 	}
-	if known == nil || time.Now().After(known.Refresh.ValidUntil) {
+	if !known.IsAlive() {
 		pending, err := b.pendingLogin(ctx, stored.Context)
 		if pending == "" {
 			pending = notLoggedIn
@@ -46,7 +42,7 @@ func (b *backend) addSigning(ctx context.Context, stored *config, response *logi
 		return err
 	}
 	end := known.Refresh.ValidUntil
-	shown["session_until"] = end.UTC().Format(time.RFC3339)
+	response.Data["session_until"] = end.UTC().Format(time.RFC3339)
 	if time.Until(end) < loginNotice {
 		fields.AddWarnings(response, fmt.Sprintf("The external login ends in %d hours. Write to config/rotate-root before that, or have it signed again (login/begin).", int(time.Until(end).Hours())))
 	}
@@ -100,21 +96,17 @@ func (c *config) summary() map[string]any {
 const expiryNotice = 30 * 24 * time.Hour
 
 // signingWarning warns of a certificate that ends soon, and of a rotation that has to wait.
-func (b *backend) signingWarning(ctx context.Context, stored *config, now time.Time) (string, error) {
-	state, err := b.rotation.State(ctx)
-	if err != nil {
-		return "", err
-	}
+func signingWarning(stored *config, state *rotation.State, now time.Time) string {
 	if state.Unreadable != nil {
-		return "The certificate is not renewed: " + state.Unreadable.Error(), nil //nolint:nilerr // that is the warning
+		return "The certificate is not renewed: " + state.Unreadable.Error()
 	}
 	cred, err := stored.credential()
 	if err != nil {
-		return "The stored credential cannot be read: " + err.Error(), nil //nolint:nilerr // that is the warning
+		return "The stored credential cannot be read: " + err.Error()
 	}
 	trouble := stored.rotationTrouble(state, cred)
 	if cred == nil {
-		return trouble, nil
+		return trouble
 	}
 	end := cred.Certificate.NotAfter
 	expiry := fmt.Sprintf("The certificate expires in %d days. ", daysLeft(end, now))
@@ -123,15 +115,15 @@ func (b *backend) signingWarning(ctx context.Context, stored *config, now time.T
 	}
 	switch {
 	case trouble != "":
-		return expiry + trouble, nil
+		return expiry + trouble
 	case end.Sub(now) > expiryNotice:
-		return "", nil
+		return ""
 	case state.Step != "":
-		return expiry + "Its rotation is in progress.", nil
+		return expiry + "Its rotation is in progress."
 	case stored.RenewBefore > 0:
-		return expiry + "If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that.", nil
+		return expiry + "If KSeF has issued it, the engine renews it by itself; otherwise write to config/rotate-root, or write a new one to config, before that."
 	default:
-		return expiry + "Write to config/rotate-root, or write a new one to config, before that.", nil
+		return expiry + "Write to config/rotate-root, or write a new one to config, before that."
 	}
 }
 

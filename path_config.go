@@ -185,7 +185,11 @@ func (b *backend) pathConfigRead(ctx context.Context, req *logical.Request, _ *f
 	if err := b.warnOfUnmount(ctx, response); err != nil {
 		return nil, err
 	}
-	return response, b.addSigning(ctx, stored, response, response.Data)
+	state, err := b.rotation.State(ctx)
+	if err != nil {
+		return response, err
+	}
+	return response, b.addSigning(ctx, stored, state, response)
 }
 
 func configSchema() map[int][]framework.Response {

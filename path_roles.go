@@ -69,11 +69,11 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, data *fr
 	if err != nil {
 		return false, nil //nolint:nilerr // the request itself says so
 	}
-	role, err := b.readRole(ctx, req.Storage, name)
-	if errors.Is(err, errUnreadableRole) {
-		return true, nil
+	entry, err := req.Storage.Get(ctx, rolesPrefix+name)
+	if err != nil {
+		return false, fmt.Errorf("reading the role %s: %w", name, err)
 	}
-	return role != nil, err
+	return entry != nil, nil
 }
 
 func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {

@@ -50,8 +50,7 @@ func (b *backend) pathRotateRootWrite(ctx context.Context, req *logical.Request,
 	if stored == nil {
 		return failure.Response(errNotConfigured)
 	}
-	once := *stored
-	request, err := once.applyRequest(data)
+	request, err := stored.applyRequest(data)
 	if err != nil {
 		return failure.Response(err)
 	}
@@ -112,10 +111,9 @@ func addSigner(shown map[string]any, subject, name string) {
 }
 
 // rotationStatus returns what status shows of rotations; nil where there was none.
-func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
-	state, err := b.rotation.State(ctx)
-	if err != nil || (state.Step == "" && state.Last == nil) {
-		return nil, err
+func rotationStatus(state *rotation.State) map[string]any {
+	if state.Step == "" && state.Last == nil {
+		return nil
 	}
 	shown := map[string]any{}
 	if state.Step != "" {
@@ -131,7 +129,7 @@ func (b *backend) rotationStatus(ctx context.Context) (map[string]any, error) {
 			"certificate_serial_number": last.SerialNumber, "retired_serial_number": last.Retired, "error": last.Error, "warning": last.Warning,
 		}
 	}
-	return shown, nil
+	return shown
 }
 
 func rotateRootSchema() map[int][]framework.Response {
@@ -165,7 +163,7 @@ func (r rotationConfig) InForce(ctx context.Context) (rotation.InForce, error) {
 	ksef := &rotationSession{upstream: connected.upstream(r.backend, connected.config.Context, wait), backend: r.backend, connected: connected}
 	inForce := rotation.InForce{KSeF: ksef}
 	if cred != nil {
-		inForce.Certificate, ksef.signer = cred.Certificate, cred.Identity.Subject()
+		inForce.Certificate = cred.Certificate
 	}
 	return inForce, nil
 }
@@ -189,14 +187,12 @@ type rotationSession struct {
 	upstream
 	backend   *backend
 	connected *connection
-	// signer is the subject of the configured certificate; "" with external signing.
-	signer string
 }
 
 // Signer returns the subject of the certificate, or that of the external login.
 func (s *rotationSession) Signer(ctx context.Context) (string, error) {
-	if s.signer != "" {
-		return s.signer, nil
+	if own := s.connected.sessions.Subject; own != "" {
+		return own, nil
 	}
 	taxpayer := s.connected.config.Context
 	known, err := s.connected.sessions.Known(ctx, taxpayer)

@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
+	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/status"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -70,15 +71,15 @@ func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *
 	report.AddConfig(stored.URL, stored.Context, shown)
 	leases.AddNotice(report.Flat, stored.TokensAcceptedUntil, time.Now())
 	report.AddTokensEnd(stored.TokensAcceptedUntil, time.Now())
-	rotation, err := b.rotationStatus(ctx)
+	state, err := b.rotation.State(ctx)
 	if err != nil {
 		return err
 	}
-	if rotation != nil {
+	if rotation := rotationStatus(state); rotation != nil {
 		report.Details["rotation"] = rotation
-		if step := rotation["step"]; step != nil {
-			report.Flat["rotation_step"] = step
-		}
+	}
+	if state.Step != "" {
+		report.Flat["rotation_step"] = string(state.Step)
 	}
 	logins, err := b.loginStatus(ctx)
 	if err != nil {
@@ -96,13 +97,13 @@ func (b *backend) addSigningStatus(ctx context.Context, stored *config, report *
 	}
 	report.Details["sessions"], report.Flat["sessions_open"] = sessions, len(sessions)
 	report.AddRefusedLogins(current.sessions.Refusals())
-	return b.addSigningTroubles(ctx, stored, report, shown)
+	return b.addSigningTroubles(ctx, stored, state, report, shown)
 }
 
 // addSigningTroubles adds the end of the certificate or session that logins depend on.
-func (b *backend) addSigningTroubles(ctx context.Context, stored *config, report *status.Report, shown map[string]any) error {
-	signing := &logical.Response{}
-	err := b.addSigning(ctx, stored, signing, shown)
+func (b *backend) addSigningTroubles(ctx context.Context, stored *config, state *rotation.State, report *status.Report, shown map[string]any) error {
+	signing := &logical.Response{Data: shown}
+	err := b.addSigning(ctx, stored, state, signing)
 	if end := shown["session_until"]; end != nil {
 		report.Flat["session_until"] = end
 	}

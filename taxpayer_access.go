@@ -117,7 +117,7 @@ func (b *backend) allowContext(ctx context.Context, current *connection, taxpaye
 	every := current.config.allowsEvery()
 	if every {
 		known, err := current.sessions.Known(ctx, taxpayer)
-		if err != nil || (known != nil && time.Now().Before(known.Refresh.ValidUntil)) {
+		if err != nil || known.IsAlive() {
 			return err
 		}
 	}
@@ -219,11 +219,14 @@ func (b *backend) needsCertificate(ctx context.Context, connected *connection, t
 // beginWarning says at the beginning of a login what guardLogin will refuse at its end; "" for
 // nothing.
 func (b *backend) beginWarning(ctx context.Context, connected *connection, taxpayer client.ContextIdentifier) (string, error) {
+	own := connected.sessions.Subject
+	if own == "" {
+		return "", nil
+	}
 	guarded, _, err := b.needsCertificate(ctx, connected, taxpayer)
 	if err != nil || !guarded {
 		return "", err
 	}
-	own := connected.sessions.Subject
 	return fmt.Sprintf("config has the certificate of %s, which logs in in %s by itself: login/complete will refuse this request unless %s signs it. "+
 		"For another to log in there, write that one's certificate to config, or delete config and write it without one.", own, taxpayer, own), nil
 }
