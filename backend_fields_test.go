@@ -67,7 +67,7 @@ func testBadFieldsKinds(t *testing.T) {
 // concretePaths has a request path for each pattern with fields.
 func concretePaths() []string {
 	return []string{
-		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices",
+		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices", "creds/invoices/5265877635",
 		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy", "tidy/former",
 	}
 }

@@ -147,7 +147,7 @@ func (b *backend) signerWarnings(ctx context.Context, ask bool) []string {
 		return []string{bound}
 	}
 	taxpayer := current.config.Context
-	named := func() []rights.Role { return b.rolesIn(ctx, taxpayer, taxpayer) }
+	named := func() []rights.Role { return b.rolesIn(ctx, current.config, taxpayer) }
 	return append([]string{bound}, b.rightsWarnings(ctx, current, taxpayer, named)...)
 }
 

@@ -20,17 +20,27 @@ import (
 )
 
 func (b *backend) pathCreds() []*framework.Path {
-	return []*framework.Path{{
-		Pattern:      "creds/" + fields.AnyName("role"),
-		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
-		Fields: map[string]*framework.FieldSchema{
-			"role": fields.NameSchema("role"),
-			"ttl":  {Type: framework.TypeDurationSecond, Description: "Lease of this token, capped to the role's max_ttl and the mount's. Default: the role's ttl."},
-		},
-		Operations: map[logical.Operation]framework.OperationHandler{
+	operations := func() map[logical.Operation]framework.OperationHandler {
+		return map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   fields.Forwarded(b.pathCredsRead, "generate", issueSchema()),
 			logical.UpdateOperation: fields.Forwarded(b.pathCredsRead, "generate-with-parameters", issueSchema()),
-		},
+		}
+	}
+	return []*framework.Path{{
+		// Before the path without a taxpayer, which matches all.
+		Pattern:      "creds/(?P<role>[^/]+)/" + fields.AnyName("taxpayer"),
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "taxpayer-credentials"},
+		Fields: credsFields(map[string]*framework.FieldSchema{
+			"taxpayer": {Type: framework.TypeString, Required: true, Description: "Taxpayer: a NIP, or the identifier of an internal unit, that the role allows."},
+		}),
+		Operations:      operations(),
+		HelpSynopsis:    "Issue a KSeF token under a role for one of its taxpayers, as a lease.",
+		HelpDescription: strings.TrimSpace(helpCreds),
+	}, {
+		Pattern:         "creds/" + fields.AnyName("role"),
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
+		Fields:          credsFields(map[string]*framework.FieldSchema{}),
+		Operations:      operations(),
 		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}, {
@@ -40,6 +50,12 @@ func (b *backend) pathCreds() []*framework.Path {
 		HelpSynopsis:    "Issue a KSeF token under a role: read creds/<role>.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}}
+}
+
+func credsFields(with map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	with["role"] = fields.NameSchema("role")
+	with["ttl"] = &framework.FieldSchema{Type: framework.TypeDurationSecond, Description: "Lease of this token, capped to the role's max_ttl and the mount's. Default: the role's ttl."}
+	return with
 }
 
 func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -65,17 +81,29 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return failure.Response(err)
 	}
+	named, _ := data.GetOk("taxpayer") // the path without a taxpayer has no such field
+	of := func(of *config) (client.ContextIdentifier, error) { return stored.taxpayer(name, asText(named), of) }
+	if err := b.admitRoleTaxpayer(ctx, stored, of); err != nil {
+		return failure.Response(err)
+	}
 	return b.issue(ctx, tokenRequest{
-		role: name, permissions: stored.Permissions, context: stored.Context,
+		role: name, permissions: stored.Permissions, taxpayer: of,
 		description: text, ttl: ttl, maxTTL: stored.MaxTTL,
 	})
+}
+
+func asText(value any) string {
+	text, _ := value.(string)
+	return text
 }
 
 // tokenRequest says which token is wanted.
 type tokenRequest struct {
 	role        string
 	permissions []string
-	context     client.ContextIdentifier
+	// taxpayer returns whose the token is to be under the configuration in force; it refuses one
+	// that this does not allow.
+	taxpayer    func(of *config) (client.ContextIdentifier, error)
 	description string
 	ttl, maxTTL time.Duration
 }
@@ -119,11 +147,10 @@ func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.Iss
 	if current == nil {
 		return ledger.IssueRequest{}, ledger.ErrPaused
 	}
-	switch {
-	case want.context.IsZero():
-		want.context = current.config.Context
-	case want.role == "" && !current.config.allows(want.context):
-		return ledger.IssueRequest{}, notAllowed(want.context) // config has changed since the request was checked
+	// Again, since config may have changed since the request was checked.
+	taxpayer, err := want.taxpayer(current.config)
+	if err != nil {
+		return ledger.IssueRequest{}, err
 	}
 	until := current.config.TokensAcceptedUntil
 	if err := leases.CheckUntil(until, time.Now()); err != nil {
@@ -133,7 +160,7 @@ func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.Iss
 		ttl = min(ttl, ledger.LeaseLeft(until, time.Now()))
 	}
 	return ledger.IssueRequest{
-		Target: ledger.Target{API: current.config.URL, Context: want.context},
+		Target: ledger.Target{API: current.config.URL, Context: taxpayer},
 		Role:   want.role, Permissions: want.permissions, Description: want.description,
 		TTL: ttl, Until: until, ActivationTimeout: current.config.ActivationTimeout,
 	}, nil
@@ -191,9 +218,12 @@ Issue a new token with the role's permissions, as a lease:
 
   vault read ksef/creds/invoices
   vault write ksef/creds/invoices ttl=30m
+  vault read ksef/creds/office/5265877635
 
 KSeF revokes the token when its lease ends or is revoked. Sessions opened with it go
 on for up to 15 minutes, the life of KSeF's own access tokens.
+
+The third names one of the taxpayers in allowed_contexts of the role.
 
 List the roles with vault list ksef/roles; there is no list of credentials.
 

@@ -41,6 +41,8 @@ func (b *backend) pathRoles() []*framework.Path {
 				},
 				"ttl":     {Type: framework.TypeDurationSecond, Description: "Lease of a token whose request gives none; 0 for the mount's, often 768h. Default: 0."},
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 for the mount's. Default: 0."},
+
+				fieldAllowedContexts: roleContextsField(),
 			}),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -91,6 +93,9 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return failure.Response(err)
 	}
+	if err := next.applyContexts(data, b.configOrNone(ctx)); err != nil {
+		return failure.Response(err)
+	}
 	stranger, err := b.otherSubjectWarning(ctx, next.Context)
 	if err != nil {
 		return nil, err
@@ -126,6 +131,8 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 		"description": role.Description,
 		"ttl":         int64(role.TTL / time.Second),
 		"max_ttl":     int64(role.MaxTTL / time.Second),
+
+		fieldAllowedContexts: orEmpty(role.AllowedContexts),
 	}
 	fields.AddTaxpayer(shown, role.Context)
 	return &logical.Response{Data: shown}, nil
@@ -159,6 +166,8 @@ type role struct {
 	Description string                   `json:"description"`
 	TTL         time.Duration            `json:"ttl"`
 	MaxTTL      time.Duration            `json:"max_ttl"`
+	// AllowedContexts are the taxpayers that a request may name besides Context.
+	AllowedContexts []string `json:"allowed_contexts,omitempty"`
 
 	template *description.Template // of the description; nil before the role has been stored
 }
@@ -248,6 +257,8 @@ func (r *role) unset(field string) {
 		r.TTL = 0
 	case "max_ttl":
 		r.MaxTTL = 0
+	case fieldAllowedContexts:
+		r.AllowedContexts = nil
 	}
 }
 
@@ -278,6 +289,8 @@ func roleSchema() map[int][]framework.Response {
 		"description": {Type: framework.TypeString, Description: "Template of a token's description."},
 		"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
 		"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
+
+		fieldAllowedContexts: {Type: framework.TypeStringSlice, Description: "Taxpayers that a request may name besides the role's own."},
 	}))
 }
 
@@ -305,9 +318,9 @@ func (b *backend) rightsWarnings(ctx context.Context, current *connection, taxpa
 	return warnings
 }
 
-// rolesIn returns the roles whose tokens are a taxpayer's; byDefault is that of config. Unreadable
-// roles are left out: a warning is no proof.
-func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.ContextIdentifier) []rights.Role {
+// rolesIn returns the roles whose tokens are a taxpayer's. Unreadable roles are left out: a warning
+// is no proof.
+func (b *backend) rolesIn(ctx context.Context, of *config, taxpayer client.ContextIdentifier) []rights.Role {
 	names, err := b.storage.List(ctx, rolesPrefix)
 	if err != nil {
 		b.Logger().Warn("the roles could not be compared with the signer's rights", "error", err)
@@ -318,7 +331,7 @@ func (b *backend) rolesIn(ctx context.Context, taxpayer, byDefault client.Contex
 		if err != nil || stored == nil {
 			continue
 		}
-		if stored.Context == taxpayer || (stored.Context.IsZero() && taxpayer == byDefault) {
+		if stored.isFor(of, taxpayer) {
 			found = append(found, rights.Role{Name: name, Permissions: stored.Permissions})
 		}
 	}

@@ -28,6 +28,7 @@ func TestRoleWrittenAndRead(t *testing.T) {
 		m.Must(m.Write("roles/invoices", map[string]any{"internal_id": nil, "description": "", "ttl": "", "max_ttl": nil}))
 		require.Equal(t, map[string]any{
 			"permissions": order, "description": "Vault role {{.RoleName}}", "ttl": int64(0), "max_ttl": int64(0),
+			"allowed_contexts": []string{},
 		}, m.Must(m.Read("roles/invoices", nil)).Data)
 		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
 		for _, token := range m.KSeF.State().Tokens {

@@ -81,7 +81,16 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return failure.Response(err)
 	}
-	return b.issue(ctx, tokenRequest{permissions: permissions, context: taxpayer, description: text, ttl: ttl, maxTTL: maxTTL})
+	of := func(of *config) (client.ContextIdentifier, error) {
+		switch {
+		case taxpayer.IsZero():
+			return of.Context, nil
+		case !of.allows(taxpayer):
+			return taxpayer, notAllowed(taxpayer)
+		}
+		return taxpayer, nil
+	}
+	return b.issue(ctx, tokenRequest{permissions: permissions, taxpayer: of, description: text, ttl: ttl, maxTTL: maxTTL})
 }
 
 // refuseFields refuses a write with fields that the path has for its reads.

@@ -36,10 +36,16 @@ func allowedContextsField() *framework.FieldSchema {
 	}
 }
 
-func applyAllowedContexts(next *config, data *framework.FieldData) error {
+func applyAllowedContexts(next *config, data *framework.FieldData) (err error) {
+	next.AllowedContexts, err = allowedContextsFrom(data, next.AllowedContexts)
+	return err
+}
+
+// allowedContextsFrom reads the field, in the given order and without duplicates.
+func allowedContextsFrom(data *framework.FieldData, otherwise []string) ([]string, error) {
 	raw, given := data.GetOk(fieldAllowedContexts)
 	if !given {
-		return nil
+		return otherwise, nil
 	}
 	allowed := fields.Distinct(raw.([]string))
 	for i, value := range allowed {
@@ -47,14 +53,13 @@ func applyAllowedContexts(next *config, data *framework.FieldData) error {
 			continue
 		}
 		if _, err := parseContext(value); err != nil {
-			return &client.InputError{
+			return nil, &client.InputError{
 				Field: fieldAllowedContexts, Fault: fmt.Sprintf("has at place %d what is no context (%v)", i+1, err),
 				Remedy: "give NIPs such as 5265877635, identifiers of internal units such as 5265877635-12346, or *",
 			}
 		}
 	}
-	next.AllowedContexts = allowed
-	return nil
+	return allowed, nil
 }
 
 // parseContext reads a NIP or, with a dash, the identifier of an internal unit.
@@ -212,7 +217,7 @@ func (b *backend) needsCertificate(ctx context.Context, connected *connection, t
 	case taxpayer == connected.config.Context, slices.Contains(subjects, own):
 		return true, subjects, nil
 	}
-	guarded, err = b.isContextOfRole(ctx, taxpayer)
+	guarded, err = b.isContextOfRole(ctx, connected.config, taxpayer)
 	return guarded, subjects, err
 }
 
@@ -247,7 +252,7 @@ func (b *backend) otherSubjectWarning(ctx context.Context, taxpayer client.Conte
 }
 
 // isContextOfRole says that a role's tokens live in the context.
-func (b *backend) isContextOfRole(ctx context.Context, taxpayer client.ContextIdentifier) (bool, error) {
+func (b *backend) isContextOfRole(ctx context.Context, of *config, taxpayer client.ContextIdentifier) (bool, error) {
 	names, err := b.storage.List(ctx, rolesPrefix)
 	if err != nil {
 		return false, err
@@ -260,7 +265,7 @@ func (b *backend) isContextOfRole(ctx context.Context, taxpayer client.ContextId
 		if err != nil {
 			return false, err
 		}
-		if stored != nil && stored.Context == taxpayer {
+		if stored != nil && stored.isFor(of, taxpayer) {
 			return true, nil
 		}
 	}

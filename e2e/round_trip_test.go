@@ -53,6 +53,7 @@ func roleValues() map[string][]any {
 		"permissions": {"InvoiceWrite,CredentialsRead,InvoiceRead", []string{"InvoiceRead", "InvoiceWrite", "InvoiceRead"}},
 		"description": {"Vault role {{.RoleName}}", "Księgowość"},
 		"ttl":         {0, 900, "1h"}, "max_ttl": {0, "24h"},
+		"allowed_contexts": {testNIP, "*", []string{testNIP}},
 	}
 }
 

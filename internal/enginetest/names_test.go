@@ -33,6 +33,10 @@ func TestNames(t *testing.T) {
 						data = map[string]any{"permissions": "InvoiceRead"}
 					}
 					text := m.Refused(m.Request(operation, path+name, data))
+					if path == "creds/" && name == "a/b" {
+						require.Contains(t, text, `role: "a" does not exist`, "b is in the place of a taxpayer")
+						continue
+					}
 					require.Contains(t, text, ": cannot be a name; give up to 200 lower case letters", "%s %s%q", operation, path, name)
 				}
 			}

@@ -116,6 +116,8 @@ func roleGenerators() map[string]generator {
 		"description": one("Vault role {{.RoleName}}", "Księgowość {{.EntityID | truncate 8}}", "Report of the day"),
 		"ttl":         one(0, 900, "15m", "1h"),
 		"max_ttl":     one(0, 3600, "24h", "1000h"),
+
+		"allowed_contexts": one([]string{}, NIP, "*"),
 	}
 }
 
