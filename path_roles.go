@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/description"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/jsonentry"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/rights"
 
@@ -159,130 +157,6 @@ func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *fra
 	return logical.ListResponse(names), nil
 }
 
-// role is a role as stored.
-type role struct {
-	Permissions []string                 `json:"permissions"`
-	Context     client.ContextIdentifier `json:"context"`
-	Description string                   `json:"description"`
-	TTL         time.Duration            `json:"ttl"`
-	MaxTTL      time.Duration            `json:"max_ttl"`
-	// AllowedContexts are the taxpayers that a request may name besides Context.
-	AllowedContexts []string `json:"allowed_contexts,omitempty"`
-
-	template *description.Template // of the description; nil before the role has been stored
-}
-
-var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
-
-// readRole returns nil if there is no such role, and errUnreadableRole if it is damaged.
-func (b *backend) readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
-	entry, err := storage.Get(ctx, rolesPrefix+name)
-	if err != nil {
-		return nil, fmt.Errorf("reading the role %s: %w", name, err)
-	}
-	if entry == nil {
-		return nil, nil
-	}
-	if stored, cached := b.roles.get(entry.Value); cached {
-		return &stored, nil
-	}
-	var stored role
-	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
-		unreadable := fmt.Errorf("the role %s %w", name, errUnreadableRole)
-		if err != nil {
-			unreadable = fmt.Errorf("%w (%w)", unreadable, err)
-		}
-		b.onUnreadable(entry, unreadable)
-		return nil, unreadable
-	}
-	stored.template = description.Parse(stored.Description)
-	b.roles.add(entry.Value, stored)
-	return &stored, nil
-}
-
-func (r *role) store(ctx context.Context, storage logical.Storage, name string) error {
-	return jsonentry.Put(ctx, storage, rolesPrefix+name, r, "the role "+name)
-}
-
-// applyRole returns the role after a write of the fields. Fields that are not given stay as they
-// are; unset ones are reset to their defaults.
-func applyRole(name string, current *role, data *framework.FieldData, unset []string) (*role, error) {
-	next := role{Description: description.Default}
-	if current != nil {
-		next = *current
-	}
-	for _, field := range unset {
-		next.unset(field)
-	}
-	var err error
-	if _, given := data.GetOk("permissions"); given || len(next.Permissions) == 0 {
-		if next.Permissions, err = fields.ReadPermissions(data); err != nil {
-			return nil, err
-		}
-	}
-	taxpayer, err := contextFrom(data)
-	if err != nil {
-		return nil, err
-	}
-	if !taxpayer.IsZero() {
-		next.Context = taxpayer
-	}
-	if template, given := data.GetOk("description"); given {
-		next.Description = template.(string)
-	}
-	if err := description.CheckTemplate(next.Description, name); err != nil {
-		return nil, err
-	}
-	if next.TTL, next.MaxTTL, err = ttlsFrom(data, next.TTL, next.MaxTTL); err != nil {
-		return nil, err
-	}
-	if next.MaxTTL > 0 && next.TTL > next.MaxTTL {
-		return nil, &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + next.MaxTTL.String() + " or less"}
-	}
-	return &next, nil
-}
-
-// unset resets a field to its default.
-func (r *role) unset(field string) {
-	switch field {
-	case "permissions":
-		r.Permissions = nil
-	case "description":
-		r.Description = description.Default
-	case "nip":
-		r.Context = withoutType(r.Context, client.ContextNIP)
-	case "internal_id":
-		r.Context = withoutType(r.Context, client.ContextInternalID)
-	case "ttl":
-		r.TTL = 0
-	case "max_ttl":
-		r.MaxTTL = 0
-	case fieldAllowedContexts:
-		r.AllowedContexts = nil
-	}
-}
-
-// ttlsFrom reads ttl and max_ttl; what is not given stays as it is.
-func ttlsFrom(data *framework.FieldData, ttl, maxTTL time.Duration) (time.Duration, time.Duration, error) {
-	ttl, err := ttlFrom(data, "ttl", ttl)
-	if err == nil {
-		maxTTL, err = ttlFrom(data, "max_ttl", maxTTL)
-	}
-	return ttl, maxTTL, err
-}
-
-func ttlFrom(data *framework.FieldData, field string, otherwise time.Duration) (time.Duration, error) {
-	raw, given := data.GetOk(field)
-	if !given {
-		return otherwise, nil
-	}
-	ttl := time.Duration(raw.(int)) * time.Second
-	if ttl < 0 {
-		return 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
-	}
-	return ttl, nil
-}
-
 func roleSchema() map[int][]framework.Response {
 	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
@@ -336,32 +210,6 @@ func (b *backend) rolesIn(ctx context.Context, of *config, taxpayer client.Conte
 		}
 	}
 	return found
-}
-
-// maxCachedRoles bounds the memory of a cache.
-const maxCachedRoles = 1000
-
-// roleCache keeps roles as they were decoded, by what storage has of them: to decode a role and its
-// template takes longer than to record a token. A role that has changed in storage is never found.
-type roleCache struct {
-	mu       sync.Mutex
-	byStored map[string]role
-}
-
-func (c *roleCache) get(stored []byte) (cached role, found bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	cached, found = c.byStored[string(stored)]
-	return cached, found
-}
-
-func (c *roleCache) add(stored []byte, decoded role) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byStored == nil || len(c.byStored) >= maxCachedRoles {
-		c.byStored = make(map[string]role)
-	}
-	c.byStored[string(stored)] = decoded
 }
 
 const helpRole = `
