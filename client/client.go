@@ -4,8 +4,9 @@
 // Package client speaks KSeF's HTTP API: logging in, KSeF tokens, certificates, limits.
 //
 // It holds no session and knows no limits: access tokens come from a [TokenSource], the permission
-// to send from a [Limiter]. A request is sent again only where KSeF has refused its access token
-// and the source has another. Secrets travel as [Secret], which prints as a placeholder.
+// to send from a [Limiter]. It keeps only the public keys that KSeF publishes. A request is sent
+// again only where KSeF has refused its access token and the source has another. Secrets travel as
+// [Secret], which prints as a placeholder.
 package client
 
 import (
@@ -63,7 +64,8 @@ type Warning struct {
 	At       time.Time
 }
 
-// Client calls one KSeF API. It is safe for concurrent use.
+// Client calls one KSeF API. It is safe for concurrent use. Those made from it share its
+// connections and KSeF's public keys.
 type Client struct {
 	config  Config // complete and checked
 	http    *http.Client
@@ -72,6 +74,7 @@ type Client struct {
 	// unanswered counts the requests without an answer in time, and closedAfter is what it was when
 	// idle connections were last closed for that.
 	unanswered, closedAfter *atomic.Int64
+	tokenKeys               *tokenKeys
 }
 
 // New checks the configuration and returns a client. It sends nothing. Errors are an *InputError,
@@ -97,6 +100,7 @@ func New(config Config) (*Client, error) {
 		limiter: unlimited{},
 
 		unanswered: &atomic.Int64{}, closedAfter: &atomic.Int64{},
+		tokenKeys: newTokenKeys(),
 	}, nil
 }
 

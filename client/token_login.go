@@ -8,114 +8,105 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
-	"time"
+
+	"vault-plugin-secrets-ksef/client/xades"
 )
 
-const publicKeyUsageTokens = "KsefTokenEncryption"
-
-// BeginTokenLogin begins a login with a KSeF token. Where KSeF has withdrawn the key since it was
-// fetched, the keys are fetched again and the login is submitted once more.
-func (c *Client) BeginTokenLogin(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
-	operation, err := c.submitTokenOnce(ctx, taxpayer, token)
-	if HasCode(err, codeUnknownPublicKey) {
-		return c.submitTokenOnce(ctx, taxpayer, token)
-	}
-	return operation, err
+// TokenLogin is a login with a KSeF token.
+type TokenLogin struct {
+	// Taxpayer is whose invoices the session is about. KSeF refuses a token of another.
+	Taxpayer ContextIdentifier
+	// Token is the text of the KSeF token.
+	Token Secret
+	// AllowedIPs returns the addresses from which KSeF shall accept the access tokens of the
+	// session. It is called for each challenge, which has the address of this client; its errors
+	// are returned as they are. nil allows all addresses.
+	AllowedIPs func(*Challenge) (xades.AllowedIPs, error)
 }
 
-// submitTokenOnce takes a challenge of its own: whether a refusal for the key spends the challenge
-// is not documented.
-func (c *Client) submitTokenOnce(ctx context.Context, taxpayer ContextIdentifier, token Secret) (*Operation, error) {
-	key, err := c.TokenKey(ctx)
-	if err != nil {
-		return nil, err
+// BeginTokenLogin begins a login with a KSeF token. seenFrom is the address from which KSeF has
+// seen the request for the challenge, "" where it does not say. The key of KSeF's that encrypts the
+// token is fetched once a day; where KSeF has withdrawn it, it is fetched again and the login is
+// submitted once more.
+//
+// A token that is still Pending may log in: KSeF decides the login when the token is Active. What
+// KSeF has against a token is known only then, as the *LoginError of LoginStatus.
+func (c *Client) BeginTokenLogin(ctx context.Context, login TokenLogin) (operation *Operation, seenFrom string, err error) {
+	key, operation, seenFrom, err := c.submitToken(ctx, login, nil)
+	if HasCode(err, codeUnknownPublicKey) {
+		_, operation, seenFrom, err = c.submitToken(ctx, login, key)
 	}
+	return operation, seenFrom, err
+}
+
+// submitToken submits the login with another key than the refused one, and returns that key. It
+// takes a challenge of its own: whether a refusal for the key spends the challenge is not
+// documented.
+func (c *Client) submitToken(ctx context.Context, login TokenLogin, refused *PublicKey) (key *PublicKey, operation *Operation, seenFrom string, err error) {
+	// The challenge comes first: where KSeF is out of reach, logins that begin together fail side
+	// by side, and do not wait for each other to fetch the key.
 	challenge, err := c.Challenge(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	key, err = c.tokenKeys.other(ctx, c, refused)
+	if err != nil {
+		return nil, nil, challenge.ClientIP, err
+	}
+	body, err := login.request(challenge, key)
+	if err != nil {
+		return nil, nil, challenge.ClientIP, err
+	}
+	operation, err = fetch[Operation](ctx, c, call{endpoint: EndpointKSeFToken, success: http.StatusAccepted, json: body})
+	return key, operation, challenge.ClientIP, err
+}
+
+// tokenLoginRequest is InitTokenAuthenticationRequest.
+type tokenLoginRequest struct {
+	Challenge      string               `json:"challenge"`
+	Context        ContextIdentifier    `json:"contextIdentifier"`
+	EncryptedToken []byte               `json:"encryptedToken"`
+	PublicKeyID    string               `json:"publicKeyId,omitempty"`
+	Policy         *authorizationPolicy `json:"authorizationPolicy,omitempty"`
+}
+
+// authorizationPolicy is AuthorizationPolicy.
+type authorizationPolicy struct {
+	AllowedIPs allowedIPs `json:"allowedIps"`
+}
+
+// allowedIPs is AllowedIps.
+type allowedIPs struct {
+	Addresses []string `json:"ip4Addresses,omitempty"`
+	Ranges    []string `json:"ip4Ranges,omitempty"`
+	Masks     []string `json:"ip4Masks,omitempty"`
+}
+
+func (l *TokenLogin) request(challenge *Challenge, key *PublicKey) (*tokenLoginRequest, error) {
+	policy, err := l.policy(challenge)
 	if err != nil {
 		return nil, err
 	}
 	// As KSeF asks: RSA-OAEP with SHA-256 over "token|milliseconds of the challenge".
-	plain := token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
+	plain := l.Token.Reveal() + "|" + strconv.FormatInt(challenge.TimestampMs, 10)
 	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.key, []byte(plain), nil)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the KSeF token: %w", err)
 	}
-	return fetch[Operation](ctx, c, call{endpoint: EndpointKSeFToken, success: http.StatusAccepted, json: struct {
-		Challenge      string            `json:"challenge"`
-		Context        ContextIdentifier `json:"contextIdentifier"`
-		EncryptedToken []byte            `json:"encryptedToken"`
-		PublicKeyID    string            `json:"publicKeyId,omitempty"`
-	}{challenge.Challenge, taxpayer, encrypted, key.ID}})
+	return &tokenLoginRequest{challenge.Challenge, l.Taxpayer, encrypted, key.ID, policy}, nil
 }
 
-// PublicKey is a key of KSeF's for encrypting what is sent to it.
-type PublicKey struct {
-	ID  string
-	key *rsa.PublicKey
-}
-
-var errNoTokenKey = errors.New("KSeF publishes no RSA key that is valid now for encrypting tokens")
-
-// publicKeyCertificate is PublicKeyCertificate.
-type publicKeyCertificate struct {
-	Certificate string    `json:"certificate"`
-	PublicKeyID string    `json:"publicKeyId"`
-	ValidFrom   time.Time `json:"validFrom"`
-	ValidTo     time.Time `json:"validTo"`
-	Usage       []string  `json:"usage"`
-}
-
-// publicKeys is the answer of GET /security/public-key-certificates.
-type publicKeys []publicKeyCertificate
-
-func (p *publicKeys) translate(c clock) {
-	for i := range *p {
-		(*p)[i].ValidFrom, (*p)[i].ValidTo = c.local((*p)[i].ValidFrom), c.local((*p)[i].ValidTo)
+// policy returns nil where all addresses are allowed.
+func (l *TokenLogin) policy(challenge *Challenge) (*authorizationPolicy, error) {
+	if l.AllowedIPs == nil {
+		return nil, nil
 	}
-}
-
-// TokenKey fetches the key with which a KSeF token is encrypted for a login. Several may be valid
-// at once while KSeF replaces one: the one whose validity has begun last is the one that stays
-// (KSeF's page on public keys).
-func (c *Client) TokenKey(ctx context.Context) (*PublicKey, error) {
-	var out publicKeys
-	err := c.do(ctx, call{endpoint: EndpointPublicKeys, success: http.StatusOK}, &out)
-	if err != nil {
+	allowed, err := l.AllowedIPs(challenge)
+	if err != nil || allowed.IsZero() {
 		return nil, err
 	}
-	slices.SortStableFunc(out, func(a, b publicKeyCertificate) int { return b.ValidFrom.Compare(a.ValidFrom) })
-	now := time.Now()
-	for _, candidate := range out {
-		if !candidate.encryptsTokens(now) {
-			continue
-		}
-		if key := rsaKey(candidate.Certificate); key != nil {
-			return &PublicKey{ID: candidate.PublicKeyID, key: key}, nil
-		}
-	}
-	return nil, errNoTokenKey
-}
-
-func (p publicKeyCertificate) encryptsTokens(now time.Time) bool {
-	return slices.Contains(p.Usage, publicKeyUsageTokens) && !now.Before(p.ValidFrom) && !now.After(p.ValidTo)
-}
-
-func rsaKey(certificate string) *rsa.PublicKey {
-	der, err := base64.StdEncoding.DecodeString(certificate)
-	if err != nil {
-		return nil
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil
-	}
-	key, _ := parsed.PublicKey.(*rsa.PublicKey)
-	return key
+	return &authorizationPolicy{allowedIPs(allowed)}, nil
 }

@@ -161,7 +161,7 @@ func TestBeginTokenLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ksef := &tokenLogins{t: t, key: newRSAKey(t), code: test.code, refusals: test.refusals}
-			operation, err := newClient(t, handled{ksef}).BeginTokenLogin(t.Context(), taxpayer, "the token")
+			operation, _, err := newClient(t, handled{ksef}).BeginTokenLogin(t.Context(), TokenLogin{Taxpayer: taxpayer, Token: "the token"})
 			if test.accepted {
 				require.NoError(t, err)
 				require.NotEmpty(t, operation.ReferenceNumber)

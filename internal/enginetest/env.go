@@ -137,7 +137,9 @@ func (env *Env) Login(token any) error {
 // TokenLogin is Login with the session that it opens.
 func (env *Env) TokenLogin(token any) (*client.Tokens, error) {
 	api, ctx := env.api(), env.T.Context()
-	operation, err := api.BeginTokenLogin(ctx, client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, client.Secret(token.(string)))
+	operation, _, err := api.BeginTokenLogin(ctx, client.TokenLogin{
+		Taxpayer: client.ContextIdentifier{Type: client.ContextNIP, Value: NIP}, Token: client.Secret(token.(string)),
+	})
 	require.NoError(env.T, err)
 	return session.Complete(ctx, api, operation)
 }

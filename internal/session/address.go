@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -65,7 +66,7 @@ func BindTo(allowed []string, challenge *client.Challenge) (xades.AllowedIPs, er
 	seen = seen.Unmap()
 	if allowed[0] == AutoAddress {
 		if err != nil || !seen.Is4() {
-			return xades.AllowedIPs{}, notIPv4(challenge.ClientIP)
+			return xades.AllowedIPs{}, notIPv4("is "+AutoAddress, "give the IPv4 addresses, ranges or masks from which this node reaches KSeF, or leave it empty", challenge)
 		}
 		return xades.AllowedIPs{Addresses: []string{seen.String()}}, nil
 	}
@@ -79,11 +80,59 @@ func BindTo(allowed []string, challenge *client.Challenge) (xades.AllowedIPs, er
 	return bound, nil
 }
 
-func notIPv4(seenFrom string) error {
-	fault := "is " + AutoAddress + ", and KSeF does not tell the address from which it sees this node"
-	remedy := "give the IPv4 addresses, ranges or masks from which this node reaches KSeF, or leave it empty"
-	if _, err := netip.ParseAddr(seenFrom); err == nil {
-		fault = "is " + AutoAddress + ", and KSeF sees this node at " + seenFrom + ", to which it binds no session: it knows IPv4 addresses only"
+// MaxRoleAddresses is how many entries allowed_ips of a role may have: KSeF takes ten, and one is
+// for the address of the engine.
+const MaxRoleAddresses = 9
+
+// CheckRoleAddresses returns a *client.InputError where allowed cannot be allowed_ips of a role: it
+// has an entry that is no IPv4 address, range or mask, or more than MaxRoleAddresses.
+func CheckRoleAddresses(allowed []string) error {
+	_, err := parseRoleAddresses(allowed)
+	return err
+}
+
+func parseRoleAddresses(allowed []string) (xades.AllowedIPs, error) {
+	invalid := &client.InputError{
+		Field:  FieldAllowedIPs,
+		Remedy: fmt.Sprintf("give IPv4 addresses such as 192.0.2.7, ranges such as 192.0.2.7-192.0.2.20 and masks such as 192.0.2.0/24, at most %d together, or leave it empty", MaxRoleAddresses),
+	}
+	if len(allowed) > MaxRoleAddresses {
+		invalid.Fault = fmt.Sprintf("has %d entries; KSeF takes %d, and one is for the address of Vault", len(allowed), MaxRoleAddresses+1)
+		return xades.AllowedIPs{}, invalid
+	}
+	bound, err := xades.ParseAllowedIPs(allowed)
+	if err != nil {
+		invalid.Fault = err.Error()
+		return xades.AllowedIPs{}, invalid
+	}
+	return bound, nil
+}
+
+// BindAlso returns the addresses to which a role binds a login with the challenge: its own, and the
+// one from which KSeF sees this node. A role without any allows all. It fails with a
+// *client.InputError as CheckRoleAddresses does, and where KSeF sees no IPv4 address of this node.
+func BindAlso(allowed []string, challenge *client.Challenge) (xades.AllowedIPs, error) {
+	bound, err := parseRoleAddresses(allowed)
+	if err != nil || bound.IsZero() {
+		return xades.AllowedIPs{}, err
+	}
+	seen, err := netip.ParseAddr(challenge.ClientIP)
+	seen = seen.Unmap()
+	switch {
+	case err != nil || !seen.Is4():
+		return xades.AllowedIPs{}, notIPv4("needs the address of this node beside its own", "leave it empty", challenge)
+	case !bound.Contains(seen):
+		bound.Addresses = append(bound.Addresses, seen.String())
+	}
+	return bound, nil
+}
+
+// notIPv4 returns the error where KSeF can bind no session to the address of this node. cause says
+// why it should be bound; unknownRemedy helps where KSeF does not tell the address.
+func notIPv4(cause, unknownRemedy string, challenge *client.Challenge) error {
+	fault, remedy := cause+", and KSeF does not tell the address from which it sees this node", unknownRemedy
+	if _, err := netip.ParseAddr(challenge.ClientIP); err == nil {
+		fault = cause + ", and KSeF sees this node at " + challenge.ClientIP + ", to which it binds no session: it knows IPv4 addresses only"
 		remedy = "let this node reach KSeF over IPv4, or leave it empty"
 	}
 	return &client.InputError{Field: FieldAllowedIPs, Fault: fault, Remedy: remedy}
