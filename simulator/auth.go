@@ -157,7 +157,7 @@ func (s *Simulator) redeem(req *request) response {
 	}
 	l.Redeemed = req.now
 	return ok(tokensResponse{
-		AccessToken:  s.issue(jwt.Access, l, req.now, jwt.AccessLifetime),
+		AccessToken:  s.issue(jwt.Access, l, req.now, s.options.AccessTokenLifetime),
 		RefreshToken: s.issue(jwt.Refresh, l, req.now, jwt.RefreshLifetime),
 	})
 }
@@ -190,7 +190,7 @@ func (s *Simulator) refresh(req *request) response {
 		return req.failed(refused)
 	}
 	l.Refreshed = req.now
-	return ok(refreshResponse{s.issue(jwt.Access, l, req.now, jwt.AccessLifetime)})
+	return ok(refreshResponse{s.issue(jwt.Access, l, req.now, s.options.AccessTokenLifetime)})
 }
 
 // accessTokenRefusal returns why a successful login gets no further access token: its KSeF token

@@ -15,7 +15,7 @@ import (
 )
 
 // claimsOf reads the claims of a JWT.
-func claimsOf(t *testing.T, jwt string) map[string]any {
+func claimsOf(t testing.TB, jwt string) map[string]any {
 	t.Helper()
 	parts := strings.Split(jwt, ".")
 	require.Len(t, parts, 3)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
 )
@@ -27,6 +28,9 @@ type Options struct {
 	// checks it with its issuer, which can take minutes (ksef-api issue 567). The default is no
 	// delay.
 	QualifiedLoginDelay time.Duration
+	// AccessTokenLifetime is how long an access token is valid, by its exp and its validUntil: 15
+	// min when zero, as KSeF's are. It is 10 s to 15 min.
+	AccessTokenLifetime time.Duration
 	// EnrollmentDelay is how long a request for a certificate has status 100: 1 s when zero, not at
 	// all when negative.
 	EnrollmentDelay time.Duration
@@ -99,6 +103,9 @@ type Options struct {
 	Limits Limits
 }
 
+// minAccessTokenLifetime leaves time to refresh: JWTs have times of whole seconds.
+const minAccessTokenLifetime = 10 * time.Second
+
 // CertificateQuota is how many certificates a subject may have. Zero is KSeF's value: 300 requests
 // and 100 certificates for a NIP, 12 and 6 for a PESEL or a fingerprint. A negative number allows
 // none.
@@ -132,6 +139,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.RevocationDelay = delayOr(o.RevocationDelay, time.Second)
 	o.LoginDelay = max(o.LoginDelay, 0)
 	o.QualifiedLoginDelay = max(o.QualifiedLoginDelay, 0)
+	o.AccessTokenLifetime = cmp.Or(o.AccessTokenLifetime, jwt.AccessLifetime)
 	o.EnrollmentDelay = delayOr(o.EnrollmentDelay, time.Second)
 	o.GrantDelay = delayOr(o.GrantDelay, time.Second)
 	o.CertificateLifetime = max(o.CertificateLifetime, 0)
@@ -163,6 +171,10 @@ func (o Options) check() error {
 		if !slices.Contains([]DeleteAnswer{AnswerNoContent, AnswerBadRequest, AnswerForbidden}, chosen) {
 			return fmt.Errorf("the response %q to DELETE is not known: use 204, 400 or 403", chosen)
 		}
+	}
+	if o.AccessTokenLifetime < minAccessTokenLifetime || o.AccessTokenLifetime > jwt.AccessLifetime {
+		return fmt.Errorf("an access token's lifetime of %s is not valid: use %s to %s", o.AccessTokenLifetime,
+			minAccessTokenLifetime, jwt.AccessLifetime)
 	}
 	if err := (tokenRules{o.Tokens, o.TokenValidity}).check(); err != nil {
 		return err

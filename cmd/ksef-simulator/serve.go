@@ -47,6 +47,8 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	flags.DurationVar(&f.options.LoginDelay, "login-delay", 0, "how long a login is in progress (status 100)")
 	flags.DurationVar(&f.options.QualifiedLoginDelay, "qualified-login-delay", 0,
 		"how much longer a login is in progress with a certificate that KSeF has not issued")
+	flags.DurationVar(&f.options.AccessTokenLifetime, "access-token-lifetime", 15*time.Minute,
+		"how long an access token is valid: 10s to 15m")
 	flags.DurationVar(&f.options.EnrollmentDelay, "enrollment-delay", time.Second,
 		"how long a request for a certificate is in progress")
 	flags.DurationVar(&f.options.GrantDelay, "grant-delay", time.Second,
@@ -100,6 +102,9 @@ func newServeFlags(arguments []string, log io.Writer) (serveFlags, error) {
 	}
 	if f.options.TokenValidity == 0 {
 		return serveFlags{}, errors.New("--token-validity 0 is not valid: use 1 to 365")
+	}
+	if f.options.AccessTokenLifetime == 0 {
+		return serveFlags{}, errors.New("--access-token-lifetime 0 is not valid: use 10s to 15m")
 	}
 	f.options.ActivationDelay = noneWhenZero(f.options.ActivationDelay)
 	f.options.RevocationDelay = noneWhenZero(f.options.RevocationDelay)

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +23,7 @@ func TestServeSwitches(t *testing.T) {
 		"--omit-authentication-method":        func(o *simulator.Options) { o.OmitAuthenticationMethod = true },
 		"--forbid-other-jwts":                 func(o *simulator.Options) { o.ForbidOtherJWTs = true },
 		"--tokens=expiring":                   func(o *simulator.Options) { o.Tokens = simulator.TokensExpiring },
+		"--access-token-lifetime=30s":         func(o *simulator.Options) { o.AccessTokenLifetime = 30 * time.Second },
 		"--token-validity=30":                 func(o *simulator.Options) { o.TokenValidity = 30 },
 	}
 	for flag, set := range tests {
