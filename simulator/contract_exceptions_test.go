@@ -35,7 +35,6 @@ func leftOut() []string {
 		"POST /collective-identifiers",
 		"POST /collective-identifiers/query",
 		"POST /invoices/exports",
-		"POST /invoices/query/metadata",
 		"POST /permissions/authorizations/grants",
 		"POST /permissions/eu-entities/administration/grants",
 		"POST /permissions/eu-entities/grants",

@@ -152,7 +152,7 @@ func TestContractRequiredPermissions(t *testing.T) {
 			require.ElementsMatch(t, names, required, "%s %s", method, path)
 		}
 	}
-	require.Equal(t, 11, served)
+	require.Equal(t, 12, served)
 }
 
 func TestPermissionGrantBeyondOwn(t *testing.T) {

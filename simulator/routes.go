@@ -42,6 +42,7 @@ func (s *Simulator) endpoints() []endpoint {
 		s.testSubjectEndpoints(),
 		s.securityEndpoints(),
 		s.invoiceSessionEndpoints(),
+		s.invoiceEndpoints(),
 		s.limitEndpoints(),
 	)
 }

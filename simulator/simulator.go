@@ -11,10 +11,10 @@
 // safe for concurrent use.
 //
 // The server is here, with one file per group of endpoints: auth, tokens, certificates,
-// permissions, invoicesessions, limits, security and testdata. Types of requests and responses are
-// documented by the name of their schema in the OpenAPI. The packages under internal have what KSeF
-// remembers (store), its certificate authority (ca), its rate limits (limits), its JWTs (jwt) and
-// the login document (authrequest).
+// permissions, invoicesessions, invoices, limits, security and testdata. Types of requests and
+// responses are documented by the name of their schema in the OpenAPI. The packages under internal
+// have what KSeF remembers (store), its certificate authority (ca), its rate limits (limits), its
+// JWTs (jwt) and the login document (authrequest).
 package simulator
 
 import (

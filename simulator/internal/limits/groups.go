@@ -95,6 +95,7 @@ const (
 	GroupInvoiceSend        = "invoiceSend"
 	GroupSessionList        = "sessionList"
 	GroupSessionMisc        = "sessionMisc"
+	GroupInvoiceMetadata    = "invoiceMetadata"
 	GroupOther              = "other"
 	GroupAnonymous          = "anonymous"
 	GroupGlobal             = "global"
@@ -153,7 +154,7 @@ func Production() Groups {
 		{Group: GroupSessionList, Windows: Windows{5, 10, 60}},
 		{Group: "sessionInvoiceList", Windows: Windows{10, 20, 200}},
 		{Group: GroupSessionMisc, Windows: Windows{10, 120, 1200}},
-		{Group: "invoiceMetadata", Windows: Windows{8, 16, 20}},
+		{Group: GroupInvoiceMetadata, Windows: Windows{8, 16, 20}},
 		{Group: "invoiceExport", Windows: Windows{8, 16, 20}},
 		{Group: "invoiceExportStatus", Windows: Windows{10, 60, 600}, Optional: true},
 		{Group: "invoiceDownload", Windows: Windows{8, 16, 64}},
