@@ -57,7 +57,7 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 	for _, session := range stored {
 		byNumber[session.ReferenceNumber] = session
 		m.saveUnstored(ctx, m.entry(session.Context), session.Context, newUnstored(session))
-		if err := m.Storage.Delete(ctx, session.key); err != nil {
+		if err := m.sessions.Delete(ctx, session.key); err != nil {
 			return nil, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err)
 		}
 	}
@@ -75,9 +75,9 @@ func (m *Manager) collect(ctx context.Context, all bool) ([]*Session, error) {
 // listed returns the stored sessions of the manager's configuration, or all of its API.
 func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 	if !all {
-		return list(ctx, m.Storage, prefixOf(m.ConfigFingerprint))
+		return list(ctx, m.sessions, folderOf(m.ConfigFingerprint))
 	}
-	stored, err := listAll(ctx, m.Storage)
+	stored, err := listAll(ctx, m.sessions)
 	return slices.DeleteFunc(stored, func(session *Session) bool { return session.API != m.API }), err
 }
 
@@ -85,7 +85,7 @@ func (m *Manager) listed(ctx context.Context, all bool) ([]*Session, error) {
 // and external ones of its subject. Those that KSeF does not end stay for the next call; their
 // errors are returned together.
 func (m *Manager) Supersede(ctx context.Context) error {
-	stored, err := listAll(ctx, m.Storage)
+	stored, err := listAll(ctx, m.sessions)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (m *Manager) Supersede(ctx context.Context) error {
 			failures = append(failures, err)
 			continue
 		}
-		if err := m.Storage.Delete(ctx, session.key); err != nil {
+		if err := m.sessions.Delete(ctx, session.key); err != nil {
 			failures = append(failures, fmt.Errorf("deleting the stored session of %s: %w", session.Context, err))
 		}
 		m.Forget(session.Context.String())

@@ -56,9 +56,9 @@ func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 	}
 	s.set(nil)
 	m.retire(ctx, s, session)
-	stored, err := load(ctx, m.Storage, m.ExternalFingerprint, session.Context)
+	stored, err := load(ctx, m.sessions, m.ExternalFingerprint, session.Context)
 	if err == nil && stored != nil && stored.ReferenceNumber == session.ReferenceNumber {
-		err = m.Storage.Delete(ctx, stored.key)
+		err = m.sessions.Delete(ctx, stored.key)
 	}
 	if err != nil {
 		m.Logger.Warn("a login that KSeF no longer accepts could not be deleted from storage", "context", session.Context, "error", err)

@@ -20,11 +20,11 @@ func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) 
 }
 
 func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
-	own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
+	own, err := load(ctx, m.sessions, m.ConfigFingerprint, taxpayer)
 	if err != nil {
 		return nil, err
 	}
-	external, err := load(ctx, m.Storage, m.ExternalFingerprint, taxpayer)
+	external, err := load(ctx, m.sessions, m.ExternalFingerprint, taxpayer)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +46,8 @@ func newest(own, external *Session) *Session {
 // It sends nothing.
 func (m *Manager) All(ctx context.Context) ([]Session, error) {
 	known := make(map[client.ContextIdentifier]*Session)
-	for _, prefix := range []string{prefixOf(m.ConfigFingerprint), prefixOf(m.ExternalFingerprint)} {
-		stored, err := list(ctx, m.Storage, prefix)
+	for _, folder := range []string{folderOf(m.ConfigFingerprint), folderOf(m.ExternalFingerprint)} {
+		stored, err := list(ctx, m.sessions, folder)
 		if err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ func (m *Manager) RefreshOrLogin(ctx context.Context, taxpayer client.ContextIde
 // that it has stored before.
 func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
-		own, err := load(ctx, m.Storage, m.ConfigFingerprint, taxpayer)
+		own, err := load(ctx, m.sessions, m.ConfigFingerprint, taxpayer)
 		if err != nil {
 			return nil, err
 		}

@@ -63,6 +63,8 @@ type Options struct {
 type Manager struct {
 	Options
 	auth       *client.Client
+	sessions   logical.Storage // below StoragePrefix
+	numbers    logical.Storage // below UnstoredPrefix
 	ended      atomic.Bool
 	replacedBy atomic.Pointer[Manager]
 
@@ -72,7 +74,11 @@ type Manager struct {
 
 // NewManager returns a manager without any session in memory.
 func NewManager(options Options) *Manager {
-	manager := &Manager{Options: options, contexts: make(map[client.ContextIdentifier]*entry)}
+	manager := &Manager{
+		Options: options, contexts: make(map[client.ContextIdentifier]*entry),
+		sessions: logical.NewStorageView(options.Storage, StoragePrefix),
+		numbers:  logical.NewStorageView(options.Storage, UnstoredPrefix),
+	}
 	manager.auth = manager.limitedClient(client.ContextIdentifier{})
 	return manager
 }

@@ -42,15 +42,15 @@ type stored struct {
 
 const storedVersion = 1
 
-// prefixOf keeps the sessions of one configuration apart from those of the next, so that both can
+// folderOf keeps the sessions of one configuration apart from those of the next, so that both can
 // be open while one replaces the other.
-func prefixOf(fingerprint string) string {
+func folderOf(fingerprint string) string {
 	sum := sha256.Sum256([]byte(fingerprint))
-	return StoragePrefix + hex.EncodeToString(sum[:8]) + "/"
+	return hex.EncodeToString(sum[:8]) + "/"
 }
 
 func storageKey(fingerprint string, taxpayer client.ContextIdentifier) string {
-	return prefixOf(fingerprint) + taxpayer.String()
+	return folderOf(fingerprint) + taxpayer.String()
 }
 
 // ContextOf returns the taxpayer whose session lies at a key below StoragePrefix, in the form of
@@ -96,14 +96,14 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 }
 
 // list returns the stored sessions of one configuration.
-func list(ctx context.Context, storage logical.Storage, prefix string) ([]*Session, error) {
-	names, err := storage.List(ctx, prefix)
+func list(ctx context.Context, storage logical.Storage, folder string) ([]*Session, error) {
+	names, err := storage.List(ctx, folder)
 	if err != nil {
 		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
 	var sessions []*Session
 	for _, name := range names {
-		session, err := read(ctx, storage, prefix+name)
+		session, err := read(ctx, storage, folder+name)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func list(ctx context.Context, storage logical.Storage, prefix string) ([]*Sessi
 
 // listAll returns the stored sessions of all configurations.
 func listAll(ctx context.Context, storage logical.Storage) ([]*Session, error) {
-	names, err := storage.List(ctx, StoragePrefix)
+	names, err := storage.List(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("listing sessions: %w", err)
 	}
@@ -126,7 +126,7 @@ func listAll(ctx context.Context, storage logical.Storage) ([]*Session, error) {
 		if !strings.HasSuffix(name, "/") {
 			continue
 		}
-		found, err := list(ctx, storage, StoragePrefix+name)
+		found, err := list(ctx, storage, name)
 		failures = append(failures, err)
 		sessions = append(sessions, found...)
 	}

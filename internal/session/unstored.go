@@ -47,7 +47,7 @@ type unstored struct {
 }
 
 func unstoredKey(taxpayer client.ContextIdentifier, number string) string {
-	return UnstoredPrefix + taxpayer.String() + "/" + number
+	return taxpayer.String() + "/" + number
 }
 
 // markUnstored remembers a session until it is stored or ended.
@@ -66,7 +66,7 @@ func newUnstored(session *Session) unstored {
 func (m *Manager) saveUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier, one unstored) {
 	entry, err := logical.StorageEntryJSON(unstoredKey(taxpayer, one.number), one)
 	if err == nil {
-		err = m.Storage.Put(ctx, entry)
+		err = m.numbers.Put(ctx, entry)
 	}
 	if err != nil {
 		m.Logger.Warn("the number of a KSeF session could not be stored; should it be lost, it stays open for 7 days",
@@ -105,7 +105,7 @@ func (m *Manager) TakeUnstored(ctx context.Context, from *Manager) {
 }
 
 func (m *Manager) deleteUnstored(ctx context.Context, taxpayer client.ContextIdentifier, number string) {
-	if err := m.Storage.Delete(ctx, unstoredKey(taxpayer, number)); err != nil {
+	if err := m.numbers.Delete(ctx, unstoredKey(taxpayer, number)); err != nil {
 		m.Logger.Warn("the number of a KSeF session could not be forgotten", "context", taxpayer, "session", number, "error", err)
 	}
 }
@@ -136,7 +136,7 @@ func (m *Manager) retire(ctx context.Context, s *entry, before *Session) {
 // overwrites as lost, such as an unfinished deletion of config has left, and returns it, nil for
 // none.
 func (m *Manager) store(ctx context.Context, fingerprint string, session *Session) (before *Session, err error) {
-	before, err = load(ctx, m.Storage, fingerprint, session.Context)
+	before, err = load(ctx, m.sessions, fingerprint, session.Context)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (m *Manager) store(ctx context.Context, fingerprint string, session *Sessio
 	if before != nil {
 		m.markUnstored(ctx, s, before)
 	}
-	if err := save(ctx, m.Storage, fingerprint, session); err != nil {
+	if err := save(ctx, m.sessions, fingerprint, session); err != nil {
 		return nil, err
 	}
 	if before != nil {
@@ -166,12 +166,12 @@ func (m *Manager) forgetUnstored(ctx context.Context, s *entry, taxpayer client.
 
 // loadUnstored reads the numbers that another process has left.
 func (m *Manager) loadUnstored(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) error {
-	numbers, err := m.Storage.List(ctx, unstoredKey(taxpayer, ""))
+	numbers, err := m.numbers.List(ctx, unstoredKey(taxpayer, ""))
 	if err != nil {
 		return fmt.Errorf("listing the sessions of %s that are not stored: %w", taxpayer, err)
 	}
 	for _, number := range numbers {
-		one, err := readUnstored(ctx, m.Storage, unstoredKey(taxpayer, number))
+		one, err := readUnstored(ctx, m.numbers, unstoredKey(taxpayer, number))
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (m *Manager) endOne(ctx context.Context, session *Session, one unstored) (e
 
 func (m *Manager) isStored(ctx context.Context, taxpayer client.ContextIdentifier, number string) (bool, error) {
 	for _, fingerprint := range []string{m.ConfigFingerprint, m.ExternalFingerprint} {
-		session, err := load(ctx, m.Storage, fingerprint, taxpayer)
+		session, err := load(ctx, m.sessions, fingerprint, taxpayer)
 		if err != nil {
 			return false, err
 		}
@@ -259,11 +259,12 @@ func DropUnstored(ctx context.Context, storage logical.Storage) error {
 // DropEnded deletes sessions that expired more than a day ago, whose taxpayers may never be used
 // again.
 func DropEnded(ctx context.Context, storage logical.Storage) error {
-	stored, err := listAll(ctx, storage)
+	sessions := logical.NewStorageView(storage, StoragePrefix)
+	stored, err := listAll(ctx, sessions)
 	failures := []error{err}
 	for _, session := range stored {
 		if time.Since(session.Refresh.ValidUntil) > endedShown {
-			failures = append(failures, storage.Delete(ctx, session.key))
+			failures = append(failures, sessions.Delete(ctx, session.key))
 		}
 	}
 	return errors.Join(failures...)
