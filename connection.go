@@ -130,7 +130,7 @@ func (b *backend) build(c *config) (*connection, error) {
 		Limiter: func(taxpayer client.ContextIdentifier) client.Limiter {
 			return b.limiters.For(c.URL, taxpayer, ratelimit.Wait{AtMost: authMaxWait})
 		},
-		Signer:              signer,
+		Begin:               session.BySignature(signer),
 		Storage:             b.storage,
 		ConfigFingerprint:   c.fingerprint(),
 		API:                 c.api(),

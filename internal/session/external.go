@@ -68,7 +68,7 @@ func (m *Manager) drop(ctx context.Context, s *entry, session *Session) {
 // newerExternal returns a stored external login that is newer than the session in memory and that
 // KSeF has not refused, nil for none.
 func (m *Manager) newerExternal(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
-	if m.Signer != nil {
+	if m.Begin != nil {
 		return nil, nil
 	}
 	stored, err := m.stored(ctx, taxpayer)

@@ -19,7 +19,7 @@ const clerk = "Pesel:90010112345"
 // external is a manager that cannot sign, on the fixture's storage.
 func (f *fixture) external() *session.Manager {
 	options := f.options
-	options.Signer, options.ConfigFingerprint, options.ExternalFingerprint = nil, "without a key", "outside"
+	options.Begin, options.ConfigFingerprint, options.ExternalFingerprint = nil, "without a key", "outside"
 	return session.NewManager(options)
 }
 

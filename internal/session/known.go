@@ -21,8 +21,8 @@ func (m *Manager) Known(ctx context.Context, taxpayer client.ContextIdentifier) 
 
 func (m *Manager) stored(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
 	own, err := load(ctx, m.sessions, m.ConfigFingerprint, taxpayer)
-	if err != nil {
-		return nil, err
+	if err != nil || m.ExternalFingerprint == "" {
+		return own, err
 	}
 	external, err := load(ctx, m.sessions, m.ExternalFingerprint, taxpayer)
 	if err != nil {

@@ -16,12 +16,8 @@ import (
 const (
 	// loginTimeout bounds a whole login; Vault's client gives a request 60 seconds.
 	loginTimeout = 50 * time.Second
-	// signingTimeLead is how far before its challenge a signature is dated, as by KSeF's official
-	// client: KSeF refuses one from its future.
-	signingTimeLead = time.Minute
-
-	firstPoll   = 500 * time.Millisecond
-	longestPoll = 5 * time.Second
+	firstPoll    = 500 * time.Millisecond
+	longestPoll  = 5 * time.Second
 
 	// redeemAttempts covers the moment in which not every part of KSeF knows that a login is done.
 	redeemAttempts = 3
@@ -44,8 +40,20 @@ func (m *Manager) RefreshOrLogin(ctx context.Context, taxpayer client.ContextIde
 	return err
 }
 
-// Prove logs in with the manager's own signer and stores the session at once, or refreshes the one
-// that it has stored before.
+// Renew refreshes the session although its access token may be valid, or logs in where KSeF no
+// longer accepts it. What Manager remembers of a failure is its answer.
+func (m *Manager) Renew(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	never := func(*Session) bool { return false }
+	return m.servingOr(ctx, taxpayer, never, func(s *entry) (*Session, error) { return m.renew(ctx, s, taxpayer) })
+}
+
+// LoginAgain always logs in anew and stores the session. It then ends the one before.
+func (m *Manager) LoginAgain(ctx context.Context, taxpayer client.ContextIdentifier) (*Session, error) {
+	return m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) { return m.loginAgain(ctx, s, taxpayer) })
+}
+
+// Prove logs in by Begin and stores the session at once, or refreshes the one that it has stored
+// before.
 func (m *Manager) Prove(ctx context.Context, taxpayer client.ContextIdentifier) error {
 	_, err := m.withEntry(ctx, taxpayer, func(s *entry) (*Session, error) {
 		own, err := load(ctx, m.sessions, m.ConfigFingerprint, taxpayer)
@@ -102,10 +110,10 @@ func (m *Manager) learn(ctx context.Context, session *Session) {
 // newLogin submits a login and completes it. The number of its session is stored until the session
 // is, so that a lost one can be ended.
 func (m *Manager) newLogin(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
-	if m.Signer == nil {
+	if m.Begin == nil {
 		return nil, m.noSigner(ctx, taxpayer)
 	}
-	operation, seenFrom, err := m.submit(ctx, taxpayer)
+	operation, seenFrom, err := m.Begin(ctx, m.auth, taxpayer)
 	if err != nil {
 		return nil, err
 	}
@@ -123,21 +131,6 @@ func (m *Manager) newLogin(ctx context.Context, s *entry, taxpayer client.Contex
 	session.Access, session.Refresh, session.Since = tokens.Access, tokens.Refresh, time.Now()
 	session.renewal = &renewal{}
 	return session, nil
-}
-
-// submit signs a challenge and submits the login. seenFrom is the address from which KSeF has seen
-// the request for the challenge.
-func (m *Manager) submit(ctx context.Context, taxpayer client.ContextIdentifier) (operation *client.Operation, seenFrom string, err error) {
-	challenge, err := m.auth.Challenge(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	signed, err := m.Signer.SignLogin(challenge, taxpayer, challenge.Timestamp.Add(-signingTimeLead))
-	if err != nil {
-		return nil, "", fmt.Errorf("signing the login: %w", err)
-	}
-	operation, err = m.auth.SubmitXAdES(ctx, signed)
-	return operation, challenge.ClientIP, err
 }
 
 // noSigner returns the error where only an external login would help.

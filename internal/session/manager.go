@@ -34,19 +34,25 @@ type Options struct {
 	// Limiter admits the manager's own requests; the zero taxpayer stands for logins, which KSeF
 	// counts per source address. nil admits all.
 	Limiter func(client.ContextIdentifier) client.Limiter
-	// Signer is nil where the configuration has no credential: then all logins are external.
-	Signer  Signer
+	// Begin is nil where the configuration has no credential: then all logins are external.
+	Begin   Begin
 	Storage logical.Storage
+	// Prefix is where in Storage the sessions lie, with a slash at its end; "" is StoragePrefix.
+	// Supersede and End take all that is below it for the manager's own.
+	Prefix string
+	// UnstoredPrefix is the same for the numbers of sessions that are not stored; "" is the
+	// constant UnstoredPrefix.
+	UnstoredPrefix string
 	// ConfigFingerprint tells the configurations of stored sessions apart: a session of another is
 	// not used.
 	ConfigFingerprint string
 	// ExternalFingerprint stands in its place for external logins, which all configurations of the
-	// same API share.
+	// same API share; "" where there are none.
 	ExternalFingerprint string
 	// AllowedIPs are the addresses to which config binds the manager's logins, for the texts of
 	// errors.
 	AllowedIPs []string
-	// Subject is the subject as which Signer logs in.
+	// Subject is the subject as which Begin logs in.
 	Subject string
 	// Undecided returns an error that describes an external login that KSeF has not decided, nil
 	// for none; nil is allowed.
@@ -63,8 +69,8 @@ type Options struct {
 type Manager struct {
 	Options
 	auth       *client.Client
-	sessions   logical.Storage // below StoragePrefix
-	numbers    logical.Storage // below UnstoredPrefix
+	sessions   logical.Storage // below Prefix
+	numbers    logical.Storage // below UnstoredPrefix of the options
 	ended      atomic.Bool
 	replacedBy atomic.Pointer[Manager]
 
@@ -76,8 +82,8 @@ type Manager struct {
 func NewManager(options Options) *Manager {
 	manager := &Manager{
 		Options: options, contexts: make(map[client.ContextIdentifier]*entry),
-		sessions: logical.NewStorageView(options.Storage, StoragePrefix),
-		numbers:  logical.NewStorageView(options.Storage, UnstoredPrefix),
+		sessions: logical.NewStorageView(options.Storage, cmp.Or(options.Prefix, StoragePrefix)),
+		numbers:  logical.NewStorageView(options.Storage, cmp.Or(options.UnstoredPrefix, UnstoredPrefix)),
 	}
 	manager.auth = manager.limitedClient(client.ContextIdentifier{})
 	return manager

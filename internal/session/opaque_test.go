@@ -88,7 +88,7 @@ func TestSameAccessToken(t *testing.T) {
 			api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: ksef})
 			require.NoError(t, err)
 			test(t, ksef, session.NewManager(session.Options{
-				Client: api, Signer: anySignature{}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
+				Client: api, Begin: session.BySignature(anySignature{}), Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
 				API: api.URL(), Logger: hclog.NewNullLogger(), OnLogin: func(client.ContextIdentifier, error) {},
 				Learn: func(context.Context, client.ContextIdentifier, client.Secret) {},
 			}))

@@ -130,7 +130,7 @@ func (m *Manager) refresh(ctx context.Context, s *entry, session *Session) (*Ses
 	return nil, s.fail(ctx, fmt.Errorf("refreshing the KSeF session in %s: %w", session.Context, err))
 }
 
-// loginAgain logs in and stores the session. Without a signer it looks for an external login that
+// loginAgain logs in and stores the session. Without Begin it looks for an external login that
 // another manager has stored.
 func (m *Manager) loginAgain(ctx context.Context, s *entry, taxpayer client.ContextIdentifier) (*Session, error) {
 	newer, err := m.newerExternal(ctx, s, taxpayer)

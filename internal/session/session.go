@@ -33,7 +33,7 @@ type Session struct {
 	// renewal is the login or refresh that gave the access token; nil for one from storage or from
 	// an external login.
 	renewal *renewal
-	// key is where the session was read from, below StoragePrefix; "" for one that was not.
+	// key is where the session was read from, below the manager's prefix; "" for one that was not.
 	key string
 }
 

@@ -61,7 +61,7 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		api, err := client.New(client.Config{URL: "https://ksef.test/v2", Transport: ksef.Transport()})
 		require.NoError(t, err)
 		test(t, &fixture{t: t, ksef: ksef, options: session.Options{
-			Client: api, Signer: signer{made}, Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
+			Client: api, Begin: session.BySignature(signer{made}), Storage: &logical.InmemStorage{}, ConfigFingerprint: "first",
 			API: api.URL(), Logger: hclog.NewNullLogger(), OnLogin: func(client.ContextIdentifier, error) {},
 			Learn: func(context.Context, client.ContextIdentifier, client.Secret) {},
 		}})

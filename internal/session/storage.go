@@ -19,9 +19,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// StoragePrefix is where sessions lie. They contain bearer tokens: the prefix belongs among the
-// seal-wrapped paths.
-const StoragePrefix = "sessions/"
+// StoragePrefix is where the mount's own sessions lie, and AccessPrefix where those lie whose
+// access tokens are handed out. They contain bearer tokens: the prefixes belong among the
+// seal-wrapped paths. They are two since a manager ends what it finds under its prefix and does not
+// know.
+const (
+	StoragePrefix = "sessions/"
+	AccessPrefix  = "access-sessions/"
+)
 
 // stored is a session as it lies in storage. Its tokens are written out nowhere else.
 type stored struct {
@@ -53,8 +58,8 @@ func storageKey(fingerprint string, taxpayer client.ContextIdentifier) string {
 	return folderOf(fingerprint) + taxpayer.String()
 }
 
-// ContextOf returns the taxpayer whose session lies at a key below StoragePrefix, in the form of
-// client.ContextIdentifier.String.
+// ContextOf returns the taxpayer whose session lies at a key below a prefix of sessions, in the
+// form of client.ContextIdentifier.String.
 func ContextOf(key string) string { return path.Base(key) }
 
 func save(ctx context.Context, storage logical.Storage, fingerprint string, session *Session) error {
@@ -81,7 +86,7 @@ func read(ctx context.Context, storage logical.Storage, key string) (*Session, e
 	}
 	var found stored
 	err = entry.DecodeJSON(&found)
-	if err != nil || found.Version != storedVersion || storageKey(found.Identity, found.Context) != key {
+	if err != nil || found.Version != storedVersion || !strings.HasSuffix(key, storageKey(found.Identity, found.Context)) {
 		// If it cannot be deleted, the next login overwrites it.
 		_ = storage.Delete(ctx, key)
 		return nil, nil //nolint:nilerr // an unreadable session counts as one that has ended

@@ -16,8 +16,12 @@ import (
 )
 
 // UnstoredPrefix is where the numbers of sessions lie whose tokens are not in storage: those of
-// logins in progress, and lost ones. They are no secret.
-const UnstoredPrefix = "unstored-sessions/"
+// logins in progress, and lost ones. UnstoredAccessPrefix is the same for sessions below
+// AccessPrefix. They are no secret.
+const (
+	UnstoredPrefix       = "unstored-sessions/"
+	UnstoredAccessPrefix = "unstored-access-sessions/"
+)
 
 const (
 	// loginsEndWithin is the age from which an unstored session belongs to no login in progress.
@@ -239,8 +243,12 @@ func (m *Manager) isStored(ctx context.Context, taxpayer client.ContextIdentifie
 
 // DropUnstored deletes the numbers of expired sessions, whose taxpayers may never be used again.
 func DropUnstored(ctx context.Context, storage logical.Storage) error {
+	return errors.Join(dropUnstored(ctx, storage, UnstoredPrefix), dropUnstored(ctx, storage, UnstoredAccessPrefix))
+}
+
+func dropUnstored(ctx context.Context, storage logical.Storage, prefix string) error {
 	// Not CollectKeysWithPrefix, which goes through all of the storage.
-	view := logical.NewStorageView(storage, UnstoredPrefix)
+	view := logical.NewStorageView(storage, prefix)
 	keys, err := logical.CollectKeys(ctx, view)
 	if err != nil {
 		return fmt.Errorf("listing the sessions that are not stored: %w", err)
@@ -259,13 +267,22 @@ func DropUnstored(ctx context.Context, storage logical.Storage) error {
 // DropEnded deletes sessions that expired more than a day ago, whose taxpayers may never be used
 // again.
 func DropEnded(ctx context.Context, storage logical.Storage) error {
-	sessions := logical.NewStorageView(storage, StoragePrefix)
-	stored, err := listAll(ctx, sessions)
-	failures := []error{err}
-	for _, session := range stored {
-		if time.Since(session.Refresh.ValidUntil) > endedShown {
-			failures = append(failures, sessions.Delete(ctx, session.key))
+	return errors.Join(dropEnded(ctx, storage, StoragePrefix), dropEnded(ctx, storage, AccessPrefix))
+}
+
+func dropEnded(ctx context.Context, storage logical.Storage, prefix string) error {
+	view := logical.NewStorageView(storage, prefix)
+	keys, err := logical.CollectKeys(ctx, view)
+	if err != nil {
+		return fmt.Errorf("listing sessions: %w", err)
+	}
+	failures := make([]error, 0, len(keys))
+	for _, key := range keys {
+		session, err := read(ctx, view, key)
+		if err == nil && session != nil && time.Since(session.Refresh.ValidUntil) > endedShown {
+			err = view.Delete(ctx, key)
 		}
+		failures = append(failures, err)
 	}
 	return errors.Join(failures...)
 }
