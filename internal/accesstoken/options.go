@@ -78,7 +78,7 @@ type Token struct {
 	// TTL is the time until the next refresh, in whole seconds, of which it has at least 5.
 	TTL time.Duration
 	// RefreshPeriod is the interval of the refreshes: 4 minutes, or a fifth of the access token's
-	// life where that is shorter.
+	// life where that is shorter than KSeF's usual 15 minutes.
 	RefreshPeriod time.Duration
 	// Warning says that KSeF has not given a newer access token when it was asked; "" for none.
 	Warning string
