@@ -39,6 +39,72 @@ func TestTwoWeeks(t *testing.T) {
 	})
 }
 
+func TestShortLife(t *testing.T) {
+	for life, period := range map[time.Duration]time.Duration{2 * time.Minute: 24 * time.Second, 10 * time.Minute: 2 * time.Minute} {
+		t.Run(life.String(), func(t *testing.T) {
+			inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+				f.life = life
+				tokens := f.start()
+				elapse(time.Second)
+				require.Equal(t, period, f.read(tokens, keyOf("invoices", 0)).RefreshPeriod)
+				for range 600 {
+					asked := time.Now()
+					token := f.read(tokens, keyOf("invoices", 0))
+					require.Zero(t, time.Since(asked), "a read waits")
+					require.LessOrEqual(t, time.Since(token.FetchedAt), period+time.Second)
+					elapse(time.Second)
+				}
+				require.Equal(t, 1, f.count(submit))
+				require.LessOrEqual(t, f.count(refresh), int(10*time.Minute/period)+1)
+			})
+		})
+	}
+}
+
+func TestLoginAhead(t *testing.T) {
+	t.Run("replaces_a_session_before_its_end", func(t *testing.T) {
+		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+			tokens := f.start()
+			for range 7*24 - 1 {
+				f.read(tokens, keyOf("invoices", 0))
+				elapse(time.Hour)
+			}
+			elapse(45 * time.Minute)
+			require.Equal(t, 1, f.count(submit))
+			elapse(14 * time.Minute)
+			require.Equal(t, 2, f.count(submit))
+		})
+	})
+	t.Run("that_fails_costs_no_access_token", func(t *testing.T) {
+		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+			tokens := f.start()
+			for range 7*24 - 1 {
+				f.read(tokens, keyOf("invoices", 0))
+				elapse(time.Hour)
+			}
+			require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: submit, Kind: simulator.FaultStatus, Status: 500, Times: -1}))
+			elapse(59 * time.Minute)
+			require.Greater(t, f.count(submit), 1)
+			require.Greater(t, time.Until(f.read(tokens, keyOf("invoices", 0)).ExpiresAt), 10*time.Minute)
+		})
+	})
+}
+
+func TestWorkers(t *testing.T) {
+	inBubble(t, unlimited, func(t *testing.T, f *fixture) {
+		before := f.start()
+		for n := range 50 {
+			f.read(before, keyOf("invoices", n))
+		}
+		before.Stop()
+		require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: refresh, Kind: simulator.FaultDelay, Delay: 5 * time.Second, Times: -1}))
+		f.start()
+		elapse(time.Minute)
+		require.Equal(t, 50, f.count(refresh))
+		require.Equal(t, 8, f.atOnce)
+	})
+}
+
 func TestRefusedRefresh(t *testing.T) {
 	t.Run("logs_in_anew_in_the_background", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {

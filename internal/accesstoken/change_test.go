@@ -250,6 +250,27 @@ func TestEnd(t *testing.T) {
 			require.Empty(t, f.open())
 		})
 	})
+	for name, ask := range map[string]func(*accesstoken.Tokens, context.Context, accesstoken.Key) (*accesstoken.Token, error){
+		"reads_wait_for_it": (*accesstoken.Tokens).Read, "renewals_wait_for_it": (*accesstoken.Tokens).Renew,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+				tokens := f.start()
+				first := f.read(tokens, keyOf("invoices", 0))
+				require.NoError(t, f.ksef.AddFault(simulator.Fault{Endpoint: client.EndpointEndSession, Kind: simulator.FaultDelay, Delay: 5 * time.Second}))
+				var wait sync.WaitGroup
+				wait.Go(func() { _ = tokens.End(t.Context(), keyOf("invoices", 0)) })
+				elapse(time.Second)
+				next, err := ask(tokens, t.Context(), keyOf("invoices", 0))
+				require.NoError(t, err)
+				require.NotEqual(t, first.SessionNumber, next.SessionNumber)
+				wait.Wait()
+				require.Equal(t, 2, f.count(submit))
+				require.Zero(t, f.count(refresh), "the key has one entry")
+				require.Equal(t, []string{next.SessionNumber}, f.open())
+			})
+		})
+	}
 	t.Run("goes_on_after_an_outage", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			tokens := f.start()

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/session"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -67,8 +68,9 @@ func (t *Tokens) endAll(ctx context.Context, found []record, match func(Key) boo
 // end ends the session and forgets the key. After a failure the background work goes on, until the
 // key is read again. The caller has the entry's lock.
 func (t *Tokens) end(ctx context.Context, e *entry) error {
-	err := t.endSessions(ctx, e)
+	sessions := e.sessions
 	e.clear()
+	err := t.endSessions(ctx, e.key, sessions)
 	if err == nil {
 		err = t.deleteRecord(ctx, e.key)
 	}
@@ -81,9 +83,9 @@ func (t *Tokens) end(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// endSessions ends all sessions of the key. Without a configuration they cannot be ended in KSeF.
-func (t *Tokens) endSessions(ctx context.Context, e *entry) error {
-	sessions := e.sessions
+// endSessions ends all sessions of the key; sessions is nil where it has not been used in this
+// process. Without a configuration they cannot be ended in KSeF.
+func (t *Tokens) endSessions(ctx context.Context, key Key, sessions *session.Manager) error {
 	if sessions == nil {
 		ksef, err := t.options.KSeF(ctx)
 		if errors.As(err, new(*client.InputError)) {
@@ -92,7 +94,7 @@ func (t *Tokens) endSessions(ctx context.Context, e *entry) error {
 		if err != nil {
 			return err
 		}
-		sessions = t.manager(e.key, Login{KSeF: ksef})
+		sessions = t.manager(key, Login{KSeF: ksef})
 	}
 	return sessions.End(ctx, true)
 }

@@ -8,9 +8,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -41,7 +44,11 @@ type fixture struct {
 	storage *logical.InmemStorage
 	logger  hclog.Logger
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// life is that of the access tokens; 0 leaves it to the simulator.
+	life             time.Duration
+	inFlight, atOnce int // requests now, and the most that there were
+
 	login  accesstoken.Login
 	fails  error // what Login returns instead
 	events []error
@@ -67,9 +74,33 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 
 // at is the simulator as an API of the given address.
 func (f *fixture) at(url string) accesstoken.KSeF {
-	api, err := client.New(client.Config{URL: url, Transport: f.ksef.Transport()})
+	api, err := client.New(client.Config{URL: url, Transport: f})
 	require.NoError(f, err)
 	return accesstoken.KSeF{API: url, Client: api, Learn: func(context.Context, client.ContextIdentifier, client.Secret) {}}
+}
+
+// RoundTrip counts the requests at once, and sets the life of access tokens.
+func (f *fixture) RoundTrip(request *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	life := f.life
+	f.inFlight++
+	f.atOnce = max(f.atOnce, f.inFlight)
+	f.mu.Unlock()
+	response, err := f.ksef.Transport().RoundTrip(request)
+	f.mu.Lock()
+	f.inFlight--
+	f.mu.Unlock()
+	if err != nil || life == 0 || !strings.Contains(request.URL.Path, "/auth/token/") {
+		return response, err
+	}
+	var body map[string]map[string]any
+	if err := errors.Join(json.NewDecoder(response.Body).Decode(&body), response.Body.Close()); err != nil {
+		return nil, err
+	}
+	body["accessToken"]["validUntil"] = time.Now().Add(life)
+	encoded, err := json.Marshal(body)
+	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(encoded)), int64(len(encoded))
+	return response, err
 }
 
 // signer logs in as a person, who has all permissions in each context of the simulator.

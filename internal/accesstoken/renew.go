@@ -159,11 +159,7 @@ func (t *Tokens) use(ctx context.Context, e *entry, login Login) error {
 	if e.sessions != nil && e.client == login.Client && e.fingerprint == fingerprint {
 		return nil
 	}
-	next := t.manager(e.key, login)
-	if e.sessions != nil {
-		next.TakeUnstored(ctx, e.sessions)
-	}
-	e.sessions, e.client, e.fingerprint, e.superseded = next, login.Client, fingerprint, false
+	e.sessions, e.client, e.fingerprint, e.superseded = t.manager(e.key, login), login.Client, fingerprint, false
 	return nil
 }
 
