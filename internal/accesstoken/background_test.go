@@ -305,7 +305,9 @@ func testMoved(t *testing.T, f *fixture) {
 	for n := range taxpayers {
 		numbers[f.read(tokens, keyOf("invoices", n)).SessionNumber] = true
 	}
-	f.set(func(l *accesstoken.Login) { l.Begin, l.Fingerprint = f.signer(), "second" })
+	f.set(func(l *accesstoken.Login) {
+		l.Begin, l.Fingerprint = f.signer(simulator.CertificateOptions{PESEL: pesel}), "second"
+	})
 	tokens.Moved()
 	for range 25 {
 		at := f.count(submit)

@@ -52,6 +52,7 @@ type fixture struct {
 	login  accesstoken.Login
 	fails  error // what Login returns instead
 	events []error
+	repair func(*accesstoken.Login) // what a failed login has changed; nil for nothing
 	seen   map[client.Secret]bool
 }
 
@@ -62,7 +63,10 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		var log bytes.Buffer
 		f := &fixture{T: t, ksef: ksef, storage: &logical.InmemStorage{}, seen: map[client.Secret]bool{}}
 		f.logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log, Mutex: &sync.Mutex{}})
-		f.login = accesstoken.Login{KSeF: f.at("https://ksef.test/v2"), Fingerprint: "first", Begin: f.signer(), Subject: "Pesel:" + pesel}
+		f.login = accesstoken.Login{
+			KSeF: f.at("https://ksef.test/v2"), Fingerprint: "first", Subject: "Pesel:" + pesel,
+			Begin: f.signer(simulator.CertificateOptions{PESEL: pesel}),
+		}
 		t.Cleanup(func() {
 			for token := range f.seen {
 				require.NotContains(t, log.String(), token.Reveal())
@@ -103,9 +107,11 @@ func (f *fixture) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// signer logs in as a person, who has all permissions in each context of the simulator.
-func (f *fixture) signer() session.Begin {
-	certificate, key, err := simulator.NewCertificate(simulator.CertificateOptions{PESEL: pesel, NotBefore: time.Now().AddDate(0, 0, -1), NotAfter: time.Now().AddDate(3, 0, 0)})
+// signer logs in by a new certificate. A person's has all permissions in each context of the
+// simulator.
+func (f *fixture) signer(options simulator.CertificateOptions) session.Begin {
+	options.NotBefore, options.NotAfter = time.Now().AddDate(0, 0, -1), time.Now().AddDate(3, 0, 0)
+	certificate, key, err := simulator.NewCertificate(options)
 	require.NoError(f, err)
 	cred, err := credential.Read(credential.Source{Certificate: string(certificate), PrivateKey: string(key)})
 	require.NoError(f, err)
@@ -150,6 +156,9 @@ func (f *fixture) options() accesstoken.Options {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.events = append(f.events, err)
+			if err != nil && f.repair != nil {
+				f.repair(&f.login)
+			}
 		},
 	}
 }

@@ -63,7 +63,8 @@ type Options struct {
 	// refresh, and after Changed and Moved, and never by a read that memory answers. It may ask
 	// KSeF, such as for a token that stands behind the login. Its errors are those of Read.
 	Login func(ctx context.Context, key Key) (Login, error)
-	// OnLogin is called after each login, with the error of one that failed.
+	// OnLogin is called after each login, with the error of one that failed. After a refusal Login
+	// is asked once more, and a login by another fingerprint is made at once.
 	OnLogin func(key Key, err error)
 	Logger  hclog.Logger
 }

@@ -152,6 +152,23 @@ func TestRead(t *testing.T) {
 			require.Equal(t, 1, f.count(submit))
 		})
 	})
+	t.Run("login_by_what_has_replaced_a_dead_token", func(t *testing.T) {
+		inBubble(t, simulator.Options{RequireGrants: true}, func(t *testing.T, f *fixture) {
+			tokens := f.start()
+			owner := f.signer(simulator.CertificateOptions{NIP: keyOf("invoices", 0).Taxpayer.Value})
+			f.repair = func(l *accesstoken.Login) { l.Begin, l.Fingerprint = owner, "second" }
+			f.works(f.read(tokens, keyOf("invoices", 0)))
+			require.Equal(t, 2, f.count(submit))
+
+			f.set(func(l *accesstoken.Login) {
+				l.Begin, l.Fingerprint = f.signer(simulator.CertificateOptions{PESEL: pesel}), "third"
+			})
+			renewed, err := tokens.Renew(t.Context(), keyOf("invoices", 0))
+			require.NoError(t, err)
+			f.works(renewed)
+			require.Equal(t, 4, f.count(submit))
+		})
+	})
 	t.Run("error_of_the_login_is_that_of_the_read", func(t *testing.T) {
 		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
 			tokens := f.start()

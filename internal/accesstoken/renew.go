@@ -5,6 +5,7 @@ package accesstoken
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -72,10 +73,32 @@ func (t *Tokens) refreshOrEnd(ctx context.Context, e *entry, ahead bool) error {
 		return nil
 	}
 	changes := e.changesNow()
+	return t.withLogin(ctx, e, func(login Login) error { return t.refreshBy(ctx, e, login, changes, ahead) })
+}
+
+// withLogin calls do with how the key logs in. After a refusal it asks once more: since OnLogin was
+// called, what stands behind the login may have been replaced.
+func (t *Tokens) withLogin(ctx context.Context, e *entry, do func(Login) error) error {
 	login, err := t.options.Login(ctx, e.key)
 	if err != nil {
 		return err
 	}
+	err = do(login)
+	if !errors.As(err, new(*client.LoginError)) {
+		return err
+	}
+	next, failed := t.options.Login(ctx, e.key)
+	switch {
+	case failed != nil:
+		return failed
+	case next.fingerprint() == login.fingerprint():
+		return err
+	}
+	return do(next)
+}
+
+// refreshBy renews the access token where that is due, or not of the login.
+func (t *Tokens) refreshBy(ctx context.Context, e *entry, login Login, changes int, ahead bool) error {
 	moves := e.sessions != nil && e.fingerprint != login.fingerprint()
 	if err := t.use(ctx, e, login); err != nil {
 		return err
@@ -112,21 +135,19 @@ func (t *Tokens) refresh(ctx context.Context, e *entry) (*session.Session, error
 func (t *Tokens) loginAnew(ctx context.Context, e *entry) error {
 	e.setRead(time.Now())
 	changes := e.changesNow()
-	login, err := t.options.Login(ctx, e.key)
-	if err != nil {
-		return err
-	}
-	if err := t.use(ctx, e, login); err != nil {
-		return err
-	}
-	next, err := e.sessions.LoginAgain(ctx, e.key.Taxpayer)
-	if err != nil {
-		return err
-	}
-	e.succeed(newFetched(next), changes)
-	t.supersede(ctx, e)
-	t.loop.Wake()
-	return nil
+	return t.withLogin(ctx, e, func(login Login) error {
+		if err := t.use(ctx, e, login); err != nil {
+			return err
+		}
+		next, err := e.sessions.LoginAgain(ctx, e.key.Taxpayer)
+		if err != nil {
+			return err
+		}
+		e.succeed(newFetched(next), changes)
+		t.supersede(ctx, e)
+		t.loop.Wake()
+		return nil
+	})
 }
 
 func newFetched(from *session.Session) *fetched {
