@@ -111,7 +111,12 @@ func (t *Tokens) Read(ctx context.Context, key Key) (*Token, error) {
 // answered.
 func (t *Tokens) Renew(ctx context.Context, key Key) (*Token, error) {
 	w := newWork()
-	if !t.spawn(func() { w.end(t.exclusively(t.ctx, key, t.loginAnew)) }) {
+	renew := func() {
+		bounded, cancel := context.WithTimeout(t.ctx, renewalTimeout)
+		defer cancel()
+		w.end(t.exclusively(bounded, key, t.loginAnew))
+	}
+	if !t.spawn(renew) {
 		w.end(ErrStopped)
 	}
 	if err := t.await(ctx, w); err != nil {
