@@ -5,8 +5,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -73,6 +75,16 @@ type LoginError struct {
 func (e *LoginError) Error() string {
 	text := fmt.Sprintf("KSeF refused the login %s: %s", e.ReferenceNumber, e.Status)
 	return appendSentence(text, loginRefusals[e.Status.Code])
+}
+
+// detailTokenRevoked is KSeF's remark on a login with a token that has been revoked.
+const detailTokenRevoked = "Token unieważniony"
+
+// IsTokenRevoked says of a failed login with a KSeF token that KSeF refuses it since the token has
+// been revoked, which is for good.
+func IsTokenRevoked(err error) bool {
+	refused, ok := errors.AsType[*LoginError](err)
+	return ok && refused.Status.Code == statusLoginToken && slices.Contains(refused.Status.Details, detailTokenRevoked)
 }
 
 // loginRefusals explain why KSeF has refused a login, by its status.

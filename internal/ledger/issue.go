@@ -23,8 +23,11 @@ const IssueMaxWait = 10 * time.Second
 
 // IssueRequest asks for a token.
 type IssueRequest struct {
-	Target      Target
-	Role        string
+	Target Target
+	Role   string
+	// Holder is what a token without a lease is for; zero for a leased one. With a holder TTL and
+	// Until mean nothing, and Role stays empty.
+	Holder      Holder
 	Permissions []string
 	// Description is the user's part; the marker is added.
 	Description string
@@ -88,6 +91,9 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	defer l.endIssue(running)
 	waitCtx, sendCtx := running.waitCtx, running.sendCtx
 	request, err := prepare()
+	if err == nil {
+		err = request.Holder.check()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +125,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		return nil, endedBy(sendCtx, l.notIssued(ctx, record, err))
 	}
 	record.updateValidity(token.ValidUntil)
-	if err := l.recordLive(ctx, record, token.ReferenceNumber); err != nil {
+	if err := l.recordLive(ctx, record, token); err != nil {
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
@@ -145,13 +151,12 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 		return nil, err
 	}
 	now := time.Now()
-	deadline := now.Add(request.TTL)
-	nonce := newNonce(later(deadline, now.Add(bucketLead)))
+	nonce, deadline := request.nonceAndDeadline(now)
 	record := &Record{
-		Version: recordVersion, State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
-		Role: request.Role, Permissions: request.Permissions,
+		State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
+		Role: request.Role, Holder: request.Holder, Permissions: request.Permissions,
 		Description: request.Description + " " + marker(mountID, nonce),
-		Created:     now.UTC(), Deadline: deadline.UTC(),
+		Created:     now.UTC(), Deadline: deadline,
 	}
 	l.inFlight.Store(nonce, nil)
 	if err := l.store.put(ctx, record); err != nil {
@@ -159,6 +164,15 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 		return nil, fmt.Errorf("no token was asked for: %w", err)
 	}
 	return record, nil
+}
+
+// nonceAndDeadline returns no deadline for a token without a lease.
+func (r *IssueRequest) nonceAndDeadline(now time.Time) (nonce string, deadline time.Time) {
+	if r.Holder != (Holder{}) {
+		return newHolderNonce(r.Holder.Kind), time.Time{}
+	}
+	deadline = now.Add(r.TTL)
+	return newNonce(later(deadline, now.Add(bucketLead))), deadline.UTC()
 }
 
 // notIssued starts a search where KSeF may have made a token; otherwise it removes the intent.
@@ -178,19 +192,26 @@ func (l *Ledger) notIssued(ctx context.Context, record *Record, cause error) err
 	return cause
 }
 
-// recordLive records the token's reference number. The intent stays until the token is returned.
-// Where the record may not have been written, the token is revoked and not returned.
-func (l *Ledger) recordLive(ctx context.Context, record *Record, referenceNumber string) error {
+// recordLive records the token's reference number, and before that the text of a token without a
+// lease. The intent stays until the token is returned. Where the record may not have been written,
+// the token is revoked and not returned.
+func (l *Ledger) recordLive(ctx context.Context, record *Record, token *client.NewToken) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	record.State, record.ReferenceNumber = Live, referenceNumber
-	err := l.store.put(ctx, record)
+	record.State, record.ReferenceNumber = Live, token.ReferenceNumber
+	var err error
+	if record.Unleased() {
+		err = l.store.putText(ctx, record.ReferenceNumber, token.Token)
+	}
+	if err == nil {
+		err = l.store.put(ctx, record)
+	}
 	if err == nil {
 		l.reconciler.scheduleCheck(record)
 		return nil
 	}
 	revokeErr := l.abandon(ctx, record, "it could not be recorded")
-	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", referenceNumber, err), revokeErr)
+	return errors.Join(fmt.Errorf("KSeF has made the token %s, but it could not be recorded; it will be revoked: %w", token.ReferenceNumber, err), revokeErr)
 }
 
 // pollMaxWait is how long a poll of pending tokens waits for KSeF's limits.
@@ -253,7 +274,7 @@ func (l *Ledger) settleIssue(ctx context.Context, issued *Issued) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
 	if issued.Status == client.StatusFailed {
-		if err := l.store.remove(ctx, record.key(), issuingKey(record.Nonce)); err != nil {
+		if err := l.store.remove(ctx, append([]string{record.key(), issuingKey(record.Nonce)}, record.textKeys()...)...); err != nil {
 			l.Logger.Warn("the record of a failed token is left behind until its deadline", "reference_number", record.ReferenceNumber, "error", err)
 		}
 		return reason

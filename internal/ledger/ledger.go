@@ -38,12 +38,16 @@ type Upstream interface {
 	RevokeToken(ctx context.Context, referenceNumber string) error
 }
 
-// Options are what a Ledger works with. All are required.
+// Options are what a Ledger works with. All but SelfUpstream are required.
 type Options struct {
 	Storage logical.Storage
 	// Upstream gives access to KSeF at the target; requests wait for the limits as the Wait says.
 	// It fails where the configuration no longer leads there.
 	Upstream func(ctx context.Context, target Target, wait ratelimit.Wait) (Upstream, error)
+	// SelfUpstream gives access to KSeF at the target by a login with a token without a lease,
+	// which may read and revoke itself whatever its permissions are. nil: such a token ends only as
+	// far as KSeF lets the mount's subject revoke it.
+	SelfUpstream func(ctx context.Context, target Target, token client.Secret, wait ratelimit.Wait) (Upstream, error)
 	// NextPermit returns when a request to the endpoint could go with so many others before it.
 	NextPermit func(target Target, endpoint string, ahead int) time.Time
 	// Probe sends a request that no hourly limit counts; nil means that the API replies.
@@ -73,6 +77,7 @@ const (
 	EventRevokeWait = "token-revoke-wait"
 	EventRevokeFail = "token-revoke-fail"
 	EventRecover    = "token-recover"
+	EventImport     = "token-import"
 )
 
 // Ledger is safe for concurrent use. It works from Start to Stop.
@@ -87,6 +92,9 @@ type Ledger struct {
 
 	mountID atomic.Pointer[string]
 	makeID  *semaphore.Weighted
+
+	// importing admits one import at a time, so that two do not take the same token.
+	importing *semaphore.Weighted
 
 	// inFlight has the nonces of the intents whose requests are in progress, which the reconciler
 	// leaves alone.
@@ -104,7 +112,7 @@ type Ledger struct {
 // New returns a ledger over the storage. It reads nothing yet.
 func New(options Options) *Ledger {
 	ledger := &Ledger{
-		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1),
+		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1), importing: semaphore.NewWeighted(1),
 		breakers: make(map[string]*breaker.Breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.

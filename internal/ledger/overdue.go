@@ -59,7 +59,11 @@ func (r *reconciler) forgetOverdue(referenceNumber string) {
 	delete(r.overdue, referenceNumber)
 }
 
+// scheduleCheck has a live record checked after its deadline. One without a lease has no deadline.
 func (r *reconciler) scheduleCheck(record *Record) {
+	if record.Unleased() {
+		return
+	}
 	r.mu.Lock()
 	delete(r.overdue, record.ReferenceNumber)
 	earlier := r.schedule.add(record.Nonce[:bucketDigits], record.Deadline.Add(overdueNotice))

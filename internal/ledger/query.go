@@ -20,7 +20,7 @@ func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
 	}
 	seen := make(map[string]struct{})
 	var all []string
-	err = l.store.eachName(ctx, append(live, endingPrefix), func(_, referenceNumber string) error {
+	err = l.store.eachName(ctx, append(live, unleasedPrefix, endingPrefix), func(_, referenceNumber string) error {
 		if _, twice := seen[referenceNumber]; !twice {
 			seen[referenceNumber] = struct{}{}
 			all = append(all, referenceNumber)
@@ -32,46 +32,86 @@ func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
 
 // Find returns the record of a token, or nil where this mount has none that can be read.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
+	record, err := l.find(ctx, referenceNumber)
+	if errors.Is(err, errUnreadableRecord) {
+		return nil, nil
+	}
+	return record, err
+}
+
+// find fails where the only record of the token cannot be read.
+func (l *Ledger) find(ctx context.Context, referenceNumber string) (*Record, error) {
+	live, liveErr := l.findLive(ctx, referenceNumber)
+	if liveErr != nil && !errors.Is(liveErr, errUnreadableRecord) {
+		return nil, liveErr
+	}
+	// Read last: a record moves from live to ending.
+	ending, err := l.store.get(ctx, endingKey(referenceNumber))
+	switch {
+	case ending != nil:
+		return ending, nil
+	case live != nil && errors.Is(err, errUnreadableRecord):
+		return live, nil
+	case err != nil:
+		return nil, err
+	}
+	return live, liveErr
+}
+
+// findLive looks among the tokens without a lease first, whose key is known.
+func (l *Ledger) findLive(ctx context.Context, referenceNumber string) (live *Record, unreadable error) {
 	prefixes, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var live *Record
-	for _, prefix := range prefixes {
-		live, err = l.store.get(ctx, prefix+referenceNumber)
-		if err != nil && !errors.Is(err, errUnreadableRecord) {
-			return nil, err
+	for _, prefix := range append([]string{unleasedPrefix}, prefixes...) {
+		live, err := l.store.get(ctx, prefix+referenceNumber)
+		if live != nil || (err != nil && !errors.Is(err, errUnreadableRecord)) {
+			return live, err
 		}
-		if live != nil {
-			break
+		if err != nil {
+			unreadable = err
 		}
 	}
-	// Read last: a record moves from live to ending.
-	ending, err := l.store.get(ctx, endingKey(referenceNumber))
-	if (err != nil && !errors.Is(err, errUnreadableRecord)) || ending != nil {
-		return ending, err
-	}
-	return live, nil
+	return nil, unreadable
 }
 
 // Open counts what is not finished. A token whose revocation has begun counts as Revoking, whether
 // or not its record says so already.
 type Open struct {
 	Issuing, Live, Revoking int
+	// Static and Access count the live tokens without a lease, which are not in Live, by the kind
+	// of their holder. Released tokens count nowhere.
+	Static, Access int
 	// Unreadable records may be of tokens too.
 	Unreadable int
 }
 
 // Any says that there may be a token.
-func (o Open) Any() bool { return o.Issuing+o.Live+o.Revoking+o.Unreadable > 0 }
+func (o Open) Any() bool { return o.Issuing+o.Live+o.Static+o.Access+o.Revoking+o.Unreadable > 0 }
+
+// addLive counts a live record.
+func (o *Open) addLive(record *Record) {
+	switch {
+	case record.State == Released:
+	case record.Holder.Kind == HolderStatic:
+		o.Static++
+	case record.Holder.Kind == HolderAccess:
+		o.Access++
+	default:
+		o.Live++
+	}
+}
 
 // CountOpen counts the records of tokens that may be alive.
 func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	revoking := l.reconciler.endings()
 	err = l.store.eachUnended(ctx, func(prefix, name string) error {
-		if prefix == issuingPrefix {
+		_, ends := revoking[name]
+		switch {
+		case isIssuing(prefix):
 			open.Issuing++
-		} else if _, ends := revoking[name]; !ends {
+		case prefix != unleasedPrefix && !ends:
 			open.Live++
 		}
 		return nil
@@ -79,7 +119,15 @@ func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 	if err != nil {
 		return open, err
 	}
+	unleased, unreadable, err := l.unleased(ctx)
+	if err != nil {
+		return open, err
+	}
+	for _, record := range unleased {
+		open.addLive(&record)
+	}
 	open.Unreadable, err = l.addRecordedEndings(ctx, revoking)
+	open.Unreadable += unreadable
 	open.Revoking = len(revoking)
 	return open, err
 }
@@ -120,12 +168,14 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	err := l.store.eachRecord(ctx, func(prefix string, record *Record) error {
 		switch {
 		case record != nil && record.Target.API != api:
-		case prefix == issuingPrefix:
+		case isIssuing(prefix):
 			open.Issuing++
-		case record == nil && prefix == endingPrefix:
+		case record == nil && (prefix == endingPrefix || prefix == unleasedPrefix):
 			open.Unreadable++
-		case record == nil || record.State == Live && !l.reconciler.isEnding(record.ReferenceNumber):
+		case record == nil:
 			open.Live++
+		case prefix != endingPrefix && !l.reconciler.isEnding(record.ReferenceNumber):
+			open.addLive(record)
 		case record.State != Dead:
 			open.Revoking++
 		}
@@ -134,18 +184,18 @@ func (l *Ledger) CountOpenAt(ctx context.Context, api string) (Open, error) {
 	return open, err
 }
 
-// OpenTargets returns where there are records that are not dead. It reads them all; unreadable ones
-// are left out.
+// OpenTargets returns where there are records that are neither dead nor released. It reads them
+// all; unreadable ones are left out.
 func (l *Ledger) OpenTargets(ctx context.Context) (map[Target]struct{}, error) {
 	open := make(map[Target]struct{})
 	err := l.eachOpen(ctx, func(record *Record) { open[record.Target] = struct{}{} })
 	return open, err
 }
 
-// eachOpen passes over dead and unreadable records.
+// eachOpen passes over dead, released and unreadable records.
 func (l *Ledger) eachOpen(ctx context.Context, do func(*Record)) error {
 	return l.store.eachRecord(ctx, func(_ string, record *Record) error {
-		if record != nil && record.State != Dead {
+		if record != nil && record.State != Dead && record.State != Released {
 			do(record)
 		}
 		return nil
@@ -232,8 +282,10 @@ func (l *Ledger) Reconstruct(ctx context.Context, api string, token *client.Toke
 }
 
 func reconstruct(api, nonce string, token *client.Token) *Record {
+	kind := holderKindOf(nonce)
 	return &Record{
 		Version: recordVersion, State: Live, Nonce: nonce, ReferenceNumber: token.ReferenceNumber,
+		Holder: Holder{Kind: kind}, NoLease: kind != "",
 		Target:      Target{API: api, Context: client.ContextIdentifier{Type: client.ContextType(token.Context.Type), Value: token.Context.Value}},
 		Permissions: token.Permissions, Description: token.Description,
 		Created: token.Created, Deadline: token.Created,

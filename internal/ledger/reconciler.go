@@ -186,7 +186,7 @@ func (r *Record) keptUntil() time.Time {
 // live ones. It does not read live records.
 func (r *reconciler) reviewPending(ctx context.Context) (err error) {
 	defer background.Recover(r.ledger.Logger, "the reconciler", &err)
-	err = errors.Join(r.reviewIssuing(ctx), r.reviewEnding(ctx), r.scheduleBuckets(ctx))
+	err = errors.Join(r.reviewIssuing(ctx), r.reviewEnding(ctx), r.scheduleBuckets(ctx), r.reviewTexts(ctx))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reviewed, r.reviewErr = time.Now(), err
@@ -195,7 +195,16 @@ func (r *reconciler) reviewPending(ctx context.Context) (err error) {
 
 func (r *reconciler) reviewIssuing(ctx context.Context) error {
 	taken := func(nonce string) bool { return r.ledger.isInFlight(nonce) || r.isSearched(nonce) }
-	return r.each(ctx, issuingPrefix, taken, r.searchFor)
+	return r.eachIntent(ctx, taken, r.searchFor)
+}
+
+// eachIntent calls do with the intents that are not taken, as each does.
+func (r *reconciler) eachIntent(ctx context.Context, taken func(nonce string) bool, do func(*Record)) error {
+	failures := make([]error, 0, len(issuingPrefixes))
+	for _, prefix := range issuingPrefixes {
+		failures = append(failures, r.each(ctx, prefix, taken, do))
+	}
+	return errors.Join(failures...)
 }
 
 func (r *reconciler) reviewEnding(ctx context.Context) error {
@@ -237,16 +246,21 @@ func (r *reconciler) each(ctx context.Context, prefix string, taken func(name st
 	return errors.Join(failures...)
 }
 
-// RevokeAll begins to revoke every token of this mount that is not dead, and does not wait. It
-// writes nothing: without RecordRevocations the records are still live after a restart.
+// RevokeAll begins to revoke every token of this mount that is not dead or released, and does not
+// wait. It writes nothing: without RecordRevocations the records are still live after a restart.
 func (l *Ledger) RevokeAll(ctx context.Context, cause string) error {
 	prefixes, err := l.store.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
-	failures := make([]error, 0, len(prefixes)+1)
-	for _, prefix := range prefixes {
+	failures := make([]error, 0, len(prefixes)+2)
+	// Those without a lease come last: the others can make a disable fail.
+	for _, prefix := range append(prefixes, unleasedPrefix) {
 		err := l.reconciler.each(ctx, prefix, l.reconciler.isEnding, func(record *Record) {
+			if record.State == Released {
+				return
+			}
+			record.NoLease = record.Unleased()
 			l.reconciler.queueRevocation(record, cause, false)
 		})
 		failures = append(failures, err)
@@ -276,6 +290,8 @@ func (l *Ledger) RecordRevocations(ctx context.Context) error {
 // Unconfirmed are the tokens whose end KSeF has not confirmed.
 type Unconfirmed struct {
 	ReferenceNumbers []string
+	// Imported tokens have no mark of this mount in KSeF: only their numbers lead to them.
+	Imported []string
 	// Nonces are those of requests whose reply was lost: KSeF may have made a token.
 	Nonces []string
 }
@@ -317,5 +333,13 @@ func (r *reconciler) anyDue(ctx context.Context) *task {
 func (r *reconciler) unconfirmed() Unconfirmed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Unconfirmed{ReferenceNumbers: slices.Collect(maps.Keys(r.revoking)), Nonces: slices.Collect(maps.Keys(r.lost))}
+	left := Unconfirmed{Nonces: slices.Collect(maps.Keys(r.lost))}
+	for referenceNumber, task := range r.revoking {
+		if isImported(task.record.Nonce) {
+			left.Imported = append(left.Imported, referenceNumber)
+		} else {
+			left.ReferenceNumbers = append(left.ReferenceNumbers, referenceNumber)
+		}
+	}
+	return left
 }

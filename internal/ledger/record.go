@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -23,7 +24,7 @@ type State string
 
 // A record begins as issuing and goes to live; from there to revoking, where that takes longer than
 // its caller waits, and to dead; then it is removed. An issuing record whose token was never made
-// is removed.
+// is removed. A live record without a lease may go to released instead.
 const (
 	// Issuing: KSeF has been or is being asked for the token.
 	Issuing State = "issuing"
@@ -33,12 +34,26 @@ const (
 	Revoking State = "revoking"
 	// Dead: KSeF has confirmed the end, and the lease does not know yet.
 	Dead State = "dead"
+	// Released: a static role has handed the token back, which is not the engine's any more.
+	Released State = "released"
 )
 
 // knownStates are those that this version has.
-var knownStates = []State{Issuing, Live, Revoking, Dead}
+var knownStates = []State{Issuing, Live, Revoking, Dead, Released}
 
-const recordVersion = 1
+// The versions of records: of those below unleasedPrefix, and of all others.
+const (
+	recordVersion   = 1
+	unleasedVersion = 1
+)
+
+// versionAt is the version of a record with that key.
+func versionAt(key string) int { //nolint:unparam // the two versions are the same only until one changes
+	if strings.HasPrefix(key, unleasedRoot) {
+		return unleasedVersion
+	}
+	return recordVersion
+}
 
 // Record is one token from the intent to its end. It never has the token itself.
 type Record struct {
@@ -48,15 +63,18 @@ type Record struct {
 	// ReferenceNumber is KSeF's; "" while Issuing.
 	ReferenceNumber string `json:"reference_number,omitempty"`
 	Target          Target `json:"target"`
-	Role            string `json:"role,omitempty"`
+	// Role is that of a lease; "" for a token made by tokens, and for one without a lease.
+	Role string `json:"role,omitempty"`
+	// Holder is what a token without a lease belongs to; zero for one with a lease.
+	Holder Holder `json:"holder,omitzero"`
 	// Subject identifies whose login made the token.
 	Subject     string   `json:"author,omitempty"`
 	Permissions []string `json:"permissions"`
 	// Description is KSeF's, with the marker.
 	Description string    `json:"description"`
 	Created     time.Time `json:"created"`
-	// Deadline is the lease's end, as issued or as last renewed.
-	Deadline time.Time `json:"deadline"`
+	// Deadline is the lease's end, as issued or as last renewed; zero for a token without a lease.
+	Deadline time.Time `json:"deadline,omitzero"`
 	// ValidUntil is when KSeF ends the token by itself, by this machine's clock; zero where KSeF
 	// has not said.
 	ValidUntil time.Time `json:"valid_until,omitzero"`
@@ -88,8 +106,9 @@ const bucketWidth = time.Hour
 // the time between the choice of a bucket and the write.
 const bucketLead = bucketWidth - overdueNotice + 5*time.Minute
 
-// A nonce is the number of its record's bucket and 64 random bits, in hexadecimal. So the marker in
-// KSeF's list leads to the record, and the names of the buckets show which records may be due.
+// A leased token's nonce is the number of its record's bucket and 64 random bits, in hexadecimal.
+// So the marker in KSeF's list leads to the record, and the names of the buckets show which records
+// may be due.
 const (
 	bucketDigits = 6
 	randomBytes  = 8
@@ -135,7 +154,7 @@ func marker(mountID, nonce string) string { return mountMark(mountID) + nonce + 
 // mountMark begins the marker of each of the mount's tokens. KSeF's list can be filtered by it.
 func mountMark(mountID string) string { return "[vault:" + mountID + ":" }
 
-var markerPattern = regexp.MustCompile(`\[vault:([0-9a-f]{12}):([0-9a-f]{22})\]$`)
+var markerPattern = regexp.MustCompile(`\[vault:([0-9a-f]{12}):((?:[0-9a-f]{6}|` + staticWord + `|` + accessWord + `)[0-9a-f]{16})\]$`)
 
 // parseMarker returns the mount and the nonce that a description ends with.
 func parseMarker(description string) (mountID, nonce string, ok bool) {
@@ -154,8 +173,8 @@ func decodeRecord(key string, data []byte) (*Record, error) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		return nil, fmt.Errorf("the ledger's %s %w: %w", key, errUnreadableRecord, err)
 	}
-	if record.Version != recordVersion || !slices.Contains(knownStates, record.State) || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
-		(record.State != Issuing && record.ReferenceNumber == "") || record.key() != key {
+	if record.Version != versionAt(key) || !slices.Contains(knownStates, record.State) || len(record.Nonce) != nonceLength || record.Target.Context.IsZero() ||
+		(record.State != Issuing && record.ReferenceNumber == "") || !record.restoreHolder(key) || record.key() != key {
 		return nil, fmt.Errorf("the ledger's %s %w", key, errUnreadableRecord)
 	}
 	return &record, nil
@@ -181,7 +200,9 @@ func (r *Record) updateValidity(until time.Time) bool {
 		return false
 	}
 	r.ValidUntil = until.UTC().Truncate(time.Second)
-	r.Deadline = background.Earlier(r.Deadline, r.ValidUntil)
+	if !r.Unleased() {
+		r.Deadline = background.Earlier(r.Deadline, r.ValidUntil)
+	}
 	return true
 }
 

@@ -47,6 +47,8 @@ type PendingError struct {
 	Next time.Time
 	// Role is that of the token; "" for one made by tokens.
 	Role string
+	// Holder is what a token without a lease belonged to; zero for others.
+	Holder Holder
 	// Err is the last failure; nil where only KSeF's limits delay it.
 	Err error
 	// FormerAPI is the API of a token without a record, which a former mount at this path has
@@ -56,9 +58,12 @@ type PendingError struct {
 
 func (e *PendingError) Error() string {
 	text := fmt.Sprintf("KSeF has not yet confirmed that the token %s is revoked: it is number %d of %d pending in %s, next attempt about %s. "+
-		"The engine goes on by itself until KSeF confirms; the lease then ends with Vault's next attempt. After a failed vault lease revoke -sync "+
-		"that is the lease's own end: to end it sooner, give that command again with its id: <mount>/%s/ and one of those that this lists: vault list sys/leases/lookup/<mount>/%s",
-		e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339), leasePath(e.Role), leasePath(e.Role))
+		"The engine goes on by itself until KSeF confirms", e.ReferenceNumber, e.Position, e.Pending, e.Context, e.Next.UTC().Format(time.RFC3339))
+	if e.Holder == (Holder{}) {
+		text += fmt.Sprintf("; the lease then ends with Vault's next attempt. After a failed vault lease revoke -sync "+
+			"that is the lease's own end: to end it sooner, give that command again with its id: <mount>/%s/ and one of those that this lists: vault list sys/leases/lookup/<mount>/%s",
+			leasePath(e.Role), leasePath(e.Role))
+	}
 	if e.Err != nil {
 		text += fmt.Sprintf(" (last error: %v)", e.Err)
 		if e.FormerAPI != "" {
@@ -75,9 +80,9 @@ func (r *reconciler) describe(task *task) *PendingError {
 	r.mu.Unlock()
 	described := &PendingError{
 		ReferenceNumber: record.ReferenceNumber, Context: record.Target.Context, Position: position, Pending: pending,
-		Next: r.nextTry(task, position-1), Role: record.Role, Err: err,
+		Next: r.nextTry(task, position-1), Role: record.Role, Holder: record.Holder, Err: err,
 	}
-	if record.Description == "" { // each stored record has one
+	if record.Description == "" && !record.Unleased() { // each stored record of a lease has one
 		described.FormerAPI = record.Target.API
 	}
 	return described
@@ -273,6 +278,9 @@ func (r *reconciler) revokeOnce(ctx context.Context, task *task) (err error) {
 func (r *reconciler) attemptRevocation(ctx context.Context, api Upstream, task *task) error {
 	record := r.snapshot(task)
 	err := r.revokeUpstream(ctx, api, &record)
+	if mayAskItself(err) {
+		err = r.revokeItself(ctx, &record, err)
+	}
 	switch {
 	case IsUnknownToken(err):
 		err = r.settleUnknown(ctx, api, task, err)
@@ -334,7 +342,8 @@ func (r *reconciler) markDead(ctx context.Context, task *task) {
 	live := liveKey(record.Nonce, record.ReferenceNumber)
 	var err error
 	if collected {
-		err = r.ledger.store.remove(ctx, live, endingKey(record.ReferenceNumber))
+		// The text last: without it a token that is recorded may not be able to revoke itself.
+		err = r.ledger.store.remove(ctx, append([]string{live, endingKey(record.ReferenceNumber)}, record.textKeys()...)...)
 	} else if err = r.ledger.store.put(ctx, &record); err == nil {
 		err = r.ledger.store.remove(ctx, live)
 	}

@@ -215,7 +215,7 @@ func (l *Ledger) SettleLost(ctx context.Context) (Lost, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	wanted := make(map[Target][]Record)
-	err := l.reconciler.each(ctx, issuingPrefix, l.isInFlight, func(record *Record) {
+	err := l.reconciler.eachIntent(ctx, l.isInFlight, func(record *Record) {
 		wanted[record.Target] = append(wanted[record.Target], *record)
 	})
 	if err != nil {

@@ -24,6 +24,12 @@ import (
 //	ledger/live/<bucket>/<reference number>
 //	ledger/ending/<reference number>         revoking or dead
 //
+// The records of tokens without a lease lie apart until they end, since nothing may take them for
+// overdue. They have no deadline, and the versions that know leased tokens only do not list them.
+//
+//	ledger/unleased/issuing/<nonce>
+//	ledger/unleased/live/<reference number>  live or released
+//
 // A record moves by writing the new entry before deleting the old one. Where a crash leaves both,
 // the later state counts.
 const (
@@ -31,6 +37,10 @@ const (
 	issuingPrefix = StoragePrefix + "issuing/"
 	livePrefix    = StoragePrefix + "live/"
 	endingPrefix  = StoragePrefix + "ending/"
+
+	unleasedRoot          = StoragePrefix + "unleased/"
+	unleasedIssuingPrefix = unleasedRoot + "issuing/"
+	unleasedPrefix        = unleasedRoot + "live/"
 )
 
 type store struct {
@@ -38,9 +48,19 @@ type store struct {
 	unreadable func(entry *logical.StorageEntry, err error)
 }
 
-func issuingKey(nonce string) string { return issuingPrefix + nonce }
+func issuingKey(nonce string) string {
+	if holderKindOf(nonce) != "" {
+		return unleasedIssuingPrefix + nonce
+	}
+	return issuingPrefix + nonce
+}
+
+func unleasedKey(referenceNumber string) string { return unleasedPrefix + referenceNumber }
 
 func liveKey(nonce, referenceNumber string) string {
+	if holderKindOf(nonce) != "" {
+		return unleasedKey(referenceNumber)
+	}
 	return livePrefix + nonce[:bucketDigits] + "/" + referenceNumber
 }
 
@@ -50,7 +70,7 @@ func (r *Record) key() string {
 	switch r.State {
 	case Issuing:
 		return issuingKey(r.Nonce)
-	case Live:
+	case Live, Released:
 		return liveKey(r.Nonce, r.ReferenceNumber)
 	default:
 		return endingKey(r.ReferenceNumber)
@@ -58,7 +78,9 @@ func (r *Record) key() string {
 }
 
 func (s store) put(ctx context.Context, record *Record) error {
-	return jsonentry.Put(ctx, s, record.key(), record, "the ledger's record "+record.Nonce)
+	stored := *record
+	stored.Version = versionAt(record.key())
+	return jsonentry.Put(ctx, s, record.key(), stored, "the ledger's record "+record.Nonce)
 }
 
 // get returns nil where there is no record.
@@ -120,7 +142,7 @@ func (s store) buckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// livePrefixes returns the prefixes of live records, earliest deadline first.
+// livePrefixes returns the prefixes of live records with a lease, earliest deadline first.
 func (s store) livePrefixes(ctx context.Context) ([]string, error) {
 	buckets, err := s.buckets(ctx)
 	for i, bucket := range buckets {
@@ -145,19 +167,24 @@ func (s store) eachName(ctx context.Context, prefixes []string, do func(prefix, 
 	return nil
 }
 
-// eachUnended calls do with the names of issuing records and then of live ones, until do fails. It
-// lists them in the order in which records move, so that none is missed that moves during the
-// listing.
+// eachUnended calls do with the names of issuing records and then of live and released ones, until
+// do fails. It lists them in the order in which records move, so that none is missed that moves
+// during the listing.
 func (s store) eachUnended(ctx context.Context, do func(prefix, name string) error) error {
-	if err := s.eachName(ctx, []string{issuingPrefix}, do); err != nil {
+	if err := s.eachName(ctx, issuingPrefixes, do); err != nil {
 		return err
 	}
 	live, err := s.livePrefixes(ctx)
 	if err != nil {
 		return err
 	}
-	return s.eachName(ctx, live, do)
+	return s.eachName(ctx, append(live, unleasedPrefix), do)
 }
+
+// issuingPrefixes are those of intents.
+var issuingPrefixes = []string{issuingPrefix, unleasedIssuingPrefix}
+
+func isIssuing(prefix string) bool { return slices.Contains(issuingPrefixes, prefix) }
 
 // eachRecord calls do with the records until do fails; an unreadable one is nil. It reads in the
 // order in which records move, too.
@@ -176,6 +203,33 @@ func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Re
 		return err
 	}
 	return s.eachName(ctx, []string{endingPrefix}, read)
+}
+
+// unleased returns the records of the tokens without a lease that are not ending, and how many
+// cannot be read.
+func (s store) unleased(ctx context.Context) (records []Record, unreadable int, err error) {
+	err = s.eachName(ctx, []string{unleasedPrefix}, func(prefix, name string) error {
+		record, err := s.get(ctx, prefix+name)
+		switch {
+		case errors.Is(err, errUnreadableRecord):
+			unreadable++
+		case err != nil:
+			return err
+		case record != nil:
+			records = append(records, *record)
+		}
+		return nil
+	})
+	if err != nil || len(records) == 0 {
+		return nil, unreadable, err
+	}
+	ending := make(map[string]bool)
+	err = s.eachName(ctx, []string{endingPrefix}, func(_, referenceNumber string) error {
+		ending[referenceNumber] = true
+		return nil
+	})
+	records = slices.DeleteFunc(records, func(record Record) bool { return ending[record.ReferenceNumber] })
+	return records, unreadable, err
 }
 
 const mountIDKey = "mount-id"
@@ -226,8 +280,12 @@ func (s store) mountID(ctx context.Context) (string, error) {
 func (s store) mountIDOfRecords(ctx context.Context) (mountID string, err error) {
 	errFound := errors.New("found")
 	err = s.eachRecord(ctx, func(_ string, record *Record) error {
-		if record != nil {
-			mountID, _, _ = parseMarker(record.Description)
+		if record == nil {
+			return nil
+		}
+		// The description of an imported token may have the mark of another mount.
+		if found, nonce, _ := parseMarker(record.Description); nonce == record.Nonce {
+			mountID = found
 		}
 		if mountID != "" {
 			return errFound

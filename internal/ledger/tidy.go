@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,13 +29,14 @@ type TidyReport struct {
 	Unknown []string
 	// Unreadable are the storage keys of records that could not be read.
 	Unreadable []string
-	// Known counts living tokens with a record; Foreign those without this mount's mark, which are
-	// never touched.
-	Known, Foreign int
+	// Known counts living tokens with a record; Released those that a static role has handed back,
+	// and Foreign the others without this mount's mark. These two are never touched.
+	Known, Released, Foreign int
 	// Revoking counts this mount's tokens in the context whose revocation had begun when the run
 	// ended, as CountOpen does, and every orphan that the run has had revoked.
 	Revoking int
-	// Closed counts the stale records that were closed; 0 in a dry run.
+	// Closed counts the stale records that were closed or, of released tokens, removed; 0 in a dry
+	// run. Those of a token that a role holds stay, since the role replaces the token.
 	Closed int
 	// Incomplete is why the run ended early; nil where it did not.
 	Incomplete error
@@ -43,10 +46,12 @@ type TidyReport struct {
 // permit.
 const tidyMaxWait = 20 * time.Second
 
+var tidyWait = ratelimit.Wait{AtMost: tidyMaxWait, Background: true}
+
 // Tidy reconciles the ledger with KSeF's list in one context. A dry run changes nothing. Where ctx
 // ends or KSeF's limits are used up, the report is incomplete.
 func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyReport, error) {
-	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, tidyWait)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +61,7 @@ func (l *Ledger) Tidy(ctx context.Context, target Target, dryRun bool) (*TidyRep
 	}
 	tidy := &tidy{
 		ledger: l, api: api, target: target, mountID: mountID, dryRun: dryRun,
-		began: time.Now(), alive: make(map[string]struct{}), takenUp: make(map[string]struct{}),
+		began: time.Now(), unleased: make(map[string]*Record), alive: make(map[string]struct{}), takenUp: make(map[string]struct{}),
 	}
 	if err := errors.Join(tidy.run(ctx), tidy.countRevoking(ctx)); err != nil {
 		return nil, err
@@ -72,16 +77,20 @@ type tidy struct {
 	mountID string
 	dryRun  bool
 	began   time.Time
-	alive   map[string]struct{}
-	takenUp map[string]struct{}
-	report  TidyReport
+	// unleased are the records of tokens without a lease, as the run began.
+	unleased map[string]*Record
+	alive    map[string]struct{}
+	takenUp  map[string]struct{}
+	report   TidyReport
 }
 
 // run leaves an incomplete report where time or KSeF's limits run out.
 func (t *tidy) run(ctx context.Context) error {
-	err := t.tokens(ctx)
-	if err == nil {
-		err = t.records(ctx)
+	err := t.readUnleased(ctx)
+	for _, step := range []func(context.Context) error{t.tokens, t.records, t.unleasedRecords} {
+		if err == nil {
+			err = step(ctx)
+		}
 	}
 	if errors.As(err, new(*ratelimit.ExhaustedError)) || errors.Is(err, context.DeadlineExceeded) || client.IsRateLimited(err) {
 		t.report.Incomplete = err
@@ -125,7 +134,14 @@ func (t *tidy) tokens(ctx context.Context) error {
 func (t *tidy) token(ctx context.Context, token *client.Token) error {
 	t.alive[token.ReferenceNumber] = struct{}{}
 	mount, nonce, marked := parseMarker(token.Description)
-	if !marked || mount != t.mountID {
+	switch record := t.unleased[token.ReferenceNumber]; {
+	case record != nil && record.State == Released:
+		t.report.Released++
+		return nil
+	case record != nil:
+		t.report.Known++
+		return nil
+	case !marked || mount != t.mountID:
 		t.report.Foreign++
 		return nil
 	}
@@ -206,32 +222,70 @@ func (t *tidy) record(ctx context.Context, key, referenceNumber string) error {
 	return t.closeStale(ctx, record)
 }
 
-// closeStale asks KSeF about a token that was not in its list, where one that was made during the
-// run may be missing.
+// closeStale closes the record of a leased token that is dead.
 func (t *tidy) closeStale(ctx context.Context, record *Record) error {
-	token, err := t.api.Token(ctx, record.ReferenceNumber)
-	if err != nil && scopeOf(err) == ofTask {
-		t.report.Unknown = append(t.report.Unknown, record.ReferenceNumber)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("asking about %s: %w", record.ReferenceNumber, err)
-	}
-	if !token.Status.Dead() {
-		return nil
-	}
-	t.report.StaleRecords = append(t.report.StaleRecords, record.ReferenceNumber)
-	if t.dryRun || t.ledger.reconciler.isEnding(record.ReferenceNumber) {
-		return nil
+	dead, err := t.deadToken(ctx, record)
+	if err != nil || dead == nil || t.dryRun || t.ledger.reconciler.isEnding(record.ReferenceNumber) {
+		return err
 	}
 	t.ledger.reconciler.forgetOverdue(record.ReferenceNumber)
 	live := record.key()
-	record.State, record.Ended, record.Cause = Dead, time.Now().UTC(), "KSeF says that it is "+string(token.Status)
+	record.State, record.Ended, record.Cause = Dead, time.Now().UTC(), "KSeF says that it is "+string(dead.Status)
 	if err := t.ledger.store.put(ctx, record); err != nil {
 		return err
 	}
 	t.report.Closed++
 	return t.ledger.store.remove(ctx, live)
+}
+
+// deadToken asks KSeF about a token that was not in its list, where one that was made during the
+// run may be missing. It reports a dead token as stale and returns it; nil for others.
+func (t *tidy) deadToken(ctx context.Context, record *Record) (*client.Token, error) {
+	token, err := t.api.Token(ctx, record.ReferenceNumber)
+	refused := err != nil && scopeOf(err) == ofTask
+	if refused && record.Unleased() {
+		token, err = t.ledger.askItself(ctx, t.target, record.ReferenceNumber, tidyWait, err)
+	}
+	switch {
+	case err != nil && refused:
+		t.report.Unknown = append(t.report.Unknown, record.ReferenceNumber)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("asking about %s: %w", record.ReferenceNumber, err)
+	case !token.Status.Dead():
+		return nil, nil
+	}
+	t.report.StaleRecords = append(t.report.StaleRecords, record.ReferenceNumber)
+	return token, nil
+}
+
+// readUnleased reads the records of the tokens without a lease, since imported ones have no mark.
+func (t *tidy) readUnleased(ctx context.Context) error {
+	records, err := t.ledger.Unleased(ctx)
+	for _, record := range records {
+		t.unleased[record.ReferenceNumber] = &record
+	}
+	return err
+}
+
+// unleasedRecords checks the records of tokens without a lease that were not in KSeF's list. The
+// record of a dead token stays where a role holds it, since the role replaces the token.
+func (t *tidy) unleasedRecords(ctx context.Context) error {
+	for _, referenceNumber := range slices.Sorted(maps.Keys(t.unleased)) {
+		record := t.unleased[referenceNumber]
+		if _, alive := t.alive[referenceNumber]; alive || record.Target != t.target || record.Created.After(t.began) {
+			continue
+		}
+		dead, err := t.deadToken(ctx, record)
+		if err == nil && dead != nil && record.State == Released && !t.dryRun {
+			err = t.ledger.store.remove(ctx, record.key(), textKey(referenceNumber))
+			t.report.Closed++
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckMountID checks a mount's identifier that a user has given.
@@ -248,7 +302,7 @@ func CheckMountID(value string) error {
 // FormerTokens lists the living tokens in a context that have the mark of another mount. It fails
 // where it cannot read all pages.
 func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string) ([]client.Token, error) {
-	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, tidyWait)
 	if err != nil {
 		return nil, err
 	}
@@ -272,7 +326,7 @@ func (l *Ledger) FormerTokens(ctx context.Context, target Target, mountID string
 // RevokeFormer revokes tokens that FormerTokens has listed, and returns the numbers of those whose
 // end KSeF has confirmed. The error is why there are others.
 func (l *Ledger) RevokeFormer(ctx context.Context, target Target, tokens []client.Token) (revoked []string, err error) {
-	api, err := l.Upstream(ctx, target, ratelimit.Wait{AtMost: tidyMaxWait, Background: true})
+	api, err := l.Upstream(ctx, target, tidyWait)
 	if err != nil {
 		return nil, err
 	}

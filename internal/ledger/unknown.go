@@ -134,7 +134,11 @@ func unknownDue(unknown Unknown, now time.Time) time.Time {
 // searchAllPages returns the token with a record's mark from KSeF's list, or nil. It reads all
 // pages, since other tokens may have the nonce in their texts.
 func searchAllPages(ctx context.Context, api Upstream, record *Record) (found *client.Token, err error) {
-	for tokens, err := range listPages(ctx, api, client.TokenQuery{Description: record.Nonce}) {
+	var query client.TokenQuery
+	if !isImported(record.Nonce) {
+		query.Description = record.Nonce
+	}
+	for tokens, err := range listPages(ctx, api, query) {
 		if err != nil {
 			return nil, fmt.Errorf("searching for the token with the mark %s: %w", record.Nonce, err)
 		}
@@ -173,6 +177,9 @@ func (l *Ledger) CloseUnknown(ctx context.Context, record *Record) error {
 			Field: "unknown_to_ksef", Fault: fmt.Sprintf("is not so: KSeF knows the token %s, which is %s", token.ReferenceNumber, token.Status),
 			Remedy: "leave unknown_to_ksef out to revoke it",
 		}
+	}
+	if record.State == Released {
+		return l.store.remove(ctx, record.key())
 	}
 	task := l.reconciler.queueRevocation(record, "KSeF does not know it", false)
 	l.reconciler.confirmByOperator(task)
