@@ -30,6 +30,8 @@ type env struct {
 	permit time.Time
 	mu     sync.Mutex
 	kinds  []string
+	// itself is the login with a token itself; nil where there is none.
+	itself *itself
 }
 
 // events returns the kinds of the events so far.
@@ -66,6 +68,7 @@ func (e *env) start() {
 	options := testOptions(e.disk, e.ksef)
 	options.NextPermit = func(Target, string, int) time.Time { return e.permit }
 	options.OnEvent = e.onEvent
+	options.SelfUpstream = e.openItself
 	e.Ledger = New(options)
 	e.Start()
 	synctest.Wait()

@@ -91,6 +91,11 @@ func TestUnleased_issue(t *testing.T) {
 			require.Equal(t, testSecret, e.text(record.ReferenceNumber))
 		})
 	}
+	bubble(t, "an_end_of_validity_is_no_deadline", func(t *testing.T, e *env) {
+		record := e.mustIssueFor(testHolder)
+		require.True(t, record.updateValidity(time.Now().Add(24*time.Hour)))
+		require.Zero(t, record.Deadline)
+	})
 	bubble(t, "text_is_in_no_record", func(t *testing.T, e *env) {
 		record := e.mustIssueFor(testHolder)
 		e.ksef.fail(&e.ksef.before, "DELETE", refusal("DELETE", 503))

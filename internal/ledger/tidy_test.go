@@ -24,6 +24,7 @@ func foreign(mountID, nonce string) []string {
 		"Report " + marker(mountID, nonce) + " copied",
 		"Report [vault:" + mountID + ":]",
 		"Report [vault:" + mountID + ":" + nonce[1:] + "]",
+		"Report " + marker(mountID, newImportedNonce()),
 		nonce,
 		"Report " + marker(mountID, nonce) + " " + marker("fedcba987654", nonce),
 	}

@@ -174,12 +174,22 @@ func (l *Ledger) RevokeUnleased(ctx context.Context, referenceNumber, cause stri
 	case record.State == Released:
 		return fmt.Errorf("%s: %w", referenceNumber, errReleased)
 	}
-	record.NoLease = true
-	task := l.reconciler.queueRevocation(record, cause, false)
-	if err := l.persistEnding(ctx, task); err != nil {
+	if record.State == Live {
+		if err := l.recordEnding(ctx, record, cause); err != nil {
+			return err
+		}
+	}
+	return l.revoke(ctx, record, cause, false)
+}
+
+// recordEnding records that a live token without a lease must be revoked.
+func (l *Ledger) recordEnding(ctx context.Context, record *Record, cause string) error {
+	live := record.key()
+	record.State, record.NoLease, record.Cause, record.Ended = Revoking, true, cause, time.Now().UTC()
+	if err := l.store.put(ctx, record); err != nil {
 		return err
 	}
-	return l.awaitRevocation(ctx, task, false, l.reconciler.describe(task).Next)
+	return l.store.remove(ctx, live)
 }
 
 var (
