@@ -112,7 +112,9 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 		RunningVersion: version,
 		PathsSpecial: &logical.Paths{
 			Root:            []string{tidyFormerPath},
-			SealWrapStorage: []string{configKey, session.StoragePrefix, session.AccessPrefix, externallogin.StoragePrefix, rotation.StorageKey},
+			SealWrapStorage: []string{
+				configKey, session.StoragePrefix, session.AccessPrefix, externallogin.StoragePrefix, rotation.StorageKey, ledger.TextPrefix,
+			},
 		},
 		Paths: framework.PathAppend(
 			b.pathCreds(), // first, since the SDK tries the patterns in this order

@@ -163,6 +163,7 @@ func remedies(open ledger.Open, lost ledger.Lost) []string {
 	if open.Live > 0 {
 		all = append(all, "end their leases first (vault lease revoke -prefix <mount>/)")
 	}
+	all = append(all, roleRemedies(open)...)
 	if open.Revoking+open.Unreadable > 0 {
 		all = append(all, "wait until status shows that nothing is being revoked")
 	}
@@ -179,6 +180,18 @@ func remedies(open ledger.Open, lost ledger.Lost) []string {
 	return all
 }
 
+// roleRemedies says how the tokens without a lease come to their end.
+func roleRemedies(open ledger.Open) []string {
+	var all []string
+	if open.Static > 0 {
+		all = append(all, "delete the static roles first (vault delete <mount>/static-roles/<name>)")
+	}
+	if open.Access > 0 {
+		all = append(all, "delete the access-token roles first (vault delete <mount>/roles/<name>)")
+	}
+	return all
+}
+
 func otherSigner(left string) string {
 	return "The signer is another than before. It can revoke " + left + " only if it holds CredentialsManage in their context."
 }
@@ -190,6 +203,8 @@ func leftBehind(open ledger.Open) string {
 		one, many string
 	}{
 		{open.Live, "live token", "live tokens"},
+		{open.Static, "token of a static role", "tokens of static roles"},
+		{open.Access, "token of an access-token role", "tokens of access-token roles"},
 		{open.Revoking + open.Unreadable, "token being revoked", "tokens being revoked"},
 		{open.Issuing, "request for a token with an unknown outcome", "requests for tokens with an unknown outcome"},
 	} {

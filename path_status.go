@@ -163,6 +163,7 @@ func statusSchema() map[int][]framework.Response {
 		"tokens_issuing":                {Type: framework.TypeInt, Description: "Tokens requested and not returned yet, or whose response was lost."},
 		"tokens_recovering":             {Type: framework.TypeInt, Description: "Tokens whose response was lost: the engine finds and revokes them."},
 		"tokens_live":                   {Type: framework.TypeInt, Description: "Tokens that are in use."},
+		"unleased_tokens":               {Type: framework.TypeInt, Description: "Tokens of static roles and access-token roles, of which no lease exists. secrets disable does not wait for them: delete the roles first."},
 		"tokens_revoking":               {Type: framework.TypeInt, Description: "Tokens whose revocation has begun and KSeF has not confirmed."},
 		"revocation_queue_length":       {Type: framework.TypeInt, Description: "The same number, as the length of the queue."},
 		"revocation_queue_oldest_since": {Type: framework.TypeTime, Description: "When the oldest of these revocations began."},

@@ -83,6 +83,7 @@ func tidyReport(report *ledger.TidyReport, taxpayer client.ContextIdentifier, dr
 		"unknown":       orEmpty(report.Unknown),
 		"unreadable":    orEmpty(report.Unreadable),
 		"known":         report.Known,
+		"released":      report.Released,
 		"foreign":       report.Foreign,
 		"revoking":      report.Revoking,
 		"closed":        report.Closed,
@@ -103,14 +104,15 @@ func tidySchema() map[int][]framework.Response {
 		"dry_run":       {Type: framework.TypeBool, Description: "Nothing was changed."},
 		"complete":      {Type: framework.TypeBool, Description: "Everything was checked."},
 		"orphans":       {Type: framework.TypeStringSlice, Description: "Living tokens with this mount's mark and no record."},
-		"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens that are live in their record and dead in KSeF."},
+		"stale_records": {Type: framework.TypeStringSlice, Description: "Tokens that are live or released in their record and dead in KSeF."},
 		"overdue":       {Type: framework.TypeStringSlice, Description: "Tokens whose lease ended more than an hour ago; the engine is revoking them."},
 		"unknown":       {Type: framework.TypeStringSlice, Description: "Tokens that are live in their record and unknown to KSeF."},
 		"unreadable":    {Type: framework.TypeStringSlice, Description: "Storage keys of records that cannot be read. Their tokens are not touched."},
 		"known":         {Type: framework.TypeInt, Description: "Living tokens with a record."},
+		"released":      {Type: framework.TypeInt, Description: "Living tokens that static roles have handed back. They are never touched."},
 		"foreign":       {Type: framework.TypeInt, Description: "Living tokens of others. They are never touched."},
 		"revoking":      {Type: framework.TypeInt, Description: "This mount's tokens in the context whose revocation KSeF has not confirmed, revoked orphans included; status counts those of all contexts."},
-		"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed."},
+		"closed":        {Type: framework.TypeInt, Description: "Stale records that were closed. Those of static and access-token roles stay: the role replaces the token."},
 	}))
 }
 
@@ -215,8 +217,10 @@ config's, unless nip or internal_id names another.
 
 The first command only reports what the second does. Orphans have this mount's mark
 and no record, as after a restore from an old snapshot: they are revoked. Stale
-records are of tokens that are dead in KSeF: they are closed. Tokens of others are
-counted and never touched. revoking counts pending revocations, as status does.
+records are of tokens that are dead in KSeF: they are closed, but for those of static
+and access-token roles, which replace their tokens. Tokens of others, and released
+ones, are counted and never touched. revoking counts pending revocations, as status
+does.
 Its requests wait for more urgent ones.
 `
 

@@ -61,11 +61,19 @@ func (b *backend) pathTokenRead(ctx context.Context, _ *logical.Request, data *f
 	}
 	shown := metadataResponse(token)
 	if record != nil {
-		shown["state"] = string(record.State)
-		shown["role"] = record.Role
-		shown["lease_end"] = record.Deadline.Format(time.RFC3339)
+		addRecord(shown, record)
 	}
 	return &logical.Response{Data: shown}, nil
+}
+
+// addRecord shows what the ledger knows of a token. One without a lease has a holder instead.
+func addRecord(shown map[string]any, record *ledger.Record) {
+	shown["state"] = string(record.State)
+	if record.Unleased() {
+		shown["role"], shown["holder"] = record.Holder.Role, string(record.Holder.Kind)
+		return
+	}
+	shown["role"], shown["lease_end"] = record.Role, record.Deadline.Format(time.RFC3339)
 }
 
 // askToken reads a token from KSeF in its context, and returns the connection that it used.
@@ -99,13 +107,46 @@ func (b *backend) pathTokenDelete(ctx context.Context, _ *logical.Request, data 
 	if err != nil {
 		return failure.Response(err)
 	}
+	unknown := data.Get("unknown_to_ksef").(bool)
+	if err := refuseUnleased(record, unknown); err != nil {
+		return failure.Response(err)
+	}
 	switch {
-	case data.Get("unknown_to_ksef").(bool):
+	case unknown:
 		return b.closeUnknown(ctx, referenceNumber, record)
 	case record == nil:
 		return b.deleteWithoutRecord(ctx, data, referenceNumber)
 	}
 	return warnOfPending(b.ledger.RevokeToken(ctx, record))
+}
+
+// refuseUnleased refuses to revoke a token that a role holds, which would only make another, and
+// one that a role has handed back. nil is no record.
+func refuseUnleased(record *ledger.Record, unknown bool) error {
+	switch {
+	case record == nil || !record.Unleased():
+		return nil
+	case record.State == ledger.Released && !unknown:
+		return &client.InputError{
+			Field: "reference_number", Fault: fmt.Sprintf("%s was handed back by %s, and is not this mount's to revoke any more", record.ReferenceNumber, record.Holder),
+			Remedy: "revoke it in KSeF",
+		}
+	case record.State != ledger.Live:
+		return nil
+	}
+	return &client.InputError{
+		Field: "reference_number", Fault: fmt.Sprintf("%s is the token of %s, which would only make another", record.ReferenceNumber, record.Holder),
+		Remedy: rotateOrDelete(record.Holder),
+	}
+}
+
+// rotateOrDelete says how a role gives its token up.
+func rotateOrDelete(holder ledger.Holder) string {
+	rotate, role := "rotate-role/", "static-roles/"
+	if holder.Kind == ledger.HolderAccess {
+		rotate, role = "rotate-access/", "roles/"
+	}
+	return fmt.Sprintf("rotate it (vault write -f <mount>/%s%s) or delete the role (vault delete <mount>/%s%s)", rotate, holder.Role, role, holder.Role)
 }
 
 // closeUnknown ends the record of a token that KSeF does not know.
@@ -157,9 +198,10 @@ func (b *backend) deleteWithoutRecord(ctx context.Context, data *framework.Field
 
 func tokenSchema() map[int][]framework.Response {
 	schema := metadataFields()
-	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "State in this mount's ledger: issuing, live, revoking or dead. Absent for tokens of others."}
+	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "State in this mount's ledger: issuing, live, revoking, dead or, if a static role has handed it back, released. Absent for tokens of others."}
 	schema["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role of the token; empty for one issued by tokens."}
-	schema["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends."}
+	schema["holder"] = &framework.FieldSchema{Type: framework.TypeString, Description: "static for the token of a static role, access for that of an access-token role; absent for a token with a lease."}
+	schema["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends; absent for a token without a lease."}
 	return fields.ResponseSchema(schema)
 }
 
@@ -171,7 +213,8 @@ its role and the end of its lease:
 
 Delete a token of this mount to revoke it in KSeF now. Its lease then ends without
 another request. If KSeF does not confirm soon, the delete succeeds with a warning,
-and the engine goes on until KSeF confirms. Tokens of others are refused.
+and the engine goes on until KSeF confirms. Tokens of others are refused, and those
+of static roles and access-token roles: rotate or delete the role.
 
 A token that KSeF does not know, as after a reset of its test environment, counts
 as dead once KSeF has said so for a day. After a reset, end its record at once:

@@ -131,8 +131,11 @@ func (b *backend) endTokens(ctx context.Context) {
 // logUnconfirmed logs what the mount may leave in KSeF: once its storage is deleted, only the log
 // has it.
 func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
-	const text = "the mount is being unloaded while it is disabled or moved, and KSeF has not confirmed that these tokens are revoked: " +
-		"if the mount goes, another mount's tidy/former finds and revokes them by mount_id"
+	const (
+		unconfirmed = "the mount is being unloaded while it is disabled or moved, and KSeF has not confirmed that these tokens are revoked: "
+		text        = unconfirmed + "if the mount goes, another mount's tidy/former finds and revokes them by mount_id"
+		imported    = unconfirmed + "they were imported and have no mark: if the mount goes, only their numbers lead to them; revoke them in KSeF"
+	)
 	id := b.mountID(ctx)
 	unreadable, err := b.unreadable.Keys(ctx)
 	if err != nil {
@@ -145,6 +148,9 @@ func (b *backend) logUnconfirmed(ctx context.Context, left ledger.Unconfirmed) {
 		for part := range slices.Chunk(all, loggedAtOnce) {
 			b.Logger().Error(text, "mount_id", id, kind, part)
 		}
+	}
+	for part := range slices.Chunk(left.Imported, loggedAtOnce) {
+		b.Logger().Error(imported, "mount_id", id, "reference_numbers", part)
 	}
 }
 
@@ -190,9 +196,10 @@ func (b *backend) explainBlockedRevocation(ctx context.Context, pending *ledger.
 // all of them be revoked at once.
 func (b *backend) unmountWarning(open ledger.Open) string {
 	limits := ratelimit.StandardLimits()
-	alive := open.Live + open.Revoking
+	leased := open.Live + open.Revoking
+	alive := leased + open.Static + open.Access
 	last := b.lastRevocation(alive)
-	if alive <= limits.PerMinute && time.Until(last) <= unmountMaxWait {
+	if leased == 0 || (alive <= limits.PerMinute && time.Until(last) <= unmountMaxWait) {
 		return ""
 	}
 	left := leftBehind(ledger.Open{Live: open.Live, Revoking: open.Revoking})
@@ -237,6 +244,17 @@ func (b *backend) warnOfUnmount(ctx context.Context, response *logical.Response)
 	if err != nil {
 		return err
 	}
-	fields.AddWarnings(response, b.unmountWarning(open))
+	fields.AddWarnings(response, b.unmountWarning(open), rolesWarning(open))
 	return nil
+}
+
+// rolesWarning states which tokens cannot make secrets disable fail; "" for none.
+func rolesWarning(open ledger.Open) string {
+	left := leftBehind(ledger.Open{Static: open.Static, Access: open.Access})
+	if left == "" {
+		return ""
+	}
+	return fmt.Sprintf("Without a lease: %s. Before vault secrets disable, %s, and wait until status shows 0 for unleased_tokens and tokens_revoking: "+
+		"Vault disables the mount although they live, and then only tidy/former of another mount, or the log, leads to those that KSeF has not let the engine revoke.",
+		left, strings.Join(roleRemedies(open), ", "))
 }

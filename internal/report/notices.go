@@ -115,7 +115,7 @@ const (
 type Activity struct {
 	Kind     string
 	Taxpayer client.ContextIdentifier
-	// Object is the role of an issue and the reference number of a revocation.
+	// Object is the role of an issue (see StaticRole) and the reference number of a revocation.
 	Object string
 }
 

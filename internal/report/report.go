@@ -74,9 +74,15 @@ func (r *Reporter) Rotation(event rotation.Event) {
 
 // Token reports what has happened to a token.
 func (r *Reporter) Token(event ledger.Event) {
-	record := event.Record
+	record, role := event.Record, event.Record.Role
+	if record.Unleased() {
+		role = record.Holder.Role
+	}
 	fields := []any{
-		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", record.Role,
+		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(), "role", role,
+	}
+	if record.Unleased() {
+		fields = append(fields, "holder", record.Holder.Kind)
 	}
 	if what := activityOf(event); what.Kind != "" {
 		r.SetOutcome(what, event.Err)
@@ -88,7 +94,10 @@ func (r *Reporter) Token(event ledger.Event) {
 	}
 	metadata := []string{
 		"reference_number", record.ReferenceNumber, "context", record.Target.Context.String(),
-		"role", record.Role, "cause", record.Cause,
+		"role", role, "cause", record.Cause,
+	}
+	if record.Unleased() {
+		metadata = append(metadata, "holder", string(record.Holder.Kind))
 	}
 	if event.Err != nil {
 		metadata = append(metadata, "error", event.Err.Error())
@@ -101,9 +110,23 @@ func activityOf(event ledger.Event) Activity {
 	record := event.Record
 	switch event.Kind {
 	case ledger.EventIssue, ledger.EventIssueFail:
-		return Activity{Kind: Issue, Taxpayer: record.Target.Context, Object: record.Role}
+		return Activity{Kind: Issue, Taxpayer: record.Target.Context, Object: objectOf(record)}
 	case ledger.EventRevoke, ledger.EventRevokeFail:
 		return Activity{Kind: Revoke, Taxpayer: record.Target.Context, Object: record.ReferenceNumber}
 	}
 	return Activity{}
 }
+
+// objectOf returns what a token is issued for. A static role may have the name of a role.
+func objectOf(record ledger.Record) string {
+	switch record.Holder.Kind {
+	case ledger.HolderStatic:
+		return StaticRole(record.Holder.Role)
+	case ledger.HolderAccess:
+		return record.Holder.Role
+	}
+	return record.Role
+}
+
+// StaticRole names a static role in an Activity, and so to RoleDeleted.
+func StaticRole(name string) string { return "static-roles/" + name }

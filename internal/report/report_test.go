@@ -24,6 +24,8 @@ func TestReporter(t *testing.T) {
 	failed := errors.New("KSeF is away")
 	taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: "5265877635"}
 	record := ledger.Record{ReferenceNumber: "1", Role: "invoices", Target: ledger.Target{Context: taxpayer}, Cause: "its lease has ended"}
+	unleased := record
+	unleased.Role, unleased.Holder = "", ledger.Holder{Kind: ledger.HolderStatic, Role: "erp"}
 	token := map[string]any{"data_path": "tokens", "reference_number": "1", "role": "invoices", "context": "Nip:5265877635", "cause": "its lease has ended"}
 	tokenFailed := map[string]any{"error": "KSeF is away"}
 	for name, value := range token {
@@ -46,6 +48,17 @@ func TestReporter(t *testing.T) {
 			},
 			`[WARN]  token-issue-fail: reference_number=1 context=Nip:5265877635 role=invoices error="KSeF is away"`, "ksef/token-issue-fail", tokenFailed,
 			&report.Activity{Kind: report.Issue, Taxpayer: taxpayer, Object: "invoices"},
+		},
+		"token of a static role that was not issued": {
+			func(r *report.Reporter) {
+				r.Token(ledger.Event{Kind: ledger.EventIssueFail, Record: unleased, Err: failed})
+			},
+			`[WARN]  token-issue-fail: reference_number=1 context=Nip:5265877635 role=erp holder=static error="KSeF is away"`, "ksef/token-issue-fail",
+			map[string]any{
+				"data_path": "tokens", "reference_number": "1", "role": "erp", "holder": "static", "context": "Nip:5265877635",
+				"cause": "its lease has ended", "error": "KSeF is away",
+			},
+			&report.Activity{Kind: report.Issue, Taxpayer: taxpayer, Object: report.StaticRole("erp")},
 		},
 		"token that was not revoked": {
 			func(r *report.Reporter) {

@@ -55,6 +55,7 @@ func permitInUTC(at time.Time) string { return InUTC(at.Add(time.Second - 1)) }
 func (r *Report) AddTokens(open ledger.Open, pending ledger.Pending, unknown []string) {
 	r.Flat["tokens_issuing"], r.Flat["tokens_live"], r.Flat["tokens_revoking"] = open.Issuing, open.Live, open.Revoking
 	r.Flat["tokens_recovering"] = pending.Recovering
+	r.Flat["unleased_tokens"] = open.Static + open.Access
 	r.Flat["revocation_queue_length"] = open.Revoking
 	r.Details["revocation_queue"] = r.revocationQueue(open, pending)
 	if pending.Oldest != nil {

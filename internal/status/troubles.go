@@ -62,7 +62,11 @@ func (r *Report) Warn(urgency Urgency, sentence string, warnings ...string) {
 // summary returns a sentence for the most urgent trouble.
 func (r *Report) summary(open ledger.Open) string {
 	if len(r.troubles) == 0 {
-		return fmt.Sprintf("All is well. Live tokens: %d, revocations in progress: %d.", open.Live, open.Revoking)
+		unleased := ""
+		if count := open.Static + open.Access; count > 0 {
+			unleased = fmt.Sprintf(", tokens without a lease: %d", count)
+		}
+		return fmt.Sprintf("All is well. Live tokens: %d%s, revocations in progress: %d.", open.Live, unleased, open.Revoking)
 	}
 	slices.SortStableFunc(r.troubles, func(a, b trouble) int { return int(a.urgency - b.urgency) })
 	others := 0
@@ -227,6 +231,7 @@ func (r *Report) AddUnreadable(keys []string) {
 func unreadableRemedies(keys []string) string {
 	kinds := []struct{ prefix, remedy string }{
 		{ledger.StoragePrefix + "live/", " The token of a live record is revoked with: vault delete <mount>/tokens/%s"},
+		{ledger.StoragePrefix + "unleased/live/", " The token of an unleased record is revoked with: vault delete <mount>/tokens/%s; an imported one in KSeF"},
 		{ledger.StoragePrefix + "ending/", " The token of an ending record is revoked with: vault delete <mount>/tokens/%s"},
 		{"roles/", " Write the role anew with all its fields, or: vault delete <mount>/roles/%s"},
 		{rotation.StorageKey, " The rotation is given up with: vault write <mount>/config force=rotation"},
