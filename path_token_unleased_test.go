@@ -131,6 +131,12 @@ func testUnleasedTextLiesInSealedStorageOnly(t *testing.T, m *enginetest.Mount) 
 		}
 	}
 	require.NotContains(t, m.Logs.String(), text.Reveal())
+
+	require.NoError(t, ksef.Ledger(m.Backend).RevokeUnleased(m.Ctx, number, "the role has been deleted"))
+	m.Elapse(2 * time.Second)
+	require.True(t, client.IsTokenRevoked(m.Login(text.Reveal())))
+	require.Empty(t, m.Keys(ledger.TextPrefix))
+	m.RequireEmptyLedger()
 }
 
 func testUnleasedTidyCountsReleasedOnes(t *testing.T, m *enginetest.Mount) {

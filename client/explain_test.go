@@ -35,3 +35,16 @@ func TestExplain(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+func TestIsTokenRevoked(t *testing.T) {
+	refused := func(code int, details ...string) error {
+		return fmt.Errorf("logging in: %w", &LoginError{Status: Status{Code: code, Details: details}})
+	}
+	require.True(t, IsTokenRevoked(refused(450, "Token unieważniony")))
+	for _, other := range []error{
+		nil, refused(450), refused(450, "Token nieaktywny"), refused(450, "Nieprawidłowy token"), refused(425, "Token unieważniony"),
+		&APIError{Status: 400, Problems: []Problem{{Code: 21301, Description: "Token KSeF został unieważniony."}}},
+	} {
+		require.False(t, IsTokenRevoked(other), other)
+	}
+}

@@ -150,12 +150,12 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 		return nil, err
 	}
 	now := time.Now()
-	nonce, deadline := request.nonceAndDeadline(now)
+	nonce := request.newNonce(now)
 	record := &Record{
 		State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
 		Role: request.Role, Holder: request.Holder, Permissions: request.Permissions,
 		Description: request.Description + " " + marker(mountID, nonce),
-		Created:     now.UTC(), Deadline: deadline,
+		Created:     now.UTC(), Deadline: request.deadline(now),
 	}
 	l.inFlight.Store(nonce, nil)
 	if err := l.store.put(ctx, record); err != nil {
@@ -165,13 +165,20 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 	return record, nil
 }
 
-// nonceAndDeadline returns no deadline for a token without a lease.
-func (r *IssueRequest) nonceAndDeadline(now time.Time) (nonce string, deadline time.Time) {
+// newNonce is for the record of the token.
+func (r *IssueRequest) newNonce(now time.Time) string {
 	if r.Holder != (Holder{}) {
-		return newHolderNonce(r.Holder.Kind), time.Time{}
+		return newHolderNonce(r.Holder.Kind)
 	}
-	deadline = now.Add(r.TTL)
-	return newNonce(later(deadline, now.Add(bucketLead))), deadline.UTC()
+	return newNonce(later(now.Add(r.TTL), now.Add(bucketLead)))
+}
+
+// deadline is zero for a token without a lease.
+func (r *IssueRequest) deadline(now time.Time) time.Time {
+	if r.Holder != (Holder{}) {
+		return time.Time{}
+	}
+	return now.Add(r.TTL).UTC()
 }
 
 // notIssued starts a search where KSeF may have made a token; otherwise it removes the intent.
