@@ -127,7 +127,7 @@ func (l *Ledger) CountOpen(ctx context.Context) (open Open, err error) {
 		open.addLive(&record)
 	}
 	open.Unreadable, err = l.addRecordedEndings(ctx, revoking)
-	open.Unreadable += unreadable
+	open.Unreadable += len(unreadable)
 	open.Revoking = len(revoking)
 	return open, err
 }

@@ -108,6 +108,22 @@ func TestRevokeUnleased(t *testing.T) {
 			require.Empty(t, e.keys(TextPrefix))
 		})
 	}
+	for at := 1; at <= 2; at++ {
+		bubble(t, fmt.Sprintf("failure_of_write_%d", at), func(t *testing.T, e *env) {
+			number := e.mustIssueFor(testHolder).ReferenceNumber
+			e.disk.failAt = at
+			err := e.revokeUnleased(number)
+			if at == 1 {
+				require.ErrorIs(t, err, errDisk)
+				require.Zero(t, e.ksef.count("DELETE"))
+				err = e.revokeUnleased(number)
+			}
+			require.NoError(t, err)
+			require.Empty(t, e.ksef.alive())
+			require.Empty(t, e.keys(StoragePrefix))
+			require.Empty(t, e.keys(TextPrefix))
+		})
+	}
 	bubble(t, "refuses_a_leased_token", func(t *testing.T, e *env) {
 		lease, _ := e.mustIssue(time.Hour)
 		require.ErrorIs(t, e.revokeUnleased(lease.ReferenceNumber), errLeased)

@@ -205,14 +205,14 @@ func (s store) eachRecord(ctx context.Context, do func(prefix string, record *Re
 	return s.eachName(ctx, []string{endingPrefix}, read)
 }
 
-// unleased returns the records of the tokens without a lease that are not ending, and how many
-// cannot be read.
-func (s store) unleased(ctx context.Context) (records []Record, unreadable int, err error) {
+// unleased returns the records of the tokens without a lease that are not ending, and the keys of
+// those that cannot be read.
+func (s store) unleased(ctx context.Context) (records []Record, unreadable []string, err error) {
 	err = s.eachName(ctx, []string{unleasedPrefix}, func(prefix, name string) error {
 		record, err := s.get(ctx, prefix+name)
 		switch {
 		case errors.Is(err, errUnreadableRecord):
-			unreadable++
+			unreadable = append(unreadable, prefix+name)
 		case err != nil:
 			return err
 		case record != nil:

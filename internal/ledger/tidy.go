@@ -261,7 +261,8 @@ func (t *tidy) deadToken(ctx context.Context, record *Record) (*client.Token, er
 
 // readUnleased reads the records of the tokens without a lease, since imported ones have no mark.
 func (t *tidy) readUnleased(ctx context.Context) error {
-	records, err := t.ledger.Unleased(ctx)
+	records, unreadable, err := t.ledger.unleased(ctx)
+	t.report.Unreadable = unreadable
 	for _, record := range records {
 		t.unleased[record.ReferenceNumber] = &record
 	}

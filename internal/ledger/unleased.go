@@ -103,11 +103,11 @@ func (l *Ledger) Unleased(ctx context.Context) ([]Record, error) {
 	return records, err
 }
 
-// unleased also counts the records that cannot be read.
-func (l *Ledger) unleased(ctx context.Context) (records []Record, unreadable int, err error) {
+// unleased also returns the keys of the records that cannot be read.
+func (l *Ledger) unleased(ctx context.Context) (records []Record, unreadable []string, err error) {
 	all, unreadable, err := l.store.unleased(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	for _, record := range all {
 		if !l.reconciler.isEnding(record.ReferenceNumber) {
@@ -189,7 +189,10 @@ func (l *Ledger) recordEnding(ctx context.Context, record *Record, cause string)
 	if err := l.store.put(ctx, record); err != nil {
 		return err
 	}
-	return l.store.remove(ctx, live)
+	if err := l.store.remove(ctx, live); err != nil {
+		l.Logger.Warn("a live record is left beside its revocation", "reference_number", record.ReferenceNumber, "error", err)
+	}
+	return nil
 }
 
 var (
