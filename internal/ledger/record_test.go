@@ -124,6 +124,15 @@ func FuzzRecord(f *testing.F) {
 	f.Add(record.key(), encoded)
 	f.Add(issuingKey(nonce), []byte(`{"version":1,"state":"issuing","nonce":"`+nonce+`"}`))
 	f.Add("ledger/ending/x", []byte(`{"state":"dead"}`))
+	unleased := Record{
+		Version: unleasedVersion, State: Released, Nonce: newHolderNonce(HolderStatic), ReferenceNumber: record.ReferenceNumber,
+		Target: testTarget, Holder: testHolder,
+	}
+	encoded, err = json.Marshal(unleased)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(unleased.key(), encoded)
 	f.Add("", []byte("\x00"))
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
 		decoded, err := decodeRecord(key, data)
