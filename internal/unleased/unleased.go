@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -148,20 +147,4 @@ type Token struct {
 	PreviousUntil time.Time
 	// Warning is what the caller should know; "" for nothing.
 	Warning string
-}
-
-// Holders are those of one mount. They are safe for concurrent use, and have no goroutine of their
-// own: maintenance calls Advance.
-type Holders struct {
-	Options
-
-	mu      sync.Mutex
-	holders map[Key]*holder
-	// listed says that the stored states are in holders.
-	listed bool
-}
-
-// New returns holders over the storage. It reads nothing yet.
-func New(options Options) *Holders {
-	return &Holders{Options: options, holders: make(map[Key]*holder)}
 }

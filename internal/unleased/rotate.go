@@ -1,0 +1,349 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package unleased
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+	"vault-plugin-secrets-ksef/internal/background"
+	"vault-plugin-secrets-ksef/internal/ledger"
+)
+
+// withoutToken spaces the attempts of a holder that has no token to hand out.
+var withoutToken = background.Backoff{Shortest: 5 * time.Second, Longest: 4 * time.Minute}
+
+// pendingLife is how long KSeF may take to activate a token before another is made.
+const pendingLife = time.Hour
+
+// errNotActive says that a new token waits for KSeF.
+var errNotActive = errors.New("KSeF has not activated the new token yet")
+
+// RotateOptions say how to rotate.
+type RotateOptions struct {
+	// RevokePrevious revokes the tokens before at once, without grace.
+	RevokePrevious bool `json:"revoke_previous,omitempty"`
+	// KeepSchedule leaves the next rotation where it is.
+	KeepSchedule bool `json:"keep_schedule,omitempty"`
+}
+
+// Rotate has a new token made and puts it in force. That is recorded first: where it fails, the
+// token before stays in force and Advance tries again. A revocation that KSeF has not confirmed is
+// a Warning. Errors are those of Token.
+func (h *Holders) Rotate(ctx context.Context, key Key, options RotateOptions) (*Token, error) {
+	return h.changeToken(ctx, key, func(c *change) error {
+		c.state.Asked = &options
+		if err := c.save(ctx); err != nil {
+			return err
+		}
+		return c.rotate(ctx)
+	})
+}
+
+// Apply applies a static role that was written: it has the first token made, rotates where the
+// Fingerprint has changed, and plans the next rotation anew where the schedule has. After a failure
+// Advance goes on. Errors are those of Token.
+func (h *Holders) Apply(ctx context.Context, key Key) (*Token, error) {
+	return h.changeToken(ctx, key, func(c *change) error {
+		changed, err := c.state.replan(c.spec, time.Now())
+		if err != nil {
+			return err
+		}
+		if c.state.wantsToken(c.spec) {
+			return c.rotate(ctx)
+		}
+		if changed {
+			return c.save(ctx)
+		}
+		c.publish()
+		return nil
+	})
+}
+
+// Replace has another token made, since KSeF no longer accepts dead. Where another is in force
+// already, it returns that. It makes one at most every five minutes, and returns a *WaitError until
+// then. Other errors are those of Token.
+func (h *Holders) Replace(ctx context.Context, key Key, dead string) (*Token, error) {
+	return h.changeToken(ctx, key, func(c *change) error { return c.obtain(ctx, dead) })
+}
+
+// Import puts a token in force that was made elsewhere. The request's holder is set here. The role
+// must exist. A repeated import of the token in force does nothing. Errors: ErrNoRole, ErrEnded,
+// the ledger's (a *client.InputError where another holder has the token) and storage's.
+func (h *Holders) Import(ctx context.Context, key Key, request ledger.ImportRequest) (*Token, error) {
+	return h.changeToken(ctx, key, func(c *change) error {
+		current := c.state.Current
+		if current != nil && current.ReferenceNumber == request.ReferenceNumber {
+			return nil
+		}
+		return c.importToken(ctx, request)
+	})
+}
+
+// changeToken returns the token in force after a change.
+func (h *Holders) changeToken(ctx context.Context, key Key, do func(*change) error) (token *Token, err error) {
+	err = h.change(ctx, key, false, func(c *change) error {
+		if err := c.spec.usable(); err != nil {
+			return err
+		}
+		if err := c.markUsed(ctx); err != nil {
+			return err
+		}
+		if err := do(c); err != nil {
+			return err
+		}
+		unconfirmed, err := c.revokeOver(ctx)
+		if err != nil {
+			c.Logger.Warn("a token before could not be revoked and will be tried again", "holder", key.String(), "error", err)
+		}
+		if token, err = c.current(ctx); err != nil {
+			return err
+		}
+		if unconfirmed != nil {
+			token.Warning = unconfirmed.Error()
+		}
+		return nil
+	})
+	return token, err
+}
+
+func (c *change) markUsed(ctx context.Context) error {
+	if c.state.UnusedSince.IsZero() {
+		return nil
+	}
+	c.state.UnusedSince = time.Time{}
+	return c.save(ctx)
+}
+
+// rotate has a new token made and puts it in force.
+func (c *change) rotate(ctx context.Context) error {
+	wasImport := c.state.Pending != nil && c.state.Pending.Imported
+	if settled, err := c.settlePending(ctx); settled || err != nil {
+		return err
+	}
+	if wasImport && !c.state.wantsToken(c.spec) {
+		return nil
+	}
+	if _, err := c.state.replan(c.spec, time.Now()); err != nil {
+		return c.failed(ctx, err)
+	}
+	issued, err := c.Ledger.Issue(ctx, c.request)
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	record := issued.Record
+	made := &named{
+		ReferenceNumber: record.ReferenceNumber, Target: record.Target, Permissions: record.Permissions, Fingerprint: c.spec.Fingerprint,
+		Made: record.Created, ValidUntil: record.ValidUntil,
+	}
+	if issued.Status == client.StatusPending && c.state.Current != nil && !c.state.Current.Dead {
+		c.state.Pending = made
+		return c.failed(ctx, errNotActive)
+	}
+	return c.putInForce(ctx, made, issued.Token)
+}
+
+func (c *change) request() (ledger.IssueRequest, error) {
+	request, err := c.spec.Request()
+	request.Holder = c.holder.key.holder()
+	return request, err
+}
+
+// settlePending decides what becomes of the pending token. It returns true where that is in force
+// now. Without an error and without a pending token, another may be made.
+func (c *change) settlePending(ctx context.Context) (settled bool, err error) {
+	pending := c.state.Pending
+	switch {
+	case pending == nil:
+		return false, nil
+	case pending.Imported:
+		return c.settleImport(ctx)
+	case pending.Fingerprint != c.spec.Fingerprint:
+		return false, c.dropPending(ctx)
+	}
+	status, err := c.Ledger.Status(ctx, pending.Target, pending.ReferenceNumber)
+	switch {
+	case err != nil:
+		return false, c.failed(ctx, err)
+	case status == client.StatusPending && time.Since(pending.Made) < pendingLife:
+		return false, c.failed(ctx, errNotActive)
+	case status == client.StatusPending || status.Dead():
+		return false, c.dropPending(ctx)
+	}
+	return true, c.putInForce(ctx, pending, "")
+}
+
+// settleImport finishes an import that a crash has stopped. Where the ledger has no record of the
+// token, the import has not begun.
+func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
+	records, err := c.Ledger.Unleased(ctx)
+	if err != nil {
+		return false, err
+	}
+	for i := range records {
+		if records[i].ReferenceNumber == c.state.Pending.ReferenceNumber && records[i].State == ledger.Live && holderOf(&records[i]) == c.holder.key {
+			return true, c.putInForce(ctx, c.state.Pending, "")
+		}
+	}
+	c.state.Pending = nil
+	return false, c.save(ctx)
+}
+
+// dropPending has the pending token revoked.
+func (c *change) dropPending(ctx context.Context) error {
+	c.state.Previous = append(c.state.Previous, previous{c.state.Pending.ReferenceNumber, time.Now().UTC()})
+	c.state.Pending = nil
+	return c.save(ctx)
+}
+
+// putInForce switches to a token that the ledger has, with one write. secret is "" where it is read
+// later.
+func (c *change) putInForce(ctx context.Context, token *named, secret client.Secret) error {
+	s, now := c.state, time.Now().UTC()
+	event := Event{Kind: EventRotate, Key: c.holder.key, ReferenceNumber: token.ReferenceNumber, Automatic: c.automatic}
+	grace := c.spec.Grace
+	if s.Current != nil {
+		event.Previous = s.Current.ReferenceNumber
+		if s.Current.Dead {
+			event.Kind, grace = EventReplace, 0
+			s.Replaced, s.ReplacedToken = now, s.Current.ReferenceNumber
+		}
+	}
+	s.retire(now.Add(grace))
+	// One that is imported again is no longer to be revoked.
+	s.Previous = slices.DeleteFunc(s.Previous, func(before previous) bool { return before.ReferenceNumber == token.ReferenceNumber })
+	asked := RotateOptions{}
+	if s.Asked != nil {
+		asked = *s.Asked
+	}
+	if asked.RevokePrevious {
+		s.endGraces(now)
+	}
+	kept := s.NextRotation
+	s.Current, s.Pending, s.Asked = token, nil, nil
+	s.LastRotation, s.Failures, s.RetryAt, s.LastError = now, 0, time.Time{}, ""
+	if err := s.plan(c.spec, now); err != nil {
+		return err
+	}
+	if asked.KeepSchedule && kept.After(now) {
+		s.NextRotation = background.Earlier(kept, token.rotateBy())
+	}
+	c.secret = secret
+	c.update(func() {
+		c.holder.checked, c.holder.recheck, c.holder.err, c.holder.retryNow = token.ReferenceNumber, time.Time{}, nil, false
+	})
+	if err := c.save(ctx); err != nil {
+		return err
+	}
+	c.OnEvent(event)
+	return nil
+}
+
+// failed records why no token was put in force, and returns the cause.
+func (c *change) failed(ctx context.Context, cause error) error {
+	s := c.state
+	pace := afterFailure
+	if s.Current == nil || s.Current.Dead {
+		pace = withoutToken
+	}
+	postponed := ctx.Err() != nil || errors.Is(cause, ledger.ErrPaused) || errors.Is(cause, ledger.ErrUnmounting)
+	if !postponed {
+		s.Failures++
+	}
+	s.RetryAt, s.LastError = time.Now().UTC().Add(pace.Jittered(max(0, s.Failures-1))), cause.Error()
+	c.update(func() { c.holder.err, c.holder.retryNow = cause, false })
+	err := c.save(ctx)
+	if !postponed && !errors.Is(cause, errNotActive) {
+		c.OnEvent(Event{Kind: EventRotateFail, Key: c.holder.key, Previous: s.currentNumber(), Automatic: c.automatic, Err: cause})
+	}
+	return errors.Join(cause, err)
+}
+
+func (s *state) currentNumber() string {
+	if s.Current == nil {
+		return ""
+	}
+	return s.Current.ReferenceNumber
+}
+
+// importToken names the token in the state before the ledger has it, so that no sweep takes it for
+// one that was never put in force.
+func (c *change) importToken(ctx context.Context, request ledger.ImportRequest) error {
+	if c.state.Pending != nil {
+		if err := c.dropPending(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := c.state.replan(c.spec, time.Now()); err != nil {
+		return err
+	}
+	isNew := c.state.isEmpty()
+	imported := &named{
+		ReferenceNumber: request.ReferenceNumber, Target: request.Target, Permissions: request.Permissions, Fingerprint: c.spec.Fingerprint,
+		Made: request.Created.UTC(), ValidUntil: request.ValidUntil, Imported: true,
+	}
+	c.state.Pending = imported
+	if err := c.save(ctx); err != nil {
+		return err
+	}
+	request.Holder = c.holder.key.holder()
+	if err := c.Ledger.Import(ctx, request); err != nil {
+		return errors.Join(err, c.undoImport(ctx, isNew))
+	}
+	return c.putInForce(ctx, imported, request.Token)
+}
+
+// isEmpty says that the holder never had a token.
+func (s *state) isEmpty() bool {
+	return s.Current == nil && len(s.Previous) == 0 && s.LastRotation.IsZero() && s.Failures == 0 && s.Asked == nil
+}
+
+// undoImport removes the name of a token that could not be imported, as far as the ledger has no
+// record of it.
+func (c *change) undoImport(ctx context.Context, isNew bool) error {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	if _, err := c.settleImport(ctx); err != nil || c.state.Current != nil || !isNew {
+		return err
+	}
+	if err := c.deleteState(ctx, c.holder.key); err != nil {
+		return err
+	}
+	c.forget()
+	return nil
+}
+
+// revokeOver revokes the tokens before whose grace is over. unconfirmed is a *ledger.PendingError
+// where the ledger goes on with a revocation.
+func (c *change) revokeOver(ctx context.Context) (unconfirmed, err error) {
+	var left []previous
+	for _, before := range c.state.Previous {
+		if err != nil || time.Now().Before(before.Until) {
+			left = append(left, before)
+			continue
+		}
+		revoked := c.Ledger.RevokeUnleased(ctx, before.ReferenceNumber, "it was replaced")
+		switch {
+		case revoked == nil:
+		case isPending(revoked):
+			unconfirmed = errors.Join(unconfirmed, revoked)
+		default:
+			left, err = append(left, before), fmt.Errorf("revoking %s: %w", before.ReferenceNumber, revoked)
+		}
+	}
+	if len(left) == len(c.state.Previous) {
+		return unconfirmed, err
+	}
+	before := c.state.Previous
+	c.state.Previous = left
+	if saved := c.save(ctx); saved != nil {
+		c.state.Previous = before
+		err = errors.Join(err, saved)
+	}
+	return unconfirmed, err
+}

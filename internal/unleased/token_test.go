@@ -1,0 +1,203 @@
+// Copyright (c) vault-plugin-secrets-ksef contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package unleased
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-ksef/client"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestToken(t *testing.T) {
+	run(t, map[string]func(t *testing.T, e *env){
+		"reads_ask_nothing": func(t *testing.T, e *env) {
+			require.Equal(t, "token-1", e.number(access))
+			before := e.ledger.count("secret") + e.ledger.count("status") + e.ledger.count("list")
+			for range 1000 {
+				require.Equal(t, "token-1", e.number(access))
+			}
+			require.Equal(t, before, e.ledger.count("secret")+e.ledger.count("status")+e.ledger.count("list"))
+			require.Equal(t, 1, e.ledger.count("issue"))
+		},
+		"first_is_made_once_for_all_readers": func(t *testing.T, e *env) {
+			var readers sync.WaitGroup
+			for range 50 {
+				readers.Go(func() { _, err := e.Token(t.Context(), access); require.NoError(t, err) })
+			}
+			readers.Wait()
+			require.Equal(t, 1, e.ledger.count("issue"))
+		},
+		"static_is_checked_once_per_start": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			require.Equal(t, "token-1", e.number(static))
+			require.Zero(t, e.ledger.count("status"), "this process has made it")
+			e.restart()
+			var readers sync.WaitGroup
+			for range 50 {
+				readers.Go(func() { _, err := e.Token(t.Context(), static); require.NoError(t, err) })
+			}
+			readers.Wait()
+			e.Invalidate()
+			require.Equal(t, "token-1", e.number(static))
+			require.Equal(t, 1, e.ledger.count("status"))
+		},
+		"dead_after_the_start_is_made_anew": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			e.ledger.setStatus("token-1", client.StatusRevoked)
+			require.Equal(t, "token-2", e.number(static))
+			e.requireAlive("token-2")
+			require.Equal(t, []string{EventRotate, EventReplace}, e.kinds())
+			require.Len(t, e.Troubles(), 1)
+			require.Contains(t, e.Troubles()[0], "the static role erp has had its token token-1 replaced")
+			e.elapse(day)
+			require.Empty(t, e.Troubles())
+		},
+		"unanswered_check_is_a_warning": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			e.ledger.set(func() { e.ledger.statusErr = errKSeF })
+			for range 3 {
+				token, err := e.Token(t.Context(), static)
+				require.NoError(t, err)
+				require.Contains(t, token.Warning, "KSeF is away")
+			}
+			require.Equal(t, 1, e.ledger.count("status"), "readers do not wait again")
+			e.elapse(recheckPause + time.Second)
+			require.Equal(t, 2, e.ledger.count("status"))
+			e.ledger.set(func() { e.ledger.statusErr = nil })
+			e.elapse(recheckPause + time.Second)
+			token, err := e.Token(t.Context(), static)
+			require.NoError(t, err)
+			require.Empty(t, token.Warning)
+		},
+		"unanswered_check_replaces_a_dead_token_later": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			e.ledger.set(func() { e.ledger.statusErr = errKSeF })
+			require.Equal(t, "token-1", e.number(static))
+			e.ledger.set(func() { e.ledger.statusErr = nil })
+			e.ledger.setStatus("token-1", client.StatusRevoked)
+			e.elapse(recheckPause + time.Second)
+			require.Equal(t, "token-2", e.number(static))
+		},
+		"missing_text_is_made_anew": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			e.ledger.set(func() { e.ledger.find("token-1").secret = "" })
+			require.Equal(t, "token-2", e.number(static))
+			e.requireAlive("token-2")
+		},
+		"role_that_is_gone": func(t *testing.T, e *env) {
+			e.write(static, nil)
+			_, err := e.Token(t.Context(), static)
+			require.ErrorIs(t, err, ErrNoRole)
+			require.Zero(t, e.ledger.count("issue"))
+		},
+		"readers_do_not_wait_for_a_rotation": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			waits := make(chan struct{})
+			e.ledger.set(func() { e.ledger.issueWaits = waits })
+			var rotation sync.WaitGroup
+			rotation.Go(func() { _, err := e.Rotate(t.Context(), static, RotateOptions{}); require.NoError(t, err) })
+			synctest.Wait()
+			for range 10 {
+				require.Equal(t, "token-1", e.number(static))
+			}
+			close(waits)
+			rotation.Wait()
+			require.Equal(t, "token-2", e.number(static))
+		},
+		"rotation_during_the_first_read": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			waits := make(chan struct{})
+			e.ledger.set(func() { e.ledger.statusWaits = waits })
+			var reader sync.WaitGroup
+			reader.Go(func() {
+				token, err := e.Token(t.Context(), static)
+				require.NoError(t, err)
+				require.Equal(t, "token-1", token.ReferenceNumber, "it is good for its grace")
+			})
+			synctest.Wait()
+			e.mustRotate(static, RotateOptions{})
+			close(waits)
+			reader.Wait()
+			require.Equal(t, "token-2", e.number(static))
+		},
+		"failure_is_not_repeated_by_each_reader": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.issueErr = errKSeF })
+			_, err := e.Token(t.Context(), access)
+			require.ErrorIs(t, err, errKSeF)
+			var wait *WaitError
+			for range 10 {
+				_, err = e.Token(t.Context(), access)
+				require.ErrorAs(t, err, &wait)
+				require.ErrorIs(t, err, errKSeF)
+			}
+			require.Equal(t, 1, e.ledger.count("issue"))
+			e.ledger.set(func() { e.ledger.issueErr = nil })
+			e.elapse(time.Until(wait.Next))
+			require.Equal(t, "token-1", e.number(access))
+		},
+		"unreadable_state_is_left_alone": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: static.storageKey(), Value: []byte(`{"version":2}`)}))
+			e.restart()
+			_, err := e.Token(t.Context(), static)
+			var input *client.InputError
+			require.ErrorAs(t, err, &input)
+			e.elapse(day)
+			e.requireAlive("token-1")
+			numbers, err := e.Delete(t.Context(), static, false)
+			require.NoError(t, err)
+			require.Equal(t, []string{"token-1"}, numbers)
+			e.requireAlive()
+		},
+	})
+}
+
+// TestConcurrent mixes readers, rotations, replacements and maintenance. Each reader gets a token
+// that is alive when it asks.
+func TestConcurrent(t *testing.T) {
+	bubble(t, func(t *testing.T, e *env) {
+		e.mustApply(static)
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				for range 50 {
+					token, err := e.Token(t.Context(), static)
+					require.NoError(t, err)
+					require.Contains(t, e.ledger.alive(), token.ReferenceNumber)
+					time.Sleep(time.Second)
+				}
+			})
+		}
+		all.Go(func() {
+			for range 10 {
+				_, err := e.Rotate(t.Context(), static, RotateOptions{})
+				require.NoError(t, err)
+				time.Sleep(3 * time.Second)
+			}
+		})
+		all.Go(func() {
+			for range 10 {
+				e.Invalidate()
+				_ = e.Troubles()
+				time.Sleep(4 * time.Second)
+			}
+		})
+		all.Wait()
+		e.elapse(2 * time.Hour)
+		require.Len(t, e.ledger.alive(), 1)
+		e.requireSettled()
+	})
+}
