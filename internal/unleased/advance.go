@@ -19,7 +19,8 @@ func (h *Holders) Advance(ctx context.Context) (next time.Time, err error) {
 	if err := h.list(ctx); err != nil {
 		return time.Now().Add(afterFailure.Shortest), err
 	}
-	err = h.each(h.dueKeys(time.Now()), func(key Key) error {
+	// By the wall clock: the monotonic one may stand still while a machine sleeps.
+	err = h.each(h.dueKeys(time.Now().Round(0)), func(key Key) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -141,6 +142,11 @@ func (c *change) advance(ctx context.Context) error {
 	}
 	if c.spec == nil || c.spec.ended(time.Now()) {
 		return c.endAll(ctx)
+	}
+	if pending := c.state.Pending; pending != nil && pending.Imported {
+		if _, err := c.settleImport(ctx); err != nil || c.state.isEmpty() {
+			return err
+		}
 	}
 	if err := c.recheck(ctx); err != nil {
 		return err

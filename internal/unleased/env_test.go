@@ -38,7 +38,11 @@ type env struct {
 	t      *testing.T
 	disk   *fakeDisk
 	ledger *fakeLedger
-	loop   *background.Loop
+	// tokens is what the holders use: the fake ledger, or the ledger itself.
+	tokens Ledger
+	// requestOf is the Specs' Request.
+	requestOf func(Key) (ledger.IssueRequest, error)
+	loop      *background.Loop
 
 	mu     sync.Mutex
 	specs  map[Key]*Spec
@@ -65,12 +69,14 @@ func newEnv(t *testing.T) *env {
 	e := &env{t: t, specs: make(map[Key]*Spec)}
 	e.disk = &fakeDisk{Storage: &logical.InmemStorage{}}
 	e.ledger = &fakeLedger{disk: e.disk, made: client.StatusActive, calls: make(map[string]int)}
+	e.tokens = e.ledger
+	e.requestOf = func(Key) (ledger.IssueRequest, error) {
+		return ledger.IssueRequest{Target: testTarget, Permissions: []string{"InvoiceRead"}}, nil
+	}
 	e.specs[static] = &Spec{Fingerprint: "read", Period: month, Grace: time.Hour, Automatic: true}
 	e.specs[access] = &Spec{Fingerprint: "read", Period: month, Spread: true, Automatic: true}
 	for key, spec := range e.specs {
-		spec.Request = func() (ledger.IssueRequest, error) {
-			return ledger.IssueRequest{Target: testTarget, Role: key.Role, Permissions: []string{"InvoiceRead"}}, nil
-		}
+		spec.Request = func() (ledger.IssueRequest, error) { return e.requestOf(key) }
 	}
 	e.start()
 	return e
@@ -78,7 +84,7 @@ func newEnv(t *testing.T) *env {
 
 func (e *env) start() {
 	e.Holders = New(Options{
-		Storage: e.disk, Ledger: e.ledger, Logger: hclog.NewNullLogger(),
+		Storage: e.disk, Ledger: e.tokens, Logger: hclog.NewNullLogger(),
 		Spec:         func(_ context.Context, key Key) (*Spec, error) { return e.spec(key), nil },
 		OnEvent:      e.onEvent,
 		OnUnreadable: func(*logical.StorageEntry, error) {},
@@ -188,17 +194,22 @@ func (e *env) stored(key Key) *state {
 	return found
 }
 
-// requireSettled checks that exactly the tokens are alive that the states name.
-func (e *env) requireSettled() {
+// named returns the tokens that the states name, in order.
+func (e *env) named() (named []string) {
 	e.t.Helper()
-	var named []string
 	keys, err := e.storedKeys(context.Background(), StoragePrefix)
 	require.NoError(e.t, err)
 	for _, key := range keys {
 		named = append(named, e.stored(key).names()...)
 	}
-	alive := e.ledger.alive()
 	slices.Sort(named)
+	return named
+}
+
+// requireSettled checks that exactly the tokens are alive that the states name.
+func (e *env) requireSettled() {
+	e.t.Helper()
+	alive := e.ledger.alive()
 	slices.Sort(alive)
-	require.Equal(e.t, named, alive)
+	require.Equal(e.t, e.named(), alive)
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // Holders are those of one mount. They are safe for concurrent use, and have no goroutine of their
-// own: maintenance calls Advance.
+// own: maintenance calls Advance. A change of the configuration calls Invalidate and RetryNow, and
+// waits for no other method: those wait for logins.
 type Holders struct {
 	Options
 

@@ -179,7 +179,7 @@ func (c *change) settlePending(ctx context.Context) (settled bool, err error) {
 }
 
 // settleImport finishes an import that a crash has stopped. Where the ledger has no record of the
-// token, the import has not begun.
+// token, the import is as if it had not begun.
 func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
 	records, err := c.Ledger.Unleased(ctx)
 	if err != nil {
@@ -191,7 +191,14 @@ func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
 		}
 	}
 	c.state.Pending = nil
-	return false, c.save(ctx)
+	if !c.state.isEmpty() {
+		return false, c.save(ctx)
+	}
+	if err := c.deleteState(ctx, c.holder.key); err != nil {
+		return false, err
+	}
+	c.forget()
+	return false, nil
 }
 
 // dropPending has the pending token revoked.
@@ -282,7 +289,6 @@ func (c *change) importToken(ctx context.Context, request ledger.ImportRequest) 
 	if _, err := c.state.replan(c.spec, time.Now()); err != nil {
 		return err
 	}
-	isNew := c.state.isEmpty()
 	imported := &named{
 		ReferenceNumber: request.ReferenceNumber, Target: request.Target, Permissions: request.Permissions, Fingerprint: c.spec.Fingerprint,
 		Made: request.Created.UTC(), ValidUntil: request.ValidUntil, Imported: true,
@@ -293,7 +299,10 @@ func (c *change) importToken(ctx context.Context, request ledger.ImportRequest) 
 	}
 	request.Holder = c.holder.key.holder()
 	if err := c.Ledger.Import(ctx, request); err != nil {
-		return errors.Join(err, c.undoImport(ctx, isNew))
+		ctx, cancel := background.Detached(ctx)
+		defer cancel()
+		_, undone := c.settleImport(ctx)
+		return errors.Join(err, undone)
 	}
 	return c.putInForce(ctx, imported, request.Token)
 }
@@ -301,21 +310,6 @@ func (c *change) importToken(ctx context.Context, request ledger.ImportRequest) 
 // isEmpty says that the holder never had a token.
 func (s *state) isEmpty() bool {
 	return s.Current == nil && len(s.Previous) == 0 && s.LastRotation.IsZero() && s.Failures == 0 && s.Asked == nil
-}
-
-// undoImport removes the name of a token that could not be imported, as far as the ledger has no
-// record of it.
-func (c *change) undoImport(ctx context.Context, isNew bool) error {
-	ctx, cancel := background.Detached(ctx)
-	defer cancel()
-	if _, err := c.settleImport(ctx); err != nil || c.state.Current != nil || !isNew {
-		return err
-	}
-	if err := c.deleteState(ctx, c.holder.key); err != nil {
-		return err
-	}
-	c.forget()
-	return nil
 }
 
 // revokeOver revokes the tokens before whose grace is over. unconfirmed is a *ledger.PendingError
