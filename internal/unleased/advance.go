@@ -162,10 +162,11 @@ func (c *change) advance(ctx context.Context) error {
 		return err
 	}
 	if c.isRotationDue() {
-		// The failure is recorded, and the next attempt planned.
 		if err := c.rotate(ctx); err != nil {
-			c.Logger.Debug("a rotation has failed", "holder", c.holder.key.String(), "error", err)
-			return nil
+			if c.recorded {
+				return nil
+			}
+			return err
 		}
 		_, err := c.revokeOver(ctx)
 		return err

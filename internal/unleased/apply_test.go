@@ -153,6 +153,22 @@ func TestImport(t *testing.T) {
 			}
 			require.Equal(t, 1, e.ledger.count("import"))
 		},
+		"another_leaves_one_before_alive_that_a_crash_has_stopped": func(t *testing.T, e *env) {
+			first := e.imported()
+			e.disk.crashAt = 2
+			_, err := e.Import(t.Context(), static, first)
+			require.Error(t, err)
+			e.loop.Stop()
+			e.disk = &fakeDisk{Storage: e.disk.Storage}
+			e.ledger.set(func() { e.ledger.disk = e.disk })
+			e.Holders = New(e.Options)
+			e.Storage = e.disk
+			token, err := e.Import(t.Context(), static, e.imported())
+			require.NoError(t, err)
+			require.Equal(t, "token-2", token.ReferenceNumber)
+			require.Equal(t, time.Now().Add(time.Hour).UTC(), token.PreviousUntil, "the first has its grace")
+			e.requireAlive("token-1", "token-2")
+		},
 		"refused_leaves_nothing": func(t *testing.T, e *env) {
 			e.ledger.issueErr = &client.InputError{Field: "token", Fault: "belongs to another role"}
 			_, err := e.Import(t.Context(), static, e.imported())

@@ -32,6 +32,8 @@ type change struct {
 	spec *Spec
 	// automatic says that no request has asked for the change.
 	automatic bool
+	// recorded says that a failure is recorded, and the next attempt planned.
+	recorded bool
 	// secret is the text of the token in force; "" where it was not read.
 	secret client.Secret
 }

@@ -4,6 +4,7 @@
 package unleased
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +140,37 @@ func TestAdvance(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, time.Now().Add(month).UTC(), next)
 			require.Zero(t, e.faults)
+		},
+		"start_reads_each_state_twice_and_writes_nothing": func(t *testing.T, e *env) {
+			const taxpayers = 1000
+			for i := range taxpayers {
+				key := access
+				key.Taxpayer.Value = fmt.Sprint(i)
+				e.mu.Lock()
+				e.specs[key] = new(*e.specs[access])
+				e.specs[key].Request = func() (ledger.IssueRequest, error) {
+					return ledger.IssueRequest{Target: ledger.Target{API: client.TestURL, Context: key.Taxpayer}}, nil
+				}
+				e.mu.Unlock()
+				_, err := e.Token(t.Context(), key)
+				require.NoError(t, err)
+			}
+			e.restart()
+			e.elapse(day)
+			require.Equal(t, 2*taxpayers, e.disk.reads)
+			require.Zero(t, e.disk.writes)
+			require.Equal(t, taxpayers, e.ledger.count("issue"))
+		},
+		"failed_write_is_an_error_and_repeated": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.disk.mu.Lock()
+			e.disk.failAt = e.disk.writes + 1
+			e.disk.mu.Unlock()
+			e.elapse(month + time.Second)
+			require.Equal(t, 1, e.faults)
+			e.elapse(time.Hour + time.Minute)
+			require.Equal(t, []string{e.number(static)}, e.ledger.alive())
+			require.Equal(t, 1, e.faults)
 		},
 		"failed_listing_is_repeated": func(_ *testing.T, e *env) {
 			e.mustApply(static)

@@ -27,8 +27,8 @@ var (
 type fakeDisk struct {
 	logical.Storage
 	mu sync.Mutex
-	// writes counts; failAt and crashAt count from 1, 0 is never.
-	writes, failAt, crashAt int
+	// reads and writes count; failAt and crashAt count from 1, 0 is never.
+	reads, writes, failAt, crashAt int
 	// written says that the write that fails or crashes is done all the same.
 	written bool
 	crashed bool
@@ -73,9 +73,12 @@ func (d *fakeDisk) Delete(ctx context.Context, key string) error {
 }
 
 func (d *fakeDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if err := d.hasCrashed(); err != nil {
-		return nil, err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.crashed {
+		return nil, errCrashed
 	}
+	d.reads++
 	return d.Storage.Get(ctx, key)
 }
 

@@ -77,8 +77,12 @@ func (h *Holders) Replace(ctx context.Context, key Key, dead string) (*Token, er
 // the ledger's (a *client.InputError where another holder has the token) and storage's.
 func (h *Holders) Import(ctx context.Context, key Key, request ledger.ImportRequest) (*Token, error) {
 	return h.changeToken(ctx, key, func(c *change) error {
-		current := c.state.Current
-		if current != nil && current.ReferenceNumber == request.ReferenceNumber {
+		if pending := c.state.Pending; pending != nil && pending.Imported {
+			if _, err := c.settleImport(ctx); err != nil {
+				return err
+			}
+		}
+		if c.state.currentNumber() == request.ReferenceNumber {
 			return nil
 		}
 		return c.importToken(ctx, request)
@@ -262,9 +266,13 @@ func (c *change) failed(ctx context.Context, cause error) error {
 	if !postponed {
 		s.Failures++
 	}
-	s.RetryAt, s.LastError = time.Now().UTC().Add(pace.Jittered(max(0, s.Failures-1))), cause.Error()
-	c.update(func() { c.holder.err, c.holder.retryNow = cause, false })
+	// A caller that has left keeps no other from trying.
+	if ctx.Err() == nil {
+		s.RetryAt, s.LastError = time.Now().UTC().Add(pace.Jittered(max(0, s.Failures-1))), cause.Error()
+		c.update(func() { c.holder.err, c.holder.retryNow = cause, false })
+	}
 	err := c.save(ctx)
+	c.recorded = err == nil
 	if !postponed && !errors.Is(cause, errNotActive) {
 		c.OnEvent(Event{Kind: EventRotateFail, Key: c.holder.key, Previous: s.currentNumber(), Automatic: c.automatic, Err: cause})
 	}
@@ -333,11 +341,6 @@ func (c *change) revokeOver(ctx context.Context) (unconfirmed, err error) {
 	if len(left) == len(c.state.Previous) {
 		return unconfirmed, err
 	}
-	before := c.state.Previous
 	c.state.Previous = left
-	if saved := c.save(ctx); saved != nil {
-		c.state.Previous = before
-		err = errors.Join(err, saved)
-	}
-	return unconfirmed, err
+	return unconfirmed, errors.Join(err, c.save(ctx))
 }

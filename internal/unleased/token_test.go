@@ -4,6 +4,7 @@
 package unleased
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -132,6 +133,20 @@ func TestToken(t *testing.T) {
 			close(waits)
 			reader.Wait()
 			require.Equal(t, "token-2", e.number(static))
+		},
+		"reader_that_leaves_fails_no_other": func(t *testing.T, e *env) {
+			waits := make(chan struct{})
+			e.ledger.set(func() { e.ledger.issueWaits = waits })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var readers sync.WaitGroup
+			readers.Go(func() { _, err := e.Token(ctx, access); require.ErrorIs(t, err, context.DeadlineExceeded) })
+			synctest.Wait()
+			readers.Go(func() { _, err := e.Token(t.Context(), access); require.NoError(t, err) })
+			e.elapse(2 * time.Second)
+			close(waits)
+			readers.Wait()
+			require.Equal(t, 1, e.ledger.count("issue"))
 		},
 		"failure_is_not_repeated_by_each_reader": func(t *testing.T, e *env) {
 			e.ledger.set(func() { e.ledger.issueErr = errKSeF })
