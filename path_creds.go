@@ -87,7 +87,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 		return failure.Response(err)
 	}
 	return b.issue(ctx, tokenRequest{
-		role: name, permissions: stored.Permissions, taxpayer: of,
+		role: name, requester: requesterOf(req), permissions: stored.Permissions, taxpayer: of,
 		description: text, ttl: ttl, maxTTL: stored.MaxTTL,
 	})
 }
@@ -100,12 +100,20 @@ func asText(value any) string {
 // tokenRequest says which token is wanted.
 type tokenRequest struct {
 	role        string
+	requester   requester
 	permissions []string
 	// taxpayer returns whose the token is to be under the configuration in force; it refuses one
 	// that this does not allow.
 	taxpayer    func(of *config) (client.ContextIdentifier, error)
 	description string
 	ttl, maxTTL time.Duration
+}
+
+// requester is who asks, as Vault knows them.
+type requester struct{ entityID, displayName string }
+
+func requesterOf(req *logical.Request) requester {
+	return requester{entityID: req.EntityID, displayName: req.DisplayName}
 }
 
 // issue has KSeF make a token and answers with it as a lease.
@@ -161,7 +169,8 @@ func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.Iss
 	}
 	return ledger.IssueRequest{
 		Target: ledger.Target{API: current.config.URL, Context: taxpayer},
-		Role:   want.role, Permissions: want.permissions, Description: want.description,
+		Role:   want.role, EntityID: want.requester.entityID, DisplayName: want.requester.displayName,
+		Permissions: want.permissions, Description: want.description,
 		TTL: ttl, Until: until, ActivationTimeout: current.config.ActivationTimeout,
 	}, nil
 }

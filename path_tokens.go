@@ -60,7 +60,7 @@ func tokensFilters() []string {
 	return []string{"status", "description", "author", "author_type", "page_size", "continuation_token", "nip", "internal_id"}
 }
 
-func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+func (b *backend) pathTokensWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
 		return failure.Response(err)
 	}
@@ -90,7 +90,10 @@ func (b *backend) pathTokensWrite(ctx context.Context, _ *logical.Request, data 
 		}
 		return taxpayer, nil
 	}
-	return b.issue(ctx, tokenRequest{permissions: permissions, taxpayer: of, description: text, ttl: ttl, maxTTL: maxTTL})
+	return b.issue(ctx, tokenRequest{
+		requester: requesterOf(req), permissions: permissions, taxpayer: of,
+		description: text, ttl: ttl, maxTTL: maxTTL,
+	})
 }
 
 // refuseFields refuses a write with fields that the path has for its reads.

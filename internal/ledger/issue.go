@@ -26,8 +26,10 @@ type IssueRequest struct {
 	Role   string
 	// Holder is what a token without a lease is for; zero for a leased one. With a holder TTL and
 	// Until mean nothing, and Role stays empty.
-	Holder      Holder
-	Permissions []string
+	Holder Holder
+	// EntityID and DisplayName are those of Vault for who asks; "" where Vault has none.
+	EntityID, DisplayName string
+	Permissions           []string
 	// Description is the user's part; the marker is added.
 	Description string
 	// TTL is the lease's duration.
@@ -153,7 +155,7 @@ func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject 
 	nonce := request.newNonce(now)
 	record := &Record{
 		State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
-		Role: request.Role, Holder: request.Holder, Permissions: request.Permissions,
+		Role: request.Role, Holder: request.Holder, EntityID: request.EntityID, DisplayName: request.DisplayName, Permissions: request.Permissions,
 		Description: request.Description + " " + marker(mountID, nonce),
 		Created:     now.UTC(), Deadline: request.deadline(now),
 	}

@@ -28,6 +28,16 @@ func TestIssue(t *testing.T) {
 		require.Equal(t, []string{issuingKey(lease.Nonce)}, intents)
 		require.Contains(t, record.Description, lease.Nonce, "the token leads back to it")
 	})
+	bubble(t, "records_who_asked", func(t *testing.T, e *env) {
+		issued, err := e.Issue(t.Context(), func() (IssueRequest, error) {
+			request, err := e.request(time.Hour)()
+			request.EntityID, request.DisplayName = "e1", "approle-erp"
+			return request, err
+		})
+		require.NoError(t, err)
+		record := e.stored(issued.Record.Lease())
+		require.Equal(t, []string{"e1", "approle-erp"}, []string{record.EntityID, record.DisplayName})
+	})
 	bubble(t, "without_an_intent_KSeF_is_not_asked", func(t *testing.T, e *env) {
 		e.disk.failAt = 1
 		_, err := e.issue(time.Hour)

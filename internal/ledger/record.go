@@ -67,6 +67,10 @@ type Record struct {
 	Role string `json:"role,omitempty"`
 	// Holder is what a token without a lease belongs to; zero for one with a lease.
 	Holder Holder `json:"holder,omitzero"`
+	// EntityID and DisplayName are those of Vault for who asked for the token; "" where Vault has
+	// none, and in records of a version that did not keep them.
+	EntityID    string `json:"entity_id,omitempty"`
+	DisplayName string `json:"display_name,omitempty"`
 	// Subject identifies whose login made the token.
 	Subject     string   `json:"author,omitempty"`
 	Permissions []string `json:"permissions"`
