@@ -28,7 +28,7 @@ func (b *backend) pathTokens() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "tokens/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "tokens"},
-		Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
+		Fields: fields.WithTaxpayerDefault(tokensTaxpayer, withListFields(map[string]*framework.FieldSchema{
 			"permissions": fields.PermissionsSchema(),
 			"description": {
 				Type:        framework.TypeString,
@@ -44,16 +44,19 @@ func (b *backend) pathTokens() []*framework.Path {
 			"author_type":        {Type: framework.TypeString, AllowedValues: []any{"Nip", "Pesel", "Fingerprint"}, Description: "Read: type of author: Nip, Pesel or Fingerprint. Default: any."},
 			"page_size":          {Type: framework.TypeInt, Default: client.DefaultPageSize, Description: "Read: tokens on a page, 10 to 100. Default: 10."},
 			"continuation_token": {Type: framework.TypeString, Description: "Read: continuation_token of the page before. Default: the first page."},
-		}),
+		})),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: fields.Forwarded(b.pathTokensWrite, "generate", issueSchema()),
 			logical.ReadOperation:   fields.Forwarded(fields.WarnOfUnused(b.pathTokensRead, tokensFilters()...), "query", tokensSchema()),
-			logical.ListOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathTokensList), "list", fields.ListSchema("Reference numbers of this mount's tokens.")),
+			logical.ListOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathTokensList, listFilters()...), "list", tokensListSchema()),
 		},
 		HelpSynopsis:    "Issue a token with given permissions, or read KSeF's list of tokens.",
 		HelpDescription: strings.TrimSpace(helpTokens),
 	}}
 }
+
+// tokensTaxpayer is the default taxpayer of tokens.
+const tokensTaxpayer = fields.TaxpayerOfConfig + "; in a list, any"
 
 // tokensFilters are the fields of tokens that a read uses.
 func tokensFilters() []string {
@@ -61,7 +64,7 @@ func tokensFilters() []string {
 }
 
 func (b *backend) pathTokensWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token"); err != nil {
+	if err := refuseFields(data, "status", "author", "author_type", "page_size", "continuation_token", "after", "limit", "role"); err != nil {
 		return failure.Response(err)
 	}
 	permissions, err := fields.ReadPermissions(data)
@@ -189,14 +192,6 @@ func metadataResponse(token *client.Token) map[string]any {
 	return shown
 }
 
-func (b *backend) pathTokensList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	referenceNumbers, err := b.ledger.ReferenceNumbers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(referenceNumbers), nil
-}
-
 func metadataFields() map[string]*framework.FieldSchema {
 	return fields.WithTaxpayer(map[string]*framework.FieldSchema{
 		"reference_number": {Type: framework.TypeString, Description: "KSeF's number of the token."},
@@ -229,7 +224,17 @@ Read KSeF's own list, newest first, which includes tokens of others:
 
   vault read ksef/tokens status=Active page_size=100
 
-List the reference numbers of this mount's tokens, without asking KSeF:
+List this mount's tokens without asking KSeF: their reference numbers and, with
+-detailed, role, taxpayer, state, end of the lease and who asked. The details are
+those of the first 1000 tokens:
 
-  vault list ksef/tokens
+  vault list -detailed ksef/tokens
+
+List the tokens of a role or of a taxpayer, page by page. A page may be short, or
+without keys, and not be the last: as long as an answer has next, give it as after:
+
+  curl -H "X-Vault-Token: $VAULT_TOKEN" \
+    "$VAULT_ADDR/v1/ksef/tokens?list=true&role=invoices&limit=100&after=$NEXT"
+
+A request for a token whose outcome is not known has no number and is not listed.
 `

@@ -12,24 +12,6 @@ import (
 	"vault-plugin-secrets-ksef/client"
 )
 
-// ReferenceNumbers lists the tokens of this mount that are not yet dead.
-func (l *Ledger) ReferenceNumbers(ctx context.Context) ([]string, error) {
-	live, err := l.store.livePrefixes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	seen := make(map[string]struct{})
-	var all []string
-	err = l.store.eachName(ctx, append(live, unleasedPrefix, endingPrefix), func(_, referenceNumber string) error {
-		if _, twice := seen[referenceNumber]; !twice {
-			seen[referenceNumber] = struct{}{}
-			all = append(all, referenceNumber)
-		}
-		return nil
-	})
-	return all, err
-}
-
 // Find returns the record of a token, or nil where this mount has none that can be read.
 func (l *Ledger) Find(ctx context.Context, referenceNumber string) (*Record, error) {
 	record, err := l.find(ctx, referenceNumber)

@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,9 +80,9 @@ func TestUnleased_queries(t *testing.T) {
 		open := e.countOpen()
 		require.Equal(t, Open{Static: 2, Access: 1}, open)
 		require.True(t, open.Any())
-		numbers, err := e.ReferenceNumbers(t.Context())
-		require.NoError(t, err)
-		require.ElementsMatch(t, []string{static, access, imported}, numbers)
+		require.ElementsMatch(t, []string{static, access, imported}, numbers(e.list(ListQuery{})))
+		require.ElementsMatch(t, []string{static, access, imported}, slices.Concat(e.pages(ListQuery{Limit: 2})...))
+		require.Equal(t, []string{access}, numbers(e.list(ListQuery{Role: "invoices"})))
 		subjects, err := e.Subjects(t.Context(), testTarget.API)
 		require.NoError(t, err)
 		require.ElementsMatch(t, []string{"5265877635", "1111111111"}, subjects[testTarget.Context])
