@@ -111,7 +111,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
 		PathsSpecial: &logical.Paths{
-			Root:            []string{tidyFormerPath},
+			Root: []string{tidyFormerPath},
 			SealWrapStorage: []string{
 				configKey, session.StoragePrefix, session.AccessPrefix, externallogin.StoragePrefix, rotation.StorageKey, ledger.TextPrefix,
 			},

@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/quota"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -88,7 +89,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	}
 	return b.issue(ctx, tokenRequest{
 		role: name, requester: requesterOf(req), permissions: stored.Permissions, taxpayer: of,
-		description: text, ttl: ttl, maxTTL: stored.MaxTTL,
+		description: text, ttl: ttl, maxTTL: stored.MaxTTL, limits: quota.Limits(stored.roleLimits),
 	})
 }
 
@@ -107,6 +108,7 @@ type tokenRequest struct {
 	taxpayer    func(of *config) (client.ContextIdentifier, error)
 	description string
 	ttl, maxTTL time.Duration
+	limits      quota.Limits
 }
 
 // requester is who asks, as Vault knows them.
@@ -170,7 +172,7 @@ func (b *backend) issueRequest(want tokenRequest, ttl time.Duration) (ledger.Iss
 	return ledger.IssueRequest{
 		Target: ledger.Target{API: current.config.URL, Context: taxpayer},
 		Role:   want.role, EntityID: want.requester.entityID, DisplayName: want.requester.displayName,
-		Permissions: want.permissions, Description: want.description,
+		Limits: want.limits, Permissions: want.permissions, Description: want.description,
 		TTL: ttl, Until: until, ActivationTimeout: current.config.ActivationTimeout,
 	}, nil
 }

@@ -29,7 +29,7 @@ func (b *backend) pathRoles() []*framework.Path {
 		{
 			Pattern:      rolesPrefix + fields.AnyName("name"),
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, map[string]*framework.FieldSchema{
+			Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, withLimits(map[string]*framework.FieldSchema{
 				"name":        fields.NameSchema("role"),
 				"permissions": fields.PermissionsSchema(),
 				"description": {
@@ -41,7 +41,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 for the mount's. Default: 0."},
 
 				fieldAllowedContexts: roleContextsField(),
-			}),
+			}, " Default: 0.")),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.CreateOperation: fields.Forwarded(b.pathRoleWrite, "write", fields.NoContentOrWarnings()),
@@ -132,6 +132,7 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 
 		fieldAllowedContexts: orEmpty(role.AllowedContexts),
 	}
+	role.show(shown)
 	fields.AddTaxpayer(shown, role.Context)
 	return &logical.Response{Data: shown}, nil
 }
@@ -158,14 +159,14 @@ func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func roleSchema() map[int][]framework.Response {
-	return fields.ResponseSchema(fields.WithTaxpayer(map[string]*framework.FieldSchema{
+	return fields.ResponseSchema(fields.WithTaxpayer(withLimits(map[string]*framework.FieldSchema{
 		"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
 		"description": {Type: framework.TypeString, Description: "Template of a token's description."},
 		"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
 		"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
 
 		fieldAllowedContexts: {Type: framework.TypeStringSlice, Description: "Taxpayers that a request may name besides the role's own."},
-	}))
+	}, "")))
 }
 
 // roleRightsWarnings says what KSeF will refuse of a role's tokens.
@@ -218,6 +219,12 @@ live, their description in KSeF and their lease. A policy that allows reading
 creds/<role> allows exactly that:
 
   vault write ksef/roles/invoices permissions=InvoiceRead,InvoiceWrite ttl=1h max_ttl=24h
+
+Limits keep a program that runs wild from using up what KSeF allows the taxpayer:
+
+  vault write ksef/roles/invoices max_live=20 max_live_per_entity=2 max_per_hour=30
+
+A read of creds/<role> beyond a limit is refused with a 400, and KSeF is not asked.
 
 Fields that are left out of a later write stay as they are. null or an empty text
 resets a field to its default. Changing or deleting a role does not affect its

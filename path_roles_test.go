@@ -29,6 +29,7 @@ func TestRoleWrittenAndRead(t *testing.T) {
 		require.Equal(t, map[string]any{
 			"permissions": order, "description": "Vault role {{.RoleName}}", "ttl": int64(0), "max_ttl": int64(0),
 			"allowed_contexts": []string{},
+			"max_live":         0, "max_live_per_entity": 0, "max_per_hour": 0,
 		}, m.Must(m.Read("roles/invoices", nil)).Data)
 		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
 		for _, token := range m.KSeF.State().Tokens {

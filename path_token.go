@@ -74,7 +74,16 @@ func addRecord(shown map[string]any, record *ledger.Record) {
 		return
 	}
 	shown["role"], shown["lease_end"] = record.Role, record.Deadline.Format(time.RFC3339)
-	shown["entity_id"], shown["display_name"] = record.EntityID, record.DisplayName
+	addRequester(shown, record)
+}
+
+// addRequester adds what the record says of who asked for the token.
+func addRequester(response map[string]any, record *ledger.Record) {
+	for field, value := range map[string]string{"entity_id": record.EntityID, "display_name": record.DisplayName} {
+		if value != "" {
+			response[field] = value
+		}
+	}
 }
 
 // askToken reads a token from KSeF in its context, and returns the connection that it used.
@@ -201,8 +210,8 @@ func tokenSchema() map[int][]framework.Response {
 	schema := metadataFields()
 	schema["state"] = &framework.FieldSchema{Type: framework.TypeString, Description: "State in this mount's ledger: issuing, live, revoking, dead or, if a static role has handed it back, released. Absent for tokens of others."}
 	schema["role"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Role of the token; empty for one issued by tokens."}
-	schema["entity_id"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Vault's entity of who asked for it; empty where there is none."}
-	schema["display_name"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Vault's display name of who asked for it; empty where it is not known."}
+	schema["entity_id"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Vault's entity of who asked for it; absent where it is not known."}
+	schema["display_name"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Vault's display name of who asked for it; absent where it is not known."}
 	schema["holder"] = &framework.FieldSchema{Type: framework.TypeString, Description: "static for the token of a static role, access for that of an access-token role; absent for a token with a lease."}
 	schema["lease_end"] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When its lease ends; absent for a token without a lease."}
 	return fields.ResponseSchema(schema)

@@ -54,6 +54,7 @@ func roleValues() map[string][]any {
 		"description": {"Vault role {{.RoleName}}", "Księgowość"},
 		"ttl":         {0, 900, "1h"}, "max_ttl": {0, "24h"},
 		"allowed_contexts": {testNIP, "*", []string{testNIP}},
+		"max_live":         {0, 20}, "max_live_per_entity": {0, "2"}, "max_per_hour": {0, 30},
 	}
 }
 

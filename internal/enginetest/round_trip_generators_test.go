@@ -118,6 +118,7 @@ func roleGenerators() map[string]generator {
 		"max_ttl":     one(0, 3600, "24h", "1000h"),
 
 		"allowed_contexts": one([]string{}, NIP, "*"),
+		"max_live":         one(0, 20, "7"), "max_live_per_entity": one(0, 2), "max_per_hour": one(0, 30),
 	}
 }
 

@@ -82,7 +82,9 @@ func (m *Mount) requireWrappedIfSecret(entry logical.StorageEntry) {
 	if m.isSealWrapped(entry.Key) {
 		return
 	}
-	plain := []string{"roles/", "ledger/", "budget/", "visits/", "mount-id", "unstored-sessions/", "unstored-access-sessions/", "access-reads/"}
+	plain := []string{
+		"roles/", "ledger/", "issued/", "budget/", "visits/", "mount-id", "unstored-sessions/", "unstored-access-sessions/", "access-reads/",
+	}
 	require.True(m.T, slices.ContainsFunc(plain, func(known string) bool { return strings.HasPrefix(entry.Key, known) }), entry.Key)
 	require.Empty(m.T, secretsIn(entry.Value), entry.Key)
 	for _, secret := range m.secrets {

@@ -24,12 +24,14 @@ const testSecret client.Secret = "20251010-EC-1DCE3E3000-12ECB5B36E-45|secret"
 // env is a ledger with its KSeF and its disk.
 type env struct {
 	*Ledger
-	t      *testing.T
-	ksef   *fakeKSeF
-	disk   *fakeDisk
-	permit time.Time
-	mu     sync.Mutex
-	kinds  []string
+	t    *testing.T
+	ksef *fakeKSeF
+	disk *fakeDisk
+	// changed says that records were changed by hand.
+	changed bool
+	permit  time.Time
+	mu      sync.Mutex
+	kinds   []string
 	// itself is the login with a token itself; nil where there is none.
 	itself *itself
 }
@@ -59,6 +61,7 @@ func bubble(t *testing.T, name string, test func(t *testing.T, e *env)) {
 			require.NoError(t, err)
 			e.disk.writes = nil
 			test(t, e)
+			e.requireTrueCounts()
 		})
 	})
 }
@@ -70,8 +73,31 @@ func (e *env) start() {
 	options.OnEvent = e.onEvent
 	options.SelfUpstream = e.openItself
 	e.Ledger = New(options)
+	// From here on the counts follow the writes.
+	_, err := e.store.counts.Live(context.Background())
+	require.NoError(e.t, err)
 	e.Start()
 	synctest.Wait()
+}
+
+// diskByHand returns the disk for a change that the ledger does not learn of.
+func (e *env) diskByHand() *fakeDisk {
+	e.changed = true
+	return e.disk
+}
+
+// requireTrueCounts checks that what is counted is what storage has.
+func (e *env) requireTrueCounts() {
+	e.t.Helper()
+	synctest.Wait()
+	if e.changed || e.disk.failure() != nil {
+		return
+	}
+	counted, err := e.store.counts.Live(context.Background())
+	require.NoError(e.t, err)
+	stored, err := newStore(e.disk.Storage, func(*logical.StorageEntry, error) {}).counts.Live(context.Background())
+	require.NoError(e.t, err)
+	require.Equal(e.t, stored, counted)
 }
 
 // restart has another process take over: with what is stored, and nothing else.

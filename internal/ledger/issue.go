@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/breaker"
+	"vault-plugin-secrets-ksef/internal/quota"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
@@ -29,7 +30,9 @@ type IssueRequest struct {
 	Holder Holder
 	// EntityID and DisplayName are those of Vault for who asks; "" where Vault has none.
 	EntityID, DisplayName string
-	Permissions           []string
+	// Limits are those of the role; none where Role is "".
+	Limits      quota.Limits
+	Permissions []string
 	// Description is the user's part; the marker is added.
 	Description string
 	// TTL is the lease's duration.
@@ -79,12 +82,12 @@ var ErrFailed = errors.New("KSeF reports that the token's activation has failed;
 // Issue has KSeF make a token. prepare makes the request once it is counted: a change of the
 // configuration may be waiting for it, so it must not wait for the configuration. The intent is
 // recorded before KSeF is asked. Errors: ErrPaused, ErrUnmounting, those of prepare, of Upstream
-// and of the login, a *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a
-// *client.APIError where KSeF refuses, a *LostReplyError where it is not known whether KSeF made a
-// token, a *breaker.OutageError where replies to such requests are lost at the moment, an
-// *UnclaimedError where KSeF has made a token in vain (ErrFailed among the causes), or a fault of
-// storage.
-func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (*Issued, error) {
+// and of the login, a *client.InputError where a limit of the role is reached, a
+// *ratelimit.ExhaustedError where KSeF's limits leave no room soon, a *client.APIError where KSeF
+// refuses, a *LostReplyError where it is not known whether KSeF made a token, a
+// *breaker.OutageError where replies to such requests are lost at the moment, an *UnclaimedError
+// where KSeF has made a token in vain (ErrFailed among the causes), or a fault of storage.
+func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)) (issued *Issued, err error) {
 	running, err := l.beginIssue(ctx)
 	if err != nil {
 		return nil, err
@@ -98,6 +101,12 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err != nil {
 		return nil, err
 	}
+	nonce := request.newNonce(time.Now())
+	place, err := l.admit(ctx, nonce, &request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { place.Release(err == nil || IsSpent(err)) }()
 	if next := l.NextPermit(request.Target, client.EndpointGenerateToken, 0); time.Until(next) > IssueMaxWait {
 		return nil, &ratelimit.ExhaustedError{Endpoint: client.EndpointGenerateToken, Next: next, Position: 1}
 	}
@@ -113,7 +122,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 	if err := api.Ready(waitCtx); err != nil {
 		return nil, endedBy(waitCtx, err)
 	}
-	record, err := l.writeIntent(ctx, request, api.Subject())
+	record, err := l.writeIntent(ctx, nonce, request, api.Subject())
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +139,7 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 		l.OnEvent(Event{Kind: EventIssueFail, Record: *record, Err: err})
 		return nil, &UnclaimedError{err}
 	}
-	issued := &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
+	issued = &Issued{Record: *record, Token: token.Token, Status: client.StatusPending}
 	if request.ActivationTimeout > 0 {
 		seen, waited := l.activations.Await(waitCtx, record.Target, record.ReferenceNumber, request.ActivationTimeout)
 		issued.Status, issued.NotActive = seen.Status, waited
@@ -146,13 +155,15 @@ func (l *Ledger) Issue(ctx context.Context, prepare func() (IssueRequest, error)
 }
 
 // writeIntent writes the record that leads back to the token, whatever happens next.
-func (l *Ledger) writeIntent(ctx context.Context, request IssueRequest, subject string) (*Record, error) {
+func (l *Ledger) writeIntent(ctx context.Context, nonce string, request IssueRequest, subject string) (*Record, error) {
 	mountID, err := l.id(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if err := l.recordIssued(ctx, &request); err != nil {
+		return nil, fmt.Errorf("no token was asked for: %w", err)
+	}
 	now := time.Now()
-	nonce := request.newNonce(now)
 	record := &Record{
 		State: Issuing, Nonce: nonce, Target: request.Target, Subject: subject,
 		Role: request.Role, Holder: request.Holder, EntityID: request.EntityID, DisplayName: request.DisplayName, Permissions: request.Permissions,

@@ -92,6 +92,8 @@ type Ledger struct {
 
 	mountID atomic.Pointer[string]
 	makeID  *semaphore.Weighted
+	// recording is held while it is recorded when tokens were issued.
+	recording *semaphore.Weighted
 
 	// importing admits one import at a time, so that two do not take the same token.
 	importing *semaphore.Weighted
@@ -112,7 +114,8 @@ type Ledger struct {
 // New returns a ledger over the storage. It reads nothing yet.
 func New(options Options) *Ledger {
 	ledger := &Ledger{
-		Options: options, store: store{options.Storage, options.OnUnreadable}, makeID: semaphore.NewWeighted(1), importing: semaphore.NewWeighted(1),
+		Options: options, store: newStore(options.Storage, options.OnUnreadable),
+		makeID: semaphore.NewWeighted(1), recording: semaphore.NewWeighted(1), importing: semaphore.NewWeighted(1),
 		breakers: make(map[string]*breaker.Breaker), issuing: issuing{running: make(map[*runningIssue]struct{})},
 	}
 	// A panic in the receiver must not end what the ledger is in the middle of.

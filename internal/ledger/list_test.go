@@ -114,7 +114,7 @@ func TestList(t *testing.T) {
 	})
 	bubble(t, "unreadable_record_is_listed_without_a_filter", func(t *testing.T, e *env) {
 		record := e.putRecord(1, 3, unchanged)
-		require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: record.key(), Value: []byte("{")}))
+		require.NoError(t, e.diskByHand().Put(t.Context(), &logical.StorageEntry{Key: record.key(), Value: []byte("{")}))
 		require.Equal(t, []Listed{{ReferenceNumber: record.ReferenceNumber, Unreadable: true}}, e.list(ListQuery{}).Tokens)
 		require.Empty(t, e.list(ListQuery{Role: "invoices"}).Tokens)
 	})

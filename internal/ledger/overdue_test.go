@@ -87,7 +87,7 @@ func TestOverdue(t *testing.T) {
 	bubble(t, "unreadable_record_is_skipped", func(t *testing.T, e *env) {
 		_, damaged := e.mustIssue(time.Hour)
 		_, other := e.mustIssue(time.Hour)
-		require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: damaged.key(), Value: []byte("{")}))
+		require.NoError(t, e.diskByHand().Put(t.Context(), &logical.StorageEntry{Key: damaged.key(), Value: []byte("{")}))
 		e.elapse(time.Hour + deadlineGrace + time.Minute)
 		require.Equal(t, []string{damaged.ReferenceNumber}, e.ksef.alive())
 		require.Equal(t, client.StatusRevoked, e.ksef.status(other.ReferenceNumber))

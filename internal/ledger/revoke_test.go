@@ -179,14 +179,14 @@ func TestRevoke(t *testing.T) {
 	})
 	bubble(t, "lease_without_a_record_asks_KSeF", func(t *testing.T, e *env) {
 		lease, record := e.mustIssue(time.Hour)
-		require.NoError(t, e.disk.Delete(t.Context(), record.key()))
+		require.NoError(t, e.diskByHand().Delete(t.Context(), record.key()))
 		require.NoError(t, e.revoke(lease))
 		require.Equal(t, 1, e.ksef.count("DELETE"))
 		require.Empty(t, e.ksef.alive())
 	})
 	bubble(t, "lease_with_an_unreadable_record_asks_KSeF", func(t *testing.T, e *env) {
 		lease, record := e.mustIssue(time.Hour)
-		require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: record.key(), Value: []byte("{")}))
+		require.NoError(t, e.diskByHand().Put(t.Context(), &logical.StorageEntry{Key: record.key(), Value: []byte("{")}))
 		require.NoError(t, e.revoke(lease))
 		require.Empty(t, e.ksef.alive())
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-ksef/internal/jsonentry"
+	"vault-plugin-secrets-ksef/internal/quota"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -46,6 +47,8 @@ const (
 type store struct {
 	logical.Storage
 	unreadable func(entry *logical.StorageEntry, err error)
+	// counts hears of each record that is written or removed.
+	counts *quota.Counts
 }
 
 func issuingKey(nonce string) string {
@@ -80,7 +83,9 @@ func (r *Record) key() string {
 func (s store) put(ctx context.Context, record *Record) error {
 	stored := *record
 	stored.Version = versionAt(record.key())
-	return jsonentry.Put(ctx, s, record.key(), stored, "the ledger's record "+record.Nonce)
+	return s.counting(record, func() error {
+		return jsonentry.Put(ctx, s, record.key(), stored, "the ledger's record "+record.Nonce)
+	})
 }
 
 // get returns nil where there is no record.
@@ -115,7 +120,9 @@ func (s store) locate(ctx context.Context, nonce, referenceNumber string) (*Reco
 
 func (s store) remove(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
-		if err := s.Delete(ctx, key); err != nil {
+		err := s.Delete(ctx, key)
+		s.counts.Remove(key, err)
+		if err != nil {
 			return fmt.Errorf("deleting the ledger's %s: %w", key, err)
 		}
 	}

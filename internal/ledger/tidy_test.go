@@ -79,7 +79,7 @@ func TestForeign(t *testing.T) {
 func TestTidy(t *testing.T) {
 	bubble(t, "orphan_is_revoked", func(t *testing.T, e *env) {
 		lease, record := e.mustIssue(time.Hour)
-		require.NoError(t, e.disk.Delete(t.Context(), record.key()))
+		require.NoError(t, e.diskByHand().Delete(t.Context(), record.key()))
 		report, err := e.Tidy(t.Context(), testTarget, false)
 		require.NoError(t, err)
 		require.Equal(t, []string{lease.ReferenceNumber}, report.Orphans)
@@ -112,7 +112,7 @@ func TestTidy(t *testing.T) {
 		stale, _ := e.mustIssue(time.Hour)
 		e.ksef.setStatus(stale.ReferenceNumber, client.StatusRevoked)
 		_, orphan := e.mustIssue(time.Hour)
-		require.NoError(t, e.disk.Delete(t.Context(), orphan.key()))
+		require.NoError(t, e.diskByHand().Delete(t.Context(), orphan.key()))
 		e.disk.writes = nil
 		e.elapse(time.Second)
 		report, err := e.Tidy(t.Context(), testTarget, true)
@@ -129,7 +129,7 @@ func TestTidy(t *testing.T) {
 		go func() { _, _ = e.issue(time.Hour) }()
 		e.elapse(10 * time.Second)
 		for _, key := range e.keys(livePrefix) {
-			require.NoError(t, e.disk.Delete(t.Context(), key))
+			require.NoError(t, e.diskByHand().Delete(t.Context(), key))
 		}
 		report, err := e.Tidy(t.Context(), testTarget, false)
 		require.NoError(t, err)
@@ -161,7 +161,7 @@ func TestTidy(t *testing.T) {
 		require.NoError(t, err)
 		e.ksef.find(overdue.ReferenceNumber).Description = "Report " + marker(mountID, late.Nonce)
 		e.ksef.setStatus(damaged.ReferenceNumber, client.StatusRevoked)
-		require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: damaged.key(), Value: []byte("{")}))
+		require.NoError(t, e.diskByHand().Put(t.Context(), &logical.StorageEntry{Key: damaged.key(), Value: []byte("{")}))
 		report, err := e.Tidy(t.Context(), testTarget, true)
 		require.NoError(t, err)
 		require.Equal(t, []string{overdue.ReferenceNumber}, report.Overdue)
