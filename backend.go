@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/accesstoken"
 	"vault-plugin-secrets-ksef/internal/admission"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/events"
@@ -26,6 +27,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/unleased"
 	"vault-plugin-secrets-ksef/internal/unreadable"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -94,6 +96,11 @@ type backend struct {
 	// firstLogins bounds what allowed_contexts=* lets in.
 	firstLogins admission.FirstLogins
 	openTargets *admission.OpenTargets
+	// holders have the tokens without a lease, access the access tokens.
+	holders       *unleased.Holders
+	access        *accesstoken.Tokens
+	deadTokens    *deadTokens
+	sessionRights sessionRights
 }
 
 func newBackend(version string, storage logical.Storage, registry *ratelimit.Registry, transport http.RoundTripper) *backend {
@@ -102,6 +109,7 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 		userAgent:  "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
 		transport:  transport,
 		unreadable: unreadable.New(storage),
+		deadTokens: newDeadTokens(),
 	}
 	b.limiters = limiters.New(registry, storage, b.onUnreadable)
 	b.connection.lock = semaphore.NewWeighted(1)
@@ -121,13 +129,18 @@ func newBackend(version string, storage logical.Storage, registry *ratelimit.Reg
 			b.pathTokens(),
 			b.pathToken(),
 			b.pathRoles(),
+			b.pathStaticImport(), // before the static roles, for the same reason
+			b.pathStaticRoles(),
+			b.pathStaticCreds(),
+			b.pathRotateRole(),
+			b.pathRotateAccess(),
 			b.pathConfig(),
 			b.pathRotateRoot(),
 			b.pathLogin(),
 			b.pathStatus(),
 			b.pathTidy(),
 		),
-		Secrets:          []*framework.Secret{b.secretToken()},
+		Secrets:          []*framework.Secret{b.secretToken(), b.secretAccess()},
 		InitializeFunc:   b.initialize,
 		PeriodicFunc:     b.periodic,
 		RotateCredential: b.rotateCredential,
@@ -143,7 +156,15 @@ func (b *backend) open() {
 	b.report = report.NewReporter(b.Logger(), b.events)
 	b.ledger = ledger.New(ledger.Options{
 		Storage: b.storage, Upstream: b.openUpstream, NextPermit: b.nextPermit, Probe: b.probe, OnEvent: b.report.Token,
-		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable,
+		Logger: b.Logger().Named("ledger"), OnUnreadable: b.onUnreadable, SelfUpstream: b.openItself,
+	})
+	b.holders = unleased.New(unleased.Options{
+		Storage: b.storage, Ledger: b.ledger, Spec: b.holderSpec, OnEvent: b.report.Holder, OnUnreadable: b.onUnreadable,
+		Wake: func() { b.maintenance.Wake() }, Logger: b.Logger().Named("unleased"),
+	})
+	b.access = accesstoken.New(accesstoken.Options{
+		Storage: b.storage, KSeF: b.accessKSeF, Login: b.accessLogin, OnLogin: b.onAccessLogin, OnUnread: b.onUnreadAccess,
+		Logger: b.Logger().Named("access"),
 	})
 	b.openTargets = admission.NewOpenTargets(b.ledger.OpenTargets)
 	b.rotation = rotation.New(rotation.Options{
@@ -173,6 +194,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	b.Logger().Info("the mount has been loaded", "mount_id", b.mountID(ctx))
 	b.ledger.Start()
 	b.maintenance.Start()
+	b.access.Start()
 	return nil
 }
 
@@ -185,6 +207,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.ledger.Wake()
 		b.maintenance.Start()
 		b.maintenance.WakeIfLate()
+		b.access.Start()
 		b.dropIdleLimits(ctx)
 	}
 	return nil
@@ -195,6 +218,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
 		b.connection.replace(nil)
+	case strings.HasPrefix(key, unleased.StoragePrefix):
+		b.holders.Invalidate()
 	case strings.HasPrefix(key, session.StoragePrefix):
 		b.connection.forget(session.ContextOf(key))
 	}
@@ -204,6 +229,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // events.
 func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
+	b.access.Stop()
 	b.maintenance.Stop()
 	b.ledger.Stop()
 	// The time for writing begins when nothing else goes on, however long that has taken.

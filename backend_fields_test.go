@@ -68,6 +68,8 @@ func testBadFieldsKinds(t *testing.T) {
 func concretePaths() []string {
 	return []string{
 		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices", "creds/invoices/5265877635",
+		"static-roles/erp", "static-roles/erp/import", "static-creds/erp", "static-creds/erp/access-token", "rotate-role/erp",
+		"rotate-access/invoices", "rotate-access/invoices/5265877635",
 		"tokens", "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E", "tidy", "tidy/former",
 	}
 }

@@ -43,13 +43,13 @@ func TestPathsAreDocumented(t *testing.T) {
 		require.NotNil(t, path.DisplayAttrs, path.Pattern)
 		for field, fieldSchema := range path.Fields {
 			require.NotEmpty(t, fieldSchema.Description, "%s %s", path.Pattern, field)
-			secret := strings.Contains(field, "password") || field == "private_key" || field == "pkcs12"
+			secret := strings.Contains(field, "password") || field == "private_key" || field == "pkcs12" || field == "token"
 			require.Equal(t, secret, fieldSchema.DisplayAttrs != nil && fieldSchema.DisplayAttrs.Sensitive, "%s %s", path.Pattern, field)
 		}
 		for operation, handler := range path.Operations {
 			properties := handler.Properties()
 			require.NotEmpty(t, properties.Responses, "%s %s", operation, path.Pattern)
-			writes := operation != logical.ListOperation && path.Pattern != "config" && !strings.HasPrefix(path.Pattern, rolesPrefix) || operation == logical.UpdateOperation
+			writes := operation != logical.ListOperation && path.Pattern != "config" && !strings.HasPrefix(path.Pattern, rolesPrefix) && !strings.HasPrefix(path.Pattern, staticRolesPrefix) || operation == logical.UpdateOperation
 			if writes {
 				require.True(t, properties.ForwardPerformanceStandby, "%s %s", operation, path.Pattern)
 				require.True(t, properties.ForwardPerformanceSecondary, "%s %s", operation, path.Pattern)
@@ -117,7 +117,7 @@ func TestHelp(t *testing.T) {
 		}
 	})
 	t.Run("fields_left_out", func(t *testing.T) {
-		for _, path := range []string{"config", "roles/invoices"} {
+		for _, path := range []string{"config", "roles/invoices", "static-roles/erp"} {
 			require.Regexp(t, `Fields that are left out (of a later write )?stay as they are`, help(t, path).Data["help"], path)
 		}
 	})

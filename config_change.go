@@ -247,10 +247,12 @@ func (c *configChange) Commit(ctx context.Context) error {
 	}
 	switch b := c.backend; {
 	case c.next == nil:
+		c.warnOfOpen(b.access.EndAll(ctx))
 		c.endSessions(ctx, true)
 		b.connection.replace(nil)
 	case c.byRotation:
 		b.connection.replace(c.built)
+		b.access.Moved()
 		if c.previous != nil {
 			// Requests in progress continue under the new credential.
 			c.previous.sessions.ReplaceWith(c.built.sessions)
@@ -299,8 +301,12 @@ func (c *configChange) discard(ctx context.Context) error {
 // putInForce ends the sessions of another signer or API, and replaces the connection.
 func (c *configChange) putInForce(ctx context.Context) {
 	b := c.backend
+	elsewhere := c.current != nil && c.current.api() != c.next.api()
+	if elsewhere {
+		c.warnOfOpen(b.access.EndAll(ctx))
+	}
 	if invalidatesSessions(c.current, c.next) {
-		c.endSessions(ctx, c.current.api() != c.next.api())
+		c.endSessions(ctx, elsewhere)
 	}
 	if err := c.built.sessions.Save(ctx, c.next.Context); err != nil {
 		c.warn(fmt.Sprintf("The login works, but could not be stored; the next start logs in anew: %v", err))
@@ -309,6 +315,9 @@ func (c *configChange) putInForce(ctx context.Context) {
 	if err := b.limiters.OpenOwn(ctx, c.next.URL, c.next.Context); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
+	b.access.Changed(nil)
+	b.holders.Invalidate()
+	b.holders.RetryNow()
 	b.ledger.Retry()
 	b.maintenance.Wake()
 	b.resolveNotices(c.current, c.next, c.unproven)

@@ -172,7 +172,7 @@ func (c *config) signer() (signer session.Signer, subject string, err error) {
 	if err != nil || cred == nil {
 		return nil, "", err
 	}
-	signer, err = session.NewSigner(cred.Certificate, cred.Key, c.SubjectIdentifierType, c.AllowedIPs)
+	signer, err = session.NewSigner(cred.Certificate, cred.Key, c.SubjectIdentifierType, session.ToConfig(c.AllowedIPs))
 	return signer, cred.Identity.Subject(), err
 }
 
@@ -221,6 +221,29 @@ func (b *backend) openUpstream(ctx context.Context, target ledger.Target, wait r
 	}
 	return current.upstream(b, target.Context, wait), nil
 }
+
+// openItself returns KSeF by a login with a KSeF token, which may read and revoke itself whatever
+// its permissions are.
+func (b *backend) openItself(ctx context.Context, target ledger.Target, token client.Secret, wait ratelimit.Wait) (ledger.Upstream, error) {
+	current, err := b.connectTo(ctx, target.API)
+	if err != nil {
+		return nil, err
+	}
+	access, err := current.logInOnce(ctx, b.Logger(), target.Context, token)
+	if err != nil {
+		return nil, err
+	}
+	return itself{current.client.WithTokenSource(access).WithLimiter(b.limiters.For(current.config.URL, target.Context, wait))}, nil
+}
+
+// itself is KSeF as a KSeF token sees it.
+type itself struct{ *client.Client }
+
+// Ready implements ledger.Upstream: the login has been made.
+func (itself) Ready(context.Context) error { return nil }
+
+// Subject implements ledger.Upstream. No record is made under such a login.
+func (itself) Subject() string { return "" }
 
 // probe asks KSeF for a challenge, which no hourly limit counts.
 func (b *backend) probe(ctx context.Context, api string) error {

@@ -45,6 +45,7 @@ func (b *backend) maintain(ctx context.Context, logger hclog.Logger) (next time.
 		{"external logins", b.logins.Advance},
 		{"rotation of the certificate", b.rotation.Advance},
 		{"renewal of the certificate", b.renewCertificate},
+		{"tokens without a lease", b.holders.Advance},
 		{"notices of ending logins", b.warnOfLoginEnds},
 		{"removal of ended sessions", b.dropSessions},
 	} {

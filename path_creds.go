@@ -69,10 +69,15 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 		return nil, err
 	}
 	if stored == nil {
-		return failure.Response(&client.InputError{
-			Field: "role", Fault: fmt.Sprintf("%q does not exist", name),
-			Remedy: fmt.Sprintf("write it first (vault write <mount>/roles/%s permissions=...), or look for the right name: vault list <mount>/roles", name),
-		})
+		return failure.Response(noRole(name))
+	}
+	named, _ := data.GetOk("taxpayer") // the path without a taxpayer has no such field
+	of := func(of *config) (client.ContextIdentifier, error) { return stored.taxpayer(name, asText(named), of) }
+	if err := b.admitRoleTaxpayer(ctx, stored, of); err != nil {
+		return failure.Response(err)
+	}
+	if stored.handsOutAccess() {
+		return b.readAccess(ctx, name, stored, of, data)
 	}
 	ttl, err := ttlFrom(data, "ttl", stored.TTL)
 	if err != nil {
@@ -82,15 +87,45 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	if err != nil {
 		return failure.Response(err)
 	}
-	named, _ := data.GetOk("taxpayer") // the path without a taxpayer has no such field
-	of := func(of *config) (client.ContextIdentifier, error) { return stored.taxpayer(name, asText(named), of) }
-	if err := b.admitRoleTaxpayer(ctx, stored, of); err != nil {
-		return failure.Response(err)
-	}
 	return b.issue(ctx, tokenRequest{
 		role: name, requester: requesterOf(req), permissions: stored.Permissions, taxpayer: of,
 		description: text, ttl: ttl, maxTTL: stored.MaxTTL, limits: quota.Limits(stored.roleLimits),
 	})
+}
+
+// readAccess answers with the access token of a role.
+func (b *backend) readAccess(ctx context.Context, name string, stored *role, of func(*config) (client.ContextIdentifier, error), data *framework.FieldData) (*logical.Response, error) {
+	current, err := b.connect(ctx)
+	if err != nil {
+		return failure.Response(err)
+	}
+	taxpayer, err := of(current.config)
+	if err != nil {
+		return failure.Response(err)
+	}
+	key := accessKey(name, taxpayer)
+	if !stored.byCertificate() {
+		if err := checkTokensAccepted(current.config, withoutTokens(key)); err != nil {
+			return failure.Response(err)
+		}
+	}
+	token, err := b.accessToken(ctx, key)
+	if err != nil {
+		return failure.Response(err)
+	}
+	permissions, missing := stored.Permissions, ""
+	if stored.byCertificate() {
+		permissions, missing = b.subjectRights(ctx, current, key, token)
+	}
+	response := accessResponse(token, taxpayer, permissions)
+	if stored.Leased {
+		leaseAccess(response, token)
+	}
+	fields.AddWarnings(response, missing)
+	if _, given := data.GetOk("ttl"); given {
+		fields.AddWarnings(response, "ttl has no effect: the life of an access token is KSeF's.")
+	}
+	return response, nil
 }
 
 func asText(value any) string {

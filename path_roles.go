@@ -29,7 +29,7 @@ func (b *backend) pathRoles() []*framework.Path {
 		{
 			Pattern:      rolesPrefix + fields.AnyName("name"),
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, withLimits(map[string]*framework.FieldSchema{
+			Fields: fields.WithTaxpayerDefault(fields.TaxpayerOfConfig, withRoleAccess(withLimits(map[string]*framework.FieldSchema{
 				"name":        fields.NameSchema("role"),
 				"permissions": fields.PermissionsSchema(),
 				"description": {
@@ -41,13 +41,13 @@ func (b *backend) pathRoles() []*framework.Path {
 				"max_ttl": {Type: framework.TypeDurationSecond, Description: "Longest lease of a token, renewals included; 0 for the mount's. Default: 0."},
 
 				fieldAllowedContexts: roleContextsField(),
-			}, " Default: 0.")),
+			}, " Default: 0."))),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.CreateOperation: fields.Forwarded(b.pathRoleWrite, "write", fields.NoContentOrWarnings()),
 				logical.UpdateOperation: fields.Forwarded(b.pathRoleWrite, "write", fields.NoContentOrWarnings()),
 				logical.ReadOperation:   fields.ReadOperation(fields.WarnOfUnused(b.pathRoleRead, "name"), "read", roleSchema()),
-				logical.DeleteOperation: fields.DeleteOperation(b.pathRoleDelete, "delete"),
+				logical.DeleteOperation: fields.Forwarded(b.pathRoleDelete, "delete", fields.NoContentOrWarnings()),
 			},
 			HelpSynopsis:    "Configure which tokens an application may have, and for how long.",
 			HelpDescription: strings.TrimSpace(helpRole),
@@ -101,13 +101,20 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err := next.store(ctx, req.Storage, name); err != nil {
 		return nil, err
 	}
+	pending, err := b.followRole(ctx, name, current, next)
+	if err != nil {
+		return failure.Response(fmt.Errorf("the role is stored, but what stood behind it could not be ended yet; the engine goes on by itself: %w", err))
+	}
 	b.events.Publish("role-write", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	response := &logical.Response{}
 	// Writing back an unchanged role warns of nothing.
 	if !reflect.DeepEqual(current, next) {
-		fields.AddWarnings(response, leases.TTLWarnings(b.System(), next.TTL, next.MaxTTL)...)
+		if !next.handsOutAccess() {
+			fields.AddWarnings(response, leases.TTLWarnings(b.System(), next.TTL, next.MaxTTL)...)
+		}
+		fields.AddWarnings(response, next.unusedWarning())
 	}
-	fields.AddWarnings(response, stranger)
+	fields.AddWarnings(response, stranger, pending)
 	fields.AddWarnings(response, b.roleRightsWarnings(ctx, name, next)...)
 	if len(response.Warnings) == 0 {
 		return nil, nil
@@ -132,7 +139,8 @@ func (b *backend) pathRoleRead(ctx context.Context, req *logical.Request, data *
 
 		fieldAllowedContexts: orEmpty(role.AllowedContexts),
 	}
-	role.show(shown)
+	role.roleAccess.show(shown)
+	role.roleLimits.show(shown)
 	fields.AddTaxpayer(shown, role.Context)
 	return &logical.Response{Data: shown}, nil
 }
@@ -142,12 +150,23 @@ func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data
 	if err != nil {
 		return failure.Response(err)
 	}
+	before, err := b.readRole(ctx, req.Storage, name)
+	if err != nil && !errors.Is(err, errUnreadableRole) {
+		return nil, err
+	}
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
 	}
+	pending, err := b.followRole(ctx, name, before, nil)
+	if err != nil {
+		return failure.Response(fmt.Errorf("the role is deleted, but what stood behind it could not be ended yet; the engine goes on by itself: %w", err))
+	}
 	b.report.RoleDeleted(name)
 	b.events.Publish("role-delete", rolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
-	return nil, nil
+	if pending == "" {
+		return nil, nil
+	}
+	return &logical.Response{Warnings: []string{pending}}, nil
 }
 
 func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
@@ -159,14 +178,14 @@ func (b *backend) pathRoleList(ctx context.Context, req *logical.Request, _ *fra
 }
 
 func roleSchema() map[int][]framework.Response {
-	return fields.ResponseSchema(fields.WithTaxpayer(withLimits(map[string]*framework.FieldSchema{
+	return fields.ResponseSchema(fields.WithTaxpayer(withRoleAccessShown(withLimits(map[string]*framework.FieldSchema{
 		"permissions": {Type: framework.TypeStringSlice, Description: "What the role's tokens may do."},
 		"description": {Type: framework.TypeString, Description: "Template of a token's description."},
 		"ttl":         {Type: framework.TypeInt64, Description: "Default lease, in seconds; 0 for the mount's."},
 		"max_ttl":     {Type: framework.TypeInt64, Description: "Longest lease, in seconds; 0 for the mount's."},
 
 		fieldAllowedContexts: {Type: framework.TypeStringSlice, Description: "Taxpayers that a request may name besides the role's own."},
-	}, "")))
+	}, ""))))
 }
 
 // roleRightsWarnings says what KSeF will refuse of a role's tokens.

@@ -28,8 +28,9 @@ func TestRoleWrittenAndRead(t *testing.T) {
 		m.Must(m.Write("roles/invoices", map[string]any{"internal_id": nil, "description": "", "ttl": "", "max_ttl": nil}))
 		require.Equal(t, map[string]any{
 			"permissions": order, "description": "Vault role {{.RoleName}}", "ttl": int64(0), "max_ttl": int64(0),
-			"allowed_contexts": []string{},
-			"max_live":         0, "max_live_per_entity": 0, "max_per_hour": 0,
+			"allowed_contexts": []string{}, "credential_type": "token", "login": "token", "full_rights": false, "leased": false,
+			"token_rotation_period": int64(2592000), "allowed_ips": []string{},
+			"max_live": 0, "max_live_per_entity": 0, "max_per_hour": 0,
 		}, m.Must(m.Read("roles/invoices", nil)).Data)
 		reference := m.Must(m.Read("creds/invoices", nil)).Data["reference_number"]
 		for _, token := range m.KSeF.State().Tokens {

@@ -46,6 +46,7 @@ func (b *backend) pathStatusRead(ctx context.Context, req *logical.Request, _ *f
 	b.addUnmountStatus(ctx, open, report.Response)
 	report.AddOutages(b.ledger.Outages())
 	report.AddUnsettled(b.ledger.UnsettledRequests())
+	report.AddHolders(b.holders.Troubles())
 	report.AddLimits(b.limiters.Usage())
 	report.AddNotices(b.report.Last())
 	switch {

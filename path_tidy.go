@@ -68,9 +68,28 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 		response.AddWarning(fmt.Sprintf("Not everything was checked; write to tidy again later: %v", report.Incomplete))
 	}
 	if !dryRun {
+		fields.AddWarnings(response, b.replaceStale(ctx, report.StaleRecords)...)
 		b.events.Publish("tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
 	}
 	return response, nil
+}
+
+// replaceStale has those of the dead tokens replaced that the engine keeps, and returns a warning
+// for each where that fails: they have no lease whose holder could ask for another.
+func (b *backend) replaceStale(ctx context.Context, referenceNumbers []string) (warnings []string) {
+	for _, number := range referenceNumbers {
+		record, err := b.ledger.Find(ctx, number)
+		if err == nil && (record == nil || !record.Unleased() || record.State != ledger.Live) {
+			continue
+		}
+		if err == nil {
+			_, err = b.holders.Replace(ctx, holderOf(record), number)
+		}
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("the dead token %s could not be replaced yet: %v", number, err))
+		}
+	}
+	return warnings
 }
 
 func tidyReport(report *ledger.TidyReport, taxpayer client.ContextIdentifier, dryRun bool) map[string]any {

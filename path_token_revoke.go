@@ -132,6 +132,12 @@ func (b *backend) renewalTTLs(ctx context.Context, storage logical.Storage, stor
 			Remedy: "write the role again, or ask for a token under another",
 		}
 	}
+	if current.handsOutAccess() {
+		return 0, 0, &client.InputError{
+			Field: fieldCredentialType, Fault: fmt.Sprintf("of %q is %s: the leases of its tokens end at their time", stored.Role, credentialAccessToken),
+			Remedy: fmt.Sprintf("read its access token: vault read <mount>/creds/%s", stored.Role),
+		}
+	}
 	return current.TTL, current.MaxTTL, nil
 }
 

@@ -20,15 +20,26 @@ import (
 
 var staticHolder, accessHolder = ledger.Holder{Kind: ledger.HolderStatic, Role: "erp"}, ledger.Holder{Kind: ledger.HolderAccess, Role: "invoices"}
 
-// issueFor has the mount's ledger make a token for a holder. It returns its number.
+// issueFor has the mount make a token for a holder. It returns its number.
 func issueFor(m *enginetest.Mount, holder ledger.Holder) string {
 	m.T.Helper()
-	target := ledger.Target{API: enginetest.URL, Context: client.ContextIdentifier{Type: client.ContextNIP, Value: enginetest.NIP}}
-	issued, err := ksef.Ledger(m.Backend).Issue(m.Ctx, func() (ledger.IssueRequest, error) {
-		return ledger.IssueRequest{Target: target, Holder: holder, Permissions: []string{"InvoiceRead"}, Description: "Report", ActivationTimeout: time.Minute}, nil
-	})
+	if holder.Kind == ledger.HolderStatic {
+		m.Must(m.Write("static-roles/"+holder.Role, map[string]any{"permissions": "InvoiceRead", "description": "Report"}))
+	} else {
+		m.AccessRole(holder.Role, nil)
+		m.AccessToken("creds/" + holder.Role)
+	}
+	records, err := ksef.Ledger(m.Backend).RecordsOf(m.Ctx, holder, client.ContextIdentifier{Type: client.ContextNIP, Value: enginetest.NIP})
 	require.NoError(m.T, err)
-	return issued.Record.ReferenceNumber
+	require.Len(m.T, records, 1)
+	return records[0].ReferenceNumber
+}
+
+// issueLeased has the mount make a token with a lease. It returns its number.
+func issueLeased(m *enginetest.Mount) string {
+	m.T.Helper()
+	issued := m.Must(m.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Report"}))
+	return issued.Data["reference_number"].(string)
 }
 
 func TestUnleasedToken(t *testing.T) {
@@ -53,7 +64,7 @@ func testUnleasedReadShowsItsHolder(t *testing.T, m *enginetest.Mount) {
 		require.Equal(t, []any{"live", holder.Role, string(holder.Kind)}, []any{read["state"], read["role"], read["holder"]})
 		require.NotContains(t, read, "lease_end")
 	}
-	require.NotContains(t, m.Must(m.Read("tokens/"+m.Issue().Data["reference_number"].(string), nil)).Data, "holder")
+	require.NotContains(t, m.Must(m.Read("tokens/"+issueLeased(m), nil)).Data, "holder")
 	require.Len(t, m.Must(m.List("tokens")).Data["keys"], 3)
 }
 
@@ -84,7 +95,7 @@ func testUnleasedStatusCountsIt(t *testing.T, m *enginetest.Mount) {
 	require.Equal(t, 0, m.Status()["unleased_tokens"])
 	issueFor(m, staticHolder)
 	issueFor(m, accessHolder)
-	m.Issue()
+	issueLeased(m)
 	status := m.Status()
 	require.Equal(t, []any{2, 1}, []any{status["unleased_tokens"], status["tokens_live"]})
 	require.Contains(t, m.StatusSummary(), "Live tokens: 1, tokens without a lease: 2, revocations in progress: 0.")
@@ -104,7 +115,7 @@ func testUnleasedConfigReadWarnsOfUnmounts(t *testing.T, m *enginetest.Mount) {
 func testUnleasedConfigChangeNamesTheRoles(t *testing.T, m *enginetest.Mount) {
 	issueFor(m, staticHolder)
 	issueFor(m, accessHolder)
-	m.Issue()
+	issueLeased(m)
 	require.Equal(t, "config: cannot be deleted without leaving behind 1 live token and 1 token of a static role and 1 token of an access-token role, "+
 		"which could then no longer be revoked; end their leases first (vault lease revoke -prefix ksef/), "+
 		"delete the static roles first (vault delete ksef/static-roles/<name>), delete the access-token roles first (vault delete ksef/roles/<name>), "+
@@ -113,10 +124,15 @@ func testUnleasedConfigChangeNamesTheRoles(t *testing.T, m *enginetest.Mount) {
 
 func testUnleasedEventsNameItsHolder(t *testing.T, m *enginetest.Mount) {
 	issueFor(m, staticHolder)
-	m.RequireEvent("ksef/token-issue")
-	sent := m.SentEvents()
-	metadata := sent[len(sent)-1].Event.Metadata.AsMap()
-	require.Equal(t, []any{"erp", "static"}, []any{metadata["role"], metadata["holder"]})
+	for _, kind := range []string{"ksef/token-issue", "ksef/token-rotate"} {
+		m.RequireEvent(kind)
+		for _, sent := range m.SentEvents() {
+			if string(sent.Type) == kind {
+				metadata := sent.Event.Metadata.AsMap()
+				require.Equal(t, []any{"erp", "static"}, []any{metadata["role"], metadata["holder"]}, kind)
+			}
+		}
+	}
 }
 
 func testUnleasedTextLiesInSealedStorageOnly(t *testing.T, m *enginetest.Mount) {

@@ -28,6 +28,7 @@ type role struct {
 	MaxTTL      time.Duration            `json:"max_ttl"`
 	// AllowedContexts are the taxpayers that a request may name besides Context.
 	AllowedContexts []string `json:"allowed_contexts,omitempty"`
+	roleAccess
 	roleLimits
 
 	template *description.Template // of the description; nil before the role has been stored
@@ -100,6 +101,9 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 	if next.MaxTTL > 0 && next.TTL > next.MaxTTL {
 		return nil, &client.InputError{Field: "ttl", Fault: "is longer than max_ttl", Remedy: "give a ttl of " + next.MaxTTL.String() + " or less"}
 	}
+	if err := next.roleAccess.apply(data); err != nil {
+		return nil, err
+	}
 	if err := next.roleLimits.apply(data); err != nil {
 		return nil, err
 	}
@@ -124,6 +128,7 @@ func (r *role) unset(field string) {
 	case fieldAllowedContexts:
 		r.AllowedContexts = nil
 	default:
+		r.roleAccess.unset(field)
 		r.roleLimits.unset(field)
 	}
 }

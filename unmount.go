@@ -91,6 +91,10 @@ func (b *backend) followTaint(ctx context.Context) {
 func (b *backend) resumeIssuing() {
 	if b.unmounting.phase.CompareAndSwap(issuingEnded, mounted) {
 		b.ledger.ResumeIssuing()
+		// Those without a lease have been revoked, too: each is asked about before it is used
+		// again.
+		b.holders.Invalidate()
+		b.access.Changed(nil)
 	}
 }
 

@@ -84,14 +84,14 @@ const detailTokenRevoked = "Token unieważniony"
 // been revoked, which is for good.
 func IsTokenRevoked(err error) bool {
 	refused, ok := errors.AsType[*LoginError](err)
-	return ok && refused.Status.Code == statusLoginToken && slices.Contains(refused.Status.Details, detailTokenRevoked)
+	return ok && refused.Status.Code == LoginTokenRefused && slices.Contains(refused.Status.Details, detailTokenRevoked)
 }
 
 // loginRefusals explain why KSeF has refused a login, by its status.
 var loginRefusals = map[int]string{
 	LoginWithoutPermission: "The subject has no permission in this context: grant it one in KSeF first.",
 	statusLoginRevoked:     "The login has been revoked.",
-	statusLoginToken:       "The KSeF token was not accepted.",
+	LoginTokenRefused:      "The KSeF token was not accepted.",
 	statusLoginCertificate: "The certificate was not accepted; one that was just issued may need an hour or two.",
 	statusLoginDeceased:    deceasedSentence,
 	statusLoginBlocked:     "KSeF has blocked this subject after a security incident.",

@@ -52,7 +52,6 @@ const (
 const (
 	statusLoginPending     = 100
 	statusLoginRevoked     = 425
-	statusLoginToken       = 450
 	statusLoginCertificate = 460
 	statusLoginDeceased    = 470
 	statusLoginBlocked     = 480
@@ -64,6 +63,9 @@ const (
 	// LoginWithoutPermission is the status code of one whose subject has no permission in the
 	// context.
 	LoginWithoutPermission = 415
+	// LoginTokenRefused is the status code of one whose KSeF token was not accepted, such as a
+	// revoked one.
+	LoginTokenRefused = 450
 )
 
 // Status codes of a request for a certificate. Those that are not pending and not done are final

@@ -76,7 +76,7 @@ func (f *fixture) owner() *client.Client {
 	require.NoError(f, err)
 	pair, err := tls.X509KeyPair(certificate, key)
 	require.NoError(f, err)
-	signer, err := session.NewSigner(pair.Leaf, pair.PrivateKey.(crypto.Signer), xades.CertificateSubject, nil)
+	signer, err := session.NewSigner(pair.Leaf, pair.PrivateKey.(crypto.Signer), xades.CertificateSubject, session.ToConfig(nil))
 	require.NoError(f, err)
 	challenge, err := f.api.Challenge(f.Context())
 	require.NoError(f, err)

@@ -54,7 +54,9 @@ func roleValues() map[string][]any {
 		"description": {"Vault role {{.RoleName}}", "Księgowość"},
 		"ttl":         {0, 900, "1h"}, "max_ttl": {0, "24h"},
 		"allowed_contexts": {testNIP, "*", []string{testNIP}},
-		"max_live":         {0, 20}, "max_live_per_entity": {0, "2"}, "max_per_hour": {0, 30},
+		"credential_type":  {"token", "access_token"}, "login": {"token"}, "full_rights": {true, false}, "leased": {true, false},
+		"token_rotation_period": {3600, "720h"}, "allowed_ips": {"192.0.2.7", []string{"192.0.2.0/24"}},
+		"max_live": {0, 20}, "max_live_per_entity": {0, "2"}, "max_per_hour": {0, 30},
 	}
 }
 

@@ -54,6 +54,8 @@ type fixture struct {
 	events []error
 	repair func(*accesstoken.Login) // what a failed login has changed; nil for nothing
 	seen   map[client.Secret]bool
+	// unread has the keys that OnUnread was called with, and since when they are.
+	unread map[accesstoken.Key]time.Time
 }
 
 func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f *fixture)) {
@@ -61,7 +63,7 @@ func inBubble(t *testing.T, options simulator.Options, test func(t *testing.T, f
 		ksef, err := simulator.New(options)
 		require.NoError(t, err)
 		var log bytes.Buffer
-		f := &fixture{T: t, ksef: ksef, storage: &logical.InmemStorage{}, seen: map[client.Secret]bool{}}
+		f := &fixture{T: t, ksef: ksef, storage: &logical.InmemStorage{}, seen: map[client.Secret]bool{}, unread: map[accesstoken.Key]time.Time{}}
 		f.logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log, Mutex: &sync.Mutex{}})
 		f.login = accesstoken.Login{
 			KSeF: f.at("https://ksef.test/v2"), Fingerprint: "first", Subject: "Pesel:" + pesel,
@@ -119,7 +121,7 @@ func (f *fixture) signer(options simulator.CertificateOptions) session.Begin {
 }
 
 func (f *fixture) signs(certificate *x509.Certificate, key crypto.Signer) session.Begin {
-	signer, err := session.NewSigner(certificate, key, xades.CertificateSubject, nil)
+	signer, err := session.NewSigner(certificate, key, xades.CertificateSubject, session.ToRole(nil))
 	require.NoError(f, err)
 	return session.BySignature(signer)
 }
@@ -151,6 +153,12 @@ func (f *fixture) options() accesstoken.Options {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.login, f.fails
+		},
+		OnUnread: func(_ context.Context, key accesstoken.Key, since time.Time) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.unread[key] = since
+			return nil
 		},
 		OnLogin: func(_ accesstoken.Key, err error) {
 			f.mu.Lock()

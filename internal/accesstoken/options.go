@@ -66,7 +66,10 @@ type Options struct {
 	// OnLogin is called after each login, with the error of one that failed. After a refusal Login
 	// is asked once more, and a login by another fingerprint is made at once.
 	OnLogin func(key Key, err error)
-	Logger  hclog.Logger
+	// OnUnread is called before the session of a key is ended because the key has not been read
+	// since then. It is called again after an error, and the next read calls Login.
+	OnUnread func(ctx context.Context, key Key, since time.Time) error
+	Logger   hclog.Logger
 }
 
 // Token is what a read is answered with.

@@ -67,6 +67,11 @@ func (t *Tokens) refreshOrEnd(ctx context.Context, e *entry, ahead bool) error {
 	case e.isForgotten():
 		return nil // the reader asks for the key's new entry
 	case e.isUnread():
+		// First: once the session has ended, nothing leads back to the key.
+		since, _ := e.reads()
+		if err := t.options.OnUnread(ctx, e.key, since); err != nil {
+			return err
+		}
 		if err := t.end(ctx, e); err != nil {
 			t.options.Logger.Warn("the session of an access token that is no longer read could not be ended yet", "role", e.key.Role, "context", e.key.Taxpayer, "error", err)
 		}

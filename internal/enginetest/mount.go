@@ -174,8 +174,11 @@ func (m *Mount) Request(operation logical.Operation, path string, data map[strin
 		}
 	}
 	response, err := m.Backend.HandleRequest(m.Ctx, request)
-	if response != nil && response.Secret != nil {
-		m.Remember(response.Data["token"].(string))
+	for _, field := range []string{"token", "access_token"} {
+		if response != nil {
+			secret, _ := response.Data[field].(string)
+			m.Remember(secret)
+		}
 	}
 	return response, err
 }

@@ -116,9 +116,33 @@ func roleGenerators() map[string]generator {
 		"description": one("Vault role {{.RoleName}}", "Księgowość {{.EntityID | truncate 8}}", "Report of the day"),
 		"ttl":         one(0, 900, "15m", "1h"),
 		"max_ttl":     one(0, 3600, "24h", "1000h"),
+		"max_live":    one(0, 20, "7"), "max_live_per_entity": one(0, 2), "max_per_hour": one(0, 30),
 
 		"allowed_contexts": one([]string{}, NIP, "*"),
-		"max_live":         one(0, 20, "7"), "max_live_per_entity": one(0, 2), "max_per_hour": one(0, 30),
+
+		"credential_type":       one("token", "access_token"),
+		"login":                 fixed("token"), // certificate needs full_rights beside it
+		"full_rights":           one(true, false),
+		"leased":                one(true, false),
+		"token_rotation_period": one(3600, "720h"),
+		"allowed_ips":           one([]string{}, "192.0.2.7", "192.0.2.0/24,192.0.2.7-192.0.2.20"),
+	}
+}
+
+// staticRoleGenerators has a generator for each field of a static role that can be written.
+func staticRoleGenerators() map[string]generator {
+	return map[string]generator{
+		"permissions":                list(1, client.Permissions()...),
+		"nip":                        only(taxpayerIs("nip"), fixed(NIP)),
+		"internal_id":                only(func(*drawing) bool { return false }, fixed(UnitID)),
+		"description":                one("Token of the ERP", "Księgowość"),
+		"rotation_period":            one(0, 3600, "720h"),
+		"rotation_schedule":          only(func(*drawing) bool { return false }, fixed("0 3 * * *")),
+		"rotation_window":            only(func(*drawing) bool { return false }, fixed("1h")),
+		"disable_automated_rotation": one(true, false),
+		"grace_period":               one(0, 3600, "2h"),
+		"allowed_ips":                one([]string{}, "192.0.2.7"),
+		"keep":                       only(func(*drawing) bool { return false }, fixed(true)),
 	}
 }
 

@@ -27,11 +27,17 @@ type kept struct {
 	generators map[string]generator
 	// unseen are the fields that no read answers.
 	unseen []string
+	// configured says that a write needs a configuration.
+	configured bool
 }
 
 func keptPaths() []kept {
 	secret := []string{"private_key", "private_key_password", "pkcs12", "pkcs12_password", "verify", "force"}
-	return []kept{{"config", configGenerators(), secret}, {"roles/invoices", roleGenerators(), nil}}
+	return []kept{
+		{"config", configGenerators(), secret, false},
+		{"roles/invoices", roleGenerators(), nil, false},
+		{"static-roles/erp", staticRoleGenerators(), []string{"keep"}, true},
+	}
 }
 
 // written are the fields of a path that are written.
@@ -58,6 +64,15 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// mount is a mount to which the path can be written.
+func (k kept) mount(env *Env) *Mount {
+	m := freshMount(env)
+	if k.configured {
+		m.Configure()
+	}
+	return m
+}
+
 // fresh is a mount without a configuration, on a Vault that rotates by a schedule.
 func freshMount(env *Env) *Mount {
 	m := env.Mount(&logical.InmemStorage{})
@@ -70,7 +85,7 @@ func freshMount(env *Env) *Mount {
 func (k kept) checkWriteBack(t *rapid.T) {
 	d, grants := draw(t)
 	env := NewEnv(t, simulator.Options{Grants: grants})
-	m := freshMount(env)
+	m := k.mount(env)
 	defer m.Stop()
 	document := d.document(k.written(m), k.generators)
 	m.Must(m.Write(k.name, ThroughJSON(t, document)))
@@ -95,7 +110,7 @@ func (k kept) checkWriteBack(t *rapid.T) {
 func (k kept) checkUnset(t *rapid.T) {
 	d, grants := draw(t)
 	env := NewEnv(t, simulator.Options{Grants: grants})
-	m := freshMount(env)
+	m := k.mount(env)
 	defer m.Stop()
 	document := d.document(k.written(m), k.generators)
 	m.Must(m.Write(k.name, ThroughJSON(t, document)))
@@ -113,7 +128,7 @@ func (k kept) checkUnset(t *rapid.T) {
 	response, err := m.Write(k.name, unset)
 	require.NoError(t, err)
 
-	never := freshMount(env)
+	never := k.mount(env)
 	defer never.Stop()
 	expected, err := never.Write(k.name, ThroughJSON(t, without))
 	require.NoError(t, err)

@@ -83,7 +83,8 @@ func (m *Mount) requireWrappedIfSecret(entry logical.StorageEntry) {
 		return
 	}
 	plain := []string{
-		"roles/", "ledger/", "issued/", "budget/", "visits/", "mount-id", "unstored-sessions/", "unstored-access-sessions/", "access-reads/",
+		"roles/", "static-roles/", "token-holders/", "ledger/", "issued/", "budget/", "visits/", "mount-id", "unstored-sessions/",
+		"unstored-access-sessions/", "access-reads/",
 	}
 	require.True(m.T, slices.ContainsFunc(plain, func(known string) bool { return strings.HasPrefix(entry.Key, known) }), entry.Key)
 	require.Empty(m.T, secretsIn(entry.Value), entry.Key)

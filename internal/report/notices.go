@@ -66,7 +66,9 @@ func (n *Notices) SetOutcome(of Activity, err error) {
 func (n *Notices) RoleDeleted(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.resolve(func(one *Failure) bool { return one.Activity.Kind == Issue && one.Activity.Object == name })
+	n.resolve(func(one *Failure) bool {
+		return one.Activity.Object == name && slices.Contains([]string{Issue, Access, TokenRotation}, one.Activity.Kind)
+	})
 }
 
 func (n *Notices) resolve(over func(*Failure) bool) {
@@ -109,13 +111,17 @@ const (
 	Issue    = "issue"
 	Revoke   = "revoke"
 	Rotation = "rotation"
+	// Access is the login behind an access token, TokenRotation that of a token without a lease.
+	Access        = "access"
+	TokenRotation = "token-rotation"
 )
 
 // Activity is something that fails or succeeds at KSeF.
 type Activity struct {
 	Kind     string
 	Taxpayer client.ContextIdentifier
-	// Object is the role of an issue (see StaticRole) and the reference number of a revocation.
+	// Object is the role of an issue (see StaticRole), of an access token and of a rotation of a
+	// token without a lease, and the reference number of a revocation.
 	Object string
 }
 

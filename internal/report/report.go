@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/events"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/rotation"
+	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -51,6 +52,44 @@ func (r *Reporter) UnstoredLogin(taxpayer client.ContextIdentifier, err error) {
 	}
 	r.logger.Info("logged in to KSeF", "context", taxpayer.String())
 	r.events.Publish("login", "config", "context", taxpayer.String())
+}
+
+// AccessLogin reports a login behind the access tokens of a role, with a nil error for a success.
+func (r *Reporter) AccessLogin(role string, taxpayer client.ContextIdentifier, err error) {
+	r.SetOutcome(Activity{Kind: Access, Taxpayer: taxpayer, Object: role}, err)
+	metadata := []string{"role", role, "context", taxpayer.String()}
+	if err != nil {
+		r.logger.Error("the login behind an access token failed", "role", role, "context", taxpayer.String(), "error", err)
+		r.events.Publish("access-login-fail", "creds/"+role, append(metadata, "error", err.Error())...)
+		return
+	}
+	r.logger.Info("logged in to KSeF for access tokens", "role", role, "context", taxpayer.String())
+	r.events.Publish("access-login", "creds/"+role, metadata...)
+}
+
+// Holder reports what has happened to the token of a static role or of an access-token role.
+func (r *Reporter) Holder(event unleased.Event) {
+	key := event.Key
+	path, object := "static-creds/"+key.Role, StaticRole(key.Role)
+	if key.Kind == ledger.HolderAccess {
+		path, object = "creds/"+key.Role, key.Role
+	}
+	r.SetOutcome(Activity{Kind: TokenRotation, Taxpayer: key.Taxpayer, Object: object}, event.Err)
+	fields := []any{
+		"holder", string(key.Kind), "role", key.Role, "context", key.Taxpayer.String(),
+		"reference_number", event.ReferenceNumber, "previous", event.Previous, "automatic", event.Automatic,
+	}
+	metadata := []string{
+		"holder", string(key.Kind), "role", key.Role, "context", key.Taxpayer.String(),
+		"reference_number", event.ReferenceNumber, "previous", event.Previous, "automatic", fmt.Sprint(event.Automatic),
+	}
+	if event.Err != nil {
+		r.logger.Error(event.Kind, append(fields, "error", event.Err)...)
+		r.events.Publish(event.Kind, path, append(metadata, "error", event.Err.Error())...)
+		return
+	}
+	r.logger.Info(event.Kind, fields...)
+	r.events.Publish(event.Kind, path, metadata...)
 }
 
 // Rotation reports what has happened to a rotation of the certificate.

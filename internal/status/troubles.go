@@ -59,6 +59,12 @@ func (r *Report) Warn(urgency Urgency, sentence string, warnings ...string) {
 	fields.AddWarnings(r.Response, warnings...)
 }
 
+// AddHolders adds what has happened to the tokens that the engine keeps: those that readers have
+// revoked, and rotations that fail.
+func (r *Report) AddHolders(troubles []string) {
+	r.Warn(Recovery, "Tokens without a lease were replaced, or could not be rotated yet; the engine goes on by itself, see the warnings.", troubles...)
+}
+
 // summary returns a sentence for the most urgent trouble.
 func (r *Report) summary(open ledger.Open) string {
 	if len(r.troubles) == 0 {
