@@ -55,6 +55,7 @@ func runScripts(t *testing.T, dir, ksefURL string) {
 			"await-ksef":   awaitKSeF,
 			"control":      control,
 			"ask-vault":    askVault,
+			"ask-ksef":     askKSeF,
 			"testdata":     testdata,
 		},
 	})

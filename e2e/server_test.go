@@ -46,10 +46,10 @@ func startServer(t *testing.T, secrets *secrets) *server {
 	require.NoError(t, s.start())
 	t.Cleanup(func() {
 		s.end()
-		for _, log := range []string{"vault.log", "audit.log"} {
-			require.FileExists(t, filepath.Join(s.dir, log))
-			secrets.requireAbsent(t, filepath.Join(s.dir, log))
-		}
+		logs, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+		require.NoError(t, err)
+		require.Subset(t, logs, []string{filepath.Join(s.dir, "vault.log"), filepath.Join(s.dir, "audit.log")})
+		secrets.requireAbsent(t, logs...)
 	})
 	require.NoError(t, s.initialize(t.Context()))
 	require.NoError(t, s.unseal(t.Context()))
@@ -151,6 +151,13 @@ func (s *server) enable(t *testing.T, mount, ksefURL string, settings map[string
 		config[name] = value
 	}
 	_, err := s.Logical().WriteWithContext(t.Context(), mount+"/config", config)
+	require.NoError(t, err)
+}
+
+// write writes to a path.
+func (s *server) write(t *testing.T, path string, data map[string]any) {
+	t.Helper()
+	_, err := s.Logical().WriteWithContext(t.Context(), path, data)
 	require.NoError(t, err)
 }
 
