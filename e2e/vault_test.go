@@ -83,8 +83,10 @@ func linkPrograms(path string, programs programs) error {
 	if err := os.Symlink(programs.vault, filepath.Join(path, "vault")); err != nil {
 		return err
 	}
-	if err := os.Symlink(filepath.Join(programs.dir, "..", "scripts", "sign-request"), filepath.Join(path, "sign-request")); err != nil {
-		return err
+	for _, name := range []string{"sign-request", "import-env"} {
+		if err := os.Symlink(filepath.Join(programs.dir, "..", "scripts", name), filepath.Join(path, name)); err != nil {
+			return err
+		}
 	}
 	return os.Symlink(filepath.Join(programs.dir, "ksef-simulator"), filepath.Join(path, "ksef-simulator"))
 }
