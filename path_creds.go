@@ -6,6 +6,7 @@ package ksef
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ import (
 func (b *backend) pathCreds() []*framework.Path {
 	operations := func() map[logical.Operation]framework.OperationHandler {
 		return map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   fields.Forwarded(b.pathCredsRead, "generate", issueSchema()),
-			logical.UpdateOperation: fields.Forwarded(b.pathCredsRead, "generate-with-parameters", issueSchema()),
+			logical.ReadOperation:   fields.Forwarded(b.pathCredsRead, "generate", credsSchema()),
+			logical.UpdateOperation: fields.Forwarded(b.pathCredsRead, "generate-with-parameters", credsSchema()),
 		}
 	}
 	return []*framework.Path{{
@@ -35,20 +36,20 @@ func (b *backend) pathCreds() []*framework.Path {
 			"taxpayer": {Type: framework.TypeString, Required: true, Description: "Taxpayer: a NIP, or the identifier of an internal unit, that the role allows."},
 		}),
 		Operations:      operations(),
-		HelpSynopsis:    "Issue a KSeF token under a role for one of its taxpayers, as a lease.",
+		HelpSynopsis:    "Issue a KSeF token under a role for one of its taxpayers, or read its access token.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}, {
 		Pattern:         "creds/" + fields.AnyName("role"),
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
 		Fields:          credsFields(map[string]*framework.FieldSchema{}),
 		Operations:      operations(),
-		HelpSynopsis:    "Issue a KSeF token under a role, as a lease.",
+		HelpSynopsis:    "Issue a KSeF token under a role, or read its access token.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}, {
 		// This path has help alone.
 		Pattern:         "creds/?$",
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
-		HelpSynopsis:    "Issue a KSeF token under a role: read creds/<role>.",
+		HelpSynopsis:    "Issue a KSeF token under a role, or read its access token: read creds/<role>.",
 		HelpDescription: strings.TrimSpace(helpCreds),
 	}}
 }
@@ -259,6 +260,13 @@ func issueSchema() map[int][]framework.Response {
 	return fields.ResponseSchema(tokenFields())
 }
 
+// credsSchema is for a token or an access token, by the role's credential_type.
+func credsSchema() map[int][]framework.Response {
+	schema := tokenFields()
+	maps.Copy(schema, accessFields())
+	return fields.ResponseSchema(schema)
+}
+
 const helpCreds = `
 Issue a new token with the role's permissions, as a lease:
 
@@ -270,6 +278,11 @@ KSeF revokes the token when its lease ends or is revoked. Sessions opened with i
 on for up to 15 minutes, the life of KSeF's own access tokens.
 
 The third names one of the taxpayers in allowed_contexts of the role.
+
+Where the role has credential_type=access_token, the answer is KSeF's JWT of 15 minutes,
+access_token, as often as you like and at no cost to KSeF. It has no lease: read again
+after ttl seconds. With leased=true it has one that ends then; a revocation of it does
+nothing.
 
 List the roles with vault list ksef/roles; there is no list of credentials.
 
