@@ -61,8 +61,10 @@ type Options struct {
 func (want Options) Factory() logical.Factory {
 	loaded, registry := &sync.Map{}, ratelimit.NewRegistry()
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(want.Version, unreadable.Storage(conf.StorageView), registry, want.Transport)
-		if err := b.Setup(ctx, conf); err != nil {
+		b := newBackend(want.Version, conf.StorageView, registry, want.Transport)
+		seen := *conf
+		seen.System = newSystemView(conf.System)
+		if err := b.Setup(ctx, &seen); err != nil {
 			return nil, fmt.Errorf("setting up the KSeF secrets engine: %w", err)
 		}
 		b.open()
@@ -81,7 +83,9 @@ type backend struct {
 	limiters   *limiters.Set
 	ledger     *ledger.Ledger
 	connection connections
-	roles      roleCache
+	// roles and staticRoles are those that were read.
+	roles       roleCache[role]
+	staticRoles roleCache[staticRole]
 	// parsing is held while a written credential is read.
 	parsing     *semaphore.Weighted
 	rotation    *rotation.Rotation
@@ -105,13 +109,13 @@ type backend struct {
 
 func newBackend(version string, storage logical.Storage, registry *ratelimit.Registry, transport http.RoundTripper) *backend {
 	b := &backend{
-		storage:    storage,
 		userAgent:  "vault-plugin-secrets-ksef/" + strings.TrimPrefix(version, "v"),
 		transport:  transport,
-		unreadable: unreadable.New(storage),
 		deadTokens: newDeadTokens(),
 	}
-	b.limiters = limiters.New(registry, storage, b.onUnreadable)
+	b.storage = b.storageOf(storage)
+	b.unreadable = unreadable.New(b.storage)
+	b.limiters = limiters.New(registry, b.storage, b.onUnreadable)
 	b.connection.lock = semaphore.NewWeighted(1)
 	b.parsing = semaphore.NewWeighted(1)
 	b.Backend = &framework.Backend{
@@ -218,6 +222,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
 		b.connection.replace(nil)
+	case strings.HasPrefix(key, rolesPrefix), strings.HasPrefix(key, staticRolesPrefix):
+		b.forgetRole(key)
 	case strings.HasPrefix(key, unleased.StoragePrefix):
 		b.holders.Invalidate()
 	case strings.HasPrefix(key, session.StoragePrefix):
@@ -253,7 +259,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (_ *l
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	checked := *req
-	checked.Data, checked.Storage = known, unreadable.Storage(req.Storage)
+	checked.Data, checked.Storage = known, b.storageOf(req.Storage)
 	response, err := b.Backend.HandleRequest(ctx, &checked)
 	if err == nil && response != nil && !response.IsError() {
 		fields.AddWarnings(response, warnings...)
@@ -266,7 +272,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (_ *l
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
 	defer background.Recover(b.Logger(), "the existence check of "+req.Path, &err)
 	bare := *req
-	bare.Data, bare.Storage = nil, unreadable.Storage(req.Storage)
+	bare.Data, bare.Storage = nil, b.storageOf(req.Storage)
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 

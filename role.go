@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -38,17 +37,18 @@ var errUnreadableRole = errors.New("cannot be read; write it anew, with all its 
 
 // readRole returns nil if there is no such role, and errUnreadableRole if it is damaged.
 func (b *backend) readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
-	entry, err := storage.Get(ctx, rolesPrefix+name)
+	key := rolesPrefix + name
+	stored, changes, cached := b.roles.get(key)
+	if cached {
+		return &stored, nil
+	}
+	entry, err := storage.Get(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the role %s: %w", name, err)
 	}
 	if entry == nil {
 		return nil, nil
 	}
-	if stored, cached := b.roles.get(entry.Value); cached {
-		return &stored, nil
-	}
-	var stored role
 	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
 		unreadable := fmt.Errorf("the role %s %w", name, errUnreadableRole)
 		if err != nil {
@@ -58,7 +58,7 @@ func (b *backend) readRole(ctx context.Context, storage logical.Storage, name st
 		return nil, unreadable
 	}
 	stored.template = description.Parse(stored.Description)
-	b.roles.add(entry.Value, stored)
+	b.roles.add(key, stored, changes)
 	return &stored, nil
 }
 
@@ -152,30 +152,4 @@ func ttlFrom(data *framework.FieldData, field string, otherwise time.Duration) (
 		return 0, &client.InputError{Field: field, Fault: "is negative", Remedy: "give a duration such as 1h, or 0 for the mount's"}
 	}
 	return ttl, nil
-}
-
-// maxCachedRoles bounds the memory of a cache.
-const maxCachedRoles = 1000
-
-// roleCache keeps roles as they were decoded, by what storage has of them: to decode a role and its
-// template takes longer than to record a token. A role that has changed in storage is never found.
-type roleCache struct {
-	mu       sync.Mutex
-	byStored map[string]role
-}
-
-func (c *roleCache) get(stored []byte) (cached role, found bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	cached, found = c.byStored[string(stored)]
-	return cached, found
-}
-
-func (c *roleCache) add(stored []byte, decoded role) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byStored == nil || len(c.byStored) >= maxCachedRoles {
-		c.byStored = make(map[string]role)
-	}
-	c.byStored[string(stored)] = decoded
 }

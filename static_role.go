@@ -57,14 +57,18 @@ var errUnreadableStaticRole = errors.New("cannot be read; write it anew, with al
 // readStaticRole returns nil where there is no such role, and errUnreadableStaticRole where it is
 // damaged.
 func (b *backend) readStaticRole(ctx context.Context, name string) (*staticRole, error) {
-	entry, err := b.storage.Get(ctx, staticRolesPrefix+name)
+	key := staticRolesPrefix + name
+	stored, changes, cached := b.staticRoles.get(key)
+	if cached {
+		return &stored, nil
+	}
+	entry, err := b.storage.Get(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the static role %s: %w", name, err)
 	}
 	if entry == nil {
 		return nil, nil
 	}
-	var stored staticRole
 	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
 		unreadable := fmt.Errorf("the static role %s %w", name, errUnreadableStaticRole)
 		if err != nil {
@@ -73,6 +77,7 @@ func (b *backend) readStaticRole(ctx context.Context, name string) (*staticRole,
 		b.onUnreadable(entry, unreadable)
 		return nil, unreadable
 	}
+	b.staticRoles.add(key, stored, changes)
 	return &stored, nil
 }
 
