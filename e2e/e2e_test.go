@@ -76,7 +76,7 @@ type programs struct {
 	plugins string
 }
 
-func findPrograms(t *testing.T) programs {
+func findPrograms(t testing.TB) programs {
 	t.Helper()
 	vault := os.Getenv("VAULT_BIN")
 	require.NotEmpty(t, vault, "VAULT_BIN must name the vault to test with: run make test")

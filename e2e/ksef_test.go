@@ -24,7 +24,7 @@ import (
 )
 
 // startKSeF starts a simulator for one test and returns the address of its API.
-func startKSeF(t *testing.T, secrets *secrets, options simulator.Options) (ksef *simulator.Simulator, url string) {
+func startKSeF(t testing.TB, secrets *secrets, options simulator.Options) (ksef *simulator.Simulator, url string) {
 	t.Helper()
 	ksef, server := serveKSeF(t, secrets, options)
 	t.Cleanup(server.Close)
@@ -41,7 +41,7 @@ func startKSeFOfScript(t *testing.T, env *testscript.Env, secrets *secrets) (url
 
 // serveKSeF checks all exchanges against KSeF's OpenAPI document in the directory that
 // KSEF_CONTRACTS names, and records every secret that the simulator returns.
-func serveKSeF(t *testing.T, secrets *secrets, options simulator.Options) (*simulator.Simulator, *httptest.Server) {
+func serveKSeF(t testing.TB, secrets *secrets, options simulator.Options) (*simulator.Simulator, *httptest.Server) {
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
 	return ksef, httptest.NewServer(underContract(t, secrets.middleware(ksef.Handler()), func(err error) {
@@ -60,7 +60,7 @@ func isFailure(err error) bool {
 
 // underContract checks all exchanges against KSeF's OpenAPI document in the directory that
 // KSEF_CONTRACTS names.
-func underContract(t *testing.T, next http.Handler, report func(error)) http.Handler {
+func underContract(t testing.TB, next http.Handler, report func(error)) http.Handler {
 	dir := os.Getenv("KSEF_CONTRACTS")
 	if dir == "" {
 		return next

@@ -33,7 +33,7 @@ type server struct {
 
 // startServer starts a Vault with an audit log and the plugin in its catalogue. When the test ends,
 // its logs are searched for secrets.
-func startServer(t *testing.T, secrets *secrets) *server {
+func startServer(t testing.TB, secrets *secrets) *server {
 	t.Helper()
 	programs := findPrograms(t)
 	s := &server{program: programs.vault, dir: t.TempDir()}
@@ -65,7 +65,7 @@ func startServer(t *testing.T, secrets *secrets) *server {
 }
 
 // configure writes Vault's configuration and prepares the client.
-func (s *server) configure(t *testing.T) {
+func (s *server) configure(t testing.TB) {
 	address, err := freeAddress()
 	require.NoError(t, err)
 	cluster, err := freeAddress()
@@ -142,7 +142,7 @@ func (s *server) end() {
 }
 
 // enable mounts the engine and configures it for a KSeF.
-func (s *server) enable(t *testing.T, mount, ksefURL string, settings map[string]any) {
+func (s *server) enable(t testing.TB, mount, ksefURL string, settings map[string]any) {
 	t.Helper()
 	require.NoError(t, s.Sys().MountWithContext(t.Context(), mount, &api.MountInput{Type: filepath.Base(s.plugin)}))
 	certificate, key := testCertificate(t)
@@ -165,7 +165,7 @@ func (s *server) write(t *testing.T, path string, data map[string]any) {
 const testNIP = "5265877635"
 
 // testCertificate makes a seal of the taxpayer with the simulator's program.
-func testCertificate(t *testing.T) (certificate, key string) {
+func testCertificate(t testing.TB) (certificate, key string) {
 	t.Helper()
 	dir := t.TempDir()
 	certificateFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
