@@ -42,8 +42,13 @@ test: build ## Run every test with the race detector, those against a real Vault
 	tr '|' '\n' <<<'$(LONG)' | xargs -P 2 -I {} $(RACE) -run '^{}$$' ./internal/enginetest
 	vault=$$(scripts/vault-binary) && KSEF_URL= VAULT_BIN=$$vault $(E2E)
 
+# The last commit before there were tokens without a lease.
+FORMER := 914b75a
+
 # One after the other, for the same reason.
-test-more: build ## Run what make test has no time for: the tests against a real Vault, on OpenBao
+test-more: build ## Run what make test has no time for: the tests against a real Vault, on OpenBao, and a former plugin
+	scripts/former-plugin $(FORMER)
+	$(RACE) -tags former -run '^TestFormerPlugin$$' ./internal/enginetest
 	openbao=$$(scripts/openbao-binary) && KSEF_URL= VAULT_BIN=$$openbao $(E2E)
 
 testacc: build ## Run the acceptance test against KSeF's TEST environment (KSEF_URL=... for another)
