@@ -188,8 +188,9 @@ func (b *backend) pathStaticRoleRead(ctx context.Context, _ *logical.Request, da
 	return &logical.Response{Data: stored.show()}, nil
 }
 
-// pathStaticRoleDelete revokes the role's tokens, or with keep hands them over. The role goes
-// first: should the rest fail, the engine goes on with it by itself.
+// pathStaticRoleDelete revokes the role's tokens, or with keep hands them over. The role goes after
+// that has been recorded and begun: where it stays since the rest has failed, the deletion is
+// repeated.
 func (b *backend) pathStaticRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
