@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
+	"vault-plugin-secrets-ksef/simulator/internal/ca"
 	"vault-plugin-secrets-ksef/simulator/internal/jwt"
 	"vault-plugin-secrets-ksef/simulator/internal/ksef"
 	"vault-plugin-secrets-ksef/simulator/internal/limits"
@@ -101,6 +103,23 @@ type Options struct {
 
 	// Limits are the rate limits. The zero value has KSeF's.
 	Limits Limits
+
+	// Keys are the key pairs whose public halves GET /security/public-key-certificates has. nil
+	// makes new ones.
+	Keys *Keys
+}
+
+// Keys are the Ministry's key pairs. Simulators whose clocks begin at about the same time can share
+// them, which saves the time to make them.
+type Keys struct {
+	pairs func() (ca.PublicKeys, error)
+}
+
+// NewKeys returns keys that are made at their first use.
+func NewKeys() *Keys { return newKeys(time.Now) }
+
+func newKeys(now func() time.Time) *Keys {
+	return &Keys{sync.OnceValues(func() (ca.PublicKeys, error) { return ca.NewPublicKeys(now()) })}
 }
 
 // minAccessTokenLifetime leaves time to refresh: JWTs have times of whole seconds.

@@ -18,6 +18,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/http"
@@ -56,7 +57,7 @@ func New(options Options) (*Simulator, error) {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
 	s := &Simulator{options: options, jwtKey: jwt.NewKey()}
-	s.keys = sync.OnceValues(func() (ca.PublicKeys, error) { return ca.NewPublicKeys(s.now()) })
+	s.keys = cmp.Or(options.Keys, newKeys(s.now)).pairs
 	s.ahead.Store(int64(options.ClockOffset))
 	if s.authority, err = ca.NewAuthority(s.now()); err != nil {
 		return nil, err

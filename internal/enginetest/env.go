@@ -7,6 +7,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -65,8 +66,12 @@ func InEnv(t *testing.T, options simulator.Options, test func(t *testing.T, env 
 	})
 }
 
+// keys are shared by all simulators: every bubble begins at the same time.
+var keys = simulator.NewKeys()
+
 // NewEnv starts a KSeF. It is called in a bubble.
 func NewEnv(t TB, options simulator.Options) *Env {
+	options.Keys = cmp.Or(options.Keys, keys)
 	ksef, err := simulator.New(options)
 	require.NoError(t, err)
 	env := &Env{T: t, KSeF: ksef, Logs: &syncBuffer{}}
