@@ -6,6 +6,7 @@ package enginetest
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,16 @@ type Cluster struct {
 	// where the engine signs.
 	externalSigner *Signer
 	signed         string
+	foreign        foreignTokens
+	// handmade is the last token that was made by hand.
+	handmade string
+}
+
+// foreignTokens are the tokens that were made by hand.
+type foreignTokens struct {
+	mu sync.Mutex
+	// offered are the numbers of those that a mount was asked to import.
+	offered []string
 }
 
 // NewCluster sets up mounts that are configured and have the roles "invoices", in the default

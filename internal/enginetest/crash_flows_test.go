@@ -18,7 +18,7 @@ import (
 
 // flows are the flows of the crash matrix.
 func flows() []flow {
-	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), externalFlows(), rotationFlows(), maintenanceFlows(), unmountFlows(), sharingFlows(), contextFlows())
+	return slices.Concat(issueFlows(), leaseFlows(), loginFlows(), externalFlows(), rotationFlows(), maintenanceFlows(), unmountFlows(), sharingFlows(), contextFlows(), unleasedFlows())
 }
 
 // issuing are the kinds of points at which a token is issued.

@@ -181,6 +181,8 @@ func folderOf(key string) string {
 	switch {
 	case len(folders) == 1:
 		return key
+	case folders[0] == "ledger" && folders[1] == "unleased":
+		return "ledger/unleased/" + folders[2] + "/*"
 	case folders[0] == "ledger":
 		return "ledger/" + folders[1] + "/*"
 	}

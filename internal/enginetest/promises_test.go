@@ -14,7 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-ksef/internal/accesstoken"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/unleased"
 	"vault-plugin-secrets-ksef/simulator"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -25,7 +28,7 @@ import (
 func (c *Cluster) broken() error {
 	synctest.Wait() // no request is in progress
 	loaded := c.AliveTokens()
-	return errors.Join(c.tokenWithoutRecord(loaded), c.leaseWithoutToken(loaded), c.limitExceeded())
+	return errors.Join(c.tokenWithoutRecord(loaded), c.leaseWithoutToken(loaded), c.touchedForeign(), c.limitExceeded())
 }
 
 // tokenWithoutRecord finds an active token without a record that leads to it.
@@ -35,7 +38,7 @@ func (c *Cluster) tokenWithoutRecord(loaded []simulator.TokenState) error {
 		return err
 	}
 	for _, token := range loaded {
-		if open[token.ReferenceNumber] == nil && open[nonceOf(token)] == nil {
+		if open[token.ReferenceNumber] == nil && open[nonceOf(token)] == nil && !isForeign(token) {
 			return fmt.Errorf("the token %s is %s, and no open record leads to it", token.ReferenceNumber, token.Status)
 		}
 	}
@@ -75,7 +78,8 @@ func (c *Cluster) limitExceeded() error {
 	return c.Network.violation
 }
 
-// unsettled returns what is still open and should have ended; nil for nothing. Tokens whose lease
+// unsettled returns what is still open and should have ended; nil for nothing. Tokens without a
+// lease may be alive that their roles hold, or that were handed back. Tokens whose lease
 // Vault never got may live until the end in their record, if they are no more than the requests
 // that were cut off.
 func (c *Cluster) unsettled(cutOff int) error {
@@ -95,19 +99,26 @@ func (c *Cluster) unsettled(cutOff int) error {
 			leased[lease.number] = true
 		}
 	}
+	held, err := c.held(open)
+	if err != nil {
+		return err
+	}
 	alive := make(map[string]bool)
 	for _, token := range c.AliveTokens() {
 		alive[token.ReferenceNumber] = true
-		if leased[token.ReferenceNumber] {
+		record := open[token.ReferenceNumber]
+		if leased[token.ReferenceNumber] || held[token.ReferenceNumber] || (record == nil && isForeign(token)) {
 			continue
 		}
-		record := open[token.ReferenceNumber]
 		cutOff--
-		if record == nil || record.State != ledger.Live || isOverdue(record) || cutOff < 0 {
+		if record == nil || record.Unleased() || record.State != ledger.Live || isOverdue(record) || cutOff < 0 {
 			return fmt.Errorf("the token %s is %s without a lease", token.ReferenceNumber, token.Status)
 		}
 	}
 	for _, record := range open {
+		if record.Unleased() && held[record.ReferenceNumber] {
+			continue
+		}
 		if record.State != ledger.Live || (!alive[record.ReferenceNumber] && !leased[record.ReferenceNumber] && isOverdue(record)) {
 			return fmt.Errorf("the record of %q is still open as %s", record.ReferenceNumber, record.State)
 		}
@@ -115,20 +126,38 @@ func (c *Cluster) unsettled(cutOff int) error {
 	return nil
 }
 
-// leftovers returns what remains when all leases have ended long ago.
+// leftovers returns what remains when all leases have ended long ago, and all roles that keep tokens
+// were deleted. Tokens that were made by hand and those that were handed back stay.
 func (c *Cluster) leftovers() error {
-	if leases, loaded := c.leases(), c.AliveTokens(); len(leases)+len(loaded) > 0 {
+	open, err := c.openRecords()
+	if err != nil {
+		return err
+	}
+	loaded := slices.DeleteFunc(c.AliveTokens(), func(token simulator.TokenState) bool {
+		record := open[token.ReferenceNumber]
+		return (record == nil && isForeign(token)) || (record != nil && record.State == ledger.Released)
+	})
+	if leases := c.leases(); len(leases)+len(loaded) > 0 {
 		return fmt.Errorf("%d leases and %d tokens are left at the end", len(leases), len(loaded))
 	}
 	for _, flaky := range c.Storages {
-		for _, folder := range []string{ledger.StoragePrefix, "visits/"} {
+		for _, folder := range append(foldersOfHolders(), ledger.StoragePrefix, "visits/") {
 			keys, err := logical.CollectKeysWithPrefix(context.Background(), flaky.Storage, folder)
+			keys = slices.DeleteFunc(keys, func(key string) bool {
+				record := open[strings.TrimPrefix(key, "ledger/unleased/live/")]
+				return record != nil && record.State == ledger.Released
+			})
 			if err != nil || len(keys) > 0 {
 				return errors.Join(err, fmt.Errorf("storage keeps %v at the end", keys))
 			}
 		}
 	}
 	return nil
+}
+
+// foldersOfHolders are where tokens lie that have no lease, and what is made with them.
+func foldersOfHolders() []string {
+	return []string{unleased.StoragePrefix, ledger.TextPrefix, accesstoken.StoragePrefix, session.AccessPrefix, session.UnstoredAccessPrefix}
 }
 
 // isOverdue reports whether the reconciler should have revoked the token, with its grace of an hour
@@ -160,7 +189,7 @@ func addOpenRecords(open map[string]*ledger.Record, storage logical.Storage) err
 		switch record.State {
 		case ledger.Issuing:
 			open[record.Nonce] = record
-		case ledger.Live, ledger.Revoking:
+		case ledger.Live, ledger.Revoking, ledger.Released:
 			open[record.ReferenceNumber] = record
 		case ledger.Dead:
 			delete(open, record.ReferenceNumber)

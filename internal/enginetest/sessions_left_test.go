@@ -14,21 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sessionsPiledUp finds a context with more open sessions than mounts. Sessions that were opened
-// with tokens do not count.
+// sessionsPiledUp finds a context with more open sessions than mounts and access tokens by the
+// certificate, and a token with more than one. Those of the person who makes tokens by hand do not
+// count.
 func (c *Cluster) sessionsPiledUp() error {
 	alive := make(map[simulator.Identifier][]string)
 	for _, one := range c.KSeF.State().Sessions {
-		if one.Active && one.TokenReferenceNumber == "" {
+		if one.Active && one.TokenReferenceNumber == "" && one.Identifier.Value != PESEL {
 			alive[one.ContextIdentifier] = append(alive[one.ContextIdentifier], one.ReferenceNumber)
 		}
 	}
+	keys, err := c.certificateKeys()
+	if err != nil {
+		return err
+	}
 	for in, sessions := range alive {
-		if len(sessions) > len(c.Vaults) {
+		if len(sessions) > len(c.Vaults)+keys {
 			return fmt.Errorf("%d sessions are alive in %v: %v", len(sessions), in, sessions)
 		}
 	}
-	return nil
+	return c.accessSessionsPiledUp()
 }
 
 // endSessions ends the first mount's sessions in KSeF.
