@@ -285,6 +285,11 @@ With this engine a token lives only as long as its lease. Reading creds/<role> o
 writing to tokens has KSeF make one. When the lease ends or is revoked, or the
 Vault token that it belongs to ends, the engine has KSeF revoke the KSeF token.
 
+It also keeps secrets alive itself, which any number of programs may read at no cost to
+KSeF and without a lease: access tokens, KSeF's JWTs of 15 minutes, of roles with
+credential_type=access_token (creds/<role>), and tokens of static roles, which it
+rotates (static-roles/<name>, static-creds/<name>).
+
 The credential that makes the tokens is a certificate with its private key. Write
 it to config once; it is never read back. Or have a person sign one login
 (login/begin), and let config/rotate-root make a key that never leaves Vault.

@@ -9,13 +9,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
-// secrets are all tokens and JWTs that a simulator has returned.
+// secrets are all tokens and JWTs that a simulator has returned: of leases, static roles and what
+// stands behind access-token roles, refresh tokens included.
 type secrets struct {
 	mu  sync.Mutex
 	all []string
@@ -62,6 +69,9 @@ func (s *secrets) collect(value any) {
 	}
 }
 
+// secretForm finds a KSeF token or a JWT, whoever has made it.
+var secretForm = regexp.MustCompile(`[0-9A-Z-]{36}\|(?:nip|internalId)-[0-9-]+\|[0-9a-f]{16}|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.`)
+
 var privateKey = regexp.MustCompile(`(?s)-----BEGIN[A-Z ]* PRIVATE KEY-----(.*?)-----END`)
 
 // requireAbsent searches files for the secrets, and for private keys.
@@ -81,10 +91,37 @@ func (s *secrets) requireAbsent(t interface{ Fatal(args ...any) }, files ...stri
 				t.Fatal(fmt.Sprintf("a secret of KSeF is in %s", file))
 			}
 		}
-		if privateKey.Match(content) {
-			t.Fatal(fmt.Sprintf("a private key is in %s", file))
+		if form := secretIn(content); form != "" {
+			t.Fatal(fmt.Sprintf("%s is in %s", form, file))
 		}
 	}
+}
+
+// secretIn says what secret a file has, by its form; "" for none.
+func secretIn(content []byte) string {
+	switch {
+	case privateKey.Match(content):
+		return "a private key"
+	case secretForm.Match(content):
+		return "a KSeF token or a JWT"
+	}
+	return ""
+}
+
+// requireNoneBelow searches all files of a directory for what has the form of a secret.
+func requireNoneBelow(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		require.Empty(t, secretIn(content), path)
+		return nil
+	}))
 }
 
 type copyingWriter struct {
@@ -104,3 +141,14 @@ func (w *copyingWriter) Write(p []byte) (int, error) {
 }
 
 func (w *copyingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// TestSecretIn proves the search for secrets by their forms.
+func TestSecretIn(t *testing.T) {
+	t.Parallel()
+	const token = "20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E|nip-5265877635|0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	const jwt = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0eXAiOiJDb250ZXh0VG9rZW4iLCJjaXQiOiJOaXAifQ.c2lnbmF0dXJl"
+	for _, secret := range []string{token, strings.ReplaceAll(token, "nip-5265877635", "internalId-5265877635-12346"), jwt} {
+		require.NotEmpty(t, secretIn([]byte("error=\""+secret+"\"")), secret)
+	}
+	require.Empty(t, secretIn([]byte(`reference_number=20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E nip=5265877635 access_token=hmac-sha256:0123456789abcdef`)))
+}

@@ -32,7 +32,7 @@ type server struct {
 }
 
 // startServer starts a Vault with an audit log and the plugin in its catalogue. When the test ends,
-// its logs are searched for secrets.
+// its logs and its storage are searched for secrets.
 func startServer(t testing.TB, secrets *secrets) *server {
 	t.Helper()
 	programs := findPrograms(t)
@@ -50,6 +50,7 @@ func startServer(t testing.TB, secrets *secrets) *server {
 		require.NoError(t, err)
 		require.Subset(t, logs, []string{filepath.Join(s.dir, "vault.log"), filepath.Join(s.dir, "audit.log")})
 		secrets.requireAbsent(t, logs...)
+		requireNoneBelow(t, filepath.Join(s.dir, "raft"))
 	})
 	require.NoError(t, s.initialize(t.Context()))
 	require.NoError(t, s.unseal(t.Context()))
