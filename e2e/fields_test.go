@@ -34,6 +34,7 @@ func TestFieldsQuoteNoSecret(t *testing.T) {
 	const token = "tokens/20251010-EC-1A2B3C4D5E-6F7A8B9C0D-1E"
 	for _, path := range []string{
 		"config", "config/rotate-root", "login/begin", "login/complete", "roles/invoices", "creds/invoices", "tokens", "tidy",
+		"static-roles/erp", "static-roles/erp/import", "rotate-role/erp", "creds/invoices/" + testNIP,
 	} {
 		for _, field := range s.fieldsOf(t, path) {
 			for what, value := range map[string]any{
