@@ -211,26 +211,29 @@ func (r *rereader) hold(accessToken string) {
 // run reads until ctx ends. After an error it keeps what it has, and tries again.
 func (r *rereader) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		secret, err := r.vault.Logical().ReadWithContext(ctx, r.path)
-		if err != nil {
+		if err := r.readOnce(ctx); err != nil {
 			_ = pause(ctx, time.Second)
-			continue
 		}
-		r.hold(secret.Data["access_token"].(string))
-		r.awaitEnd(ctx, secret)
 	}
 }
 
-// awaitEnd waits for the end of the lease.
-func (r *rereader) awaitEnd(ctx context.Context, secret *api.Secret) {
+// readOnce reads, and waits for the end of the lease.
+func (r *rereader) readOnce(ctx context.Context) error {
+	secret, err := r.vault.Logical().ReadWithContext(ctx, r.path)
+	if err != nil {
+		return err
+	}
+	r.hold(secret.Data["access_token"].(string))
 	watcher, err := r.vault.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: secret})
 	if err != nil {
-		return // a secret without a lease
+		return err
 	}
 	go watcher.Start()
 	defer watcher.Stop()
 	select {
-	case <-watcher.DoneCh():
+	case err := <-watcher.DoneCh():
+		return err
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
