@@ -19,6 +19,7 @@ import (
 // holderSpec returns what the token of a holder must be, nil where its role is gone or no longer
 // wants one.
 func (b *backend) holderSpec(ctx context.Context, key unleased.Key) (*unleased.Spec, error) {
+	b.admitIssue()
 	current, err := b.connect(ctx)
 	if err != nil {
 		return nil, err

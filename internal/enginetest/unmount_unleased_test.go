@@ -58,6 +58,15 @@ func TestUnmountOfTokensWithoutALease(t *testing.T) {
 			require.Regexp(t, unconfirmed+`they were imported.*mount_id=`+id+` reference_numbers=\["?`+imported+`"?\]`, u.Logs.String())
 		})
 	})
+	t.Run("move_is_followed_by_others", func(t *testing.T) {
+		withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+			u.View.tainted.Store(true)
+			u.rollback()
+			u.View.tainted.Store(false)
+			u.Must(u.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
+			require.NoError(t, u.Login(u.Must(u.Read("static-creds/erp", nil)).Data["token"]))
+		})
+	})
 	t.Run("move_revokes_them", func(t *testing.T) {
 		withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
 			u.loseLease("static")
