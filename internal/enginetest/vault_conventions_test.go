@@ -72,6 +72,10 @@ func TestResponsesMatchSchemas(t *testing.T) {
 func TestSealWrap(t *testing.T) {
 	WithMount(t, simulator.Options{}, func(_ *testing.T, m *Mount) {
 		m.Issue()
+		m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
+		m.Must(m.Read("static-creds/erp", nil))
+		m.AccessRole("reports", nil)
+		m.AccessToken("creds/reports")
 		m.RememberSessions()
 		m.requireSealWrapped()
 	})
@@ -90,7 +94,7 @@ func (m *Mount) requireSealWrapped() {
 			wrapped++
 		}
 	}
-	require.GreaterOrEqual(m.T, wrapped, 2, "the configuration and a session")
+	require.GreaterOrEqual(m.T, wrapped, 5, "the configuration, a session of the mount and one of a role, and two tokens")
 }
 
 // requireWrappedIfSecret requires that an entry is seal-wrapped, or is of a known kind and holds no
