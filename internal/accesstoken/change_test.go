@@ -250,6 +250,14 @@ func TestEnd(t *testing.T) {
 			require.Empty(t, f.open())
 		})
 	})
+	t.Run("of_a_session_that_a_reader_has_ended", func(t *testing.T) {
+		inBubble(t, simulator.Options{}, func(t *testing.T, f *fixture) {
+			tokens := f.start()
+			require.NoError(t, f.login.Client.EndSession(t.Context(), f.read(tokens, keyOf("invoices", 0)).AccessToken))
+			require.NoError(t, tokens.EndRole(t.Context(), "invoices", false))
+			require.Empty(t, f.keys(""))
+		})
+	})
 	for name, ask := range map[string]func(*accesstoken.Tokens, context.Context, accesstoken.Key) (*accesstoken.Token, error){
 		"reads_wait_for_it": (*accesstoken.Tokens).Read, "renewals_wait_for_it": (*accesstoken.Tokens).Renew,
 	} {

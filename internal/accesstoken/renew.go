@@ -194,10 +194,10 @@ func (t *Tokens) manager(key Key, login Login) *session.Manager {
 	return session.NewManager(session.Options{
 		Client: login.Client, API: login.API, Limiter: login.Limiter, Begin: login.Begin, Subject: login.Subject, AllowedIPs: login.AllowedIPs,
 		Storage: t.options.Storage, Prefix: session.AccessPrefix + key.path() + "/", UnstoredPrefix: session.UnstoredAccessPrefix + key.folder(),
-		ConfigFingerprint: login.fingerprint(),
-		OnLogin:           func(_ client.ContextIdentifier, err error) { t.options.OnLogin(key, err) },
-		Learn:             login.Learn,
-		Logger:            t.options.Logger,
+		ConfigFingerprint: login.fingerprint(), HandedOut: true,
+		OnLogin: func(_ client.ContextIdentifier, err error) { t.options.OnLogin(key, err) },
+		Learn:   login.Learn,
+		Logger:  t.options.Logger,
 	})
 }
 

@@ -37,9 +37,11 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	var wait sync.WaitGroup
 	for i, session := range sessions {
 		wait.Go(func() {
-			if failures[i] = m.endUpstream(bounded, session); failures[i] == nil {
-				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
+			if err := m.endUpstream(bounded, session); err != nil && !(m.HandedOut && hasEnded(err)) {
+				failures[i] = err
+				return
 			}
+			m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 		})
 	}
 	wait.Wait()
