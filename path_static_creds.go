@@ -100,6 +100,7 @@ func staticCredsResponse(stored *staticRole, token *unleased.Token) *logical.Res
 
 // staticRoleIn returns the static role that a path names, and the connection in force.
 func (b *backend) staticRoleIn(ctx context.Context, data *framework.FieldData) (string, *staticRole, *connection, error) {
+	b.admitIssue()
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return "", nil, nil, err

@@ -88,17 +88,17 @@ func (b *backend) followTaint(ctx context.Context) {
 	}
 }
 
+// resumeIssuing also has the tokens without a lease checked, which the unmount has revoked.
 func (b *backend) resumeIssuing() {
 	if b.unmounting.phase.CompareAndSwap(issuingEnded, mounted) {
 		b.ledger.ResumeIssuing()
-		// Those without a lease have been revoked, too: each is asked about before it is used
-		// again.
-		b.holders.Invalidate()
+		b.holders.Recheck()
 		b.access.Changed(nil)
 	}
 }
 
-// admitIssue resumes issuing where the mount has been moved since it was tainted.
+// admitIssue resumes issuing where the mount has been moved since it was tainted. Whatever hands
+// out tokens calls it: PeriodicFunc comes only once a minute.
 func (b *backend) admitIssue() {
 	if b.unmounting.phase.Load() == issuingEnded && !b.System().Tainted() {
 		b.resumeIssuing()

@@ -6,6 +6,7 @@ package enginetest
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/simulator"
@@ -60,11 +61,19 @@ func TestUnmountOfTokensWithoutALease(t *testing.T) {
 	})
 	t.Run("move_is_followed_by_others", func(t *testing.T) {
 		withUnmountable(t, simulator.Options{}, func(t *testing.T, u *unmountable) {
+			u.Must(u.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
+			u.Must(u.Read("static-creds/erp", nil))
+			u.AccessRole("program", nil)
+			u.AccessToken("creds/program")
 			u.View.tainted.Store(true)
 			u.rollback()
 			u.View.tainted.Store(false)
-			u.Must(u.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
 			require.NoError(t, u.Login(u.Must(u.Read("static-creds/erp", nil)).Data["token"]))
+			u.AccessRole("second", nil)
+			u.AccessToken("creds/second")
+			u.Elapse(10 * time.Minute)
+			u.AccessToken("creds/program")
+			require.Len(t, u.AliveTokens(), 3)
 		})
 	})
 	t.Run("move_revokes_them", func(t *testing.T) {

@@ -139,8 +139,11 @@ const statusMaxWait = 5 * time.Second
 
 // Status asks KSeF for a token's status: as the mount, and where KSeF does not show it the token,
 // by a login with the token itself. IsUnknownToken says of the error that KSeF does not know the
-// token.
+// token. A token that this mount is revoking is Revoking, and KSeF is not asked.
 func (l *Ledger) Status(ctx context.Context, target Target, referenceNumber string) (client.TokenStatus, error) {
+	if l.reconciler.isEnding(referenceNumber) {
+		return client.StatusRevoking, nil
+	}
 	wait := ratelimit.Wait{AtMost: statusMaxWait}
 	api, err := l.Upstream(ctx, target, wait)
 	if err != nil {

@@ -112,12 +112,20 @@ func (h *Holders) RetryNow() {
 
 // Invalidate forgets what memory has of the states: another node may have changed them, or the
 // configuration has changed what they must be.
-func (h *Holders) Invalidate() {
+func (h *Holders) Invalidate() { h.invalidate(func(*holder) {}) }
+
+// Recheck is Invalidate where the tokens may have been revoked: those of static roles are checked
+// with KSeF before they are returned again, as after a start.
+func (h *Holders) Recheck() { h.invalidate(func(holder *holder) { holder.checked = "" }) }
+
+// invalidate calls more for each holder, with the mutex.
+func (h *Holders) invalidate(more func(*holder)) {
 	h.mu.Lock()
 	h.listed = false
 	for _, holder := range h.holders {
 		holder.token = nil
 		holder.changes++
+		more(holder)
 	}
 	h.mu.Unlock()
 	h.Wake()
