@@ -112,7 +112,7 @@ func (b *backend) readAccess(ctx context.Context, name string, stored *role, of 
 	}
 	token, err := b.accessToken(ctx, key)
 	if err != nil {
-		return failure.Response(err)
+		return failure.Response(holderError(key, current.config, err))
 	}
 	permissions, missing := stored.Permissions, ""
 	if stored.byCertificate() {

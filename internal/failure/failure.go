@@ -17,6 +17,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/ratelimit"
 	"vault-plugin-secrets-ksef/internal/rotation"
 	"vault-plugin-secrets-ksef/internal/session"
+	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -27,8 +28,8 @@ var ErrOtherAPI = errors.New("the configuration leads to another KSeF environmen
 // Response turns an error into a response for Vault's user: 400 for bad input and for what KSeF
 // refuses, with KSeF's own code and text; 409 where KSeF may have made a token that was not
 // returned; 429 where KSeF's limits leave no room; 503 while the configuration changes, during an
-// unmount, and while replies to requests for tokens are lost. Vault answers 500 for any other
-// error, a failure of the engine or of KSeF.
+// unmount, while replies to requests for tokens are lost, and where a role has no token before its
+// next attempt. Vault answers 500 for any other error, a failure of the engine or of KSeF.
 //
 // Vault's client repeats 412, 429 and every 5xx but 501 by itself. A request that has cost KSeF's
 // limit a POST must not be among them.
@@ -49,6 +50,9 @@ func Response(err error) (*logical.Response, error) {
 	refused, _ := errors.AsType[*client.APIError](err)
 	if client.IsRefusal(err) && (refused.Status != http.StatusUnauthorized || refused.Endpoint == client.EndpointGenerateToken) {
 		return logical.ErrorResponse(err.Error()), nil
+	}
+	if is[*unleased.WaitError](err) {
+		return nil, WithStatus(http.StatusServiceUnavailable, err)
 	}
 	return nil, err
 }
