@@ -157,7 +157,9 @@ func (b *backend) takeOver(ctx context.Context, current *connection, name string
 	})
 	if err != nil {
 		if stored == nil {
-			err = errors.Join(err, b.storage.Delete(ctx, staticRolesPrefix+name))
+			// With keep: whatever has come of the import, programs use the token.
+			_, _, undone := b.deleteStaticRole(ctx, name, true)
+			err = errors.Join(err, undone)
 		}
 		return failure.Response(holderError(staticKey(name, given.taxpayer), current.config, err))
 	}
@@ -183,7 +185,7 @@ func (b *backend) takeOver(ctx context.Context, current *connection, name string
 // program may still have the token.
 func importedRole(name string, of *config, given *givenToken, found *client.Token) *staticRole {
 	role := &staticRole{Permissions: found.Permissions, Description: found.Description, GracePeriod: defaultGracePeriod}
-	if description.Check(role.Description) != nil {
+	if description.Check(role.Description) != nil || ledger.IsMarked(role.Description) {
 		role.Description = "Static role " + name
 	}
 	if given.taxpayer != of.Context {

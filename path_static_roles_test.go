@@ -4,6 +4,7 @@
 package ksef_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -210,6 +211,15 @@ func TestStaticImport(t *testing.T) {
 			m.RequireLoginRefused(text)
 		})
 	})
+	t.Run("kept_by_a_role_before", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			m.Must(m.Write("static-roles/before", map[string]any{"permissions": "InvoiceRead"}))
+			text := staticToken(m, "before")["token"]
+			m.Must(m.Request("delete", "static-roles/before", map[string]any{"keep": true}))
+			m.Must(m.Write("static-roles/erp/import", map[string]any{"token": text}))
+			require.Equal(t, "Static role erp", m.Must(m.Read("static-roles/erp", nil)).Data["description"], "without the mark of the token before")
+		})
+	})
 	t.Run("refused", func(t *testing.T) {
 		enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
 			other, m := twoMounts(t, env)
@@ -229,5 +239,48 @@ func TestStaticImport(t *testing.T) {
 			require.Contains(t, m.Refused(other.Write("static-roles/own/import", map[string]any{"token": text})), "which has a lease")
 			require.Equal(t, []string{"writer"}, m.Must(m.List("static-roles/")).Data["keys"])
 		})
+	})
+}
+
+func TestStaticImportThatFails(t *testing.T) {
+	enginetest.InEnv(t, simulator.Options{}, func(t *testing.T, env *enginetest.Env) {
+		disk := &enginetest.FlakyStorage{Storage: &logical.InmemStorage{}}
+		other, m := env.Mount(&logical.InmemStorage{}), env.Mount(disk)
+		defer other.Stop()
+		defer m.Stop()
+		other.Configure()
+		m.Configure()
+		made := other.Must(other.Write("tokens", map[string]any{"permissions": "InvoiceRead", "description": "Made by hand"}))
+		token := made.Data["token"].(string)
+		m.Remember(token)
+		disk.Fail(enginetest.StorageUnconfirmed, "put ledger/unleased/")
+		_, err := m.Write("static-roles/erp/import", map[string]any{"token": token})
+		require.Error(t, err)
+		disk.Fail(enginetest.StorageWorks, "")
+		m.Stop()
+		m.Start()
+		m.Elapse(time.Hour) // the token has a lease in the other mount
+		require.NoError(t, m.Login(token), "a program has the token: it is not revoked")
+		if role := m.Must(m.Read("static-roles/erp", nil)); role == nil {
+			require.EqualValues(t, 0, m.Status()["unleased_tokens"])
+		}
+	})
+}
+
+func TestStaticTokenThatCannotBeHadIsA503(t *testing.T) {
+	enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
+		for range 2 {
+			token := m.AliveTokens()[0].ReferenceNumber
+			m.RevokeAs(m.AccessToken("static-creds/erp/access-token").Data["access_token"], token)
+			m.Stop()
+			m.Start()
+			_, _ = m.Read("static-creds/erp", nil)
+		}
+		_, err := m.Read("static-creds/erp", nil)
+		require.ErrorContains(t, err, "has no token at the moment")
+		coded, hasCode := err.(logical.HTTPCodedError) //nolint:errorlint // as Vault asks
+		require.True(t, hasCode)
+		require.Equal(t, http.StatusServiceUnavailable, coded.Code())
 	})
 }

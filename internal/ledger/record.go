@@ -169,6 +169,9 @@ func parseMarker(description string) (mountID, nonce string, ok bool) {
 	return found[1], found[2], true
 }
 
+// IsMarked says that a description ends with the marker of a mount of this engine.
+func IsMarked(description string) bool { return markerPattern.MatchString(description) }
+
 var errUnreadableRecord = errors.New("is not a record that this version can read")
 
 // decodeRecord refuses an entry that could lead to the wrong token.
