@@ -6,11 +6,11 @@ package ksef
 import (
 	"context"
 	"errors"
-	"reflect"
 	"strings"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/accesstoken"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/leases"
 	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/unleased"
@@ -101,15 +101,25 @@ func accessOf(r *role) any {
 	return []any{r.login(), r.Permissions, r.Context, r.AllowedContexts, addressSet(r.AllowedIPs)}
 }
 
-// followRole ends what the access tokens of a role are made from where a write has changed that,
-// and after a deletion (next is nil). The returned warning says what KSeF has not confirmed yet.
-func (b *backend) followRole(ctx context.Context, name string, before, next *role) (warning string, err error) {
-	if reflect.DeepEqual(accessOf(before), accessOf(next)) {
-		return "", nil
+// followRole ends what the access tokens of a role are made from, where a write has changed that,
+// and after a deletion (next is nil). It goes on where the caller leaves: the role is stored. The
+// returned warning says what KSeF has not confirmed yet.
+func (b *backend) followRole(ctx context.Context, name string, next *role) (warning string, err error) {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	// The tokens go first: a login that begins after this takes none with the permissions of before.
+	warning, err = b.followHolders(ctx, name, next)
+	if err != nil {
+		b.holders.Invalidate() // it finds again what is to be ended, and hands out nothing of before
 	}
-	if err := b.access.EndRole(ctx, name, false); err != nil {
-		return "", err
+	ended := b.access.EndRole(ctx, name, false)
+	if ended != nil {
+		b.access.Changed(func(key accesstoken.Key) bool { return !key.Static && key.Role == name })
 	}
+	return warning, errors.Join(err, ended)
+}
+
+func (b *backend) followHolders(ctx context.Context, name string, next *role) (warning string, err error) {
 	if next != nil && next.handsOutAccess() && !next.byCertificate() {
 		return "", b.holders.ApplyRole(ctx, ledger.HolderAccess, name)
 	}

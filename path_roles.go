@@ -83,7 +83,8 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	}
 	// An unreadable role is replaced as a whole.
 	current, err := b.readRole(ctx, req.Storage, name)
-	if err != nil && !errors.Is(err, errUnreadableRole) {
+	unreadable := errors.Is(err, errUnreadableRole)
+	if err != nil && !unreadable {
 		return nil, err
 	}
 	data, unset := fields.WithoutUnset(data)
@@ -101,7 +102,10 @@ func (b *backend) pathRoleWrite(ctx context.Context, req *logical.Request, data 
 	if err := next.store(ctx, req.Storage, name); err != nil {
 		return nil, err
 	}
-	pending, err := b.followRole(ctx, name, current, next)
+	var pending string
+	if unreadable || !reflect.DeepEqual(accessOf(current), accessOf(next)) {
+		pending, err = b.followRole(ctx, name, next)
+	}
 	if err != nil {
 		return failure.Response(fmt.Errorf("the role is stored, but what stood behind it could not be ended yet; the engine goes on by itself: %w", err))
 	}
@@ -150,14 +154,10 @@ func (b *backend) pathRoleDelete(ctx context.Context, req *logical.Request, data
 	if err != nil {
 		return failure.Response(err)
 	}
-	before, err := b.readRole(ctx, req.Storage, name)
-	if err != nil && !errors.Is(err, errUnreadableRole) {
-		return nil, err
-	}
 	if err := req.Storage.Delete(ctx, rolesPrefix+name); err != nil {
 		return nil, fmt.Errorf("deleting the role %s: %w", name, err)
 	}
-	pending, err := b.followRole(ctx, name, before, nil)
+	pending, err := b.followRole(ctx, name, nil)
 	if err != nil {
 		return failure.Response(fmt.Errorf("the role is deleted, but what stood behind it could not be ended yet; the engine goes on by itself: %w", err))
 	}

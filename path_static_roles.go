@@ -4,6 +4,7 @@
 package ksef
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/accesstoken"
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
@@ -123,7 +125,8 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 		return failure.Response(err)
 	}
 	before, err := b.readStaticRole(ctx, name)
-	if err != nil && !errors.Is(err, errUnreadableStaticRole) {
+	unreadable := errors.Is(err, errUnreadableStaticRole)
+	if err != nil && !unreadable {
 		return nil, err
 	}
 	data, unset := fields.WithoutUnset(data)
@@ -141,11 +144,15 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 	if err := next.store(ctx, b.storage, name); err != nil {
 		return nil, err
 	}
+	if unreadable {
+		before = &staticRole{} // unlike the next in all that matters
+	}
 	return b.applyWrittenStaticRole(ctx, req, name, before, next)
 }
 
-// applyWrittenStaticRole has the role's token made, or rotated where the role now wants another. A
-// new role whose token KSeF refuses is removed again.
+// applyWrittenStaticRole has the role's token made, or rotated where the role now wants another.
+// Where there was no role before (before is nil) and KSeF refuses the token, the role is removed
+// again.
 func (b *backend) applyWrittenStaticRole(ctx context.Context, req *logical.Request, name string, before, next *staticRole) (*logical.Response, error) {
 	b.events.Publish("static-role-write", staticRolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
 	key := unleased.Key{Kind: ledger.HolderStatic, Role: name}
@@ -155,19 +162,16 @@ func (b *backend) applyWrittenStaticRole(ctx context.Context, req *logical.Reque
 	case err == nil:
 		fields.AddWarnings(response, token.Warning)
 	case before == nil && !failure.IsInconclusive(err):
-		_, deleted := b.holders.Delete(ctx, key, false)
-		if _, deleted = pendingWarning(deleted); deleted == nil {
-			deleted = b.storage.Delete(ctx, staticRolesPrefix+name)
-		}
+		_, _, deleted := b.deleteStaticRole(ctx, name, false)
 		return failure.Response(errors.Join(fmt.Errorf("the static role was not kept, since its token could not be made: %w", err), deleted))
 	case before == nil:
 		fields.AddWarnings(response, fmt.Sprintf("The static role is stored, and its token could not be made yet; the engine goes on by itself: %v", err))
 	default:
 		fields.AddWarnings(response, fmt.Sprintf("The static role is stored, and the token before stays in force until the engine, which goes on by itself, has replaced it: %v", err))
 	}
-	if before != nil && !reflect.DeepEqual(before.AllowedIPs, next.AllowedIPs) {
-		if err := b.access.EndRole(ctx, name, true); err != nil {
-			return nil, err
+	if before != nil && !reflect.DeepEqual(staticAccessOf(before), staticAccessOf(next)) {
+		if err := b.endStaticAccess(ctx, name); err != nil {
+			return failure.Response(fmt.Errorf("the static role is stored, but a session with its token could not be ended yet; the engine goes on by itself: %w", err))
 		}
 	}
 	if len(response.Warnings) == 0 {
@@ -188,25 +192,36 @@ func (b *backend) pathStaticRoleRead(ctx context.Context, _ *logical.Request, da
 	return &logical.Response{Data: stored.show()}, nil
 }
 
-// pathStaticRoleDelete revokes the role's tokens, or with keep hands them over. The role goes after
-// that has been recorded and begun: where it stays since the rest has failed, the deletion is
-// repeated.
+// staticAccessOf is what of a static role its access tokens depend on.
+func staticAccessOf(r *staticRole) any {
+	return []any{r.Permissions, r.Context, addressSet(r.AllowedIPs)}
+}
+
+// endStaticAccess ends the sessions with the tokens of a static role. Where it fails, no access
+// token of before is handed out.
+func (b *backend) endStaticAccess(ctx context.Context, name string) error {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	err := b.access.EndRole(ctx, name, true)
+	if err != nil {
+		b.access.Changed(func(key accesstoken.Key) bool { return key.Static && key.Role == name })
+	}
+	return err
+}
+
+// pathStaticRoleDelete revokes the role's tokens, or with keep hands them over.
 func (b *backend) pathStaticRoleDelete(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return failure.Response(err)
 	}
 	keep := data.Get(fieldKeep).(bool)
-	numbers, err := b.holders.Delete(ctx, unleased.Key{Kind: ledger.HolderStatic, Role: name}, keep)
-	warning, err := pendingWarning(err)
+	numbers, warning, err := b.deleteStaticRole(ctx, name, keep)
 	if err != nil {
 		return failure.Response(err)
 	}
-	if err := b.storage.Delete(ctx, staticRolesPrefix+name); err != nil {
-		return nil, fmt.Errorf("deleting the static role %s: %w", name, err)
-	}
-	if err := b.access.EndRole(ctx, name, true); err != nil {
-		return nil, err
+	if err := b.endStaticAccess(ctx, name); err != nil {
+		return failure.Response(fmt.Errorf("the static role is deleted, but a session with its token could not be ended yet; the engine goes on by itself: %w", err))
 	}
 	b.report.RoleDeleted(report.StaticRole(name))
 	b.events.Publish("static-role-delete", staticRolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
@@ -221,6 +236,30 @@ func (b *backend) pathStaticRoleDelete(ctx context.Context, req *logical.Request
 		Warnings: []string{"These tokens stay alive, and nothing in Vault revokes them any more: revoke them in KSeF when they are no longer needed. " +
 			"Those that this mount has made keep its mark: once the mount is gone, tidy/former counts and revokes them with the rest."},
 	}, nil
+}
+
+// deleteStaticRole removes the role and ends its tokens. The role goes before its tokens: a read
+// in between has no other made. With keep it goes after them, since the engine revokes the tokens of
+// a role that is gone; what a read in between has had made is then kept as well.
+func (b *backend) deleteStaticRole(ctx context.Context, name string, keep bool) (numbers []string, warning string, err error) {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	key := unleased.Key{Kind: ledger.HolderStatic, Role: name}
+	if keep {
+		numbers, err = b.holders.Delete(ctx, key, keep)
+		if warning, err = pendingWarning(err); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := b.storage.Delete(ctx, staticRolesPrefix+name); err != nil {
+		return numbers, "", fmt.Errorf("deleting the static role %s: %w", name, err)
+	}
+	more, err := b.holders.Delete(ctx, key, keep)
+	pending, err := pendingWarning(err)
+	if err != nil {
+		b.holders.Invalidate() // it finds again what is to be ended
+	}
+	return append(numbers, more...), cmp.Or(pending, warning), err
 }
 
 func (b *backend) pathStaticRoleList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
