@@ -5,6 +5,7 @@ package ksef_test
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,4 +244,29 @@ func TestAccessAfterTheEndOfTokens(t *testing.T) {
 		m.Elapse(time.Hour)
 		require.Empty(t, m.AliveTokens(), "backing tokens are revoked")
 	})
+}
+
+func TestRightsOfAccessTokensAreAskedOnce(t *testing.T) {
+	const grants = "POST /permissions/query/personal/grants"
+	for name, fault := range map[string]simulator.Fault{
+		"answered":   {Endpoint: grants, Kind: simulator.FaultDelay, Delay: time.Second},
+		"unanswered": {Endpoint: grants, Kind: simulator.FaultStatus, Status: http.StatusForbidden, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			enginetest.WithMount(t, simulator.Options{Grants: enginetest.SecondGrant()}, func(t *testing.T, m *enginetest.Mount) {
+				m.AccessRole("second", map[string]any{"login": "certificate", "full_rights": true, "nip": enginetest.SecondNIP})
+				asked := m.Requests(grants)
+				m.Fault(fault)
+				var readers sync.WaitGroup
+				for range 20 {
+					readers.Go(func() { m.AccessToken("creds/second") })
+				}
+				readers.Wait()
+				for range 20 {
+					m.AccessToken("creds/second")
+				}
+				require.Equal(t, asked+1, m.Requests(grants))
+			})
+		})
+	}
 }
