@@ -52,6 +52,12 @@ func openTokenSessions(m *enginetest.Mount) (numbers []string) {
 	return numbers
 }
 
+// damage makes an entry unreadable, as another node could.
+func damage(m *enginetest.Mount, key string) {
+	m.Put(key, []byte("{"))
+	m.Backend.InvalidateKey(m.Ctx, key)
+}
+
 func TestAccessRoleChange(t *testing.T) {
 	const second = enginetest.SecondNIP
 	t.Run("read_during_it_leaves_no_permissions_of_before", func(t *testing.T) {
@@ -97,7 +103,7 @@ func TestAccessRoleChange(t *testing.T) {
 			enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 				m.AccessRole("invoices", nil)
 				m.AccessToken("creds/invoices")
-				m.Put("roles/invoices", []byte("{"))
+				damage(m, "roles/invoices")
 				replace(m)
 				m.Elapse(time.Minute)
 				require.Empty(t, m.AliveTokens())
@@ -147,7 +153,7 @@ func TestStaticRoleChange(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
 			token := staticToken(m, "erp")["token"]
-			m.Put("static-roles/erp", []byte("{"))
+			damage(m, "static-roles/erp")
 			m.Fault(simulator.Fault{Endpoint: "POST /tokens", Kind: simulator.FaultStatus, Status: http.StatusBadRequest, Times: -1})
 			written := m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead,InvoiceWrite"}))
 			require.Contains(t, written.Warnings[0], "the token before stays in force")
