@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -120,6 +121,7 @@ func (r *run) strands(v *Vault, storage logical.Storage, current *StoredConfig, 
 	if err := addOpenRecords(open, storage); err != nil {
 		return err
 	}
+	maps.DeleteFunc(open, func(_ string, record *ledger.Record) bool { return record.State == ledger.Released })
 	if len(open) > 0 {
 		return fmt.Errorf("config moves from %s to %s unforced, and strands %d tokens", current.Context, next.Context, len(open))
 	}
@@ -136,7 +138,7 @@ func isElsewhere(storage logical.Storage, current *StoredConfig, entry *logical.
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
 		return err
 	}
-	if taxpayer := record.Target.Context; taxpayer.Type == client.ContextNIP && taxpayer != current.Context {
+	if taxpayer := record.Target.Context; record.Role == "invoices" && taxpayer.Type == client.ContextNIP && taxpayer != current.Context {
 		return fmt.Errorf("a token is asked for in %s while config names %s", taxpayer, current.Context)
 	}
 	return nil

@@ -27,6 +27,8 @@ type run struct {
 	// was going to revoke when their mount had been moved.
 	strayed  strayed
 	outlived broken
+	unleased unleasedRun
+	answered *atomic.Int64 // access tokens and static tokens
 }
 
 // play returns the first broken promise.
@@ -34,7 +36,7 @@ func (r *run) play(steps []step) error {
 	for _, c := range steps {
 		r.do(c)
 		r.Elapse(c.Then)
-		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get(), r.unleased.dead.get()); err != nil {
 			return err
 		}
 	}
@@ -54,9 +56,12 @@ func (r *run) calm() error {
 	}
 	r.Elapse(3 * time.Hour) // whatever process is to come runs then
 	r.configureAll()
+	if err := r.endHolders(); err != nil {
+		return err
+	}
 	for range 20 {
 		r.Elapse(3 * time.Hour)
-		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get()); err != nil {
+		if err := errors.Join(r.broken(), r.strayed.get(), r.outlived.get(), r.unleased.dead.get()); err != nil {
 			return err
 		}
 	}
@@ -102,6 +107,8 @@ func (r *run) do(c step) {
 		r.user(func(ctx context.Context) { r.changeContext(ctx, v, c.Where, c.How == byForce) })
 	case aRenewal, anEnd, aDeletion:
 		r.doToLease(c)
+	case aRole, aStaticRole, aRead, anAbuse, aRotation, anImport:
+		r.user(func(ctx context.Context) { r.doUnleased(ctx, v, c) })
 	default:
 		r.doToEnv(c)
 	}
@@ -121,6 +128,27 @@ func (r *run) doToLease(c step) {
 		v.End(lease)
 	case aDeletion:
 		r.user(func(context.Context) { _ = v.Delete(lease) })
+	}
+}
+
+func (r *run) doUnleased(ctx context.Context, v *Vault, c step) {
+	switch c.Do {
+	case aRole:
+		r.writeRole(ctx, v, "roles/program", c.How, accessRoles)
+	case aStaticRole:
+		r.writeRole(ctx, v, "static-roles/erp", c.How, staticRoles)
+	case aRead:
+		if !r.tight {
+			_, _ = r.read(ctx, v, c.Where)
+		}
+	case anAbuse:
+		if !r.tight {
+			r.abuse(ctx, v, c.Where, c.How)
+		}
+	case aRotation:
+		r.rotate(ctx, v, c.Where, c.How == byForce)
+	case anImport:
+		r.importToken(ctx, v, c.How)
 	}
 }
 
@@ -144,6 +172,7 @@ func (r *run) doToEnv(c step) {
 		r.Fault(faultOf(c))
 	case aJump:
 		r.KSeF.Advance(c.For)
+		r.unleased.jump(c.For)
 	case aStorageFailure:
 		r.Network.allowLostBlocks()
 		storage := r.Storages[c.Pick%len(r.Storages)]

@@ -5,6 +5,8 @@ package enginetest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +60,12 @@ const (
 	aChange         action = "nip"     // of a mount's config to Where, with force where How says so
 	aMove           action = "move"    // of a mount to another path
 	aPause          action = "pause"   // in which nothing happens
+	aRole           action = "role"    // is written as How says, which hands out access tokens
+	aStaticRole     action = "static"  // role is written as How says
+	aRead           action = "read"    // of Where, an access token or a static token
+	anAbuse         action = "abuse"   // of an access token of Where: its reader ends what stands behind it
+	aRotation       action = "rotate"  // of Where, with revoke_previous where How says so
+	anImport        action = "import"  // of a token that was made by hand
 )
 
 // oneByOne is a restart after a crash in which the mount Pick is loaded first and the other seconds
@@ -72,6 +80,7 @@ func steps() *rapid.Generator[step] {
 	kinds := []*rapid.Generator[step]{
 		pauses(), issues(), issues(), issues(), issues(), leavings(), renewals(), ends(), ends(), deletions(), tidies(), picked(aDropping), changes(), picked(aMove),
 		crashes(), crashes(), restarts(), outages(), blocks(), faults(), faults(), faults(), jumps(), diskFailures(),
+		accessRoleWrites(), staticRoleWrites(), pathReads(), pathReads(), abuses(), rotations(), imports(),
 	}
 	return rapid.Custom(func(t *rapid.T) step {
 		c := rapid.OneOf(kinds...).Draw(t, "step")
@@ -165,7 +174,7 @@ func diskFailures() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
 			Do: aStorageFailure, Pick: pick(t), How: string(rapid.SampledFrom([]StorageFailure{StorageRefuses, StorageUnconfirmed}).Draw(t, "trouble")),
-			Where: rapid.SampledFrom([]string{"", "put ledger/live/", "put ledger/", "delete ", "put budget/", "put sessions/", "read"}).Draw(t, "writes"),
+			Where: rapid.SampledFrom([]string{"", "put ledger/live/", "put ledger/", "delete ", "put budget/", "put sessions/", "put token-holders/", "put access-", "read"}).Draw(t, "writes"),
 			For:   rapid.SampledFrom([]time.Duration{10 * time.Second, 10 * time.Minute, 2 * time.Hour}).Draw(t, "length"),
 		}
 	})
@@ -188,12 +197,54 @@ func faults() *rapid.Generator[step] {
 	})
 }
 
+func accessRoleWrites() *rapid.Generator[step] {
+	return written(aRole, append(slices.Sorted(maps.Keys(accessRoles)), "token", "token", "token", deletion))
+}
+
+func staticRoleWrites() *rapid.Generator[step] {
+	return written(aStaticRole, append(slices.Sorted(maps.Keys(staticRoles)), "rotating", deletion, keeping))
+}
+
+func written(do action, ways []string) *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{Do: do, Pick: pick(t), How: rapid.SampledFrom(ways).Draw(t, "way")}
+	})
+}
+
+func pathReads() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{Do: aRead, Pick: pick(t), Where: rapid.SampledFrom(paths).Draw(t, "path")}
+	})
+}
+
+func abuses() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: anAbuse, Pick: pick(t), Where: rapid.SampledFrom([]string{accessPath, staticAccessPath}).Draw(t, "path"),
+			How: rapid.SampledFrom([]string{endingSession, revokingToken}).Draw(t, "abuse"),
+		}
+	})
+}
+
+func rotations() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: aRotation, Pick: pick(t), Where: rapid.SampledFrom([]string{"rotate-role/erp", "rotate-access/program"}).Draw(t, "path"),
+			How: rapid.SampledFrom([]string{"", byForce}).Draw(t, "revoke previous"),
+		}
+	})
+}
+
+func imports() *rapid.Generator[step] {
+	return written(anImport, []string{asIs, rotated, leftAlone})
+}
+
 // endpoint draws important endpoints more often.
 func endpoint(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
 		IssueEndpoint, RevokeEndpoint, "GET /tokens", StatusEndpoint,
 		IssueEndpoint, RevokeEndpoint, "POST /auth/token/redeem", "POST /auth/token/refresh",
-		"POST /auth/xades-signature", "GET /rate-limits",
+		"POST /auth/xades-signature", "GET /rate-limits", "POST /auth/ksef-token",
 	}).Draw(t, "endpoint")
 }
 

@@ -18,7 +18,7 @@ const shards = 11
 // failures of KSeF, the network and storage, over two mounts that share a taxpayer's context. At
 // the end of each, the active tokens in KSeF are those with leases in Vault.
 func TestModel(t *testing.T) {
-	var runs atomic.Int64
+	var runs, answered atomic.Int64
 	SeedUnlessGiven(t)
 	t.Run("shards", func(t *testing.T) {
 		for shard := range shards {
@@ -30,19 +30,19 @@ func TestModel(t *testing.T) {
 						scenarios().Draw(t, "scenario of another shard")
 					}
 					drawn := scenarios().Draw(t, "scenario")
-					rapid.SyncTest(t, func(t *rapid.T) { playAll(t, drawn) })
+					rapid.SyncTest(t, func(t *rapid.T) { playAll(t, drawn, &answered) })
 					runs.Add(1)
 				})
 			})
 		}
 	})
-	t.Logf("%d runs", runs.Load())
+	t.Logf("%d runs, in which %d access tokens and static tokens were read", runs.Load(), answered.Load())
 }
 
-func playAll(t *rapid.T, drawn scenario) {
+func playAll(t *rapid.T, drawn scenario, answered *atomic.Int64) {
 	c := NewCluster(t, drawn.KSeF, 2)
 	defer c.Close()
-	r := &run{Cluster: c, tight: drawn.KSeF.Limits.Context.PerHour > 0}
+	r := &run{Cluster: c, tight: drawn.KSeF.Limits.Context.PerHour > 0, answered: answered}
 	r.watchContexts()
 	r.configureAll()
 	if err := r.play(drawn.Steps); err != nil {

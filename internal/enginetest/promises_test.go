@@ -79,9 +79,9 @@ func (c *Cluster) limitExceeded() error {
 }
 
 // unsettled returns what is still open and should have ended; nil for nothing. Tokens without a
-// lease may be alive that their roles hold, or that were handed back. Tokens whose lease
-// Vault never got may live until the end in their record, if they are no more than the requests
-// that were cut off.
+// lease may be alive that their roles hold, or that were handed back. Tokens whose lease Vault
+// never got may live until the end in their record, if they are no more than the requests that were
+// cut off.
 func (c *Cluster) unsettled(cutOff int) error {
 	if err := c.broken(); err != nil {
 		return err
@@ -126,8 +126,8 @@ func (c *Cluster) unsettled(cutOff int) error {
 	return nil
 }
 
-// leftovers returns what remains when all leases have ended long ago, and all roles that keep tokens
-// were deleted. Tokens that were made by hand and those that were handed back stay.
+// leftovers returns what remains when all leases have ended long ago, and all roles that keep
+// tokens were deleted. Tokens that were made by hand and those that were handed back stay.
 func (c *Cluster) leftovers() error {
 	open, err := c.openRecords()
 	if err != nil {

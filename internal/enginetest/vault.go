@@ -86,6 +86,11 @@ func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*Tok
 	if ctx.Err() != nil {
 		return nil, errCallerGone
 	}
+	return v.keep(response), nil
+}
+
+// keep keeps the lease of a response.
+func (v *Vault) keep(response *logical.Response) *TokenLease {
 	lease := &TokenLease{
 		number: response.Data["reference_number"].(string), secret: v.engine.Lease(response),
 		expires: time.Now().Add(response.Secret.TTL), changed: make(chan struct{}, 1), lost: make(chan struct{}),
@@ -94,7 +99,7 @@ func (v *Vault) Issue(ctx context.Context, role string, ttl time.Duration) (*Tok
 	v.leases = append(v.leases, lease)
 	v.mu.Unlock()
 	v.leaseWork.Go(func() { v.runLease(lease) })
-	return lease, nil
+	return lease
 }
 
 // Renew moves the end of a lease that has not ended.
