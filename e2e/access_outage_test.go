@@ -60,8 +60,8 @@ func TestAccessTokensInAnOutage(t *testing.T) {
 		"a program, with a lease":      anew.accessToken,
 	}
 	require.NoError(t, waitFor(t.Context(), startLimit, "the first access tokens", func() error {
-		for name, held := range readers {
-			if _, err := parseJWT(held()); err != nil {
+		for name, rendered := range readers {
+			if _, err := parseJWT(rendered()); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -76,8 +76,8 @@ func TestAccessTokensInAnOutage(t *testing.T) {
 	ksef.ClearFaults()
 	returned := time.Now()
 	watch.until(t, returned.Add(agentLifetime/5), agentLifetime)
-	for name, held := range readers {
-		token, err := parseJWT(held())
+	for name, rendered := range readers {
+		token, err := parseJWT(rendered())
 		require.NoError(t, err)
 		require.True(t, token.issued.After(returned.Add(-time.Second)), "%s has an access token of before KSeF's return", name)
 	}
@@ -99,8 +99,8 @@ type jwtWatch struct {
 func (w *jwtWatch) until(t *testing.T, end time.Time, oldest time.Duration) {
 	t.Helper()
 	for ; time.Now().Before(end); <-time.After(time.Second) {
-		for name, held := range w.readers {
-			token, err := parseJWT(held())
+		for name, rendered := range w.readers {
+			token, err := parseJWT(rendered())
 			require.NoError(t, err, name)
 			require.Positive(t, time.Until(token.expires), "%s holds a dead access token", name)
 			require.LessOrEqual(t, time.Since(token.issued), oldest, "%s holds an old access token", name)
@@ -111,8 +111,8 @@ func (w *jwtWatch) until(t *testing.T, end time.Time, oldest time.Duration) {
 // queryInvoices uses the access tokens.
 func (w *jwtWatch) queryInvoices(t *testing.T) {
 	t.Helper()
-	for name, held := range w.readers {
-		status, err := queryInvoices(t.Context(), w.ksefURL, held())
+	for name, rendered := range w.readers {
+		status, err := queryInvoices(t.Context(), w.ksefURL, rendered())
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, status, name)
 	}
@@ -193,19 +193,19 @@ type rereader struct {
 	path  string
 
 	mu   sync.Mutex
-	held string
+	kept string
 }
 
 func (r *rereader) accessToken() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held
+	return r.kept
 }
 
-func (r *rereader) hold(accessToken string) {
+func (r *rereader) keep(accessToken string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = accessToken
+	r.kept = accessToken
 }
 
 // run reads until ctx ends. After an error it keeps what it has, and tries again.
@@ -223,7 +223,7 @@ func (r *rereader) readOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.hold(secret.Data["access_token"].(string))
+	r.keep(secret.Data["access_token"].(string))
 	watcher, err := r.vault.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: secret})
 	if err != nil {
 		return err

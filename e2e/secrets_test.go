@@ -69,8 +69,12 @@ func (s *secrets) collect(value any) {
 	}
 }
 
-// secretForm finds a KSeF token or a JWT, whoever has made it.
-var secretForm = regexp.MustCompile(`[0-9A-Z-]{36}\|(?:nip|internalId)-[0-9-]+\|[0-9a-f]{16}|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.`)
+// secretForms find KSeF tokens and JWTs. Each begins with a text, which makes it fast.
+var secretForms = []*regexp.Regexp{
+	regexp.MustCompile(`\|nip-[0-9]{10}\|[0-9a-f]{16}`),
+	regexp.MustCompile(`\|internalId-[0-9-]{16}\|[0-9a-f]{16}`),
+	regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.`),
+}
 
 var privateKey = regexp.MustCompile(`(?s)-----BEGIN[A-Z ]* PRIVATE KEY-----(.*?)-----END`)
 
@@ -99,11 +103,13 @@ func (s *secrets) requireAbsent(t interface{ Fatal(args ...any) }, files ...stri
 
 // secretIn says what secret a file has, by its form; "" for none.
 func secretIn(content []byte) string {
-	switch {
-	case privateKey.Match(content):
+	if privateKey.Match(content) {
 		return "a private key"
-	case secretForm.Match(content):
-		return "a KSeF token or a JWT"
+	}
+	for _, form := range secretForms {
+		if form.Match(content) {
+			return "a KSeF token or a JWT"
+		}
 	}
 	return ""
 }
