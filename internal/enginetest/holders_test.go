@@ -25,12 +25,12 @@ import (
 // holderState is what tests read of the stored state of a holder.
 type holderState struct {
 	Key      unleased.Key    `json:"key"`
-	Current  *heldToken      `json:"current"`
-	Pending  *heldToken      `json:"pending"`
+	Current  *namedToken     `json:"current"`
+	Pending  *namedToken     `json:"pending"`
 	Previous []previousToken `json:"previous"`
 }
 
-type heldToken struct {
+type namedToken struct {
 	ReferenceNumber string `json:"reference_number"`
 	Dead            bool   `json:"dead"`
 }
@@ -52,7 +52,7 @@ const revocationGrace = 3 * time.Hour
 // named returns the tokens that the holder may have alive.
 func (h *holderState) named() []string {
 	var all []string
-	for _, token := range []*heldToken{h.Current, h.Pending} {
+	for _, token := range []*namedToken{h.Current, h.Pending} {
 		if token != nil {
 			all = append(all, token.ReferenceNumber)
 		}
@@ -116,10 +116,10 @@ func mayHold(storage logical.Storage, key unleased.Key) (bool, error) {
 	return role.CredentialType == "access_token" && role.Login != "certificate", err
 }
 
-// held are the tokens without a lease that may be alive: those of the holders of all mounts, and
+// wanted are the tokens without a lease that may be alive: those of the holders of all mounts, and
 // those that were handed back. It fails where a holder is left without its role.
-func (c *Cluster) held(open map[string]*ledger.Record) (map[string]bool, error) {
-	held := make(map[string]bool)
+func (c *Cluster) wanted(open map[string]*ledger.Record) (map[string]bool, error) {
+	wanted := make(map[string]bool)
 	for _, flaky := range c.Storages {
 		holders, err := readHolders(flaky.Storage)
 		if err != nil {
@@ -134,16 +134,16 @@ func (c *Cluster) held(open map[string]*ledger.Record) (map[string]bool, error) 
 				return nil, fmt.Errorf("the token of %s is kept though its role does not want it", holder.Key)
 			}
 			for _, number := range holder.named() {
-				held[number] = true
+				wanted[number] = true
 			}
 		}
 	}
 	for _, record := range open {
 		if record.State == ledger.Released {
-			held[record.ReferenceNumber] = true
+			wanted[record.ReferenceNumber] = true
 		}
 	}
-	return held, nil
+	return wanted, nil
 }
 
 // accessSessionsPiledUp finds a token with more than one session that can be refreshed: a login

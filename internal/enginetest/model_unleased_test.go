@@ -226,7 +226,7 @@ func (r *run) endHolders() error {
 		return err
 	}
 	r.Elapse(revocationGrace)
-	if err := r.onlyHeld(); err != nil {
+	if err := r.onlyWanted(); err != nil {
 		return err
 	}
 	for range 2 {
@@ -268,19 +268,19 @@ func (r *run) readSoon(v *Vault, path string) (err error) {
 	return fmt.Errorf("%s cannot be read: %w", path, err)
 }
 
-// onlyHeld finds a token without a lease that is alive and that no role holds.
-func (r *run) onlyHeld() error {
+// onlyWanted finds a token without a lease that is alive and that no role holds.
+func (r *run) onlyWanted() error {
 	open, err := r.openRecords()
 	if err != nil {
 		return err
 	}
-	held, err := r.held(open)
+	wanted, err := r.wanted(open)
 	if err != nil {
 		return err
 	}
 	for _, token := range r.AliveTokens() {
 		record := open[token.ReferenceNumber]
-		if record != nil && record.Unleased() && !held[token.ReferenceNumber] {
+		if record != nil && record.Unleased() && !wanted[token.ReferenceNumber] {
 			return fmt.Errorf("the token %s of %s is %s, and its role does not hold it", token.ReferenceNumber, record.Holder, token.Status)
 		}
 	}

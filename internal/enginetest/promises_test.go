@@ -99,7 +99,7 @@ func (c *Cluster) unsettled(cutOff int) error {
 			leased[lease.number] = true
 		}
 	}
-	held, err := c.held(open)
+	wanted, err := c.wanted(open)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (c *Cluster) unsettled(cutOff int) error {
 	for _, token := range c.AliveTokens() {
 		alive[token.ReferenceNumber] = true
 		record := open[token.ReferenceNumber]
-		if leased[token.ReferenceNumber] || held[token.ReferenceNumber] || (record == nil && isForeign(token)) {
+		if leased[token.ReferenceNumber] || wanted[token.ReferenceNumber] || (record == nil && isForeign(token)) {
 			continue
 		}
 		cutOff--
@@ -116,7 +116,7 @@ func (c *Cluster) unsettled(cutOff int) error {
 		}
 	}
 	for _, record := range open {
-		if record.Unleased() && held[record.ReferenceNumber] {
+		if record.Unleased() && wanted[record.ReferenceNumber] {
 			continue
 		}
 		if record.State != ledger.Live || (!alive[record.ReferenceNumber] && !leased[record.ReferenceNumber] && isOverdue(record)) {
