@@ -69,7 +69,9 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s unless told)
 
 # What holds exchanges against the contract stays away, since it would be measured too.
 bench: build ## Measure the figures of docs/benchmarks.md and print them as a table
-	@KSEF_CONTRACTS= go test -v -count 1 -p 1 -run '^TestFigure' -bench . ./internal/enginetest ./client/xades | go run ./tools/benchtable
+	@vault=$$(scripts/vault-binary) && export KSEF_CONTRACTS= KSEF_URL= VAULT_BIN=$$vault && { \
+	  go test -v -count 1 -p 1 -run '^TestFigure' -bench . ./internal/enginetest ./client/xades; \
+	  go test -tags e2e -count 1 -run '^$$' -bench . ./e2e; } | go run ./tools/benchtable
 
 compose-image: ## Make a Vault image for docker-compose.yml where none can be pulled
 	scripts/compose-image $(IMAGE)

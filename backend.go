@@ -102,6 +102,7 @@ type backend struct {
 	openTargets *admission.OpenTargets
 	// holders have the tokens without a lease, access the access tokens.
 	holders       *unleased.Holders
+	holderWork    *background.Loop
 	access        *accesstoken.Tokens
 	deadTokens    *deadTokens
 	sessionRights sessionRights
@@ -164,7 +165,7 @@ func (b *backend) open() {
 	})
 	b.holders = unleased.New(unleased.Options{
 		Storage: b.storage, Ledger: b.ledger, Spec: b.holderSpec, OnEvent: b.report.Holder, OnUnreadable: b.onUnreadable,
-		Wake: func() { b.maintenance.Wake() }, Logger: b.Logger().Named("unleased"),
+		Wake: func() { b.holderWork.Wake() }, Logger: b.Logger().Named("unleased"),
 	})
 	b.access = accesstoken.New(accesstoken.Options{
 		Storage: b.storage, KSeF: b.accessKSeF, Login: b.accessLogin, OnLogin: b.onAccessLogin, OnUnread: b.onUnreadAccess,
@@ -179,7 +180,7 @@ func (b *backend) open() {
 		Storage: b.storage, Open: b.openLogin, Admit: b.admitSigner, OnFail: b.report.Login,
 		OnUnreadable: b.onUnreadable,
 	})
-	b.maintenance = b.newMaintenance()
+	b.maintenance, b.holderWork = b.newMaintenance(), b.newHolderWork()
 }
 
 // initialize starts the reconciler and the maintenance where this node may write. What cannot be
@@ -198,6 +199,7 @@ func (b *backend) initialize(ctx context.Context, _ *logical.InitializationReque
 	b.Logger().Info("the mount has been loaded", "mount_id", b.mountID(ctx))
 	b.ledger.Start()
 	b.maintenance.Start()
+	b.holderWork.Start()
 	b.access.Start()
 	return nil
 }
@@ -211,6 +213,8 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.ledger.Wake()
 		b.maintenance.Start()
 		b.maintenance.WakeIfLate()
+		b.holderWork.Start()
+		b.holderWork.WakeIfLate()
 		b.access.Start()
 		b.dropIdleLimits(ctx)
 	}
@@ -237,6 +241,7 @@ func (b *backend) clean(ctx context.Context) {
 	b.endTokens(ctx)
 	b.access.Stop()
 	b.maintenance.Stop()
+	b.holderWork.Stop()
 	b.ledger.Stop()
 	// The time for writing begins when nothing else goes on, however long that has taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)

@@ -36,6 +36,22 @@ func (b *backend) newMaintenance() *background.Loop {
 	})
 }
 
+// newHolderWork returns the loop that rotates and revokes tokens without a lease. It is woken by
+// each change of one of them, unlike the maintenance, which goes through all sessions.
+func (b *backend) newHolderWork() *background.Loop {
+	logger := b.Logger()
+	return background.NewLoop(background.LoopOptions{
+		Name: "tokens without a lease", Logger: logger, Interval: maintenanceInterval, Timeout: maintenanceTimeout,
+		RunOnce: func(ctx context.Context) time.Time {
+			next, err := b.holders.Advance(ctx)
+			if err != nil && ctx.Err() == nil {
+				logger.Warn("the work for tokens without a lease failed and will be repeated", "error", err)
+			}
+			return next
+		},
+	})
+}
+
 // maintain does what is due, and returns when something is due next; zero for nothing.
 func (b *backend) maintain(ctx context.Context, logger hclog.Logger) (next time.Time) {
 	for _, task := range []struct {
@@ -45,7 +61,6 @@ func (b *backend) maintain(ctx context.Context, logger hclog.Logger) (next time.
 		{"external logins", b.logins.Advance},
 		{"rotation of the certificate", b.rotation.Advance},
 		{"renewal of the certificate", b.renewCertificate},
-		{"tokens without a lease", b.holders.Advance},
 		{"notices of ending logins", b.warnOfLoginEnds},
 		{"removal of ended sessions", b.dropSessions},
 	} {

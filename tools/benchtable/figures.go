@@ -120,3 +120,47 @@ func figures() []figure {
 		},
 	}
 }
+
+// figuresOfSecrets are the rows of what costs KSeF nothing.
+func figuresOfSecrets() []figure {
+	const (
+		reads    = "TestFigureReadsOfSecretsCostKSeFNothing "
+		failover = "TestFigureAFailoverOf300TaxpayersTakesNoLogin "
+		thousand = "TestFigureAThousandTaxpayersAreCheapToKeep "
+		weeks    = "TestFigureTwoWeeksOfAnAccessToken "
+		vault    = "BenchmarkReads "
+	)
+	return []figure{
+		{
+			"requests to KSeF for 10,000 reads of one access token, and of one static token", "0 after the first",
+			[]part{{reads + "access", "%.0f", exactly(0)}, {reads + "static", ", %.0f", exactly(0)}},
+		}, {
+			"reads of an access token, real Vault, 8 connections, against a path that does nothing and has the same answer", "≥ 0.95 ×",
+			[]part{
+				{vault + "access/noop", "%.2f ×", atLeast(0.95)},
+				{vault + "access/empty", " (%.2f × that of an empty answer)", toRead},
+			},
+		}, {
+			"the same for a static token", "≥ 0.95 ×",
+			[]part{
+				{vault + "static/noop", "%.2f ×", atLeast(0.95)},
+				{vault + "static/empty", " (%.2f × that of an empty answer)", toRead},
+			},
+		}, {
+			"the same against KV v2 in that Vault", "only measured",
+			[]part{{vault + "access/kv", "access token %.2f ×", toRead}, {vault + "static/kv", ", static token %.2f ×", toRead}},
+		}, {
+			"300 taxpayers read at once after a failover", "0 logins, ≤ 1 refresh each",
+			[]part{{failover + "logins", "%.0f logins", exactly(0)}, {failover + "refreshes", ", %.0f refreshes", atMost(300)}},
+		}, {
+			"access tokens of 1,000 taxpayers: memory", "≤ 32 MiB above none",
+			[]part{{thousand + "MiB", "%.0f MiB", atMost(32)}},
+		}, {
+			"the same: storage reads of a start", "linear in the taxpayers read within 24 h",
+			[]part{{thousand + "reads-of-1000", "%.0f", toRead}, {thousand + "reads-of-100", " (%.0f for 100)", toRead}},
+		}, {
+			"an access token read each 5 minutes for two weeks (virtual time)", "≥ 60 s left at each read, ≤ 1 login each 7 days after the first",
+			[]part{{weeks + "least-seconds", "%.0f s left at least", atLeast(60)}, {weeks + "logins", ", %.0f logins", atMost(3)}},
+		},
+	}
+}

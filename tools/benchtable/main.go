@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,7 +27,7 @@ func main() {
 
 func run(in io.Reader, out, progress io.Writer) error {
 	measured, failure := read(io.TeeReader(in, progress))
-	table, err := render(figures(), measured)
+	table, err := render(slices.Concat(figures(), figuresOfSecrets()), measured)
 	if err != nil {
 		return errors.Join(err, failure)
 	}
