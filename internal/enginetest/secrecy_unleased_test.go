@@ -59,7 +59,7 @@ func (d *disclosures) readAll() {
 // tokens through their lives, with failures, and checks all responses, events, logs and stored
 // entries.
 func TestSecrecyOfTokensWithoutALease(t *testing.T) {
-	InEnv(t, simulator.Options{}, func(t *testing.T, env *Env) {
+	InEnv(t, simulator.Options{}, func(_ *testing.T, env *Env) {
 		network := env.ThroughNetwork()
 		storage := &recordingStorage{Storage: &logical.InmemStorage{}}
 		other, m := env.Mount(&logical.InmemStorage{}), env.Mount(storage)
