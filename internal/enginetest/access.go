@@ -58,3 +58,9 @@ func (m *Mount) AccessRole(name string, fields map[string]any) {
 	}
 	m.Must(m.Write("roles/"+name, all))
 }
+
+// StaticCreds reads the token of a static role.
+func (m *Mount) StaticCreds(name string) map[string]any {
+	m.T.Helper()
+	return m.Must(m.Read("static-creds/"+name, nil)).Data
+}

@@ -55,14 +55,9 @@ func newDowngrade(t *testing.T, env *Env) *downgrade {
 	m.Must(m.Write("static-roles/old/import", map[string]any{"token": made}))
 	m.AccessRole("reports", nil)
 	d.lease = m.Issue()
-	d.static, d.imported = m.staticCreds("erp"), m.staticCreds("old")
+	d.static, d.imported = m.StaticCreds("erp"), m.StaticCreds("old")
 	d.access = m.AccessToken("creds/reports").Data
 	return d
-}
-
-func (m *Mount) staticCreds(name string) map[string]any {
-	m.T.Helper()
-	return m.Must(m.Read("static-creds/"+name, nil)).Data
 }
 
 // restart has the next process run the plugin of before, or this one.
@@ -124,8 +119,8 @@ func formerRevokesNothing(t *testing.T, d *downgrade) {
 	t.Log(d.StatusWarnings())
 
 	d.restart(false)
-	require.Equal(t, d.static["token"], d.staticCreds("erp")["token"])
-	require.Equal(t, d.imported["token"], d.staticCreds("old")["token"])
+	require.Equal(t, d.static["token"], d.StaticCreds("erp")["token"])
+	require.Equal(t, d.imported["token"], d.StaticCreds("old")["token"])
 	require.Equal(t, 200, d.QueryInvoices(d.AccessToken("creds/reports").Data["access_token"]))
 	require.Equal(t, 200, d.QueryInvoices(d.AccessToken("static-creds/erp/access-token").Data["access_token"]))
 	d.elapseCalled(Day)
@@ -167,7 +162,7 @@ func formerWritten(t *testing.T, d *downgrade) {
 	require.Equal(t, "token", d.Must(d.Read("roles/reports", nil)).Data["credential_type"])
 	d.elapseCalled(2 * time.Hour)
 	require.Empty(t, d.backing(), "the role no longer hands out access tokens")
-	require.Equal(t, d.static["token"], d.staticCreds("erp")["token"])
+	require.Equal(t, d.static["token"], d.StaticCreds("erp")["token"])
 	d.AccessRole("reports", nil)
 	require.Equal(t, 200, d.QueryInvoices(d.AccessToken("creds/reports").Data["access_token"]))
 }

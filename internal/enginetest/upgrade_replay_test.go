@@ -76,6 +76,8 @@ func (f *former) event(name string, entry formerEntry) event {
 	case folder == "sessions":
 		suffix := placeholderSuffix(f.text(name), "access")
 		return event{entry.Since, func() { f.openSession(suffix, entry.Context) }}
+	case folder == "access-sessions":
+		return event{entry.Since, func() { f.openTokenSession(placeholderSuffix(f.text(name), "access-")) }}
 	case folder == "unstored-sessions":
 		taxpayer := client.ContextIdentifier{Type: client.ContextInternalID, Value: UnitID}
 		return event{entry.Since, func() {
@@ -148,6 +150,19 @@ func (f *former) openSession(suffix string, taxpayer client.ContextIdentifier) {
 	f.values["refresh"+suffix] = tokens.Refresh.Token.Reveal()
 }
 
+// openTokenSession opens a session with a token, as behind an access token. What tells it apart is
+// the token's number.
+func (f *former) openTokenSession(token string) {
+	tokens, err := f.TokenLogin(f.values["text-"+token])
+	require.NoError(f.T, err)
+	sessions := f.KSeF.State().Sessions
+	f.values["session-"+token] = sessions[len(sessions)-1].ReferenceNumber
+	f.values["access-"+token] = tokens.Access.Token.Reveal()
+	f.values["refresh-"+token] = tokens.Refresh.Token.Reveal()
+	fingerprint := hexSum(URL + "\n" + f.values[token] + "\n")
+	f.values["fingerprint-"+token], f.values["folder-"+token] = fingerprint, hexSum(URL + "\n" + fingerprint)[:16]
+}
+
 // submit submits an external login, which KSeF does not decide before the storage is written.
 func (f *former) submit(entry formerEntry) {
 	operation := f.beginLogin(f.signer, entry.Context)
@@ -166,7 +181,7 @@ func (f *former) makeToken(name string, entry formerEntry) {
 	})
 	require.NoError(f.T, err)
 	f.Remember(made.Token.Reveal())
-	f.values[placeholder] = made.ReferenceNumber
+	f.values[placeholder], f.values["text-"+placeholder] = made.ReferenceNumber, made.Token.Reveal()
 	if entry.State == "dead" {
 		f.Elapse(time.Until(entry.Ended))
 		require.NoError(f.T, api.RevokeToken(f.T.Context(), made.ReferenceNumber))

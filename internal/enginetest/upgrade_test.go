@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUpgrade starts the engine on storages that commit 9f758f3 has written.
+// TestUpgrade starts the engine on storages that former commits have written.
 func TestUpgrade(t *testing.T) {
 	for name, test := range map[string]struct {
 		archive string
@@ -50,6 +50,8 @@ func TestUpgrade(t *testing.T) {
 		"rotation_retire_ends_sessions": {"rotation-retire", upgradeRetire},
 		"rotation_made_certificate":     {"rotation-retire", upgradeMadeCertificate},
 		"rotation_outcomes_read":        {"rotation-done", upgradeOutcomes},
+		"static_token_kept":             {"unleased", upgradeStatic},
+		"backing_token_kept":            {"unleased", upgradeBacking},
 	} {
 		t.Run(name, func(t *testing.T) { afterUpgrade(t, test.archive, test.check) })
 	}
