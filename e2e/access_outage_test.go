@@ -149,7 +149,8 @@ func (s *server) programFor(t *testing.T, path string) *api.Client {
 }
 
 // startAgent starts a Vault Agent that renders the access token of a path, and returns what reads
-// the rendered file. Agent is told of no interval that is shorter than the test.
+// the rendered file. The interval that is set for secrets of which Agent knows no end is longer than
+// the test.
 func startAgent(t *testing.T, vault *server, program *api.Client, path string) (rendered func() string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -78,6 +78,10 @@ var secretForms = []*regexp.Regexp{
 
 var privateKey = regexp.MustCompile(`(?s)-----BEGIN[A-Z ]* PRIVATE KEY-----(.*?)-----END`)
 
+// secretEnd is how much of a secret is searched for: its end is random, and package bytes finds
+// texts of this length much faster than longer ones.
+const secretEnd = 40
+
 // requireAbsent searches files for the secrets, and for private keys.
 func (s *secrets) requireAbsent(t interface{ Fatal(args ...any) }, files ...string) {
 	s.mu.Lock()
@@ -91,7 +95,7 @@ func (s *secrets) requireAbsent(t interface{ Fatal(args ...any) }, files ...stri
 			t.Fatal(err)
 		}
 		for _, secret := range s.all {
-			if bytes.Contains(content, []byte(secret)) {
+			if bytes.Contains(content, []byte(secret[max(0, len(secret)-secretEnd):])) {
 				t.Fatal(fmt.Sprintf("a secret of KSeF is in %s", file))
 			}
 		}
