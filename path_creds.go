@@ -74,7 +74,7 @@ func (b *backend) pathCredsRead(ctx context.Context, req *logical.Request, data 
 	}
 	named, _ := data.GetOk("taxpayer") // the path without a taxpayer has no such field
 	of := func(of *config) (client.ContextIdentifier, error) { return stored.taxpayer(name, asText(named), of) }
-	if err := b.admitRoleTaxpayer(ctx, stored, of); err != nil {
+	if err := b.admitRoleTaxpayer(ctx, name, stored, of); err != nil {
 		return failure.Response(err)
 	}
 	if stored.handsOutAccess() {

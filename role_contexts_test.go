@@ -98,6 +98,30 @@ func TestRoleContexts(t *testing.T) {
 			m.Must(m.Read("creds/office/"+all[admission.MaxFirstLogins], nil))
 		})
 	})
+	t.Run("access_tokens_through_every_wait_for_their_first_login_only", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
+			m.AccessRole("office", map[string]any{"allowed_contexts": "*", "login": "certificate", "full_rights": true})
+			all := units(2 * admission.MaxFirstLogins)
+			for at, unit := range all {
+				if at == admission.MaxFirstLogins {
+					m.Elapse(admission.FirstLoginsWindow)
+				}
+				m.AccessToken("creds/office/" + unit)
+			}
+			for range 2 {
+				m.Elapse(2 * admission.FirstLoginsWindow)
+				for _, unit := range all {
+					m.AccessToken("creds/office/" + unit)
+				}
+				m.Stop()
+				m.Start()
+			}
+			for _, unit := range all {
+				m.AccessToken("creds/office/" + unit)
+			}
+		})
+	})
 	t.Run("written_and_read", func(t *testing.T) {
 		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
 			writeRole(m, map[string]any{"allowed_contexts": "*,5265877635,*"})

@@ -58,6 +58,7 @@ type entry struct {
 	failedAt  time.Time // when the first of those failed that have failed since the last success
 	changes   int       // how often Changed was called
 	checked   int       // the changes that the access token takes into account
+	known     bool      // there has been an access token, in this process or before it
 	forgotten bool      // it is no longer the key's entry
 }
 
@@ -139,6 +140,12 @@ func (e *entry) isUnread() bool {
 	return time.Since(last) >= keptUnread
 }
 
+func (e *entry) isKnown() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.known
+}
+
 func (e *entry) isForgotten() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -207,6 +214,7 @@ func (e *entry) succeed(next *fetched, changes int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.fetched, e.checked, e.failure, e.failures, e.due = next, changes, nil, 0, next.due()
+	e.known = true
 }
 
 // fail remembers why there is no newer access token. first is false where the renewal before has
@@ -231,7 +239,7 @@ func (e *entry) clear() {
 	e.sessions, e.client, e.fingerprint, e.superseded = nil, nil, "", false
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.fetched, e.failure, e.failures, e.due = nil, nil, 0, time.Time{}
+	e.fetched, e.failure, e.failures, e.due, e.known = nil, nil, 0, time.Time{}, false
 }
 
 // retryEnd has the end of the session tried again, unless the key is read before.

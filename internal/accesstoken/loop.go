@@ -70,6 +70,6 @@ func (e *entry) restore(lastRead, due time.Time) bool {
 	if !e.lastRead.IsZero() || !e.due.IsZero() {
 		return false
 	}
-	e.lastRead, e.recorded, e.due = lastRead, lastRead, due
+	e.lastRead, e.recorded, e.due, e.known = lastRead, lastRead, due, true
 	return true
 }

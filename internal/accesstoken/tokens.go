@@ -106,6 +106,15 @@ func (t *Tokens) Read(ctx context.Context, key Key) (*Token, error) {
 	}
 }
 
+// Has reports whether the key has had an access token, in this process or before it: Read then makes
+// no first login for its taxpayer.
+func (t *Tokens) Has(key Key) bool {
+	t.mu.Lock()
+	e := t.entries[key]
+	t.mu.Unlock()
+	return e != nil && e.isKnown()
+}
+
 // Renew logs in anew now, and ends the session before once the new one works. It goes on where the
 // caller leaves. Its errors are those of Read; after one, the access token before is still
 // answered.
