@@ -164,7 +164,7 @@ func (b *backend) accessLogin(ctx context.Context, key accesstoken.Key) (accesst
 			return accesstoken.Login{}, err
 		}
 		if stored == nil {
-			return accesstoken.Login{}, noStaticRole(key.Role)
+			return accesstoken.Login{}, &accesstoken.GoneError{Err: noStaticRole(key.Role)}
 		}
 		return b.loginByToken(ctx, current, key, unleased.Key{Kind: ledger.HolderStatic, Role: key.Role}, stored.AllowedIPs)
 	}
@@ -173,10 +173,10 @@ func (b *backend) accessLogin(ctx context.Context, key accesstoken.Key) (accesst
 		return accesstoken.Login{}, err
 	}
 	if stored == nil || !stored.handsOutAccess() {
-		return accesstoken.Login{}, noRole(key.Role)
+		return accesstoken.Login{}, &accesstoken.GoneError{Err: noRole(key.Role)}
 	}
 	if _, err := stored.taxpayer(key.Role, key.Taxpayer.Value, current.config); err != nil {
-		return accesstoken.Login{}, err
+		return accesstoken.Login{}, &accesstoken.GoneError{Err: err}
 	}
 	if stored.byCertificate() {
 		return b.loginByCertificate(current, stored.AllowedIPs)

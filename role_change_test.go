@@ -93,6 +93,29 @@ func TestAccessRoleChange(t *testing.T) {
 			require.Empty(t, m.AliveTokens())
 		})
 	})
+	t.Run("session_of_a_role_that_a_crash_has_left_without_one_ends", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+			m.AccessRole("invoices", nil)
+			m.AccessToken("creds/invoices")
+			m.Stop()
+			require.NoError(t, m.Storage.Delete(m.Ctx, "roles/invoices"))
+			m.Start()
+			m.Elapse(10 * time.Minute)
+			require.Empty(t, m.AliveTokens())
+			require.Empty(t, openTokenSessions(m))
+		})
+	})
+	t.Run("session_of_a_taxpayer_that_config_no_longer_allows_ends", func(t *testing.T) {
+		enginetest.WithMount(t, simulator.Options{Grants: enginetest.SecondGrant()}, func(t *testing.T, m *enginetest.Mount) {
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": second}))
+			m.AccessRole("invoices", map[string]any{"allowed_contexts": second})
+			m.AccessToken("creds/invoices/" + second)
+			m.Must(m.Write("config", map[string]any{"allowed_contexts": ""}))
+			m.Elapse(10 * time.Minute)
+			require.Empty(t, m.AliveTokens())
+			require.Empty(t, openTokenSessions(m))
+		})
+	})
 	for name, replace := range map[string]func(m *enginetest.Mount){
 		"unreadable_deleted": func(m *enginetest.Mount) { m.Must(m.Delete("roles/invoices")) },
 		"unreadable_rewritten": func(m *enginetest.Mount) {

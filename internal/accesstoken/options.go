@@ -61,7 +61,8 @@ type Options struct {
 	KSeF func(ctx context.Context) (KSeF, error)
 	// Login returns how the session of a key is made now. It is called before each login and
 	// refresh, and after Changed and Moved, and never by a read that memory answers. It may ask
-	// KSeF, such as for a token that stands behind the login. Its errors are those of Read.
+	// KSeF, such as for a token that stands behind the login. Its errors are those of Read. After a
+	// *GoneError the key's session is ended.
 	Login func(ctx context.Context, key Key) (Login, error)
 	// OnLogin is called after each login, with the error of one that failed. After a refusal Login
 	// is asked once more, and a login by another fingerprint is made at once.
@@ -71,6 +72,14 @@ type Options struct {
 	OnUnread func(ctx context.Context, key Key, since time.Time) error
 	Logger   hclog.Logger
 }
+
+// GoneError says that the role of a key is gone, or that it no longer allows the taxpayer.
+type GoneError struct{ Err error }
+
+func (e *GoneError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what was found.
+func (e *GoneError) Unwrap() error { return e.Err }
 
 // Token is what a read is answered with.
 type Token struct {

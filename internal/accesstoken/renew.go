@@ -61,7 +61,8 @@ func (t *Tokens) runRenewal(e *entry, ahead bool) {
 	}
 }
 
-// refreshOrEnd renews the access token, or ends the session of a key that is no longer read.
+// refreshOrEnd renews the access token, or ends the session of a key that is no longer read or has
+// no role any more.
 func (t *Tokens) refreshOrEnd(ctx context.Context, e *entry, ahead bool) error {
 	switch {
 	case e.isForgotten():
@@ -78,7 +79,11 @@ func (t *Tokens) refreshOrEnd(ctx context.Context, e *entry, ahead bool) error {
 		return nil
 	}
 	changes := e.changesNow()
-	return t.withLogin(ctx, e, func(login Login) error { return t.refreshBy(ctx, e, login, changes, ahead) })
+	err := t.withLogin(ctx, e, func(login Login) error { return t.refreshBy(ctx, e, login, changes, ahead) })
+	if errors.As(err, new(*GoneError)) {
+		err = errors.Join(err, t.end(ctx, e))
+	}
+	return err
 }
 
 // withLogin calls do with how the key logs in. After a refusal it asks once more: since OnLogin was
