@@ -120,11 +120,14 @@ func (b *backend) admitRoleTaxpayer(ctx context.Context, name string, under *rol
 		return err
 	}
 	taxpayer, err := of(current.config)
-	switch {
-	case err != nil, under.isFor(current.config, taxpayer):
+	if err != nil || under.isFor(current.config, taxpayer) {
 		return err
-	case under.handsOutAccess() && b.access.Has(accessKey(name, taxpayer)):
-		return nil // a read of what there is
+	}
+	if under.handsOutAccess() {
+		has, err := b.access.Has(ctx, accessKey(name, taxpayer))
+		if err != nil || has {
+			return err // nil for a read of what there is
+		}
 	}
 	return b.allowContext(ctx, current, taxpayer, useToIssue)
 }

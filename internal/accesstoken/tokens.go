@@ -106,13 +106,20 @@ func (t *Tokens) Read(ctx context.Context, key Key) (*Token, error) {
 	}
 }
 
-// Has reports whether the key has had an access token, in this process or before it: Read then makes
-// no first login for its taxpayer.
-func (t *Tokens) Has(key Key) bool {
+// Has reports whether a login for the key has been made or tried, in this process or before it: a
+// Read then makes no first login for its taxpayer. Its error is of storage.
+func (t *Tokens) Has(ctx context.Context, key Key) (bool, error) {
 	t.mu.Lock()
 	e := t.entries[key]
 	t.mu.Unlock()
-	return e != nil && e.isKnown()
+	if e != nil && e.isKnown() {
+		return true, nil
+	}
+	found, err := t.readRecord(ctx, key.path())
+	if err != nil {
+		return false, fmt.Errorf("reading when an access token was read: %w", err)
+	}
+	return found != nil, nil
 }
 
 // Renew logs in anew now, and ends the session before once the new one works. It goes on where the
