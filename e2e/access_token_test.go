@@ -48,10 +48,12 @@ func parseJWT(text string) (*jwt, error) {
 	}, nil
 }
 
-// invoiceQuery is a valid query, which needs InvoiceRead.
+// invoiceQuery is a valid query, which needs InvoiceRead. It names the end of its range, so that it
+// stays valid when KSeF's clock is advanced.
 func invoiceQuery() string {
-	return fmt.Sprintf(`{"subjectType": "Subject1", "dateRange": {"dateType": "PermanentStorage", "from": %q}}`,
-		time.Now().AddDate(0, -1, 0).UTC().Format(time.RFC3339))
+	now := time.Now().UTC()
+	return fmt.Sprintf(`{"subjectType": "Subject1", "dateRange": {"dateType": "PermanentStorage", "from": %q, "to": %q}}`,
+		now.AddDate(0, -1, 0).Format(time.RFC3339), now.Format(time.RFC3339))
 }
 
 // queryInvoices has KSeF list invoices, and returns the status.
