@@ -173,14 +173,27 @@ func (c *change) released(records []ledger.Record) (referenceNumbers []string) {
 		}
 	}
 	return slices.DeleteFunc(referenceNumbers, func(referenceNumber string) bool {
-		return !slices.ContainsFunc(records, func(record ledger.Record) bool { return record.ReferenceNumber == referenceNumber })
+		record := recordOf(records, referenceNumber)
+		return record == nil || holderOf(record) != c.holder.key
 	})
 }
 
-// toRevoke are all other tokens of the holder.
+func recordOf(records []ledger.Record, referenceNumber string) *ledger.Record {
+	for i := range records {
+		if records[i].ReferenceNumber == referenceNumber {
+			return &records[i]
+		}
+	}
+	return nil
+}
+
+// toRevoke are all other tokens of the holder. A token of another is among those that the state
+// names where a crash has kept the ledger from refusing its import.
 func (c *change) toRevoke(records []ledger.Record, released []string) (referenceNumbers []string) {
 	for _, referenceNumber := range append(c.state.names(), c.unnamed(records)...) {
-		if !slices.Contains(released, referenceNumber) {
+		record := recordOf(records, referenceNumber)
+		isOthers := record != nil && holderOf(record) != c.holder.key
+		if !isOthers && !slices.Contains(released, referenceNumber) {
 			referenceNumbers = append(referenceNumbers, referenceNumber)
 		}
 	}

@@ -38,6 +38,23 @@ func TestDelete(t *testing.T) {
 			e.elapse(month)
 			require.Equal(t, client.StatusActive, e.ledger.find("token-1").status)
 		},
+		"leaves_a_token_whose_import_was_to_be_refused": func(t *testing.T, e *env) {
+			others := static
+			others.Role = "others"
+			e.mu.Lock()
+			e.specs[others] = new(*e.specs[static])
+			e.mu.Unlock()
+			e.mustApply(others)
+			for _, keep := range []bool{false, true} {
+				imports := newState(static)
+				imports.Pending = &named{ReferenceNumber: "token-1", Imported: true}
+				require.NoError(t, e.putState(t.Context(), imports), "a crash was before the refusal")
+				numbers, err := e.Delete(t.Context(), static, keep)
+				require.NoError(t, err)
+				require.Empty(t, numbers)
+				require.Equal(t, ledger.Live, e.ledger.find("token-1").State)
+			}
+		},
 		"unconfirmed_is_an_error_and_final": func(t *testing.T, e *env) {
 			e.mustApply(static)
 			e.ledger.set(func() { e.ledger.revokeErr = &ledger.PendingError{ReferenceNumber: "token-1"} })
