@@ -21,7 +21,7 @@ import (
 func unleasedFlows() []flow {
 	flows := slices.Concat(accessFlows(), staticFlows(), importFlows())
 	for i := range flows {
-		flows[i].settling = revocationGrace + time.Hour
+		flows[i].settling, flows[i].sequential = revocationGrace+time.Hour, true
 	}
 	return flows
 }
