@@ -149,8 +149,8 @@ func (s *server) programFor(t *testing.T, path string) *api.Client {
 }
 
 // startAgent starts a Vault Agent that renders the access token of a path, and returns what reads
-// the rendered file. The interval that is set for secrets of which Agent knows no end is longer than
-// the test.
+// the rendered file. The interval that is set for secrets of which Agent knows no end is longer
+// than the test.
 func startAgent(t *testing.T, vault *server, program *api.Client, path string) (rendered func() string) {
 	t.Helper()
 	dir := t.TempDir()

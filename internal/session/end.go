@@ -37,11 +37,12 @@ func (m *Manager) End(ctx context.Context, all bool) error {
 	var wait sync.WaitGroup
 	for i, session := range sessions {
 		wait.Go(func() {
-			if err := m.endUpstream(bounded, session); err != nil && !(m.HandedOut && hasEnded(err)) {
-				failures[i] = err
+			err := m.endUpstream(bounded, session)
+			if err == nil || (m.HandedOut && hasEnded(err)) {
+				m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
 				return
 			}
-			m.deleteUnstored(ctx, session.Context, session.ReferenceNumber)
+			failures[i] = err
 		})
 	}
 	wait.Wait()

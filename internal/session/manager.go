@@ -54,8 +54,8 @@ type Options struct {
 	AllowedIPs []string
 	// Subject is the subject as which Begin logs in.
 	Subject string
-	// HandedOut says that programs get access tokens of the sessions. They can end the sessions with
-	// them, so that one that has ended is no error of End.
+	// HandedOut says that programs get access tokens of the sessions. They can end the sessions
+	// with them, so that one that has ended is no error of End.
 	HandedOut bool
 	// Undecided returns an error that describes an external login that KSeF has not decided, nil
 	// for none; nil is allowed.
