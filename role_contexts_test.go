@@ -99,7 +99,7 @@ func TestRoleContexts(t *testing.T) {
 		})
 	})
 	t.Run("access_tokens_through_every_wait_for_their_first_login_only", func(t *testing.T) {
-		enginetest.WithMount(t, simulator.Options{}, func(t *testing.T, m *enginetest.Mount) {
+		enginetest.WithMount(t, simulator.Options{}, func(_ *testing.T, m *enginetest.Mount) {
 			m.Must(m.Write("config", map[string]any{"allowed_contexts": "*"}))
 			m.AccessRole("office", map[string]any{"allowed_contexts": "*", "login": "certificate", "full_rights": true})
 			all := units(2 * admission.MaxFirstLogins)
