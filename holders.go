@@ -107,7 +107,8 @@ func accessOf(r *role) any {
 func (b *backend) followRole(ctx context.Context, name string, next *role) (warning string, err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	// The tokens go first: a login that begins after this takes none with the permissions of before.
+	// The tokens go first: a login that begins after this takes none with the permissions of
+	// before.
 	warning, err = b.followHolders(ctx, name, next)
 	if err != nil {
 		b.holders.Invalidate() // it finds again what is to be ended, and hands out nothing of before

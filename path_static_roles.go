@@ -238,9 +238,9 @@ func (b *backend) pathStaticRoleDelete(ctx context.Context, req *logical.Request
 	}, nil
 }
 
-// deleteStaticRole removes the role and ends its tokens. The role goes before its tokens: a read
-// in between has no other made. With keep it goes after them, since the engine revokes the tokens of
-// a role that is gone; what a read in between has had made is then kept as well.
+// deleteStaticRole removes the role and ends its tokens. The role goes before its tokens: a read in
+// between has no other made. With keep it goes after them, since the engine revokes the tokens of a
+// role that is gone; what a read in between has had made is then kept as well.
 func (b *backend) deleteStaticRole(ctx context.Context, name string, keep bool) (numbers []string, warning string, err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()

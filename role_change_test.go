@@ -29,7 +29,7 @@ const deleteTakes = 10 * time.Second
 
 func (s *slowDelete) Delete(ctx context.Context, key string) error {
 	if key == s.key {
-		time.Sleep(deleteTakes)
+		<-time.After(deleteTakes)
 	}
 	return s.Storage.Delete(ctx, key)
 }
@@ -38,7 +38,7 @@ func (s *slowDelete) Delete(ctx context.Context, key string) error {
 func during(change func(), wait time.Duration, do func()) {
 	var group sync.WaitGroup
 	group.Go(change)
-	time.Sleep(wait)
+	<-time.After(wait)
 	do()
 	group.Wait()
 }

@@ -139,7 +139,7 @@ func (u *unleasedWorkload) check(answer map[string]any) error {
 		}
 		return fmt.Errorf("the token %s is not alive", number)
 	}
-	request := httptest.NewRequest(http.MethodGet, "/v2/auth/sessions", nil)
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/v2/auth/sessions", nil)
 	request.Header.Set("Authorization", "Bearer "+answer["access_token"].(string))
 	// KSeF's limits count by the address.
 	number := u.checks.Add(1)

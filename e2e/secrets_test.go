@@ -119,7 +119,7 @@ func secretIn(content []byte) string {
 }
 
 // requireNoneBelow searches all files of a directory for what has the form of a secret.
-func requireNoneBelow(t *testing.T, dir string) {
+func requireNoneBelow(t testing.TB, dir string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
