@@ -112,7 +112,7 @@ func (u *unleasedWorkload) readOnce(ctx context.Context, name string) {
 	var refusal error
 	if err == nil {
 		status = http.StatusOK
-		refusal = u.check(answer.Data)
+		refusal = u.check(ctx, answer.Data)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -130,7 +130,7 @@ func (u *unleasedWorkload) readOnce(ctx context.Context, name string) {
 }
 
 // check asks KSeF whether it accepts a secret. It asks past the faults, the limits and the kills.
-func (u *unleasedWorkload) check(answer map[string]any) error {
+func (u *unleasedWorkload) check(ctx context.Context, answer map[string]any) error {
 	if number, found := answer["reference_number"].(string); found {
 		for _, token := range u.ksef.State().Tokens {
 			if token.ReferenceNumber == number && (token.Status == "Pending" || token.Status == "Active") {
@@ -139,7 +139,7 @@ func (u *unleasedWorkload) check(answer map[string]any) error {
 		}
 		return fmt.Errorf("the token %s is not alive", number)
 	}
-	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/v2/auth/sessions", nil)
+	request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v2/auth/sessions", nil)
 	request.Header.Set("Authorization", "Bearer "+answer["access_token"].(string))
 	// KSeF's limits count by the address.
 	number := u.checks.Add(1)
