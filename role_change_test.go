@@ -35,10 +35,10 @@ func (s *slowDelete) Delete(ctx context.Context, key string) error {
 }
 
 // during calls do in the middle of a change that takes longer than wait.
-func during(change func(), wait time.Duration, do func()) {
+func during(m *enginetest.Mount, change func(), wait time.Duration, do func()) {
 	var group sync.WaitGroup
 	group.Go(change)
-	<-time.After(wait)
+	m.Elapse(wait)
 	do()
 	group.Wait()
 }
@@ -70,7 +70,7 @@ func TestAccessRoleChange(t *testing.T) {
 			}
 			// The session of one taxpayer ends late, that of the other at once.
 			m.Fault(simulator.Fault{Endpoint: endSession, Kind: simulator.FaultDelay, Delay: 5 * time.Second})
-			during(func() { m.AccessRole("invoices", map[string]any{"permissions": "InvoiceWrite"}) }, 2*time.Second, func() {
+			during(m, func() { m.AccessRole("invoices", map[string]any{"permissions": "InvoiceWrite"}) }, 2*time.Second, func() {
 				var readers sync.WaitGroup
 				for _, path := range paths {
 					readers.Go(func() { m.AccessToken(path) })
@@ -155,7 +155,7 @@ func TestStaticRoleChange(t *testing.T) {
 				m.Configure()
 				m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead", "rotation_period": "720h"}))
 				var deleted *logical.Response
-				during(func() {
+				during(m, func() {
 					deleted = m.Must(m.Request(logical.DeleteOperation, "static-roles/erp", map[string]any{"keep": keep}))
 				}, deleteTakes/2, func() { _, _ = m.Read("static-creds/erp", nil) })
 				m.Elapse(2 * time.Hour)
