@@ -138,7 +138,7 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return failure.Response(err)
 	}
-	if err := b.allowContext(ctx, current, next.taxpayer(current.config), useToIssue); err != nil {
+	if err := b.allowStaticTaxpayer(ctx, current, next); err != nil {
 		return failure.Response(err)
 	}
 	if err := next.store(ctx, b.storage, name); err != nil {
@@ -148,6 +148,16 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 		before = &staticRole{} // unlike the next in all that matters
 	}
 	return b.applyWrittenStaticRole(ctx, req, name, before, next)
+}
+
+// allowStaticTaxpayer refuses a taxpayer that config does not allow.
+func (b *backend) allowStaticTaxpayer(ctx context.Context, current *connection, of *staticRole) error {
+	err := b.allowContext(ctx, current, of.taxpayer(current.config), useToIssue)
+	var refused *client.InputError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return &client.InputError{Field: refused.Field, Fault: refused.Fault, Remedy: "add it to allowed_contexts of config"}
 }
 
 // applyWrittenStaticRole has the role's token made, or rotated where the role now wants another.

@@ -150,7 +150,7 @@ func TestStaticRole(t *testing.T) {
 				{map[string]any{"rotation_window": "2h"}, "rotation_window: is given without rotation_schedule"},
 				{map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "30m"}, "rotation_window: is out of range"},
 				{map[string]any{"grace_period": "9000h"}, "grace_period: is out of range"},
-				{map[string]any{"nip": otherSubjectNIP}, "which config does not allow"},
+				{map[string]any{"nip": otherSubjectNIP}, "nip: names 1111111111, which config does not allow; add it to allowed_contexts of config"},
 				{map[string]any{"permissions": "Everything"}, "permissions: has at place 1"},
 				{map[string]any{"keep": true}, "keep: "},
 			} {

@@ -75,13 +75,16 @@ func (r *Reporter) Holder(event unleased.Event) {
 		path, object = "creds/"+key.Role, key.Role
 	}
 	r.SetOutcome(Activity{Kind: TokenRotation, Taxpayer: key.Taxpayer, Object: object}, event.Err)
-	fields := []any{
-		"holder", string(key.Kind), "role", key.Role, "context", key.Taxpayer.String(),
-		"reference_number", event.ReferenceNumber, "previous", event.Previous, "automatic", event.Automatic,
-	}
 	metadata := []string{
-		"holder", string(key.Kind), "role", key.Role, "context", key.Taxpayer.String(),
+		"holder", string(key.Kind), "role", key.Role,
 		"reference_number", event.ReferenceNumber, "previous", event.Previous, "automatic", fmt.Sprint(event.Automatic),
+	}
+	if !key.Taxpayer.IsZero() { // that of a static role is in the events of its tokens
+		metadata = append(metadata, "context", key.Taxpayer.String())
+	}
+	fields := make([]any, 0, len(metadata)+2)
+	for _, value := range metadata {
+		fields = append(fields, value)
 	}
 	if event.Err != nil {
 		r.logger.Error(event.Kind, append(fields, "error", event.Err)...)
