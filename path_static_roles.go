@@ -117,9 +117,6 @@ func (b *backend) staticRoleExists(ctx context.Context, _ *logical.Request, data
 }
 
 func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	if err := refuseFields(data, fieldKeep); err != nil {
-		return failure.Response(err)
-	}
 	name, err := fields.ReadName(data, "name")
 	if err != nil {
 		return failure.Response(err)
@@ -130,6 +127,9 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	data, unset := fields.WithoutUnset(data)
+	if err := refuseFields(data, fieldKeep); err != nil {
+		return failure.Response(err)
+	}
 	next, err := applyStaticRole(name, before, data, unset)
 	if err != nil {
 		return failure.Response(err)

@@ -126,6 +126,13 @@ func (f *fixture) signs(certificate *x509.Certificate, key crypto.Signer) sessio
 	return session.BySignature(signer)
 }
 
+// unreadSince is what OnUnread was called with; zero where it was not.
+func (f *fixture) unreadSince(key accesstoken.Key) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unread[key]
+}
+
 // set changes how sessions are made from now on.
 func (f *fixture) set(change func(*accesstoken.Login)) {
 	f.mu.Lock()
