@@ -216,6 +216,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.holderWork.Start()
 		b.holderWork.WakeIfLate()
 		b.access.Start()
+		b.access.WakeIfLate()
 		b.dropIdleLimits(ctx)
 	}
 	return nil

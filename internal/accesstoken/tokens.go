@@ -27,7 +27,7 @@ const (
 	// start: five a second.
 	loginPause = 200 * time.Millisecond
 	// interval is the longest pause of the loop.
-	interval = time.Minute
+	interval = time.Hour
 )
 
 // Tokens keep the access tokens of a mount. They are safe for concurrent use.
@@ -59,6 +59,9 @@ func New(options Options) *Tokens {
 // Start begins to refresh the access tokens that are read, those included that were read within 24
 // hours before this process. A second Start, and one after Stop, does nothing.
 func (t *Tokens) Start() { t.loop.Start() }
+
+// WakeIfLate begins the refreshes that became due while the machine slept.
+func (t *Tokens) WakeIfLate() { t.loop.WakeIfLate() }
 
 // Stop ends the work in progress and waits for it. Sessions stay.
 func (t *Tokens) Stop() {
