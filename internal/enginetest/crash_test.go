@@ -111,7 +111,7 @@ func (f flow) play(t *testing.T, end crash) (points []point, met bool) {
 			c.Elapse(time.Second)
 			require.NoError(t, f.checkSoon(c), "after %s", end)
 		}
-		require.NoError(t, errors.Join(c.settleFor(cmp.Or(f.settling, usualSettling)), c.sessionsPiledUp()), "after %s", end)
+		require.NoError(t, c.settleFor(cmp.Or(f.settling, usualSettling)), "after %s", end)
 		require.True(t, c.Vault().isLive(other))
 		if f.check != nil {
 			require.NoError(t, f.check(c), "after %s", end)

@@ -22,6 +22,14 @@ func unleasedFlows() []flow {
 	flows := slices.Concat(accessFlows(), staticFlows(), importFlows())
 	for i := range flows {
 		flows[i].settling, flows[i].sequential = revocationGrace+time.Hour, true
+		// Before the end of the roles, which ends their sessions.
+		check := flows[i].check
+		flows[i].check = func(c *Cluster) error {
+			if err := c.sessionsPiledUp(); err != nil || check == nil {
+				return err
+			}
+			return check(c)
+		}
 	}
 	return flows
 }
