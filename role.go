@@ -77,17 +77,8 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 		next.unset(field)
 	}
 	var err error
-	if _, given := data.GetOk("permissions"); given || len(next.Permissions) == 0 {
-		if next.Permissions, err = fields.ReadPermissions(data); err != nil {
-			return nil, err
-		}
-	}
-	taxpayer, err := contextFrom(data)
-	if err != nil {
+	if next.Permissions, next.Context, err = rightsFrom(data, next.Permissions, next.Context); err != nil {
 		return nil, err
-	}
-	if !taxpayer.IsZero() {
-		next.Context = taxpayer
 	}
 	if template, given := data.GetOk("description"); given {
 		next.Description = template.(string)
@@ -108,6 +99,22 @@ func applyRole(name string, current *role, data *framework.FieldData, unset []st
 		return nil, err
 	}
 	return &next, nil
+}
+
+// rightsFrom reads what a role's tokens may do, and for whom; what is not given stays as it is.
+func rightsFrom(data *framework.FieldData, permissions []string, taxpayer client.ContextIdentifier) ([]string, client.ContextIdentifier, error) {
+	if _, given := data.GetOk("permissions"); given || len(permissions) == 0 {
+		read, err := fields.ReadPermissions(data)
+		if err != nil {
+			return nil, taxpayer, err
+		}
+		permissions = read
+	}
+	named, err := contextFrom(data)
+	if err != nil || named.IsZero() {
+		return permissions, taxpayer, err
+	}
+	return permissions, named, nil
 }
 
 // unset resets a field to its default.

@@ -96,17 +96,8 @@ func applyStaticRole(name string, current *staticRole, data *framework.FieldData
 		next.unset(name, field)
 	}
 	var err error
-	if _, given := data.GetOk("permissions"); given || len(next.Permissions) == 0 {
-		if next.Permissions, err = fields.ReadPermissions(data); err != nil {
-			return nil, err
-		}
-	}
-	taxpayer, err := contextFrom(data)
-	if err != nil {
+	if next.Permissions, next.Context, err = rightsFrom(data, next.Permissions, next.Context); err != nil {
 		return nil, err
-	}
-	if !taxpayer.IsZero() {
-		next.Context = taxpayer
 	}
 	if text, given := data.GetOk("description"); given {
 		next.Description = text.(string)
