@@ -49,6 +49,9 @@ type storedRole struct {
 // revocationGrace is time for KSeF's limits and for repeated attempts.
 const revocationGrace = 3 * time.Hour
 
+// rotationBound is longer than a rotation waits for KSeF to activate a token.
+const rotationBound = time.Minute
+
 // named returns the tokens that the holder may have alive.
 func (h *holderState) named() []string {
 	var all []string
@@ -116,8 +119,9 @@ func mayHold(storage logical.Storage, key unleased.Key) (bool, error) {
 	return role.CredentialType == "access_token" && role.Login != "certificate", err
 }
 
-// wanted are the tokens without a lease that may be alive: those of the holders of all mounts, and
-// those that were handed back. It fails where a holder is left without its role.
+// wanted are the tokens without a lease that may be alive: those of the holders of all mounts, those
+// that a rotation has just made and has yet to name, and those that were handed back. It fails where
+// a holder is left without its role.
 func (c *Cluster) wanted(open map[string]*ledger.Record) (map[string]bool, error) {
 	wanted := make(map[string]bool)
 	for _, flaky := range c.Storages {
@@ -139,7 +143,8 @@ func (c *Cluster) wanted(open map[string]*ledger.Record) (map[string]bool, error
 		}
 	}
 	for _, record := range open {
-		if record.State == ledger.Released {
+		justMade := record.State == ledger.Live && time.Since(record.Created) < rotationBound
+		if record.State == ledger.Released || justMade {
 			wanted[record.ReferenceNumber] = true
 		}
 	}
