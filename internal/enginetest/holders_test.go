@@ -119,9 +119,9 @@ func mayHold(storage logical.Storage, key unleased.Key) (bool, error) {
 	return role.CredentialType == "access_token" && role.Login != "certificate", err
 }
 
-// wanted are the tokens without a lease that may be alive: those of the holders of all mounts, those
-// that a rotation has just made and has yet to name, and those that were handed back. It fails where
-// a holder is left without its role.
+// wanted are the tokens without a lease that may be alive: those of the holders of all mounts,
+// those that a rotation has just made and has yet to name, and those that were handed back. It
+// fails where a holder is left without its role.
 func (c *Cluster) wanted(open map[string]*ledger.Record) (map[string]bool, error) {
 	wanted := make(map[string]bool)
 	for _, flaky := range c.Storages {

@@ -13,13 +13,18 @@ import (
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 )
 
 // withoutToken spaces the attempts of a holder that has no token to hand out.
 var withoutToken = background.Backoff{Shortest: 5 * time.Second, Longest: 4 * time.Minute}
 
 // pendingLife is how long KSeF may take to activate a token before another is made.
-const pendingLife = time.Hour
+// longestPendingPause bounds the time between two questions for it.
+const (
+	pendingLife         = time.Hour
+	longestPendingPause = 5 * time.Minute
+)
 
 // errNotActive says that a new token waits for KSeF.
 var errNotActive = errors.New("KSeF has not activated the new token yet")
@@ -258,17 +263,10 @@ func (c *change) putInForce(ctx context.Context, token *named, secret client.Sec
 // failed records why no token was put in force, and returns the cause.
 func (c *change) failed(ctx context.Context, cause error) error {
 	s := c.state
-	pace := afterFailure
-	if s.Current == nil || s.Current.Dead {
-		pace = withoutToken
-	}
 	postponed := ctx.Err() != nil || errors.Is(cause, ledger.ErrPaused) || errors.Is(cause, ledger.ErrUnmounting)
-	if !postponed {
-		s.Failures++
-	}
 	// A caller that has left keeps no other from trying.
 	if ctx.Err() == nil {
-		s.RetryAt, s.LastError = time.Now().UTC().Add(pace.Jittered(max(0, s.Failures-1))), cause.Error()
+		s.RetryAt, s.LastError = s.nextAttempt(cause, postponed).UTC(), cause.Error()
 		c.update(func() { c.holder.err, c.holder.retryNow = cause, false })
 	}
 	err := c.save(ctx)
@@ -277,6 +275,33 @@ func (c *change) failed(ctx context.Context, cause error) error {
 		c.OnEvent(Event{Kind: EventRotateFail, Key: c.holder.key, Previous: s.currentNumber(), Automatic: c.automatic, Err: cause})
 	}
 	return errors.Join(cause, err)
+}
+
+// nextAttempt counts a failure and returns when to try again. The pause doubles only with failures
+// of which nothing else says how long they last.
+func (s *state) nextAttempt(cause error, postponed bool) time.Time {
+	now, pace := time.Now(), afterFailure
+	if s.Current == nil || s.Current.Dead {
+		pace = withoutToken
+	}
+	var exhausted *ratelimit.ExhaustedError
+	switch {
+	case postponed:
+		return now.Add(pace.Jittered(max(0, s.Failures-1)))
+	case errors.Is(cause, errNotActive):
+		s.Failures = 1
+		return now.Add(s.Pending.pause(now))
+	case errors.As(cause, &exhausted):
+		s.Failures = max(1, s.Failures)
+		return later(now, exhausted.Next).Add(pace.Jittered(0))
+	}
+	s.Failures++
+	return now.Add(pace.Jittered(s.Failures - 1))
+}
+
+// pause is the time until KSeF is asked again for a pending token: as long as it has waited.
+func (n *named) pause(now time.Time) time.Duration {
+	return min(max(now.Sub(n.Made), afterFailure.Shortest), longestPendingPause)
 }
 
 func (s *state) currentNumber() string {

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/ratelimit"
 
 	"github.com/stretchr/testify/require"
 )
@@ -176,6 +177,45 @@ func TestRotate(t *testing.T) {
 			e.elapse(time.Hour)
 			require.Equal(t, "token-2", e.number(static))
 			require.Equal(t, 2, e.ledger.count("issue"))
+		},
+		"looks_soon_at_one_that_waits_for_KSeF_after_refusals": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.ledger.set(func() { e.ledger.issueErr = errKSeF })
+			for range 6 {
+				_, err := e.Rotate(t.Context(), static, RotateOptions{})
+				require.ErrorIs(t, err, errKSeF)
+			}
+			e.ledger.set(func() { e.ledger.issueErr, e.ledger.made = nil, client.StatusPending })
+			_, err := e.Rotate(t.Context(), static, RotateOptions{})
+			require.ErrorIs(t, err, errNotActive)
+			e.ledger.setStatus("token-2", client.StatusActive)
+			e.elapse(time.Minute)
+			require.Equal(t, "token-2", e.number(static))
+		},
+		"looks_less_and_less_often": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			_, err := e.Rotate(t.Context(), static, RotateOptions{})
+			require.ErrorIs(t, err, errNotActive)
+			e.elapse(pendingLife - time.Minute)
+			looks := e.ledger.count("status")
+			require.GreaterOrEqual(t, looks, 10)
+			require.LessOrEqual(t, looks, 20)
+		},
+		"goes_on_when_the_limits_allow_it": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			next := time.Now().Add(20 * time.Minute)
+			e.ledger.set(func() { e.ledger.issueErr = &ratelimit.ExhaustedError{Next: next} })
+			for range 6 {
+				_, err := e.Rotate(t.Context(), static, RotateOptions{})
+				require.ErrorAs(t, err, new(*ratelimit.ExhaustedError))
+			}
+			asked := e.ledger.count("issue")
+			e.elapse(time.Until(next) - time.Second)
+			require.Equal(t, asked, e.ledger.count("issue"))
+			e.ledger.set(func() { e.ledger.issueErr = nil })
+			e.elapse(afterFailure.Shortest + time.Second)
+			require.Equal(t, "token-2", e.number(static))
 		},
 		"gives_up_one_that_is_never_active": func(t *testing.T, e *env) {
 			e.mustApply(static)
