@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func (c *chaos) settle(ctx context.Context, t *testing.T) {
 }
 
 // requireNothingLost compares KSeF, Vault, the callers and the ledger.
-func (c *chaos) requireNothingLost(ctx context.Context, t *testing.T) {
+func (c *chaos) requireNothingLost(ctx context.Context, t *testing.T, inForce []string) {
 	t.Helper()
 	kept, ending := c.workload.byFate()
 	require.Equal(t, chaosLeases, len(kept)+len(ending))
@@ -69,9 +70,10 @@ func (c *chaos) requireNothingLost(ctx context.Context, t *testing.T) {
 	for _, lease := range ending {
 		require.NotContains(t, alive, lease.reference, "an ended lease's token is dead")
 	}
-	leaseless := without(alive, references(kept))
+	leaseless := slices.DeleteFunc(without(alive, references(kept)), func(number string) bool { return slices.Contains(inForce, number) })
 	require.Subset(t, c.listed(ctx, t), leaseless, "a token whose lease Vault has lost is in the ledger")
-	c.log(t, "%d tokens alive: %d with a lease, %d whose lease Vault has lost", len(alive), len(kept), len(leaseless))
+	require.Len(t, alive, len(kept)+len(leaseless)+len(inForce))
+	c.log(t, "%d tokens alive: %d with a lease, %d of static and access-token roles, %d whose lease Vault has lost", len(alive), len(kept), len(inForce), len(leaseless))
 }
 
 // requireAgreement reconciles the ledger with KSeF: it must know all of its tokens. Tokens that it
@@ -94,8 +96,9 @@ func (c *chaos) requireAgreement(ctx context.Context, t *testing.T) {
 }
 
 // requireEnd ends what is left, as an operator would, and disables the mount.
-func (c *chaos) requireEnd(ctx context.Context, t *testing.T) {
+func (c *chaos) requireEnd(ctx context.Context, t *testing.T, inForce []string) {
 	t.Helper()
+	c.endUnleased(ctx, t, inForce)
 	kept, _ := c.workload.byFate()
 	leaseless := without(c.alive(), references(kept))
 	require.NoError(t, c.revokeAll(ctx, leaseIDs(kept)))
@@ -106,7 +109,7 @@ func (c *chaos) requireEnd(ctx context.Context, t *testing.T) {
 	require.Empty(t, c.alive())
 	status, err := c.status(ctx)
 	require.NoError(t, err)
-	require.Zero(t, status.Live+status.Revoking)
+	require.Zero(t, status.Live+status.Revoking+status.Unleased)
 	require.NoError(t, c.vault.Sys().UnmountWithContext(ctx, chaosMount))
 	c.log(t, "nothing is left")
 }
@@ -179,6 +182,7 @@ type mountStatus struct {
 	Live       int `json:"tokens_live"`
 	Revoking   int `json:"tokens_revoking"`
 	Recovering int `json:"tokens_recovering"`
+	Unleased   int `json:"unleased_tokens"`
 }
 
 func (c *chaos) status(ctx context.Context) (*mountStatus, error) {

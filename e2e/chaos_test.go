@@ -36,9 +36,11 @@ const (
 	chaosLimit = 12 * time.Minute
 )
 
-// TestChaosLosesNoToken issues 200 leases on a real Vault while KSeF fails and processes are
-// killed. In the end the live tokens in KSeF are those of the live leases in Vault, and of leases
-// that Vault itself has lost: these are in the ledger. KSEF_CHAOS_SEED repeats a run's choices.
+// TestChaosLosesNoToken issues 200 leases on a real Vault, and has static roles and access-token
+// roles read, rotated, imported and deleted beside them, while KSeF fails and processes are killed.
+// In the end the live tokens in KSeF are those of the live leases in Vault, those in force of the
+// roles, and those of leases that Vault itself has lost: these are in the ledger. What was read
+// without a lease was alive when it was answered. KSEF_CHAOS_SEED repeats a run's choices.
 func TestChaosLosesNoToken(t *testing.T) {
 	t.Parallel()
 	seed := chaosSeed(t)
@@ -65,6 +67,9 @@ func TestChaosLosesNoToken(t *testing.T) {
 			return c.workload.run(ctx, dice)
 		})
 	}
+	stopReading := c.readUnleased(ctx, seed)
+	defer stopReading()
+	busy.Go(func() error { return c.unleased.change(ctx, dice(seed, 2+chaosLeases)) })
 	require.NoError(t, busy.Wait())
 	c.log(t, "all leases are issued, and their ends are in progress")
 	stopFaults()
@@ -72,11 +77,14 @@ func TestChaosLosesNoToken(t *testing.T) {
 	c.ksef.ClearFaults()
 
 	c.settle(ctx, t)
+	inForce := c.requireUnleased(ctx, t)
+	stopReading()
+	c.unleased.requireAnswers(t)
 	c.requireAgreement(ctx, t)
-	c.requireNothingLost(ctx, t)
+	c.requireNothingLost(ctx, t, inForce)
 	c.report(t)
 	c.requireLimitsKept(t)
-	c.requireEnd(ctx, t)
+	c.requireEnd(ctx, t, inForce)
 }
 
 // chaos is a run.
@@ -86,6 +94,7 @@ type chaos struct {
 	ksef     *simulator.Simulator
 	traffic  *traffic
 	workload *workload
+	unleased *unleasedWorkload
 	faults   *faultInjector
 }
 
@@ -95,7 +104,7 @@ func startChaos(t *testing.T) *chaos {
 	t.Helper()
 	// Every crash uses up what the limiter had reserved, so with KSeF's own limits the run would
 	// take hours.
-	ksef, err := simulator.New(simulator.Options{Limits: simulator.Limits{
+	ksef, err := simulator.New(simulator.Options{AccessTokenLifetime: chaosAccessLife, Limits: simulator.Limits{
 		Context: simulator.Windows{PerSecond: chaosPerSecond, PerMinute: 600, PerHour: 5000},
 	}})
 	require.NoError(t, err)
@@ -118,7 +127,8 @@ func startChaos(t *testing.T) *chaos {
 	require.NoError(t, err)
 	return &chaos{
 		began: time.Now(), vault: vault, ksef: ksef, traffic: traffic, workload: newWorkload(vault, chaosMount),
-		faults: &faultInjector{vault: vault, ksef: ksef, killer: killer, traffic: traffic, mount: chaosMount},
+		unleased: newUnleasedWorkload(t, vault, ksef, listener.URL+"/v2", chaosMount),
+		faults:   &faultInjector{vault: vault, ksef: ksef, killer: killer, traffic: traffic, mount: chaosMount},
 	}
 }
 
