@@ -194,7 +194,7 @@ func (b *backend) loginByToken(ctx context.Context, current *connection, key acc
 		return accesstoken.Login{}, err
 	}
 	return accesstoken.Login{
-		KSeF: current.forAccess(b), AllowedIPs: allowedIPs, Subject: "token " + token.ReferenceNumber,
+		KSeF: current.forAccess(b), Subject: "token " + token.ReferenceNumber,
 		Fingerprint: fingerprintOf(current.config.api(), token.ReferenceNumber, allowedIPs),
 		Begin: func(ctx context.Context, auth *client.Client, taxpayer client.ContextIdentifier) (*client.Operation, string, error) {
 			b.deadTokens.use(key, token.ReferenceNumber)
@@ -238,7 +238,7 @@ func (b *backend) loginByCertificate(current *connection, allowedIPs []string) (
 		return accesstoken.Login{}, err
 	}
 	return accesstoken.Login{
-		KSeF: current.forAccess(b), AllowedIPs: allowedIPs, Subject: cred.Identity.Subject(), Begin: session.BySignature(signer),
+		KSeF: current.forAccess(b), Subject: cred.Identity.Subject(), Begin: session.BySignature(signer),
 		Fingerprint: fingerprintOf(current.config.api(), current.config.SubjectIdentifierType+"\n"+current.config.Certificate, allowedIPs),
 	}, nil
 }

@@ -48,8 +48,6 @@ type Login struct {
 	// Subject is as whom it logs in: a session is ended by another of the same subject, or by its
 	// own token.
 	Subject string
-	// AllowedIPs are the addresses to which the session is bound, for the texts of errors.
-	AllowedIPs []string
 }
 
 // Options are what Tokens work with. All are needed.

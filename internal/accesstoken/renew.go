@@ -197,7 +197,7 @@ func (t *Tokens) use(ctx context.Context, e *entry, login Login) error {
 // manager returns the sessions of the key, all of which lie below a prefix of their own.
 func (t *Tokens) manager(key Key, login Login) *session.Manager {
 	return session.NewManager(session.Options{
-		Client: login.Client, API: login.API, Limiter: login.Limiter, Begin: login.Begin, Subject: login.Subject, AllowedIPs: login.AllowedIPs,
+		Client: login.Client, API: login.API, Limiter: login.Limiter, Begin: login.Begin, Subject: login.Subject,
 		Storage: t.options.Storage, Prefix: session.AccessPrefix + key.path() + "/", UnstoredPrefix: session.UnstoredAccessPrefix + key.folder(),
 		ConfigFingerprint: login.fingerprint(), HandedOut: true,
 		OnLogin: func(_ client.ContextIdentifier, err error) { t.options.OnLogin(key, err) },
