@@ -36,9 +36,11 @@ type Cluster struct {
 	handmade string
 }
 
-// foreignTokens are the tokens that were made by hand.
+// foreignTokens are the tokens that were made by hand, and what others than the engine have sent.
 type foreignTokens struct {
 	mu sync.Mutex
+	// sent counts requests to KSeF. The engine learns of them by a refusal for the limits.
+	sent int
 	// offered are the numbers of those that a mount was asked to import.
 	offered []string
 }

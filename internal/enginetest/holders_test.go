@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -289,7 +290,21 @@ func (f *foreignTokens) wasOffered(number string) bool {
 
 // readersAPI is the way to KSeF of others than the engine, from other machines.
 func (c *Cluster) readersAPI() *client.Client {
-	api, err := client.New(client.Config{URL: URL, Transport: c.Network.ksef})
+	api, err := client.New(client.Config{URL: URL, Transport: &othersTransport{c.Network.ksef, &c.foreign}})
 	require.NoError(c.T, err)
 	return api
+}
+
+// othersTransport counts what others than the engine send.
+type othersTransport struct {
+	http.RoundTripper
+	foreign *foreignTokens
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *othersTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	o.foreign.mu.Lock()
+	o.foreign.sent++
+	o.foreign.mu.Unlock()
+	return o.RoundTripper.RoundTrip(request)
 }
