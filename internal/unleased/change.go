@@ -36,6 +36,8 @@ type change struct {
 	recorded bool
 	// secret is the text of the token in force; "" where it was not read.
 	secret client.Secret
+	// warning is about the token in force.
+	warning string
 }
 
 // change calls do with the holder's state, after what a deletion or a crash has left was finished.
@@ -139,7 +141,7 @@ func (c *change) shown(before *Token) *Token {
 	if current == nil || current.Dead || c.spec == nil || !c.state.UnusedSince.IsZero() {
 		return nil
 	}
-	secret, warning := c.secret, ""
+	secret, warning := c.secret, c.warning
 	if before != nil && before.ReferenceNumber == current.ReferenceNumber {
 		secret, warning = before.Token, before.Warning
 	}

@@ -154,7 +154,7 @@ func (c *change) rotate(ctx context.Context) error {
 		c.state.Pending = made
 		return c.failed(ctx, errNotActive)
 	}
-	return c.putInForce(ctx, made, issued.Token)
+	return c.putInForce(ctx, made, issued.Status, issued.Token)
 }
 
 func (c *change) request() (ledger.IssueRequest, error) {
@@ -184,7 +184,7 @@ func (c *change) settlePending(ctx context.Context) (settled bool, err error) {
 	case status == client.StatusPending || status.Dead():
 		return false, c.dropPending(ctx)
 	}
-	return true, c.putInForce(ctx, pending, "")
+	return true, c.putInForce(ctx, pending, status, "")
 }
 
 // settleImport finishes an import that a crash has stopped. Where the ledger has no record of the
@@ -196,7 +196,7 @@ func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
 	}
 	for i := range records {
 		if records[i].ReferenceNumber == c.state.Pending.ReferenceNumber && records[i].State == ledger.Live && holderOf(&records[i]) == c.holder.key {
-			return true, c.putInForce(ctx, c.state.Pending, "")
+			return true, c.putInForce(ctx, c.state.Pending, client.StatusActive, "")
 		}
 	}
 	c.state.Pending = nil
@@ -217,9 +217,9 @@ func (c *change) dropPending(ctx context.Context) error {
 	return c.save(ctx)
 }
 
-// putInForce switches to a token that the ledger has, with one write. secret is "" where it is read
-// later.
-func (c *change) putInForce(ctx context.Context, token *named, secret client.Secret) error {
+// putInForce switches to a token that the ledger has, with one write. status is what KSeF says of
+// it. secret is "" where it is read later.
+func (c *change) putInForce(ctx context.Context, token *named, status client.TokenStatus, secret client.Secret) error {
 	s, now := c.state, time.Now().UTC()
 	event := Event{Kind: EventRotate, Key: c.holder.key, ReferenceNumber: token.ReferenceNumber, Automatic: c.automatic}
 	grace := c.spec.Grace
@@ -251,7 +251,8 @@ func (c *change) putInForce(ctx context.Context, token *named, secret client.Sec
 	}
 	c.secret = secret
 	c.update(func() {
-		c.holder.checked, c.holder.recheck, c.holder.err, c.holder.retryNow = token.ReferenceNumber, time.Time{}, nil, false
+		c.holder.err, c.holder.retryNow = nil, false
+		c.warning = c.holder.learn(token, status)
 	})
 	if err := c.save(ctx); err != nil {
 		return err
@@ -337,7 +338,7 @@ func (c *change) importToken(ctx context.Context, request ledger.ImportRequest) 
 		_, undone := c.settleImport(ctx)
 		return errors.Join(err, undone)
 	}
-	return c.putInForce(ctx, imported, request.Token)
+	return c.putInForce(ctx, imported, client.StatusActive, request.Token)
 }
 
 // isEmpty says that the holder never had a token.

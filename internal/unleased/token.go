@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/ledger"
 )
@@ -116,11 +117,24 @@ func (h *Holders) check(ctx context.Context, holder *holder, current *named) (wa
 		})
 		return fmt.Sprintf("KSeF was asked whether the token is still accepted, and did not answer: %v", err), true, nil
 	}
-	if status.Dead() {
+	if status.Dead() || (status == client.StatusPending && time.Since(current.Made) >= pendingLife) {
 		return "", false, nil
 	}
-	h.update(func() { holder.checked, holder.recheck = current.ReferenceNumber, time.Time{} })
-	return "", true, nil
+	h.update(func() { warning = holder.learn(current, status) })
+	return warning, true, nil
+}
+
+// learn records what KSeF says of the token in force. A static role's that is pending, since there
+// was no other, is asked for again: KSeF may fail to activate it. The caller has the mutex.
+func (h *holder) learn(token *named, status client.TokenStatus) (warning string) {
+	h.checked, h.recheck = token.ReferenceNumber, time.Time{}
+	if status != client.StatusPending || h.key.Kind != ledger.HolderStatic {
+		return ""
+	}
+	now := time.Now()
+	h.checked, h.recheck = "", now.Add(token.pause(now))
+	h.due = background.Earlier(h.due, h.recheck)
+	return "KSeF has not activated the token yet; until then it refuses a login with it"
 }
 
 // obtain makes sure that there is a token to hand out. dead is the number of one that must be

@@ -89,6 +89,49 @@ func TestToken(t *testing.T) {
 			e.elapse(recheckPause + time.Second)
 			require.Equal(t, "token-2", e.number(static))
 		},
+		"first_that_KSeF_fails_to_activate_is_replaced": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			require.Contains(t, e.mustApply(static).Warning, "KSeF has not activated the token yet")
+			token, err := e.Token(t.Context(), static)
+			require.NoError(t, err)
+			require.Contains(t, token.Warning, "KSeF has not activated the token yet")
+			e.ledger.setStatus("token-1", client.StatusFailed)
+			e.ledger.set(func() { e.ledger.made = client.StatusActive })
+			e.elapse(time.Minute)
+			require.Equal(t, "token-2", e.number(static))
+			require.Equal(t, []string{EventRotate, EventReplace}, e.kinds())
+		},
+		"first_is_asked_for_until_it_is_active": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			e.mustApply(static)
+			e.restart()
+			token, err := e.Token(t.Context(), static)
+			require.NoError(t, err)
+			require.Contains(t, token.Warning, "KSeF has not activated the token yet")
+			e.ledger.setStatus("token-1", client.StatusActive)
+			e.elapse(time.Minute)
+			token, err = e.Token(t.Context(), static)
+			require.NoError(t, err)
+			require.Empty(t, token.Warning)
+			asked := e.ledger.count("status")
+			e.elapse(day)
+			require.Equal(t, asked, e.ledger.count("status"))
+		},
+		"first_that_is_never_active_is_replaced": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			e.mustApply(static)
+			e.ledger.set(func() { e.ledger.made = client.StatusActive })
+			e.elapse(2 * pendingLife)
+			require.Equal(t, "token-2", e.number(static))
+			require.LessOrEqual(t, e.ledger.count("status"), 20)
+			e.requireAlive("token-2")
+		},
+		"first_of_an_access_role_is_proven_by_its_login": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			require.Equal(t, "token-1", e.number(access))
+			e.elapse(day)
+			require.Zero(t, e.ledger.count("status"))
+		},
 		"missing_text_is_made_anew": func(t *testing.T, e *env) {
 			e.mustApply(static)
 			e.restart()
