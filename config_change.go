@@ -234,12 +234,14 @@ func invalidatesSessions(before, next *config) bool {
 	return before != nil && before.fingerprint() != next.fingerprint()
 }
 
-// Commit stores the change and puts it in force. Where it fails, the configuration before stays.
+// Commit stores the change and puts it in force. Where it fails, the one that is stored is in force.
 func (c *configChange) Commit(ctx context.Context) error {
 	if c.nothingToDelete {
 		return nil
 	}
 	if err := c.store(ctx); err != nil {
+		// A write that has failed may be done all the same: the next request reads what is stored.
+		c.backend.connection.replace(nil)
 		if open := c.discard(ctx); open != nil {
 			err = fmt.Errorf("%w; the login that proved it may still be open: %v", err, open) //nolint:errorlint // its kind must not decide the status
 		}

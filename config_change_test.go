@@ -239,6 +239,21 @@ func TestConfigStoreFailureIsNoMistakeOfTheUser(t *testing.T) {
 	})
 }
 
+func TestConfigIsReadAgainAfterAnUnconfirmedWrite(t *testing.T) {
+	enginetest.InEnv(t, simulator.Options{Grants: enginetest.SecondGrant()}, func(t *testing.T, env *enginetest.Env) {
+		disk := &enginetest.FlakyStorage{Storage: &logical.InmemStorage{}}
+		m := env.Mount(disk)
+		defer m.Stop()
+		m.Configure()
+		disk.Fail(enginetest.StorageUnconfirmed, "put config")
+		response, err := m.Write("config", map[string]any{"nip": enginetest.SecondNIP})
+		require.Error(t, err)
+		require.Zero(t, statusOf(response, err), "Vault answers 500")
+		require.Equal(t, enginetest.SecondNIP, m.Must(m.Read("config", nil)).Data["nip"])
+		require.Equal(t, enginetest.SecondNIP, m.Issue().Data["nip"])
+	})
+}
+
 // statusOf is the HTTP status that an answer names; 0 where it names none.
 func statusOf(response *logical.Response, err error) int {
 	var coded logical.HTTPCodedError
