@@ -19,8 +19,8 @@ type Engine struct {
 	*Env
 	storages []logical.Storage
 	views    []*TaintableView
-	// onEnd is called when a process has ended; nil for nothing.
-	onEnd func()
+	// onEnd is called with the moment at which a process has ended; nil for nothing.
+	onEnd func(at time.Time)
 
 	restarts sync.WaitGroup
 	mu       sync.Mutex
@@ -139,29 +139,35 @@ func (e *Engine) Stop() {
 		return
 	}
 	p.requests.Wait()
-	e.cleanUp(mounts)
+	cleanUp(mounts)
+	e.ended(time.Now())
 	p.end()
 }
 
-func (e *Engine) cleanUp(mounts []*Mount) {
+func cleanUp(mounts []*Mount) {
 	for _, m := range mounts {
 		if m != nil {
 			m.Backend.Cleanup(context.Background())
 		}
 	}
+}
+
+func (e *Engine) ended(at time.Time) {
 	if e.onEnd != nil {
-		e.onEnd()
+		e.onEnd(at)
 	}
 }
 
 // restartAfter waits for the end of a process, and starts another if it has crashed.
 func (e *Engine) restartAfter(p *Process) {
 	<-p.ctx.Done()
+	crashed := time.Now()
 	if current, _ := e.current(); current != p {
 		return
 	}
 	_, mounts := e.withdraw()
-	e.cleanUp(mounts)
+	cleanUp(mounts)
+	e.ended(crashed)
 	e.mu.Lock()
 	downtime := e.downtime
 	e.mu.Unlock()

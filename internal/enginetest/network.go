@@ -114,12 +114,11 @@ func (n *Network) mayLoseBlocks() bool {
 	return !n.lossAllowedSince.IsZero()
 }
 
-// forget drops the blocks that the next process cannot know when one ends: those of this moment,
-// and those that could not be stored.
-func (n *Network) forget() {
+// forget drops the blocks that the next process cannot know when one has ended: those from that
+// moment on, and those that could not be stored.
+func (n *Network) forget(since time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	since := time.Now()
 	if !n.lossAllowedSince.IsZero() {
 		since = n.lossAllowedSince
 	}
