@@ -234,7 +234,7 @@ func invalidatesSessions(before, next *config) bool {
 	return before != nil && before.fingerprint() != next.fingerprint()
 }
 
-// Commit stores the change and puts it in force. Where it fails, the one that is stored is in force.
+// Commit stores the change and puts it in force. Where it fails, what is stored is in force.
 func (c *configChange) Commit(ctx context.Context) error {
 	if c.nothingToDelete {
 		return nil

@@ -214,6 +214,23 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
+func TestSetLimits_crash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMounts(t)
+		tight := &client.RateLimits{PerSecond: 4, PerMinute: 12, PerHour: 40}
+		for mount := range m.sets {
+			m.admit(mount, taxpayer, client.EndpointRateLimits, ratelimit.Wait{}).Cancel()
+		}
+		m.setLimits(client.RateLimitGroups{Other: tight, Anonymous: tight})
+		for first := range m.disks {
+			m.start()
+			m.admit(first, taxpayer, client.EndpointToken, ratelimit.Wait{}).Cancel()
+			usage := m.usage(first, taxpayer, client.EndpointToken)
+			require.Equal(t, []int{4, 12, 40}, []int{usage.Second.Limit, usage.Minute.Limit, usage.Hour.Limit})
+		}
+	})
+}
+
 // A request whose bearer token cannot be had, or which is not admitted, costs nothing.
 func TestPermit_cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,8 @@ package limiters
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 
 	"vault-plugin-secrets-ksef/client"
 	"vault-plugin-secrets-ksef/internal/ratelimit"
@@ -14,19 +16,19 @@ import (
 // SetLimits replaces the known limits by those that KSeF has reported for a taxpayer: the group
 // "other" for the taxpayer, "anonymous" and "global" for the source address, whatever the taxpayer.
 // Without "other" the taxpayer's limits stay as they are; without the other two KSeF is older than
-// 2.8, and the documented limits hold.
+// 2.8, and the documented limits hold. Limits that have changed are stored; where that fails, this
+// process keeps them nevertheless.
 func (s *Set) SetLimits(ctx context.Context, api string, taxpayer client.ContextIdentifier, reported client.RateLimitGroups) error {
+	address := ratelimit.Key{API: api}
+	failures := []error{
+		s.setLimitsOf(ctx, address, loginEndpoints(), limitsOf(reported.Anonymous, ratelimit.AuthLimits())),
+		s.setLimitsOf(ctx, address, []string{ratelimit.AllRequests}, limitsOf(reported.Global, ratelimit.Limits{})),
+	}
 	if reported.Other != nil {
 		other := limitsOf(reported.Other, ratelimit.StandardLimits())
-		if err := s.setLimitsOf(ctx, keyOf(api, taxpayer), contextEndpoints(), other); err != nil {
-			return err
-		}
+		failures = append(failures, s.setLimitsOf(ctx, keyOf(api, taxpayer), contextEndpoints(), other))
 	}
-	address := ratelimit.Key{API: api}
-	if err := s.setLimitsOf(ctx, address, loginEndpoints(), limitsOf(reported.Anonymous, ratelimit.AuthLimits())); err != nil {
-		return err
-	}
-	return s.setLimitsOf(ctx, address, []string{ratelimit.AllRequests}, limitsOf(reported.Global, ratelimit.Limits{}))
+	return errors.Join(failures...)
 }
 
 func (s *Set) setLimitsOf(ctx context.Context, key ratelimit.Key, endpoints []string, limits ratelimit.Limits) error {
@@ -34,8 +36,15 @@ func (s *Set) setLimitsOf(ctx context.Context, key ratelimit.Key, endpoints []st
 	if err != nil {
 		return err
 	}
+	anyChanged := false
 	for _, endpoint := range endpoints {
-		limiter.SetLimits(endpoint, limits)
+		anyChanged = limiter.SetLimits(endpoint, limits) || anyChanged
+	}
+	if !anyChanged {
+		return nil
+	}
+	if err := limiter.Save(ctx); err != nil {
+		return fmt.Errorf("storing the limits that KSeF has reported: %w", err)
 	}
 	return nil
 }

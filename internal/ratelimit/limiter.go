@@ -194,20 +194,26 @@ func (l *Limiter) Block(ctx context.Context, endpoint string, until time.Time) e
 		l.pool.version++
 		e.blockVersion = l.pool.version
 	}
-	hasBlock := func(l *Limiter) bool { return l.saved >= e.blockVersion }
-	defer l.writeOthers(ctx, hasBlock)
-	if l.closed {
-		return ErrClosed
-	}
-	if err := l.persist(ctx, func() bool { return hasBlock(l) }); err != nil {
+	if err := l.saveVersion(ctx, e.blockVersion); err != nil {
 		return fmt.Errorf("recording that %s is blocked until %s: %w", endpoint, until.UTC().Format(time.RFC3339), err)
 	}
 	return nil
 }
 
+// saveVersion writes the journals of all limiters of the key until they have the version. The error
+// is of the limiter's own.
+func (l *Limiter) saveVersion(ctx context.Context, version uint64) error {
+	has := func(l *Limiter) bool { return l.saved >= version }
+	defer l.writeOthers(ctx, has)
+	if l.closed {
+		return ErrClosed
+	}
+	return l.persist(ctx, func() bool { return has(l) })
+}
+
 // SetLimits sets the limits of an endpoint, as reported by KSeF, for all limiters of the key. A
-// negative limit is no limit. The next write of a journal includes them.
-func (l *Limiter) SetLimits(endpoint string, limits Limits) {
+// negative limit is no limit. The next write of a journal includes them; [Limiter.Save] writes it.
+func (l *Limiter) SetLimits(endpoint string, limits Limits) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.pool.endpoint(endpoint)
@@ -217,7 +223,7 @@ func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 		if !e.limitsSet.IsZero() {
 			e.limitsSet = now // written with the next write of a journal
 		}
-		return
+		return false
 	}
 	if !e.limits.any() {
 		l.pool.forgetReserved(e)
@@ -225,6 +231,15 @@ func (l *Limiter) SetLimits(endpoint string, limits Limits) {
 	e.limits, e.limitsSet = limits, now
 	l.pool.version++
 	e.dispatch(now)
+	return true
+}
+
+// Save writes what has changed to the journals of all limiters of the key, so that the next process
+// knows of it after a crash, too. The error is of the limiter's own.
+func (l *Limiter) Save(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.saveVersion(ctx, l.pool.version)
 }
 
 // NextPermit returns the moment at which a request with so many others ahead of it would be sent,
