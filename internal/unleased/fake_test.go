@@ -29,6 +29,8 @@ type fakeDisk struct {
 	mu sync.Mutex
 	// reads and writes count; failAt and crashAt count from 1, 0 is never.
 	reads, writes, failAt, crashAt int
+	// listed are the folders that were listed.
+	listed []string
 	// written says that the write that fails or crashes is done all the same.
 	written bool
 	crashed bool
@@ -80,6 +82,22 @@ func (d *fakeDisk) Get(ctx context.Context, key string) (*logical.StorageEntry, 
 	}
 	d.reads++
 	return d.Storage.Get(ctx, key)
+}
+
+func (d *fakeDisk) List(ctx context.Context, folder string) ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.crashed {
+		return nil, errCrashed
+	}
+	d.listed = append(d.listed, folder)
+	return d.Storage.List(ctx, folder)
+}
+
+func (d *fakeDisk) lists() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.listed)
 }
 
 // fakeLedger keeps tokens in memory, as KSeF and the ledger's storage together.

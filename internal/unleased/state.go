@@ -201,16 +201,17 @@ func (h *Holders) deleteState(ctx context.Context, key Key) error {
 
 // storedKeys returns the holders with a state under a prefix.
 func (h *Holders) storedKeys(ctx context.Context, prefix string) ([]Key, error) {
-	found, err := logical.CollectKeysWithPrefix(ctx, h.Storage, prefix)
+	// Not CollectKeysWithPrefix, which goes through all of the storage.
+	found, err := logical.CollectKeys(ctx, logical.NewStorageView(h.Storage, prefix))
 	if err != nil {
 		return nil, fmt.Errorf("listing the holders of tokens: %w", err)
 	}
 	var keys []Key
 	for _, name := range found {
-		if key, ok := parseStorageKey(name); ok {
+		if key, ok := parseStorageKey(prefix + name); ok {
 			keys = append(keys, key)
 		} else {
-			h.Logger.Warn("a storage entry is no holder's", "key", name)
+			h.Logger.Warn("a storage entry is no holder's", "key", prefix+name)
 		}
 	}
 	return keys, nil

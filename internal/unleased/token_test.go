@@ -5,6 +5,7 @@ package unleased
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,21 @@ func TestToken(t *testing.T) {
 			}
 			require.Equal(t, before, e.ledger.count("secret")+e.ledger.count("status")+e.ledger.count("list"))
 			require.Equal(t, 1, e.ledger.count("issue"))
+		},
+		"only_the_holders_own_folders_are_listed": func(t *testing.T, e *env) {
+			for _, key := range []string{"ledger/live/0/a", "roles/invoices", "roles/other"} {
+				require.NoError(t, e.disk.Put(t.Context(), &logical.StorageEntry{Key: key}))
+			}
+			e.mustApply(static)
+			require.Equal(t, "token-2", e.number(access))
+			e.restart()
+			require.NoError(t, e.ApplyRole(t.Context(), access.Kind, access.Role))
+			_, err := e.DeleteRole(t.Context(), access.Kind, access.Role)
+			require.NoError(t, err)
+			require.NotEmpty(t, e.disk.lists())
+			for _, folder := range e.disk.lists() {
+				require.True(t, strings.HasPrefix(folder, StoragePrefix), folder)
+			}
 		},
 		"first_is_made_once_for_all_readers": func(t *testing.T, e *env) {
 			var readers sync.WaitGroup
