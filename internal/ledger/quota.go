@@ -18,10 +18,11 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// counted returns what is counted of a record; false for one that no role's limit concerns.
-func (r *Record) counted() (quota.Token, bool) {
-	token := quota.Token{Group: groupOf(r.Role, r.Target), ID: r.Nonce, Requester: requesterOf(r.EntityID, r.DisplayName), Created: r.Created}
-	return token, r.Role != "" && r.State != Dead
+// counts is false for a record that no role's limit concerns.
+func (r *Record) counts() bool { return r.Role != "" && r.State != Dead }
+
+func (r *Record) counted() quota.Token {
+	return quota.Token{Group: groupOf(r.Role, r.Target), ID: r.Nonce, Requester: requesterOf(r.EntityID, r.DisplayName), Created: r.Created}
 }
 
 func groupOf(role string, target Target) quota.Group {
@@ -39,18 +40,13 @@ func requesterOf(entityID, displayName string) string {
 	return ""
 }
 
-// counting carries out a write of a record and has it counted.
-func (s store) counting(record *Record, write func() error) error {
-	token, counts := record.counted()
-	if !counts {
-		err := write()
-		s.counts.Remove(record.key(), err)
-		return err
+// beginCounting has a record counted that is about to be written. end must be called with the
+// outcome.
+func (s store) beginCounting(key string, record *Record) (end func(error)) {
+	if !record.counts() {
+		return func(err error) { s.counts.Remove(key, err) }
 	}
-	end := s.counts.BeginWrite(record.key(), token)
-	err := write()
-	end(err)
-	return err
+	return s.counts.BeginWrite(key, record.counted)
 }
 
 // readCounts reads what must be counted. Unreadable records are left out.
@@ -59,8 +55,8 @@ func (s store) readCounts(ctx context.Context, into *quota.Index) error {
 		if record == nil {
 			return nil
 		}
-		if token, counts := record.counted(); counts {
-			into.Add(record.key(), token)
+		if record.counts() {
+			into.Add(record.key(), record.counted())
 		}
 		return nil
 	})

@@ -81,11 +81,12 @@ func (r *Record) key() string {
 }
 
 func (s store) put(ctx context.Context, record *Record) error {
-	stored := *record
-	stored.Version = versionAt(record.key())
-	return s.counting(record, func() error {
-		return jsonentry.Put(ctx, s, record.key(), stored, "the ledger's record "+record.Nonce)
-	})
+	key, stored := record.key(), new(*record)
+	stored.Version = versionAt(key)
+	endCounting := s.beginCounting(key, stored)
+	err := jsonentry.Put(ctx, s, key, stored, "the ledger's record "+record.Nonce)
+	endCounting(err)
+	return err
 }
 
 // get returns nil where there is no record.

@@ -128,7 +128,7 @@ func (i *Index) live() map[Group]int {
 	return live
 }
 
-func (i *Index) removeIssued(token *Token) { delete(i.group(token.Group).issued, token.ID) }
+func (i *Index) removeIssued(token Token) { delete(i.group(token.Group).issued, token.ID) }
 
 func (i *Index) issuedSince(group Group, now time.Time) map[string]time.Time {
 	found := i.group(group)

@@ -58,10 +58,10 @@ type Counts struct {
 // step is an admission or a write of a record.
 type step struct {
 	key   string
-	token Token
+	token func() Token
 }
 
-func (s *step) apply(index *Index) { index.Add(s.key, s.token) }
+func (s *step) apply(index *Index) { index.Add(s.key, s.token()) }
 
 // New returns counts of what read finds in storage. It reads nothing yet.
 func New(read func(ctx context.Context, into *Index) error) *Counts {
@@ -85,7 +85,7 @@ func (c *Counts) Admit(ctx context.Context, token Token, limits Limits) (*Place,
 		if err := index.check(&token, limits, time.Now()); err != nil {
 			return err
 		}
-		place = &Place{counts: c, step: c.begin(admissionPrefix+token.ID, token)}
+		place = &Place{counts: c, step: c.begin(admissionPrefix+token.ID, func() Token { return token })}
 		return nil
 	})
 	return place, err
@@ -106,7 +106,7 @@ func (p *Place) Release(spent bool) {
 	p.counts.change(func(index *Index) {
 		index.remove(p.step.key)
 		if !spent {
-			index.removeIssued(&p.step.token)
+			index.removeIssued(p.step.token())
 		}
 	})
 }
@@ -129,9 +129,9 @@ func (c *Counts) Live(ctx context.Context) (live map[Group]int, err error) {
 	return live, err
 }
 
-// BeginWrite says that a token's record is about to be written under a key. end must be called with
-// the outcome of the write.
-func (c *Counts) BeginWrite(key string, token Token) (end func(error)) {
+// BeginWrite says that a token's record is about to be written under a key. token is called only
+// where anything is counted. end must be called with the outcome of the write.
+func (c *Counts) BeginWrite(key string, token func() Token) (end func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	step := c.begin(key, token)
@@ -154,7 +154,7 @@ func (c *Counts) Remove(key string, err error) {
 
 // begin has the step counted at once, also by a reading that begins before the step ends. The
 // caller holds the lock.
-func (c *Counts) begin(key string, token Token) *step {
+func (c *Counts) begin(key string, token func() Token) *step {
 	begun := &step{key, token}
 	c.begun[begun] = struct{}{}
 	c.change(begun.apply)

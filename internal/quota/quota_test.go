@@ -22,6 +22,12 @@ func token(id string) Token {
 	return Token{Group: invoices, ID: id, Requester: "the entity e1", Created: time.Now()}
 }
 
+// of returns a token as BeginWrite takes it.
+func of(id string) func() Token {
+	counted := token(id)
+	return func() Token { return counted }
+}
+
 // storage is what counts are read from: tokens by the keys of their records.
 type storage struct {
 	records map[string]Token
@@ -97,11 +103,11 @@ func TestAdmit(t *testing.T) {
 	})
 	bubble(t, "record_takes_over_the_place", func(t *testing.T, _ *storage, counts *Counts) {
 		place := admit(t, counts, "a", Limits{MaxLive: 1})
-		counts.BeginWrite("issuing/a", token("a"))(nil)
+		counts.BeginWrite("issuing/a", of("a"))(nil)
 		requireLive(t, counts, 1)
 		place.Release(true)
 		requireLive(t, counts, 1)
-		counts.BeginWrite("live/a", token("a"))(nil)
+		counts.BeginWrite("live/a", of("a"))(nil)
 		counts.Remove("issuing/a", nil)
 		requireLive(t, counts, 1)
 		counts.Remove("live/a", nil)
@@ -150,7 +156,7 @@ func TestAdmit(t *testing.T) {
 	bubble(t, "hours_of_before_are_forgotten", func(t *testing.T, _ *storage, counts *Counts) {
 		requireLive(t, counts, 0)
 		for i := range 10 * minPrune {
-			counts.BeginWrite("live/a", token(fmt.Sprint(i)))(nil)
+			counts.BeginWrite("live/a", of(fmt.Sprint(i)))(nil)
 			counts.Remove("live/a", nil)
 			time.Sleep(10 * time.Minute)
 		}
@@ -162,12 +168,12 @@ func TestReading(t *testing.T) {
 	errDisk := errors.New("the disk is full")
 	bubble(t, "learns_of_changes_during_it", func(t *testing.T, stored *storage, counts *Counts) {
 		stored.records["live/a"], stored.records["live/b"] = token("a"), token("b")
-		end := counts.BeginWrite("issuing/c", token("c")) // stored after its place in the reading
+		end := counts.BeginWrite("issuing/c", of("c")) // stored after its place in the reading
 		stored.during = func() {
 			counts.Remove("live/a", nil)
-			counts.BeginWrite("ending/b", token("b"))(nil)
+			counts.BeginWrite("ending/b", of("b"))(nil)
 			counts.Remove("live/b", nil)
-			counts.BeginWrite("issuing/d", token("d"))(nil)
+			counts.BeginWrite("issuing/d", of("d"))(nil)
 		}
 		requireLive(t, counts, 3)
 		end(nil)
@@ -192,7 +198,7 @@ func TestReading(t *testing.T) {
 	})
 	bubble(t, "is_repeated_after_a_failed_write", func(t *testing.T, stored *storage, counts *Counts) {
 		requireLive(t, counts, 0)
-		counts.BeginWrite("live/a", token("a"))(errDisk)
+		counts.BeginWrite("live/a", of("a"))(errDisk)
 		requireLive(t, counts, 0)
 		stored.records["live/b"] = token("b")
 		counts.Remove("live/b", errDisk)
@@ -202,7 +208,7 @@ func TestReading(t *testing.T) {
 	bubble(t, "is_repeated_after_a_write_that_fails_during_it", func(t *testing.T, stored *storage, counts *Counts) {
 		stored.during = func() {
 			if stored.reads == 1 {
-				counts.BeginWrite("live/a", token("a"))(errDisk)
+				counts.BeginWrite("live/a", of("a"))(errDisk)
 			}
 		}
 		requireLive(t, counts, 0)
