@@ -216,7 +216,7 @@ func (b *backend) tokenBehind(ctx context.Context, key accesstoken.Key, holder u
 	}
 	status, err := b.ledger.Status(ctx, token.Target, refused)
 	if ledger.IsUnknownToken(err) || (err == nil && status.Dead()) {
-		return b.holders.Replace(ctx, holder, refused)
+		return b.holders.Replace(ctx, holder, unleased.Dead{ReferenceNumber: refused, NeverActive: status == client.StatusFailed})
 	}
 	return token, nil
 }

@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
 	"vault-plugin-secrets-ksef/internal/ledger"
+	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -83,7 +84,7 @@ func (b *backend) replaceStale(ctx context.Context, referenceNumbers []string) (
 			continue
 		}
 		if err == nil {
-			_, err = b.holders.Replace(ctx, holderOf(record), number)
+			_, err = b.holders.Replace(ctx, holderOf(record), unleased.Dead{ReferenceNumber: number})
 		}
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("the dead token %s could not be replaced yet: %v", number, err))

@@ -204,21 +204,20 @@ func (c *change) endAll(ctx context.Context) error {
 func (c *change) recheck(ctx context.Context) error {
 	var due time.Time
 	c.update(func() { due = c.holder.recheck })
-	if due.IsZero() || time.Now().Before(due) {
+	if due.IsZero() || time.Now().Round(0).Before(due) {
 		return nil
 	}
+	// The answer may set another time.
+	c.update(func() { c.holder.recheck = time.Time{} })
 	if c.state.Current == nil || c.state.Current.Dead {
-		c.update(func() { c.holder.recheck = time.Time{} })
 		return nil
 	}
-	warning, alive, err := c.check(ctx, c.holder, c.state.Current)
+	warning, dead, err := c.checkCurrent(ctx)
 	if err != nil {
 		return err
 	}
-	if !alive {
-		c.update(func() { c.holder.recheck = time.Time{} })
-		c.state.Current.Dead = true
-		return c.save(ctx)
+	if dead != nil {
+		return c.markDead(ctx, *dead)
 	}
 	c.update(func() {
 		if c.holder.token != nil {

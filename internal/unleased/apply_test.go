@@ -85,7 +85,7 @@ func TestReplace(t *testing.T) {
 		"at_most_once_in_five_minutes": func(t *testing.T, e *env) {
 			replace := func(dead string) (*Token, error) {
 				e.ledger.setStatus(dead, client.StatusRevoked)
-				return e.Replace(t.Context(), access, dead)
+				return e.Replace(t.Context(), access, Dead{ReferenceNumber: dead})
 			}
 			require.Equal(t, "token-1", e.number(access))
 			token, err := replace("token-1")
@@ -109,7 +109,7 @@ func TestReplace(t *testing.T) {
 		"another_in_force_is_returned": func(t *testing.T, e *env) {
 			require.Equal(t, "token-1", e.number(access))
 			e.mustRotate(access, RotateOptions{})
-			token, err := e.Replace(t.Context(), access, "token-1")
+			token, err := e.Replace(t.Context(), access, Dead{ReferenceNumber: "token-1"})
 			require.NoError(t, err)
 			require.Equal(t, "token-2", token.ReferenceNumber)
 			require.Equal(t, 2, e.ledger.count("issue"))

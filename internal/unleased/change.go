@@ -225,7 +225,7 @@ func (c *change) mayTry() error {
 	}
 	switch {
 	case c.state.LastError == "":
-		cause = fmt.Errorf("KSeF no longer accepts its token %s, and the one before was replaced only at %s",
+		cause = fmt.Errorf("its token %s cannot be used, and the one before was replaced only at %s",
 			c.state.currentNumber(), c.state.Replaced.UTC().Format(time.RFC3339))
 	case cause == nil:
 		cause = errors.New(c.state.LastError)

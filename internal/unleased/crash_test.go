@@ -61,7 +61,10 @@ func crashFlows() map[string]flow {
 				apply(e)
 				e.ledger.setStatus("token-1", client.StatusRevoked)
 			},
-			do: func(e *env) error { _, err := e.Replace(e.t.Context(), static, "token-1"); return err },
+			do: func(e *env) error {
+				_, err := e.Replace(e.t.Context(), static, Dead{ReferenceNumber: "token-1"})
+				return err
+			},
 			settled: func(t *testing.T, e *env) {
 				e.elapse(replaceInterval)
 				inForce(static)(t, e)

@@ -94,6 +94,12 @@ func (d *fakeDisk) List(ctx context.Context, folder string) ([]string, error) {
 	return d.Storage.List(ctx, folder)
 }
 
+func (d *fakeDisk) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reads
+}
+
 func (d *fakeDisk) lists() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

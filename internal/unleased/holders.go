@@ -42,7 +42,8 @@ type holder struct {
 	sweep bool
 	// retryNow ends the wait after a failure.
 	retryNow bool
-	// checked is the number of the token that this process has made, or that KSeF says is alive.
+	// checked is the number of the token that KSeF says is alive, or of one made by this process
+	// that need not be asked for.
 	checked string
 	// recheck is when to ask KSeF for the state of a token that is already given out; zero for not.
 	recheck time.Time

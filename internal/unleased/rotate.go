@@ -70,10 +70,10 @@ func (h *Holders) Apply(ctx context.Context, key Key) (*Token, error) {
 	})
 }
 
-// Replace has another token made, since KSeF no longer accepts dead. Where another is in force
+// Replace has another token made, since KSeF does not accept dead. Where another is in force
 // already, it returns that. It makes one at most every five minutes, and returns a *WaitError until
 // then. Other errors are those of Token.
-func (h *Holders) Replace(ctx context.Context, key Key, dead string) (*Token, error) {
+func (h *Holders) Replace(ctx context.Context, key Key, dead Dead) (*Token, error) {
 	return h.changeToken(ctx, key, func(c *change) error { return c.obtain(ctx, dead) })
 }
 
@@ -227,7 +227,7 @@ func (c *change) putInForce(ctx context.Context, token *named, status client.Tok
 		event.Previous = s.Current.ReferenceNumber
 		if s.Current.Dead {
 			event.Kind, grace = EventReplace, 0
-			s.Replaced, s.ReplacedToken = now, s.Current.ReferenceNumber
+			s.Replaced, s.ReplacedToken, s.ReplacedNeverActive = now, s.Current.ReferenceNumber, s.Current.NeverActive
 		}
 	}
 	s.retire(now.Add(grace))
@@ -264,6 +264,8 @@ func (c *change) putInForce(ctx context.Context, token *named, status client.Tok
 // failed records why no token was put in force, and returns the cause.
 func (c *change) failed(ctx context.Context, cause error) error {
 	s := c.state
+	// KSeF's limits may refuse attempts for hours: the first says so.
+	goesOn := s.Failures > 0 && errors.As(cause, new(*ratelimit.ExhaustedError))
 	postponed := ctx.Err() != nil || errors.Is(cause, ledger.ErrPaused) || errors.Is(cause, ledger.ErrUnmounting)
 	// A caller that has left keeps no other from trying.
 	if ctx.Err() == nil {
@@ -272,7 +274,7 @@ func (c *change) failed(ctx context.Context, cause error) error {
 	}
 	err := c.save(ctx)
 	c.recorded = err == nil
-	if !postponed && !errors.Is(cause, errNotActive) {
+	if !postponed && !errors.Is(cause, errNotActive) && !goesOn {
 		c.OnEvent(Event{Kind: EventRotateFail, Key: c.holder.key, Previous: s.currentNumber(), Automatic: c.automatic, Err: cause})
 	}
 	return errors.Join(cause, err)

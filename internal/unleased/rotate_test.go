@@ -210,6 +210,7 @@ func TestRotate(t *testing.T) {
 				_, err := e.Rotate(t.Context(), static, RotateOptions{})
 				require.ErrorAs(t, err, new(*ratelimit.ExhaustedError))
 			}
+			require.Equal(t, []string{EventRotate, EventRotateFail}, e.kinds())
 			asked := e.ledger.count("issue")
 			e.elapse(time.Until(next) - time.Second)
 			require.Equal(t, asked, e.ledger.count("issue"))

@@ -43,14 +43,18 @@ type state struct {
 	NextRotation time.Time `json:"next_rotation,omitzero"`
 	Schedule     string    `json:"schedule,omitempty"`
 
-	// Failures counts the attempts at a new token since the last success. RetryAt is when the next
-	// may begin, and LastError why the last failed.
+	// Failures is 0 unless a new token is due that the last attempt has not put in force, and
+	// counts the attempts that lengthen the pause. RetryAt is when the next may begin, and
+	// LastError why the last failed.
 	Failures  int       `json:"failures,omitempty"`
 	RetryAt   time.Time `json:"retry_at,omitzero"`
 	LastError string    `json:"last_error,omitempty"`
-	// Replaced is when a dead token was last replaced, and ReplacedToken its number.
+	// Replaced is when a dead token was last replaced, ReplacedToken its number, and
+	// ReplacedNeverActive its NeverActive.
 	Replaced      time.Time `json:"replaced,omitzero"`
 	ReplacedToken string    `json:"replaced_token,omitempty"`
+
+	ReplacedNeverActive bool `json:"replaced_never_active,omitempty"`
 	// UnusedSince is zero for a token in use.
 	UnusedSince time.Time `json:"unused_since,omitzero"`
 	// Ending says that the holder is being deleted; "" otherwise.
@@ -70,6 +74,8 @@ type named struct {
 	Imported   bool      `json:"imported,omitempty"`
 	// Dead says that the token can no longer be used, so that another must replace it.
 	Dead bool `json:"dead,omitempty"`
+	// NeverActive is that of Dead.
+	NeverActive bool `json:"never_active,omitempty"`
 }
 
 // previous is a token that was in force.

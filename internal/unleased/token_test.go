@@ -116,6 +116,57 @@ func TestToken(t *testing.T) {
 			e.elapse(time.Minute)
 			require.Equal(t, "token-2", e.number(static))
 			require.Equal(t, []string{EventRotate, EventReplace}, e.kinds())
+			require.Len(t, e.Troubles(), 1)
+			require.Contains(t, e.Troubles()[0], "since KSeF had not activated it")
+		},
+		"first_is_asked_for_by_a_write_after_a_start": func(t *testing.T, e *env) {
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			e.mustApply(static)
+			e.restart()
+			require.Contains(t, e.mustApply(static).Warning, "KSeF has not activated the token yet")
+			e.ledger.setStatus("token-1", client.StatusFailed)
+			e.ledger.set(func() { e.ledger.made = client.StatusActive })
+			e.elapse(time.Minute)
+			require.Equal(t, "token-2", e.number(static))
+			e.elapse(replaceInterval)
+			e.restart()
+			e.ledger.setStatus("token-2", client.StatusRevoked)
+			require.Equal(t, "token-3", e.mustApply(static).ReferenceNumber)
+		},
+		"late_answer_about_the_one_before_is_not_kept": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			answer := make(chan struct{})
+			e.ledger.set(func() { e.ledger.statusWaits = answer })
+			var reader sync.WaitGroup
+			reader.Go(func() { _, _ = e.Token(t.Context(), static) })
+			synctest.Wait()
+			e.ledger.set(func() { e.ledger.made, e.ledger.revokeErr = client.StatusPending, errKSeF })
+			_, err := e.Replace(t.Context(), static, Dead{ReferenceNumber: "token-1"})
+			require.NoError(t, err)
+			close(answer)
+			reader.Wait()
+			e.ledger.setStatus("token-2", client.StatusFailed)
+			e.ledger.set(func() { e.ledger.made = client.StatusActive })
+			e.elapse(replaceInterval + time.Minute)
+			require.Equal(t, "token-3", e.number(static))
+		},
+		"late_failure_about_the_one_before_is_not_kept": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.restart()
+			answer := make(chan struct{})
+			e.ledger.set(func() { e.ledger.statusWaits = answer })
+			var reader sync.WaitGroup
+			reader.Go(func() { _, _ = e.Token(t.Context(), static) })
+			synctest.Wait()
+			e.mustRotate(static, RotateOptions{})
+			e.ledger.set(func() { e.ledger.statusErr = errKSeF })
+			close(answer)
+			reader.Wait()
+			e.elapse(2 * time.Hour)
+			before := e.disk.count()
+			e.elapse(time.Hour)
+			require.LessOrEqual(t, e.disk.count()-before, 1, "nothing is due")
 		},
 		"first_is_asked_for_until_it_is_active": func(t *testing.T, e *env) {
 			e.ledger.set(func() { e.ledger.made = client.StatusPending })

@@ -19,10 +19,11 @@ type troubles struct {
 	retryAt       time.Time
 	replaced      time.Time
 	replacedToken string
+	neverActive   bool
 }
 
 func (s *state) troubles() troubles {
-	return troubles{failures: s.Failures, lastError: s.LastError, retryAt: s.RetryAt, replaced: s.Replaced, replacedToken: s.ReplacedToken}
+	return troubles{failures: s.Failures, lastError: s.LastError, retryAt: s.RetryAt, replaced: s.Replaced, replacedToken: s.ReplacedToken, neverActive: s.ReplacedNeverActive}
 }
 
 // Troubles returns a sentence for each rotation that fails and each token that was replaced within
@@ -40,12 +41,15 @@ func (h *Holders) Troubles() []string {
 
 func (t troubles) sentences(key Key) (all []string) {
 	if t.failures > 0 {
-		all = append(all, fmt.Sprintf("%s gets no new token (attempts: %d), the next attempt is about %s: %s",
-			key, t.failures, t.retryAt.UTC().Format(time.RFC3339), t.lastError))
+		all = append(all, fmt.Sprintf("%s gets no new token, the next attempt is about %s: %s",
+			key, t.retryAt.UTC().Format(time.RFC3339), t.lastError))
 	}
 	if !t.replaced.IsZero() && time.Since(t.replaced) < replacedShown {
-		all = append(all, fmt.Sprintf("%s has had its token %s replaced at %s, since KSeF no longer accepted it: a reader of the token, or another holder of its rights, may have revoked it",
-			key, t.replacedToken, t.replaced.UTC().Format(time.RFC3339)))
+		cause := "KSeF no longer accepted it: a reader of the token, or another holder of its rights, may have revoked it"
+		if t.neverActive {
+			cause = "KSeF had not activated it"
+		}
+		all = append(all, fmt.Sprintf("%s has had its token %s replaced at %s, since %s", key, t.replacedToken, t.replaced.UTC().Format(time.RFC3339), cause))
 	}
 	return all
 }

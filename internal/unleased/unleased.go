@@ -101,11 +101,18 @@ type Event struct {
 	Err error
 }
 
+// Dead is a token that can no longer be used.
+type Dead struct {
+	ReferenceNumber string
+	// NeverActive says that KSeF has not activated the token: no reader has revoked it.
+	NeverActive bool
+}
+
 // The kinds of event.
 const (
 	EventRotate     = "token-rotate"
 	EventRotateFail = "token-rotate-fail"
-	// EventReplace is a rotation because KSeF no longer accepts the token before.
+	// EventReplace is a rotation because KSeF does not accept the token before.
 	EventReplace = "token-replace"
 )
 
