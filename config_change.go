@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/consent"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/report"
@@ -143,8 +144,8 @@ func (c *configChange) buildNext(ctx context.Context) (err error) {
 		return err
 	}
 	c.onClose(func() {
-		if c.backend.connection.get() == c.previous {
-			c.previous.sessions.TakeUnstored(context.WithoutCancel(ctx), c.built.sessions)
+		if current := c.backend.connection.get(); current != nil && current != c.built {
+			current.sessions.TakeUnstored(context.WithoutCancel(ctx), c.built.sessions)
 		}
 	})
 	return nil
@@ -240,8 +241,6 @@ func (c *configChange) Commit(ctx context.Context) error {
 		return nil
 	}
 	if err := c.store(ctx); err != nil {
-		// A write that has failed may be done all the same: the next request reads what is stored.
-		c.backend.connection.replace(nil)
 		if open := c.discard(ctx); open != nil {
 			err = fmt.Errorf("%w; the login that proved it may still be open: %v", err, open) //nolint:errorlint // its kind must not decide the status
 		}
@@ -282,13 +281,39 @@ func (c *configChange) store(ctx context.Context) error {
 		}
 		c.warn(left)
 	}
-	if c.next != nil {
-		return c.next.store(ctx, b.storage)
+	err := c.write(ctx)
+	if err != nil {
+		c.readStored(ctx)
 	}
-	if err := b.storage.Delete(ctx, configKey); err != nil {
+	return err
+}
+
+func (c *configChange) write(ctx context.Context) error {
+	if c.next != nil {
+		return c.next.store(ctx, c.backend.storage)
+	}
+	if err := c.backend.storage.Delete(ctx, configKey); err != nil {
 		return fmt.Errorf("deleting the configuration: %w", err)
 	}
 	return nil
+}
+
+// readStored puts in force what is stored: a write that has failed may be done all the same.
+func (c *configChange) readStored(ctx context.Context) {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
+	c.backend.connection.replace(nil)
+	_, _ = c.backend.connectLocked(ctx) // where it fails, the next request reads it
+	c.backend.configChanged()
+}
+
+// configChanged has the parts follow the configuration in force.
+func (b *backend) configChanged() {
+	b.access.Changed(nil)
+	b.holders.Invalidate()
+	b.holders.RetryNow()
+	b.ledger.Retry()
+	b.maintenance.Wake()
 }
 
 // discard ends the login that has proven a configuration which is not stored after all. A rotation
@@ -317,11 +342,7 @@ func (c *configChange) putInForce(ctx context.Context) {
 	if err := b.limiters.OpenOwn(ctx, c.next.URL, c.next.Context); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
-	b.access.Changed(nil)
-	b.holders.Invalidate()
-	b.holders.RetryNow()
-	b.ledger.Retry()
-	b.maintenance.Wake()
+	b.configChanged()
 	b.resolveNotices(c.current, c.next, c.unproven)
 	if c.next.signing() == signingCertificate && c.unproven == "" {
 		// An external login of the same subject is no longer needed.

@@ -245,12 +245,15 @@ func TestConfigIsReadAgainAfterAnUnconfirmedWrite(t *testing.T) {
 		m := env.Mount(disk)
 		defer m.Stop()
 		m.Configure()
+		m.Must(m.Write("static-roles/erp", map[string]any{"permissions": "InvoiceRead"}))
 		disk.Fail(enginetest.StorageUnconfirmed, "put config")
-		response, err := m.Write("config", map[string]any{"nip": enginetest.SecondNIP})
+		response, err := m.Write("config", map[string]any{"nip": enginetest.SecondNIP, "force": "tokens"})
 		require.Error(t, err)
 		require.Zero(t, statusOf(response, err), "Vault answers 500")
 		require.Equal(t, enginetest.SecondNIP, m.Must(m.Read("config", nil)).Data["nip"])
 		require.Equal(t, enginetest.SecondNIP, m.Issue().Data["nip"])
+		m.Elapse(time.Minute)
+		require.Equal(t, enginetest.SecondNIP, m.Must(m.Read("static-creds/erp", nil)).Data["nip"])
 	})
 }
 
