@@ -296,6 +296,6 @@ func (b *backend) learnLimits(ctx context.Context, api *client.Client, taxpayer 
 		err = b.limiters.SetLimits(ctx, api.URL(), taxpayer, limits)
 	}
 	if err != nil {
-		b.Logger().Warn("KSeF's request limits could not be learned; those that are known hold", "context", taxpayer.String(), "error", err)
+		b.Logger().Warn("KSeF's request limits could not be learned, or not be stored; those that this process knows hold", "context", taxpayer.String(), "error", err)
 	}
 }
