@@ -110,7 +110,10 @@ func (u *unleasedWorkload) readOnce(ctx context.Context, name string) {
 	answer, err := u.vault.Logical().ReadWithContext(ctx, path.Join(u.mount, name))
 	status := statusOf(err)
 	var refusal error
-	if err == nil {
+	switch {
+	case err == nil && answer == nil: // the client's word for it
+		status = http.StatusNotFound
+	case err == nil:
 		status = http.StatusOK
 		refusal = u.check(ctx, answer.Data)
 	}

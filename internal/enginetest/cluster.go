@@ -39,8 +39,9 @@ type Cluster struct {
 // foreignTokens are the tokens that were made by hand, and what others than the engine have sent.
 type foreignTokens struct {
 	mu sync.Mutex
-	// sent counts requests to KSeF. The engine learns of them by a refusal for the limits.
-	sent int
+	// sent counts requests to KSeF by endpoint. The engine learns of them by a refusal for the
+	// limits.
+	sent map[string]int
 	// offered are the numbers of those that a mount was asked to import.
 	offered []string
 }

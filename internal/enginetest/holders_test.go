@@ -144,7 +144,7 @@ func (c *Cluster) wanted(open map[string]*ledger.Record) (map[string]bool, error
 		}
 	}
 	for _, record := range open {
-		justMade := record.State == ledger.Live && time.Since(record.Created) < rotationBound
+		justMade := record.Unleased() && record.State == ledger.Live && time.Since(record.Created) < rotationBound
 		if record.State == ledger.Released || justMade {
 			wanted[record.ReferenceNumber] = true
 		}
@@ -295,6 +295,21 @@ func (c *Cluster) readersAPI() *client.Client {
 	return api
 }
 
+func (f *foreignTokens) count(endpoint string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.sent == nil {
+		f.sent = make(map[string]int)
+	}
+	f.sent[endpoint]++
+}
+
+func (f *foreignTokens) sentTo(endpoint string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sent[endpoint]
+}
+
 // othersTransport counts what others than the engine send.
 type othersTransport struct {
 	http.RoundTripper
@@ -303,8 +318,6 @@ type othersTransport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (o *othersTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	o.foreign.mu.Lock()
-	o.foreign.sent++
-	o.foreign.mu.Unlock()
+	o.foreign.count(endpointOf(request))
 	return o.RoundTripper.RoundTrip(request)
 }

@@ -68,11 +68,8 @@ func (c *Cluster) leaseWithoutToken(loaded []simulator.TokenState) error {
 // limitExceeded finds a 429 that neither a test has asked for nor a request of others can have
 // caused, and a request before the end of a Retry-After.
 func (c *Cluster) limitExceeded() error {
-	c.foreign.mu.Lock()
-	caused := c.foreign.sent
-	c.foreign.mu.Unlock()
 	for endpoint, counts := range c.KSeF.State().Requests {
-		if caused -= counts["429"]; caused < 0 {
+		if counts["429"] > c.foreign.sentTo(endpoint) {
 			return fmt.Errorf("KSeF has refused %s for its limits %d times", endpoint, counts["429"])
 		}
 	}
