@@ -304,12 +304,17 @@ func (c *configChange) readStored(ctx context.Context) {
 	defer cancel()
 	c.backend.connection.replace(nil)
 	_, _ = c.backend.connectLocked(ctx) // where it fails, the next request reads it
-	c.backend.configChanged()
+	c.follow()
 }
 
-// configChanged has the parts follow the configuration in force.
-func (b *backend) configChanged() {
-	b.access.Changed(nil)
+// follow has the parts follow the configuration in force.
+func (c *configChange) follow() {
+	b := c.backend
+	if c.byRotation {
+		b.access.Moved()
+	} else {
+		b.access.Changed(nil)
+	}
 	b.holders.Invalidate()
 	b.holders.RetryNow()
 	b.ledger.Retry()
@@ -342,7 +347,7 @@ func (c *configChange) putInForce(ctx context.Context) {
 	if err := b.limiters.OpenOwn(ctx, c.next.URL, c.next.Context); err != nil {
 		b.Logger().Warn("the state of KSeF's request limits is read with the first request", "error", err)
 	}
-	b.configChanged()
+	c.follow()
 	b.resolveNotices(c.current, c.next, c.unproven)
 	if c.next.signing() == signingCertificate && c.unproven == "" {
 		// An external login of the same subject is no longer needed.

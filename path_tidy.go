@@ -6,6 +6,7 @@ package ksef
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 		response.AddWarning(fmt.Sprintf("Not everything was checked; write to tidy again later: %v", report.Incomplete))
 	}
 	if !dryRun {
-		fields.AddWarnings(response, b.replaceStale(ctx, report.StaleRecords)...)
+		fields.AddWarnings(response, b.replaceStale(ctx, report)...)
 		b.events.Publish("tidy", "tidy", logical.EventMetadataModified, "true", "context", taxpayer.String(), "revoking", fmt.Sprint(report.Revoking), "closed", fmt.Sprint(report.Closed))
 	}
 	return response, nil
@@ -77,14 +78,15 @@ func (b *backend) pathTidyWrite(ctx context.Context, _ *logical.Request, data *f
 
 // replaceStale has those of the dead tokens replaced that the engine keeps, and returns a warning
 // for each where that fails: they have no lease whose holder could ask for another.
-func (b *backend) replaceStale(ctx context.Context, referenceNumbers []string) (warnings []string) {
-	for _, number := range referenceNumbers {
+func (b *backend) replaceStale(ctx context.Context, report *ledger.TidyReport) (warnings []string) {
+	for _, number := range report.StaleRecords {
 		record, err := b.ledger.Find(ctx, number)
 		if err == nil && (record == nil || !record.Unleased() || record.State != ledger.Live) {
 			continue
 		}
 		if err == nil {
-			_, err = b.holders.Replace(ctx, holderOf(record), unleased.Dead{ReferenceNumber: number})
+			dead := unleased.Dead{ReferenceNumber: number, NeverActive: slices.Contains(report.NeverActive, number)}
+			_, err = b.holders.Replace(ctx, holderOf(record), dead)
 		}
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("the dead token %s could not be replaced yet: %v", number, err))

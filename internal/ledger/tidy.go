@@ -21,8 +21,9 @@ import (
 type TidyReport struct {
 	// Orphans are living tokens with this mount's mark and no open record.
 	Orphans []string
-	// StaleRecords are dead tokens with a live record.
-	StaleRecords []string
+	// StaleRecords are dead tokens with a live record. NeverActive are those among them that KSeF
+	// has failed to activate.
+	StaleRecords, NeverActive []string
 	// Overdue tokens are alive after their lease's end and its grace.
 	Overdue []string
 	// Unknown tokens have a live record, and KSeF refuses to return them.
@@ -256,6 +257,9 @@ func (t *tidy) deadToken(ctx context.Context, record *Record) (*client.Token, er
 		return nil, nil
 	}
 	t.report.StaleRecords = append(t.report.StaleRecords, record.ReferenceNumber)
+	if token.Status == client.StatusFailed {
+		t.report.NeverActive = append(t.report.NeverActive, record.ReferenceNumber)
+	}
 	return token, nil
 }
 

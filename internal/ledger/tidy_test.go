@@ -87,6 +87,18 @@ func TestTidy(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, e.ksef.alive())
 	})
+	bubble(t, "stale_record_of_a_token_never_active", func(t *testing.T, e *env) {
+		failed, _ := e.mustIssue(time.Hour)
+		revoked, _ := e.mustIssue(time.Hour)
+		e.ksef.setStatus(failed.ReferenceNumber, client.StatusFailed)
+		e.ksef.setStatus(revoked.ReferenceNumber, client.StatusRevoked)
+		e.elapse(time.Second)
+		report, err := e.Tidy(t.Context(), testTarget, true)
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{failed.ReferenceNumber, revoked.ReferenceNumber}, report.StaleRecords)
+		require.Equal(t, []string{failed.ReferenceNumber}, report.NeverActive)
+	})
+
 	bubble(t, "stale_record_is_closed", func(t *testing.T, e *env) {
 		lease, _ := e.mustIssue(time.Hour)
 		e.ksef.setStatus(lease.ReferenceNumber, client.StatusRevoked)

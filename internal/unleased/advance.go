@@ -179,13 +179,16 @@ func (c *change) advance(ctx context.Context) error {
 }
 
 func (c *change) isRotationDue() bool {
-	if !c.state.wantsToken(c.spec) {
-		next := c.state.nextRotation(c.spec)
-		if next.IsZero() || time.Now().Before(next) {
-			return false
-		}
+	return c.isTokenDue() && c.mayTry() == nil
+}
+
+// isTokenDue says that another token is to be in force, or that a rotation is planned for now.
+func (c *change) isTokenDue() bool {
+	if c.state.wantsToken(c.spec) {
+		return true
 	}
-	return c.mayTry() == nil
+	next := c.state.nextRotation(c.spec)
+	return !next.IsZero() && !time.Now().Before(next)
 }
 
 // endAll ends a holder whose role is gone, or whose tokens KSeF no longer accepts.
@@ -201,7 +204,7 @@ func (c *change) endAll(ctx context.Context) error {
 }
 
 // recheck asks KSeF again for the state of a token that was handed out unchecked.
-func (c *change) recheck(ctx context.Context) error {
+func (c *change) recheck(ctx context.Context) (err error) {
 	var due time.Time
 	c.update(func() { due = c.holder.recheck })
 	if due.IsZero() || time.Now().Round(0).Before(due) {
@@ -212,19 +215,16 @@ func (c *change) recheck(ctx context.Context) error {
 	if c.state.Current == nil || c.state.Current.Dead {
 		return nil
 	}
-	warning, dead, err := c.checkCurrent(ctx)
-	if err != nil {
+	defer func() {
+		if err != nil {
+			c.update(func() { c.holder.recheck = due })
+		}
+	}()
+	_, dead, err := c.checkCurrent(ctx)
+	if err != nil || dead == nil {
 		return err
 	}
-	if dead != nil {
-		return c.markDead(ctx, *dead)
-	}
-	c.update(func() {
-		if c.holder.token != nil {
-			c.holder.token.Warning = warning
-		}
-	})
-	return nil
+	return c.markDead(ctx, *dead)
 }
 
 // retireUnneeded takes the token of an access-token role out of force that nothing has used for
@@ -237,6 +237,7 @@ func (c *change) retireUnneeded(ctx context.Context) error {
 	}
 	c.state.retire(time.Now())
 	c.state.UnusedSince = time.Time{}
+	c.state.forgetFailures()
 	return c.save(ctx)
 }
 

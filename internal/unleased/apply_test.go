@@ -34,6 +34,17 @@ func TestApply(t *testing.T) {
 			e.elapse(time.Minute)
 			require.Equal(t, "token-2", e.number(static))
 		},
+		"permissions_as_before_end_the_trouble": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.write(static, func(spec *Spec) { spec.Fingerprint = "write" })
+			e.ledger.set(func() { e.ledger.issueErr = errKSeF })
+			_, err := e.Apply(t.Context(), static)
+			require.ErrorIs(t, err, errKSeF)
+			require.Len(t, e.Troubles(), 1)
+			e.write(static, func(spec *Spec) { spec.Fingerprint = "read" })
+			require.Equal(t, "token-1", e.mustApply(static).ReferenceNumber)
+			require.Empty(t, e.Troubles())
+		},
 		"first_is_made_later_where_that_fails": func(t *testing.T, e *env) {
 			e.ledger.set(func() { e.ledger.issueErr = errKSeF })
 			_, err := e.Apply(t.Context(), static)

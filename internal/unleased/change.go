@@ -98,7 +98,7 @@ func (c *change) save(ctx context.Context) error {
 	defer cancel()
 	if err := c.putState(ctx, c.state); err != nil {
 		c.update(func() {
-			c.holder.token, c.holder.sweep = nil, true
+			c.holder.token, c.holder.number, c.holder.sweep = nil, "", true
 			c.holder.changes++
 			c.holder.due = time.Now().Add(afterFailure.Shortest)
 		})
@@ -113,7 +113,8 @@ func (c *change) save(ctx context.Context) error {
 func (c *change) forget() {
 	c.update(func() {
 		c.holder.changes++
-		c.holder.token, c.holder.due, c.holder.recheck, c.holder.troubles = nil, time.Time{}, time.Time{}, troubles{}
+		c.holder.token, c.holder.number, c.holder.troubles = nil, "", troubles{}
+		c.holder.due, c.holder.recheck = time.Time{}, time.Time{}
 	})
 }
 
@@ -127,7 +128,7 @@ func (c *change) wake() {
 func (c *change) publish() {
 	c.update(func() {
 		c.holder.changes++
-		c.holder.token = c.shown(c.holder.token)
+		c.holder.token, c.holder.number = c.shown(c.holder.token), c.state.currentNumber()
 		c.holder.due = c.due(c.holder)
 		c.holder.troubles = c.state.troubles()
 	})

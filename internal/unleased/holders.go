@@ -36,6 +36,8 @@ type holder struct {
 	token *Token
 	// changes counts what was published: what was read before is not kept.
 	changes int
+	// number is that of the token in force, as far as it was published; "" where that is not known.
+	number string
 	// due is when Advance has to do something; zero for never.
 	due time.Time
 	// sweep says that the ledger may have tokens of the holder that the state does not name.
@@ -47,6 +49,8 @@ type holder struct {
 	checked string
 	// recheck is when to ask KSeF for the state of a token that is already given out; zero for not.
 	recheck time.Time
+	// unanswered counts the questions that KSeF has not answered since it last did.
+	unanswered int
 	// err is the last failure; nil where it is known from storage only.
 	err error
 	// faults counts the failed runs of Advance.
@@ -117,7 +121,9 @@ func (h *Holders) Invalidate() { h.invalidate(func(*holder) {}) }
 
 // Recheck is Invalidate where the tokens may have been revoked: those of static roles are checked
 // with KSeF before they are returned again, as after a start.
-func (h *Holders) Recheck() { h.invalidate(func(holder *holder) { holder.checked = "" }) }
+func (h *Holders) Recheck() {
+	h.invalidate(func(holder *holder) { holder.checked, holder.number = "", "" })
+}
 
 // invalidate calls more for each holder, with the mutex.
 func (h *Holders) invalidate(more func(*holder)) {

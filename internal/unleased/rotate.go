@@ -62,6 +62,10 @@ func (h *Holders) Apply(ctx context.Context, key Key) (*Token, error) {
 		if c.state.wantsToken(c.spec) {
 			return c.rotate(ctx)
 		}
+		if c.state.Failures > 0 && !c.isTokenDue() {
+			c.state.forgetFailures()
+			changed = true
+		}
 		if changed {
 			return c.save(ctx)
 		}
@@ -242,7 +246,8 @@ func (c *change) putInForce(ctx context.Context, token *named, status client.Tok
 	}
 	kept := s.NextRotation
 	s.Current, s.Pending, s.Asked = token, nil, nil
-	s.LastRotation, s.Failures, s.RetryAt, s.LastError = now, 0, time.Time{}, ""
+	s.LastRotation = now
+	s.forgetFailures()
 	if err := s.plan(c.spec, now); err != nil {
 		return err
 	}
@@ -252,7 +257,9 @@ func (c *change) putInForce(ctx context.Context, token *named, status client.Tok
 	c.secret = secret
 	c.update(func() {
 		c.holder.err, c.holder.retryNow = nil, false
-		c.warning = c.holder.learn(token, status)
+		if c.holder.learn(token, status); c.holder.awaits(status) {
+			c.warning = notActiveYet
+		}
 	})
 	if err := c.save(ctx); err != nil {
 		return err
@@ -265,7 +272,9 @@ func (c *change) putInForce(ctx context.Context, token *named, status client.Tok
 func (c *change) failed(ctx context.Context, cause error) error {
 	s := c.state
 	// KSeF's limits may refuse attempts for hours: the first says so.
-	goesOn := s.Failures > 0 && errors.As(cause, new(*ratelimit.ExhaustedError))
+	var before error
+	c.update(func() { before = c.holder.err })
+	goesOn := isExhausted(cause) && isExhausted(before)
 	postponed := ctx.Err() != nil || errors.Is(cause, ledger.ErrPaused) || errors.Is(cause, ledger.ErrUnmounting)
 	// A caller that has left keeps no other from trying.
 	if ctx.Err() == nil {
@@ -279,6 +288,8 @@ func (c *change) failed(ctx context.Context, cause error) error {
 	}
 	return errors.Join(cause, err)
 }
+
+func isExhausted(err error) bool { return errors.As(err, new(*ratelimit.ExhaustedError)) }
 
 // nextAttempt counts a failure and returns when to try again. The pause doubles only with failures
 // of which nothing else says how long they last.
@@ -306,6 +317,8 @@ func (s *state) nextAttempt(cause error, postponed bool) time.Time {
 func (n *named) pause(now time.Time) time.Duration {
 	return min(max(now.Sub(n.Made), afterFailure.Shortest), longestPendingPause)
 }
+
+func (s *state) forgetFailures() { s.Failures, s.RetryAt, s.LastError = 0, time.Time{}, "" }
 
 func (s *state) currentNumber() string {
 	if s.Current == nil {

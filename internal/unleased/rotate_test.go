@@ -202,6 +202,15 @@ func TestRotate(t *testing.T) {
 			require.GreaterOrEqual(t, looks, 10)
 			require.LessOrEqual(t, looks, 20)
 		},
+		"limits_that_hide_a_pending_one_are_one_event": func(t *testing.T, e *env) {
+			e.mustApply(static)
+			e.ledger.set(func() { e.ledger.made = client.StatusPending })
+			_, err := e.Rotate(t.Context(), static, RotateOptions{})
+			require.ErrorIs(t, err, errNotActive)
+			e.ledger.set(func() { e.ledger.statusErr = &ratelimit.ExhaustedError{} })
+			e.elapse(time.Hour)
+			require.Equal(t, []string{EventRotate, EventRotateFail}, e.kinds())
+		},
 		"goes_on_when_the_limits_allow_it": func(t *testing.T, e *env) {
 			e.mustApply(static)
 			next := time.Now().Add(20 * time.Minute)

@@ -17,9 +17,12 @@ import (
 const (
 	// statusMaxWait bounds the question whether a token is alive, before it is handed out.
 	statusMaxWait = 5 * time.Second
-	// recheckPause is the time between two such questions where KSeF does not answer.
-	recheckPause = time.Minute
+	// notActiveYet is a Token's Warning.
+	notActiveYet = "KSeF has not activated the token yet; until then it refuses a login with it"
 )
+
+// unanswered spaces such questions where KSeF does not answer them.
+var unanswered = background.Backoff{Shortest: time.Minute, Longest: 10 * time.Minute}
 
 // Token returns the token in force, from memory after the first time. It has the first one made
 // where there is none. A static role's token is checked with KSeF before it is returned the first
@@ -70,7 +73,9 @@ func (h *Holders) load(ctx context.Context, holder *holder) (token *Token, dead 
 	if secret == "" {
 		return nil, Dead{ReferenceNumber: current.ReferenceNumber}, nil
 	}
-	warning, ended, err := h.check(ctx, holder, current, func() bool { return holder.changes == changes })
+	warning, ended, err := h.check(ctx, holder, current, func() bool {
+		return holder.changes == changes || holder.number == current.ReferenceNumber
+	})
 	if err != nil {
 		return nil, Dead{}, err
 	}
@@ -117,14 +122,20 @@ func (h *Holders) check(ctx context.Context, holder *holder, current *named, isI
 	if err == nil && (status.Dead() || late) {
 		return "", &Dead{current.ReferenceNumber, late || status == client.StatusFailed}, nil
 	}
+	switch {
+	case err != nil:
+		warning = fmt.Sprintf("KSeF was asked whether the token is still accepted, and did not answer: %v", err)
+	case status == client.StatusPending:
+		warning = notActiveYet
+	}
 	h.update(func() {
 		switch {
 		case !isInForce():
 		case err != nil:
-			holder.askAgain(recheckPause)
-			warning = fmt.Sprintf("KSeF was asked whether the token is still accepted, and did not answer: %v", err)
+			holder.askAgain(unanswered.Exact(holder.unanswered))
+			holder.unanswered++
 		default:
-			warning = holder.learn(current, status)
+			holder.learn(current, status)
 		}
 	})
 	return warning, nil, nil
@@ -132,14 +143,17 @@ func (h *Holders) check(ctx context.Context, holder *holder, current *named, isI
 
 // learn records what KSeF says of the token in force. A static role's that is pending, since there
 // was no other, is asked for again: KSeF may fail to activate it. The caller has the mutex.
-func (h *holder) learn(token *named, status client.TokenStatus) (warning string) {
-	h.checked, h.recheck = token.ReferenceNumber, time.Time{}
-	if status != client.StatusPending || h.key.Kind != ledger.HolderStatic {
-		return ""
+func (h *holder) learn(token *named, status client.TokenStatus) {
+	h.checked, h.recheck, h.unanswered = token.ReferenceNumber, time.Time{}, 0
+	if h.awaits(status) {
+		h.checked = ""
+		h.askAgain(token.pause(time.Now()))
 	}
-	h.checked = ""
-	h.askAgain(token.pause(time.Now()))
-	return "KSeF has not activated the token yet; until then it refuses a login with it"
+}
+
+// awaits says that a token in force with the status is asked for again.
+func (h *holder) awaits(status client.TokenStatus) bool {
+	return status == client.StatusPending && h.key.Kind == ledger.HolderStatic
 }
 
 // askAgain has Advance ask KSeF for the token in force after a pause. The caller has the mutex.
@@ -177,7 +191,16 @@ func (c *change) obtain(ctx context.Context, dead Dead) error {
 
 // checkCurrent is check for the token in force, which no other changes at the same time.
 func (c *change) checkCurrent(ctx context.Context) (warning string, dead *Dead, err error) {
-	return c.check(ctx, c.holder, c.state.Current, func() bool { return true })
+	warning, dead, err = c.check(ctx, c.holder, c.state.Current, func() bool { return true })
+	if err != nil || dead != nil {
+		return "", dead, err
+	}
+	c.update(func() {
+		if token := c.holder.token; token != nil && token.ReferenceNumber == c.state.Current.ReferenceNumber {
+			token.Warning = warning
+		}
+	})
+	return warning, nil, nil
 }
 
 // markDead takes the token in force for one that must be replaced.
