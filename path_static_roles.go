@@ -122,7 +122,7 @@ func (b *backend) pathStaticRoleWrite(ctx context.Context, req *logical.Request,
 		return failure.Response(err)
 	}
 	before, err := b.readStaticRole(ctx, name)
-	unreadable := errors.Is(err, errUnreadableStaticRole)
+	unreadable := errors.Is(err, errUnreadableRole)
 	if err != nil && !unreadable {
 		return nil, err
 	}

@@ -5,8 +5,6 @@ package ksef
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"vault-plugin-secrets-ksef/client"
@@ -33,33 +31,15 @@ type role struct {
 	template *description.Template // of the description; nil before the role has been stored
 }
 
-var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
-
 // readRole returns nil if there is no such role, and errUnreadableRole if it is damaged.
 func (b *backend) readRole(ctx context.Context, storage logical.Storage, name string) (*role, error) {
-	key := rolesPrefix + name
-	stored, changes, cached := b.roles.get(key)
-	if cached {
-		return &stored, nil
-	}
-	entry, err := storage.Get(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("reading the role %s: %w", name, err)
-	}
-	if entry == nil {
-		return nil, nil
-	}
-	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
-		unreadable := fmt.Errorf("the role %s %w", name, errUnreadableRole)
-		if err != nil {
-			unreadable = fmt.Errorf("%w (%w)", unreadable, err)
-		}
-		b.onUnreadable(entry, unreadable)
-		return nil, unreadable
-	}
-	stored.template = description.Parse(stored.Description)
-	b.roles.add(key, stored, changes)
-	return &stored, nil
+	return b.roles.read(ctx, storage, rolesPrefix+name, "the role "+name, (*role).complete, b.onUnreadable)
+}
+
+// complete makes what is not stored. It returns false for a damaged role.
+func (r *role) complete() bool {
+	r.template = description.Parse(r.Description)
+	return len(r.Permissions) > 0
 }
 
 func (r *role) store(ctx context.Context, storage logical.Storage, name string) error {

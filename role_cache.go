@@ -5,6 +5,8 @@ package ksef
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -45,6 +47,37 @@ func (c *roleCache[R]) add(key string, decoded R, changes int) {
 		c.byKey = make(map[string]R)
 	}
 	c.byKey[key] = decoded
+}
+
+var errUnreadableRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
+
+// read returns the role with a key, from storage where the cache does not have it. It returns nil
+// where there is none, and errUnreadableRole, after onUnreadable, where it is damaged: that is one
+// that cannot be decoded or that complete returns false for. what names the role in errors.
+func (c *roleCache[R]) read(
+	ctx context.Context, storage logical.Storage, key, what string, complete func(*R) bool, onUnreadable func(*logical.StorageEntry, error),
+) (*R, error) {
+	stored, changes, cached := c.get(key)
+	if cached {
+		return &stored, nil
+	}
+	entry, err := storage.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", what, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	if err := entry.DecodeJSON(&stored); err != nil || !complete(&stored) {
+		unreadable := fmt.Errorf("%s %w", what, errUnreadableRole)
+		if err != nil {
+			unreadable = fmt.Errorf("%w (%w)", unreadable, err)
+		}
+		onUnreadable(entry, unreadable)
+		return nil, unreadable
+	}
+	c.add(key, stored, changes)
+	return &stored, nil
 }
 
 // forget drops what the cache has under a key that is written.

@@ -5,8 +5,6 @@ package ksef
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -52,34 +50,13 @@ type staticRole struct {
 	AllowedIPs       []string      `json:"allowed_ips,omitempty"`
 }
 
-var errUnreadableStaticRole = errors.New("cannot be read; write it anew, with all its fields, or delete it")
-
-// readStaticRole returns nil where there is no such role, and errUnreadableStaticRole where it is
-// damaged.
+// readStaticRole returns nil if there is no such role, and errUnreadableRole if it is damaged.
 func (b *backend) readStaticRole(ctx context.Context, name string) (*staticRole, error) {
-	key := staticRolesPrefix + name
-	stored, changes, cached := b.staticRoles.get(key)
-	if cached {
-		return &stored, nil
-	}
-	entry, err := b.storage.Get(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("reading the static role %s: %w", name, err)
-	}
-	if entry == nil {
-		return nil, nil
-	}
-	if err := entry.DecodeJSON(&stored); err != nil || len(stored.Permissions) == 0 {
-		unreadable := fmt.Errorf("the static role %s %w", name, errUnreadableStaticRole)
-		if err != nil {
-			unreadable = fmt.Errorf("%w (%w)", unreadable, err)
-		}
-		b.onUnreadable(entry, unreadable)
-		return nil, unreadable
-	}
-	b.staticRoles.add(key, stored, changes)
-	return &stored, nil
+	return b.staticRoles.read(ctx, b.storage, staticRolesPrefix+name, "the static role "+name, (*staticRole).complete, b.onUnreadable)
 }
+
+// complete returns false for a damaged role.
+func (r *staticRole) complete() bool { return len(r.Permissions) > 0 }
 
 func (r *staticRole) store(ctx context.Context, storage logical.Storage, name string) error {
 	return jsonentry.Put(ctx, storage, staticRolesPrefix+name, r, "the static role "+name)
