@@ -128,7 +128,7 @@ func (b *backend) onUnreadAccess(ctx context.Context, key accesstoken.Key, since
 	if key.Static {
 		return nil
 	}
-	return b.holders.MarkUnused(ctx, unleased.Key{Kind: ledger.HolderAccess, Role: key.Role, Taxpayer: key.Taxpayer}, since)
+	return b.holders.MarkUnused(ctx, holderBehind(key), since)
 }
 
 // accessKSeF is where the configuration in force leads.
@@ -166,7 +166,7 @@ func (b *backend) accessLogin(ctx context.Context, key accesstoken.Key) (accesst
 		if stored == nil {
 			return accesstoken.Login{}, &accesstoken.GoneError{Err: noStaticRole(key.Role)}
 		}
-		return b.loginByToken(ctx, current, key, unleased.Key{Kind: ledger.HolderStatic, Role: key.Role}, stored.AllowedIPs)
+		return b.loginByToken(ctx, current, key, stored.AllowedIPs)
 	}
 	stored, err := b.readRole(ctx, b.storage, key.Role)
 	if err != nil {
@@ -181,15 +181,23 @@ func (b *backend) accessLogin(ctx context.Context, key accesstoken.Key) (accesst
 	if stored.byCertificate() {
 		return b.loginByCertificate(current, stored.AllowedIPs)
 	}
-	return b.loginByToken(ctx, current, key, unleased.Key{Kind: ledger.HolderAccess, Role: key.Role, Taxpayer: key.Taxpayer}, stored.AllowedIPs)
+	return b.loginByToken(ctx, current, key, stored.AllowedIPs)
+}
+
+// holderBehind returns who holds the token that access tokens are made from.
+func holderBehind(key accesstoken.Key) unleased.Key {
+	if key.Static {
+		return unleased.StaticKey(key.Role)
+	}
+	return unleased.AccessKey(key.Role, key.Taxpayer)
 }
 
 // loginByToken logs in with the holder's token, or where KSeF has refused that, with another.
-func (b *backend) loginByToken(ctx context.Context, current *connection, key accesstoken.Key, holder unleased.Key, allowedIPs []string) (accesstoken.Login, error) {
+func (b *backend) loginByToken(ctx context.Context, current *connection, key accesstoken.Key, allowedIPs []string) (accesstoken.Login, error) {
 	if err := checkTokensAccepted(current.config, withoutTokens(key)); err != nil {
 		return accesstoken.Login{}, err
 	}
-	token, err := b.tokenBehind(ctx, key, holder)
+	token, err := b.tokenBehind(ctx, key)
 	if err != nil {
 		return accesstoken.Login{}, err
 	}
@@ -208,7 +216,8 @@ func (b *backend) loginByToken(ctx context.Context, current *connection, key acc
 
 // tokenBehind returns the holder's token. One that KSeF has refused at a login is replaced if KSeF
 // says that it is dead: a login is refused for other reasons, too.
-func (b *backend) tokenBehind(ctx context.Context, key accesstoken.Key, holder unleased.Key) (*unleased.Token, error) {
+func (b *backend) tokenBehind(ctx context.Context, key accesstoken.Key) (*unleased.Token, error) {
+	holder := holderBehind(key)
 	token, err := b.holders.Token(ctx, holder)
 	refused := b.deadTokens.take(key)
 	if err != nil || token.ReferenceNumber != refused {

@@ -70,15 +70,6 @@ func (b *backend) accessSpec(of *config, key unleased.Key, stored *role) *unleas
 	}
 }
 
-// holderOf returns whose token without a lease a record is.
-func holderOf(record *ledger.Record) unleased.Key {
-	key := unleased.Key{Kind: record.Holder.Kind, Role: record.Holder.Role}
-	if key.Kind == ledger.HolderAccess {
-		key.Taxpayer = record.Target.Context
-	}
-	return key
-}
-
 // holderRequest completes a request from the configuration in force.
 func (b *backend) holderRequest(complete func(*config) ledger.IssueRequest) func() (ledger.IssueRequest, error) {
 	return func() (ledger.IssueRequest, error) {

@@ -10,7 +10,6 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -48,7 +47,7 @@ func (b *backend) pathRotateAccessWrite(ctx context.Context, req *logical.Reques
 	}
 	key, warning := accessKey(name, taxpayer), ""
 	if !stored.byCertificate() {
-		token, err := b.holders.Rotate(ctx, unleased.Key{Kind: ledger.HolderAccess, Role: name, Taxpayer: taxpayer}, unleased.RotateOptions{RevokePrevious: true})
+		token, err := b.holders.Rotate(ctx, unleased.AccessKey(name, taxpayer), unleased.RotateOptions{RevokePrevious: true})
 		if err != nil {
 			return failure.Response(holderError(key, b.configOrNone(ctx), err))
 		}

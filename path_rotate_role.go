@@ -9,7 +9,6 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -41,7 +40,7 @@ func (b *backend) pathRotateRoleWrite(ctx context.Context, _ *logical.Request, d
 		return failure.Response(err)
 	}
 	key := staticKey(name, stored.taxpayer(current.config))
-	token, err := b.holders.Rotate(ctx, unleased.Key{Kind: ledger.HolderStatic, Role: name},
+	token, err := b.holders.Rotate(ctx, unleased.StaticKey(name),
 		unleased.RotateOptions{RevokePrevious: data.Get(fieldRevokePrevious).(bool), KeepSchedule: true})
 	if err != nil {
 		return failure.Response(holderError(key, current.config, err))

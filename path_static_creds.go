@@ -10,7 +10,6 @@ import (
 
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/unleased"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -71,7 +70,7 @@ func (b *backend) pathStaticCredsRead(ctx context.Context, _ *logical.Request, d
 	if err := checkTokensAccepted(current.config, withoutTokens(key)); err != nil {
 		return failure.Response(err)
 	}
-	token, err := b.holders.Token(ctx, unleased.Key{Kind: ledger.HolderStatic, Role: name})
+	token, err := b.holders.Token(ctx, unleased.StaticKey(name))
 	if err != nil {
 		return failure.Response(holderError(key, current.config, err))
 	}

@@ -149,7 +149,7 @@ func (b *backend) takeOver(ctx context.Context, current *connection, name string
 			return nil, err
 		}
 	}
-	key := unleased.Key{Kind: ledger.HolderStatic, Role: name}
+	key := unleased.StaticKey(name)
 	token, err := b.holders.Import(ctx, key, ledger.ImportRequest{
 		Target:          ledger.Target{API: current.config.URL, Context: given.taxpayer},
 		ReferenceNumber: given.referenceNumber, Permissions: found.Permissions, Description: found.Description,

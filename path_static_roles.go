@@ -16,7 +16,6 @@ import (
 	"vault-plugin-secrets-ksef/internal/background"
 	"vault-plugin-secrets-ksef/internal/failure"
 	"vault-plugin-secrets-ksef/internal/fields"
-	"vault-plugin-secrets-ksef/internal/ledger"
 	"vault-plugin-secrets-ksef/internal/report"
 	"vault-plugin-secrets-ksef/internal/unleased"
 
@@ -165,7 +164,7 @@ func (b *backend) allowStaticTaxpayer(ctx context.Context, current *connection, 
 // again.
 func (b *backend) applyWrittenStaticRole(ctx context.Context, req *logical.Request, name string, before, next *staticRole) (*logical.Response, error) {
 	b.events.Publish("static-role-write", staticRolesPrefix+name, logical.EventMetadataModified, "true", logical.EventMetadataOperation, string(req.Operation), "role", name)
-	key := unleased.Key{Kind: ledger.HolderStatic, Role: name}
+	key := unleased.StaticKey(name)
 	token, err := b.holders.Apply(ctx, key)
 	response := &logical.Response{}
 	switch {
@@ -254,7 +253,7 @@ func (b *backend) pathStaticRoleDelete(ctx context.Context, req *logical.Request
 func (b *backend) deleteStaticRole(ctx context.Context, name string, keep bool) (numbers []string, warning string, err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	key := unleased.Key{Kind: ledger.HolderStatic, Role: name}
+	key := unleased.StaticKey(name)
 	if keep {
 		numbers, err = b.holders.Delete(ctx, key, keep)
 		if warning, err = pendingWarning(err); err != nil {

@@ -86,7 +86,7 @@ func (b *backend) replaceStale(ctx context.Context, report *ledger.TidyReport) (
 		}
 		if err == nil {
 			dead := unleased.Dead{ReferenceNumber: number, NeverActive: slices.Contains(report.NeverActive, number)}
-			_, err = b.holders.Replace(ctx, holderOf(record), dead)
+			_, err = b.holders.Replace(ctx, unleased.HolderOf(record), dead)
 		}
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("the dead token %s could not be replaced yet: %v", number, err))

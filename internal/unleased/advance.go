@@ -68,7 +68,7 @@ func (h *Holders) addAll(ctx context.Context) error {
 		if _, known := named[records[i].ReferenceNumber]; known || records[i].State != ledger.Live {
 			continue
 		}
-		unnamed := h.holderLocked(holderOf(&records[i]))
+		unnamed := h.holderLocked(HolderOf(&records[i]))
 		unnamed.sweep, unnamed.due = true, time.Now()
 	}
 	return nil

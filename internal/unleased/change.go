@@ -261,7 +261,7 @@ func (c *change) unnamed(records []ledger.Record) (referenceNumbers []string) {
 	named := c.state.names()
 	for i := range records {
 		record := &records[i]
-		if record.State == ledger.Live && holderOf(record) == c.holder.key && !slices.Contains(named, record.ReferenceNumber) {
+		if record.State == ledger.Live && HolderOf(record) == c.holder.key && !slices.Contains(named, record.ReferenceNumber) {
 			referenceNumbers = append(referenceNumbers, record.ReferenceNumber)
 		}
 	}

@@ -75,7 +75,7 @@ func (h *Holders) keys(ctx context.Context, kind ledger.HolderKind, role string,
 		return nil, err
 	}
 	for i := range records {
-		key := holderOf(&records[i])
+		key := HolderOf(&records[i])
 		if records[i].State == ledger.Live && key.Kind == kind && key.Role == role && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
@@ -174,7 +174,7 @@ func (c *change) released(records []ledger.Record) (referenceNumbers []string) {
 	}
 	return slices.DeleteFunc(referenceNumbers, func(referenceNumber string) bool {
 		record := recordOf(records, referenceNumber)
-		return record == nil || holderOf(record) != c.holder.key
+		return record == nil || HolderOf(record) != c.holder.key
 	})
 }
 
@@ -192,7 +192,7 @@ func recordOf(records []ledger.Record, referenceNumber string) *ledger.Record {
 func (c *change) toRevoke(records []ledger.Record, released []string) (referenceNumbers []string) {
 	for _, referenceNumber := range append(c.state.names(), c.unnamed(records)...) {
 		record := recordOf(records, referenceNumber)
-		isOthers := record != nil && holderOf(record) != c.holder.key
+		isOthers := record != nil && HolderOf(record) != c.holder.key
 		if !isOthers && !slices.Contains(released, referenceNumber) {
 			referenceNumbers = append(referenceNumbers, referenceNumber)
 		}

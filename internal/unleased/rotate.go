@@ -199,7 +199,7 @@ func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
 		return false, err
 	}
 	for i := range records {
-		if records[i].ReferenceNumber == c.state.Pending.ReferenceNumber && records[i].State == ledger.Live && holderOf(&records[i]) == c.holder.key {
+		if records[i].ReferenceNumber == c.state.Pending.ReferenceNumber && records[i].State == ledger.Live && HolderOf(&records[i]) == c.holder.key {
 			return true, c.putInForce(ctx, c.state.Pending, client.StatusActive, "")
 		}
 	}

@@ -161,15 +161,6 @@ func parseStorageKey(key string) (Key, bool) {
 	return parsed, parsed.storageKey() == key
 }
 
-// holderOf returns the key of the holder that a record names.
-func holderOf(record *ledger.Record) Key {
-	key := Key{Kind: record.Holder.Kind, Role: record.Holder.Role}
-	if key.Kind != ledger.HolderStatic {
-		key.Taxpayer = record.Target.Context
-	}
-	return key
-}
-
 func (k Key) holder() ledger.Holder { return ledger.Holder{Kind: k.Kind, Role: k.Role} }
 
 var errUnreadableState = errors.New("cannot be read by this version")

@@ -34,6 +34,23 @@ func (k Key) String() string {
 	return fmt.Sprintf("the access-token role %s in %s", k.Role, k.Taxpayer)
 }
 
+// StaticKey returns the key of a static role.
+func StaticKey(role string) Key { return Key{Kind: ledger.HolderStatic, Role: role} }
+
+// AccessKey returns the key of an access-token role in one taxpayer's context.
+func AccessKey(role string, taxpayer client.ContextIdentifier) Key {
+	return Key{Kind: ledger.HolderAccess, Role: role, Taxpayer: taxpayer}
+}
+
+// HolderOf returns the key of the holder that the record of a token without a lease names.
+func HolderOf(record *ledger.Record) Key {
+	key := Key{Kind: record.Holder.Kind, Role: record.Holder.Role}
+	if key.Kind != ledger.HolderStatic {
+		key.Taxpayer = record.Target.Context
+	}
+	return key
+}
+
 // Spec is what a holder's token must be, by the role and the configuration in force.
 type Spec struct {
 	// Request returns what to ask the ledger for; the holder is added. It is called as
