@@ -104,11 +104,7 @@ func (b *backend) followRole(ctx context.Context, name string, next *role) (warn
 	if err != nil {
 		b.holders.Invalidate() // it finds again what is to be ended, and hands out nothing of before
 	}
-	ended := b.access.EndRole(ctx, name, false)
-	if ended != nil {
-		b.access.Changed(func(key accesstoken.Key) bool { return !key.Static && key.Role == name })
-	}
-	return warning, errors.Join(err, ended)
+	return warning, errors.Join(err, b.access.EndRole(ctx, name, false))
 }
 
 func (b *backend) followHolders(ctx context.Context, name string, next *role) (warning string, err error) {

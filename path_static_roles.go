@@ -211,11 +211,7 @@ func staticAccessOf(r *staticRole) any {
 func (b *backend) endStaticAccess(ctx context.Context, name string) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	err := b.access.EndRole(ctx, name, true)
-	if err != nil {
-		b.access.Changed(func(key accesstoken.Key) bool { return key.Static && key.Role == name })
-	}
-	return err
+	return b.access.EndRole(ctx, name, true)
 }
 
 // pathStaticRoleDelete revokes the role's tokens, or with keep hands them over.

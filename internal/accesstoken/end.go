@@ -22,10 +22,14 @@ func (t *Tokens) End(ctx context.Context, key Key) error {
 }
 
 // EndRole is End for all keys of a role that was changed in a way that must show at once, or
-// deleted.
+// deleted. Where it fails, it is Changed for them as well: the end may not have been reached.
 func (t *Tokens) EndRole(ctx context.Context, role string, static bool) error {
+	isRoles := func(key Key) bool { return key.Role == role && key.Static == static }
 	found, err := t.recordsOf(ctx, folderOf(role, static))
-	return errors.Join(err, t.endAll(ctx, found, func(key Key) bool { return key.Role == role && key.Static == static }))
+	if err = errors.Join(err, t.endAll(ctx, found, isRoles)); err != nil {
+		t.Changed(isRoles)
+	}
+	return err
 }
 
 // EndAll is End for all keys: before config is deleted or leads to another KSeF.
