@@ -138,9 +138,11 @@ func decodeIssued(key string, data []byte) (*issuedEntry, error) {
 
 // admit counts the token that a request asks for, or refuses it by the limits of its role.
 func (l *Ledger) admit(ctx context.Context, nonce string, request *IssueRequest) (*quota.Place, error) {
-	return l.store.counts.Admit(ctx, quota.Token{
-		Group: groupOf(request.Role, request.Target), ID: nonce,
-		Requester: requesterOf(request.EntityID, request.DisplayName), Created: time.Now().UTC(),
+	return l.store.counts.Admit(ctx, func() quota.Token {
+		return quota.Token{
+			Group: groupOf(request.Role, request.Target), ID: nonce,
+			Requester: requesterOf(request.EntityID, request.DisplayName), Created: time.Now().UTC(),
+		}
 	}, request.Limits)
 }
 

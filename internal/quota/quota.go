@@ -76,16 +76,17 @@ type Place struct {
 
 // Admit counts a token that is to be asked for, until its place is released. Without a limit it
 // does nothing. Errors: a *client.InputError where a limit is reached, or a fault of storage.
-func (c *Counts) Admit(ctx context.Context, token Token, limits Limits) (*Place, error) {
+func (c *Counts) Admit(ctx context.Context, token func() Token, limits Limits) (*Place, error) {
 	if limits == (Limits{}) {
 		return &Place{}, nil
 	}
+	asked := token()
 	var place *Place
 	err := c.with(ctx, func(index *Index) error {
-		if err := index.check(&token, limits, time.Now()); err != nil {
+		if err := index.check(&asked, limits, time.Now()); err != nil {
 			return err
 		}
-		place = &Place{counts: c, step: c.begin(admissionPrefix+token.ID, func() Token { return token })}
+		place = &Place{counts: c, step: c.begin(admissionPrefix+asked.ID, func() Token { return asked })}
 		return nil
 	})
 	return place, err

@@ -22,7 +22,7 @@ func token(id string) Token {
 	return Token{Group: invoices, ID: id, Requester: "the entity e1", Created: time.Now()}
 }
 
-// of returns a token as BeginWrite takes it.
+// of returns a token as Admit and BeginWrite take it.
 func of(id string) func() Token {
 	counted := token(id)
 	return func() Token { return counted }
@@ -67,14 +67,14 @@ func requireLive(t *testing.T, counts *Counts, expected int) {
 
 func admit(t *testing.T, counts *Counts, id string, limits Limits) *Place {
 	t.Helper()
-	place, err := counts.Admit(t.Context(), token(id), limits)
+	place, err := counts.Admit(t.Context(), of(id), limits)
 	require.NoError(t, err)
 	return place
 }
 
 func refuse(t *testing.T, counts *Counts, id string, limits Limits) string {
 	t.Helper()
-	_, err := counts.Admit(t.Context(), token(id), limits)
+	_, err := counts.Admit(t.Context(), of(id), limits)
 	var mistake *client.InputError
 	require.ErrorAs(t, err, &mistake)
 	return mistake.Error()
@@ -119,7 +119,7 @@ func TestAdmit(t *testing.T) {
 		limits := Limits{MaxLivePerEntity: 1}
 		admit(t, counts, "b", limits)
 		require.Contains(t, refuse(t, counts, "c", limits), "has 1 token issuing, live or revoking for the entity e1;")
-		_, err := counts.Admit(t.Context(), Token{Group: invoices, ID: "c"}, limits)
+		_, err := counts.Admit(t.Context(), func() Token { return Token{Group: invoices, ID: "c"} }, limits)
 		require.ErrorContains(t, err, "for requests without an entity and a display name;")
 	})
 	bubble(t, "groups_are_counted_apart", func(t *testing.T, stored *storage, counts *Counts) {
@@ -216,7 +216,7 @@ func TestReading(t *testing.T) {
 	})
 	bubble(t, "fault_is_returned_and_not_kept", func(t *testing.T, stored *storage, counts *Counts) {
 		stored.err = errDisk
-		_, err := counts.Admit(t.Context(), token("a"), Limits{MaxLive: 1})
+		_, err := counts.Admit(t.Context(), of("a"), Limits{MaxLive: 1})
 		require.ErrorIs(t, err, errDisk)
 		stored.err = nil
 		admit(t, counts, "a", Limits{MaxLive: 1})
@@ -227,7 +227,7 @@ func TestReading(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := counts.Admit(ctx, token("a"), Limits{MaxLive: 1})
+		_, err := counts.Admit(ctx, of("a"), Limits{MaxLive: 1})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		requireLive(t, counts, 0)
 		require.Equal(t, 1, stored.reads)
