@@ -198,10 +198,9 @@ func (c *change) settleImport(ctx context.Context) (settled bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for i := range records {
-		if records[i].ReferenceNumber == c.state.Pending.ReferenceNumber && records[i].State == ledger.Live && HolderOf(&records[i]) == c.holder.key {
-			return true, c.putInForce(ctx, c.state.Pending, client.StatusActive, "")
-		}
+	record := recordOf(records, c.state.Pending.ReferenceNumber)
+	if record != nil && record.State == ledger.Live && HolderOf(record) == c.holder.key {
+		return true, c.putInForce(ctx, c.state.Pending, client.StatusActive, "")
 	}
 	c.state.Pending = nil
 	if !c.state.isEmpty() {
