@@ -29,8 +29,12 @@ func issueFor(m *enginetest.Mount, holder ledger.Holder) string {
 		m.AccessRole(holder.Role, nil)
 		m.AccessToken("creds/" + holder.Role)
 	}
-	records, err := ksef.Ledger(m.Backend).RecordsOf(m.Ctx, holder, client.ContextIdentifier{Type: client.ContextNIP, Value: enginetest.NIP})
+	records, err := ksef.Ledger(m.Backend).Unleased(m.Ctx)
 	require.NoError(m.T, err)
+	taxpayer := client.ContextIdentifier{Type: client.ContextNIP, Value: enginetest.NIP}
+	records = slices.DeleteFunc(records, func(record ledger.Record) bool {
+		return record.Holder != holder || record.Target.Context != taxpayer
+	})
 	require.Len(m.T, records, 1)
 	return records[0].ReferenceNumber
 }

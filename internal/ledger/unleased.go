@@ -117,18 +117,6 @@ func (l *Ledger) unleased(ctx context.Context) (records []Record, unreadable []s
 	return records, unreadable, nil
 }
 
-// RecordsOf returns those of a holder's records in a taxpayer's context that Unleased returns.
-func (l *Ledger) RecordsOf(ctx context.Context, holder Holder, taxpayer client.ContextIdentifier) ([]Record, error) {
-	records, err := l.Unleased(ctx)
-	var found []Record
-	for _, record := range records {
-		if record.Holder == holder && record.Target.Context == taxpayer {
-			found = append(found, record)
-		}
-	}
-	return found, err
-}
-
 // Secret returns the token itself of a record without a lease; "" where it is not stored.
 func (l *Ledger) Secret(ctx context.Context, referenceNumber string) (client.Secret, error) {
 	return l.store.text(ctx, referenceNumber)

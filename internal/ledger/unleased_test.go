@@ -59,7 +59,7 @@ func TestImport(t *testing.T) {
 		require.Equal(t, importedSecret, e.text(request.ReferenceNumber))
 		require.Equal(t, []string{EventImport}, e.events())
 		require.Empty(t, e.ksef.requests)
-		found, err := e.RecordsOf(t.Context(), testHolder, testTarget.Context)
+		found, err := e.Unleased(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []Record{*record}, found)
 	})

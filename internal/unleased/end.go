@@ -63,12 +63,8 @@ func (h *Holders) DeleteRole(ctx context.Context, kind ledger.HolderKind, role s
 	return referenceNumbers, err
 }
 
-// Keys returns the holders of a role that have or had tokens.
-func (h *Holders) Keys(ctx context.Context, kind ledger.HolderKind, role string) ([]Key, error) {
-	return h.keys(ctx, kind, role, nil)
-}
-
-// keys adds the holders of live records, which may have no state.
+// keys returns the holders of a role that have or had tokens, and those of the live records, which
+// may have no state.
 func (h *Holders) keys(ctx context.Context, kind ledger.HolderKind, role string, records []ledger.Record) ([]Key, error) {
 	keys, err := h.storedKeys(ctx, rolePrefix(kind, role))
 	if err != nil {

@@ -95,7 +95,7 @@ func TestDelete(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []string{"token-1", "token-2"}, numbers)
 			e.requireAlive("token-3")
-			keys, err := e.Keys(t.Context(), access.Kind, access.Role)
+			keys, err := e.keys(t.Context(), access.Kind, access.Role, nil)
 			require.NoError(t, err)
 			require.Empty(t, keys)
 		},
